@@ -1,0 +1,24 @@
+"""Find the cheapest small language model that keeps its F1, and serve it.
+
+Light names only: importing this package never imports torch, ray or transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lft_ray.errors import LftError
+
+if TYPE_CHECKING:
+    from lft_ray.client import Client
+    from lft_ray.config import Experiment
+
+__version__ = "0.1.0"
+__all__ = ["Client", "Experiment", "LftError", "__version__"]
+
+_LAZY = {"Client": "lft_ray.client", "Experiment": "lft_ray.config"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

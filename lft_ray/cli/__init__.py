@@ -1,0 +1,1 @@
+"""The lft command: typer functions of a few lines that call the pipeline."""

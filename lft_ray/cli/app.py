@@ -1,0 +1,109 @@
+"""The ``lft`` command. Each command loads a file, calls one stage of the pipeline and prints its record.
+
+Stages are imported inside the commands: ``lft --help`` loads neither torch nor Ray.
+"""
+
+import os
+import shlex
+from typing import Annotated
+
+import typer
+
+from lft_ray.cli import data, deliver, explore
+from lft_ray.cli.output import guarded, next_command, print_json, stderr, stdout
+from lft_ray.environment import WORKER_ENV
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    name="lft",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="From labelled text to the cheapest small language model that keeps its F1, deployed on Ray.",
+    epilog="Exit codes: 0 ok, 2 bad input, 3 no winner, 4 unreachable, 130 interrupted. LFT_DEBUG=1 shows tracebacks.",
+)
+
+File = Annotated[str, typer.Argument(help="Experiment file, such as experiments/news.yaml.", show_default=False)]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one key; may be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+@app.command()
+@guarded
+def search(
+    file: File,
+    overrides: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run; nothing finished runs again.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete the run of this name first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Search for the cheapest model that keeps its F1: profile, train, select, report.
+
+    Example: lft search experiments/news.yaml --set search.trials=8
+    """
+    from lft_ray.cli.views import print_leaderboard
+    from lft_ray.config import Experiment
+    from lft_ray.pipeline import run_search
+
+    experiment = Experiment.load(file, overrides)
+    try:
+        run = run_search(experiment, resume=resume, replace=replace, console=stderr())
+    except KeyboardInterrupt:
+        options = [word for item in overrides or [] for word in ("--set", item)]
+        next_command(shlex.join(["lft", "search", file, *options, "--resume"]))
+        raise
+    if as_json:
+        print_json(explore.leaderboard_of(run))
+    else:
+        print_leaderboard(explore.leaderboard_of(run), stdout())
+    next_command(f"lft deploy {explore.shown(run.uri)}")
+
+
+@app.command()
+@guarded
+def train(
+    file: File,
+    size: Annotated[
+        str | None, typer.Option("--size", help="Model size, such as minilm:3; default: the largest.")
+    ] = None,
+    overrides: Set = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete the run of this name first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train one configuration, the default one of a model size, without a cluster.
+
+    Example: lft train experiments/news.yaml --size minilm:3 --set training.learning_rate=2e-4
+    """
+    from lft_ray.cli.views import print_trial
+    from lft_ray.config import Experiment
+    from lft_ray.pipeline import run_train
+
+    run, record = run_train(Experiment.load(file, overrides), size=size, replace=replace)
+    if as_json:
+        print_json(record.model_dump(mode="json"))
+    else:
+        print_trial(record, stdout())
+    next_command(f"lft export {explore.shown(run.uri)} --trial {record.trial_id}")
+
+
+app.command()(data.init)
+app.command()(data.check)
+app.command()(explore.status)
+app.command()(explore.leaderboard)
+app.command()(explore.report)
+app.command()(deliver.export)
+app.command()(deliver.deploy)
+app.command()(deliver.predict)
+app.command()(deliver.down)
+app.command()(explore.env)
+
+
+def main() -> None:
+    """Entry point of the ``lft`` script."""
+    # The environment of a worker, for the stages that run in this process; libraries read it when they load.
+    for name, value in WORKER_ENV.items():
+        os.environ.setdefault(name, value)
+    app()

@@ -1,0 +1,133 @@
+"""``lft export | deploy | predict | down``: from a chosen trial to answers."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lft_ray.cli.explore import shown
+from lft_ray.cli.output import guarded, next_command, print_json, told
+from lft_ray.errors import InputError
+from lft_ray.run_folder import RunFolder
+
+__all__ = ["deploy", "down", "export", "predict"]
+
+Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a key of the run's experiment.")
+]
+
+
+@guarded
+def export(
+    run: Run,
+    trial: Annotated[str | None, typer.Option("--trial", help="Trial id; default: the winner.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the verified bundle of the winner (or of a trial): weights, tokenizer, labels, manifest, model card.
+
+    Example: lft export runs/news --trial t003
+    """
+    from lft_ray import pipeline
+
+    found = RunFolder.find(run)
+    bundle = pipeline.export(found, trial_id=trial)
+    if as_json:
+        print_json(bundle.model_dump(mode="json"))
+    else:
+        typer.echo(f"{shown(bundle.uri)}  version {bundle.version}, {bundle.bytes / 1e6:.1f} MB, {bundle.model_size}")
+    next_command(f"lft deploy {shown(found.uri)}")
+
+
+@guarded
+def deploy(
+    run: Run,
+    trial: Annotated[str | None, typer.Option("--trial", help="Trial id; default: the winner.")] = None,
+    overrides: Set = None,
+    address: Annotated[str | None, typer.Option("--address", help="Existing Ray cluster (auto or host:port).")] = None,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay here and serve; Ctrl-C stops.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Serve the winner with Ray Serve; on a live endpoint, promote it without a gap. Returns when it is ready.
+
+    Example: lft deploy runs/news --set serve.port=0
+    """
+    from lft_ray import pipeline
+
+    found = RunFolder.find(run)
+    endpoint = pipeline.deploy(found, overrides=overrides, address=address, foreground=foreground, trial_id=trial)
+    if as_json:
+        print_json(endpoint.model_dump(mode="json"))
+    else:
+        typer.echo(f"{endpoint.url}  {endpoint.state}, version {endpoint.version} {endpoint.message}".rstrip())
+    if endpoint.state == "rejected":
+        raise SystemExit(2)
+    if endpoint.state != "stopped":
+        next_command(f"lft predict {shown(found.uri)} 'your text'")
+
+
+@guarded
+def predict(
+    target: Annotated[str, typer.Argument(help="Run folder with a live endpoint, or its URL.", show_default=False)],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; default: lines of standard input.")] = None,
+    file: Annotated[str | None, typer.Option("--input", help="A file with one text a line.")] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Only the k best labels.")] = None,
+    api_key: Annotated[str | None, typer.Option("--api-key", envvar="LFT_API_KEY", help="Bearer key.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a text.")] = False,
+) -> None:
+    """Ask the endpoint: one line a text with its label and score, or JSON lines.
+
+    Example: lft predict runs/news "Shares fell after the report"
+    """
+    import json
+
+    from lft_ray.client import Client
+
+    url = target if target.startswith(("http://", "https://")) else _url_of(target)
+    asked = texts or _read_lines(file)
+    with Client(url, api_key=api_key) as client:
+        answers = client.predict(asked, top_k=top_k)
+    for text, scores in zip(asked, answers, strict=True):
+        if as_json:
+            row = {"text": text, "labels": [score.model_dump() for score in scores]}
+            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        else:
+            typer.echo(f"{scores[0].score:6.3f}  {scores[0].label:16}  {text}")
+
+
+@guarded
+def down(run: Run) -> None:
+    """Stop the endpoint of a run: exactly its process, and all that it started.
+
+    Example: lft down runs/news
+    """
+    from lft_ray import pipeline
+
+    found = RunFolder.find(run)
+    endpoint = pipeline.down(found)
+    told(f"stopped {endpoint.url}" if endpoint else f"{shown(found.uri)} has no live endpoint")
+
+
+def _url_of(run: str) -> str:
+    endpoint = RunFolder.find(run).json("endpoint.json")
+    if not endpoint or endpoint.get("state") not in {"ready", "rejected"}:
+        raise InputError(f"{run} has no live endpoint", fix=f"`lft deploy {run}` starts one")
+    return str(endpoint["url"])
+
+
+def _read_lines(file: str | None) -> list[str]:
+    if file is not None:
+        path = Path(file)
+        if not path.is_file():
+            raise InputError(f"file not found: {file}")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    elif sys.stdin.isatty():
+        raise InputError("no text given", fix="give texts as arguments, --input FILE, or a pipe")
+    else:
+        lines = sys.stdin.read().splitlines()
+    found = [line for line in lines if line.strip()]
+    if not found:
+        raise InputError("no text given: the input is empty")
+    return found

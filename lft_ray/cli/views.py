@@ -1,0 +1,98 @@
+"""Tables that the commands print on stdout. In: records and plain dictionaries. Decides nothing."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lft_ray.data.check import DataCard
+    from lft_ray.records import TrialRecord
+
+__all__ = ["print_card", "print_leaderboard", "print_status", "print_trial"]
+
+
+def print_leaderboard(board: dict[str, Any], console: "Console") -> None:
+    """The front, the ladder and the winner, from the leaderboard JSON."""
+    winner = board["winner"]
+    _points(console, "cost-F1 front", board["front"], winner)
+    _points(console, "ladder: best finished trial of each model size", board["ladder"], winner)
+    counts = ", ".join(f"{count} {status}" for status, count in board["trials"].items() if count)
+    console.print(f"\ntrials: {counts or 'none finished yet'}")
+    if winner:
+        test = "not measured" if winner["test_f1"] is None else f"{winner['test_f1']:.4f}"
+        console.print(f"winner: {winner['model_size']} ({winner['trial_id']}, {winner['precision']}), test F1 {test}")
+        console.print(board["reason"])
+
+
+def _points(console: "Console", title: str, rows: list[dict[str, Any]], winner: dict[str, Any] | None) -> None:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("model size", "trial", "F1"):
+        table.add_column(name, justify="right" if name == "F1" else "left")
+    table.add_column("$ / 1M predictions", justify="right")
+    table.add_column("p95 ms", justify="right")
+    table.add_column("")
+    for row in rows:
+        chosen = bool(winner and row["trial_id"] == winner["trial_id"] and row["precision"] == winner["precision"])
+        p95 = "-" if row.get("p95_ms") is None else f"{row['p95_ms']:.1f}"
+        note = "winner" if chosen else ""
+        if row.get("dominated_by"):
+            note = f"dominated by {row['dominated_by']}"
+        table.add_row(
+            row["model_size"],
+            row["trial_id"],
+            f"{row['f1']:.4f}",
+            f"{row['usd_per_million_predictions']:.3f}",
+            p95,
+            note,
+            style="bold" if chosen else None,
+        )
+    console.print()
+    console.print(table)
+
+
+def print_trial(record: "TrialRecord", console: "Console") -> None:
+    """One trial: its curve and what it used."""
+    console.print(f"{record.trial_id}  {record.config.model_size}  {record.status} {record.reason}".rstrip())
+    for point in record.curve:
+        console.print(f"  {point.fraction:5.0%}  F1 {point.f1:.4f}  loss {point.loss:.4f}  {point.train_s:7.1f} s")
+    usage = record.usage
+    console.print(f"  {usage.core_s:.1f} core-seconds, {usage.tokens:,} tokens, peak {usage.peak_bytes / 1e9:.2f} GB")
+    for variant in record.variants:
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in variant.metrics.items())
+        console.print(f"  {variant.precision} at {variant.max_length} tokens: {scores}")
+    if record.checkpoint_uri:
+        console.print(f"  {record.checkpoint_uri}")
+
+
+def print_status(state: dict[str, Any], console: "Console") -> None:
+    """Where a run stands."""
+    for key, value in state.items():
+        if key == "next":
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {count}" for name, count in value.items()) or "-"
+        console.print(f"{key:14} {value}")
+
+
+def print_card(card: "DataCard", console: "Console") -> None:
+    """The data card and every problem, errors first."""
+    _plain(console, f"text column {card.text_column!r}, label column {card.label_column!r}")
+    for split, rows in card.rows.items():
+        counts = ", ".join(f"{label} {count:,}" for label, count in card.label_counts.get(split, {}).items())
+        _plain(console, f"{split:11} {rows:8,} rows   {counts}")
+    words = ", ".join(f"{name} {value:.0f}" for name, value in card.words_quantiles.items())
+    _plain(console, f"words a text: {words}")
+    for problem in sorted(card.problems, key=lambda p: p.severity):
+        place = problem.file + (f":{problem.row}" if problem.row is not None else "")
+        _plain(console, f"{problem.severity:8} {place} {problem.message}")
+        if problem.fix:
+            _plain(console, f"         fix: {problem.fix}")
+    if not card.problems:
+        _plain(console, "no problems found")
+
+
+def _plain(console: "Console", text: str) -> None:
+    # Column and label names are the user's: "[red]" in one of them is not markup.
+    console.print(text, markup=False)

@@ -1,0 +1,253 @@
+"""Connect to Ray, count what there is, refuse at once what can't fit. Stops only what it started.
+
+In: `ClusterSpec`. Out: `ClusterHandle`, a context manager. Without an address a cluster is started on this machine,
+in its own temporary folder; with one, an existing cluster is used as it is, after a probe that takes seconds.
+"""
+
+import logging
+import math
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from lft_ray.config import ClusterSpec, ResourcesSpec, TrainingSpec
+from lft_ray.environment import WORKER_ENV
+from lft_ray.errors import InputError, UnreachableError
+from lft_ray.existing_cluster import check_environments, first_line, probe, resolve_address
+
+__all__ = ["WORKER_ENV", "ClusterHandle", "Node", "connect"]
+
+_LOCAL_ENV = WORKER_ENV | {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+TEMP_PREFIX = "lft-ray-"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Resources of one living node."""
+
+    host: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(slots=True)
+class ClusterHandle:
+    """A connected cluster; leaving its context disconnects, and stops it if `connect` started it.
+
+    Attributes:
+        address: ``host:port`` of the cluster's head.
+        nodes: living nodes.
+        owned: whether leaving the context stops the cluster.
+    """
+
+    address: str
+    nodes: tuple[Node, ...]
+    owned: bool
+    connected_here: bool = True
+    temp_dir: Path | None = None
+    _restore: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def cpus(self) -> float:
+        """Cores of all nodes."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        """Accelerators of all nodes."""
+        return sum(node.gpus for node in self.nodes)
+
+    def gpus_per_worker(self, resources: ResourcesSpec) -> float:
+        """Accelerators that one training worker holds; ``auto`` is one where the cluster has any."""
+        if resources.gpu == "auto":
+            return 1.0 if self.gpus else 0.0
+        return resources.gpu
+
+    def workers_that_fit(self, resources: ResourcesSpec) -> int:
+        """Training workers that run at the same time; a worker is never spread over nodes."""
+        gpu = self.gpus_per_worker(resources)
+        return sum(
+            min(
+                math.floor(node.cpus / resources.cpu + 1e-9),
+                math.floor(node.gpus / gpu + 1e-9) if gpu else math.floor(node.cpus / resources.cpu + 1e-9),
+            )
+            for node in self.nodes
+        )
+
+    def slots(self, training: TrainingSpec) -> int:
+        """Trials that run at the same time."""
+        return self.workers_that_fit(training.resources) // training.workers
+
+    def preflight(self, training: TrainingSpec, storage: str) -> None:
+        """Refuse a trial that could never be placed, and storage that other nodes can't see.
+
+        Args:
+            training: what each trial holds.
+            storage: the experiment's ``storage`` as written; a URI with a scheme (``file://`` too) is taken as shared.
+
+        Raises:
+            InputError: with what is asked, what there is and what to set.
+        """
+        if self.slots(training) < 1:
+            gpu = self.gpus_per_worker(training.resources)
+            raise InputError(
+                f"a trial asks for {training.workers} x ({training.resources.cpu:g} CPU, {gpu:g} GPU), and the cluster "
+                f"has {', '.join(f'{n.host}: {n.cpus:g} CPU, {n.gpus:g} GPU' for n in self.nodes)}",
+                fix="lower training.workers or training.resources, or use a larger cluster",
+            )
+        if len(self.nodes) > 1 and not re.match(r"^[a-z][a-z0-9+.-]*://", storage):
+            raise InputError(
+                f"storage {storage!r} is a local path and the cluster has {len(self.nodes)} nodes",
+                fix="use s3:// or gs://, or file:///path if every node mounts that path",
+            )
+
+    def close(self) -> None:
+        """Disconnect, and stop the cluster if it was started here."""
+        import ray
+
+        if self.connected_here and ray.is_initialized():
+            ray.shutdown()
+        if self.temp_dir is not None:
+            shutil.rmtree(self.temp_dir, ignore_errors=True)
+        for name, value in self._restore.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    def __enter__(self) -> "ClusterHandle":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def connect(spec: ClusterSpec, *, object_store_mb: int = 256, needs_dashboard: bool = False) -> ClusterHandle:
+    """Start a cluster on this machine, or connect to an existing one.
+
+    A process that is connected to Ray already keeps its connection when no address is asked for.
+
+    Args:
+        spec: which cluster.
+        object_store_mb: object store of a cluster that is started here.
+        needs_dashboard: sharded trials need it: its State API frees their placement groups.
+
+    Raises:
+        UnreachableError: nothing answers at the address, or it is not a Ray cluster; within ten seconds.
+        InputError: the cluster's environment lacks lft_ray, or has another version of it, Python or Ray.
+    """
+    # Read when Ray is imported. Profiling stops its Serve, whose open calls are then reported as failed, and on
+    # stdout at that: nothing that a user could act on, and stdout is for data.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", r"Task ServeController\.")
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    if spec.address is not None:
+        return _connect_existing(spec.address)
+    if ray.is_initialized():
+        return ClusterHandle(_gcs_address(), _nodes(), owned=False, connected_here=False)
+    return _start_local(object_store_mb, needs_dashboard)
+
+
+def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
+    import ray
+
+    _sweep_dead_folders()
+    restore = {name: os.environ.get(name) for name in _LOCAL_ENV}
+    os.environ.update(_LOCAL_ENV)
+    # Unix sockets allow 107 characters, so the folder's path must be short whatever TMPDIR says.
+    parent = "/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()
+    temp_dir = Path(tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-", dir=parent))
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=needs_dashboard,
+            dashboard_host="127.0.0.1",
+            object_store_memory=object_store_mb * 1024 * 1024,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=str(temp_dir),
+        )
+    except BaseException:
+        shutil.rmtree(temp_dir, ignore_errors=True)
+        raise
+    return ClusterHandle(_gcs_address(), _nodes(), owned=True, temp_dir=temp_dir, _restore=restore)
+
+
+def _connect_existing(address: str) -> ClusterHandle:
+    import ray
+
+    if "://" in address:
+        raise InputError(
+            f"cluster.address {address!r} is not host:port",
+            fix="Ray Client (ray://) is not supported: run lft on the head node with cluster.address=auto",
+        )
+    target = resolve_address(address)
+    probe(target)
+    if ray.is_initialized():
+        raise InputError(
+            f"this process is connected to {_gcs_address()} already, and cluster.address is {address!r}",
+            fix="leave cluster.address empty to use the connection, or call ray.shutdown() first",
+        )
+    if "RAY_AUTH_MODE" not in os.environ and (Path.home() / ".ray" / "auth_token").is_file():
+        # Ray itself turns tokens on for address="auto" only. It caches the mode at import, so it is told to look again.
+        from ray._raylet import Config  # type: ignore[attr-defined]
+
+        os.environ["RAY_AUTH_MODE"] = "token"
+        Config.initialize("")
+    try:
+        ray.init(
+            address=target,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": dict(WORKER_ENV)},
+        )
+    except Exception as error:
+        raise UnreachableError(
+            f"the Ray cluster at {target} refused the connection: {first_line(error)}",
+            fix="run lft with the cluster's versions of Python and Ray and its token (~/.ray/auth_token)",
+        ) from error
+    handle = ClusterHandle(target, _nodes(), owned=False)
+    try:
+        check_environments(target)
+    except BaseException:
+        handle.close()
+        raise
+    return handle
+
+
+def _nodes() -> tuple[Node, ...]:
+    import ray
+
+    return tuple(
+        Node(str(n["NodeManagerHostname"]), float(n["Resources"].get("CPU", 0)), float(n["Resources"].get("GPU", 0)))
+        for n in ray.nodes()  # type: ignore[no-untyped-call]
+        if n["Alive"]
+    )
+
+
+def _gcs_address() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def _sweep_dead_folders() -> None:
+    """Remove temporary folders of drivers that were killed before they could."""
+    import psutil
+
+    for folder in Path("/tmp").glob(f"{TEMP_PREFIX}*"):
+        pid = folder.name.removeprefix(TEMP_PREFIX).partition("-")[0]
+        # A minute of grace: the raylet outlives a killed driver by some seconds.
+        with suppress(OSError):
+            if pid.isdigit() and not psutil.pid_exists(int(pid)) and time.time() - folder.stat().st_mtime > 60:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""Turn a measured profile into dollars per million predictions and per month. Pure; never measures, never calls Ray."""
+
+from collections.abc import Sequence
+
+from lft_ray.cost.base import Price
+from lft_ray.records import IngressProfile, ProfileBook, ServingProfile, Variant
+
+__all__ = ["monthly_usd", "price_variants", "profile_of", "usd_per_million_predictions"]
+
+HOURS_PER_MONTH = 730.0
+"""365 days x 24 hours / 12 months: what the clouds' own monthly figures use."""
+
+
+def usd_per_million_predictions(
+    profile: ServingProfile, ingress: IngressProfile, price: Price, *, utilisation: float
+) -> float:
+    """What a million single-text requests cost, in dollars.
+
+    ``1e6 x usd_per_core_second x (core_s_per_text + core_s_per_request) / utilisation``. On an accelerator the text's
+    seconds are device seconds and priced as such; the request is still answered by a core.
+
+    Args:
+        profile: one architecture, measured in a replica.
+        ingress: processor seconds of a request before any model is asked.
+        price: dollars per core second and device second.
+        utilisation: busy share of a bought core, above 0 and at most 1.
+    """
+    per_text_s = price.usd_per_core_s if profile.device == "cpu" else price.usd_per_device_s
+    usd = per_text_s * profile.core_s_per_text + price.usd_per_core_s * ingress.core_s_per_request
+    return 1e6 * usd / utilisation
+
+
+def monthly_usd(
+    usd_per_million: float,
+    requests_per_month: int,
+    *,
+    min_replicas: int,
+    cpus_per_replica: int,
+    price: Price,
+    on_device: bool = False,
+) -> float:
+    """Dollars a month at the stated traffic, and never less than the replicas that are kept running.
+
+    Args:
+        usd_per_million: see `usd_per_million_predictions`.
+        requests_per_month: single-text requests.
+        min_replicas: replicas that stay up without traffic.
+        cpus_per_replica: cores that one replica holds.
+        price: dollars per core second and device second, on demand.
+        on_device: each replica holds one whole accelerator.
+    """
+    replica_s = max(cpus_per_replica * price.usd_per_core_s, price.usd_per_device_s if on_device else 0.0)
+    floor = min_replicas * HOURS_PER_MONTH * 3600.0 * replica_s
+    return max(requests_per_month / 1e6 * usd_per_million, floor)
+
+
+def profile_of(book: ProfileBook, model_size: str, *, precision: str, max_length: int) -> ServingProfile | None:
+    """The profile of one architecture at one precision and length, or None if it was not measured."""
+    for profile in book.profiles:
+        if (profile.model_size, profile.precision, profile.max_length) == (model_size, precision, max_length):
+            return profile
+    return None
+
+
+def price_variants(
+    variants: Sequence[Variant], model_size: str, book: ProfileBook, price: Price, *, utilisation: float
+) -> list[Variant]:
+    """Copies of the variants with dollars and p95 filled in; both stay None where no profile was measured."""
+    priced = []
+    for variant in variants:
+        profile = profile_of(book, model_size, precision=variant.precision, max_length=variant.max_length)
+        if profile is not None:
+            usd = usd_per_million_predictions(profile, book.ingress, price, utilisation=utilisation)
+            variant = variant.model_copy(update={"usd_per_million_predictions": usd, "p95_ms": profile.p95_ms})
+        priced.append(variant)
+    return priced

@@ -1,0 +1,185 @@
+"""Texts to token ids, once a tokenizer. In: a split and a tokenizer.json. Out: a memory-mapped `TokenFile`.
+
+Ids are kept whole (up to 8,192); the length limit is cut when a batch is gathered, so that length variants cost
+nothing. Uses the tokenizers library alone: importing transformers takes seconds.
+"""
+
+import fcntl
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lft_ray.data.store import load_split, target_array, target_column
+from lft_ray.errors import ModelError
+from lft_ray.records import DatasetRecord
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["MAX_TOKENS", "TokenFile", "encode_split"]
+
+MAX_TOKENS = 8192
+CHUNK_TEXTS = 1024
+_FORMAT = b"1"
+
+
+class TokenFile:
+    """The token ids of one split of n rows, memory-mapped and read-only; pickles as its path.
+
+    Attributes:
+        offsets: int64 [n + 1]; row i is ``values[offsets[i]:offsets[i + 1]]``.
+        values: uint16 or uint32 [total], special tokens included.
+        targets: int64 [n], or float32 [n, c].
+        row_ids: uint32 [n].
+        end_id: the token that the tokenizer puts after every text, or None.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with pa.memory_map(str(path)) as source:
+            batch = pa.ipc.open_file(source).get_batch(0)
+        metadata = batch.schema.metadata
+        ids = batch.column("ids")
+        self.path = path
+        self.offsets: NDArray[np.int64] = ids.offsets.to_numpy()
+        self.values: NDArray[Any] = ids.values.to_numpy()
+        self.targets: NDArray[Any] = target_array(batch.column("target"))
+        self.row_ids: NDArray[np.uint32] = batch.column("row_id").to_numpy()
+        self.end_id = int(metadata[b"end_id"]) if metadata[b"end_id"] else None
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (TokenFile, (self.path,))
+
+    def lengths(self, max_length: int) -> NDArray[np.int64]:
+        """Return the tokens of each row after the cut, int64 [n]."""
+        lengths: NDArray[np.int64] = np.minimum(np.diff(self.offsets), max_length)
+        return lengths
+
+    def truncated_share(self, max_length: int) -> float:
+        """Return the share of rows that are longer than the limit."""
+        return float((np.diff(self.offsets) > max_length).mean()) if len(self) else 0.0
+
+    def gather(self, rows: NDArray[np.int64], max_length: int) -> list[NDArray[Any]]:
+        """Return the ids of some rows, cut to at most ``max_length``; a cut text keeps its end token, if it has one."""
+        result = []
+        for row in rows:
+            ids = self.values[self.offsets[row] : self.offsets[row + 1]]
+            if len(ids) > max_length:
+                is_ended = self.end_id is not None and ids[-1] == self.end_id
+                ids = np.append(ids[: max_length - 1], ids[-1]) if is_ended else ids[:max_length]
+            result.append(ids)
+        return result
+
+
+def encode_split(record: DatasetRecord, split_name: str, tokenizer_folder: Path, folder: Path) -> TokenFile:
+    """Encode a split once for a tokenizer, or open what another process has encoded.
+
+    Args:
+        record: what `prepare` returned.
+        split_name: train, validation or test.
+        tokenizer_folder: folder with a ``tokenizer.json``.
+        folder: where token files of this machine are kept. Concurrent calls build once: the others wait for a lock.
+
+    Raises:
+        ModelError: there is no usable ``tokenizer.json``.
+        DataError: the split cannot be opened.
+    """
+    source = tokenizer_folder / "tokenizer.json"
+    try:
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"no tokenizer at {source}: {error}", fix="give a model with a tokenizer.json") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{record.fingerprint[:12]}-{digest[:12]}-{split_name}.arrow"
+    tokens = _open(path)
+    if tokens is None:
+        with _locked(path.with_suffix(".lock")):
+            tokens = _open(path)
+            if tokens is None:
+                _build(record, split_name, source, path)
+                tokens = TokenFile(path)
+    return tokens
+
+
+def _open(path: Path) -> TokenFile | None:
+    try:
+        return TokenFile(path)
+    except (OSError, pa.ArrowException, KeyError, IndexError):
+        # Absent, cut off or of another version: it is built again.
+        return None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    # The kernel drops the lock when its holder dies: a killed worker leaves none behind.
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _build(record: DatasetRecord, split_name: str, source: Path, path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    split = load_split(record, split_name, cache=path.parent)
+    try:
+        tokenizer = Tokenizer.from_file(str(source))
+    except Exception as error:  # the library raises plain Exception for a damaged file
+        raise ModelError(f"cannot read {source}: {error}", fix="download the model again") from error
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    small = tokenizer.get_vocab_size(with_added_tokens=True) < 65_536
+    lengths, values = _ids(tokenizer, split.text_column, np.uint16 if small else np.uint32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    end_id = _end_id(tokenizer)
+    batch = pa.record_batch(
+        {
+            "row_id": pa.array(split.row_ids),
+            "ids": pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values)),
+            "target": target_column(split.targets),
+        }
+    )
+    schema = batch.schema.with_metadata({"end_id": "" if end_id is None else str(end_id), "format": _FORMAT})
+    _write(batch.replace_schema_metadata(schema.metadata), path)
+
+
+def _ids(tokenizer: "Tokenizer", texts: pa.Array, kind: type) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    lengths: list[int] = []
+    parts: list[NDArray[Any]] = []
+    for start in range(0, len(texts), CHUNK_TEXTS):
+        encodings = tokenizer.encode_batch_fast(texts.slice(start, CHUNK_TEXTS).to_pylist())
+        # A text of nothing but characters that the tokenizer drops would be a row of no tokens, which no network
+        # takes: it becomes token 0.
+        rows = [encoding.ids or [0] for encoding in encodings]
+        lengths += map(len, rows)
+        parts.append(np.fromiter(chain.from_iterable(rows), dtype=kind))
+    return np.array(lengths, dtype=np.int64), np.concatenate(parts) if parts else np.empty(0, dtype=kind)
+
+
+def _end_id(tokenizer: "Tokenizer") -> int | None:
+    """Return the special token after every text: [SEP] for BERT, none for GPT-2 or where only a first one is added."""
+    encoding = tokenizer.encode("a")
+    return encoding.ids[-1] if encoding.ids and encoding.special_tokens_mask[-1] else None
+
+
+def _write(batch: pa.RecordBatch, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("wb") as stream:
+            with pa.ipc.new_file(stream, batch.schema) as writer:
+                writer.write_batch(batch)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,96 @@
+"""Collect what the data check finds, and say it once. In: single findings. Out: problems, or one DataError of all.
+
+Never reads files. One code lists at most a few rows of a file; the others are counted.
+"""
+
+from collections.abc import Sequence
+
+from lft_ray.errors import DataError
+from lft_ray.records import Problem
+
+__all__ = ["Findings", "RowFinding", "raise_on_errors"]
+
+LISTED_ROWS = 3
+
+RowFinding = tuple[str, int, str]
+"""File, row and what is wrong with that row."""
+
+
+class Findings:
+    """A growing list of problems; reading goes on after an error, so that all are told at once."""
+
+    def __init__(self, problems: Sequence[Problem] = ()) -> None:
+        self._problems = list(problems)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """All problems, errors first, else in the order they were found."""
+        return sorted(self._problems, key=lambda problem: problem.severity != "error")
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether anything found so far stops the run."""
+        return any(problem.severity == "error" for problem in self._problems)
+
+    def extend(self, problems: Sequence[Problem]) -> None:
+        """Take over the problems of another list."""
+        self._problems.extend(problems)
+
+    def error(self, code: str, message: str, *, file: str = "", row: int | None = None, fix: str = "") -> None:
+        """Add one error."""
+        self._problems.append(
+            Problem(severity="error", code=code, message=message, file=file, row=row, count=1, fix=fix)
+        )
+
+    def error_rows(self, code: str, rows: Sequence[RowFinding], *, summary: str, fix: str = "", more: int = 0) -> None:
+        """Add an error for each of the first rows, and one that counts the others.
+
+        Args:
+            code: stable name of the problem.
+            rows: the bad rows, in order; all of them, or the first few.
+            summary: what the rows have in common, for the line that counts the rest.
+            fix: what to do about it.
+            more: bad rows that are not in ``rows``.
+        """
+        for file, row, message in rows[:LISTED_ROWS]:
+            self.error(code, message, file=file, row=row, fix=fix)
+        rest = len(rows) - LISTED_ROWS + more if len(rows) > LISTED_ROWS else more
+        if rest > 0:
+            text = f"{rest:,} more rows: {summary}"
+            file = rows[0][0] if rows else ""
+            self._problems.append(Problem(severity="error", code=code, message=text, file=file, count=rest, fix=fix))
+
+    def warning(
+        self, code: str, message: str, *, at: tuple[str, int | None] = ("", None), count: int = 1, fix: str = ""
+    ) -> None:
+        """Add one warning; ``at`` is the file and row where it shows first."""
+        self._problems.append(
+            Problem(severity="warning", code=code, message=message, file=at[0], row=at[1], count=count, fix=fix)
+        )
+
+
+def raise_on_errors(problems: Sequence[Problem]) -> None:
+    """Raise one error that lists every problem that stops the run.
+
+    Raises:
+        DataError: there is at least one error; each is told with file, row and fix.
+    """
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if not errors:
+        return
+    if len(errors) == 1:
+        raise DataError(f"{_place(errors[0])}{errors[0].message}", fix=errors[0].fix)
+    lines = [f"{len(errors)} problems in the data:"]
+    told = ""
+    for problem in errors:
+        lines.append(f"  {_place(problem)}{problem.message}")
+        if problem.fix and problem.fix != told:
+            lines.append(f"    fix: {problem.fix}")
+        told = problem.fix
+    raise DataError("\n".join(lines), fix="mend these, then run lft check again")
+
+
+def _place(problem: Problem) -> str:
+    if not problem.file:
+        return ""
+    return f"{problem.file}: " if problem.row is None else f"{problem.file}:{problem.row}: "

@@ -1,0 +1,202 @@
+"""The data stage. In: the task and data parts of the experiment. Out: a `DatasetRecord` and Arrow files, or a card.
+
+Reads, checks, samples and splits once; whatever comes later opens the Arrow files. Never tokenises.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lft_ray.config import DataSpec, TaskSpec
+from lft_ray.data.check import Checked, DataCard, check
+from lft_ray.data.findings import Findings, raise_on_errors
+from lft_ray.data.labels import label_counts, sorted_labels
+from lft_ray.data.read import file_sha256, read_table
+from lft_ray.data.sampling import sample_texts, words_quantiles
+from lft_ray.data.split import carve, sample
+from lft_ray.data.store import fingerprint, split_bytes
+from lft_ray.data.table import CleanRows, RawTable
+from lft_ray.errors import DataError
+from lft_ray.plugins import resolve
+from lft_ray.records import DatasetRecord, SplitRecord
+from lft_ray.storage import Storage
+from lft_ray.tasks import TASKS
+from lft_ray.tasks.base import Task
+
+__all__ = ["check_unchanged", "inspect", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    task: type[Task]
+    tables: dict[str, RawTable]
+    checked: Checked
+    splits: dict[str, CleanRows]
+    """Final rows; the clean rows of what was read after an error."""
+    labels: list[str]
+    carved: dict[str, float]
+    findings: Findings
+
+
+def prepare(task_spec: TaskSpec, data: DataSpec, target: Storage) -> DatasetRecord:
+    """Read, check and split the data, and write it as Arrow files below ``target/data``.
+
+    With ``data.max_rows`` the train rows are sampled BEFORE validation and test are carved from them, so that a small
+    experiment is small everywhere; splits that were given stay whole.
+
+    Args:
+        task_spec: what is learned, and the names of the columns.
+        data: where the rows are and how they are split.
+        target: the run folder.
+
+    Returns:
+        The record; its splits are always train and validation, and test if one is given or carved.
+
+    Raises:
+        DataError: the data cannot be used; all problems are listed with file, row and fix.
+        ConfigError: the task or the encoding is unknown.
+    """
+    loaded = _load(task_spec, data)
+    raise_on_errors(loaded.findings.problems)
+    task = loaded.task(loaded.labels)
+    targets = {name: task.encode(rows.labels) for name, rows in loaded.splits.items()}
+    table = loaded.tables["train"]
+    identity = [task_spec.kind, table.text_column, table.label_column, *loaded.labels]
+    return DatasetRecord(
+        fingerprint=fingerprint(identity, loaded.splits, targets),
+        source_files=_source_files(loaded),
+        task_kind=task_spec.kind,
+        text_column=table.text_column,
+        label_column=table.label_column,
+        labels=loaded.labels,
+        splits={name: _write(rows, targets[name], target) for name, rows in loaded.splits.items()},
+        words_quantiles=words_quantiles(loaded.splits["train"].words),
+        carved=loaded.carved,
+        problems=loaded.findings.problems,
+        sample_texts=sample_texts(loaded.splits["train"], seed=data.split.seed),
+    )
+
+
+def inspect(task_spec: TaskSpec, data: DataSpec) -> DataCard:
+    """Read and check the data as `prepare` does; write nothing, and return the problems instead of raising them.
+
+    Raises:
+        ConfigError: the task or the encoding is unknown.
+    """
+    loaded = _load(task_spec, data)
+    train = loaded.splits.get("train")
+    table = loaded.tables["train"]
+    return DataCard(
+        task_kind=task_spec.kind,
+        text_column=table.text_column,
+        label_column=table.label_column,
+        rows={name: len(rows.texts) for name, rows in loaded.splits.items()},
+        label_counts={name: label_counts(rows) for name, rows in loaded.splits.items()},
+        words_quantiles=words_quantiles(train.words) if train is not None else {},
+        duplicates=loaded.checked.duplicates,
+        conflicts=loaded.checked.conflicts,
+        overlaps=loaded.checked.overlaps,
+        dropped={name: len(loaded.tables[name].texts) - len(rows.texts) for name, rows in loaded.checked.rows.items()},
+        carved=loaded.carved,
+        seed=data.split.seed,
+        source_files=_source_files(loaded),
+        problems=loaded.findings.problems,
+    )
+
+
+def check_unchanged(record: DatasetRecord) -> None:
+    """Refuse a resume whose source files are not those the record was made of.
+
+    Only files on this machine are hashed again; hub data sets are pinned by their own revision.
+
+    Raises:
+        DataError: a file is gone or has other bytes.
+    """
+    changed = []
+    for file, digest in record.source_files.items():
+        if file.startswith("hub:"):
+            continue
+        if not Path(file).is_file():
+            changed.append(f"{file} is gone")
+        elif file_sha256(Path(file)) != digest:
+            changed.append(f"{file} has changed")
+    if changed:
+        raise DataError(
+            f"the data is not what this run began with: {'; '.join(changed)}",
+            fix="bring the files back, or start a new run with another name",
+        )
+
+
+def _load(task_spec: TaskSpec, data: DataSpec) -> _Loaded:
+    task: type[Task] = resolve(task_spec.kind, TASKS, where="task.kind")
+    tables = _read(task, task_spec, data)
+    carved = {
+        name: share
+        for name, share, given in (
+            ("validation", data.split.validation, data.validation),
+            ("test", data.split.test, data.test),
+        )
+        if given is None and share > 0
+    }
+    findings = Findings()
+    checked = check(tables, task, splits=1 + len(carved), allow_overlap=data.allow_overlap, findings=findings)
+    splits, labels = dict(checked.rows), []
+    if not findings.has_errors:
+        labels = sorted_labels(splits["train"])
+        splits = _split(task(labels), splits, carved, data, findings)
+    return _Loaded(task, tables, checked, splits, labels, carved, findings)
+
+
+def _read(task: type[Task], task_spec: TaskSpec, data: DataSpec) -> dict[str, RawTable]:
+    train = read_table(data.train, text=task_spec.text, label=task_spec.label, task=task, encoding=data.encoding)
+    tables = {"train": train}
+    # The same columns in every split, whichever were found in train.
+    text, label = train.text_column or task_spec.text, train.label_column or task_spec.label
+    for name, spec in (("validation", data.validation), ("test", data.test)):
+        if spec is not None:
+            tables[name] = read_table(spec, text=text, label=label, task=task, encoding=data.encoding, hub_split=name)
+    return tables
+
+
+def _split(
+    task: Task, rows: dict[str, CleanRows], carved: dict[str, float], data: DataSpec, findings: Findings
+) -> dict[str, CleanRows]:
+    train = rows["train"]
+    seed = data.split.seed
+    if data.max_rows is not None and data.max_rows < len(train.texts):
+        least = 1 + len(carved)
+        kept = sample(train.keys, task.strata(train.labels), rows=data.max_rows, least=least, seed=seed)
+        train = train.take("train", kept)
+    parts = carve(train.keys, task.strata(train.labels), shares=carved, seed=seed)
+    taken = {name: train.take(name, positions) for name, positions in parts.items()}
+    merged = rows | taken
+    splits: dict[str, CleanRows] = {name: merged[name] for name in ("train", "validation", "test") if name in merged}
+    _check_splits(splits, task.labels, carved, findings)
+    return splits
+
+
+def _check_splits(
+    splits: dict[str, CleanRows], labels: list[str], carved: dict[str, float], findings: Findings
+) -> None:
+    for name in ("train", *carved):
+        missing = sorted(set(labels) - {label for names in splits[name].labels for label in names})
+        if not splits[name].texts or (missing and name == "train"):
+            message = f"no row of {missing[0]!r} is left for {name}" if missing else f"no row is left for {name}"
+            findings.error(
+                "split_too_small", message, fix="give more rows, or raise data.max_rows or the split's share"
+            )
+        elif missing:
+            message = f"{name} as carved has no row with {len(missing)} of the labels, such as {missing[0]!r}"
+            findings.warning("label_missing_in_split", message, count=len(missing), fix="label more texts of it")
+
+
+def _source_files(loaded: _Loaded) -> dict[str, str]:
+    return {file: digest for table in loaded.tables.values() for file, digest in table.files.items()}
+
+
+def _write(rows: CleanRows, targets: NDArray[Any], target: Storage) -> SplitRecord:
+    uri = target.put(f"data/{rows.split}.arrow", split_bytes(rows, targets))
+    counts = label_counts(rows)
+    return SplitRecord(name=rows.split, uri=uri, rows=len(rows.texts), label_counts=counts)

@@ -1,0 +1,144 @@
+"""Splits as Arrow IPC files. In: clean rows and targets, or a record. Out: bytes, or a memory-mapped `Split`.
+
+Columns: ``row_id`` uint32 (position in the split's own source), ``text``, ``target`` (int64, or a fixed list of
+float32 for several labels).
+"""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lft_ray.data.table import CleanRows
+from lft_ray.errors import DataError
+from lft_ray.records import DatasetRecord
+from lft_ray.storage import Storage
+
+__all__ = ["Split", "fingerprint", "load_split", "split_bytes", "target_array", "target_column"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of n rows, memory-mapped and read-only."""
+
+    name: str
+    text_column: pa.Array
+    """large_string [n]."""
+    targets: NDArray[Any]
+    """int64 [n], or float32 [n, c] of 0 and 1."""
+    row_ids: NDArray[np.uint32]
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The texts as a list, made at the first call."""
+        texts: list[str] = self.text_column.to_pylist()
+        return texts
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+
+def fingerprint(identity: list[str], splits: Mapping[str, CleanRows], targets: Mapping[str, NDArray[Any]]) -> str:
+    """Return the sha256 of what is learned (task, columns, labels) and of every row of every split."""
+    digest = hashlib.sha256()
+
+    def add(values: list[str]) -> None:
+        encoded = [value.encode() for value in values]
+        digest.update(np.array([len(encoded), *map(len, encoded)], dtype="<u8").tobytes())
+        digest.update(b"".join(encoded))
+
+    add(identity)
+    for name, rows in splits.items():
+        add([name, *rows.texts])
+        digest.update(rows.row_ids.astype("<u4").tobytes())
+        digest.update(np.ascontiguousarray(targets[name]).astype("<f4" if targets[name].ndim > 1 else "<i8").tobytes())
+    return digest.hexdigest()
+
+
+def target_column(targets: NDArray[Any]) -> pa.Array:
+    """Return targets as an Arrow column: int64, or a fixed list of float32."""
+    if targets.ndim == 1:
+        return pa.array(targets, pa.int64())
+    flat = pa.array(np.ascontiguousarray(targets, dtype=np.float32).reshape(-1), pa.float32())
+    return pa.FixedSizeListArray.from_arrays(flat, targets.shape[1])
+
+
+def target_array(column: pa.Array) -> NDArray[Any]:
+    """Return a column of `target_column` as int64 [n] or float32 [n, c], without a copy where possible."""
+    if pa.types.is_fixed_size_list(column.type):
+        flat: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
+        return flat.reshape(len(column), column.type.list_size)
+    whole: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return whole
+
+
+def split_bytes(rows: CleanRows, targets: NDArray[Any]) -> bytes:
+    """Return a split as an Arrow IPC file of one batch (one, so that columns map as one array)."""
+    batch = pa.record_batch(
+        {
+            "row_id": pa.array(rows.row_ids.astype(np.uint32)),
+            "text": pa.array(rows.texts, pa.large_string()),
+            "target": target_column(targets),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def load_split(record: DatasetRecord, name: str, cache: Path | None = None) -> Split:
+    """Open a split, memory-mapped.
+
+    Args:
+        record: what `prepare` returned.
+        name: train, validation or test.
+        cache: folder for copies of files that lie in a bucket; a temporary one when None.
+
+    Raises:
+        DataError: the data set has no such split, or its file is gone or damaged.
+    """
+    if name not in record.splits:
+        raise DataError(f"the data set has no split {name!r}: it has {', '.join(record.splits)}")
+    path = _local(record, name, cache)
+    try:
+        with pa.memory_map(str(path)) as source:
+            batch = pa.ipc.open_file(source).get_batch(0)
+    except (OSError, pa.ArrowException, IndexError) as error:
+        raise DataError(f"split {name!r} at {path} cannot be read: {error}", fix="run the data stage again") from error
+    if batch.num_rows != record.splits[name].rows:
+        message = f"split {name!r} at {path} has {batch.num_rows} rows, its record says {record.splits[name].rows}"
+        raise DataError(message, fix="run the data stage again")
+    return Split(
+        name=name,
+        text_column=batch.column("text"),
+        targets=target_array(batch.column("target")),
+        row_ids=batch.column("row_id").to_numpy(),
+    )
+
+
+def _local(record: DatasetRecord, name: str, cache: Path | None) -> Path:
+    uri = record.splits[name].uri
+    folder, _, file = uri.rpartition("/")
+    storage = Storage(folder)
+    if storage.is_local:
+        return Path(storage.uri) / file
+    if cache is None:
+        import tempfile
+
+        cache = Path(tempfile.gettempdir()) / f"lft-data-{os.getuid()}"
+    cache.mkdir(parents=True, exist_ok=True)
+    path = cache / f"{record.fingerprint[:12]}-{file}"
+    if not path.exists():
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        temporary.write_bytes(storage.get(file))
+        temporary.replace(path)
+    return path

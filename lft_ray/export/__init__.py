@@ -1,0 +1,1 @@
+"""The bundle: an immutable, verified folder, with its parity check and model card."""

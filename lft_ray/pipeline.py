@@ -1,0 +1,317 @@
+"""The story: experiment -> prepare -> profile -> search -> select -> export -> deploy -> predict, one function a stage.
+
+Each stage reads records from the run folder and writes records to it, so any of them can run again alone, on another
+machine. No loops over rows and no I/O details here: they live with the nouns that own them.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lft_ray.config import Experiment
+from lft_ray.environment import environment
+from lft_ray.errors import InputError, NoWinnerError
+from lft_ray.records import Bundle, DatasetRecord, Endpoint, ProfileBook, Selection, TrialRecord
+from lft_ray.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lft_ray.cluster import ClusterHandle
+
+__all__ = [
+    "check_models",
+    "deploy",
+    "down",
+    "export",
+    "prepare",
+    "profile",
+    "records_of",
+    "report",
+    "run_search",
+    "run_train",
+    "search",
+    "select",
+]
+
+
+def run_search(
+    experiment: Experiment, *, resume: bool = False, replace: bool = False, console: "Console | None" = None
+) -> RunFolder:
+    """From a labelled file to a chosen model: prepare, profile, search, select, report.
+
+    Args:
+        experiment: what to do.
+        resume: continue the run of this name; nothing finished is done twice.
+        replace: delete the run of this name first.
+        console: where progress is shown; None is silent.
+
+    Raises:
+        InputError: anything the user gave cannot be used; raised before a trial is paid for.
+        NoWinnerError: no finished trial may be shipped; the ledger keeps what was measured.
+    """
+    from lft_ray.cluster import connect
+    from lft_ray.ledger import driver_lock
+
+    check_models(experiment)
+    run = RunFolder.begin(experiment, resume=resume, replace=replace)
+    with driver_lock(run.storage):
+        run.put_json("environment.json", environment())
+        say = _Talk(console)
+        dataset = prepare(run, experiment, say)
+        sharded = experiment.training.workers > 1
+        with connect(
+            experiment.cluster, object_store_mb=experiment.search.object_store_mb, needs_dashboard=sharded
+        ) as cluster:
+            cluster.preflight(experiment.training, experiment.storage)
+            profiles = profile(run, experiment, dataset, say)
+            search(run, experiment, dataset, profiles, cluster, console)
+        select(run, experiment, dataset)
+        report(run)
+    return run
+
+
+def check_models(experiment: Experiment) -> None:
+    """Find every base model and compare its positions with ``training.max_length``, before anything is spent.
+
+    Raises:
+        ModelError: naming what is unknown, out of reach or too short.
+    """
+    from lft_ray.models.base import check_lengths, find_size, model_sizes
+    from lft_ray.models.resolve import find_base
+
+    sizes = model_sizes(experiment.models)
+    check_lengths(sizes, experiment.training.max_length)
+    for name in {size.base: size.name for size in sizes if not size.is_linear}.values():
+        find_base(find_size(experiment.models, name)[0])
+
+
+def prepare(run: RunFolder, experiment: Experiment, say: "_Talk") -> DatasetRecord:
+    """Read, check and split the data; a resumed run keeps what it has, and refuses files that changed.
+
+    Raises:
+        DataError: listing every problem with file and row.
+    """
+    from lft_ray.data.prepare import check_unchanged
+    from lft_ray.data.prepare import prepare as read_data
+
+    found = run.dataset()
+    if found is not None:
+        check_unchanged(found)
+        return found
+    with _stage(run, "prepare"):
+        dataset = read_data(experiment.task, experiment.data, run.storage)
+    for problem in dataset.problems:
+        say(f"{problem.severity}: {problem.file}: {problem.message}")
+    rows = ", ".join(f"{split.rows:,} {name}" for name, split in dataset.splits.items())
+    carved = ", ".join(f"{share:.0%} for {name}" for name, share in dataset.carved.items())
+    say(f"data: {rows} rows, {len(dataset.labels)} labels" + (f" (carved from train: {carved})" if carved else ""))
+    run.put("dataset.json", dataset)
+    return dataset
+
+
+def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say: "_Talk") -> ProfileBook:
+    """Measure what each candidate would cost to serve, in one real replica, before any of them is trained."""
+    from lft_ray.serve.profile import measure_profiles, profile_requests
+
+    found = run.profiles()
+    if found is not None:
+        return found
+    requests = profile_requests(experiment, dataset)
+    say(f"profiling {len(requests)} variants in a Ray Serve replica")
+    with _stage(run, "profile"):
+        profiles = measure_profiles(requests, dataset, experiment.serve)
+    for measured in profiles.profiles:
+        if measured.warning:
+            say(f"warning: {measured.model_size}: {measured.warning}")
+    run.put("profiles.json", profiles)
+    return profiles
+
+
+def search(
+    run: RunFolder,
+    experiment: Experiment,
+    dataset: DatasetRecord,
+    profiles: ProfileBook,
+    cluster: "ClusterHandle",
+    console: "Console | None",
+) -> list[TrialRecord]:
+    """Run the trials, then the finalists again with fresh seeds. Returns the whole ledger."""
+    from lft_ray.report.live import LiveTable
+    from lft_ray.search.study import StudyJob, run_study
+    from lft_ray.selection.decide import finalists
+
+    job = StudyJob(run_uri=run.uri, experiment=experiment, dataset=dataset, profiles=profiles)
+    search_spec = experiment.search
+    with LiveTable(
+        search_spec.trials, console=console, minutes=search_spec.minutes, budget_usd=search_spec.budget_usd
+    ) as live:
+        for record in records_of(run):
+            live.on_record(record)
+        with _stage(run, "search"):
+            records = run_study(job, cluster, live)
+        if experiment.selection.confirm_share > 0:
+            chosen = finalists(
+                records,
+                experiment.selection,
+                experiment.cost,
+                validation_rows=dataset.splits["validation"].rows,
+            )
+            with _stage(run, "confirm"):
+                records = run_study(job.confirming(chosen), cluster, live)
+    return records
+
+
+def select(run: RunFolder, experiment: Experiment, dataset: DatasetRecord) -> Selection:
+    """Decide on validation scores, then look at the test split once, with the winner only.
+
+    Raises:
+        NoWinnerError: no finished trial satisfies the caps.
+    """
+    from lft_ray.export.judge import judge
+    from lft_ray.selection.decide import decide
+
+    with _stage(run, "select"):
+        records = records_of(run)
+        selection = decide(
+            records,
+            experiment.selection,
+            experiment.cost,
+            metric=experiment.task.metric,
+            validation_rows=dataset.splits["validation"].rows,
+        )
+        winner = _record(records, selection.winner_seed_trial_id)
+        judged = judge(winner, selection.winner, dataset, metric=experiment.task.metric)
+        selection = selection.model_copy(update=judged.model_dump())
+    run.put("selection.json", selection)
+    run.put_json("front.json", [point.model_dump(mode="json") for point in selection.front])
+    return selection
+
+
+def report(run: RunFolder) -> str:
+    """Write ``report.html`` from the run's records. Returns its URI."""
+    from lft_ray.report.html import render
+
+    dataset = run.dataset()
+    if dataset is None:
+        raise InputError(f"{run.uri} has no data yet", fix="`lft search ... --resume` continues it")
+    html = render(
+        experiment=run.experiment(),
+        dataset=dataset,
+        profiles=run.profiles(),
+        records=records_of(run),
+        selection=run.selection(),
+        environment=run.json("environment.json"),
+        stage_seconds=run.json("stages.json"),
+    )
+    return run.storage.put("report.html", html)
+
+
+def export(run: RunFolder, *, trial_id: str | None = None) -> Bundle:
+    """Write the verified bundle of the winner, or of a finished trial.
+
+    Raises:
+        InputError: there is no such finished trial.
+        NoWinnerError: no trial is named and the run has no winner.
+        BundleError: the bundle's answers differ from the trainer's.
+    """
+    from lft_ray.export.stage import export_trial
+
+    experiment, records, selection = run.experiment(), records_of(run), run.selection()
+    dataset = run.dataset()
+    if dataset is None or not records:
+        raise InputError(f"{run.uri} has no finished trial", fix="`lft search ... --resume` continues it")
+    if trial_id is None and selection is None:
+        raise NoWinnerError(f"{run.uri} has no winner", fix="finish the search, or name a trial with --trial")
+    chosen = trial_id or (selection.winner_seed_trial_id if selection else "")
+    with _stage(run, "export"):
+        bundle = export_trial(
+            _record(records, chosen), experiment=experiment, dataset=dataset, selection=selection, target=run.storage
+        )
+    run.put("bundle.json", bundle)
+    return bundle
+
+
+def deploy(
+    run: RunFolder,
+    *,
+    trial_id: str | None = None,
+    overrides: list[str] | None = None,
+    address: str | None = None,
+    foreground: bool = False,
+) -> Endpoint:
+    """Serve the run's bundle (made first where it is missing); on a live endpoint, promote it without a gap."""
+    from lft_ray.experiment_file import with_overrides
+    from lft_ray.serve.deploy import deploy as start
+
+    spec = with_overrides(run.experiment(), overrides or []).serve
+    bundle = run.bundle()
+    if bundle is None or trial_id is not None or not run.storage.exists("bundle"):
+        bundle = export(run, trial_id=trial_id)
+    with _stage(run, "deploy"):
+        return start(run.uri, bundle, spec, address=address, foreground=foreground)
+
+
+def down(run: RunFolder) -> Endpoint | None:
+    """Stop the run's endpoint: exactly its process. None when there is none."""
+    from lft_ray.serve.deploy import down as stop
+
+    return stop(run.uri)
+
+
+def run_train(
+    experiment: Experiment, *, size: str | None = None, replace: bool = False
+) -> tuple[RunFolder, TrialRecord]:
+    """Train the default configuration of one model size in this process, without a cluster.
+
+    Args:
+        experiment: lists and ranges of ``training`` are reduced to their defaults.
+        size: such as ``minilm:3``; the largest of the experiment when None.
+        replace: delete the run of this name first; else a trial is added to it.
+    """
+    from lft_ray.ledger import Ledger, driver_lock
+    from lft_ray.search.single import train_one
+
+    check_models(experiment)
+    run = RunFolder.begin(experiment, resume=not replace, replace=replace)
+    with driver_lock(run.storage):
+        run.put_json("environment.json", environment())
+        dataset = prepare(run, experiment, _Talk(None))
+        with _stage(run, "train"):
+            record = train_one(experiment, dataset, Ledger(run.storage), size=size)
+    return run, record
+
+
+def records_of(run: RunFolder) -> list[TrialRecord]:
+    """Every ended trial of a run, by id."""
+    from lft_ray.ledger import Ledger
+
+    return Ledger(run.storage).records()
+
+
+class _Talk:
+    """One line on the console, or nothing."""
+
+    def __init__(self, console: "Console | None") -> None:
+        self._console = console
+
+    def __call__(self, text: str) -> None:
+        if self._console is not None:
+            self._console.print(text, markup=False, soft_wrap=True)
+
+
+def _record(records: list[TrialRecord], trial_id: str) -> TrialRecord:
+    for record in records:
+        if record.trial_id == trial_id:
+            return record
+    raise InputError(f"no finished trial {trial_id!r}; there are {', '.join(r.trial_id for r in records) or 'none'}")
+
+
+@contextmanager
+def _stage(run: RunFolder, name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        run.add_stage_seconds(name, time.perf_counter() - started)

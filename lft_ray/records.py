@@ -1,0 +1,326 @@
+"""Frozen values that pass between stages. JSON in, JSON out, so that any stage can rerun alone, elsewhere.
+
+Nothing here computes: a record says what was measured or decided, and by what.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Bundle",
+    "CurvePoint",
+    "DatasetRecord",
+    "Endpoint",
+    "FrontPoint",
+    "IngressProfile",
+    "LadderRow",
+    "Problem",
+    "ProfileBook",
+    "Record",
+    "Selection",
+    "ServingProfile",
+    "SplitRecord",
+    "TrialConfig",
+    "TrialRecord",
+    "TrialResult",
+    "TrialStatus",
+    "Usage",
+    "Variant",
+    "now_utc",
+]
+
+
+def now_utc() -> str:
+    """Return the present as an ISO 8601 string in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Record(BaseModel):
+    """Base of all records: frozen; unknown keys are errors, so a file of another version is refused, not misread."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+# ---------------------------------------------------------------- data
+
+
+class Problem(Record):
+    """One finding of the data check. ``error`` stops the run; ``warning`` is counted and shown."""
+
+    severity: Literal["error", "warning"]
+    code: str
+    """A short stable name, such as ``duplicate_text``."""
+    message: str
+    file: str = ""
+    row: int | None = None
+    """Line of the file, counted from 1 with the header as line 1 (CSV), or row counted from 1 (Parquet)."""
+    count: int = 1
+    fix: str = ""
+
+
+class SplitRecord(Record):
+    """One split as an Arrow IPC file with the columns ``row_id``, ``text`` and ``target``."""
+
+    name: Literal["train", "validation", "test"]
+    uri: str
+    rows: int
+    label_counts: dict[str, int]
+
+
+class DatasetRecord(Record):
+    """What ``prepare`` made of the user's files."""
+
+    fingerprint: str
+    """sha256 over task, columns, labels and the rows of all splits: equal data, equal fingerprint."""
+    source_files: dict[str, str]
+    """File -> sha256 of its bytes; a change is refused on resume."""
+    task_kind: str
+    text_column: str
+    label_column: str
+    labels: list[str]
+    splits: dict[str, SplitRecord]
+    words_quantiles: dict[str, float]
+    """Whitespace words per text: keys p50, p95, p99, max."""
+    carved: dict[str, float] = Field(default_factory=dict)
+    """Splits cut from train by us, with their share; a split that was given is absent."""
+    problems: list[Problem] = Field(default_factory=list)
+    sample_texts: list[str] = Field(default_factory=list)
+    """At most 512 train texts, seeded, with the length distribution of the data: what profiles are measured on."""
+
+
+# ---------------------------------------------------------------- serving cost
+
+
+class ServingProfile(Record):
+    """Latency and throughput of one architecture, measured inside a Ray Serve replica."""
+
+    model_size: str
+    precision: str
+    max_length: int
+    engine: str
+    device: str
+    machine: str
+    """Fingerprint of the processor and its count; profiles of another machine are not reused."""
+    threads: int
+    core_s_per_text: float
+    """Processor (or device) seconds in the replica per text, 32 requests in flight through the product's batcher."""
+    texts_per_s: float
+    p50_ms: float
+    p95_ms: float
+    """HTTP latency at ``load_requests_per_s``."""
+    p99_ms: float
+    load_requests_per_s: float
+    peak_bytes: int
+    """Resident bytes of the replica's process after the load."""
+    repeats: int
+    spread: float
+    """(slowest - fastest) / median of core_s_per_text over the repeats."""
+    texts_measured: int
+    warning: str = ""
+    measured_at: str = Field(default_factory=now_utc)
+
+
+class IngressProfile(Record):
+    """Processor seconds that one HTTP request costs before any model is asked."""
+
+    machine: str
+    core_s_per_request: float
+    requests_measured: int
+    repeats: int
+    spread: float
+    measured_at: str = Field(default_factory=now_utc)
+
+
+class ProfileBook(Record):
+    """``profiles.json``: every profile a study may use."""
+
+    ingress: IngressProfile
+    profiles: list[ServingProfile]
+
+
+# ---------------------------------------------------------------- trials
+
+
+class TrialStatus(StrEnum):
+    """How a trial ended. Only ``done`` may stand on the front."""
+
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INFEASIBLE = "infeasible"
+
+
+class TrialConfig(Record):
+    """One configuration. Fields that a model does not have (a learning rate for TF-IDF) are None."""
+
+    model_size: str
+    """``base:layers`` of the ladder, such as ``minilm:3``; ``tfidf`` has no layers."""
+    method: str = "full"
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+    max_length: int = 128
+    seed: int = 0
+
+
+class CurvePoint(Record):
+    """Validation scores at one fraction of the schedule."""
+
+    fraction: float
+    f1: float
+    """The task's primary metric on the validation split."""
+    loss: float
+    """Mean validation loss."""
+    train_s: float
+    """Wall seconds since the trial began, evaluation left out."""
+    step: int = 0
+    train_loss: float | None = None
+    """Mean training loss per text since the last point; None at fraction 0."""
+
+
+class Usage(Record):
+    """What a trial used up, retries counted. Measured, not priced."""
+
+    core_s: float = 0.0
+    """Processor seconds of all workers (never wall seconds)."""
+    device_s: float = 0.0
+    """Accelerator wall seconds x device fraction, all workers."""
+    wall_s: float = 0.0
+    train_s: float = 0.0
+    eval_s: float = 0.0
+    tokens: int = 0
+    """Real tokens trained on, padding left out."""
+    padded_tokens: int = 0
+    peak_bytes: int = 0
+
+
+class Variant(Record):
+    """One way to serve a trained checkpoint, with the F1 it was measured to have."""
+
+    precision: str
+    max_length: int
+    f1: float
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """All metrics of the task on validation."""
+    predictions_uri: str = ""
+    usd_per_million_predictions: float | None = None
+    p95_ms: float | None = None
+
+
+class TrialResult(Record):
+    """What a worker writes (``result.json``) before its last report. It carries no prices."""
+
+    trial_id: str
+    attempt: int
+    config: TrialConfig
+    status: TrialStatus
+    reason: str = ""
+    curve: list[CurvePoint] = Field(default_factory=list)
+    usage: Usage = Usage()
+    variants: list[Variant] = Field(default_factory=list)
+    checkpoint_uri: str = ""
+    node: str = ""
+    started_at: str = ""
+    finished_at: str = Field(default_factory=now_utc)
+
+
+class TrialRecord(TrialResult):
+    """The ledger's entry: the result, priced. Only the driver writes it."""
+
+    role: Literal["search", "confirm"] = "search"
+    confirms: str = ""
+    """For a fresh-seed run: the trial it repeats."""
+    training_usd: float = 0.0
+    start: bool = False
+    """True for the trials of the start table (defaults, cheapest size first)."""
+    overhead_s: float = 0.0
+    """Wall seconds from the slot being free to training begun, plus report to record written."""
+
+
+# ---------------------------------------------------------------- decision and delivery
+
+
+class FrontPoint(Record):
+    """One servable point: a variant of a finished trial."""
+
+    trial_id: str
+    model_size: str
+    precision: str
+    max_length: int
+    f1: float
+    usd_per_million_predictions: float
+    p95_ms: float | None = None
+
+
+class LadderRow(FrontPoint):
+    """Best finished trial of one model size."""
+
+    on_front: bool
+    dominated_by: str = ""
+    """Trial id (and its model size in brackets) of a point that is no dearer and no worse."""
+
+
+class Selection(Record):
+    """What was chosen, by which rule, and why."""
+
+    policy: str
+    margin: float
+    front: list[FrontPoint]
+    ladder: list[LadderRow]
+    finalists: list[FrontPoint] = Field(default_factory=list)
+    confirmed_f1: dict[str, list[float]] = Field(default_factory=dict)
+    """Trial id -> validation F1 of its fresh-seed runs."""
+    winner: FrontPoint
+    winner_seed_trial_id: str
+    """The trial whose checkpoint is shipped (the winner itself, or its fresh-seed run of median F1)."""
+    test_f1: float | None = None
+    test_metrics: dict[str, float] = Field(default_factory=dict)
+    test_rows: int = 0
+    per_label: list[dict[str, Any]] = Field(default_factory=list)
+    """On the test split (validation if there is none): label, precision, recall, f1, support."""
+    confusion: list[list[int]] = Field(default_factory=list)
+    excluded: dict[str, str] = Field(default_factory=dict)
+    """Trial id -> why it was not allowed to win (cap, not finished)."""
+    reason: str
+    """One plain sentence."""
+    decided_at: str = Field(default_factory=now_utc)
+
+
+class Bundle(Record):
+    """An immutable, verified folder that can be deployed."""
+
+    uri: str
+    version: str
+    """First 12 hex digits of the manifest's sha256."""
+    engine: str
+    precision: str
+    task_kind: str
+    labels: list[str]
+    model_size: str
+    max_length: int
+    bytes: int
+
+
+class Endpoint(Record):
+    """A live endpoint: ``endpoint.json`` in the run folder."""
+
+    url: str
+    version: str
+    pid: int
+    pid_started_at: float
+    """Start time of the process in seconds since the epoch: a reused pid is not signalled."""
+    ports: dict[str, int]
+    state: Literal["starting", "ready", "rejected", "stopped"]
+    bundle_uri: str
+    previous_version: str = ""
+    message: str = ""
+    ready_after_s: float = 0.0
+    log: str = ""
+    """Path of the supervisor's log file."""
+    folder: str = ""
+    """The supervisor's own folder on its machine: sockets and the bundles it serves. Gone when it has stopped."""
+    address: str = ""
+    """Ray address when deployed to an existing cluster; empty when the endpoint owns its cluster."""

@@ -1,0 +1,140 @@
+"""What the report shows of money, data and the winner. In: records and the experiment. Out: plain rows for tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lft_ray.config import Experiment
+from lft_ray.cost.base import Price
+from lft_ray.cost.prices import price_of
+from lft_ray.cost.serving import monthly_usd, usd_per_million_predictions
+from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
+
+__all__ = ["commands", "confusion_rows", "cost_view", "data_view", "environment_rows", "winner_monthly"]
+
+
+def cost_view(experiment: Experiment, book: ProfileBook | None, records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """Profiles with their dollars, and what the search spent on which model size."""
+    price = price_of(experiment.cost)
+    devices = [p.device for p in (book.profiles if book else [])]
+    return {
+        "price": price,
+        "on_device": any(d != "cpu" for d in devices) or any(r.usage.device_s for r in records),
+        "core_hour_usd": price.usd_per_core_s * 3600,
+        "device_hour_usd": price.usd_per_device_s * 3600 or None,
+        "profiles": _profile_rows(experiment, book, price),
+        "ingress": book.ingress if book else None,
+        "requests": experiment.cost.traffic.requests_per_month,
+        "utilisation": experiment.cost.utilisation,
+        "min_replicas": experiment.serve.autoscaling.min_replicas,
+        "spent": _spent_rows(records),
+        "spent_usd": sum(r.training_usd for r in records),
+        "budget_usd": experiment.search.budget_usd,
+        "minutes": experiment.search.minutes,
+    }
+
+
+def _profile_rows(experiment: Experiment, book: ProfileBook | None, price: Price) -> list[dict[str, Any]]:
+    if book is None:
+        return []
+    rows = []
+    for profile in book.profiles:
+        usd = usd_per_million_predictions(profile, book.ingress, price, utilisation=experiment.cost.utilisation)
+        rows.append(
+            {
+                **profile.model_dump(),
+                "usd": usd,
+                "monthly_usd": _monthly(experiment, usd, price, on_device=profile.device != "cpu"),
+            }
+        )
+    return sorted(rows, key=lambda r: (r["usd"], r["model_size"]))
+
+
+def winner_monthly(experiment: Experiment, book: ProfileBook | None, selection: Selection | None) -> dict[str, Any]:
+    """Dollars a month of the winner: all, for the traffic alone, and whether running replicas set the price."""
+    if selection is None:
+        return {"usd": None, "traffic_usd": None, "is_floor": False}
+    winner = selection.winner
+    on_device = any(p.model_size == winner.model_size and p.device != "cpu" for p in (book.profiles if book else []))
+    per_million = winner.usd_per_million_predictions
+    usd = _monthly(experiment, per_million, price_of(experiment.cost), on_device=on_device)
+    traffic_usd = experiment.cost.traffic.requests_per_month / 1e6 * per_million
+    return {"usd": usd, "traffic_usd": traffic_usd, "is_floor": usd > traffic_usd}
+
+
+def _monthly(experiment: Experiment, usd_per_million: float, price: Price, *, on_device: bool) -> float:
+    return monthly_usd(
+        usd_per_million,
+        experiment.cost.traffic.requests_per_month,
+        min_replicas=experiment.serve.autoscaling.min_replicas,
+        cpus_per_replica=experiment.serve.cpus_per_replica,
+        price=price,
+        on_device=on_device,
+    )
+
+
+def _spent_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for record in records:
+        row = rows.setdefault(
+            record.config.model_size,
+            {"size": record.config.model_size, "trials": 0, "core_s": 0.0, "device_s": 0.0, "tokens": 0, "usd": 0.0},
+        )
+        row["trials"] += 1
+        row["core_s"] += record.usage.core_s
+        row["device_s"] += record.usage.device_s
+        row["tokens"] += record.usage.tokens
+        row["usd"] += record.training_usd
+    return sorted(rows.values(), key=lambda r: -r["usd"])
+
+
+def data_view(dataset: DatasetRecord) -> dict[str, Any]:
+    """Rows, labels and findings of the data."""
+    splits = [dataset.splits[name] for name in ("train", "validation", "test") if name in dataset.splits]
+    labels = []
+    for label in dataset.labels:
+        counts = [split.label_counts.get(label, 0) for split in splits]
+        labels.append({"label": label, "counts": counts, "share": counts[0] / max(1, splits[0].rows) if splits else 0})
+    return {
+        "splits": splits,
+        "labels": labels,
+        "top_share": max((row["share"] for row in labels), default=0) or 1,
+        "problems": sorted(dataset.problems, key=lambda p: (p.severity != "error", p.code)),
+    }
+
+
+def confusion_rows(selection: Selection | None, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Counts with their share of the row, so that a rare label can be read as well as a frequent one."""
+    if selection is None or len(selection.confusion) != len(labels):
+        return []
+    rows = []
+    for label, counts in zip(labels, selection.confusion, strict=True):
+        total = sum(counts)
+        cells = [{"count": n, "share": n / total if total else 0.0} for n in counts]
+        rows.append({"label": label, "cells": cells, "total": total})
+    return rows
+
+
+def environment_rows(environment: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Flat (name, value) pairs of a nested dictionary."""
+    rows: list[tuple[str, str]] = []
+    for key, value in environment.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            rows += environment_rows(value, f"{name}.")
+        else:
+            rows.append((name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)))
+    return rows
+
+
+def commands(experiment: Experiment) -> str:
+    """What to type to see, ship or repeat this study."""
+    run = experiment.run_uri
+    return "\n".join(
+        [
+            f"lft leaderboard {run}",
+            f"lft deploy {run}",
+            "",
+            "# the same study once more, in its own run folder",
+            f"lft search {run}/experiment.yaml --set name={experiment.name}-again",
+        ]
+    )

@@ -1,0 +1,67 @@
+"""Numbers as people read them. In: a measured value or None. Out: text. Not measured: a dash, never a zero."""
+
+import math
+
+__all__ = ["DASH", "count", "duration", "learning_rate", "milliseconds", "percent", "score", "usd"]
+
+DASH = "–"  # noqa: RUF001
+
+
+def _missing(value: float | None) -> bool:
+    return value is None or not math.isfinite(value)
+
+
+def score(value: float | None, digits: int = 4) -> str:
+    """An F1: ``0.9123``."""
+    return DASH if value is None or _missing(value) else f"{value:.{digits}f}"
+
+
+def usd(value: float | None) -> str:
+    """Dollars with three significant digits, more only where the dollars themselves are many: ``$0.0412``."""
+    if value is None or _missing(value):
+        return DASH
+    if value == 0:
+        return "$0"
+    if abs(value) >= 100:
+        return f"${value:,.0f}"
+    digits = 2 if abs(value) >= 1 else min(9, 2 - math.floor(math.log10(abs(value))))
+    return f"${value:.{digits}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as ``0.4 s``, ``12 s``, ``4 min 05 s`` or ``1 h 12 min``."""
+    if seconds is None or _missing(seconds):
+        return DASH
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def milliseconds(value: float | None) -> str:
+    """Milliseconds: ``6.2 ms``, ``48 ms``."""
+    if value is None or _missing(value):
+        return DASH
+    return f"{value:.1f} ms" if value < 10 else f"{value:,.0f} ms"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands apart: ``120,000``."""
+    return DASH if value is None or _missing(value) else f"{value:,.0f}"
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share of 1 as a percentage: ``62%``."""
+    return DASH if share is None or _missing(share) else f"{share * 100:.{digits}f}%"
+
+
+def learning_rate(value: float | None) -> str:
+    """A learning rate with two significant digits: ``3.0e-5``."""
+    if value is None or _missing(value):
+        return DASH
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"

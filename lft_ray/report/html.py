@@ -1,0 +1,99 @@
+"""The report as ONE self-contained HTML file. In: records of a run. Out: text. No network, no number that was not
+measured: what is missing is a dash. Works before a winner exists.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from lft_ray.config import Experiment
+from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord, TrialStatus, now_utc
+from lft_ray.report import costs, formats, views
+from lft_ray.selection.sentence import metric_name
+
+__all__ = ["render"]
+
+
+def render(  # noqa: PLR0913 - one argument a file of the run folder
+    *,
+    experiment: Experiment,
+    dataset: DatasetRecord,
+    profiles: ProfileBook | None,
+    records: Sequence[TrialRecord],
+    selection: Selection | None,
+    environment: dict[str, Any],
+    stage_seconds: dict[str, float],
+) -> str:
+    """Render the report of a study.
+
+    Args:
+        experiment: the resolved experiment.
+        dataset: what ``prepare`` made of the data.
+        profiles: measured serving profiles, or None before they are.
+        records: the ledger, in any order.
+        selection: the decision, or None before it.
+        environment: versions and machine, nested at will.
+        stage_seconds: stage -> wall seconds.
+
+    Returns:
+        An HTML document under 6 MB that opens from a file, offline.
+    """
+    counts = {status.value: sum(r.status is status for r in records) for status in TrialStatus}
+    context: dict[str, Any] = {
+        "experiment": experiment,
+        "dataset": dataset,
+        "selection": selection,
+        "metric": metric_name(experiment.task.metric),
+        "counts": counts,
+        "trial_total": len(records),
+        "comparison": views.comparison(selection),
+        "ladder": views.ladder_rows(records, selection),
+        "trials": views.trial_rows(records),
+        "curves": views.curve_data(records),
+        "front": views.front_data(records, selection),
+        "data": costs.data_view(dataset),
+        "cost": costs.cost_view(experiment, profiles, records),
+        "monthly": costs.winner_monthly(experiment, profiles, selection),
+        "confusion": costs.confusion_rows(selection, dataset.labels),
+        "stages": stage_seconds,
+        "environment": costs.environment_rows(environment),
+        "commands": costs.commands(experiment),
+        "generated_at": now_utc(),
+    }
+    context["chart_json"] = _script_json({"front": context["front"], "curves": context["curves"]})
+    return _template().render(context)
+
+
+@cache
+def _template() -> Template:
+    from plotly.offline import get_plotlyjs
+
+    folder = files("lft_ray.report")
+    environment = Environment(
+        autoescape=True,
+        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("score", "usd", "duration", "milliseconds", "count", "percent", "learning_rate"):
+        environment.filters[name] = getattr(formats, name)
+    environment.globals["dash"] = formats.DASH
+    # These three are ours or the charting library's, never a user's: the only unescaped texts.
+    environment.globals["style"] = Markup(folder.joinpath("style.css").read_text(encoding="utf-8"))
+    environment.globals["script"] = Markup(folder.joinpath("report.js").read_text(encoding="utf-8"))
+    environment.globals["plotly_js"] = Markup(get_plotlyjs())
+    return environment.get_template("template.html.j2")
+
+
+def _script_json(value: Any) -> Markup:
+    """JSON that cannot end the script element it stands in, whatever a label is called."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)

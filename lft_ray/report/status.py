@@ -1,0 +1,33 @@
+"""Where a run stands, as plain values. In: a run folder. Out: a JSON-able dict. Spends nothing, changes nothing."""
+
+from collections import Counter
+from typing import Any
+
+from lft_ray.ledger import Ledger
+from lft_ray.run_folder import RunFolder
+
+__all__ = ["status_of"]
+
+
+def status_of(run: RunFolder) -> dict[str, Any]:
+    """Trials by status, spend, seconds by stage, winner, endpoint and the next command to type."""
+    ledger = Ledger(run.storage)
+    records = ledger.records()
+    selection, endpoint = run.selection(), run.json("endpoint.json")
+    best = max((v.f1 for r in records for v in r.variants), default=None)
+    live = bool(endpoint) and endpoint["state"] in {"ready", "rejected"}
+    if live:
+        following = f"lft predict {run.uri} 'your text'"
+    else:
+        following = f"lft deploy {run.uri}" if selection else f"lft search {run.uri}/experiment.yaml --resume"
+    return {
+        "run": run.uri,
+        "trials": dict(Counter(str(record.status) for record in records)),
+        "unfinished": len(ledger.unfinished()),
+        "best_f1": None if best is None else round(best, 4),
+        "training_usd": round(sum(record.training_usd for record in records), 6),
+        "stages_s": run.json("stages.json"),
+        "winner": f"{selection.winner.model_size} ({selection.winner.trial_id})" if selection else None,
+        "endpoint": endpoint["url"] if live else None,
+        "next": following,
+    }

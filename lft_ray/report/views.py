@@ -1,0 +1,168 @@
+"""What the report shows of trials and points. In: records. Out: plain rows and chart data. Computes no new scores.
+
+A stopped, failed or infeasible trial has no F1 here: only trials that ran to their end were measured to have one.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from lft_ray.ledger import trial_order
+from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus, Variant
+from lft_ray.report.formats import learning_rate, milliseconds, score, usd
+from lft_ray.selection.front import front, ladder, points_of
+
+__all__ = ["best_variant", "comparison", "curve_data", "front_data", "ladder_rows", "trial_rows"]
+
+
+def best_variant(record: TrialRecord) -> Variant | None:
+    """The variant of highest F1 of a finished trial; None for all other trials."""
+    if record.status is not TrialStatus.DONE or not record.variants:
+        return None
+    return max(record.variants, key=lambda v: v.f1)
+
+
+def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> dict[str, Any]:
+    """Points of the cost-F1 chart with their texts, and the lines drawn in it."""
+    points = points_of(records)
+    configs = {r.trial_id: r.config for r in records}
+    on_front = {_key(p) for p in (selection.front if selection else front(points))}
+    on_ladder = {_key(p) for p in (selection.ladder if selection else ladder(points))}
+    winner = _key(selection.winner) if selection else None
+    confirmed = selection.confirmed_f1 if selection else {}
+    rows = [
+        {
+            "trial": p.trial_id,
+            "size": p.model_size,
+            "usd": p.usd_per_million_predictions,
+            "f1": p.f1,
+            "on_front": _key(p) in on_front,
+            "on_ladder": _key(p) in on_ladder,
+            "winner": _key(p) == winner,
+            "hover": _hover(p, configs[p.trial_id]),
+        }
+        for p in points
+    ]
+    return {"points": rows, "confirmed": _confirmed(points, on_front, confirmed), "floor": _floor(selection)}
+
+
+def _confirmed(
+    points: Sequence[FrontPoint], on_front: set[tuple[str, str, int]], confirmed: dict[str, list[float]]
+) -> list[dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for point in points:
+        scores = confirmed.get(point.trial_id)
+        if scores and (point.trial_id not in rows or _key(point) in on_front):
+            rows[point.trial_id] = {
+                "trial": point.trial_id,
+                "size": point.model_size,
+                "usd": point.usd_per_million_predictions,
+                "f1": fmean(scores),
+                "low": min(scores),
+                "high": max(scores),
+                "runs": len(scores),
+            }
+    return list(rows.values())
+
+
+def _floor(selection: Selection | None) -> float | None:
+    """F1 below which the policy does not ship, by the scores that decided."""
+    if selection is None or selection.policy != "cheapest_within":
+        return None
+    confirmed = selection.confirmed_f1
+    judged = [fmean(confirmed[p.trial_id]) if p.trial_id in confirmed else p.f1 for p in selection.finalists]
+    return max(judged) - selection.margin if judged else None
+
+
+def _hover(point: FrontPoint, config: TrialConfig) -> str:
+    lines = [
+        f"<b>{point.model_size}</b>  {point.trial_id}",
+        f"F1 {score(point.f1)}   {usd(point.usd_per_million_predictions)} per million",
+        f"p95 {milliseconds(point.p95_ms)}   {point.precision}, {point.max_length} tokens",
+    ]
+    if config.learning_rate is not None:
+        rate = learning_rate(config.learning_rate)
+        lines.append(f"lr {rate}   batch {config.batch_size}   epochs {config.epochs}")
+    return "<br>".join(lines)
+
+
+def ladder_rows(records: Sequence[TrialRecord], selection: Selection | None) -> list[dict[str, Any]]:
+    """Best trial of each model size, cheapest first."""
+    rows = selection.ladder if selection else ladder(points_of(records))
+    winner = _key(selection.winner) if selection else None
+    return [{**row.model_dump(), "winner": _key(row) == winner} for row in rows]
+
+
+def trial_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """One row a trial for the sortable table: search trials by id, then fresh-seed runs."""
+    rows = []
+    for record in sorted(records, key=lambda r: (r.role != "search", trial_order(r.trial_id))):
+        best = best_variant(record)
+        config, usage = record.config, record.usage
+        measured = record.status is TrialStatus.DONE or usage.wall_s > 0
+        rows.append(
+            {
+                "id": record.trial_id,
+                "role": f"fresh seed of {record.confirms}" if record.role == "confirm" else "search",
+                "size": config.model_size,
+                "learning_rate": config.learning_rate,
+                "batch": config.batch_size,
+                "epochs": config.epochs,
+                "status": record.status.value,
+                "reason": record.reason,
+                "f1": best.f1 if best else None,
+                "usd": best.usd_per_million_predictions if best else None,
+                "p95_ms": best.p95_ms if best else None,
+                "busy_s": max(usage.core_s, usage.device_s) if measured else None,
+                "wall_s": usage.wall_s if measured else None,
+                "training_usd": record.training_usd if measured else None,
+            }
+        )
+    return rows
+
+
+def curve_data(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """Validation F1 and loss over the schedule, for trials with more than one point."""
+    return [
+        {
+            "trial": r.trial_id,
+            "size": r.config.model_size,
+            "status": r.status.value,
+            "fraction": [p.fraction for p in r.curve],
+            "f1": [p.f1 if math.isfinite(p.f1) else None for p in r.curve],
+            "loss": [p.loss if math.isfinite(p.loss) else None for p in r.curve],
+            "train_s": [p.train_s for p in r.curve],
+        }
+        for r in sorted(records, key=lambda r: trial_order(r.trial_id))
+        if len(r.curve) > 1
+    ]
+
+
+def comparison(selection: Selection | None) -> list[dict[str, Any]]:
+    """The winner beside the best and the cheapest point: one row a point, however many names it has."""
+    if selection is None or not selection.front:
+        return []
+    names: dict[tuple[str, str, int], list[str]] = {}
+    points: dict[tuple[str, str, int], FrontPoint] = {}
+    best = max(selection.front, key=lambda p: p.f1)
+    searched = {_key(p): p for p in [*selection.front, *selection.ladder, *selection.finalists]}
+    for name, point in (("Winner", selection.winner), ("Best F1", best), ("Cheapest", selection.front[0])):
+        names.setdefault(_key(point), []).append(name)
+        points[_key(point)] = searched.get(_key(point), point)
+    rows = []
+    for key, point in points.items():
+        fresh = selection.confirmed_f1.get(point.trial_id, [])
+        rows.append(
+            {
+                **point.model_dump(),
+                "name": " and ".join(names[key]).capitalize().replace("f1", "F1"),
+                "confirmed": fmean(fresh) if fresh else None,
+                "runs": len(fresh),
+            }
+        )
+    return rows
+
+
+def _key(point: FrontPoint) -> tuple[str, str, int]:
+    return (point.trial_id, point.precision, point.max_length)

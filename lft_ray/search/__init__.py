@@ -1,0 +1,11 @@
+"""MANY trials: the space, the proposer (Optuna), the searcher and scheduler (Ray Tune), the study."""
+
+SAMPLERS: dict[str, str] = {
+    "gp": "lft_ray.search.samplers:gp",
+    "tpe": "lft_ray.search.samplers:tpe",
+    "random": "lft_ray.search.samplers:uniform",
+}
+"""Name -> callable ``(seed, startup_trials) -> optuna.samplers.BaseSampler``."""
+
+SCHEDULERS: dict[str, str] = {"fifo": "lft_ray.search.scheduler:StudyScheduler"}
+"""Name -> subclass of `lft_ray.search.scheduler.StudyScheduler`."""

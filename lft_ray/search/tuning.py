@@ -1,0 +1,156 @@
+"""Run a dispatcher's trials with Ray Tune. The only place that assembles a `Tuner`.
+
+In: a connected cluster, a dispatcher, what a worker does. Out: nothing; the ledger has it. Tune's own folder is
+temporary and is never read: no `Tuner.restore`, no pickles.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lft_ray.cluster import ClusterHandle
+from lft_ray.config import TrainingSpec
+from lft_ray.plugins import resolve
+from lft_ray.search import SCHEDULERS
+from lft_ray.search.dispatcher import Dispatcher
+from lft_ray.search.interrupts import catch_interrupts
+from lft_ray.search.trainable import RunsTrials, make_trainable
+from lft_ray.storage import Storage
+
+if TYPE_CHECKING:
+    from lft_ray.search.searcher import StudySearcher
+
+__all__ = ["MAX_FAILURES", "run_trials"]
+
+MAX_FAILURES = 2
+"""How often a trial is started again after its worker died."""
+_TUNE_ENV = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # Tune's handler waits up to 15 s for busy trials; ours ends between two steps.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+def run_trials(
+    dispatcher: Dispatcher,
+    run: RunsTrials,
+    cluster: ClusterHandle,
+    training: TrainingSpec,
+    *,
+    deadline: float | None = None,
+    scheduler: str = "fifo",
+) -> None:
+    """Run until the dispatcher has nothing more to start and everything has ended.
+
+    Args:
+        dispatcher: decides and records.
+        run: what a worker does with a trial.
+        cluster: connected.
+        training: what a trial holds.
+        deadline: seconds since the epoch after which trials that hang are ended as stopped.
+        scheduler: a key of `SCHEDULERS` or ``package.module:Name``.
+
+    Raises:
+        KeyboardInterrupt: the user asked to end; running trials stay unfinished.
+    """
+    first = dispatcher.next()
+    if isinstance(first, str):
+        dispatcher.close()
+        return
+    from lft_ray.search.searcher import StudySearcher
+
+    searcher = StudySearcher(dispatcher, first)
+    make_scheduler = resolve(scheduler, SCHEDULERS, where="search.scheduler")
+    schedules = make_scheduler(searcher, warm_workers=dispatcher.plan.slots, deadline=deadline)
+    try:
+        with _tune_environment(dispatcher.plan.slots), _tune_folder(cluster, dispatcher.ledger.storage) as folder:
+            _fit(run, searcher, schedules, _bundle(cluster, training), folder)
+    finally:
+        dispatcher.close()
+    if searcher.fatal is not None:
+        raise searcher.fatal
+
+
+def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dict[str, float], folder: str) -> None:
+    from ray import tune
+
+    from lft_ray.search.halting import Halting
+
+    trainable = tune.with_resources(make_trainable(run), tune.PlacementGroupFactory([bundle]))
+    with catch_interrupts() as interrupt:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=scheduler,
+                num_samples=-1,
+                # Sharded trials start their workers anew whatever happens to their driver.
+                reuse_actors="CPU" in bundle,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="study",
+                storage_path=folder,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                callbacks=[Halting(searcher, interrupt)],
+            ),
+        ).fit()
+
+
+def _bundle(cluster: ClusterHandle, training: TrainingSpec) -> dict[str, float]:
+    if training.workers > 1:
+        # The driver of a sharded trial holds no core: with one each, n drivers can take all cores from their workers,
+        # which is a livelock without an error. An empty bundle is refused, so it holds a sliver of the head node.
+        return {"node:__internal_head__": 0.001}
+    gpus = cluster.gpus_per_worker(training.resources)
+    return {"CPU": float(training.resources.cpu)} | ({"GPU": gpus} if gpus else {})
+
+
+def _trial_name(trial: Any) -> str:
+    started = trial.config["trial"]
+    return f"{started['trial_id']}-{started['attempt']}"
+
+
+@contextmanager
+def _tune_folder(cluster: ClusterHandle, shared: Storage) -> Iterator[str]:
+    """Tune's folder: local where one node is all there is, else on storage that the nodes share."""
+    if len(cluster.nodes) > 1:
+        try:
+            yield shared.uri_of(".tune")
+        finally:
+            shared.delete_folder(".tune")
+        return
+    folder = tempfile.mkdtemp(prefix="lft-tune-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _tune_environment(slots: int) -> Iterator[None]:
+    """Quiet Tune, and give the process its environment and log levels back."""
+    # As many workers may be starting as run at a time: with one at a time the last of 16 starts after a minute.
+    values = _TUNE_ENV | {"TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
+    before = {name: os.environ.get(name) for name in values}
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    os.environ.update(values)
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,38 @@
+"""The machine-readable standing of a study. In: records, and the selection once there is one. Out: a JSON-able dict."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lft_ray.records import Selection, TrialRecord, TrialStatus
+from lft_ray.selection.front import front, ladder, points_of
+
+__all__ = ["leaderboard"]
+
+
+def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """Keys ``front`` (non-dominated only), ``ladder``, ``winner`` (null before the decision), ``trials``, ``reason``.
+
+    Works while a search runs: without a selection the front is that of the trials finished so far.
+    """
+    points = points_of(records)
+    search = [r for r in records if r.role == "search"]
+    counts: dict[str, int] = {s.value: sum(r.status is s for r in search) for s in TrialStatus}
+    return {
+        "front": [p.model_dump(mode="json") for p in (selection.front if selection else front(points))],
+        "ladder": [r.model_dump(mode="json") for r in (selection.ladder if selection else ladder(points))],
+        "winner": _winner(selection) if selection else None,
+        "trials": {**counts, "confirm": len(records) - len(search)},
+        "reason": selection.reason if selection else "",
+    }
+
+
+def _winner(selection: Selection) -> dict[str, Any]:
+    winner = selection.winner
+    return {
+        "trial_id": winner.trial_id,
+        "model_size": winner.model_size,
+        "precision": winner.precision,
+        "f1": winner.f1,
+        "test_f1": selection.test_f1,
+        "usd_per_million_predictions": winner.usd_per_million_predictions,
+    }

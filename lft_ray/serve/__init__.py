@@ -1,0 +1,1 @@
+"""The endpoint: a plain predictor, its HTTP app, and the one place that knows Ray Serve."""

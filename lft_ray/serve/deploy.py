@@ -1,0 +1,260 @@
+"""``deploy`` and ``down``: an endpoint in the background, from the outside. Starts a supervisor, tells it, ends it.
+
+In: a run folder, a bundle, and a `ServeSpec`. Out: an `Endpoint`. Imports no Ray: the supervisor does.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from lft_ray.config import ServeSpec
+from lft_ray.errors import InputError, LftError, UnreachableError
+from lft_ray.records import Bundle, Endpoint
+from lft_ray.serve import endpoint as endpoints
+from lft_ray.serve import orders, tree
+from lft_ray.serve.environment import import_path
+from lft_ray.serve.keys import hash_keys
+from lft_ray.storage import Storage
+
+__all__ = ["deploy", "down", "rollback"]
+
+_POLL_S = 0.1
+_LOG_LINES = 15
+
+
+def deploy(
+    run_uri: str | Path,
+    bundle: Bundle | str,
+    spec: ServeSpec,
+    *,
+    address: str | None = None,
+    foreground: bool = False,
+    wait_s: float = 120.0,
+) -> Endpoint:
+    """Serve a bundle; on a live endpoint, promote it there instead, without a restart.
+
+    Args:
+        run_uri: run folder; ``endpoint.json`` is written there.
+        bundle: what to serve, or the URI of a bundle folder.
+        spec: host, port, replicas. A live endpoint keeps its own.
+        address: an existing Ray cluster (``auto`` or ``host:port``); default: a cluster of the endpoint's own.
+        foreground: stay until the endpoint stops; its log goes to stderr.
+        wait_s: seconds until the endpoint must be ready, or the promotion decided.
+
+    Returns:
+        The endpoint: ``ready``; ``rejected`` when a live endpoint would not take the bundle and goes on with the one
+        it has, the reason in ``message``; ``stopped`` at the end of ``foreground``.
+
+    Raises:
+        InputError: a bad bundle, no free port, no keys for a public address, or too little hardware.
+        UnreachableError: it was not ready in time.
+    """
+    storage = Storage(run_uri)
+    uri = bundle.uri if isinstance(bundle, Bundle) else bundle
+    if address is not None:
+        from lft_ray.serve.existing import deploy_to
+
+        return deploy_to(address, storage, uri, spec, wait_s=wait_s)
+    live = endpoints.read(storage)
+    if live is not None and endpoints.is_alive(live):
+        return _tell(live, uri, wait_s=wait_s)
+    check_bundle(uri)
+    _check_hardware(spec)
+    check_address(spec)
+    return _launch(storage, uri, spec, foreground=foreground, wait_s=wait_s)
+
+
+def rollback(run_uri: str | Path, *, wait_s: float = 120.0) -> Endpoint:
+    """Let a live endpoint go back to the bundle that it served before the present one.
+
+    Raises:
+        InputError: no live endpoint.
+    """
+    live = endpoints.read(Storage(run_uri))
+    if live is None or not endpoints.is_alive(live):
+        raise InputError(f"{run_uri} has no live endpoint", fix=f"`lft deploy {run_uri}` starts one")
+    return _tell(live, None, wait_s=wait_s)
+
+
+def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:
+    """Stop the endpoint of a run: exactly its process, and all that it started.
+
+    Returns:
+        The stopped endpoint, or None when there was no live one.
+
+    Raises:
+        UnreachableError: it did not stop in time.
+    """
+    storage = Storage(run_uri)
+    live = endpoints.read(storage)
+    if live is None or live.state == "stopped":
+        return None
+    if live.address:
+        from lft_ray.serve.existing import delete_from
+
+        return delete_from(live, storage)
+    if not endpoints.is_alive(live):
+        # It was killed, and could not end what it had started.
+        folder = Path(live.folder)
+        family = orders.get(folder, orders.Family)
+        is_ours = orders.get(folder, orders.Order) is not None  # whatever the file says, only a folder of ours counts
+        tree.end_leftovers(family.started_at if family is not None else {}, str(folder) if is_ours else "")
+        if is_ours:
+            shutil.rmtree(folder, ignore_errors=True)
+        endpoints.write(storage, live.model_copy(update={"state": "stopped", "message": "its process was gone"}))
+        return None
+    os.kill(live.pid, signal.SIGTERM)
+    with suppress(psutil.Error):
+        psutil.wait_procs([psutil.Process(live.pid)], timeout=wait_s)
+    if endpoints.is_alive(live):
+        raise UnreachableError(f"process {live.pid} did not stop within {wait_s:.0f} s", fix=f"read {live.log}")
+    stopped = endpoints.read(storage) or live
+    return endpoints.write(storage, stopped.model_copy(update={"state": "stopped"}))
+
+
+# ---------------------------------------------------------------- checks
+
+
+def check_bundle(uri: str) -> None:
+    """Open and verify a bundle. Raises `BundleError`."""
+    from lft_ray.export.bundle import open_bundle
+
+    try:
+        folder = Storage(uri).local_folder("")
+    except FileNotFoundError:
+        raise InputError(f"there is no bundle at {uri}", fix="`lft export RUN` makes one") from None
+    open_bundle(folder)
+
+
+def check_address(spec: ServeSpec) -> None:
+    """Refuse a public address without keys, and a port that is taken. Raises `InputError`."""
+    if not endpoints.is_loopback(spec.host) and not hash_keys(os.environ.get(spec.api_keys_env, "")):
+        raise InputError(
+            f"serve.host {spec.host} can be reached from other machines and there are no API keys",
+            fix=f"set {spec.api_keys_env}=key1,key2 or use serve.host=127.0.0.1",
+        )
+    if spec.port == 0:
+        return
+    try:
+        with socket.socket() as probe:
+            # As HAProxy binds: a port in TIME_WAIT is free, one that somebody listens on is not.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((spec.host, spec.port))
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {spec.host}:{spec.port}: {error.strerror}", fix="--set serve.port=0 takes a free port"
+        ) from None
+
+
+def _check_hardware(spec: ServeSpec) -> None:
+    cores = os.cpu_count() or 1
+    replicas = max(1, spec.autoscaling.min_replicas)
+    if replicas * spec.cpus_per_replica > cores:
+        raise InputError(
+            f"{replicas} replicas (serve.autoscaling.min_replicas) x {spec.cpus_per_replica} cores "
+            f"(serve.cpus_per_replica) do not fit into the {cores} cores of this machine",
+            fix="lower one of them, or deploy to a larger cluster with --address",
+        )
+
+
+# ---------------------------------------------------------------- supervisor
+
+
+def _launch(storage: Storage, bundle_uri: str, spec: ServeSpec, *, foreground: bool, wait_s: float) -> Endpoint:
+    folder = endpoints.make_folder()
+    if storage.is_local:
+        Path(storage.uri).mkdir(parents=True, exist_ok=True)
+    log = Path(storage.uri) / "endpoint.log" if storage.is_local else folder / "endpoint.log"
+    order = orders.Order(
+        bundle_uri=bundle_uri,
+        spec=spec,
+        site_uri=storage.uri,
+        folder=str(folder),
+        log="" if foreground else str(log),
+        wait_s=wait_s,
+    )
+    orders.put(folder, order)
+    command = [sys.executable, "-m", "lft_ray.serve.supervisor", str(folder)]
+    if foreground:
+        return _stay(
+            subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONPATH": import_path()}), storage
+        )
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": import_path()},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        return _wait_ready(process, storage, log, wait_s=wait_s)
+    except BaseException:
+        _stop(process)
+        raise
+
+
+def _wait_ready(process: "subprocess.Popen[bytes]", storage: Storage, log: Path, *, wait_s: float) -> Endpoint:
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        exited = process.poll() is not None
+        found = endpoints.read(storage)
+        if found is not None and found.pid == process.pid and found.state == "ready":
+            return found
+        if exited:
+            reason = found.message if found is not None and found.pid == process.pid else ""
+            raise LftError(f"the endpoint did not start: {reason or _tail(log)}", fix=f"read {log}")
+        time.sleep(_POLL_S)
+    raise UnreachableError(f"the endpoint was not ready within {wait_s:.0f} s", fix=f"read {log}")
+
+
+def _stay(process: "subprocess.Popen[bytes]", storage: Storage) -> Endpoint:
+    # The supervisor has a session of its own, so what ends this process must be handed on to it.
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        _stop(process)
+        code = 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    found = endpoints.read(storage)
+    if code != 0 or found is None:
+        raise LftError(f"the endpoint failed: {found.message if found else f'exit code {code}'}")
+    return found
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return "\n".join(lines[-_LOG_LINES:])
+
+
+def _tell(live: Endpoint, bundle_uri: str | None, *, wait_s: float) -> Endpoint:
+    folder = Path(live.folder)
+    serial = int(time.time() * 1000)
+    orders.put(folder, orders.Desired(serial=serial, bundle_uri=bundle_uri))
+    os.kill(live.pid, signal.SIGHUP)
+    # The supervisor may itself wait this long for the new bundle, and again when it goes back to the old one.
+    deadline = time.monotonic() + 2 * wait_s
+    while time.monotonic() < deadline:
+        reply = orders.get(folder, orders.Reply)
+        if reply is not None and reply.serial == serial:
+            return reply.endpoint
+        if not endpoints.is_alive(live):
+            raise UnreachableError("the endpoint stopped while the bundle was promoted", fix=f"read {live.log}")
+        time.sleep(_POLL_S)
+    raise UnreachableError(f"the endpoint did not decide within {2 * wait_s:.0f} s", fix=f"read {live.log}")

@@ -1,0 +1,85 @@
+"""Where an endpoint is written down, and whether the process it names still lives. Starts and stops nothing.
+
+In: a run folder. Out: the `Endpoint` record in its ``endpoint.json``.
+"""
+
+import ipaddress
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from lft_ray.errors import InputError
+from lft_ray.records import Endpoint
+from lft_ray.storage import Storage
+
+__all__ = ["ENDPOINT_FILE", "is_alive", "is_loopback", "make_folder", "read", "started_at", "url", "write"]
+
+ENDPOINT_FILE = "endpoint.json"
+_LONGEST_PARENT = 24
+
+
+def read(storage: Storage) -> Endpoint | None:
+    """The endpoint of a folder, live or stopped; None when there never was one.
+
+    Raises:
+        InputError: the file is damaged or of another version.
+    """
+    try:
+        return Endpoint.model_validate_json(storage.get(ENDPOINT_FILE))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        raise InputError(
+            f"{storage.uri_of(ENDPOINT_FILE)} cannot be read: {detail['loc']}: {detail['msg']}",
+            fix="stop the process it names and delete the file",
+        ) from None
+
+
+def write(storage: Storage, endpoint: Endpoint) -> Endpoint:
+    """Write ``endpoint.json``, atomically where the storage is local."""
+    storage.put(ENDPOINT_FILE, endpoint.model_dump_json(indent=1))
+    return endpoint
+
+
+def started_at(pid: int) -> float | None:
+    """When a process started, in seconds since the epoch; None when there is none (or only its zombie)."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+def is_alive(endpoint: Endpoint) -> bool:
+    """Whether the very process that wrote the record lives on this machine: a reused pid started at another time."""
+    started = started_at(endpoint.pid)
+    return started is not None and abs(started - endpoint.pid_started_at) < 1.0
+
+
+def url(host: str, port: int) -> str:
+    """Address of an endpoint as a client on this machine writes it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def make_folder() -> Path:
+    """A new private folder with a short path: Ray's and HAProxy's unix sockets in it have at most 107 bytes."""
+    parent = tempfile.gettempdir()
+    if len(parent) > _LONGEST_PARENT and os.name == "posix":
+        parent = "/tmp"
+    return Path(tempfile.mkdtemp(prefix="lft-", dir=parent))

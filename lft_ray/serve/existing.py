@@ -1,0 +1,233 @@
+"""Deploy to a Ray cluster that is there already: ``lft deploy --address``. The cluster keeps the endpoint alive.
+
+In: an address, a bundle, a `ServeSpec`. Out: an `Endpoint` with ``address``. Starts no process of its own, and refuses,
+with the fix, a cluster that lacks what is needed.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from lft_ray.config import ClusterSpec, ServeSpec
+from lft_ray.errors import InputError, UnreachableError
+from lft_ray.records import Endpoint
+from lft_ray.serve import endpoint as endpoints
+from lft_ray.serve import rollout
+from lft_ray.serve.app import APP_NAME, SERVE_RESOURCE
+from lft_ray.serve.boot import serve_starting
+from lft_ray.serve.deploy import check_address, check_bundle
+from lft_ray.serve.environment import CLUSTER_FOLDER, cluster_environment, cluster_folder
+from lft_ray.serve.keys import hash_keys
+from lft_ray.serve.rollout import Outcome
+from lft_ray.serve.service import Wish
+from lft_ray.storage import Storage
+
+__all__ = ["delete_from", "deploy_to"]
+
+
+def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, *, wait_s: float) -> Endpoint:
+    """Serve a bundle on an existing cluster, or promote it where this run is served there already.
+
+    Raises:
+        InputError: the cluster cannot run it: other versions, too few cores, other Serve applications, or a bundle that
+            not every node can read.
+        UnreachableError: the cluster or, later, the endpoint does not answer.
+    """
+    from lft_ray.cluster import connect
+
+    check_bundle(bundle_uri)
+    live = endpoints.read(storage)
+    begun = time.monotonic()
+    with connect(ClusterSpec(address=address)):
+        cluster = _Cluster.of(spec, wait_s)
+        cluster.check(bundle_uri)
+        old = _present(live)
+        folder = old.folder if old is not None else cluster_folder()
+        if old is not None:
+            outcome = cluster.promote(bundle_uri, old)
+        else:
+            check_address(spec.model_copy(update={"port": 0}))
+            outcome = cluster.begin(bundle_uri, folder)
+        url = old.url if old is not None else endpoints.url(cluster.head(), spec.port)
+    if outcome.reason and old is not None:
+        return old.model_copy(update={"state": "rejected", "message": outcome.reason})
+    _wait_answer(url, timeout_s=wait_s)
+    endpoint = Endpoint(
+        url=url,
+        version=outcome.version,
+        pid=0,
+        pid_started_at=0.0,
+        ports={"http": spec.port},
+        state="ready",
+        bundle_uri=bundle_uri,
+        previous_version=old.version if old is not None else "",
+        ready_after_s=round(time.monotonic() - begun, 2),
+        address=address,
+        folder=folder,
+    )
+    return endpoints.write(storage, endpoint)
+
+
+def delete_from(live: Endpoint, storage: Storage) -> Endpoint:
+    """Take the endpoint off its cluster, and Serve too: deploying made sure that nothing else uses it.
+
+    Raises:
+        UnreachableError: the cluster does not answer.
+    """
+    from lft_ray.cluster import connect
+
+    with connect(ClusterSpec(address=live.address)):
+        from ray import serve
+
+        serve.delete(APP_NAME)
+        if not serve.status().applications:
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            _remove(_living_nodes(), live.folder)
+    return endpoints.write(storage, live.model_copy(update={"state": "stopped"}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """The connected cluster, and what is deployed to it."""
+
+    nodes: list[dict[str, Any]]
+    spec: ServeSpec
+    wait_s: float
+
+    @classmethod
+    def of(cls, spec: ServeSpec, wait_s: float) -> "_Cluster":
+        return cls(_living_nodes(), spec, wait_s)
+
+    def check(self, bundle_uri: str) -> None:
+        """Raise `InputError` where the endpoint could not run."""
+        spec, nodes = self.spec, self.nodes
+        if spec.port == 0:
+            raise InputError("serve.port 0 is for an endpoint on this machine alone", fix="--set serve.port=8000")
+        if len(nodes) > 1 and endpoints.is_loopback(spec.host):
+            raise InputError(
+                f"serve.host {spec.host} cannot be reached from node to node, and the cluster has {len(nodes)} nodes",
+                fix=f"--set serve.host=0.0.0.0 and keys in {spec.api_keys_env}",
+            )
+        most = max(float(node["Resources"].get("CPU", 0)) for node in nodes)
+        if most < spec.cpus_per_replica:
+            raise InputError(
+                f"serve.cpus_per_replica is {spec.cpus_per_replica} and the largest node has {most:g} cores",
+                fix=f"--set serve.cpus_per_replica={max(1, int(most))}, or a larger cluster",
+            )
+        manifest = Path(bundle_uri) / "manifest.json"
+        found = _on_each(nodes, manifest.is_file) if Storage(bundle_uri).is_local else {}
+        missing = sorted(host for host, is_there in found.items() if not is_there)
+        if missing:
+            raise InputError(
+                f"the bundle at {bundle_uri} cannot be read on {', '.join(missing)}",
+                fix="use storage that all nodes share (s3://, gs://, or a mount), and search or export again",
+            )
+
+    def begin(self, bundle_uri: str, folder: str) -> Outcome:
+        """Start Serve and the first replicas; leave no Serve when they do not start."""
+        from ray import serve
+
+        try:
+            with serve_starting(self.spec.host, self.spec.port, variables=cluster_environment(folder)):
+                outcome = self._apply(Wish(bundle_uri, serial=_serial()))
+            if outcome.reason:
+                raise InputError(f"the replicas reject the bundle: {outcome.reason}")
+        except BaseException:
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            _remove(self.nodes, folder)
+            raise
+        return outcome
+
+    def promote(self, bundle_uri: str, old: Endpoint) -> Outcome:
+        """Let the living replicas change over, or all of them go back."""
+        outcome = self._apply(Wish(bundle_uri, old.bundle_uri, serial=_serial()))
+        if outcome.reason:
+            self._apply(Wish(old.bundle_uri, None, old.version, serial=_serial()))
+        return outcome
+
+    def head(self) -> str:
+        """Address of the machine that clients ask."""
+        if self.spec.host not in ("0.0.0.0", "::"):
+            return self.spec.host
+        heads = [node for node in self.nodes if "node:__internal_head__" in node["Resources"]]
+        return str((heads or self.nodes)[0]["NodeManagerAddress"])
+
+    def _apply(self, wish: Wish) -> Outcome:
+        keys = tuple(hash_keys(os.environ.get(self.spec.api_keys_env, "")))
+        has_resource = any(SERVE_RESOURCE in node["Resources"] for node in self.nodes)
+        handle = rollout.apply(self.spec, wish, key_hashes=keys, use_resource=has_resource)
+        return rollout.settle(handle, wish, timeout_s=self.wait_s)
+
+
+def _serial() -> int:
+    return int(time.time() * 1000)
+
+
+def _living_nodes() -> list[dict[str, Any]]:
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
+def _on_each(nodes: list[dict[str, Any]], function: Callable[[], Any]) -> dict[str, Any]:
+    """Results of a function by the name of the node that it ran on."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    @ray.remote(num_cpus=0)
+    def run() -> Any:
+        return function()
+
+    asked = {
+        str(node["NodeManagerHostname"]): run.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
+        for node in nodes
+    }
+    return {host: ray.get(answer, timeout=60) for host, answer in asked.items()}
+
+
+def _remove(nodes: list[dict[str, Any]], folder: str) -> None:
+    # HAProxy's files; only ever a folder that `cluster_folder` named, whatever endpoint.json says.
+    if folder.startswith(CLUSTER_FOLDER) and ".." not in folder:
+        _on_each(nodes, partial(shutil.rmtree, folder, ignore_errors=True))
+
+
+def _present(live: Endpoint | None) -> Endpoint | None:
+    """This run's endpoint, if the cluster serves it. Raises `InputError` when the cluster serves something else."""
+    from ray import serve
+
+    served = set(serve.status().applications)
+    if not served:
+        return None
+    if served == {APP_NAME} and live is not None and live.address and live.state != "stopped":
+        return live
+    raise InputError(
+        f"the cluster serves something else already: {', '.join(sorted(served))}",
+        fix="`lft down` its run, or `serve shutdown` there, or deploy without --address",
+    )
+
+
+def _wait_answer(url: str, *, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    problem = ""
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/health", timeout=5.0).status_code == httpx.codes.OK:
+                return
+            problem = "the path /health is not ours"
+        except httpx.HTTPError as error:
+            problem = str(error)
+        time.sleep(0.2)
+    raise UnreachableError(
+        f"the replicas are ready, but {url} does not answer from here: {problem}",
+        fix="a Serve that ran before may listen on another port: `serve shutdown` there first",
+    )

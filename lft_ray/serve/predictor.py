@@ -1,0 +1,135 @@
+"""One opened bundle that answers texts: engine, batcher and task in one plain class. Knows no Ray and no HTTP.
+
+In: a bundle folder. Out: label scores of texts, best first.
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lft_ray.engines.base import Runner
+from lft_ray.engines.batching import Batcher
+from lft_ray.errors import BundleError
+from lft_ray.export.bundle import open_bundle
+from lft_ray.records import Bundle
+from lft_ray.storage import Storage
+from lft_ray.tasks.base import Task
+from lft_ray.wire import Answer, Info
+
+__all__ = ["MAX_QUEUED_TEXTS", "Predictor", "open_predictor"]
+
+MAX_QUEUED_TEXTS = 1024
+"""Texts that may wait in one replica; above that a request is refused (503). At 200 texts/s that is 5 s of waiting."""
+
+STUCK_S = 120.0
+
+
+class Predictor:
+    """Answers texts with one model until it is retired.
+
+    Args:
+        bundle: what is served.
+        runner: the opened engine.
+        task: turns logits into label scores.
+        workers: threads that run the model.
+        limits: the endpoint's limits, for ``/info``: max_batch, max_body_bytes.
+    """
+
+    def __init__(self, bundle: Bundle, runner: Runner, task: Task, *, workers: int, limits: dict[str, int]) -> None:
+        self.version = bundle.version
+        self.info = Info(
+            model=bundle.model_size,
+            version=bundle.version,
+            task=bundle.task_kind,
+            labels=bundle.labels,
+            max_length=bundle.max_length,
+            engine=bundle.engine,
+            precision=bundle.precision,
+            **limits,
+        )
+        self._task = task
+        self._batcher = Batcher(runner, workers=workers, max_queued_texts=MAX_QUEUED_TEXTS)
+        self._in_flight = 0
+        self._last_answer = time.monotonic()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def answer(self, texts: Sequence[str], *, top_k: int | None = None, function: str | None = None) -> Answer:
+        """Score the labels of each text.
+
+        Args:
+            texts: at least one.
+            top_k: only the best k labels of each text; None: all.
+            function: ``softmax``, ``sigmoid`` or ``none`` instead of the task's own probabilities.
+
+        Returns:
+            One list a text, best label first.
+
+        Raises:
+            Overloaded: too many texts wait already.
+        """
+        if not self._in_flight:
+            self._last_answer = time.monotonic()
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            logits = await self._batcher.submit(list(texts))
+            self._last_answer = time.monotonic()
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+        answer = self._task.decode(_scores(self._task, logits, function))
+        return [scores[:top_k] for scores in answer]
+
+    def check(self) -> None:
+        """Raise when texts are in flight and none has been answered for `STUCK_S`: the engine hangs."""
+        waited_s = time.monotonic() - self._last_answer
+        if self._in_flight and waited_s > STUCK_S:
+            raise RuntimeError(f"no text was answered for {waited_s:.0f} s, {self._in_flight} requests are in flight")
+
+    async def retire(self) -> None:
+        """Wait for the answers in flight, then stop the threads."""
+        await self._idle.wait()
+        await asyncio.to_thread(self._batcher.close)
+
+
+def _scores(task: Task, logits: NDArray[np.float32], function: str | None) -> NDArray[np.float32]:
+    if function is None:
+        return task.probabilities(logits)
+    if function == "none":
+        return logits
+    if function == "sigmoid":
+        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0))), dtype=np.float32)
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def open_predictor(uri: str, *, cores: int, limits: dict[str, int]) -> Predictor:
+    """Open a bundle, verify it, and run its smoke sample, which also warms the engine up.
+
+    Args:
+        uri: bundle folder or storage URI.
+        cores: worker threads, each with one model thread: on shared cores that is 1.2x one batch on all of them.
+        limits: see `Predictor`.
+
+    Raises:
+        BundleError: it is missing, damaged, foreign, or does not give the answers that it was exported with.
+    """
+    storage = Storage(uri)
+    try:
+        folder = storage.local_folder("")
+    except FileNotFoundError:
+        raise BundleError(f"there is no bundle at {uri}") from None
+    try:
+        opened = open_bundle(folder)
+        runner = opened.open_runner(threads=1)
+        opened.verify_smoke(runner)
+    finally:
+        if not storage.is_local:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Predictor(opened.bundle, runner, opened.task(), workers=cores, limits=limits)

@@ -1,0 +1,1 @@
+"""One adapter for each wire protocol, all on lft_ray.wire."""

@@ -1,0 +1,53 @@
+"""``POST /``: Hugging Face's text-classification task, always nested, best first.
+
+In: the request's bytes. Out: a `PredictRequest` or a named refusal, and the answer's bytes. Knows no web framework.
+"""
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from lft_ray.serve.strict_json import BadJson, read_json
+from lft_ray.wire import Answer, Parameters, PredictRequest
+
+__all__ = ["EXAMPLE", "read_request", "write_answer"]
+
+EXAMPLE = {"inputs": ["the first text", "the second text"], "parameters": {"top_k": 1}}
+
+_ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
+_KNOWN = {*PredictRequest.model_fields, *Parameters.model_fields}
+
+
+def read_request(body: bytes) -> PredictRequest:
+    """Parse and check a body.
+
+    Raises:
+        BadJson: it is not a request; the message names the field and never repeats what was sent.
+    """
+    value = read_json(body)
+    if not isinstance(value, dict):
+        raise BadJson("the body must be an object with the key inputs", 422)
+    try:
+        return PredictRequest.model_validate(value)
+    except ValidationError as error:
+        found = [_describe(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors(include_url=False)]
+        raise BadJson("; ".join(dict.fromkeys(found)), 422) from None
+
+
+def write_answer(answer: Answer) -> bytes:
+    """Encode an answer as JSON."""
+    return _ANSWER.dump_json(answer)
+
+
+def _describe(loc: tuple[Any, ...], kind: str, message: str) -> str:
+    # A key that is not ours came from the request, and what came from the request is not repeated.
+    where = ".".join(str(part) for part in loc if part in _KNOWN)
+    if kind == "extra_forbidden":
+        return f"unknown key{' in ' + where if where else ''}; known are inputs, parameters (top_k, function_to_apply)"
+    if kind == "missing":
+        return f"the key {where} is missing"
+    if kind == "string_unicode":
+        return f"{where}: a text holds half of a surrogate pair, which is not Unicode text"
+    if where == "inputs" and kind != "value_error":
+        return "inputs must be a text or a list of texts, none of them empty"
+    return f"{where}: {message.removeprefix('Value error, ')}"

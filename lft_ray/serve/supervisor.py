@@ -1,0 +1,270 @@
+"""The process behind an endpoint: ``python -m lft_ray.serve.supervisor <folder>``.
+
+In: ``order.json`` in its folder. It starts Ray and Serve, writes ``endpoint.json`` when every replica answers through
+HAProxy, promotes on SIGHUP (``desired.json``), and on SIGTERM or SIGINT ends everything it started. Trains nothing and
+answers nothing itself.
+"""
+
+import os
+import queue
+import shutil
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lft_ray.errors import LftError, UnreachableError
+from lft_ray.records import Endpoint
+from lft_ray.serve import boot, haproxy, orders, tree
+from lft_ray.serve import endpoint as endpoints
+from lft_ray.serve.environment import free_port
+from lft_ray.serve.keys import hash_keys
+from lft_ray.serve.service import Wish
+from lft_ray.storage import Storage
+
+if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
+
+    from lft_ray.serve.rollout import Outcome
+
+__all__ = ["Supervisor", "main"]
+
+_WATCH_S = 2.0
+_DRAIN_S = 10.0
+_STOP = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+class Supervisor:
+    """Runs one endpoint from start to end.
+
+    Args:
+        order: what to serve.
+    """
+
+    def __init__(self, order: orders.Order) -> None:
+        self._order = order
+        self._folder = Path(order.folder)
+        self._site = Storage(order.site_uri)
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._stopping = False
+        self._port = order.spec.port or free_port(order.spec.host)
+        self._key_hashes = tuple(hash_keys(os.environ.get(order.spec.api_keys_env, "")))
+        self._handle: DeploymentHandle[Any] | None = None
+        self._wish = Wish(current=order.bundle_uri)
+        self._previous_uri = ""
+        self._endpoint = self._first_record()
+
+    def _first_record(self) -> Endpoint:
+        return Endpoint(
+            url=endpoints.url(self._order.spec.host, self._port),
+            version="",
+            pid=os.getpid(),
+            pid_started_at=endpoints.started_at(os.getpid()) or 0.0,
+            ports={"http": self._port},
+            state="starting",
+            bundle_uri=self._order.bundle_uri,
+            log=self._order.log,
+            folder=str(self._folder),
+        )
+
+    def run(self) -> int:
+        """Serve until told to stop. Returns the exit code: 0 after a wanted end, 1 after a failure."""
+        begun = time.monotonic()
+        failure = ""
+        self._catch_signals()
+        tree.adopt_orphans()
+        try:
+            self._announce()
+            self._start()
+            self._announce(state="ready", ready_after_s=round(time.monotonic() - begun, 2))
+            _say(f"ready at {self._endpoint.url}, version {self._endpoint.version}")
+            self._watch()
+        except LftError as error:
+            failure = "" if self._stopping else str(error)
+        except Exception as error:  # whatever Ray raises, the record must say it and nothing may stay behind
+            failure = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            if failure:
+                _say(failure)
+            self._end()
+            self._announce(state="stopped", message=failure)
+        return 1 if failure else 0
+
+    # ------------------------------------------------------------ start
+
+    def _start(self) -> None:
+        variables = boot.prepare(self._folder)
+        os.environ.pop(self._order.spec.api_keys_env, None)  # only the hashes go on
+        boot.start_ray(self._folder)
+        self._catch_signals()  # Ray has put its own handler for SIGTERM in place of ours
+        wish = Wish(current=self._own_copy(self._order.bundle_uri, serial=0))
+        with boot.serve_starting(self._order.spec.host, self._port, give_up=self._must_stop):
+            outcome = self._apply(wish, timeout_s=self._order.wait_s)
+        if outcome.reason:
+            raise LftError(f"the bundle is rejected: {outcome.reason}")
+        self._wait_routed(outcome.replicas, timeout_s=self._order.wait_s)
+        names = ("METRICS", "STATS")
+        ports = {n.lower(): int(variables.get(f"RAY_SERVE_HAPROXY_{n}_PORT", 0)) for n in names}
+        self._endpoint = self._endpoint.model_copy(
+            update={"version": outcome.version, "ports": {"http": self._port} | {k: v for k, v in ports.items() if v}}
+        )
+
+    def _wait_routed(self, replicas: int, *, timeout_s: float) -> None:
+        # Serve says RUNNING before HAProxy has the replicas, and answers by way of its slow Python proxy until then.
+        folder = self._folder / "h"
+        deadline = time.monotonic() + timeout_s
+        while (sockets := haproxy.admin_sockets(folder)) and not self._must_stop():
+            if sum(len(haproxy.routed_servers(path)) for path in sockets) >= replicas:
+                return
+            if time.monotonic() > deadline:
+                raise UnreachableError(f"HAProxy did not find {replicas} replicas within {timeout_s:.0f} s")
+            time.sleep(0.1)
+
+    def _apply(self, wish: Wish, *, timeout_s: float) -> "Outcome":
+        from lft_ray.serve import rollout
+
+        self._handle = rollout.apply(self._order.spec, wish, key_hashes=self._key_hashes)
+        outcome = rollout.settle(self._handle, wish, timeout_s=timeout_s, interrupted=self._must_stop)
+        if not outcome.reason:
+            self._wish = wish
+        return outcome
+
+    def _own_copy(self, uri: str, *, serial: int) -> str:
+        # A replica that starts next month must find what is served today, though the run folder has moved on.
+        target = self._folder / "bundles" / str(serial)
+        shutil.copytree(Storage(uri).local_folder(""), target)
+        return str(target)
+
+    # ------------------------------------------------------------ run
+
+    def _watch(self) -> None:
+        while not self._stopping:
+            family = tree.descendants()
+            if not tree.has_core(family):
+                raise LftError("Ray's core processes are gone", fix="`lft deploy` starts the endpoint again")
+            orders.put(self._folder, orders.Family(started_at=tree.started_at(family)))
+            with suppress(queue.Empty):
+                received = self._signals.get(timeout=_WATCH_S)
+                if received == signal.SIGHUP:
+                    self._promote()
+                else:
+                    self._stopping = True
+
+    def _promote(self) -> None:
+        desired = orders.get(self._folder, orders.Desired)
+        if desired is None or desired.serial <= self._wish.serial:
+            return
+        try:
+            endpoint = self._promoted(desired)
+        except (LftError, OSError) as error:
+            endpoint = self._rejected(str(error))
+        orders.put(self._folder, orders.Reply(serial=desired.serial, endpoint=endpoint))
+
+    def _promoted(self, desired: orders.Desired) -> Endpoint:
+        old, old_uri = self._wish, self._endpoint.bundle_uri
+        target = old.previous if desired.bundle_uri is None else desired.bundle_uri
+        if target is None:
+            return self._rejected("there is no earlier bundle to go back to")
+        current = self._own_copy(target, serial=desired.serial)
+        reason, outcome = self._attempt(Wish(current, previous=old.current, serial=desired.serial))
+        if outcome is None:
+            # A replica that starts later must not try the bad bundle first, and one that took it must let it go.
+            self._attempt(Wish(old.current, old.previous, self._endpoint.version, serial=desired.serial + 1))
+            shutil.rmtree(current, ignore_errors=True)
+            return self._rejected(reason.replace(current, target))
+        self._keep_only(current, old.current)
+        _say(f"promoted version {outcome.version}, before: {self._endpoint.version}")
+        uri, self._previous_uri = desired.bundle_uri or self._previous_uri, old_uri
+        return self._announce(
+            version=outcome.version, previous_version=self._endpoint.version, bundle_uri=uri, message=""
+        )
+
+    def _attempt(self, wish: Wish) -> "tuple[str, Outcome | None]":
+        try:
+            outcome = self._apply(wish, timeout_s=self._order.wait_s)
+        except LftError as error:
+            return error.message, None
+        return outcome.reason, None if outcome.reason else outcome
+
+    def _keep_only(self, *folders: str) -> None:
+        for folder in (self._folder / "bundles").iterdir():
+            if str(folder) not in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _rejected(self, reason: str) -> Endpoint:
+        # The file tells of the endpoint, which is as ready as before; only the reply is about the rejected bundle.
+        _say(f"rejected: {reason}")
+        return self._announce(message=f"the last promotion was rejected: {reason}").model_copy(
+            update={"state": "rejected", "message": reason}
+        )
+
+    # ------------------------------------------------------------ end
+
+    def _end(self) -> None:
+        self._drain()
+        if "ray" in sys.modules:
+            import ray
+
+            with suppress(Exception):
+                ray.shutdown()
+        # ray.shutdown leaves HAProxy running where its manager was killed first, and workers that still exit.
+        tree.end(tree.descendants(), timeout_s=5.0)
+        for path in self._folder.iterdir():
+            if str(path) != self._order.log:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with suppress(OSError):
+            self._folder.rmdir()
+
+    def _drain(self) -> None:
+        # Clients with open connections must not hold the end up, so what is waited for is answers, not connections.
+        sockets = haproxy.admin_sockets(self._folder / "h")
+        for path in sockets:
+            haproxy.stop_accepting(path)
+        deadline = time.monotonic() + _DRAIN_S
+        while time.monotonic() < deadline and any(haproxy.unanswered(path) for path in sockets):
+            time.sleep(0.05)
+
+    def _announce(self, **changes: Any) -> Endpoint:
+        self._endpoint = self._endpoint.model_copy(update=changes)
+        return endpoints.write(self._site, self._endpoint)
+
+    def _catch_signals(self) -> None:
+        # SimpleQueue.put may be called from a handler that interrupts it; a threading.Event may not.
+        for number in (*_STOP, signal.SIGHUP):
+            signal.signal(number, lambda received, _: self._signals.put(received))
+
+    def _must_stop(self) -> bool:
+        # Asked while something is waited for: only an order to stop ends the wait, a promotion keeps its turn.
+        seen = []
+        with suppress(queue.Empty):
+            while True:
+                seen.append(self._signals.get_nowait())
+        for number in seen:
+            if number in _STOP:
+                self._stopping = True
+            else:
+                self._signals.put(number)
+        return self._stopping
+
+
+def _say(text: str) -> None:
+    # Whoever read the log may be gone, and that must not keep the end from being an orderly one.
+    with suppress(OSError):
+        sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        sys.stderr.flush()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the supervisor of the folder named in ``arguments``."""
+    order = orders.get(Path(arguments[0]), orders.Order)
+    if order is None:
+        _say(f"there is no order in {arguments[0]}")
+        return 2
+    return Supervisor(order).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

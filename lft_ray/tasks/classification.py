@@ -1,0 +1,137 @@
+"""One label a text. Head: one output a label; loss: cross-entropy; answer: the most probable label."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lft_ray.errors import DataError
+from lft_ray.tasks.base import Floats
+from lft_ray.tasks.scores import balanced_weights, confusion, count_labels, f1_averages, per_label
+from lft_ray.wire import LabelScore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+__all__ = ["Classification"]
+
+
+class Classification:
+    """Texts with exactly one label each.
+
+    Args:
+        labels: label names; the order is that of the head's outputs.
+    """
+
+    kind = "classification"
+    label_names: tuple[str, ...] = (
+        "label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "label_text", "label_name",
+        "tag", "genre", "emotion", "y",
+    )  # fmt: skip
+
+    def __init__(self, labels: list[str]) -> None:
+        self.labels = list(labels)
+
+    @classmethod
+    def read_targets(cls, column: "pa.Array") -> list[list[str]]:
+        """Read a label column: one name a row; none where it is null or blank.
+
+        Raises:
+            DataError: the column holds lists.
+        """
+        import pyarrow as pa
+
+        if pa.types.is_nested(column.type):
+            raise DataError(
+                f"the label column holds lists ({column.type}), expected one label a row",
+                fix="--set task.kind=multilabel",
+            )
+        return [
+            [name] if name is not None and name.strip() else [] for name in column.cast(pa.large_string()).to_pylist()
+        ]
+
+    @classmethod
+    def allows_empty(cls) -> bool:
+        """Return False: every text has a label."""
+        return False
+
+    def encode(self, rows: list[list[str]]) -> NDArray[Any]:
+        """Turn label names into positions, int64 [n].
+
+        Raises:
+            DataError: a row has no label or one that is not in ``labels``.
+        """
+        index = {name: position for position, name in enumerate(self.labels)}
+        try:
+            return np.array([index[names[0]] for names in rows], dtype=np.int64)
+        except (KeyError, IndexError) as error:
+            raise DataError(f"a row has no label of this task's: {error}", fix="run lft check") from None
+
+    @property
+    def outputs(self) -> int:
+        """Head outputs: one a label."""
+        return len(self.labels)
+
+    def loss(self, logits: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor | None") -> "torch.Tensor":
+        """Return the SUM over the texts of the cross-entropy, in fp32.
+
+        With two labels this equals binary cross-entropy on the difference of the two logits.
+
+        Args:
+            logits: float [n, c].
+            targets: int64 [n].
+            weights: float [c] or None.
+        """
+        from torch.nn import functional
+
+        return functional.cross_entropy(logits.float(), targets, weight=weights, reduction="sum")
+
+    def class_weights(self, targets: NDArray[Any]) -> Floats:
+        """Return weights [c] inversely to frequency, mean 1 over the rows."""
+        return balanced_weights(np.bincount(targets, minlength=self.outputs).astype(np.float64))
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """Return the softmax, float32 [n, c]."""
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float32)
+        result: Floats = raised / raised.sum(axis=1, keepdims=True)
+        return result
+
+    def metrics(self, targets: NDArray[Any], logits: Floats) -> dict[str, float]:
+        """Return macro_f1, micro_f1, weighted_f1 and accuracy.
+
+        A label that neither the truth nor the answers hold is left out of the macro average.
+        """
+        answers = logits.argmax(axis=1)
+        averages = f1_averages(count_labels(targets, answers, self.outputs), only_seen=True)
+        return {**averages, "accuracy": float((answers == targets).mean()) if len(targets) else 0.0}
+
+    def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:
+        """Return label, precision, recall, f1 and support of every label."""
+        return per_label(count_labels(targets, logits.argmax(axis=1), self.outputs), self.labels)
+
+    def confusion(self, targets: NDArray[Any], logits: Floats) -> list[list[int]]:
+        """Return counts [c][c]: rows = truth, columns = answer."""
+        table: list[list[int]] = confusion(targets, logits.argmax(axis=1), self.outputs).tolist()
+        return table
+
+    def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
+        """Return all labels of each text with their scores, best first."""
+        return ranked(self.labels, probabilities)
+
+    def chosen(self, probabilities: Floats) -> list[list[str]]:
+        """Return the most probable label of each text."""
+        return [[self.labels[position]] for position in probabilities.argmax(axis=1)]
+
+    def strata(self, rows: list[list[str]]) -> list[str]:
+        """Return each row's label."""
+        return [names[0] if names else "" for names in rows]
+
+
+def ranked(labels: list[str], scores: Floats) -> list[list[LabelScore]]:
+    """Return the labels of each row of scores [n, c] by falling score; equal scores keep the labels' order."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return [
+        [LabelScore(label=labels[position], score=float(row[position])) for position in positions]
+        for row, positions in zip(scores, order, strict=True)
+    ]

@@ -1,0 +1,131 @@
+"""Any number of labels a text. Head: one output a label; loss: binary cross-entropy; answer: labels at 0.5 or more."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lft_ray.errors import DataError
+from lft_ray.tasks.base import Floats
+from lft_ray.tasks.classification import ranked
+from lft_ray.tasks.scores import Counts, balanced_weights, count_matrix, f1_averages, per_label
+from lft_ray.wire import LabelScore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+__all__ = ["Multilabel"]
+
+THRESHOLD = 0.5
+
+
+class Multilabel:
+    """Texts with no, one or several labels.
+
+    Args:
+        labels: label names; the order is that of the head's outputs.
+    """
+
+    kind = "multilabel"
+    label_names: tuple[str, ...] = (
+        "labels", "label", "tags", "classes", "categories", "topics", "emotions", "targets", "intents", "class",
+        "category", "target", "topic", "genres",
+    )  # fmt: skip
+
+    def __init__(self, labels: list[str]) -> None:
+        self.labels = list(labels)
+
+    @classmethod
+    def read_targets(cls, column: "pa.Array") -> list[list[str]]:
+        """Read lists of names, or names joined by commas; null and blank are no label."""
+        import pyarrow as pa
+
+        rows = column.to_pylist()
+        if pa.types.is_nested(column.type):
+            return [[str(name) for name in names or () if name is not None and str(name).strip()] for names in rows]
+        return [
+            [name for name in str(joined).split(",") if name.strip()] if joined is not None else [] for joined in rows
+        ]
+
+    @classmethod
+    def allows_empty(cls) -> bool:
+        """Return True: a text without labels is a valid example."""
+        return True
+
+    def encode(self, rows: list[list[str]]) -> NDArray[Any]:
+        """Turn label names into a 0/1 matrix, float32 [n, c].
+
+        Raises:
+            DataError: a row has a label that is not in ``labels``.
+        """
+        index = {name: position for position, name in enumerate(self.labels)}
+        matrix = np.zeros((len(rows), len(self.labels)), dtype=np.float32)
+        try:
+            for row, names in enumerate(rows):
+                matrix[row, [index[name] for name in names]] = 1.0
+        except KeyError as error:
+            raise DataError(f"a row has a label that is not this task's: {error}", fix="run lft check") from None
+        return matrix
+
+    @property
+    def outputs(self) -> int:
+        """Head outputs: one a label."""
+        return len(self.labels)
+
+    def loss(self, logits: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor | None") -> "torch.Tensor":
+        """Return the SUM over texts and labels of the binary cross-entropy, in fp32.
+
+        Args:
+            logits: float [n, c].
+            targets: float [n, c] of 0 and 1.
+            weights: float [c] or None: both errors of a label count this much.
+        """
+        from torch.nn import functional
+
+        return functional.binary_cross_entropy_with_logits(
+            logits.float(), targets.float(), weight=weights, reduction="sum"
+        )
+
+    def class_weights(self, targets: NDArray[Any]) -> Floats:
+        """Return weights [c] inversely to frequency, mean 1 over all labels given."""
+        return balanced_weights(targets.sum(axis=0, dtype=np.float64))
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """Return the sigmoid of each logit, float32 [n, c]."""
+        # exp of a negative number only: no overflow at either end.
+        small = np.exp(-np.abs(logits), dtype=np.float32)
+        result: Floats = np.where(logits >= 0, 1.0 / (1.0 + small), small / (1.0 + small)).astype(np.float32)
+        return result
+
+    def metrics(self, targets: NDArray[Any], logits: Floats) -> dict[str, float]:
+        """Return macro_f1, micro_f1, weighted_f1, and accuracy: the share of rows with all labels right."""
+        truth, answer = self._decided(targets, logits)
+        averages = f1_averages(count_matrix(truth, answer), only_seen=False)
+        return {**averages, "accuracy": float((truth == answer).all(axis=1).mean()) if len(truth) else 0.0}
+
+    def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:
+        """Return label, precision, recall, f1 and support of every label."""
+        counts: Counts = count_matrix(*self._decided(targets, logits))
+        return per_label(counts, self.labels)
+
+    def confusion(self, targets: NDArray[Any], logits: Floats) -> list[list[int]]:
+        """Return an empty list: with several labels a row there is no such table."""
+        return []
+
+    def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
+        """Return all labels of each text with their scores, best first."""
+        return ranked(self.labels, probabilities)
+
+    def chosen(self, probabilities: Floats) -> list[list[str]]:
+        """Return the labels of each text whose probability is 0.5 or more; there may be none."""
+        return [[self.labels[position] for position in np.flatnonzero(row >= THRESHOLD)] for row in probabilities]
+
+    def strata(self, rows: list[list[str]]) -> list[str]:
+        """Return each row's rarest label over all rows (the first by name among equals), so that rare ones spread."""
+        counts = Counter(name for names in rows for name in names)
+        return [min(names, key=lambda name: (counts[name], name)) if names else "" for names in rows]
+
+    def _decided(self, targets: NDArray[Any], logits: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        return targets >= THRESHOLD, self.probabilities(logits) >= THRESHOLD

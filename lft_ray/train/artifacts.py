@@ -1,0 +1,75 @@
+"""Files that a trial leaves: checkpoint folder and predictions. In: values. Out: URIs. Never trains.
+
+The first attempt writes ``checkpoint`` and ``predictions``, attempt k > 1 ``checkpoint-k`` and ``predictions-k``, so
+that a worker that was thought dead overwrites nothing. Readers follow the URIs of the result.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lft_ray.records import Variant
+from lft_ray.storage import Storage
+
+__all__ = ["attempt_name", "put_checkpoint", "put_predictions", "variant"]
+
+
+def attempt_name(name: str, attempt: int) -> str:
+    """``name`` for the first attempt, ``name-<attempt>`` after it."""
+    return name if attempt == 1 else f"{name}-{attempt}"
+
+
+def put_checkpoint(storage: Storage, attempt: int, save: Callable[[Path], None]) -> str:
+    """Let ``save`` fill a folder, then put it on storage. Returns its URI."""
+    with tempfile.TemporaryDirectory(prefix="lft-checkpoint-") as folder:
+        save(Path(folder))
+        return storage.put_folder(attempt_name("checkpoint", attempt), Path(folder))
+
+
+def put_predictions(
+    storage: Storage,
+    name: str,
+    row_ids: NDArray[Any],
+    targets: NDArray[Any],
+    logits: NDArray[np.float32],
+) -> str:
+    """Write a Parquet file with row_id, target and logits (list<float32>), one row a text. Returns its URI.
+
+    Args:
+        storage: the trial's folder.
+        name: file name below it.
+        row_ids: [n].
+        targets: int64 [n] or float32 [n, c].
+        logits: float32 [n, c].
+    """
+    table = pa.table({"row_id": pa.array(row_ids), "target": _column(targets), "logits": _column(logits)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return storage.put(name, sink.getvalue().to_pybytes())
+
+
+def variant(
+    precision: str, max_length: int, metrics: dict[str, float], *, metric: str, predictions_uri: str
+) -> Variant:
+    """One way to serve the checkpoint, with its scores."""
+    return Variant(
+        precision=precision,
+        max_length=max_length,
+        f1=metrics[metric],
+        metrics=metrics,
+        predictions_uri=predictions_uri,
+    )
+
+
+def _column(values: NDArray[Any]) -> pa.Array:
+    if values.ndim == 1:
+        return pa.array(values)
+    count, width = values.shape
+    offsets = pa.array(np.arange(0, count * width + 1, width, dtype=np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values, np.float32).reshape(-1)))

@@ -1,0 +1,112 @@
+"""Answers and scores of a network on one split. In: a network and tokens. Out: float32 rows in row order.
+
+Rows run sorted by length, so nearly nothing is padding, and are written back in the order of the split. With several
+processes each runs its share and all get all rows. Never trains, never reads text.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lft_ray.data.batches import collate, eval_batches
+from lft_ray.models.network import TextNetwork, at_precision
+from lft_ray.train.group import current_group
+from lft_ray.train.precision import autocast, matmul_precision
+
+if TYPE_CHECKING:
+    from lft_ray.data.encode import TokenFile
+    from lft_ray.tasks.base import Task
+
+__all__ = ["Batching", "Scores", "extract_features", "predict", "score"]
+
+ComputePrecision = Literal["fp32", "autocast", "bf16"]
+"""fp32: float32 throughout. autocast: float32 weights under bf16 autocast, as in training. bf16: weights cast to bf16,
+as they are served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How rows become tensors.
+
+    Attributes:
+        max_length: tokens kept of a text.
+        micro_batch_tokens: padded tokens per forward pass.
+        pad_id: token id of the padding.
+        device: torch device.
+        dtype: what training computes in: "fp32" or "bf16" (autocast over float32 weights).
+    """
+
+    max_length: int
+    micro_batch_tokens: int
+    pad_id: int
+    device: str = "cpu"
+    dtype: str = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Metrics of the task and the mean loss per text."""
+
+    metrics: dict[str, float]
+    loss: float
+
+
+def predict(
+    network: TextNetwork, tokens: "TokenFile", batching: Batching, precision: ComputePrecision = "fp32"
+) -> NDArray[np.float32]:
+    """Logits float32 [n, c] in row order, the same on every process."""
+    if precision == "bf16":
+        network = at_precision(copy.deepcopy(network), precision)
+    return _run(network, network, tokens, batching, "bf16" if precision == "autocast" else "fp32", None)
+
+
+def extract_features(
+    network: TextNetwork, tokens: "TokenFile", batching: Batching, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float32]:
+    """Pooled features float32 [n, hidden] in row order (of ``rows`` when given), in the training precision."""
+    return _run(network, network.features, tokens, batching, batching.dtype, rows)
+
+
+def score(task: "Task", targets: NDArray[Any], logits: NDArray[np.float32]) -> Scores:
+    """Score logits [n, c] against the split's targets; the loss is the plain mean, without class weights."""
+    # A copy: targets are a read-only memory map, which torch.from_numpy warns about.
+    loss = float(task.loss(torch.from_numpy(logits), torch.from_numpy(np.array(targets)), None))
+    return Scores(task.metrics(targets, logits), loss / len(targets))
+
+
+def _run(
+    network: nn.Module,
+    forward: Callable[..., Any],
+    tokens: "TokenFile",
+    batching: Batching,
+    autocast_precision: str,
+    rows: NDArray[np.int64] | None,
+) -> NDArray[np.float32]:
+    group = current_group()
+    lengths = tokens.lengths(batching.max_length)
+    if rows is not None:
+        lengths = lengths[rows]
+    was_training = network.training
+    network.eval()
+    output: NDArray[np.float32] | None = None
+    with torch.inference_mode(), matmul_precision(batching.device), autocast(batching.device, autocast_precision):
+        for part in eval_batches(lengths, batching.micro_batch_tokens, group.rank, group.world):
+            ids, mask = collate(
+                tokens.gather(part if rows is None else rows[part], batching.max_length), batching.pad_id
+            )
+            answers = forward(ids.to(batching.device), mask.to(batching.device)).float().cpu().numpy()
+            if output is None:
+                output = np.zeros((len(lengths), answers.shape[1]), np.float32)
+            output[part] = answers
+    network.train(was_training)
+    if group.world > 1:
+        # A process may have had no rows: it learns the width from the others.
+        width = int(group.largest(0 if output is None else output.shape[1]))
+        output = group.merge(np.zeros((len(lengths), width), np.float32) if output is None else output)
+    return np.zeros((0, 0), np.float32) if output is None else output

@@ -1,0 +1,46 @@
+"""A trial of the TF-IDF model: one fit on one core, one curve point. In: texts. Out: an `Outcome`. No batches."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lft_ray.data.store import load_split
+from lft_ray.models.tfidf import TfidfModel
+from lft_ray.records import CurvePoint, TrialStatus
+from lft_ray.train.artifacts import attempt_name, put_checkpoint, put_predictions, variant
+from lft_ray.train.evaluate import score
+from lft_ray.train.group import current_group
+from lft_ray.train.meter import Meter
+from lft_ray.train.trial import Outcome, TrialJob, trial_storage
+
+if TYPE_CHECKING:
+    from lft_ray.tasks.base import Task
+
+__all__ = ["run_linear"]
+
+PRECISION = "fp32"
+"""The only one that a linear model is served at."""
+
+
+def run_linear(job: TrialJob, task: "Task", meter: Meter, report: Callable[[CurvePoint], None]) -> Outcome:
+    """Fit, score and save. Deadlines are not looked at: a fit takes seconds."""
+    train, validation = load_split(job.dataset, "train"), load_split(job.dataset, "validation")
+    with meter.training():
+        model = TfidfModel.fit(train.texts, train.targets, task, job.config.seed, max_length=job.config.max_length)
+    with meter.evaluating():
+        logits = np.asarray(model.logits(validation.texts), np.float32)
+        scores = score(task, validation.targets, logits)
+    point = CurvePoint(
+        fraction=1.0, f1=scores.metrics[job.metric], loss=scores.loss, train_s=meter.wall_without_eval_s, step=1
+    )
+    report(point)
+    length = job.config.max_length
+    uri = checkpoint = ""
+    if current_group().leads:
+        storage = trial_storage(job)
+        name = f"{attempt_name('predictions', job.attempt)}/{PRECISION}-{length}.parquet"
+        uri = put_predictions(storage, name, validation.row_ids, validation.targets, logits)
+        checkpoint = put_checkpoint(storage, job.attempt, model.save)
+    only = variant(PRECISION, length, scores.metrics, metric=job.metric, predictions_uri=uri)
+    return Outcome(TrialStatus.DONE, "", [point], meter.own(), [only], checkpoint)

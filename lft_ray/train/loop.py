@@ -1,0 +1,297 @@
+"""The training loop: plain PyTorch, free of Ray. In: network, tokens, configuration. Out: a curve, a trained network.
+
+Runs the same in one process on a core or a GPU, and in several processes under DDP when torch.distributed is
+initialised; one step is `Stepper`'s. Never reads text, never writes results; its state goes to a `StateStore`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lft_ray.config import TrainingSpec
+from lft_ray.data.batches import plan_steps
+from lft_ray.errors import ConfigError
+from lft_ray.models.network import TextNetwork
+from lft_ray.records import CurvePoint, TrialConfig, TrialStatus, Usage
+from lft_ray.train.checkpoint import Progress, StateStore
+from lft_ray.train.evaluate import Batching, ComputePrecision, Scores, predict, score
+from lft_ray.train.group import Group, current_group
+from lft_ray.train.meter import Meter, add_usage
+from lft_ray.train.optim import learning_rate_factor
+from lft_ray.train.precision import matmul_precision
+from lft_ray.train.probe import head_start
+from lft_ray.train.steps import Stepper
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from lft_ray.data.encode import TokenFile
+    from lft_ray.tasks.base import Task
+
+__all__ = ["LoopJob", "LoopResult", "evaluation_steps", "shared_usage", "train"]
+
+USAGE_EVERY_S = 5.0
+"""Least seconds between two notes of what was spent: what a crash can hide from the budget."""
+GPU_CHECK_STEPS = 16
+"""On a GPU the deadline, the clock and the norm are looked at this often: each look waits for the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopJob:
+    """What one training run needs.
+
+    Attributes:
+        network: a `TextNetwork`, trained in place; float32.
+        task: loss and metrics.
+        metric: key of the task's metrics that is the F1 of the curve.
+        train: tokens and targets trained on.
+        validation: tokens and targets scored.
+        config: learning rate, batch size, epochs, length and seed must be set.
+        training: how to train.
+        pad_id: token id of the padding.
+        device: torch device of the network.
+        dtype: "fp32" or "bf16" (autocast over float32 weights).
+        final_precision: what the last validation pass computes in: as it will be served, so that it is not done twice.
+        probe_key: what the frozen probe depends on, for the process's cache; None: not cached.
+        states: where the training state is saved and resumed from; None: neither.
+        meter: measures the usage, from the beginning of the trial.
+    """
+
+    network: TextNetwork
+    task: "Task"
+    metric: str
+    train: "TokenFile"
+    validation: "TokenFile"
+    config: TrialConfig
+    training: TrainingSpec
+    pad_id: int
+    device: str = "cpu"
+    dtype: str = "fp32"
+    final_precision: str = "fp32"
+    probe_key: "Hashable | None" = None
+    states: StateStore | None = None
+    meter: Meter = field(default_factory=Meter)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopResult:
+    """How the run ended.
+
+    Attributes:
+        status: done, stopped (deadline) or infeasible (a loss that is not finite).
+        reason: empty when done.
+        curve: every validation pass, fraction 0 (the probe) first.
+        logits: float32 [n, c] of the last validation pass, in ``final_precision``; None unless done.
+        metrics: all metrics of the task on ``logits``.
+        usage: of all processes, those before a resume included.
+    """
+
+    status: TrialStatus
+    reason: str
+    curve: list[CurvePoint]
+    logits: NDArray[np.float32] | None
+    metrics: dict[str, float]
+    usage: Usage
+
+
+class _NotFiniteError(Exception):
+    """Loss, gradient or validation logits overflowed: the configuration cannot be trained."""
+
+
+class _DeadlineError(Exception):
+    """``should_stop`` said so."""
+
+
+def train(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]) -> LoopResult:
+    """Train ``job.network`` in place.
+
+    Args:
+        job: what to train, on what and how.
+        report: called on rank 0 with every new point of the curve, fraction 0 (the probe) and 1 included.
+        should_stop: asked at every step; True ends the run as stopped.
+
+    Raises:
+        ConfigError: learning rate, batch size or epochs are None.
+    """
+    run = _Run(job, report, should_stop)
+    status, reason = TrialStatus.DONE, ""
+    try:
+        with matmul_precision(job.device), job.meter.training():
+            run.begin()
+            run.steps()
+    except _NotFiniteError as signal:
+        status, reason = TrialStatus.INFEASIBLE, str(signal)
+    except _DeadlineError:
+        status, reason = TrialStatus.STOPPED, f"the deadline came at step {run.step} of {run.total}"
+    usage = shared_usage(job.meter)
+    done = status is TrialStatus.DONE
+    return LoopResult(status, reason, run.curve, run.logits if done else None, run.metrics if done else {}, usage)
+
+
+def evaluation_steps(total: int, evaluations: int) -> dict[int, float]:
+    """Steps after which validation runs -> fraction of the schedule; the last is (total, 1.0)."""
+    return {max(1, round(total * i / evaluations)): i / evaluations for i in range(1, evaluations + 1)}
+
+
+def shared_usage(meter: Meter) -> Usage:
+    """Usage of all processes of the trial so far, those before a resume included; every process must call it.
+
+    Wall seconds are this process's own, the peak is the greatest of them.
+    """
+    return add_usage(meter.carried, _session_usage(meter, current_group()))
+
+
+class _Run:
+    """One run of the loop: the state that changes from step to step."""
+
+    def __init__(self, job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]) -> None:
+        config, training = job.config, job.training
+        if config.learning_rate is None or config.batch_size is None or config.epochs is None:
+            raise ConfigError(f"{config.model_size} needs learning_rate, batch_size and epochs to be trained")
+        self.job, self.group = job, current_group()
+        self._report, self._should_stop = report, should_stop
+        self._peak_rate, self._batch_size = config.learning_rate, config.batch_size
+        self._batching = Batching(config.max_length, training.micro_batch_tokens, job.pad_id, job.device, job.dtype)
+        self._stepper = Stepper(job.network, job.task, job.train, self._batching, training)
+        self._per_epoch = -(-len(self._stepper.lengths) // self._batch_size)
+        self.total = self._per_epoch * config.epochs
+        self._evaluate_after = evaluation_steps(self.total, training.evaluations)
+        self._check_every = 1 if job.device == "cpu" else GPU_CHECK_STEPS
+        self.step = 0
+        self.curve: list[CurvePoint] = []
+        self.logits: NDArray[np.float32] | None = None
+        self.metrics: dict[str, float] = {}
+        # The first step notes what building and the head start cost; states are saved from now on.
+        self._saved_at, self._noted_at = time.monotonic(), 0.0
+
+    def begin(self) -> None:
+        """Resume a saved state or start the head, then join the other processes."""
+        if not self._resume() and self.job.training.head_start == "probe":
+            self._start_head()
+        self._stepper.connect(self.group)
+
+    def steps(self) -> None:
+        """All optimiser steps that are left, with the validation passes between them."""
+        job, stepper = self.job, self._stepper
+        job.network.train()
+        while self.step < self.total:
+            epoch, first = divmod(self.step, self._per_epoch)
+            plan = plan_steps(stepper.lengths, self._batch_size, seed=job.config.seed, epoch=epoch)
+            for rows in plan[first:]:
+                factor = learning_rate_factor(self.step, self.total, job.training.warmup)
+                stepper.take(rows, self._peak_rate * factor, job.meter)
+                self.step += 1
+                self._after_step()
+
+    def _resume(self) -> bool:
+        states, stepper = self.job.states, self._stepper
+        if states is None:
+            return False
+        self.job.meter.carried, found = self.group.from_lead(
+            (states.spent_before(), states.newest()) if self.group.leads else None
+        )
+        if found is None:
+            return False
+        name, progress = found
+        states.restore(name, self.job.network, stepper.optimizer)
+        self.step, self.curve = progress.step, list(progress.curve)
+        stepper.loss_sum += progress.loss_sum if self.group.leads else 0.0
+        stepper.loss_weight = progress.loss_weight
+        return True
+
+    def _start_head(self) -> None:
+        job = self.job
+        probe = head_start(
+            job.network,
+            job.task,
+            (job.train, job.validation),
+            self._batching,
+            weights=self._stepper.class_weights,
+            key=job.probe_key,
+        )
+        with job.meter.evaluating():
+            scores = self._scored(probe.validation_logits)
+        self._tell(0.0, scores, None)
+
+    def _after_step(self) -> None:
+        due = self._evaluate_after.get(self.step)
+        looks = due is not None or self.step % self._check_every == 0
+        if looks:
+            # The norm is taken after the exchange: one process's NaN shows on all of them in the same step.
+            if not bool(torch.isfinite(self._stepper.norm)):
+                raise _NotFiniteError(f"the gradient is not finite at step {self.step} of {self.total}")
+            if self.group.total([self._should_stop()])[0] > 0 and self.step < self.total:
+                raise _DeadlineError
+        if due is not None:
+            self._evaluate(due)
+        if looks and self.job.states is not None and self.step < self.total:
+            self._keep(self.job.states)
+
+    def _evaluate(self, fraction: float) -> None:
+        job, stepper = self.job, self._stepper
+        precision: ComputePrecision = "autocast" if job.dtype == "bf16" else "fp32"
+        if self.step == self.total:
+            precision = "bf16" if job.final_precision == "bf16" else "fp32"
+        loss_sum = self.group.total([float(stepper.loss_sum)])[0]
+        with job.meter.evaluating():
+            logits = predict(job.network, job.validation, self._batching, precision)
+            if not np.isfinite(logits).all():
+                raise _NotFiniteError(f"validation logits are not finite at step {self.step} of {self.total}")
+            scores = self._scored(logits)
+        self.logits, self.metrics = logits, scores.metrics
+        self._tell(fraction, scores, loss_sum / stepper.loss_weight)
+        stepper.clear()
+
+    def _scored(self, logits: NDArray[np.float32]) -> Scores:
+        return score(self.job.task, np.asarray(self.job.validation.targets), logits)
+
+    def _tell(self, fraction: float, scores: Scores, train_loss: float | None) -> None:
+        point = CurvePoint(
+            fraction=fraction,
+            f1=scores.metrics[self.job.metric],
+            loss=scores.loss,
+            train_s=self.job.meter.wall_without_eval_s,
+            step=self.step,
+            train_loss=train_loss,
+        )
+        self.curve.append(point)
+        if self.group.leads:
+            self._report(point)
+
+    def _keep(self, states: StateStore) -> None:
+        """Note the usage, and save the training state, when rank 0's clock says so; all bring their sums."""
+        now = time.monotonic()
+        saves = now - self._saved_at >= self.job.training.checkpoint_every_s
+        saves, notes = self.group.from_lead((saves, now - self._noted_at >= USAGE_EVERY_S))
+        if not (saves or notes):
+            return
+        usage = _session_usage(self.job.meter, self.group)
+        loss_sum = self.group.total([float(self._stepper.loss_sum)])[0]
+        if self.group.leads:
+            states.put_usage(usage)
+        if self.group.leads and saves:
+            weight = self._stepper.loss_weight
+            progress = Progress(key=states.key, step=self.step, curve=self.curve, loss_sum=loss_sum, loss_weight=weight)
+            states.save(self.job.network, self._stepper.optimizer, progress)
+        self._noted_at = time.monotonic()
+        self._saved_at = self._noted_at if saves else self._saved_at
+
+
+def _session_usage(meter: Meter, group: Group) -> Usage:
+    mine = meter.own()
+    summed = ("core_s", "device_s", "tokens", "padded_tokens")
+    core_s, device_s, tokens, padded = group.total([getattr(mine, name) for name in summed])
+    return mine.model_copy(
+        update={
+            "core_s": core_s,
+            "device_s": device_s,
+            "tokens": int(tokens),
+            "padded_tokens": int(padded),
+            "peak_bytes": int(group.largest(mine.peak_bytes)),
+        }
+    )

@@ -1,0 +1,142 @@
+"""A trial of a network: tokens, network, loop, variants, files. In: a `TrialJob`. Out: an `Outcome`.
+
+Base weights, tokens and probes stay cached in the process for its next trial; the network trained here does not.
+"""
+
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import gettempdir
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lft_ray.data.encode import TokenFile, encode_split
+from lft_ray.models.base import ModelSize, check_lengths, find_size
+from lft_ray.models.card import EngineCard
+from lft_ray.models.network import build, save
+from lft_ray.models.resolve import BaseFiles, find_base
+from lft_ray.records import CurvePoint, TrialStatus, Variant
+from lft_ray.storage import Storage
+from lft_ray.train.artifacts import attempt_name, put_checkpoint, put_predictions, variant
+from lft_ray.train.checkpoint import StateStore
+from lft_ray.train.evaluate import Batching, predict, score
+from lft_ray.train.group import current_group
+from lft_ray.train.loop import LoopJob, LoopResult, shared_usage, train
+from lft_ray.train.meter import Meter
+from lft_ray.train.precision import training_precision
+from lft_ray.train.trial import Outcome, TrialJob, trial_device, trial_storage
+
+if TYPE_CHECKING:
+    from lft_ray.tasks.base import Task
+
+__all__ = ["run_neural"]
+
+TOKEN_FILES = 8
+"""Memory maps kept open in a process: train and validation of four tokenizers."""
+
+_TOKENS: "OrderedDict[tuple[str, str, str], TokenFile]" = OrderedDict()
+
+
+def run_neural(
+    job: TrialJob,
+    task: "Task",
+    meter: Meter,
+    report: Callable[[CurvePoint], None],
+    should_stop: Callable[[], bool],
+) -> Outcome:
+    """Train one network, score every variant at its serving precision and save what the run needs of it."""
+    spec, size = find_size(job.models, job.config.model_size)
+    check_lengths([size], job.config.max_length)
+    base = find_base(spec)
+    loop_job = _loop_job(job, task, meter, base, size)
+    ended = train(loop_job, report, should_stop)
+    if ended.status is not TrialStatus.DONE:
+        return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter))
+    variants = _variants(job, loop_job, ended)
+    checkpoint = ""
+    if current_group().leads:
+        card = EngineCard(
+            engine="torch",
+            model_size=size.name,
+            outputs=task.outputs,
+            max_length=job.config.max_length,
+            pooling=size.pooling,
+        )
+        checkpoint = put_checkpoint(
+            trial_storage(job),
+            job.attempt,
+            lambda folder: save(loop_job.network, folder, tokenizer_from=base.folder, card=card),
+        )
+    return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, checkpoint)
+
+
+def _loop_job(job: TrialJob, task: "Task", meter: Meter, base: BaseFiles, size: ModelSize) -> LoopJob:
+    device = trial_device(job)
+    dtype = training_precision(job.training.precision, device)
+    network = build(base, size, task.outputs, seed=job.config.seed).to(device)
+    return LoopJob(
+        network=network,
+        task=task,
+        metric=job.metric,
+        train=_tokens(job, "train", base),
+        validation=_tokens(job, "validation", base),
+        config=job.config,
+        training=job.training,
+        pad_id=network.pad_id,
+        device=device,
+        dtype=dtype,
+        final_precision=job.precisions[0],
+        probe_key=_probe_key(job, base, dtype),
+        states=StateStore(trial_storage(job).child("state"), _state_key(job, base, dtype)),
+        meter=meter,
+    )
+
+
+def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult) -> list[Variant]:
+    """Score each serving precision; the first is what the loop ended with."""
+    validation, length = loop_job.validation, job.config.max_length
+    targets = np.asarray(validation.targets)
+    batching = Batching(length, job.training.micro_batch_tokens, loop_job.pad_id, loop_job.device)
+    variants = []
+    for precision in job.precisions:
+        logits, metrics = ended.logits, ended.metrics
+        if logits is None or precision != loop_job.final_precision:
+            with loop_job.meter.evaluating():
+                logits = predict(loop_job.network, validation, batching, precision)
+                metrics = score(loop_job.task, targets, logits).metrics
+        uri = ""
+        if current_group().leads:
+            name = f"{attempt_name('predictions', job.attempt)}/{precision}-{length}.parquet"
+            uri = put_predictions(trial_storage(job), name, validation.row_ids, targets, logits)
+        variants.append(variant(precision, length, metrics, metric=job.metric, predictions_uri=uri))
+    return variants
+
+
+def _tokens(job: TrialJob, split: str, base: BaseFiles) -> TokenFile:
+    """The split's tokens, encoded once a node and mapped once a process."""
+    key = (job.dataset.fingerprint, split, str(base.folder))
+    if key not in _TOKENS:
+        run = Storage(job.run_uri)
+        # A bucket cannot be memory-mapped: then this node keeps its own copy.
+        folder = Path(run.uri) / "tokens" if run.is_local else Path(gettempdir()) / f"lft-tokens-{os.getuid()}"
+        _TOKENS[key] = encode_split(job.dataset, split, base.folder, folder)
+        while len(_TOKENS) > TOKEN_FILES:
+            _TOKENS.popitem(last=False)
+    _TOKENS.move_to_end(key)
+    return _TOKENS[key]
+
+
+def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]:
+    what = (job.dataset.fingerprint, job.task_kind, tuple(job.labels), job.training.class_weights)
+    return (*what, job.config.model_size, str(base.folder), base.revision, job.config.max_length, dtype)
+
+
+def _state_key(job: TrialJob, base: BaseFiles, dtype: str) -> str:
+    """Fingerprint of all that decides the weights; workers and resources do not."""
+    training = job.training.model_dump(mode="json", exclude={"workers", "resources", "checkpoint_every_s"})
+    what = [job.config.model_dump(mode="json"), training, *map(str, _probe_key(job, base, dtype))]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

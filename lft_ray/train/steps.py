@@ -1,0 +1,117 @@
+"""One optimiser step: rows in, changed weights out. Knows micro-batches and DDP; knows no schedule of evaluations.
+
+A step's loss is a SUM over its texts divided by the step's global text count, so neither the number of micro-batches
+nor that of processes changes the gradient.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lft_ray.config import TrainingSpec
+from lft_ray.data.batches import collate, micro_batches
+from lft_ray.models.network import TextNetwork
+from lft_ray.train.evaluate import Batching
+from lft_ray.train.group import Group
+from lft_ray.train.meter import Meter
+from lft_ray.train.optim import build_optimizer, set_learning_rate
+from lft_ray.train.precision import autocast
+from lft_ray.train.probe import loss_divisor
+
+if TYPE_CHECKING:
+    from lft_ray.data.encode import TokenFile
+    from lft_ray.tasks.base import Task
+
+__all__ = ["Stepper"]
+
+
+class Stepper:
+    """Turns row numbers into optimiser steps on one network.
+
+    Args:
+        network: a `TextNetwork`, float32, trained in place.
+        task: whose loss is minimised.
+        tokens: the train split.
+        batching: how rows become tensors, and what is computed in.
+        training: decay, clipping and class weights are read from it.
+    """
+
+    def __init__(
+        self, network: TextNetwork, task: "Task", tokens: "TokenFile", batching: Batching, training: TrainingSpec
+    ) -> None:
+        self._network, self._task, self._tokens, self._batching = network, task, tokens, batching
+        self._clip_norm = training.clip_norm
+        self.lengths = tokens.lengths(batching.max_length)
+        self._targets = np.asarray(tokens.targets)
+        self.class_weights = task.class_weights(self._targets) if training.class_weights == "balanced" else None
+        self._weights_tensor = (
+            None if self.class_weights is None else torch.from_numpy(self.class_weights).to(batching.device)
+        )
+        self.optimizer = build_optimizer(network, 0.0, training.weight_decay)
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=batching.device)
+        """Sum of this process's losses since `clear`."""
+        self.loss_weight = 0.0
+        """What the sum over all processes is to be divided by to be a mean; the same on each."""
+        self.norm = torch.zeros(())
+        """Gradient norm of the last step before clipping, over all processes."""
+
+    def connect(self, group: Group) -> None:
+        """Share gradients with the other processes from now on; call after the weights are in place."""
+        self._group = group
+        self._forward: Any = self._network
+        if group.world > 1:
+            device_ids = None if self._batching.device == "cpu" else [torch.device(self._batching.device)]
+            self._forward = torch.nn.parallel.DistributedDataParallel(
+                self._network, device_ids=device_ids, gradient_as_bucket_view=True
+            )
+
+    def take(self, rows: NDArray[np.int64], learning_rate: float, meter: Meter) -> None:
+        """Change the weights by one step over the global ``rows``, of which this process runs its share."""
+        budget, group = self._batching.micro_batch_tokens, self._group
+        mine = micro_batches(rows, self.lengths, budget, rank=group.rank, world=group.world)
+        self.accumulate(rows, mine)
+        self.norm = torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._clip_norm)
+        set_learning_rate(self.optimizer, learning_rate)
+        self.optimizer.step()
+        meter.count(
+            sum(int(self.lengths[batch].sum()) for batch in mine),
+            sum(len(batch) * int(self.lengths[batch].max()) for batch in mine),
+        )
+
+    def accumulate(self, rows: NDArray[np.int64], mine: list[NDArray[np.int64]]) -> None:
+        """Put the gradient of the mean loss over ``rows`` into the parameters; ``mine``: our micro-batches."""
+        divisor = loss_divisor(self._targets[rows], self.class_weights)
+        # DDP averages over the processes, so each sends world x its share of the mean. One without rows must still take
+        # part in the exchange, or the others wait forever: it runs one text at weight zero.
+        scale = self._group.world / divisor if mine else 0.0
+        batches = mine or [rows[:1]]
+        self.optimizer.zero_grad(set_to_none=True)
+        for index, batch in enumerate(batches):
+            with self._exchange(last=index == len(batches) - 1):
+                loss = self._loss(batch)
+                torch.autograd.backward(loss * scale)
+            if mine:
+                self.loss_sum += loss.detach()
+        self.loss_weight += divisor
+
+    def clear(self) -> None:
+        """Begin a new mean of the training loss."""
+        self.loss_sum.zero_()
+        self.loss_weight = 0.0
+
+    def _loss(self, batch: NDArray[np.int64]) -> torch.Tensor:
+        batching = self._batching
+        ids, mask = collate(self._tokens.gather(batch, batching.max_length), batching.pad_id)
+        targets = torch.from_numpy(self._targets[batch]).to(batching.device)
+        with autocast(batching.device, batching.dtype):
+            logits = self._forward(ids.to(batching.device), mask.to(batching.device))
+        return self._task.loss(logits.float(), targets, self._weights_tensor)
+
+    def _exchange(self, *, last: bool) -> AbstractContextManager[Any]:
+        if self._group.world == 1 or last:
+            return nullcontext()
+        quiet: AbstractContextManager[Any] = self._forward.no_sync()
+        return quiet

@@ -1,0 +1,315 @@
+"""The batcher: nearest lengths, no lost answers, errors to exactly whom they concern, cancelling, a bounded queue."""
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from lft_ray.engines.batching import Batcher, Overloaded, run_sorted
+
+WAIT_S = 20.0
+
+
+class Lengths:
+    """A runner whose logit is the length of the text, that records its batches and can be held back."""
+
+    max_length = 10_000
+
+    def __init__(self, during: Callable[[Sequence[str]], None] | None = None) -> None:
+        self.batches: list[list[str]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.busy = threading.Event()
+        self._during = during
+        self._lock = threading.Lock()
+
+    def encode(self, texts):
+        if any("unreadable" in text for text in texts):
+            raise ValueError("unreadable text")
+        return list(texts)
+
+    def run(self, batch):
+        with self._lock:
+            self.batches.append(list(batch))
+        self.busy.set()
+        assert self.gate.wait(WAIT_S)
+        if self._during:
+            self._during(batch)
+        return np.array([[len(text), -len(text)] for text in batch], dtype=np.float32)
+
+
+def with_batcher(runner, body, **options):
+    """Run a coroutine function that takes the batcher; close the batcher after it."""
+    batcher = Batcher(runner, **options)
+    try:
+        return asyncio.run(asyncio.wait_for(body(batcher), WAIT_S))
+    finally:
+        runner.gate.set()
+        batcher.close(WAIT_S)
+        assert batcher.queued == 0
+
+
+async def queued(batcher: Batcher, count: int) -> None:
+    while batcher.queued != count:
+        await asyncio.sleep(0.001)
+
+
+async def held_back(runner: Lengths, batcher: Batcher) -> "asyncio.Task":
+    """Keep the one worker busy with a first text, so that what follows waits."""
+    runner.gate.clear()
+    runner.busy.clear()
+    first = asyncio.create_task(batcher.submit(["first"]))
+    await asyncio.to_thread(runner.busy.wait, WAIT_S)
+    await queued(batcher, 0)
+    return first
+
+
+def test_one_text_runs_at_once_and_alone():
+    runner = Lengths()
+    logits = with_batcher(runner, lambda batcher: batcher.submit(["abc"]))
+    assert logits.tolist() == [[3.0, -3.0]]
+    assert runner.batches == [["abc"]]
+
+
+def test_the_oldest_takes_its_nearest_in_length_along():
+    runner = Lengths()
+    lengths = [50, 9, 48, 200, 52, 10, 49, 11, 51]
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        tasks = [asyncio.create_task(batcher.submit(["x" * length])) for length in lengths]
+        await queued(batcher, len(lengths))
+        runner.gate.set()
+        await first
+        return [float((await task)[0, 0]) for task in tasks]
+
+    assert with_batcher(runner, body, max_batch_tokens=260, max_batch=64) == lengths
+    sizes = [[len(text) for text in batch] for batch in runner.batches[1:]]
+    assert sizes == [[48, 49, 50, 51, 52], [9, 10, 11], [200]]
+
+
+def test_a_text_above_the_budget_runs_alone_and_counts_are_capped():
+    runner = Lengths()
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        rest = asyncio.create_task(batcher.submit(["x" * 500, *["y" * 4] * 7]))
+        await queued(batcher, 8)
+        runner.gate.set()
+        await first
+        return (await rest)[:, 0].tolist()
+
+    assert with_batcher(runner, body, max_batch_tokens=100, max_batch=3) == [500.0] + [4.0] * 7
+    assert [len(batch) for batch in runner.batches[1:]] == [1, 3, 3, 1]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_thousand_concurrent_submits_lose_no_answer(workers):
+    runner = Lengths()
+    dice = random.Random(0)
+    requests = [["t" * dice.randint(1, 200) for _ in range(dice.choice([1, 1, 1, 4]))] for _ in range(1000)]
+
+    async def body(batcher):
+        return await asyncio.gather(*(batcher.submit(texts) for texts in requests))
+
+    answers = with_batcher(runner, body, workers=workers)
+    for texts, logits in zip(requests, answers, strict=True):
+        assert logits[:, 0].tolist() == [len(text) for text in texts]
+    assert sum(map(len, runner.batches)) == sum(map(len, requests))
+    for batch in runner.batches:
+        assert len(batch) <= 64
+        assert len(batch) == 1 or len(batch) * max(map(len, batch)) <= 2048
+
+
+def test_threads_of_several_event_loops_share_one_batcher():
+    batcher = Batcher(Lengths())
+    answers: dict[int, float] = {}
+
+    def caller(length: int) -> None:
+        answers[length] = float(asyncio.run(batcher.submit(["x" * length]))[0, 0])
+
+    threads = [threading.Thread(target=caller, args=(length,)) for length in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    batcher.close()
+    assert answers == {length: float(length) for length in range(1, 9)}
+
+
+def test_an_error_reaches_the_callers_of_its_batch_only():
+    def fail(batch):
+        if any(text.startswith("bad") for text in batch):
+            raise RuntimeError("the engine broke")
+
+    runner = Lengths(fail)
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        # By length: bad (3) with its neighbours, far (300) apart from them.
+        tasks = [asyncio.create_task(batcher.submit(texts)) for texts in (["bad"], ["abcd"], ["f" * 300])]
+        mixed = asyncio.create_task(batcher.submit(["xyz", "g" * 310]))
+        await queued(batcher, 5)
+        runner.gate.set()
+        await first
+        return await asyncio.gather(*tasks, mixed, return_exceptions=True)
+
+    bad, neighbour, far, mixed = with_batcher(runner, body, max_batch_tokens=320)
+    assert all(isinstance(answer, RuntimeError) for answer in (bad, neighbour, mixed))
+    assert far[0, 0] == 300
+    assert not any("g" * 310 in batch for batch in runner.batches), "the rest of a failed request must not run"
+
+
+@pytest.mark.parametrize("error", [StopIteration(), KeyboardInterrupt(), SystemExit(3), MemoryError()])
+def test_no_kind_of_error_ends_the_worker(error):
+    def fail(batch):
+        if "bad" in batch:
+            raise error
+
+    async def body(batcher):
+        try:
+            await batcher.submit(["bad"])
+        except BaseException as caught:  # noqa: BLE001
+            kind = type(caught)
+        return kind, (await batcher.submit(["good"]))[0, 0]
+
+    kind, answer = with_batcher(Lengths(fail), body)
+    assert kind is (RuntimeError if isinstance(error, StopIteration) else type(error))
+    assert answer == 4
+
+
+def test_a_text_that_cannot_be_encoded_fails_alone():
+    async def body(batcher):
+        return await asyncio.gather(
+            batcher.submit(["fine"]), batcher.submit(["unreadable"]), batcher.submit(["too"]), return_exceptions=True
+        )
+
+    fine, unreadable, too = with_batcher(Lengths(), body)
+    assert isinstance(unreadable, ValueError)
+    assert (fine[0, 0], too[0, 0]) == (4, 3)
+
+
+def test_an_engine_that_answers_too_few_rows_is_an_error():
+    class Short(Lengths):
+        def run(self, batch):
+            return super().run(batch)[:-1]
+
+    with pytest.raises(RuntimeError, match="answered 0 rows for 1 texts"):
+        with_batcher(Short(), lambda batcher: batcher.submit(["abc"]))
+
+
+def test_a_cancelled_submit_never_runs():
+    runner = Lengths()
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        doomed = asyncio.create_task(batcher.submit(["doomed", "doomed too"]))
+        stays = asyncio.create_task(batcher.submit(["stays"]))
+        await queued(batcher, 3)
+        doomed.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await doomed
+        assert batcher.queued == 1
+        runner.gate.set()
+        await first
+        return (await stays)[0, 0]
+
+    assert with_batcher(runner, body) == 5
+    assert [text for batch in runner.batches for text in batch] == ["first", "stays"]
+
+
+def test_a_submit_cancelled_while_it_runs_harms_no_one():
+    runner = Lengths()
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        runner.gate.set()
+        return (await batcher.submit(["next"]))[0, 0]
+
+    assert with_batcher(runner, body) == 4
+
+
+def test_a_time_limit_of_the_caller_works():
+    runner = Lengths()
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(batcher.submit(["slow"]), 0.01)
+        runner.gate.set()
+        await first
+
+    with_batcher(runner, body)
+    assert runner.batches == [["first"]]
+
+
+def test_a_full_queue_refuses_and_recovers():
+    runner = Lengths()
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        waiting = asyncio.create_task(batcher.submit(["a", "b", "c"]))
+        await queued(batcher, 3)
+        with pytest.raises(Overloaded, match="3 texts wait already; the queue holds 4"):
+            await batcher.submit(["d", "e"])
+        last = asyncio.create_task(batcher.submit(["d"]))
+        await queued(batcher, 4)
+        runner.gate.set()
+        await asyncio.gather(first, waiting, last)
+        return (await batcher.submit(["e", "f", "g", "h"])).shape
+
+    assert with_batcher(runner, body, max_queued_texts=4) == (4, 2)
+
+
+def test_close_answers_what_waits_and_refuses_what_comes():
+    runner = Lengths()
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        waiting = asyncio.create_task(batcher.submit(["waits"]))
+        await queued(batcher, 1)
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close))
+        await asyncio.sleep(0.01)
+        with pytest.raises(Overloaded, match="shutting down"):
+            await batcher.submit(["late"])
+        runner.gate.set()
+        await closing
+        return (await first)[0, 0], (await waiting)[0, 0]
+
+    assert with_batcher(runner, body) == (5, 5)
+
+
+def test_close_with_a_stuck_engine_lets_no_one_wait_for_ever():
+    runner = Lengths()
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        waiting = asyncio.create_task(batcher.submit(["waits"]))
+        await queued(batcher, 1)
+        await asyncio.to_thread(batcher.close, 0.01)
+        with pytest.raises(Overloaded, match="was shut down"):
+            await waiting
+        runner.gate.set()
+        return (await first)[0, 0]
+
+    assert with_batcher(runner, body) == 5
+
+
+def test_nothing_to_submit_is_an_error():
+    with pytest.raises(ValueError, match="at least one text"):
+        with_batcher(Lengths(), lambda batcher: batcher.submit([]))
+
+
+def test_one_long_list_keeps_its_order():
+    runner = Lengths()
+    dice = random.Random(1)
+    texts = ["t" * dice.randint(1, 90) for _ in range(300)]
+    logits = run_sorted(runner, texts, max_batch_tokens=400, max_batch=16)
+    assert logits[:, 0].tolist() == [len(text) for text in texts]
+    assert all(len(batch) <= 16 and len(batch) * max(map(len, batch)) <= 400 for batch in runner.batches)

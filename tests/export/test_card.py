@@ -1,0 +1,84 @@
+"""The model card: its header parses, its tables hold, and labels cannot become markup."""
+
+import yaml
+
+from lft_ray.export.card import CardFacts, CardSubject, LabelScoreRow, render_card
+
+SUBJECT = CardSubject(
+    task_kind="classification",
+    labels=["World", "a | b", "<script>alert(1)</script>"],
+    engine="torch",
+    precision="bf16",
+    model_size="minilm:3",
+    max_length=128,
+)
+FACTS = CardFacts(
+    name="news",
+    base_model="sentence-transformers/all-MiniLM-L6-v2",
+    base_revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+    base_licence="apache-2.0",
+    validation={"macro_f1": 0.8912},
+    test={"macro_f1": 0.8854, "accuracy": 0.8861},
+    test_rows=2000,
+    per_label=[LabelScoreRow(label="a | b", precision=0.9, recall=0.8, f1=0.847, support=500)],
+    train_rows=8000,
+    data_fingerprint="ab" * 32,
+    usd_per_million_predictions=0.1234,
+    price="this_machine",
+    p95_ms=12.3,
+    policy="cheapest_within",
+    reason="It is the cheapest within 0.005 of the best.",
+)
+
+
+def header(card: str) -> dict:
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_the_header_is_yaml_that_the_hub_reads():
+    assert header(render_card(SUBJECT, FACTS)) == {
+        "pipeline_tag": "text-classification",
+        "library_name": "lft-ray",
+        "license": "apache-2.0",
+        "base_model": "sentence-transformers/all-MiniLM-L6-v2",
+        "metrics": ["f1", "accuracy"],
+        "tags": ["torch", "bf16", "minilm:3"],
+    }
+
+
+def test_all_facts_stand_on_it():
+    card = render_card(SUBJECT, FACTS)
+    for fact in (
+        "c9745ed1",
+        "0.8854",
+        "2000 rows",
+        "0.8912",
+        "0.1234",
+        "12.3",
+        "abab",
+        "cheapest within",
+        "lft deploy",
+    ):
+        assert fact in card, fact
+
+
+def test_what_is_not_known_is_left_out():
+    card = render_card(SUBJECT, CardFacts(name="news"))
+    assert "USD" not in card
+    assert "## Measured" not in card
+    assert "## Data" not in card
+    assert "None" not in card
+    assert set(header(card)) == {"pipeline_tag", "library_name", "metrics", "tags"}
+
+
+def test_labels_stay_text():
+    for facts in (FACTS, CardFacts(name="# x\n<b>")):
+        card = render_card(SUBJECT, facts)
+        assert "<script>" not in card
+        assert "<b>" not in card
+    assert r"| a \| b | 0.900" in render_card(SUBJECT, FACTS)
+
+
+def test_a_name_cannot_leave_the_header():
+    card = render_card(SUBJECT, FACTS.model_copy(update={"base_model": "x\n---\nlicense: mit"}))
+    assert header(card)["license"] == "apache-2.0"

@@ -1,0 +1,56 @@
+"""Token ids for serving follow the length policy of the training data."""
+
+import numpy as np
+import pytest
+
+from lft_ray.errors import BundleError
+from lft_ray.models.tokens import TextTokenizer
+
+TEXTS = ["the team won the match", "stocks fell", "x", "a new phone with a faster chip was shown by the company", "é"]
+
+
+def test_a_cut_text_keeps_its_end_token(tiny_bert):
+    tokenizer = TextTokenizer(tiny_bert)
+    whole, short = tokenizer.encode(TEXTS, 512), tokenizer.encode(TEXTS, 6)
+    assert tokenizer.end_id is not None
+    for long, cut in zip(whole, short, strict=True):
+        assert len(cut) == min(6, len(long))
+        assert cut[-1] == tokenizer.end_id
+        assert cut[:-1] == long[: len(cut) - 1]
+
+
+def test_without_an_end_token_the_first_ids_stay(tiny_gpt):
+    tokenizer = TextTokenizer(tiny_gpt)
+    assert tokenizer.end_id is None
+    assert tokenizer.encode(TEXTS, 3) == [ids[:3] for ids in tokenizer.encode(TEXTS, 512)]
+
+
+def test_no_text_is_without_a_token(tiny_gpt):
+    assert TextTokenizer(tiny_gpt).encode([""], 5) == [[0]]
+
+
+@pytest.mark.parametrize("fixture", ["tiny_bert", "tiny_gpt"])
+@pytest.mark.parametrize("max_length", [4, 9, 128])
+def test_serving_reads_what_training_read(fixture, max_length, request, tmp_path):
+    from lft_ray.config import DataSpec, SplitSpec, TaskSpec
+    from lft_ray.data.encode import encode_split
+    from lft_ray.data.prepare import prepare
+    from lft_ray.data.store import load_split
+    from lft_ray.storage import Storage
+
+    folder = request.getfixturevalue(fixture)
+    rows = [f"{text} {number},{'ab'[number % 2]}" for number, text in enumerate(TEXTS[i % 4] for i in range(60))]
+    (tmp_path / "rows.csv").write_text("text,label\n" + "\n".join(row.replace(", ", " ") for row in rows) + "\n")
+    spec = DataSpec(train=str(tmp_path / "rows.csv"), split=SplitSpec(validation=0.1, test=0.1))
+    record = prepare(TaskSpec(), spec, Storage(tmp_path / "run"))
+    tokens = encode_split(record, "train", folder, tmp_path / "tokens")
+    texts = [str(text) for text in load_split(record, "train").texts]
+    trained = [ids.tolist() for ids in tokens.gather(np.arange(len(texts)), max_length)]
+    assert TextTokenizer(folder).encode(texts, max_length) == trained
+
+
+@pytest.mark.parametrize("content", ["", "{}", "not json"])
+def test_a_damaged_tokenizer_is_refused(content, tmp_path):
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(BundleError, match="cannot be read as a tokenizer"):
+        TextTokenizer(tmp_path)

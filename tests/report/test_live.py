@@ -1,0 +1,140 @@
+import io
+import threading
+import time
+
+from rich.console import Console
+
+from lft_ray.ledger import StartedTrial
+from lft_ray.records import CurvePoint
+from lft_ray.report.live import LiveTable
+from tests.report.builders import record, records
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def console(out):
+    return Console(file=out)
+
+
+def test_plain_output_has_one_line_a_finished_trial_and_no_control_codes():
+    out = io.StringIO()
+    with LiveTable(8, budget_usd=2.0, minutes=25, console=console(out)) as table:
+        for item in records():
+            table.trial_started(item.trial_id, item.config)
+            table.trial_ended(item)
+    lines = out.getvalue().splitlines()
+    assert "\x1b" not in out.getvalue()
+    assert lines[0].startswith("0 of 8 trials | $0 of $2.00 | ")
+    assert lines[0].endswith("| waiting for the first trial to start")
+    assert lines[2].startswith("t2 minilm:3 done F1 0.9120 $0.0428 per million lr 3.0e-5 batch 16 epochs 2")
+    assert any(line.startswith("t4 minilm:6 stopped") and line.endswith("(deadline)") for line in lines)
+    assert "F1" not in next(line for line in lines if line.startswith("t4"))
+    assert lines[-1].startswith("8 of 8 trials | $0.00800 of $2.00 | ")
+    assert lines[-1].endswith("best F1 0.9150")
+    assert len(lines) == 10
+
+
+def test_silence_is_broken_with_what_it_waits_for():
+    out = io.StringIO()
+    with LiveTable(4, console=console(out), silence_s=0.05) as table:
+        table.trial_started("t1", record("t1", "minilm:3").config)
+        table.trial_progress("t1", 0.5, 0.8)
+        deadline = time.monotonic() + 5
+        while "running t1 minilm:3 50%" not in out.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        table.note("waiting for 2 CPUs, the cluster has 1")
+    assert "running t1 minilm:3 50%" in out.getvalue()
+    assert out.getvalue().count("waiting for 2 CPUs, the cluster has 1") >= 1
+
+
+def test_a_note_is_said_once():
+    out = io.StringIO()
+    with LiveTable(4, console=console(out)) as table:
+        for _ in range(3):
+            table.note("waiting for 2 CPUs")
+    assert out.getvalue().count("waiting for 2 CPUs") == 1
+
+
+def test_no_color_means_plain_lines_on_a_terminal_too(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not LiveTable(1, console=console(Terminal())).is_live
+
+
+def test_a_terminal_gets_a_table(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    out = Terminal()
+    table = LiveTable(3, budget_usd=1.0, console=console(out))
+    assert table.is_live
+    with table:
+        table.trial_started("t1", record("t1", "minilm:3").config, usd_per_million=0.04)
+        table.trial_progress("t1", 0.25, 0.7, training_usd=0.002)
+        table.trial_ended(record("t2", "tfidf"))
+    text = out.getvalue()
+    assert "minilm:3" in text
+    assert "25%" in text
+    assert "running" in text
+    assert "1 of 3 trials" in text
+
+
+def test_many_trials_do_not_overflow_the_terminal(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("LINES", "20")
+    out = Terminal()
+    with LiveTable(200, console=console(out)) as table:
+        for i in range(150):
+            table.trial_ended(record(f"t{i:03d}", "tfidf"))
+        table.trial_started("t150", record("t150", "tfidf").config)
+    last = out.getvalue().rsplit("earlier trials not shown", 1)
+    assert last[0].endswith("137 ")
+    assert "t150" in last[1]
+
+
+def test_events_may_come_from_many_threads():
+    out = io.StringIO()
+    with LiveTable(40, console=console(out)) as table:
+
+        def work(i):
+            item = record(f"t{i}", "minilm:3")
+            table.trial_started(item.trial_id, item.config)
+            table.trial_progress(item.trial_id, 0.5)
+            table.trial_ended(item)
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert "40 of 40 trials | $0.0400 spent" in out.getvalue().splitlines()[-1]
+
+
+def test_an_unknown_trials_progress_is_ignored():
+    with LiveTable(1, console=console(io.StringIO())) as table:
+        table.trial_progress("t9", 0.5)
+
+
+def test_it_listens_to_a_study():
+    out = io.StringIO()
+    item = record("t1", "minilm:3")
+    with LiveTable(1, console=console(out), silence_s=0.05) as table:
+        table.on_start(StartedTrial(trial_id="t1", number=0, config=item.config))
+        table.on_point("t1", CurvePoint(fraction=0.5, f1=0.8, loss=0.4, train_s=1.0))
+        deadline = time.monotonic() + 5
+        while "t1 minilm:3 50%" not in out.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        table.on_record(item)
+    assert "running t1 minilm:3 50%" in out.getvalue()
+    assert "t1 minilm:3 done F1 0.9120" in out.getvalue()
+
+
+def test_without_a_console_it_is_silent(capsys):
+    with LiveTable(1, console=None) as table:
+        table.trial_ended(record("t1", "tfidf"))
+        table.note("waiting")
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,100 @@
+import math
+
+import pytest
+
+from lft_ray.report.costs import confusion_rows, cost_view, environment_rows, winner_monthly
+from lft_ray.report.formats import DASH, count, duration, learning_rate, milliseconds, percent, score, usd
+from lft_ray.report.text import front_table
+from lft_ray.report.views import best_variant, comparison, curve_data, front_data, trial_rows
+from tests.report.builders import dataset, experiment, profiles, records, selection
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (usd(0.04132), "$0.0413"), (usd(0.0000412), "$0.0000412"), (usd(1.5), "$1.50"), (usd(1234.4), "$1,234"),
+        (usd(0), "$0"), (usd(None), DASH), (usd(math.nan), DASH), (score(0.91234), "0.9123"), (score(None), DASH),
+        (duration(0.42), "0.4 s"), (duration(12.3), "12 s"), (duration(245), "4 min 05 s"),
+        (duration(4320), "1 h 12 min"), (duration(59.7), "1 min 00 s"), (duration(None), DASH),
+        (milliseconds(6.24), "6.2 ms"), (milliseconds(48.4), "48 ms"), (count(120000), "120,000"),
+        (percent(0.625), "62%"), (learning_rate(3e-5), "3.0e-5"), (learning_rate(None), DASH),
+    ],
+)  # fmt: skip
+def test_numbers_read_as_people_write_them(text, expected):
+    assert text == expected
+
+
+def test_points_of_the_chart_are_finished_trials_with_the_winner_marked():
+    data = front_data(records(), selection())
+    assert [p["trial"] for p in data["points"]] == ["t1", "t2", "t3"]
+    assert [p["trial"] for p in data["points"] if p["winner"]] == ["t2"]
+    assert data["floor"] == pytest.approx(0.914 - 0.005)
+    assert {c["trial"]: c["f1"] for c in data["confirmed"]} == {"t2": 0.911, "t3": 0.914}
+    assert front_data(records(), None)["floor"] is None
+
+
+def test_a_score_that_is_not_finite_is_missing_from_the_curve():
+    curve = next(c for c in curve_data(records()) if c["trial"] == "t5")
+    assert curve["loss"] == [1.1, None]
+
+
+def test_an_unfinished_trial_has_no_best_variant():
+    assert [best_variant(r) is None for r in records()] == [False, False, False, True, True, True, False, False]
+
+
+def test_search_trials_stand_before_fresh_seed_runs():
+    assert [r["id"] for r in trial_rows(records())] == ["t1", "t2", "t3", "t4", "t5", "t6", "c1", "c2"]
+
+
+def test_the_winner_is_compared_with_the_best_and_the_cheapest():
+    rows = comparison(selection())
+    assert [r["name"] for r in rows] == ["Winner", "Best F1", "Cheapest"]
+    assert (rows[0]["f1"], rows[0]["confirmed"]) == (0.912, 0.911)
+    assert comparison(None) == []
+
+
+def test_one_point_may_carry_all_names():
+    only = selection().model_copy(update={"front": [selection().winner]})
+    assert [r["name"] for r in comparison(only)] == ["Winner and best F1 and cheapest"]
+
+
+def test_dollars_of_the_report_are_those_of_the_records():
+    view = cost_view(experiment(), profiles(), records())
+    assert view["spent_usd"] == pytest.approx(0.008)
+    assert sum(row["usd"] for row in view["spent"]) == pytest.approx(0.008)
+    assert [p["model_size"] for p in view["profiles"]] == ["tfidf", "minilm:3", "minilm:6"]
+    by_trial = {p["trial"]: p["usd"] for p in front_data(records(), None)["points"]}
+    assert view["profiles"][1]["usd"] == pytest.approx(by_trial["t2"])
+    assert not view["on_device"]
+
+
+def test_a_month_says_when_running_replicas_set_its_price():
+    month = winner_monthly(experiment(), profiles(), selection())
+    assert month["is_floor"]
+    assert month["usd"] == pytest.approx(0.05132 * 730)
+    assert month["traffic_usd"] < month["usd"]
+    assert winner_monthly(experiment(), None, None)["usd"] is None
+
+
+def test_confusion_shares_are_of_the_row():
+    rows = confusion_rows(selection(), dataset().labels)
+    assert [c["share"] for c in rows[0]["cells"]] == [0.92, 0.08]
+    assert confusion_rows(selection(), ["only one"]) == []
+
+
+def test_nested_environments_become_flat_rows():
+    assert environment_rows({"a": {"b": 1, "c": ["x", "y"]}, "d": None}) == [
+        ("a.b", "1"),
+        ("a.c", "x, y"),
+        ("d", "None"),
+    ]
+
+
+def test_the_front_prints_every_size_once_with_the_winner_named():
+    table = front_table(selection(), records())
+    assert table.row_count == 3
+    assert list(table.columns[0].cells) == ["tfidf", "minilm:3", "minilm:6"]
+    assert list(table.columns[6].cells) == ["", "winner", ""]
+    assert list(table.columns[3].cells)[1] == "0.9110 (1)"
+    assert front_table(None, records()).row_count == 3
+    assert front_table(None, []).row_count == 0

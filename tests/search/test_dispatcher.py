@@ -1,0 +1,314 @@
+from pathlib import Path
+
+import pytest
+
+from lft_ray.cost.budget import Verdict
+from lft_ray.errors import InputError
+from lft_ray.ledger import Ledger, StartedTrial
+from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage, Variant
+from lft_ray.search.dispatcher import Dispatcher
+from lft_ray.search.plan import Plan, Queued
+from lft_ray.storage import Storage
+from tests.search.driver import price
+
+
+def config(number: int, seed: int = 0) -> TrialConfig:
+    return TrialConfig(model_size="tiny:1", learning_rate=1e-5 * (number + 1), batch_size=16, epochs=1, seed=seed)
+
+
+class Recorder:
+    """Proposes numbered configurations and remembers what each was made from."""
+
+    def __init__(self, limit: int = 1000):
+        self.limit = limit
+        self.seen: dict[int, tuple[list[str], int]] = {}
+        """Proposal -> ids told, number pending."""
+
+    def warm_up(self):
+        pass
+
+    def propose(self, n, told, pending, fits=None):
+        self.seen[n] = ([r.trial_id for r in told], len(pending))
+        candidates = (config(k) for k in range(n, self.limit))
+        return next((c for c in candidates if fits is None or fits(c)), None)
+
+
+class Wallet:
+    """One dollar a running trial; each ends at half of that."""
+
+    def __init__(self, dollars: float):
+        self.dollars = dollars
+        self.promised: dict[str, float] = {}
+
+    def verdict(self, config, role):
+        left = self.dollars - sum(self.promised.values())
+        return Verdict(True) if left >= 1 else Verdict(False, f"${left:.2f} are left")
+
+    def reserve(self, trial_id, config, role):
+        self.promised[trial_id] = 1.0
+
+    def settle(self, record):
+        self.promised.pop(record.trial_id, None)
+        self.dollars -= 0.5
+
+
+class Heard:
+    def __init__(self):
+        self.events = []
+
+    def on_start(self, trial):
+        self.events.append(("start", trial.trial_id, trial.attempt))
+
+    def on_point(self, trial_id, point):
+        self.events.append(("point", trial_id, point.fraction))
+
+    def on_record(self, record):
+        self.events.append(("record", record.trial_id, record.status))
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path)
+
+
+def dispatcher(storage, proposer=None, *, queue=(), trials=8, slots=2, admission=None, listener=None, **plan):
+    return Dispatcher(
+        Ledger(storage),
+        Plan(queue=tuple(queue), trials=trials, slots=slots, **plan),
+        proposer,
+        price,
+        admission,
+        listener,
+    )
+
+
+def write_result(storage, trial: StartedTrial, status: str = "done", **more) -> None:
+    result = TrialResult(
+        trial_id=trial.trial_id,
+        attempt=trial.attempt,
+        config=trial.config,
+        status=status,
+        usage=Usage(core_s=2.0, wall_s=2.0),
+        variants=[Variant(precision="fp32", max_length=128, f1=0.9)],
+    ).model_copy(update=more)
+    storage.child("trials", trial.trial_id).put(f"result-{trial.attempt}.json", result.model_dump_json())
+
+
+def drain(d: Dispatcher, storage, order=min, stop_after=10**9) -> list[str]:
+    """Run to the end, ending live trials in the given order. Returns ids in the order of their starts."""
+    live: dict[str, StartedTrial] = {}
+    ids, ended = [], 0
+    while ended < stop_after:
+        while isinstance(trial := next_trial(d), StartedTrial):
+            live[trial.trial_id] = trial
+            ids.append(trial.trial_id)
+        if trial == "finished" and not live:
+            break
+        chosen = live.pop(order(live))
+        write_result(storage, chosen)
+        d.end(chosen.trial_id)
+        ended += 1
+    return ids
+
+
+def next_trial(d: Dispatcher) -> StartedTrial | str:
+    while (trial := d.next()) == "wait" and d._asked is not None:
+        pass
+    return trial
+
+
+def test_the_queue_goes_first_and_trials_bound_the_whole(storage):
+    proposer = Recorder()
+    ids = drain(dispatcher(storage, proposer, queue=[Queued(config(100)), Queued(config(101))], trials=5), storage)
+    assert ids == ["t000", "t001", "t002", "t003", "t004"]
+    records = Ledger(storage).records()
+    assert [r.start for r in records] == [True, True, False, False, False]
+    assert [r.config for r in records[:2]] == [config(100), config(101)]
+    assert sorted(proposer.seen) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("order", [min, max])
+def test_in_deterministic_order_a_proposal_sees_exactly_the_trials_before_its_lag(storage, order):
+    proposer = Recorder()
+    drain(dispatcher(storage, proposer, trials=12, slots=3), storage, order)
+    for n, (told, pending) in proposer.seen.items():
+        assert told == [f"t{i:03d}" for i in range(n - 3 + 1)]
+        assert pending == n - len(told)
+
+
+def test_otherwise_a_proposal_sees_all_that_has_ended(storage):
+    proposer = Recorder()
+    drain(dispatcher(storage, proposer, trials=8, slots=3, is_deterministic=False), storage, max)
+    # The first two stay busy while the third slot ends one trial after another.
+    assert proposer.seen[7] == (["t002", "t003", "t004", "t005", "t006"], 2)
+
+
+def test_no_more_than_its_slots_run(storage):
+    d = dispatcher(storage, Recorder(), slots=2)
+    assert isinstance(next_trial(d), StartedTrial)
+    assert isinstance(next_trial(d), StartedTrial)
+    assert d.next() == "wait"
+    assert len(d.live) == 2
+
+
+@pytest.mark.parametrize("killed_after", range(7))
+def test_resume_gives_the_same_proposals_and_reruns_nothing(tmp_path, killed_after):
+    whole, broken = Storage(tmp_path / "whole"), Storage(tmp_path / "broken")
+    calm, before, after = Recorder(), Recorder(), Recorder()
+    drain(dispatcher(whole, calm, queue=[Queued(config(50))], trials=8), whole)
+    plan = {"queue": [Queued(config(50))], "trials": 8}
+    drain(dispatcher(broken, before, **plan), broken, max, stop_after=killed_after)
+    finished = {r.trial_id for r in Ledger(broken).records()}
+    again = drain(dispatcher(broken, after, **plan), broken)
+    assert not finished & set(again)
+    assert {**before.seen, **after.seen} == calm.seen
+    assert [r.config for r in Ledger(broken).records()] == [r.config for r in Ledger(whole).records()]
+
+
+def test_a_resumed_search_keeps_its_lag_on_a_larger_machine(storage):
+    drain(dispatcher(storage, Recorder(), trials=3, slots=2), storage)
+    proposer = Recorder()
+    d = dispatcher(storage, proposer, trials=9, slots=8)
+    next_trial(d)
+    next_trial(d)
+    assert d.next() == "wait"
+    assert proposer.seen[3][0] == ["t000", "t001"]
+
+
+def test_an_unfinished_trial_is_continued_under_its_id(storage):
+    first = dispatcher(storage, Recorder())
+    trial = next_trial(first)
+    heard = Heard()
+    again = next_trial(dispatcher(storage, Recorder(), listener=heard))
+    assert (again.trial_id, again.attempt, again.config) == (trial.trial_id, 2, trial.config)
+    assert heard.events == [("start", "t000", 2)]
+
+
+def test_a_result_that_was_written_is_adopted_not_rerun(storage):
+    trial = next_trial(dispatcher(storage, Recorder()))
+    write_result(storage, trial)
+    ledger = Ledger(storage)
+    ledger.adopt(price)
+    assert ledger.unfinished() == []
+    assert next_trial(dispatcher(storage, Recorder())).trial_id == "t001"
+
+
+def test_the_record_is_written_before_anyone_hears_of_the_end(storage):
+    class Checks(Heard):
+        def on_record(self, record):
+            assert Ledger(storage).get(record.trial_id) == record
+            super().on_record(record)
+
+    heard = Checks()
+    d = dispatcher(storage, Recorder(), listener=heard)
+    trial = next_trial(d)
+    d.on_point(trial.trial_id, CurvePoint(fraction=0.5, f1=0.5, loss=1.0, train_s=1.0))
+    write_result(storage, trial)
+    record = d.end(trial.trial_id)
+    assert record.training_usd == pytest.approx(2e-5)
+    assert [e[0] for e in heard.events] == ["start", "point", "record"]
+
+
+def test_a_dead_worker_is_given_another_attempt_and_at_last_fails(storage):
+    d = dispatcher(storage, Recorder())
+    trial = next_trial(d)
+    assert d.retry(trial.trial_id) == 2
+    assert Ledger(storage).started()[0].attempt == 2
+    # A result of the attempt that was given up for dead is not taken for the second's.
+    write_result(storage, trial)
+    record = d.end(trial.trial_id, reason="out of memory")
+    assert (record.status, record.reason, record.attempt) == (TrialStatus.FAILED, "out of memory", 2)
+    assert record.usage.core_s > 0
+
+
+def test_a_trial_without_result_or_reason_was_stopped_with_its_curve(storage):
+    d = dispatcher(storage, Recorder())
+    trial = next_trial(d)
+    point = CurvePoint(fraction=0.3, f1=0.5, loss=1.0, train_s=1.0)
+    d.on_point(trial.trial_id, point)
+    record = d.end(trial.trial_id)
+    assert (record.status, record.curve, record.variants) == (TrialStatus.STOPPED, [point], [])
+
+
+def test_a_result_that_could_not_be_written_is_taken_from_the_report(storage):
+    d = dispatcher(storage, Recorder())
+    trial = next_trial(d)
+    reported = TrialResult(trial_id=trial.trial_id, attempt=1, config=trial.config, status="failed", reason="disk full")
+    record = d.end(trial.trial_id, result=reported)
+    assert record.reason == "disk full"
+    # It used its core, though it could not say how long.
+    assert record.usage.core_s > 0
+
+
+def test_a_trial_never_ends_twice(storage):
+    d = dispatcher(storage, Recorder())
+    trial = next_trial(d)
+    write_result(storage, trial)
+    d.end(trial.trial_id)
+    other = dispatcher(storage, Recorder())
+    with pytest.raises(InputError, match="never rerun"):
+        other.ledger.put(TrialRecord(**dict(d.ledger.get(trial.trial_id))))
+
+
+def test_dollars_hold_starts_back_until_running_trials_settle(storage):
+    # 2.2 dollars: two trials at first; the third starts only when they have settled at half their worst case.
+    d = dispatcher(storage, Recorder(), slots=4, admission=Wallet(2.2), is_deterministic=False)
+    first, second = next_trial(d), next_trial(d)
+    assert d.next() == "wait"
+    for trial in (first, second):
+        write_result(storage, trial)
+        d.end(trial.trial_id)
+    third = next_trial(d)
+    assert isinstance(third, StartedTrial)
+    write_result(storage, third)
+    d.end(third.trial_id)
+    assert next_trial(d) == "finished"
+    assert d.is_over
+    assert "fits" in d.end_reason
+
+
+def test_a_dearer_start_trial_is_left_out_for_a_cheaper_proposal(storage):
+    class Only(Wallet):
+        def verdict(self, config, role):
+            return Verdict(config.learning_rate < 4e-5, "too dear")
+
+    queue = [Queued(config(i)) for i in (1, 9, 0)]
+    d = dispatcher(storage, Recorder(), queue=queue, trials=3, admission=Only(9), is_deterministic=False)
+    drain(d, storage)
+    assert [r.config for r in Ledger(storage).records()] == [config(1), config(0), config(2)]
+    assert "too dear" in d.refusal
+
+
+def test_an_unfinished_trial_that_cannot_be_paid_is_written_off_once(storage):
+    next_trial(dispatcher(storage, Recorder()))
+    d = dispatcher(storage, Recorder(), admission=Wallet(0.1))
+    assert next_trial(d) == "finished"
+    assert Ledger(storage).get("t000").status is TrialStatus.STOPPED
+    assert "are left" in Ledger(storage).get("t000").reason
+
+
+def test_an_exhausted_space_ends_the_search(storage):
+    d = dispatcher(storage, Recorder(limit=3), trials=20, slots=1)
+    assert drain(d, storage) == ["t000", "t001", "t002"]
+
+
+def test_fresh_seed_runs_have_ids_of_their_own_and_are_not_repeated(storage):
+    drain(dispatcher(storage, Recorder(), trials=2), storage)
+    queue = [Queued(config(0, seed=s), confirms="t000") for s in (1, 2)]
+    plan = {"queue": queue, "trials": 9, "role": "confirm"}
+    assert drain(dispatcher(storage, **plan), storage, stop_after=1) == ["c000", "c001"]
+    assert drain(dispatcher(storage, **plan), storage) == ["c001"]
+    confirmed = Ledger(storage).records("confirm")
+    assert [(r.confirms, r.config.seed, r.start) for r in confirmed] == [("t000", 1, False), ("t000", 2, False)]
+
+
+def test_overhead_is_from_the_free_slot_to_training_and_from_the_report_to_the_record(storage):
+    import time
+
+    d = dispatcher(storage, Recorder())
+    trial = next_trial(d)
+    now = time.time()
+    d.on_training(trial.trial_id, now + 3.0)
+    write_result(storage, trial)
+    record = d.end(trial.trial_id, at=now - 2.0)
+    assert record.overhead_s == pytest.approx(5.0, abs=0.5)

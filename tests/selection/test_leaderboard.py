@@ -1,0 +1,34 @@
+import json
+
+from lft_ray.config import CostSpec, SelectionSpec
+from lft_ray.selection.decide import decide
+from lft_ray.selection.leaderboard import leaderboard
+from tests.selection.builders import study, trial
+
+
+def test_keys_are_those_that_scripts_rely_on():
+    choice = decide(study(), SelectionSpec(), CostSpec()).model_copy(update={"test_f1": 0.91})
+    board = leaderboard(choice, study())
+    assert list(board) == ["front", "ladder", "winner", "trials", "reason"]
+    assert board["winner"] == {
+        "trial_id": "t2", "model_size": "minilm:3", "precision": "fp32", "f1": 0.912, "test_f1": 0.91,
+        "usd_per_million_predictions": 0.04,
+    }  # fmt: skip
+    assert board["trials"] == {"done": 5, "stopped": 1, "failed": 0, "infeasible": 0, "confirm": 0}
+    assert json.loads(json.dumps(board)) == board
+
+
+def test_the_ladder_says_of_each_size_whether_it_stands_on_the_front():
+    board = leaderboard(None, study())
+    assert [(r["model_size"], r["on_front"], r["dominated_by"]) for r in board["ladder"]] == [
+        ("tfidf", True, ""), ("minilm:3", True, ""), ("minilm:2", False, "t2 (minilm:3)"), ("minilm:6", True, ""),
+    ]  # fmt: skip
+
+
+def test_it_works_before_the_decision_and_before_the_first_trial():
+    board = leaderboard(None, [*study(), trial("c1", "minilm:3", 0.9, 0.04, confirms="t2")])
+    assert board["winner"] is None
+    assert [p["trial_id"] for p in board["front"]] == ["t1", "t2", "t3"]
+    assert board["trials"]["confirm"] == 1
+    empty = leaderboard(None, [])
+    assert (empty["front"], empty["ladder"], empty["winner"]) == ([], [], None)

@@ -1,0 +1,121 @@
+"""A model without weights behind the product's own batcher and task, and the HTTP app over it."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from lft_ray.export.bundle import ExportPlan, export_bundle
+from lft_ray.export.card import CardFacts
+from lft_ray.models.tfidf import TfidfModel
+from lft_ray.records import Bundle
+from lft_ray.serve.http import LIMITS, create_app
+from lft_ray.serve.keys import ApiKeys
+from lft_ray.serve.predictor import Predictor
+from lft_ray.serve.service import Service, Wish
+from lft_ray.storage import Storage
+from lft_ray.tasks.classification import Classification
+
+LABELS = ["business", "science", "sport"]
+
+
+class CountingRunner:
+    """Scores label i by how often its first letter stands in the text. ``pause_s`` makes a batch slow."""
+
+    max_length = 32
+
+    def __init__(self, pause_s: float = 0.0) -> None:
+        self.pause_s = pause_s
+
+    def encode(self, texts):
+        return [text.split()[: self.max_length] for text in texts]
+
+    def run(self, batch):
+        time.sleep(self.pause_s)
+        joined = [" ".join(words) for words in batch]
+        return np.array([[text.count(label[0]) for label in LABELS] for text in joined], dtype=np.float32)
+
+
+def make_bundle(version: str = "abc123abc123") -> Bundle:
+    return Bundle(
+        uri="/nowhere",
+        version=version,
+        engine="torch",
+        precision="fp32",
+        task_kind="classification",
+        labels=LABELS,
+        model_size="minilm:1",
+        max_length=32,
+        bytes=1,
+    )
+
+
+def make_predictor(version: str = "abc123abc123", pause_s: float = 0.0) -> Predictor:
+    task = Classification(LABELS)
+    return Predictor(make_bundle(version), CountingRunner(pause_s), task, workers=1, limits=LIMITS)
+
+
+async def make_service(version: str = "abc123abc123", pause_s: float = 0.0) -> Service:
+    service = Service(lambda _: make_predictor(version, pause_s))
+    await service.reconfigure(Wish("somewhere"))
+    return service
+
+
+def client_of(service: Service, keys: ApiKeys | None = None) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app=create_app(service, keys=keys))
+    return httpx.AsyncClient(transport=transport, base_url="http://endpoint")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    made = await make_service()
+    yield made
+    await made.current.retire()
+
+
+@pytest.fixture
+async def http(service) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(service) as client:
+        yield client
+
+
+# ---------------------------------------------------------------- real bundles
+
+WORDS = {
+    "business": "market shares profit bank",
+    "science": "atom planet species telescope",
+    "sport": "goal match team league",
+}
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory) -> dict[str, Bundle]:
+    """Two small real bundles, ``first`` and ``second``, of TF-IDF models that were fitted on different data."""
+    folder = tmp_path_factory.mktemp("bundles")
+    return {name: export_tfidf(folder, name, repeats) for name, repeats in (("first", 4), ("second", 7))}
+
+
+def export_tfidf(folder: Path, name: str, repeats: int) -> Bundle:
+    task = Classification(LABELS)
+    texts = [f"{word} number {n}" for n in range(repeats) for words in WORDS.values() for word in words.split()]
+    names = [[label] for _ in range(repeats) for label, words in WORDS.items() for _ in words.split()]
+    model = TfidfModel.fit(texts, task.encode(names), task, 0, max_length=64)
+    checkpoint = folder / f"checkpoint-{name}"
+    checkpoint.mkdir()
+    model.save(checkpoint)
+    plan = ExportPlan(
+        precision="fp32",
+        task_kind="classification",
+        labels=LABELS,
+        samples=texts[:5],
+        facts=CardFacts(name="test"),
+    )
+    return export_bundle(checkpoint, plan, Storage(folder), f"bundle-{name}")

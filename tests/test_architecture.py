@@ -1,0 +1,154 @@
+"""The house rules that a machine can check: arrows, file length, cold imports, names of the package."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "lft_ray"
+
+# Left may be imported by right, never the other way round; names on one line are neighbours without arrows.
+LAYERS = [
+    {"errors", "environment"},
+    {"records", "wire", "config"},
+    {
+        "experiment_file",
+        "storage",
+        "plugins",
+        "client",
+        "driver_lock",
+        "ledger",
+        "cluster",
+        "existing_cluster",
+        "run_folder",
+    },
+    {"tasks", "models", "cost"},
+    {"data"},
+    {"engines"},
+    {"train"},
+    {"search"},
+    {"selection"},
+    {"export"},
+    {"serve"},
+    {"report"},
+    {"pipeline"},
+    {"cli"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+# config.Experiment.load is a convenience that calls upward, inside the function.
+ALLOWED_UPWARD = {("config", "experiment_file")}
+
+
+def python_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def noun(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("lft_ray."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("lft_ray."))
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_point_down(path):
+    source = noun(path)
+    if source in {"__init__", "__main__"}:
+        return
+    for target in imports(path):
+        if target == source or (source, target) in ALLOWED_UPWARD:
+            continue
+        assert LEVEL[target] <= LEVEL[source], f"{path.name} ({source}) imports upward: {target}"
+
+
+def test_every_part_has_a_layer():
+    assert {noun(p) for p in python_files()} - {"__init__", "__main__"} <= set(LEVEL)
+
+
+def test_selection_is_pure():
+    for path in (PACKAGE / "selection").glob("*.py"):
+        assert not {"search", "train", "storage", "cluster"} & set(imports(path)), path.name
+
+
+def test_client_sees_wire_and_errors_only():
+    assert set(imports(PACKAGE / "client.py")) <= {"wire", "errors"}
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_are_short_and_say_their_place(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 330, f"{path} has {text.count(chr(10))} lines: which noun is hiding in it?"
+    assert ast.get_docstring(ast.parse(text)), f"{path} has no module docstring"
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_functions_are_short(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno
+            doc = ast.get_docstring(node, clean=False)
+            lines -= doc.count("\n") + 1 if doc else 0
+            assert lines <= 45, f"{path.name}:{node.lineno} {node.name} has {lines} lines"
+
+
+def test_all_names_exist():
+    for path in python_files():
+        module_name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        declared = [
+            ast.literal_eval(n.value)
+            for n in tree.body
+            if isinstance(n, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in n.targets)
+        ]
+        if declared and module_name not in {"lft_ray.__main__"}:
+            module = importlib.import_module(module_name)
+            missing = [name for name in declared[0] if not hasattr(module, name)]
+            assert not missing, f"{module_name}.__all__ names {missing}"
+
+
+def cold(statement: str) -> set[str]:
+    """Modules loaded after ``statement`` in a fresh interpreter."""
+    code = f"import sys\n{statement}\nprint(' '.join(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(result.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"torch", "ray", "transformers", "sklearn", "optuna", "datasets", "pandas", "plotly"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import lft_ray",
+        "import lft_ray.client",
+        "import lft_ray.config, lft_ray.experiment_file, lft_ray.run_folder",
+        "import lft_ray.cli.app",
+        "import lft_ray.pipeline",
+    ],
+)
+def test_cold_imports_are_light(statement):
+    assert not HEAVY & cold(statement)
+
+
+def test_help_never_loads_the_heavy_libraries():
+    code = (
+        "import sys\nfrom lft_ray.cli.app import main\nsys.argv = ['lft', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\nprint(' '.join(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert not HEAVY & set(result.stdout.splitlines()[-1].split())
+
+
+def test_sklearn_engine_never_loads_torch():
+    assert not {"torch", "transformers", "ray"} & cold(
+        "import lft_ray.engines.sklearn_engine, lft_ray.engines.batching"
+    )

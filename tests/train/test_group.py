@@ -1,0 +1,100 @@
+"""Two real processes over gloo, without Ray: they must come to what one process comes to."""
+
+import itertools
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lft_ray.records import TrialStatus
+from lft_ray.train.group import Group, current_group
+from lft_ray.train.loop import LoopJob, train
+from lft_ray.train.meter import Meter
+
+TOLERANCE = 1e-4
+"""Relative, at each point of the curve, in fp32: sums come in another order. Measured: 2e-7 to 3e-6."""
+
+
+def clock(stop_at: int | None) -> Callable[[], bool]:
+    calls = itertools.count(1)
+    return lambda: stop_at is not None and next(calls) >= stop_at
+
+
+def run_rank(rank: int, world: int, folder: str) -> None:
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    jobs = pickle.loads((Path(folder) / "jobs.pkl").read_bytes())
+    outcomes = []
+    for job, stop_at in jobs:
+        reported = []
+        # Only rank 1's clock says stop: rank 0 must hear of it.
+        result = train(replace(job, meter=Meter()), reported.append, clock(stop_at if rank == 1 else None))
+        head = job.network.head.weight.detach().numpy()
+        outcomes.append((result, reported, head))
+    (Path(folder) / f"rank-{rank}.pkl").write_bytes(pickle.dumps(outcomes))
+    dist.destroy_process_group()
+
+
+def two_ranks(folder: Path, jobs: list[tuple[LoopJob, int]]):
+    (folder / "jobs.pkl").write_bytes(pickle.dumps([(replace(job, meter=None), stop_at) for job, stop_at in jobs]))
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=run_rank, args=(rank, 2, str(folder))) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+        assert process.exitcode == 0
+    return [pickle.loads((folder / f"rank-{rank}.pkl").read_bytes()) for rank in range(2)]
+
+
+def test_two_processes_come_to_what_one_does(loop_job, tmp_path):
+    kinds = [
+        {},
+        # One text a step: one of the two processes never has a row, and must not let the other wait.
+        {"config": {"batch_size": 1, "epochs": 1, "learning_rate": 1e-3}},
+        {"training": {"class_weights": "balanced", "micro_batch_tokens": 128}},
+    ]
+    alone = [train(job, lambda _: None, lambda: False) for job in (loop_job(**kind) for kind in kinds)]
+    never = 10_000
+    jobs = [
+        *[(loop_job(**kind), never) for kind in kinds],
+        (loop_job(), 7),
+        (loop_job(config={"learning_rate": 1e30}), never),
+    ]
+    lead, other = two_ranks(tmp_path, jobs)
+    worst = 0.0
+    for one, (shared, reported, head), (_, unheard, twin) in zip(alone, lead, other, strict=False):
+        assert shared.status is TrialStatus.DONE
+        assert reported == shared.curve
+        assert unheard == []
+        assert np.array_equal(head, twin)
+        assert [point.step for point in shared.curve] == [point.step for point in one.curve]
+        for mine, theirs in zip(shared.curve, one.curve, strict=True):
+            worst = max(worst, abs(mine.loss - theirs.loss) / theirs.loss)
+            assert mine.f1 == pytest.approx(theirs.f1, rel=TOLERANCE)
+            assert mine.train_loss == (theirs.train_loss and pytest.approx(theirs.train_loss, rel=TOLERANCE))
+        assert shared.usage.tokens == one.usage.tokens
+        np.testing.assert_allclose(shared.logits, one.logits, atol=1e-3)
+    assert worst <= TOLERANCE
+    print(f"greatest relative difference of a validation loss: {worst:.1e}")
+    stopped, overflowed = lead[3][0], lead[4][0]
+    assert (stopped.status, stopped.reason) == (TrialStatus.STOPPED, "the deadline came at step 7 of 24")
+    assert overflowed.status is other[4][0].status is TrialStatus.INFEASIBLE
+
+
+def test_a_group_of_one_talks_to_nobody():
+    group = current_group()
+    assert group == Group(0, 1, "cpu")
+    assert group.leads
+    assert group.total([1, 2.5]) == [1.0, 2.5]
+    assert group.largest(3.0) == 3.0
+    assert group.from_lead("x") == "x"
+    rows = np.ones((2, 2), np.float32)
+    assert group.merge(rows) is rows

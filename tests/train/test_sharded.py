@@ -1,0 +1,110 @@
+"""Sharded trials on a real local Ray cluster, called from a plain driver."""
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+
+import psutil
+import pytest
+
+from lft_ray.records import TrialResult, TrialStatus
+from lft_ray.train.sharded import run_sharded
+from lft_ray.train.trial import result_name, run_trial, trial_storage
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+TOLERANCE = 1e-4
+"""Relative, at each point of the curve, in fp32: gradients of two workers sum in another order."""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    # Ray's workers run at nice 15: on a busy machine they would starve.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="lr", dir="/tmp")
+    ray.init(
+        address="local",
+        num_cpus=3,
+        include_dashboard=False,
+        object_store_memory=100_000_000,
+        _temp_dir=folder,
+        log_to_driver=False,
+        configure_logging=False,
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def workers() -> list[psutil.Process]:
+    """The training workers of the cluster that this process started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def assert_same_curve(sharded: TrialResult, alone: TrialResult) -> None:
+    assert [point.step for point in sharded.curve] == [point.step for point in alone.curve]
+    worst = max(abs(a.loss - b.loss) / b.loss for a, b in zip(sharded.curve, alone.curve, strict=True))
+    print(f"greatest relative difference of a validation loss: {worst:.1e}")
+    assert worst <= TOLERANCE
+    assert [point.f1 for point in sharded.curve] == pytest.approx([p.f1 for p in alone.curve], rel=TOLERANCE)
+
+
+def test_two_workers_come_to_what_one_does(cluster, trial_job):
+    # 119 rows by 2: the last step has one row, so that one worker has none.
+    changes = {"config": {"batch_size": 2, "epochs": 1, "learning_rate": 1e-3}}
+    alone = run_trial(trial_job(trial_id="alone", **changes), lambda _: None)
+    job = trial_job(trial_id="sharded", training={"workers": 2}, **changes)
+    seen = []
+    began = time.monotonic()
+    result = run_sharded(job, seen.append)
+    print(f"sharded trial: {time.monotonic() - began:.1f} s")
+    assert result.status is TrialStatus.DONE, result.reason
+    assert_same_curve(result, alone)
+    assert [point["fraction"] for point in seen] == [point.fraction for point in result.curve]
+    assert result.usage.tokens == alone.usage.tokens
+    assert result.variants[0].f1 == pytest.approx(alone.variants[0].f1, rel=TOLERANCE)
+    storage = trial_storage(job)
+    assert TrialResult.model_validate_json(storage.get(result_name(1))) == result
+    assert storage.folders() == ["checkpoint", "predictions"]
+
+
+@pytest.mark.chaos
+def test_a_killed_worker_is_replaced_and_the_trial_ends_the_same(cluster, trial_job):
+    changes = {"config": {"batch_size": 4, "epochs": 16, "learning_rate": 1e-3}}
+    settings = {"evaluations": 10}
+    alone = run_trial(trial_job(trial_id="alone", training=settings, **changes), lambda _: None)
+    settings |= {"workers": 2, "checkpoint_every_s": 0.2}
+    job = trial_job(trial_id="chaos", training=settings, **changes)
+    killed, seen = [], []
+
+    def report(point):
+        seen.append(point["fraction"])
+        if point["fraction"] > 0.15 and not killed:
+            victim = workers()[-1]
+            killed.append(victim.pid)
+            victim.send_signal(signal.SIGKILL)
+
+    result = run_sharded(job, report)
+    assert killed
+    assert result.status is TrialStatus.DONE, result.reason
+    assert_same_curve(result, alone)
+    assert seen == [point.fraction for point in result.curve]
+    # What was done twice is counted twice; only what was not noted before the kill is lost.
+    assert result.usage.tokens >= 0.95 * alone.usage.tokens
+
+
+def test_bad_input_is_a_failed_result_at_once(cluster, trial_job):
+    job = trial_job(trial_id="bad", training={"workers": 2}, config={"max_length": 500})
+    result = run_sharded(job, lambda _: None)
+    assert result.status is TrialStatus.FAILED
+    assert "max_length" in result.reason

@@ -1,0 +1,184 @@
+import gc
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from lft_ray.models.network import load
+from lft_ray.models.tfidf import TfidfModel
+from lft_ray.records import TrialResult, TrialStatus
+from lft_ray.storage import Storage
+from lft_ray.train.evaluate import Batching, predict
+from lft_ray.train.trial import TrialJob, result_name, run_trial, trial_storage
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def stored(job, attempt=1) -> TrialResult:
+    return TrialResult.model_validate_json(trial_storage(job).get(result_name(attempt)))
+
+
+def test_result_files_and_points(trial_job, loop_job):
+    job = trial_job(precisions=["fp32", "bf16"])
+    seen = []
+
+    def report(point):
+        # Who hears of the last point may take the trial for finished.
+        seen.append((point, trial_storage(job).exists(result_name(1))))
+
+    result = run_trial(job, report)
+    assert result.status is TrialStatus.DONE
+    assert result == stored(job)
+    assert [exists for _, exists in seen] == [False, False, False, True]
+    assert set(seen[0][0]) == {"fraction", "f1", "loss", "train_s", "step"}
+    assert [point["f1"] for point, _ in seen] == [point.f1 for point in result.curve]
+    assert [variant.precision for variant in result.variants] == ["fp32", "bf16"]
+    assert result.variants[0].f1 == result.curve[-1].f1 == result.variants[0].metrics["macro_f1"]
+    assert result.usage.core_s > 0
+    assert not trial_storage(job).exists("state")
+
+    table = pq.read_table(result.variants[0].predictions_uri)
+    assert table.column_names == ["row_id", "target", "logits"]
+    network = load(Storage(result.checkpoint_uri).local_folder(""))
+    answers = predict(network, loop_job().validation, Batching(32, 256, 0))
+    np.testing.assert_allclose(np.array(table["logits"].to_pylist()), answers, atol=1e-5)
+    assert table["target"].to_pylist() == loop_job().validation.targets.tolist()
+    rounded = np.array(pq.read_table(result.variants[1].predictions_uri)["logits"].to_pylist())
+    assert 0 < np.abs(rounded - answers).max() < 0.5
+
+
+def test_linear_model(trial_job):
+    job = trial_job(config={"model_size": "tfidf", "learning_rate": None, "batch_size": None, "epochs": None})
+    seen = []
+    result = run_trial(job, seen.append)
+    assert result.status is TrialStatus.DONE
+    assert [point.fraction for point in result.curve] == [1.0]
+    assert len(seen) == 1
+    assert result.variants[0].f1 > 0.9
+    folder = Storage(result.checkpoint_uri).local_folder("")
+    logits = np.array(pq.read_table(result.variants[0].predictions_uri)["logits"].to_pylist())
+    from lft_ray.data.store import load_split
+
+    texts = load_split(job.dataset, "validation").texts
+    np.testing.assert_allclose(TfidfModel.load(folder).logits(texts), logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", ["tfidf", None])
+def test_several_labels(trial_job, tags, size):
+    job = trial_job(tags, config={"model_size": size} if size else {"epochs": 4})
+    result = run_trial(job, lambda _: None)
+    assert result.status is TrialStatus.DONE
+    assert result.variants[0].f1 > 0.8
+    table = pq.read_table(result.variants[0].predictions_uri)
+    assert len(table["target"][0].as_py()) == 3
+
+
+def test_attempts_do_not_overwrite_each_other(trial_job):
+    first, second = (run_trial(trial_job(attempt=attempt), lambda _: None) for attempt in (1, 2))
+    assert stored(trial_job(), 1) == first
+    assert stored(trial_job(), 2) == second
+    assert first.checkpoint_uri != second.checkpoint_uri
+    assert first.variants[0].predictions_uri != second.variants[0].predictions_uri
+    assert Storage(first.checkpoint_uri).exists("model.safetensors")
+
+
+def test_errors_become_a_failed_result(trial_job):
+    job = trial_job(config={"model_size": "nonsense:3"})
+    result = run_trial(job, lambda _: None)
+    assert result.status is TrialStatus.FAILED
+    assert result.reason.startswith("ModelError: unknown model size 'nonsense:3'")
+    assert stored(job) == result
+    too_long = run_trial(trial_job(config={"max_length": 500}), lambda _: None)
+    assert too_long.status is TrialStatus.FAILED
+    assert "max_length" in too_long.reason
+
+
+def test_a_failing_report_fails_the_trial_not_the_worker(trial_job):
+    def report(point):
+        raise RuntimeError("the driver is gone")
+
+    result = run_trial(trial_job(), report)
+    assert result.status is TrialStatus.FAILED
+    assert "the driver is gone" in result.reason
+    assert result.usage.core_s > 0
+
+
+def test_not_finite_is_infeasible(trial_job):
+    job = trial_job(config={"learning_rate": 1e30})
+    result = run_trial(job, lambda _: None)
+    assert result.status is TrialStatus.INFEASIBLE
+    assert result.variants == []
+    assert result.checkpoint_uri == ""
+    assert stored(job) == result
+
+
+def test_deadline_stops(trial_job):
+    seen = []
+    result = run_trial(trial_job(deadline=time.time() - 1), seen.append)
+    assert result.status is TrialStatus.STOPPED
+    assert all(point["fraction"] < 1 for point in seen)
+    assert result.variants == []
+
+
+def test_unwritable_storage_is_reported(trial_job, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    result = run_trial(trial_job(run_uri=str(blocked)), lambda _: None)
+    assert result.status is TrialStatus.FAILED
+
+
+def test_resumed_by_the_next_attempt(trial_job):
+    def crash(point):
+        if point["fraction"] > 0.5:
+            raise KeyboardInterrupt
+
+    settings = {"checkpoint_every_s": 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(trial_job(training=settings), crash)
+    seen = []
+    result = run_trial(trial_job(training=settings, attempt=2), seen.append)
+    undisturbed = run_trial(trial_job(trial_id="other"), lambda _: None)
+    assert [round(point["fraction"], 3) for point in seen] == [0.667, 1.0]
+    assert [point.f1 for point in result.curve] == [point.f1 for point in undisturbed.curve]
+    # Of the first attempt, only the step that crashed had not been noted yet.
+    assert result.usage.tokens >= undisturbed.usage.tokens
+    assert result.usage.train_s > 0
+    assert result.variants[0].f1 == undisturbed.variants[0].f1
+
+
+def test_job_travels(trial_job):
+    job = trial_job()
+    assert TrialJob.model_validate_json(job.model_dump_json()) == job
+    assert pickle.loads(pickle.dumps(job)) == job
+
+
+def test_importing_the_job_is_cheap():
+    code = (
+        "import lft_ray.train.trial, lft_ray.train.sharded, sys; print({'torch', 'ray', 'pyarrow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
+    assert done.stdout.strip() == "set()"
+
+
+def live_floats() -> int:
+    gc.collect()
+    tensors = {id(o): o for o in gc.get_objects() if issubclass(type(o), torch.Tensor)}
+    return sum(tensor.numel() for tensor in tensors.values())
+
+
+def test_memory_does_not_grow_from_trial_to_trial(trial_job):
+    def one(number: int, **changes) -> int:
+        run_trial(trial_job(trial_id=f"m-{number}", **changes), lambda _: None)
+        return live_floats()
+
+    sizes = [one(number, config={"seed": number, "epochs": 1}) for number in range(4)]
+    sizes.append(one(4, config={"learning_rate": 1e30, "epochs": 1}))
+    sizes.append(one(5, config={"max_length": 500}))
+    # The first trial fills the caches: base weights and the probe. After that nothing stays.
+    assert max(sizes[1:]) <= sizes[0] + 1000
