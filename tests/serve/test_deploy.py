@@ -63,13 +63,19 @@ class Load:
 
     def __enter__(self) -> "Load":
         self._thread.start()
-        time.sleep(0.5)
+        self._more()
         return self
 
     def __exit__(self, *_: object) -> None:
-        time.sleep(0.5)
+        self._more()
         self._stop.set()
         self._thread.join()
+
+    def _more(self, count: int = 20) -> None:
+        """Wait for so many answers more: a fixed pause may see none on a busy machine."""
+        wanted = len(self.answers) + count
+        while len(self.answers) < wanted and self._thread.is_alive():
+            time.sleep(0.01)
 
 
 # ---------------------------------------------------------------- one endpoint's life, in order

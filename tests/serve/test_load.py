@@ -13,6 +13,7 @@ class Server:
 
     def __init__(self, delay_s: float = 0.0, fail_every: int = 0) -> None:
         self.delay_s, self.fail_every, self.requests, self.bodies = delay_s, fail_every, 0, []
+        self.in_flight = self.most_in_flight = 0
 
     async def __aenter__(self) -> "Server":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -34,7 +35,10 @@ class Server:
             self.requests += 1
             if self.fail_every and self.requests % self.fail_every == 0:
                 break
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
             await asyncio.sleep(self.delay_s)
+            self.in_flight -= 1
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
 
 
@@ -43,7 +47,10 @@ async def test_closed_loop_keeps_its_connections_busy():
         result = await closed_loop(server.url, text_bodies(["a", "b"]), connections=4, seconds=0.4)
     assert result.failed == 0
     assert result.ok == server.requests
-    assert 100 < result.requests_per_s <= 200
+    # How many answers come is the machine's affair (a stall of 0.65 s was seen in a run of 0.4 s); that there is one
+    # request in flight on every connection, and never a second, is ours.
+    assert server.most_in_flight == 4
+    assert result.requests_per_s <= 4 / 0.02
     assert result.p50_ms >= 20
     assert result.p50_ms <= result.p95_ms <= result.p99_ms
     assert set(server.bodies) == {b'{"inputs": "a"}', b'{"inputs": "b"}'}
@@ -65,9 +72,8 @@ async def test_open_loop_counts_the_wait_for_a_slow_server():
 
 async def test_broken_connections_are_counted_and_opened_again():
     async with Server(fail_every=5) as server:
-        result = await closed_loop(server.url, text_bodies(["a"]), connections=1, seconds=0.2)
-    assert result.statuses[0] > 0
-    assert result.ok > result.statuses[0]
+        result = await open_loop(server.url, text_bodies(["a"]), requests_per_s=200, seconds=0.1, connections=1)
+    assert result.statuses == {200: 16, 0: 4}
 
 
 async def test_nobody_there_is_counted_not_raised():

@@ -42,7 +42,8 @@ def test_usage_is_measured(loop_job):
     assert usage.tokens == 3 * int(job.train.lengths(32).sum())
     assert usage.tokens <= usage.padded_tokens < 1.3 * usage.tokens
     assert usage.core_s > 0
-    assert usage.train_s + usage.eval_s == pytest.approx(usage.wall_s, rel=0.2)
+    assert min(usage.train_s, usage.eval_s) > 0
+    assert usage.train_s + usage.eval_s <= usage.wall_s
     assert usage.device_s == 0
 
 
