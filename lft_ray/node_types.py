@@ -19,7 +19,7 @@ own limits are 10 minutes until the cloud gives a machine and 30 more until Ray 
 HEAD_MARK = "node:__internal_head__"
 _ASK_S = 60.0
 _NODE_TYPE_LABEL = "ray.io/node-group"
-_ONE_HOST_PROVIDER = "fake_multinode"
+_ONE_HOST_PROVIDERS = ("fake_multinode", "fake_multi_node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,9 @@ class Autoscaler:
             most_of_type = int(entry.get("max_workers", 0 if name == head else most))
             if resources and most_of_type > 0:
                 types.append(NodeType(name, resources, most_of_type))
-        provider = str((config.get("provider") or {}).get("type", ""))
-        return cls(tuple(types), most, on_one_host=provider.startswith(_ONE_HOST_PROVIDER))
+        provider = config.get("provider") or {}
+        names = f"{provider.get('type')} {provider.get('module')}"
+        return cls(tuple(types), most, on_one_host=any(name in names for name in _ONE_HOST_PROVIDERS))
 
 
 @dataclass(frozen=True, slots=True)
