@@ -7,6 +7,7 @@ them: a cluster with another token would spoil every later one of the test proce
 """
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ from lft_ray.serve import tree
 from lft_ray.serve.environment import free_port
 
 STORE_BYTES = 100 * 1024 * 1024
-START_S = 60.0
+START_S = 120.0
 LISTS = (
     "initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands",
     "head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files",
@@ -65,7 +66,7 @@ def config(address: str) -> dict:
         "file_mounts": {},
         "available_node_types": types,
         "head_node_type": FAKE_HEAD_NODE_TYPE,
-        **dict.fromkeys(LISTS, []),
+        **{name: [] for name in LISTS},
     }
 
 
@@ -76,6 +77,11 @@ def answers(address: str) -> bool:
     return False
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
 def main(dashboard_port: int, folder: Path) -> None:
     port = free_port()
     address = f"{get_node_ip_address()}:{port}"
@@ -83,8 +89,8 @@ def main(dashboard_port: int, folder: Path) -> None:
     followed.write_text(yaml.safe_dump(config(address)), encoding="utf-8")
     words = [
         str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=0", f"--port={port}",
-        f"--dashboard-port={dashboard_port}", "--dashboard-agent-listen-port=0", "--min-worker-port=0", "--max-worker-port=0",
-        f"--ray-client-server-port={free_port()}",
+        f"--dashboard-port={dashboard_port}", "--dashboard-agent-listen-port=0", "--min-worker-port=0",
+        "--max-worker-port=0", f"--ray-client-server-port={free_port()}",
         f"--object-store-memory={STORE_BYTES}", f"--temp-dir={folder / 'r'}", f"--autoscaling-config={followed}",
     ]  # fmt: skip
     variables = {
@@ -99,7 +105,7 @@ def main(dashboard_port: int, folder: Path) -> None:
         with (folder / "head.log").open("wb") as log:
             head = subprocess.Popen(words, env=os.environ | variables, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + START_S
-        while not answers(address):
+        while not (answers(address) and listens(dashboard_port)):
             if head.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit((folder / "head.log").read_text(encoding="utf-8"))
             time.sleep(0.2)
