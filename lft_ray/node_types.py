@@ -162,10 +162,13 @@ def _type_of(node: Mapping[str, Any], types: Sequence[NodeType]) -> str | None:
     if label := (node.get("Labels") or {}).get(_NODE_TYPE_LABEL):
         return label if any(kind.name == label for kind in types) else None
     # Only the newer autoscaler labels its nodes; the older one hands every node the resources of its type.
-    for kind in types:
-        if all(has.get(key, 0) == value for key, value in kind.resources.items() if "memory" not in key):
-            return kind.name
-    return None
+    return next((kind.name for kind in types if _telling(kind.resources) == _telling(has)), None)
+
+
+def _telling(resources: Mapping[str, Any]) -> dict[str, float]:
+    """Resources without those that Ray adds by itself and zeros."""
+    added = ("node:", "memory", "object_store_memory", "accelerator_type:")
+    return {key: float(value) for key, value in resources.items() if value and not key.startswith(added)}
 
 
 # ---------------------------------------------------------------- where the autoscaler's file is
