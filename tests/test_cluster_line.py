@@ -22,7 +22,7 @@ from lft_ray.ledger import Ledger
 from lft_ray.serve.environment import free_port
 from lft_ray.storage import Storage
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 REPO = Path(__file__).resolve().parent.parent
 EXPERIMENT = """
@@ -74,7 +74,7 @@ def command(cluster):
 
     def run(*words, **more):
         env = environment(cluster[2], **more)
-        return subprocess.run(words, capture_output=True, text=True, timeout=300, env=env, check=False)
+        return subprocess.run(words, capture_output=True, text=True, timeout=600, env=env, check=False)
 
     return run
 
