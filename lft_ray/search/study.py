@@ -85,7 +85,7 @@ def run_study(
     pricing = Pricing.of(job.experiment, job.profiles)
     sizes = allowed_sizes(job.experiment, pricing)
     ledger.adopt(pricing.record)
-    admission = _admission(job, cluster, sizes, ledger)
+    admission = _admission(job, cluster, pricing, ledger)
     dispatcher = Dispatcher(
         ledger,
         _plan(job, cluster, sizes, ledger),
@@ -98,7 +98,7 @@ def run_study(
     training = job.experiment.training
     run_trials(
         dispatcher,
-        run or _worker(job, deadline),
+        run or _worker(job, pricing, deadline),
         cluster,
         training,
         deadline=deadline,
@@ -167,13 +167,13 @@ def _fresh_runs(job: StudyJob, ledger: Ledger) -> tuple[Queued, ...]:
 def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing) -> Proposer:
     search = job.experiment.search
     space = build_space(sizes, job.experiment.training, seed=search.seed)
-    return Proposer(space, search.sampler, search.seed, lambda config: pricing.cost(config.model_size))
+    return Proposer(space, search.sampler, search.seed, lambda config: pricing.reference_cost(config.model_size))
 
 
-def _admission(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], ledger: Ledger) -> BudgetAdmission:
+def _admission(job: StudyJob, cluster: ClusterHandle, pricing: Pricing, ledger: Ledger) -> BudgetAdmission:
     search, training, dataset = job.experiment.search, job.experiment.training, job.dataset
     by_name = {size.name: size for size in model_sizes(job.experiment.models)}
-    tokens = mean_tokens(dataset, training.max_length)
+    tokens = {length: mean_tokens(dataset, length) for length in job.experiment.max_lengths}
     rows = {name: split.rows for name, split in dataset.splits.items()}
     network_device = "cuda" if cluster.gpus_per_worker(training.resources) else "cpu"
 
@@ -181,9 +181,11 @@ def _admission(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize]
         return trial_flops(
             config,
             flops_per_token=by_name[config.model_size].flops_per_token,
-            train_tokens=rows["train"] * tokens,
-            validation_tokens=rows["validation"] * tokens,
+            train_tokens=rows["train"] * tokens[training.max_length],
+            validation_tokens=rows["validation"] * tokens[training.max_length],
             evaluations=training.evaluations,
+            variant_tokens=rows["validation"]
+            * sum(tokens[v.max_length] for v in pricing.offers[config.model_size][1:]),
         )
 
     budget = Budget(
@@ -221,7 +223,7 @@ def _busy_s(ledger: Ledger) -> float:
     return busy
 
 
-def _worker(job: StudyJob, deadline: float | None) -> Worker:
+def _worker(job: StudyJob, pricing: Pricing, deadline: float | None) -> Worker:
     experiment = job.experiment
     template = TrialJob(
         trial_id="",
@@ -238,4 +240,6 @@ def _worker(job: StudyJob, deadline: float | None) -> Worker:
         deadline=deadline,
     )
     linear = frozenset(size.name for size in model_sizes(experiment.models) if size.is_linear)
-    return Worker(template, linear)
+    # What was not profiled can't be priced, so it is not evaluated either.
+    lengths = {name: tuple(dict.fromkeys(v.max_length for v in offers)) for name, offers in pricing.offers.items()}
+    return Worker(template, linear, lengths)

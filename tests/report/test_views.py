@@ -5,7 +5,7 @@ import pytest
 from lft_ray.report.costs import confusion_rows, cost_view, environment_rows, winner_monthly
 from lft_ray.report.formats import DASH, count, duration, learning_rate, milliseconds, percent, score, usd
 from lft_ray.report.text import front_table
-from lft_ray.report.views import best_variant, comparison, curve_data, front_data, trial_rows
+from lft_ray.report.views import comparison, curve_data, front_data, reference_variant, trial_rows
 from tests.report.builders import dataset, experiment, profiles, records, selection
 
 
@@ -38,8 +38,8 @@ def test_a_score_that_is_not_finite_is_missing_from_the_curve():
     assert curve["loss"] == [1.1, None]
 
 
-def test_an_unfinished_trial_has_no_best_variant():
-    assert [best_variant(r) is None for r in records()] == [False, False, False, True, True, True, False, False]
+def test_an_unfinished_trial_has_no_reference_variant():
+    assert [reference_variant(r) is None for r in records()] == [False, False, False, True, True, True, False, False]
 
 
 def test_search_trials_stand_before_fresh_seed_runs():
@@ -47,15 +47,15 @@ def test_search_trials_stand_before_fresh_seed_runs():
 
 
 def test_the_winner_is_compared_with_the_best_and_the_cheapest():
-    rows = comparison(selection())
+    rows = comparison(records(), selection())
     assert [r["name"] for r in rows] == ["Winner", "Best F1", "Cheapest"]
     assert (rows[0]["f1"], rows[0]["confirmed"]) == (0.912, 0.911)
-    assert comparison(None) == []
+    assert comparison(records(), None) == []
 
 
 def test_one_point_may_carry_all_names():
     only = selection().model_copy(update={"front": [selection().winner]})
-    assert [r["name"] for r in comparison(only)] == ["Winner and best F1 and cheapest"]
+    assert [r["name"] for r in comparison(records(), only)] == ["Winner and best F1 and cheapest"]
 
 
 def test_dollars_of_the_report_are_those_of_the_records():

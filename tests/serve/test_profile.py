@@ -16,9 +16,10 @@ from lft_ray.config import ClusterSpec, DataSpec, Experiment, ServeSpec, TaskSpe
 from lft_ray.data.prepare import prepare
 from lft_ray.errors import InputError, UnreachableError
 from lft_ray.records import DatasetRecord, Endpoint, ProfileBook, ServingProfile
+from lft_ray.serve.candidates import profile_requests
 from lft_ray.serve.deploy import deploy
 from lft_ray.serve.environment import free_port, import_path
-from lft_ray.serve.profile import _out_of_order, measure_profiles, profile_requests
+from lft_ray.serve.profile import _out_of_order, measure_profiles
 from lft_ray.storage import Storage
 from tests.serve.conftest import WORDS
 
