@@ -6,7 +6,8 @@ from lft_ray.report.costs import confusion_rows, cost_view, environment_rows, wi
 from lft_ray.report.formats import DASH, count, duration, learning_rate, milliseconds, percent, score, usd
 from lft_ray.report.text import front_table
 from lft_ray.report.views import comparison, curve_data, front_data, reference_variant, trial_rows
-from tests.report.builders import dataset, experiment, profiles, records, selection
+from lft_ray.selection.decide import decide
+from tests.report.builders import dataset, experiment, profiles, records, selection, with_variants
 
 
 @pytest.mark.parametrize(
@@ -98,3 +99,35 @@ def test_the_front_prints_every_size_once_with_the_winner_named():
     assert list(table.columns[3].cells)[1] == "0.9110 (1)"
     assert front_table(None, records()).row_count == 3
     assert front_table(None, []).row_count == 0
+
+
+def test_a_point_says_its_variant_where_there_are_several():
+    several = with_variants()
+    choice = decide(several, experiment().selection, experiment().cost)
+    data = front_data(several, choice)
+    assert [(p["trial"], p["variant"]) for p in data["points"]] == [
+        ("t1", "fp32, 128 tokens"), ("t2", "fp32, 32 tokens"), ("t2", "fp32, 128 tokens"),
+        ("t3", "fp32, 32 tokens"), ("t3", "fp32, 128 tokens"),
+    ]  # fmt: skip
+    assert sum(p["winner"] for p in data["points"]) == 1
+    assert {p["variant"] for p in front_data(records(), selection())["points"]} == {""}
+    names = list(front_table(choice, several).columns[0].cells)
+    assert "tfidf fp32, 128 tokens" in names
+    assert list(front_table(choice, several).columns[6].cells).count("winner") == 1
+
+
+def test_fresh_seeds_are_those_of_the_same_variant():
+    several = with_variants()
+    choice = decide(several, experiment().selection, experiment().cost)
+    for row in [*comparison(several, choice), *front_data(several, choice)["confirmed"]]:
+        trial = row.get("trial_id", row.get("trial"))
+        if trial in ("t2", "t3"):
+            cut = row["variant"] == "fp32, 32 tokens"
+            expected = {"t2": 0.911, "t3": 0.914}[trial] - (0.004 if cut else 0.0)
+            assert row.get("confirmed", row["f1"] if "trial" in row else None) == pytest.approx(expected)
+    assert len(front_data(several, choice)["confirmed"]) > 1
+
+
+def test_a_trial_shows_the_variant_that_its_curve_ends_with():
+    several = with_variants()
+    assert [r["f1"] for r in trial_rows(several)] == [r["f1"] for r in trial_rows(records())]
