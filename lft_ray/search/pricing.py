@@ -83,11 +83,16 @@ class Pricing:
 
     def is_allowed(self, model_size: str, cap_usd: float | None, cap_ms: float | None) -> bool:
         """Whether any variant of a size is within both caps."""
-        return any(
-            _usd(v) <= (math.inf if cap_usd is None else cap_usd)
-            and (v.p95_ms or 0.0) <= (math.inf if cap_ms is None else cap_ms)
+        return bool(self.admitted(model_size, cap_usd, cap_ms))
+
+    def admitted(self, model_size: str, cap_usd: float | None, cap_ms: float | None) -> list[Variant]:
+        """The priced variants of a size that are within both caps, in the order of `offered`."""
+        return [
+            v
             for v in self.offered(model_size)
-        )
+            if _usd(v) <= (math.inf if cap_usd is None else cap_usd)
+            and (v.p95_ms or 0.0) <= (math.inf if cap_ms is None else cap_ms)
+        ]
 
 
 def _profile(book: ProfileBook, model_size: str, variant: Variant) -> ServingProfile | None:

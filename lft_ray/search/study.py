@@ -15,6 +15,7 @@ from lft_ray.config import Experiment
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, mean_tokens, trial_flops
 from lft_ray.cost.prices import price_of
+from lft_ray.engines.offers import offers_of
 from lft_ray.errors import ConfigError
 from lft_ray.ledger import Ledger, Role
 from lft_ray.models.base import ModelSize, model_sizes
@@ -85,7 +86,7 @@ def run_study(
     pricing = Pricing.of(job.experiment, job.profiles)
     sizes = allowed_sizes(job.experiment, pricing)
     ledger.adopt(pricing.record)
-    admission = _admission(job, cluster, pricing, ledger)
+    admission = _admission(job, cluster, ledger)
     dispatcher = Dispatcher(
         ledger,
         _plan(job, cluster, sizes, ledger),
@@ -170,7 +171,7 @@ def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing) -> Pr
     return Proposer(space, search.sampler, search.seed, lambda config: pricing.reference_cost(config.model_size))
 
 
-def _admission(job: StudyJob, cluster: ClusterHandle, pricing: Pricing, ledger: Ledger) -> BudgetAdmission:
+def _admission(job: StudyJob, cluster: ClusterHandle, ledger: Ledger) -> BudgetAdmission:
     search, training, dataset = job.experiment.search, job.experiment.training, job.dataset
     by_name = {size.name: size for size in model_sizes(job.experiment.models)}
     tokens = {length: mean_tokens(dataset, length) for length in job.experiment.max_lengths}
@@ -178,14 +179,15 @@ def _admission(job: StudyJob, cluster: ClusterHandle, pricing: Pricing, ledger: 
     network_device = "cuda" if cluster.gpus_per_worker(training.resources) else "cpu"
 
     def work(config: TrialConfig) -> float:
+        size = by_name[config.model_size]
+        variants = offers_of(job.experiment, size)[1:]
         return trial_flops(
             config,
-            flops_per_token=by_name[config.model_size].flops_per_token,
+            flops_per_token=size.flops_per_token,
             train_tokens=rows["train"] * tokens[training.max_length],
             validation_tokens=rows["validation"] * tokens[training.max_length],
             evaluations=training.evaluations,
-            variant_tokens=rows["validation"]
-            * sum(tokens[v.max_length] for v in pricing.offers[config.model_size][1:]),
+            variant_tokens=rows["validation"] * sum(tokens[variant.max_length] for variant in variants),
         )
 
     budget = Budget(

@@ -164,12 +164,13 @@ def test_a_size_is_trained_if_any_variant_meets_the_caps(job, base):
     # Fast enough in bf16 only, cheap enough in fp32 only: no single variant is both.
     pricing = Pricing.of(made.experiment, made.profiles)
     assert not pricing.is_allowed(f"{base}:2", pricing.reference_cost(f"{base}:2"), 4.2)
+    admitted = pricing.admitted(f"{base}:1", None, 4.2)
+    assert [(v.precision, v.max_length) for v in admitted] == [("fp32", 16), ("bf16", 16)]
 
 
 def test_the_forecast_counts_a_pass_for_each_variant(job, base):
     def work(made: StudyJob, size: str) -> float:
-        pricing = Pricing.of(made.experiment, made.profiles)
-        admission = _admission(made, ClusterHandle("", (), False), pricing, Ledger(Storage(made.run_uri)))
+        admission = _admission(made, ClusterHandle("", (), False), Ledger(Storage(made.run_uri)))
         return admission.work(TrialConfig(model_size=size, epochs=1, max_length=32))
 
     made = with_variants(job, base, name="counted")
