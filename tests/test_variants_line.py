@@ -14,7 +14,7 @@ from lft_ray.pipeline import deploy, down, export, run_search
 from lft_ray.records import FrontPoint
 from lft_ray.tasks.classification import Classification
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 TRAINED, SHORT = 48, 8
 WORDS = {"sport": ["match", "coach", "goal"], "money": ["bank", "market", "stocks"]}
