@@ -18,6 +18,7 @@ __all__ = [
     "Experiment",
     "ExportSpec",
     "ModelSpec",
+    "Precision",
     "Range",
     "ResourcesSpec",
     "SearchSpec",
@@ -32,6 +33,8 @@ __all__ = [
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Precision = Literal["fp32", "bf16"]
+"""Number formats that a trained checkpoint can be served in."""
 
 
 class Spec(BaseModel):
@@ -222,8 +225,12 @@ class SelectionSpec(Spec):
 class ExportSpec(Spec):
     """What is made of the winner."""
 
-    precisions: Annotated[list[Literal["fp32", "bf16"]], Field(min_length=1)] = ["fp32"]
-    """Each trained checkpoint is evaluated, profiled and offered at each of these."""
+    precisions: Annotated[list[Precision], Field(min_length=1)] = ["fp32"]
+    """Each trained checkpoint is evaluated, profiled and offered at each of these, without more training. The first, at
+    training.max_length, is the reference: its F1 is what a trial's curve ends with."""
+    max_lengths: list[Annotated[int, Field(ge=8)]] | None = None
+    """Shorter lengths in tokens at which each network is offered too, at every precision; about 4 s of profiling each.
+    The trained length is always offered; null: only that. A length that cuts no sample text is left out."""
 
 
 class AutoscalingSpec(Spec):
@@ -291,6 +298,19 @@ class Experiment(Spec):
         from lft_ray.experiment_file import load
 
         return load(Path(path), overrides or [])
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        trained = self.training.max_length
+        over = [length for length in self.export.max_lengths or [] if length > trained]
+        if over:
+            raise ValueError(f"export.max_lengths: {max(over)} is above training.max_length {trained}")
+        return self
+
+    @property
+    def max_lengths(self) -> list[int]:
+        """Lengths at which a network is offered: the trained one, then shorter ones, longest first."""
+        return sorted({self.training.max_length, *(self.export.max_lengths or [])}, reverse=True)
 
     @property
     def run_uri(self) -> str:

@@ -113,12 +113,15 @@ def prepare(run: RunFolder, experiment: Experiment, say: "_Talk") -> DatasetReco
 
 def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say: "_Talk") -> ProfileBook:
     """Measure what each candidate would cost to serve, in one real replica, before any of them is trained."""
-    from lft_ray.serve.profile import measure_profiles, profile_requests
+    from lft_ray.serve.candidates import profile_requests, skipped_lengths
+    from lft_ray.serve.profile import measure_profiles
 
     found = run.profiles()
     if found is not None:
         return found
     requests = profile_requests(experiment, dataset)
+    for sentence in skipped_lengths(experiment, requests):
+        say(sentence)
     say(f"profiling {len(requests)} variants in a Ray Serve replica")
     with _stage(run, "profile"):
         profiles = measure_profiles(requests, dataset, experiment.serve)

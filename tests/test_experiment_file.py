@@ -161,3 +161,27 @@ def test_schema_carries_the_text_of_every_field():
     assert "half a point" in json.dumps(schema)
     for name, definition in schema["$defs"].items():
         assert definition.get("description"), name
+
+
+def tree(**export):
+    return MINIMAL | {"training": {"max_length": 64}, "export": export}
+
+
+def test_lengths_are_offered_longest_first_and_the_trained_one_always():
+    assert parse(MINIMAL).max_lengths == [128]
+    assert parse(tree()).max_lengths == [64]
+    assert parse(tree(max_lengths=[16, 32, 16, 64])).max_lengths == [64, 32, 16]
+    assert parse(tree(max_lengths=[8])).max_lengths == [64, 8]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([128], r"  - export\.max_lengths: 128 is above training\.max_length 64\n"),
+        ([32, 7], r"export\.max_lengths\[1\]: .*greater than or equal to 8 \(got 7\)"),
+        (32, r"export\.max_lengths: .*list"),
+    ],
+)
+def test_a_length_that_cannot_be_offered_is_named(lengths, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(tree(max_lengths=lengths))

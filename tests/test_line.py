@@ -78,7 +78,7 @@ def test_the_leaderboard_has_the_documented_keys(run):
 
     board = json.loads(json.dumps(leaderboard(run.selection(), Ledger(run.storage).records())))
     assert {"front", "ladder", "winner", "trials"} <= set(board)
-    keys = {"trial_id", "model_size", "precision", "f1", "test_f1", "usd_per_million_predictions"}
+    keys = {"trial_id", "model_size", "precision", "max_length", "f1", "test_f1", "usd_per_million_predictions"}
     assert keys == set(board["winner"])
     assert [row["model_size"].rpartition("/")[2] for row in board["ladder"]]
     assert all(row["on_front"] or row["dominated_by"] for row in board["ladder"])

@@ -62,6 +62,7 @@ def trial_flops(
     train_tokens: float,
     validation_tokens: float = 0.0,
     evaluations: int = 3,
+    variant_tokens: float = 0.0,
 ) -> float:
     """Floating point operations of a whole trial.
 
@@ -71,9 +72,10 @@ def trial_flops(
         train_tokens: tokens of the train split after cutting; a training pass is three forward passes.
         validation_tokens: tokens of the validation split after cutting.
         evaluations: validation passes, the one before training included.
+        variant_tokens: validation tokens of the passes at the end, over all variants but the reference.
     """
     epochs = config.epochs or 1
-    return flops_per_token * (3.0 * epochs * train_tokens + evaluations * validation_tokens)
+    return flops_per_token * (3.0 * epochs * train_tokens + evaluations * validation_tokens + variant_tokens)
 
 
 class Forecast:

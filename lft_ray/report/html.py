@@ -14,6 +14,7 @@ from markupsafe import Markup
 from lft_ray.config import Experiment
 from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord, TrialStatus, now_utc
 from lft_ray.report import costs, formats, views
+from lft_ray.report.variants import Naming
 from lft_ray.selection.sentence import metric_name
 
 __all__ = ["render"]
@@ -48,10 +49,11 @@ def render(  # noqa: PLR0913 - one argument a file of the run folder
         "experiment": experiment,
         "dataset": dataset,
         "selection": selection,
+        "variant": Naming(records),
         "metric": metric_name(experiment.task.metric),
         "counts": counts,
         "trial_total": len(records),
-        "comparison": views.comparison(selection),
+        "comparison": views.comparison(records, selection),
         "ladder": views.ladder_rows(records, selection),
         "trials": views.trial_rows(records),
         "curves": views.curve_data(records),

@@ -18,7 +18,8 @@ from rich.text import Text
 from lft_ray.ledger import StartedTrial, trial_order
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.report.formats import DASH, count, duration, learning_rate, percent, score, usd
-from lft_ray.report.views import best_variant
+from lft_ray.report.variants import variant_text
+from lft_ray.report.views import reference_variant
 
 __all__ = ["LiveTable"]
 
@@ -37,6 +38,8 @@ class _Row:
     usd_per_million: float | None = None
     training_usd: float | None = None
     took_s: float | None = None
+    variant: str = ""
+    """Which of several F1 and dollars are of."""
 
 
 @dataclass(slots=True)
@@ -126,14 +129,15 @@ class LiveTable:
 
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial ended, however it did. Trials of an earlier session may be given too."""
-        best = best_variant(record)
+        shown = reference_variant(record)
         with self._lock:
             known = self._state.rows.get(record.trial_id)
             row = known or _Row(config=record.config, started_s=time.monotonic())
             row.state = record.status.value
             row.fraction = 1.0 if record.status is TrialStatus.DONE else row.fraction
-            row.f1 = best.f1 if best else None
-            row.usd_per_million = best.usd_per_million_predictions if best else row.usd_per_million
+            row.f1 = shown.f1 if shown else None
+            row.usd_per_million = shown.usd_per_million_predictions if shown else row.usd_per_million
+            row.variant = variant_text(shown) if shown and len(record.variants) > 1 else ""
             row.training_usd = record.training_usd
             row.took_s = record.usage.wall_s
             self._state.rows[record.trial_id] = row
@@ -197,6 +201,7 @@ class LiveTable:
         words = [record.trial_id, config.model_size, row.state]
         if row.f1 is not None:
             words += ["F1", score(row.f1), usd(row.usd_per_million), "per million"]
+            words += [f"({row.variant})"] if row.variant else []
         if config.learning_rate is not None:
             words += ["lr", learning_rate(config.learning_rate), "batch", str(config.batch_size)]
             words += ["epochs", str(config.epochs)]
@@ -235,8 +240,11 @@ class LiveTable:
         for name in ("lr", "batch", "epochs", "progress", "F1", "$/million", "$ so far", "ETA"):
             table.add_column(name, justify="right")
         table.add_column("state")
+        has_variants = any(row.variant for _, row in rows)
+        if has_variants:
+            table.add_column("variant")
         for trial_id, row in rows[-room:]:
-            table.add_row(*self._cells(trial_id, row))
+            table.add_row(*self._cells(trial_id, row), *([row.variant] if has_variants else []))
         hidden = len(rows) - room
         above = Text(f"{hidden} earlier trials not shown", style="dim") if hidden > 0 else Text("")
         return Group(Text(self._header(), style="bold"), above, table, Text(note, style="yellow"))

@@ -11,16 +11,20 @@ from typing import Any
 from lft_ray.ledger import trial_order
 from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus, Variant
 from lft_ray.report.formats import learning_rate, milliseconds, score, usd
+from lft_ray.report.variants import Naming
 from lft_ray.selection.front import front, ladder, points_of
 
-__all__ = ["best_variant", "comparison", "curve_data", "front_data", "ladder_rows", "trial_rows"]
+__all__ = ["comparison", "curve_data", "fresh_scores", "front_data", "ladder_rows", "reference_variant", "trial_rows"]
 
 
-def best_variant(record: TrialRecord) -> Variant | None:
-    """The variant of highest F1 of a finished trial; None for all other trials."""
+def reference_variant(record: TrialRecord) -> Variant | None:
+    """The variant that a finished trial's curve ends with; None for all other trials.
+
+    Not the best one: of several noisy scores the largest is too good.
+    """
     if record.status is not TrialStatus.DONE or not record.variants:
         return None
-    return max(record.variants, key=lambda v: v.f1)
+    return record.variants[0]
 
 
 def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> dict[str, Any]:
@@ -30,11 +34,12 @@ def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> d
     on_front = {_key(p) for p in (selection.front if selection else front(points))}
     on_ladder = {_key(p) for p in (selection.ladder if selection else ladder(points))}
     winner = _key(selection.winner) if selection else None
-    confirmed = selection.confirmed_f1 if selection else {}
+    naming = Naming(records)
     rows = [
         {
             "trial": p.trial_id,
             "size": p.model_size,
+            "variant": naming(p),
             "usd": p.usd_per_million_predictions,
             "f1": p.f1,
             "on_front": _key(p) in on_front,
@@ -44,34 +49,50 @@ def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> d
         }
         for p in points
     ]
-    return {"points": rows, "confirmed": _confirmed(points, on_front, confirmed), "floor": _floor(selection)}
+    return {"points": rows, "confirmed": _confirmed(points, records, selection), "floor": _floor(records, selection)}
+
+
+def fresh_scores(records: Sequence[TrialRecord], point: FrontPoint) -> list[float]:
+    """F1 of the finished fresh-seed runs of a point, at its own precision and length."""
+    return [
+        variant.f1
+        for record in sorted(records, key=lambda r: trial_order(r.trial_id))
+        if record.role == "confirm" and record.confirms == point.trial_id and record.status is TrialStatus.DONE
+        for variant in record.variants
+        if (variant.precision, variant.max_length) == (point.precision, point.max_length)
+    ]
 
 
 def _confirmed(
-    points: Sequence[FrontPoint], on_front: set[tuple[str, str, int]], confirmed: dict[str, list[float]]
+    points: Sequence[FrontPoint], records: Sequence[TrialRecord], selection: Selection | None
 ) -> list[dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
+    """Mean and range of the fresh seeds of the points that were weighed, not of every variant that ran with them."""
+    weighed = {_key(p) for p in [*selection.front, *selection.finalists, selection.winner]} if selection else set()
+    naming = Naming(records)
+    rows = []
     for point in points:
-        scores = confirmed.get(point.trial_id)
-        if scores and (point.trial_id not in rows or _key(point) in on_front):
-            rows[point.trial_id] = {
-                "trial": point.trial_id,
-                "size": point.model_size,
-                "usd": point.usd_per_million_predictions,
-                "f1": fmean(scores),
-                "low": min(scores),
-                "high": max(scores),
-                "runs": len(scores),
-            }
-    return list(rows.values())
+        scores = fresh_scores(records, point) if _key(point) in weighed else []
+        if scores:
+            rows.append(
+                {
+                    "trial": point.trial_id,
+                    "size": point.model_size,
+                    "variant": naming(point),
+                    "usd": point.usd_per_million_predictions,
+                    "f1": fmean(scores),
+                    "low": min(scores),
+                    "high": max(scores),
+                    "runs": len(scores),
+                }
+            )
+    return rows
 
 
-def _floor(selection: Selection | None) -> float | None:
+def _floor(records: Sequence[TrialRecord], selection: Selection | None) -> float | None:
     """F1 below which the policy does not ship, by the scores that decided."""
     if selection is None or selection.policy != "cheapest_within":
         return None
-    confirmed = selection.confirmed_f1
-    judged = [fmean(confirmed[p.trial_id]) if p.trial_id in confirmed else p.f1 for p in selection.finalists]
+    judged = [fmean(fresh_scores(records, p) or [p.f1]) for p in selection.finalists]
     return max(judged) - selection.margin if judged else None
 
 
@@ -98,7 +119,7 @@ def trial_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     """One row a trial for the sortable table: search trials by id, then fresh-seed runs."""
     rows = []
     for record in sorted(records, key=lambda r: (r.role != "search", trial_order(r.trial_id))):
-        best = best_variant(record)
+        best = reference_variant(record)
         config, usage = record.config, record.usage
         measured = record.status is TrialStatus.DONE or usage.wall_s > 0
         rows.append(
@@ -139,8 +160,9 @@ def curve_data(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     ]
 
 
-def comparison(selection: Selection | None) -> list[dict[str, Any]]:
+def comparison(records: Sequence[TrialRecord], selection: Selection | None) -> list[dict[str, Any]]:
     """The winner beside the best and the cheapest point: one row a point, however many names it has."""
+    naming = Naming(records)
     if selection is None or not selection.front:
         return []
     names: dict[tuple[str, str, int], list[str]] = {}
@@ -152,10 +174,11 @@ def comparison(selection: Selection | None) -> list[dict[str, Any]]:
         points[_key(point)] = searched.get(_key(point), point)
     rows = []
     for key, point in points.items():
-        fresh = selection.confirmed_f1.get(point.trial_id, [])
+        fresh = fresh_scores(records, point)
         rows.append(
             {
                 **point.model_dump(),
+                "variant": naming(point),
                 "name": " and ".join(names[key]).capitalize().replace("f1", "F1"),
                 "confirmed": fmean(fresh) if fresh else None,
                 "runs": len(fresh),

@@ -145,14 +145,10 @@ class Proposer:
         return trials
 
     def _score(self, record: TrialRecord) -> tuple[float, float] | None:
-        """(log10 dollars, log10 error) of a finished trial's cheapest variant."""
+        """(log10 dollars, log10 error) of a finished trial's reference variant."""
         if record.status is not TrialStatus.DONE or not record.variants:
             return None
-        cheapest = min(
-            record.variants,
-            key=lambda v: math.inf if v.usd_per_million_predictions is None else v.usd_per_million_predictions,
-        )
-        return self._log_cost(record.config), math.log10(max(1.0 - cheapest.f1, BEST_ERROR))
+        return self._log_cost(record.config), math.log10(max(1.0 - record.variants[0].f1, BEST_ERROR))
 
     def _log_cost(self, config: TrialConfig) -> float:
         return math.log10(max(self.known_cost(config), 1e-12))

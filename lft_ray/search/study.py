@@ -15,6 +15,7 @@ from lft_ray.config import Experiment
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, mean_tokens, trial_flops
 from lft_ray.cost.prices import price_of
+from lft_ray.engines.offers import offers_of
 from lft_ray.errors import ConfigError
 from lft_ray.ledger import Ledger, Role
 from lft_ray.models.base import ModelSize, model_sizes
@@ -85,7 +86,7 @@ def run_study(
     pricing = Pricing.of(job.experiment, job.profiles)
     sizes = allowed_sizes(job.experiment, pricing)
     ledger.adopt(pricing.record)
-    admission = _admission(job, cluster, sizes, ledger)
+    admission = _admission(job, cluster, ledger)
     dispatcher = Dispatcher(
         ledger,
         _plan(job, cluster, sizes, ledger),
@@ -98,7 +99,7 @@ def run_study(
     training = job.experiment.training
     run_trials(
         dispatcher,
-        run or _worker(job, deadline),
+        run or _worker(job, pricing, deadline),
         cluster,
         training,
         deadline=deadline,
@@ -167,23 +168,26 @@ def _fresh_runs(job: StudyJob, ledger: Ledger) -> tuple[Queued, ...]:
 def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing) -> Proposer:
     search = job.experiment.search
     space = build_space(sizes, job.experiment.training, seed=search.seed)
-    return Proposer(space, search.sampler, search.seed, lambda config: pricing.cost(config.model_size))
+    return Proposer(space, search.sampler, search.seed, lambda config: pricing.reference_cost(config.model_size))
 
 
-def _admission(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], ledger: Ledger) -> BudgetAdmission:
+def _admission(job: StudyJob, cluster: ClusterHandle, ledger: Ledger) -> BudgetAdmission:
     search, training, dataset = job.experiment.search, job.experiment.training, job.dataset
     by_name = {size.name: size for size in model_sizes(job.experiment.models)}
-    tokens = mean_tokens(dataset, training.max_length)
+    tokens = {length: mean_tokens(dataset, length) for length in job.experiment.max_lengths}
     rows = {name: split.rows for name, split in dataset.splits.items()}
     network_device = "cuda" if cluster.gpus_per_worker(training.resources) else "cpu"
 
     def work(config: TrialConfig) -> float:
+        size = by_name[config.model_size]
+        variants = offers_of(job.experiment, size)[1:]
         return trial_flops(
             config,
-            flops_per_token=by_name[config.model_size].flops_per_token,
-            train_tokens=rows["train"] * tokens,
-            validation_tokens=rows["validation"] * tokens,
+            flops_per_token=size.flops_per_token,
+            train_tokens=rows["train"] * tokens[training.max_length],
+            validation_tokens=rows["validation"] * tokens[training.max_length],
             evaluations=training.evaluations,
+            variant_tokens=rows["validation"] * sum(tokens[variant.max_length] for variant in variants),
         )
 
     budget = Budget(
@@ -221,7 +225,7 @@ def _busy_s(ledger: Ledger) -> float:
     return busy
 
 
-def _worker(job: StudyJob, deadline: float | None) -> Worker:
+def _worker(job: StudyJob, pricing: Pricing, deadline: float | None) -> Worker:
     experiment = job.experiment
     template = TrialJob(
         trial_id="",
@@ -238,4 +242,6 @@ def _worker(job: StudyJob, deadline: float | None) -> Worker:
         deadline=deadline,
     )
     linear = frozenset(size.name for size in model_sizes(experiment.models) if size.is_linear)
-    return Worker(template, linear)
+    # What was not profiled can't be priced, so it is not evaluated either.
+    lengths = {name: tuple(dict.fromkeys(v.max_length for v in offers)) for name, offers in pricing.offers.items()}
+    return Worker(template, linear, lengths)

@@ -32,6 +32,7 @@ def _winner(selection: Selection) -> dict[str, Any]:
         "trial_id": winner.trial_id,
         "model_size": winner.model_size,
         "precision": winner.precision,
+        "max_length": winner.max_length,
         "f1": winner.f1,
         "test_f1": selection.test_f1,
         "usd_per_million_predictions": winner.usd_per_million_predictions,

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lft_ray.config import ModelSpec, TrainingSpec
+from lft_ray.config import ModelSpec, Precision, TrainingSpec
 from lft_ray.plugins import resolve
 from lft_ray.records import (
     CurvePoint,
@@ -66,8 +66,10 @@ class TrialJob(Record):
     dataset: DatasetRecord
     training: TrainingSpec
     run_uri: str
-    precisions: list[Literal["fp32", "bf16"]] = Field(default=["fp32"], min_length=1)
+    precisions: list[Precision] = Field(default=["fp32"], min_length=1)
     """Serving precisions that the trained checkpoint is evaluated at."""
+    max_lengths: list[int] = Field(default_factory=list)
+    """Lengths in tokens that it is evaluated at beside ``config.max_length``, none of them longer."""
     deadline: float | None = None
     """Seconds since the epoch; a trial that still runs then ends as stopped."""
     role: Literal["search", "confirm"] = "search"

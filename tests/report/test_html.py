@@ -7,7 +7,8 @@ import pytest
 
 from lft_ray.report.formats import DASH
 from lft_ray.report.html import render
-from tests.report.builders import HOSTILE, dataset, experiment, profiles, records, selection
+from lft_ray.selection.decide import decide
+from tests.report.builders import HOSTILE, dataset, experiment, profiles, records, selection, with_variants
 
 VOID = {"meta", "link", "br", "input", "img"}
 
@@ -157,3 +158,14 @@ def test_a_browser_draws_the_charts_from_a_file_without_any_complaint(full, tmp_
     assert done.stdout.count("main-svg") >= 2
     assert "The chart needs JavaScript" not in done.stdout
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+
+
+def test_points_say_how_they_are_served_where_several_ways_are_offered():
+    choice = decide(with_variants(), experiment().selection, experiment().cost)
+    several = " ".join(Page(make(records=with_variants(), selection=choice)).text)
+    assert f"served at fp32, {choice.winner.max_length} tokens" in several
+    assert "t2, fp32, 32 tokens" in several or "t3, fp32, 32 tokens" in several
+    assert "Of several variants the first is shown: fp32, 128 tokens." in several
+    one = " ".join(Page(make()).text)
+    assert "served at" not in one
+    assert "Of several variants" not in one

@@ -7,7 +7,7 @@ from rich.console import Console
 from lft_ray.ledger import StartedTrial
 from lft_ray.records import CurvePoint
 from lft_ray.report.live import LiveTable
-from tests.report.builders import record, records
+from tests.report.builders import record, records, with_variants
 
 
 class Terminal(io.StringIO):
@@ -138,3 +138,19 @@ def test_without_a_console_it_is_silent(capsys):
         table.trial_ended(record("t1", "tfidf"))
         table.note("waiting")
     assert capsys.readouterr() == ("", "")
+
+
+def test_of_several_variants_the_reference_is_shown_and_named():
+    out = io.StringIO()
+    with LiveTable(8, console=console(out)) as table:
+        for item in with_variants():
+            table.trial_ended(item)
+    line = next(line for line in out.getvalue().splitlines() if line.startswith("t2"))
+    assert line.startswith("t2 minilm:3 done F1 0.9120 $0.0428 per million (fp32, 128 tokens) lr 3.0e-5")
+    assert "tokens" not in next(line for line in out.getvalue().splitlines() if line.startswith("t1"))
+    live = LiveTable(8, console=console(Terminal()))
+    for item in with_variants():
+        live.trial_ended(item)
+    screen = io.StringIO()
+    Console(file=screen, width=160).print(live._render())
+    assert "fp32, 128 tokens" in screen.getvalue()

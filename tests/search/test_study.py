@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from lft_ray.cluster import ClusterHandle
 from lft_ray.config import Experiment
+from lft_ray.cost.forecast import mean_tokens
 from lft_ray.data.prepare import prepare
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.ledger import Ledger
@@ -21,7 +23,7 @@ from lft_ray.records import (
     TrialStatus,
 )
 from lft_ray.search.pricing import Pricing
-from lft_ray.search.study import StudyJob, _busy_s, allowed_sizes, run_study
+from lft_ray.search.study import StudyJob, _admission, _busy_s, _worker, allowed_sizes, run_study
 from lft_ray.storage import Storage
 from tests.tiny_models import SENTENCES, write_tiny_bert
 
@@ -38,11 +40,13 @@ def write_rows(path: Path, count: int = 240) -> None:
             writer.writerow([f"{word} {SENTENCES[number % 12][: 20 + number % 17]} {number}", topic])
 
 
-def profile(size: str, core_s: float, p95_ms: float) -> ServingProfile:
+def profile(
+    size: str, core_s: float, p95_ms: float, *, precision: str = "fp32", max_length: int = 32
+) -> ServingProfile:
     return ServingProfile(
         model_size=size,
-        precision="fp32",
-        max_length=32,
+        precision=precision,
+        max_length=max_length,
         engine="torch",
         device="cpu",
         machine="m",
@@ -116,6 +120,72 @@ def test_sizes_over_a_cap_are_not_trained(job, base):
     assert allowed(selection={"max_usd_per_million": pricing.cost(f"{base}:1") * 1.01}) == ["tfidf", f"{base}:1"]
     with pytest.raises(ConfigError, match=r"no model size may be trained under the caps.*tfidf \$"):
         allowed(cost={"traffic": {"p95_ms": 1}})
+
+
+def with_variants(job: StudyJob, base: Path, **parts) -> StudyJob:
+    """The job with bf16 and 16 tokens offered as well; of the larger size 16 tokens were not profiled."""
+    made = changed(job, export={"precisions": ["fp32", "bf16"], "max_lengths": [16]}, **parts)
+    more = [
+        profile(f"{base}:1", 0.9e-3, 4.5, precision="bf16"),
+        profile(f"{base}:1", 0.5e-3, 2.5, max_length=16),
+        profile(f"{base}:1", 0.4e-3, 2.4, precision="bf16", max_length=16),
+        profile(f"{base}:2", 2.5e-3, 4.0, precision="bf16"),
+    ]
+    book = made.profiles.model_copy(update={"profiles": [*made.profiles.profiles, *more]})
+    return StudyJob(made.run_uri, made.experiment, made.dataset, book)
+
+
+def test_a_size_is_offered_at_what_was_profiled_of_it(job, base):
+    made = with_variants(job, base)
+    pricing = Pricing.of(made.experiment, made.profiles)
+    small, large, linear = (
+        [(v.precision, v.max_length) for v in pricing.offered(n)] for n in (f"{base}:1", f"{base}:2", "tfidf")
+    )
+    assert small == [("fp32", 32), ("bf16", 32), ("fp32", 16), ("bf16", 16)]
+    assert large == [("fp32", 32), ("bf16", 32)]
+    assert linear == [("fp32", 32)]
+    # The search compares references; what a size can cost at least is that of its cheapest variant.
+    plain = Pricing.of(job.experiment, job.profiles)
+    assert pricing.reference_cost(f"{base}:1") == plain.cost(f"{base}:1") == plain.reference_cost(f"{base}:1")
+    assert pricing.cost(f"{base}:1") == min(v.usd_per_million_predictions for v in pricing.offered(f"{base}:1"))
+    assert pricing.cost(f"{base}:1") < plain.cost(f"{base}:1")
+
+
+def test_a_linear_model_is_priced_when_networks_are_served_in_bf16_alone(job):
+    spec = changed(job, export={"precisions": ["bf16"]}, models=[{"base": "tfidf"}]).experiment
+    assert Pricing.of(spec, job.profiles).cost("tfidf") > 0
+
+
+def test_a_size_is_trained_if_any_variant_meets_the_caps(job, base):
+    made = with_variants(job, base, cost={"traffic": {"p95_ms": 4.2}})
+    allowed = [s.name for s in allowed_sizes(made.experiment, Pricing.of(made.experiment, made.profiles))]
+    # Every reference but TF-IDF's is too slow: 5 and 9 ms.
+    assert allowed == ["tfidf", f"{base}:1", f"{base}:2"]
+    # Fast enough in bf16 only, cheap enough in fp32 only: no single variant is both.
+    pricing = Pricing.of(made.experiment, made.profiles)
+    assert not pricing.is_allowed(f"{base}:2", pricing.reference_cost(f"{base}:2"), 4.2)
+    admitted = pricing.admitted(f"{base}:1", None, 4.2)
+    assert [(v.precision, v.max_length) for v in admitted] == [("fp32", 16), ("bf16", 16)]
+
+
+def test_the_forecast_counts_a_pass_for_each_variant(job, base):
+    def work(made: StudyJob, size: str) -> float:
+        admission = _admission(made, ClusterHandle("", (), False), Ledger(Storage(made.run_uri)))
+        return admission.work(TrialConfig(model_size=size, epochs=1, max_length=32))
+
+    made = with_variants(job, base, name="counted")
+    by_name = {size.name: size for size in model_sizes(made.experiment.models)}
+    per_token, rows = by_name[f"{base}:1"].flops_per_token, job.dataset.splits["validation"].rows
+    extra = mean_tokens(job.dataset, 32) + 2 * mean_tokens(job.dataset, 16)
+    assert work(made, f"{base}:1") - work(job, f"{base}:1") == pytest.approx(per_token * rows * extra)
+    assert work(made, "tfidf") == work(job, "tfidf")
+
+
+def test_a_worker_evaluates_what_was_profiled(job, base):
+    made = with_variants(job, base)
+    worker = _worker(made, Pricing.of(made.experiment, made.profiles), None)
+    assert worker.max_lengths == {"tfidf": (32,), f"{base}:1": (32, 16), f"{base}:2": (32,)}
+    assert worker.job.precisions == ["fp32", "bf16"]
 
 
 def test_a_size_without_a_profile_is_named(job):

@@ -11,8 +11,8 @@ def test_keys_are_those_that_scripts_rely_on():
     board = leaderboard(choice, study())
     assert list(board) == ["front", "ladder", "winner", "trials", "reason"]
     assert board["winner"] == {
-        "trial_id": "t2", "model_size": "minilm:3", "precision": "fp32", "f1": 0.912, "test_f1": 0.91,
-        "usd_per_million_predictions": 0.04,
+        "trial_id": "t2", "model_size": "minilm:3", "precision": "fp32", "max_length": 128, "f1": 0.912,
+        "test_f1": 0.91, "usd_per_million_predictions": 0.04,
     }  # fmt: skip
     assert board["trials"] == {"done": 5, "stopped": 1, "failed": 0, "infeasible": 0, "confirm": 0}
     assert json.loads(json.dumps(board)) == board
