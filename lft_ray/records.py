@@ -287,7 +287,7 @@ class Selection(Record):
     ladder: list[LadderRow]
     finalists: list[FrontPoint] = Field(default_factory=list)
     confirmed_f1: dict[str, list[float]] = Field(default_factory=dict)
-    """Trial id -> validation F1 of its fresh-seed runs, at the winning or first variant (``judged`` has each point's)."""
+    """Trial id -> F1 of its fresh-seed runs, at the winning or first variant; ``judged`` has each point's."""
     judged: list[JudgedPoint] = Field(default_factory=list)
     """Every point that could have won, cheapest first, with its loss against the best and the bound of it."""
     verdict: Literal["proven", "within_noise"] = "within_noise"

@@ -16,12 +16,42 @@ def print_leaderboard(board: dict[str, Any], console: "Console") -> None:
     winner = board["winner"]
     _points(console, "cost-F1 front", board["front"], winner)
     _points(console, "ladder: best finished trial of each model size", board["ladder"], winner)
+    if board["finalists"]:
+        _finalists(console, board["finalists"], winner)
     counts = ", ".join(f"{count} {status}" for status, count in board["trials"].items() if count)
     console.print(f"\ntrials: {counts or 'none finished yet'}")
     if winner:
         test = "not measured" if winner["test_f1"] is None else f"{winner['test_f1']:.4f}"
         console.print(f"winner: {winner['model_size']} ({winner['trial_id']}, {winner['precision']}), test F1 {test}")
+        needed = f", about {board['rows_needed']:,} validation rows would settle it" if board["rows_needed"] else ""
+        console.print(f"verdict: {board['verdict'].replace('_', ' ')}{needed}")
         console.print(board["reason"])
+
+
+def _finalists(console: "Console", rows: list[dict[str, Any]], winner: dict[str, Any] | None) -> None:
+    from rich.table import Table
+
+    table = Table(title="finalists: loss against the best, in points", title_justify="left", box=None, pad_edge=False)
+    for name in ("model size", "trial", "precision", "tokens", "seeds", "mean F1", "loss", "95% bound", ""):
+        is_text = name in ("model size", "trial", "precision", "")
+        table.add_column(name, justify="left" if is_text else "right")
+    for row in rows:
+        chosen = bool(winner and (row["trial_id"], row["precision"]) == (winner["trial_id"], winner["precision"]))
+        bound = "-" if row["loss_upper"] is None else f"{row['loss_upper'] * 100:.2f}"
+        table.add_row(
+            row["model_size"],
+            row["trial_id"],
+            row["precision"],
+            str(row["max_length"]),
+            str(len(row["fresh_f1"])),
+            f"{row['f1']:.4f}",
+            "-" if row["standing"] == "best" else f"{row['loss'] * 100:.2f}",
+            bound,
+            row["standing"].replace("_", " "),
+            style="bold" if chosen else None,
+        )
+    console.print()
+    console.print(table)
 
 
 def _points(console: "Console", title: str, rows: list[dict[str, Any]], winner: dict[str, Any] | None) -> None:

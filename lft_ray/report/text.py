@@ -6,6 +6,7 @@ from rich.table import Table
 
 from lft_ray.records import LadderRow, Selection, TrialRecord
 from lft_ray.report.formats import DASH, milliseconds, score, usd
+from lft_ray.report.views import fresh_f1
 from lft_ray.selection.front import front, ladder, points_of
 
 __all__ = ["front_table"]
@@ -39,7 +40,7 @@ def front_table(selection: Selection | None, records: Sequence[TrialRecord]) -> 
 
 
 def _cells(row: LadderRow, selection: Selection | None) -> list[str]:
-    fresh = selection.confirmed_f1.get(row.trial_id, []) if selection else []
+    fresh = fresh_f1(selection, row)
     won = selection is not None and row.trial_id == selection.winner.trial_id
     standing = "winner" if won else "" if row.on_front else f"dominated by {row.dominated_by}"
     return [

@@ -13,7 +13,18 @@ from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, Tri
 from lft_ray.report.formats import learning_rate, milliseconds, score, usd
 from lft_ray.selection.front import front, ladder, points_of
 
-__all__ = ["best_variant", "comparison", "curve_data", "front_data", "ladder_rows", "trial_rows"]
+__all__ = [
+    "best_variant",
+    "comparison",
+    "curve_data",
+    "finalist_rows",
+    "fresh_f1",
+    "front_data",
+    "ladder_rows",
+    "trial_rows",
+]
+
+STANDINGS = {"proven": "within the margin", "within_noise": "within noise", "worse": "worse than the margin"}
 
 
 def best_variant(record: TrialRecord) -> Variant | None:
@@ -30,7 +41,6 @@ def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> d
     on_front = {_key(p) for p in (selection.front if selection else front(points))}
     on_ladder = {_key(p) for p in (selection.ladder if selection else ladder(points))}
     winner = _key(selection.winner) if selection else None
-    confirmed = selection.confirmed_f1 if selection else {}
     rows = [
         {
             "trial": p.trial_id,
@@ -44,35 +54,54 @@ def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> d
         }
         for p in points
     ]
-    return {"points": rows, "confirmed": _confirmed(points, on_front, confirmed), "floor": _floor(selection)}
+    return {"points": rows, "confirmed": _confirmed(selection), "floor": _floor(selection)}
 
 
-def _confirmed(
-    points: Sequence[FrontPoint], on_front: set[tuple[str, str, int]], confirmed: dict[str, list[float]]
-) -> list[dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
-    for point in points:
-        scores = confirmed.get(point.trial_id)
-        if scores and (point.trial_id not in rows or _key(point) in on_front):
-            rows[point.trial_id] = {
-                "trial": point.trial_id,
-                "size": point.model_size,
-                "usd": point.usd_per_million_predictions,
-                "f1": fmean(scores),
-                "low": min(scores),
-                "high": max(scores),
-                "runs": len(scores),
-            }
-    return list(rows.values())
+def _confirmed(selection: Selection | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "trial": point.trial_id,
+            "size": point.model_size,
+            "usd": point.usd_per_million_predictions,
+            "f1": fmean(point.fresh_f1),
+            "low": min(point.fresh_f1),
+            "high": max(point.fresh_f1),
+            "runs": len(point.fresh_f1),
+        }
+        for point in (selection.judged if selection else [])
+        if point.fresh_f1
+    ]
 
 
 def _floor(selection: Selection | None) -> float | None:
     """F1 below which the policy does not ship, by the scores that decided."""
-    if selection is None or selection.policy != "cheapest_within":
+    if selection is None or selection.policy != "cheapest_within" or not selection.judged:
         return None
-    confirmed = selection.confirmed_f1
-    judged = [fmean(confirmed[p.trial_id]) if p.trial_id in confirmed else p.f1 for p in selection.finalists]
-    return max(judged) - selection.margin if judged else None
+    return max(point.f1 for point in selection.judged) - selection.margin
+
+
+def fresh_f1(selection: Selection | None, point: FrontPoint) -> list[float]:
+    """F1 of a point's fresh-seed runs, at its own precision and length; empty where it had none."""
+    judged = selection.judged if selection else []
+    return next((p.fresh_f1 for p in judged if _key(p) == _key(point)), [])
+
+
+def finalist_rows(selection: Selection | None) -> list[dict[str, Any]]:
+    """The points that were judged, cheapest first: seeds, mean F1, loss in points with its 95% bound, and standing."""
+    if selection is None:
+        return []
+    winner = _key(selection.winner)
+    return [
+        {
+            **point.model_dump(),
+            "seeds": len(point.fresh_f1),
+            "loss_points": None if point.standing == "best" else point.loss * 100,
+            "upper_points": None if point.loss_upper is None else point.loss_upper * 100,
+            "standing": "best" if point.standing == "best" else STANDINGS[point.standing],
+            "winner": _key(point) == winner,
+        }
+        for point in selection.judged
+    ]
 
 
 def _hover(point: FrontPoint, config: TrialConfig) -> str:
@@ -152,7 +181,7 @@ def comparison(selection: Selection | None) -> list[dict[str, Any]]:
         points[_key(point)] = searched.get(_key(point), point)
     rows = []
     for key, point in points.items():
-        fresh = selection.confirmed_f1.get(point.trial_id, [])
+        fresh = fresh_f1(selection, point)
         rows.append(
             {
                 **point.model_dump(),

@@ -65,11 +65,13 @@ def finalists(
 ) -> list[FrontPoint]:
     """The points worth running again, the last to be left out first: at most 5, and the default configuration.
 
-    The best allowed point of each octave of dollars (a factor of 2; the best point of all is the cheapest of its own
-    octave), of those on the front that noise alone could keep from being within the margin. Order: the best, which every loss is
-    measured against; what the policy would take today; the others, cheapest first. The default configuration comes
-    last: the start trial of the size that the policy would take, at the same precision and length. It costs the same
-    to serve, so it wins where tuning only fitted noise, which happens in about one search of ten (arXiv:2506.19540).
+    Of the points on the front that noise alone could keep from being within the margin, the best of each octave of
+    dollars (a factor of 2; the best point of all is the cheapest of its own octave). Order: the best, which every loss
+    is measured against; what the policy would take today; the others, cheapest first.
+
+    The default configuration comes last: the start trial of the size that the policy would take, at the same precision
+    and length. It costs the same to serve, so it wins where tuning only fitted noise, which happens in about one search
+    of ten (arXiv:2506.19540).
 
     Args:
         records: the ledger.

@@ -37,6 +37,7 @@ LEAST_STRATUM = 5
 
 Floats = NDArray[np.float64]
 Weights = NDArray[np.float32]
+Labels = NDArray[np.integer | np.bool_]
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,8 @@ class Resampled:
 
 
 def resample(
-    truth: NDArray[np.integer | np.bool_],
-    answers: Sequence[Sequence[NDArray[np.integer | np.bool_]]],
+    truth: Labels,
+    answers: Sequence[Sequence[Labels]],
     *,
     metric: str = "macro_f1",
     replicates: int | None = None,
@@ -227,9 +228,7 @@ def resample(
     return Resampled(np.split(observed, ends), np.split(found, ends, axis=1), rows, seed)
 
 
-def scores(
-    truth: NDArray[np.integer | np.bool_], answers: Sequence[NDArray[np.integer | np.bool_]], metric: str
-) -> Floats:
+def scores(truth: Labels, answers: Sequence[Labels], metric: str) -> Floats:
     """The metric of each run on all rows, float64 [runs]: what `resample` calls observed."""
     found: Floats = _Counter(truth, answers, metric).scores(np.ones((1, len(truth)), dtype=np.float32))[0]
     return found
@@ -267,9 +266,7 @@ def student_t(level: float, freedom: float) -> float:
 class _Counter:
     """Scores of runs from row weights. Only rows that a run got wrong change its counts: the rest is the truth."""
 
-    def __init__(
-        self, truth: NDArray[np.integer | np.bool_], runs: Sequence[NDArray[np.integer | np.bool_]], metric: str
-    ) -> None:
+    def __init__(self, truth: Labels, runs: Sequence[Labels], metric: str) -> None:
         self.metric = metric
         # One label a row: a label that neither truth nor answers hold has no F1, as scikit-learn has it.
         self.only_seen = truth.ndim == 1
@@ -305,7 +302,7 @@ class _Counter:
         return macro
 
 
-def _table(values: NDArray[np.integer | np.bool_], labels: int) -> NDArray[np.bool_]:
+def _table(values: Labels, labels: int) -> NDArray[np.bool_]:
     return values.astype(np.bool_) if values.ndim > 1 else values[:, None] == np.arange(labels)
 
 
@@ -314,7 +311,7 @@ def _ratio(above: Floats, below: Floats) -> Floats:
     return result
 
 
-def _strata(truth: NDArray[np.integer | np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+def _strata(truth: Labels) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
     """Order of rows with strata together, and for each row in that order where its stratum starts and its size."""
     key = truth.astype(np.int64)
     if truth.ndim > 1:

@@ -119,8 +119,8 @@ def pick(
 def verdict_of(judged: Sequence[JudgedPoint], won: int, spec: SelectionSpec, losses: Losses) -> Verdict:
     """What may be claimed of point ``won``.
 
-    A winner that is not the best is proven by the bound of its loss. A best winner is proven where every cheaper point
-    is shown to lose more than the margin, and no dearer one may be better by more than it. Without fresh seeds nothing
+    A winner that is not the best is proven by the bound of its loss. A best winner is proven where no other point may
+    be better by more than the margin; under ``cheapest_within`` every cheaper one must be shown to lose more than it. Without fresh seeds nothing
     is proven: the best of many search scores is optimistic, and one run says nothing of another seed.
     """
     best = judged[losses.best]
@@ -142,28 +142,30 @@ def verdict_of(judged: Sequence[JudgedPoint], won: int, spec: SelectionSpec, los
         return replace(verdict, doubt="no_fresh_seeds")
     if not losses.knows_seeds:
         return replace(verdict, doubt="one_seed")
-    unsettled = _unsettled(judged, won, spec.margin, losses)
+    unsettled = _unsettled(judged, won, spec, losses)
     if not unsettled:
         return verdict
     needed = [rows for rows in unsettled if rows is not None]
     return replace(verdict, doubt="noise", rows_needed=max(needed) if len(needed) == len(unsettled) else None)
 
 
-def _unsettled(judged: Sequence[JudgedPoint], won: int, margin: float, losses: Losses) -> list[int | None]:
+def _unsettled(judged: Sequence[JudgedPoint], won: int, spec: SelectionSpec, losses: Losses) -> list[int | None]:
     """For each comparison that leaves the winner in doubt, the rows that would settle it."""
+    margin = spec.margin
     if won != losses.best:
         difference = losses.differences[won]
         if difference is None or losses.standing(won, margin) == "proven":
             return []
         return [difference.rows_needed(margin, losses.levels[won])]
+    wants_cheap = spec.policy == "cheapest_within"
     unsettled: list[int | None] = []
     for i, difference in enumerate(losses.differences):
         if difference is None:
             continue
-        is_cheaper = judged[i].usd_per_million_predictions < judged[won].usd_per_million_predictions
-        if is_cheaper and losses.standing(i, margin) != "worse":
+        would_win = judged[i].usd_per_million_predictions < judged[won].usd_per_million_predictions and wants_cheap
+        if would_win and losses.standing(i, spec.margin) != "worse":
             unsettled.append(difference.rows_needed(margin))
-        elif not is_cheaper and difference.lower() < -margin:
+        elif not would_win and difference.lower() < -margin:
             unsettled.append(difference.rows_needed(-margin))
     return unsettled
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
+from benchmarks.selection_coverage import Population, coverage, optimism
 from lft_ray.selection.significance import (
     METRICS,
     Difference,
@@ -16,7 +17,6 @@ from lft_ray.selection.significance import (
     scores,
     student_t,
 )
-from tests.selection.simulation import Population, coverage, optimism
 
 
 def by_sklearn(truth, answer, metric, weights=None):
