@@ -69,7 +69,7 @@ class Population:
         return sum(2 * s * right / (s + g) for s, g in zip(SHARES, given, strict=True)) / len(SHARES)
 
 
-def coverage(
+def coverage(  # noqa: PLR0913 - one argument a column of the table
     population: Population,
     *,
     cases: int,
@@ -110,7 +110,7 @@ def coverage(
     }
 
 
-def optimism(
+def optimism(  # noqa: PLR0913 - one argument a column of the table
     population: Population, *, searches: int, trials: int, rows: int, seeds: int, seed: int, spread: float = 0.1
 ) -> dict[str, float]:
     """Mean of (reported - true) macro-F1 of two picks, and what each loses against the best of the search.

@@ -120,8 +120,9 @@ def verdict_of(judged: Sequence[JudgedPoint], won: int, spec: SelectionSpec, los
     """What may be claimed of point ``won``.
 
     A winner that is not the best is proven by the bound of its loss. A best winner is proven where no other point may
-    be better by more than the margin; under ``cheapest_within`` every cheaper one must be shown to lose more than it. Without fresh seeds nothing
-    is proven: the best of many search scores is optimistic, and one run says nothing of another seed.
+    be better by more than the margin; under ``cheapest_within`` every cheaper one must be shown to lose more than it.
+    Without fresh seeds nothing is proven: the best of many search scores is optimistic, and one run says nothing of
+    another seed.
     """
     best = judged[losses.best]
     shown = tuple(
