@@ -213,13 +213,16 @@ class SelectionSpec(Spec):
     """Which point of the front is shipped."""
 
     policy: str = "cheapest_within"
-    """cheapest_within (margin of the best F1), best_f1, or package.module:Name."""
+    """cheapest_within (the cheapest finalist that loses no more than the margin), best_f1, or package.module:Name."""
     margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.005
-    """F1 that may be given up for a lower cost, as a fraction: 0.005 is half a point."""
+    """F1 that may be given up for a lower cost, as a fraction: 0.005 is half a point. To be held by the one-sided 95%
+    upper bound of the loss against the best finalist, by paired bootstrap over rows and seeds; where too few rows or
+    seeds allow no such claim, the cheapest within the margin or one standard error wins, whichever is larger."""
     max_usd_per_million: PositiveFloat | None = None
     """Points above this cost cannot win and are not trained."""
     confirm_share: Share = 0.3
-    """Share of minutes and dollars kept for runs of the finalists with fresh seeds. 0: none."""
+    """Share of minutes and dollars kept for runs of the finalists with fresh seeds: as many seeds as fit, at most 3 (5
+    under 1,000 validation rows). Without minutes and dollars: this share of search.trials. 0: none."""
 
 
 class ExportSpec(Spec):

@@ -167,25 +167,23 @@ def search(
 
 
 def select(run: RunFolder, experiment: Experiment, dataset: DatasetRecord) -> Selection:
-    """Decide on validation scores, then look at the test split once, with the winner only.
+    """Decide on what the finalists answered on validation, then look at the test split once, with the winner only.
 
     Raises:
         NoWinnerError: no finished trial satisfies the caps.
     """
+    from lft_ray.export.answers import load_evidence
     from lft_ray.export.judge import judge
-    from lft_ray.selection.decide import decide
+    from lft_ray.selection.decide import decide, runs_compared
 
     with _stage(run, "select"):
-        records = records_of(run)
-        selection = decide(
-            records,
-            experiment.selection,
-            experiment.cost,
-            metric=experiment.task.metric,
-            validation_rows=dataset.splits["validation"].rows,
-        )
+        records, spec, cost = records_of(run), experiment.selection, experiment.cost
+        rows, metric = dataset.splits["validation"].rows, experiment.task.metric
+        compared = runs_compared(records, spec, cost, validation_rows=rows)
+        evidence = load_evidence(records, compared, seed=experiment.search.seed)
+        selection = decide(records, spec, cost, metric=metric, validation_rows=rows, evidence=evidence)
         winner = _record(records, selection.winner_seed_trial_id)
-        judged = judge(winner, selection.winner, dataset, metric=experiment.task.metric)
+        judged = judge(winner, selection.winner, dataset, metric=metric)
         selection = selection.model_copy(update=judged.model_dump())
     run.put("selection.json", selection)
     run.put_json("front.json", [point.model_dump(mode="json") for point in selection.front])

@@ -22,13 +22,46 @@ def print_leaderboard(board: dict[str, Any], console: "Console") -> None:
     telling = [key for key in VARIANT if len({row[key] for row in rows}) > 1]
     _points(console, "cost-F1 front", board["front"], winner, telling)
     _points(console, "ladder: best finished trial of each model size", board["ladder"], winner, telling)
+    if board["finalists"]:
+        _finalists(console, board["finalists"], winner)
     counts = ", ".join(f"{count} {status}" for status, count in board["trials"].items() if count)
     console.print(f"\ntrials: {counts or 'none finished yet'}")
     if winner:
         test = "not measured" if winner["test_f1"] is None else f"{winner['test_f1']:.4f}"
         served = f"{winner['precision']}, {winner['max_length']} tokens"
         console.print(f"winner: {winner['model_size']} ({winner['trial_id']}, {served}), test F1 {test}")
+        needed = f", about {board['rows_needed']:,} validation rows would settle it" if board["rows_needed"] else ""
+        console.print(f"verdict: {board['verdict'].replace('_', ' ')}{needed}")
         console.print(board["reason"])
+
+
+def _finalists(console: "Console", rows: list[dict[str, Any]], winner: dict[str, Any] | None) -> None:
+    from rich.table import Table
+
+    table = Table(title="finalists: loss against the best, in points", title_justify="left", box=None, pad_edge=False)
+    for name in ("model size", "trial", "precision", "tokens", "seeds", "mean F1", "loss", "95% bound", ""):
+        is_text = name in ("model size", "trial", "precision", "")
+        table.add_column(name, justify="left" if is_text else "right")
+    for row in rows:
+        bound = "-" if row["loss_upper"] is None else f"{row['loss_upper'] * 100:.2f}"
+        table.add_row(
+            row["model_size"],
+            row["trial_id"],
+            row["precision"],
+            str(row["max_length"]),
+            str(len(row["fresh_f1"])),
+            f"{row['f1']:.4f}",
+            "-" if row["standing"] == "best" else f"{row['loss'] * 100:.2f}",
+            bound,
+            row["standing"].replace("_", " "),
+            style="bold" if _same(row, winner) else None,
+        )
+    console.print()
+    console.print(table)
+
+
+def _same(row: dict[str, Any], winner: dict[str, Any] | None) -> bool:
+    return winner is not None and all(row[key] == winner[key] for key in ("trial_id", *VARIANT))
 
 
 def _points(
@@ -43,7 +76,7 @@ def _points(
     table.add_column("p95 ms", justify="right")
     table.add_column("")
     for row in rows:
-        chosen = bool(winner and all(row[key] == winner[key] for key in ("trial_id", *VARIANT)))
+        chosen = _same(row, winner)
         p95 = "-" if row.get("p95_ms") is None else f"{row['p95_ms']:.1f}"
         note = "winner" if chosen else ""
         if row.get("dominated_by"):

@@ -54,6 +54,7 @@ def render(  # noqa: PLR0913 - one argument a file of the run folder
         "counts": counts,
         "trial_total": len(records),
         "comparison": views.comparison(records, selection),
+        "finalists": views.finalist_rows(selection),
         "ladder": views.ladder_rows(records, selection),
         "trials": views.trial_rows(records),
         "curves": views.curve_data(records),

@@ -7,7 +7,7 @@ from rich.table import Table
 from lft_ray.records import FrontPoint, LadderRow, Selection, TrialRecord
 from lft_ray.report.formats import DASH, milliseconds, score, usd
 from lft_ray.report.variants import Naming
-from lft_ray.report.views import fresh_scores
+from lft_ray.report.views import fresh_f1
 from lft_ray.selection.front import front, ladder, points_of
 
 __all__ = ["front_table"]
@@ -32,12 +32,12 @@ def front_table(selection: Selection | None, records: Sequence[TrialRecord]) -> 
     table.add_column("")
     for row in rows:
         style = "bold green" if _won(row, selection) else "" if row.on_front else "dim"
-        table.add_row(*_cells(row, selection, records, naming), style=style)
+        table.add_row(*_cells(row, selection, naming), style=style)
     if selection is not None and not any(_won(row, selection) for row in rows):
         # The winner need not be the best of its size: a cheaper variant of the same size may be.
         shown = next((p for p in selection.front if _won(p, selection)), selection.winner)
         winner = LadderRow(**shown.model_dump(), on_front=True)
-        table.add_row(*_cells(winner, selection, records, naming), style="bold green")
+        table.add_row(*_cells(winner, selection, naming), style="bold green")
     return table
 
 
@@ -49,8 +49,8 @@ def _won(point: FrontPoint, selection: Selection | None) -> bool:
     return ours == (winner.trial_id, winner.precision, winner.max_length)
 
 
-def _cells(row: LadderRow, selection: Selection | None, records: Sequence[TrialRecord], naming: Naming) -> list[str]:
-    fresh = fresh_scores(records, row) if selection else []
+def _cells(row: LadderRow, selection: Selection | None, naming: Naming) -> list[str]:
+    fresh = fresh_f1(selection, row)
     won = _won(row, selection)
     standing = "winner" if won else "" if row.on_front else f"dominated by {row.dominated_by}"
     return [

@@ -14,7 +14,18 @@ from lft_ray.report.formats import learning_rate, milliseconds, score, usd
 from lft_ray.report.variants import Naming
 from lft_ray.selection.front import front, ladder, points_of
 
-__all__ = ["comparison", "curve_data", "fresh_scores", "front_data", "ladder_rows", "reference_variant", "trial_rows"]
+__all__ = [
+    "comparison",
+    "curve_data",
+    "finalist_rows",
+    "fresh_f1",
+    "front_data",
+    "ladder_rows",
+    "reference_variant",
+    "trial_rows",
+]
+
+STANDINGS = {"proven": "within the margin", "within_noise": "within noise", "worse": "worse than the margin"}
 
 
 def reference_variant(record: TrialRecord) -> Variant | None:
@@ -49,51 +60,56 @@ def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> d
         }
         for p in points
     ]
-    return {"points": rows, "confirmed": _confirmed(points, records, selection), "floor": _floor(records, selection)}
+    return {"points": rows, "confirmed": _confirmed(selection, naming), "floor": _floor(selection)}
 
 
-def fresh_scores(records: Sequence[TrialRecord], point: FrontPoint) -> list[float]:
-    """F1 of the finished fresh-seed runs of a point, at its own precision and length."""
+def _confirmed(selection: Selection | None, naming: Naming) -> list[dict[str, Any]]:
+    """Mean and range of the fresh seeds of the points that were judged, not of every variant that ran with them."""
     return [
-        variant.f1
-        for record in sorted(records, key=lambda r: trial_order(r.trial_id))
-        if record.role == "confirm" and record.confirms == point.trial_id and record.status is TrialStatus.DONE
-        for variant in record.variants
-        if (variant.precision, variant.max_length) == (point.precision, point.max_length)
+        {
+            "trial": point.trial_id,
+            "size": point.model_size,
+            "variant": naming(point),
+            "usd": point.usd_per_million_predictions,
+            "f1": fmean(point.fresh_f1),
+            "low": min(point.fresh_f1),
+            "high": max(point.fresh_f1),
+            "runs": len(point.fresh_f1),
+        }
+        for point in (selection.judged if selection else [])
+        if point.fresh_f1
     ]
 
 
-def _confirmed(
-    points: Sequence[FrontPoint], records: Sequence[TrialRecord], selection: Selection | None
-) -> list[dict[str, Any]]:
-    """Mean and range of the fresh seeds of the points that were weighed, not of every variant that ran with them."""
-    weighed = {_key(p) for p in [*selection.front, *selection.finalists, selection.winner]} if selection else set()
-    naming = Naming(records)
-    rows = []
-    for point in points:
-        scores = fresh_scores(records, point) if _key(point) in weighed else []
-        if scores:
-            rows.append(
-                {
-                    "trial": point.trial_id,
-                    "size": point.model_size,
-                    "variant": naming(point),
-                    "usd": point.usd_per_million_predictions,
-                    "f1": fmean(scores),
-                    "low": min(scores),
-                    "high": max(scores),
-                    "runs": len(scores),
-                }
-            )
-    return rows
-
-
-def _floor(records: Sequence[TrialRecord], selection: Selection | None) -> float | None:
+def _floor(selection: Selection | None) -> float | None:
     """F1 below which the policy does not ship, by the scores that decided."""
-    if selection is None or selection.policy != "cheapest_within":
+    if selection is None or selection.policy != "cheapest_within" or not selection.judged:
         return None
-    judged = [fmean(fresh_scores(records, p) or [p.f1]) for p in selection.finalists]
-    return max(judged) - selection.margin if judged else None
+    return max(point.f1 for point in selection.judged) - selection.margin
+
+
+def fresh_f1(selection: Selection | None, point: FrontPoint) -> list[float]:
+    """F1 of a point's fresh-seed runs, at its own precision and length; empty where it had none."""
+    judged = selection.judged if selection else []
+    return next((p.fresh_f1 for p in judged if _key(p) == _key(point)), [])
+
+
+def finalist_rows(selection: Selection | None) -> list[dict[str, Any]]:
+    """The points that were judged, cheapest first: seeds, mean F1, loss in points with its 95% bound, and standing."""
+    if selection is None:
+        return []
+    winner = _key(selection.winner)
+    return [
+        {
+            **point.model_dump(),
+            "seeds": len(point.fresh_f1),
+            "loss_points": None if point.standing == "best" else point.loss * 100,
+            "upper_points": None if point.loss_upper is None else point.loss_upper * 100,
+            "standing": "best" if point.standing == "best" else STANDINGS[point.standing],
+            "winner": _key(point) == winner,
+        }
+        for point in selection.judged
+    ]
 
 
 def _hover(point: FrontPoint, config: TrialConfig) -> str:
@@ -174,7 +190,7 @@ def comparison(records: Sequence[TrialRecord], selection: Selection | None) -> l
         points[_key(point)] = searched.get(_key(point), point)
     rows = []
     for key, point in points.items():
-        fresh = fresh_scores(records, point)
+        fresh = fresh_f1(selection, point)
         rows.append(
             {
                 **point.model_dump(),

@@ -21,6 +21,7 @@ from lft_ray.ledger import Ledger, Role
 from lft_ray.models.base import ModelSize, model_sizes
 from lft_ray.records import DatasetRecord, FrontPoint, ProfileBook, TrialConfig, TrialRecord
 from lft_ray.search.admission import BudgetAdmission
+from lft_ray.search.confirm import Left, fresh_seeds, most_seeds, rounds, run_cost
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.plan import Listener, Plan, Queued
 from lft_ray.search.pricing import Pricing
@@ -32,9 +33,8 @@ from lft_ray.search.worker import Worker
 from lft_ray.storage import Storage
 from lft_ray.train.trial import TrialJob
 
-__all__ = ["FRESH_SEEDS", "StudyJob", "allowed_sizes", "run_study"]
+__all__ = ["StudyJob", "allowed_sizes", "run_study"]
 
-FRESH_SEEDS = 3
 COLD_START_S = 10.0
 """A worker that died is replaced in 3-10 s on two cores: process, torch, weights."""
 
@@ -89,7 +89,7 @@ def run_study(
     admission = _admission(job, cluster, ledger)
     dispatcher = Dispatcher(
         ledger,
-        _plan(job, cluster, sizes, ledger),
+        _plan(job, cluster, sizes, ledger, admission),
         _proposer(job, sizes, pricing) if job.role == "search" else None,
         pricing.record,
         admission,
@@ -131,13 +131,15 @@ def allowed_sizes(experiment: Experiment, pricing: Pricing) -> list[ModelSize]:
     return sorted(allowed, key=lambda size: pricing.cost(size.name))
 
 
-def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], ledger: Ledger) -> Plan:
+def _plan(
+    job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], ledger: Ledger, admission: BudgetAdmission
+) -> Plan:
     search, training = job.experiment.search, job.experiment.training
     slots = max(1, cluster.slots(training))
     if search.concurrency != "auto":
         slots = min(slots, search.concurrency)
     if job.role == "confirm":
-        queue = _fresh_runs(job, ledger)
+        queue = _fresh_runs(job, ledger, admission, slots)
         trials = len(queue) + len(ledger.started("confirm"))
     else:
         queue = tuple(Queued(config) for config in start_table(sizes, training, seed=search.seed))
@@ -152,17 +154,34 @@ def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], led
     )
 
 
-def _fresh_runs(job: StudyJob, ledger: Ledger) -> tuple[Queued, ...]:
-    """One fresh seed for every finalist, then the second for every finalist, ... up to the share kept for them."""
-    finalists = job.finalists or ()
-    count = max(len(finalists), round(job.experiment.selection.confirm_share * job.experiment.search.trials))
-    runs = []
-    for seed in range(1, FRESH_SEEDS + 1):
-        for trial_id in finalists:
-            if (record := ledger.get(trial_id)) is not None:
-                config = record.config.model_copy(update={"seed": record.config.seed + seed})
-                runs.append(Queued(config, confirms=trial_id))
-    return tuple(runs[:count])
+def _fresh_runs(job: StudyJob, ledger: Ledger, admission: BudgetAdmission, slots: int) -> tuple[Queued, ...]:
+    """One fresh seed for every finalist, then the second for every finalist, ... as many as fit what is left."""
+    experiment = job.experiment
+    finalists = [record for trial_id in job.finalists or () if (record := ledger.get(trial_id)) is not None]
+    deadline_s = admission.budget.deadline_s("confirm")
+    counts = round(experiment.selection.confirm_share * experiment.search.trials)
+    left_usd = admission.budget.left_usd("confirm")
+    left = Left(
+        usd=left_usd,
+        wall_s=None if deadline_s is None else deadline_s - admission.clock(),
+        # Without a clock and a budget the plan must be the same on every machine and day.
+        runs=counts if deadline_s is None and left_usd is None else None,
+        slots=slots,
+    )
+    started = [trial.confirms for trial in ledger.started("confirm")]
+    seeds = fresh_seeds(
+        [run_cost(admission, record.config) for record in finalists],
+        [started.count(record.trial_id) for record in finalists],
+        left,
+        most_seeds(job.dataset.splits["validation"].rows),
+    )
+    return tuple(
+        Queued(
+            finalists[i].config.model_copy(update={"seed": finalists[i].config.seed + seed}),
+            confirms=finalists[i].trial_id,
+        )
+        for i, seed in rounds(seeds)
+    )
 
 
 def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing) -> Proposer:

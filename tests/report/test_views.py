@@ -5,7 +5,7 @@ import pytest
 from lft_ray.report.costs import confusion_rows, cost_view, environment_rows, winner_monthly
 from lft_ray.report.formats import DASH, count, duration, learning_rate, milliseconds, percent, score, usd
 from lft_ray.report.text import front_table
-from lft_ray.report.views import comparison, curve_data, front_data, reference_variant, trial_rows
+from lft_ray.report.views import comparison, curve_data, finalist_rows, front_data, reference_variant, trial_rows
 from lft_ray.selection.decide import decide
 from tests.report.builders import dataset, experiment, profiles, records, selection, with_variants
 
@@ -52,6 +52,17 @@ def test_the_winner_is_compared_with_the_best_and_the_cheapest():
     assert [r["name"] for r in rows] == ["Winner", "Best F1", "Cheapest"]
     assert (rows[0]["f1"], rows[0]["confirmed"]) == (0.912, 0.911)
     assert comparison(records(), None) == []
+
+
+def test_every_finalist_is_shown_with_what_it_loses():
+    rows = finalist_rows(selection())
+    assert [(r["trial_id"], r["seeds"], r["f1"], r["standing"], r["winner"]) for r in rows] == [
+        ("t2", 1, 0.911, "within noise", True),
+        ("t3", 1, 0.914, "best", False),
+    ]
+    assert rows[0]["loss_points"] == pytest.approx(0.3)
+    assert (rows[0]["upper_points"], rows[1]["loss_points"]) == (None, None)
+    assert finalist_rows(None) == []
 
 
 def test_one_point_may_carry_all_names():
