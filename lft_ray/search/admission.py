@@ -15,7 +15,7 @@ from lft_ray.cost.budget import Budget, Verdict
 from lft_ray.cost.forecast import Forecast
 from lft_ray.cost.training import training_usd
 from lft_ray.ledger import Role
-from lft_ray.records import TrialConfig, TrialRecord, TrialStatus
+from lft_ray.records import TrialConfig, TrialRecord, TrialStatus, Usage
 
 __all__ = ["Admission", "AlwaysAdmit", "BudgetAdmission"]
 
@@ -83,15 +83,15 @@ class BudgetAdmission:
         """Whether the worst case fits the dollars and the prediction fits the minutes."""
         device = self.device(config)
         with self._lock:
-            wall_s = self.forecast.predict(self.work(config), device=device).wall_s
+            wall_s = self.expected(config).wall_s
             # A guess must not forbid the first measurement of a device; the deadline would stop that trial.
             predicted = WALL_MARGIN * wall_s if self.forecast.is_measured(device) else None
-            return self.budget.can_start(self._worst_usd(config), predicted, now_s=self.clock(), role=role)
+            return self.budget.can_start(self.worst_usd(config), predicted, now_s=self.clock(), role=role)
 
     def reserve(self, trial_id: str, config: TrialConfig, role: Role) -> None:
         """Promise the worst case."""
         with self._lock:
-            self.budget.reserve(trial_id, self._worst_usd(config), role=role)
+            self.budget.reserve(trial_id, self.worst_usd(config), role=role)
 
     def settle(self, record: TrialRecord) -> None:
         """Count the dollars; learn from the usage of a trial that ran to its end."""
@@ -100,7 +100,16 @@ class BudgetAdmission:
             if record.status is TrialStatus.DONE:
                 self.forecast.observe(self.work(record.config), record.usage, device=self.device(record.config))
 
-    def _worst_usd(self, config: TrialConfig) -> float:
+    def expected(self, config: TrialConfig) -> Usage:
+        """Predicted usage of a trial that runs to its end, without retries."""
+        return self.forecast.predict(self.work(config), device=self.device(config))
+
+    def expected_usd(self, config: TrialConfig) -> float:
+        """Predicted dollars of a trial that runs to its end, without retries."""
+        return training_usd(self.expected(config), self.price)
+
+    def worst_usd(self, config: TrialConfig) -> float:
+        """Most that a trial is expected to cost, retries counted: what a start promises."""
         worst = self.forecast.worst_case(
             self.work(config), device=self.device(config), retries=self.retries, lost_s=self.lost_s
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from lft_ray.cost.budget import Budget
 from lft_ray.ledger import Role, StartedTrial
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord
 
@@ -29,6 +30,9 @@ class Proposes(Protocol):
 class Listener(Protocol):
     """Told of every trial as it goes: the live table."""
 
+    def on_budget(self, budget: Budget) -> None:
+        """The study's dollars and minutes, before its first trial; they change as trials start and end."""
+
     def on_start(self, trial: StartedTrial) -> None:
         """A trial was started, or started again (``attempt`` above 1)."""
 
@@ -41,6 +45,9 @@ class Listener(Protocol):
 
 class Quiet:
     """A listener that says nothing."""
+
+    def on_budget(self, budget: Budget) -> None:
+        """Say nothing."""
 
     def on_start(self, trial: StartedTrial) -> None:
         """Say nothing."""
