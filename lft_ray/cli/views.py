@@ -22,6 +22,8 @@ def print_leaderboard(board: dict[str, Any], console: "Console") -> None:
         test = "not measured" if winner["test_f1"] is None else f"{winner['test_f1']:.4f}"
         console.print(f"winner: {winner['model_size']} ({winner['trial_id']}, {winner['precision']}), test F1 {test}")
         console.print(board["reason"])
+    if board.get("break_even"):
+        console.print(board["break_even"]["sentence"])
 
 
 def _points(console: "Console", title: str, rows: list[dict[str, Any]], winner: dict[str, Any] | None) -> None:

@@ -190,7 +190,9 @@ def _saving(
         )
     months = search_usd / saved
     found = {"verdict": "pays", "months": months, "predictions": math.ceil(months * month.requests)}
-    return Saving.model_validate({**fields, **found, "saved_usd_per_month": saved, "predictions_by_traffic": by_traffic})
+    return Saving.model_validate(
+        {**fields, **found, "saved_usd_per_month": saved, "predictions_by_traffic": by_traffic}
+    )
 
 
 def _sentence(winner: FrontPoint, savings: Sequence[Saving], search_usd: float, month: Month) -> str:
@@ -199,12 +201,14 @@ def _sentence(winner: FrontPoint, savings: Sequence[Saving], search_usd: float, 
     saving = next((s for s in savings if s.verdict != "never"), None)
     if saving is None:
         return (
-            f"The search never pays for itself in serving dollars: {winner.model_size} is itself the dearest to serve of "
-            f"all that finished; {spent}."
+            f"The search never pays for itself in serving dollars: {winner.model_size} is itself the dearest to serve "
+            f"of all that finished; {spent}."
         )
     name = "the largest finalist" if saving.against == "largest_finalist" else "the dearest size"
     if saving.verdict == "floor":
-        replicas = "one running replica sets" if month.min_replicas == 1 else f"{month.min_replicas} running replicas set"
+        replicas = (
+            "one running replica sets" if month.min_replicas == 1 else f"{month.min_replicas} running replicas set"
+        )
         return (
             f"At {month.requests:,} predictions a month {winner.model_size} saves nothing over {saving.model_size} "
             f"({name}): {replicas} the price of both, {dollars(saving.monthly_usd)} a month; it saves from "

@@ -25,7 +25,7 @@ from lft_ray.search.space import build_space, start_table
 from lft_ray.search.trainable import RunsTrials
 from lft_ray.search.tuning import run_trials
 from lft_ray.search.worker import Worker
-from lft_ray.search.workload import Workload, admission_of
+from lft_ray.search.workload import Workload, admission_of, slots_of
 from lft_ray.storage import Storage
 from lft_ray.train.trial import TrialJob
 
@@ -130,9 +130,6 @@ def allowed_sizes(experiment: Experiment, pricing: Pricing) -> list[ModelSize]:
 
 def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], ledger: Ledger) -> Plan:
     search, training = job.experiment.search, job.experiment.training
-    slots = max(1, cluster.slots(training))
-    if search.concurrency != "auto":
-        slots = min(slots, search.concurrency)
     if job.role == "confirm":
         queue = _fresh_runs(job, ledger)
         trials = len(queue) + len(ledger.started("confirm"))
@@ -142,7 +139,7 @@ def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], led
     return Plan(
         queue=queue,
         trials=trials,
-        slots=slots,
+        slots=slots_of(job.experiment, cluster),
         role=job.role,
         is_deterministic=search.is_deterministic,
         cores_per_trial=training.workers * training.resources.cpu,

@@ -3,8 +3,11 @@
 In: an experiment, its data. Out: FLOPs and device of a configuration, and the `BudgetAdmission` made of them.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from lft_ray.cluster import ClusterHandle
 from lft_ray.config import Experiment, TrainingSpec
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, mean_tokens, trial_flops
@@ -14,7 +17,7 @@ from lft_ray.records import DatasetRecord, TrialConfig
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.tuning import MAX_FAILURES
 
-__all__ = ["Workload", "admission_of", "lost_s"]
+__all__ = ["Workload", "admission_of", "lost_s", "slots_of"]
 
 COLD_START_S = 10.0
 """A worker that died is replaced in 3-10 s on two cores: process, torch, weights."""
@@ -71,13 +74,23 @@ def lost_s(training: TrainingSpec) -> float:
     return training.checkpoint_every_s + COLD_START_S
 
 
-def admission_of(experiment: Experiment, workload: Workload, *, started_s: float) -> BudgetAdmission:
+def slots_of(experiment: Experiment, cluster: ClusterHandle) -> int:
+    """Trials that run at the same time."""
+    slots = max(1, cluster.slots(experiment.training))
+    asked = experiment.search.concurrency
+    return slots if asked == "auto" else min(slots, asked)
+
+
+def admission_of(
+    experiment: Experiment, workload: Workload, *, started_s: float, clock: Callable[[], float] = time.time
+) -> BudgetAdmission:
     """Dollars and minutes of a study that has spent nothing yet.
 
     Args:
         experiment: its limits and its price.
         workload: of its data.
-        started_s: when its first trial began, in seconds since the epoch.
+        started_s: when its first trial began, on the clock.
+        clock: seconds since the epoch.
     """
     budget = Budget(
         budget_usd=experiment.search.budget_usd,
@@ -93,4 +106,5 @@ def admission_of(experiment: Experiment, workload: Workload, *, started_s: float
         workload.device,
         retries=MAX_FAILURES,
         lost_s=lost_s(experiment.training),
+        clock=clock,
     )
