@@ -113,7 +113,9 @@ def _trial(record: TrialRecord, distributions: dict[str, Any]) -> "FrozenTrial":
     if state is TrialState.COMPLETE and cheapest is None:
         # It ended, but its serving cost was never measured (`lft train`): there is no point to show.
         state = TrialState.FAIL
-    values = [cheapest.usd_per_million_predictions, cheapest.f1] if cheapest and state is TrialState.COMPLETE else None
+    values = None
+    if state is TrialState.COMPLETE and cheapest is not None and cheapest.usd_per_million_predictions is not None:
+        values = [cheapest.usd_per_million_predictions, cheapest.f1]
     started, ended = _moment(record.started_at), _moment(record.finished_at)
     return FrozenTrial(
         number=-1,

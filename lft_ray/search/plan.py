@@ -78,6 +78,7 @@ class Plan:
         role: search, or confirm (then only the queue is run).
         is_deterministic: proposal n sees exactly the trials up to n - slots, so that equal seeds give equal trials.
         cores_per_trial: cores a trial holds: what a dead worker's seconds are charged with.
+        devices_per_trial: accelerators a trial holds, for the same.
     """
 
     queue: tuple[Queued, ...]
@@ -86,3 +87,4 @@ class Plan:
     role: Role = "search"
     is_deterministic: bool = True
     cores_per_trial: float = 1.0
+    devices_per_trial: float = 0.0

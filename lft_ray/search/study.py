@@ -143,6 +143,7 @@ def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], led
         role=job.role,
         is_deterministic=search.is_deterministic,
         cores_per_trial=training.workers * training.resources.cpu,
+        devices_per_trial=training.workers * cluster.gpus_per_worker(training.resources),
     )
 
 

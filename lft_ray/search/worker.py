@@ -32,6 +32,7 @@ class Worker:
                 "attempt": trial.attempt,
                 "config": trial.config,
                 "role": trial.role,
+                "allowance": trial.allowance,
                 "node": _node(),
             }
         )
