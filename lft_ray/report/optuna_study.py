@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lft_ray.config import Experiment
 from lft_ray.errors import InputError, UnreachableError
+from lft_ray.ledger import trial_order
 from lft_ray.records import TrialRecord, TrialStatus, Variant
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def _write(experiment: Experiment, records: Sequence[TrialRecord], storage: "Bas
     study.set_metric_names(list(METRICS))
     study.set_user_attr("metric", experiment.task.metric)
     distributions = _distributions(records)
-    trials = [_trial(record, distributions) for record in records]
+    ordered = sorted(records, key=lambda record: (record.role != "search", trial_order(record.trial_id)))
+    trials = [_trial(record, distributions) for record in ordered]
     study.add_trials(trials)
     return len(trials)
 
