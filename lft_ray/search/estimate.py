@@ -147,17 +147,9 @@ def estimate(
         seed=experiment.search.seed,
     ).play()
     candidates = [_with_refusal(c, configs[c.model_size], played) for c in candidates]
-    price = price_of(experiment.cost)
     return Estimate(
-        name=experiment.name,
-        rows={name: split.rows for name, split in dataset.splits.items()},
-        mean_tokens=mean_tokens(dataset, experiment.training.max_length),
-        max_length=experiment.training.max_length,
         device=workload.network_device,
         trials_at_a_time=slots,
-        price=price.name,
-        price_as_of=price.as_of,
-        usd_per_core_hour=price.training_usd_per_core_s * 3600.0,
         training_rates=_training_rates(earlier),
         serving_rates=serving.rates if any(c.serving_source == "predicted" for c in candidates) else "",
         candidates=candidates,
@@ -166,8 +158,23 @@ def estimate(
         expected_usd=played.spent_usd,
         expected_minutes=played.ended_s / 60.0,
         notes=_notes(experiment, cluster, candidates, played),
+        **_facts(experiment, dataset),
         **_totals(experiment, admission, trained, dearest, slots),
     )
+
+
+def _facts(experiment: Experiment, dataset: DatasetRecord) -> dict[str, Any]:
+    """Name, data and price."""
+    price = price_of(experiment.cost)
+    return {
+        "name": experiment.name,
+        "rows": {name: split.rows for name, split in dataset.splits.items()},
+        "mean_tokens": mean_tokens(dataset, experiment.training.max_length),
+        "max_length": experiment.training.max_length,
+        "price": price.name,
+        "price_as_of": price.as_of,
+        "usd_per_core_hour": price.training_usd_per_core_s * 3600.0,
+    }
 
 
 def _admission(experiment: Experiment, workload: Workload, earlier: Earlier) -> BudgetAdmission:

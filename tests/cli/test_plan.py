@@ -28,12 +28,13 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_json_has_the_candidates_and_the_totals_and_nothing_is_written(folder):
-    result = CliRunner().invoke(app, ["plan", "e.yaml", "--json", "--set", "search.budget_usd=1"])
+    result = CliRunner().invoke(app, ["plan", "e.yaml", "--json", "--set", "search.budget_usd=0.003"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert [c["model_size"] for c in found["candidates"]] == ["tfidf", "bert-l2-h128:1", "bert-l2-h128:2"]
     assert {c["serving_source"] for c in found["candidates"]} == {"predicted"}
-    assert found["budget_usd"] == found["held_to_usd"] == 1
+    assert found["budget_usd"] == found["held_to_usd"] == 0.003
+    assert found["worst_usd"] > 0.003
     assert sorted(path.name for path in folder.iterdir()) == ["d.csv", "e.yaml"]
 
 
@@ -61,5 +62,5 @@ def test_it_needs_no_weights_no_hub_and_no_heavy_library(folder):
 def test_bad_data_and_unknown_models_exit_with_2(folder):
     write_csv(folder / "d.csv", rows(labels=("sport",)))
     assert_refused(lft("plan", "e.yaml", cwd=folder), "sport", "fix:")
-    assert_refused(lft("plan", "e.yaml", "--set", "models.0.base=minilmm", cwd=folder), "minilmm", "minilm")
+    assert_refused(lft("plan", "e.yaml", "--set", "models=[{base: minilmm}]", cwd=folder), "minilmm", "minilm")
     assert_refused(lft("plan", "none.yaml", cwd=folder), "experiment file not found")
