@@ -22,7 +22,7 @@ from lft_ray.environment import WORKER_ENV
 from lft_ray.errors import InputError, UnreachableError
 from lft_ray.existing_cluster import check_environments, first_line, probe, resolve_address
 
-__all__ = ["WORKER_ENV", "ClusterHandle", "Node", "connect"]
+__all__ = ["WORKER_ENV", "ClusterHandle", "Node", "connect", "this_machine"]
 
 _LOCAL_ENV = WORKER_ENV | {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 TEMP_PREFIX = "lft-ray-"
@@ -129,6 +129,15 @@ class ClusterHandle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def this_machine() -> ClusterHandle:
+    """A handle that knows this machine's cores and accelerators and is connected to nothing: for a plan."""
+    # The driver of an NVIDIA device lists them here; Ray looks at the same devices through NVML.
+    gpus = Path("/proc/driver/nvidia/gpus")
+    count = len(list(gpus.iterdir())) if gpus.is_dir() else 0
+    node = Node("this machine", float(os.cpu_count() or 1), float(count))
+    return ClusterHandle("", (node,), owned=False, connected_here=False)
 
 
 def connect(spec: ClusterSpec, *, object_store_mb: int = 256, needs_dashboard: bool = False) -> ClusterHandle:

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lft_ray.cluster import ClusterHandle
+    from lft_ray.search.estimate import Estimate
 
 __all__ = [
     "check_models",
     "deploy",
     "down",
     "export",
+    "plan",
     "prepare",
     "profile",
     "records_of",
@@ -85,6 +87,13 @@ def check_models(experiment: Experiment) -> None:
     check_lengths(sizes, experiment.training.max_length)
     for name in {size.base: size.name for size in sizes if not size.is_linear}.values():
         find_base(find_size(experiment.models, name)[0])
+
+
+def plan(experiment: Experiment) -> "Estimate":
+    """What a search would cost and offer: trains nothing, starts no cluster, writes no run folder, works offline."""
+    from lft_ray.search.estimate import plan_search
+
+    return plan_search(experiment)
 
 
 def prepare(run: RunFolder, experiment: Experiment, say: "_Talk") -> DatasetRecord:

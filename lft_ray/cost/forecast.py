@@ -17,6 +17,8 @@ TOKENS_PER_WORD = 1.4
 SPECIAL_TOKENS = 2
 WORST_CASE_FLOOR = 1.3
 WORST_CASE_UNMEASURED = 3.0
+OVERRUN_GROWTH = 1.5
+"""A trial that its promise stopped would have taken longer still: the next is promised this many times what it used."""
 SPREAD_FOR_SLOPE = 1.5
 """Below this ratio of largest to smallest FLOPs a slope says more about noise than about work."""
 
@@ -88,10 +90,16 @@ class Forecast:
     def __init__(self, rates: dict[str, Rate] | None = None) -> None:
         self._rates = dict(DEFAULT_RATES if rates is None else rates)
         self._seen: dict[str, list[tuple[float, Usage]]] = {}
+        self._overrun: dict[str, float] = {}
 
     def observe(self, flops: float, usage: Usage, *, device: str = "cpu") -> None:
         """Learn from a trial that ran to its end. Stopped and failed trials say nothing about a full run."""
         self._seen.setdefault(device, []).append((flops, usage))
+
+    def observe_unfinished(self, flops: float, usage: Usage, *, device: str = "cpu") -> None:
+        """Learn from a trial that ended early only if it took longer than a whole one should: the next may, too."""
+        ratio = _larger(usage) / max(_larger(self.predict(flops, device=device)), 1e-9)
+        self._overrun[device] = max(self._overrun.get(device, 0.0), OVERRUN_GROWTH * ratio)
 
     def is_measured(self, device: str = "cpu") -> bool:
         """Whether any trial of this device has finished."""
@@ -114,12 +122,13 @@ class Forecast:
     def worst_case_factor(self, device: str = "cpu") -> float:
         """How much dearer than predicted a trial may become.
 
-        3 before anything is measured; then the worst ratio of measured to fitted seconds seen so far (at least 1.3),
-        widened by 1 + 1/n for n trials, because few trials have not shown their worst yet.
+        3 before anything is measured (more once a trial has overrun that); then the worst ratio of measured to fitted
+        seconds seen so far (at least 1.3), widened by 1 + 1/n for n trials, because few trials have not shown their
+        worst yet.
         """
         seen = self._seen.get(device, [])
         if not seen:
-            return WORST_CASE_UNMEASURED
+            return max(WORST_CASE_UNMEASURED, self._overrun.get(device, 0.0))
         ratios = [_larger(u) / max(_larger(self.predict(f, device=device)), 1e-9) for f, u in seen]
         return max(WORST_CASE_FLOOR, *ratios) * (1.0 + 1.0 / len(seen))
 

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lft_ray.cost.budget import Budget
 from lft_ray.ledger import StartedTrial, trial_order
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.report.formats import DASH, count, duration, learning_rate, percent, score, usd
@@ -25,6 +26,8 @@ __all__ = ["LiveTable"]
 
 SILENCE_S = 9.0
 """Seconds without a line before one is written: with the ticker's half second it stays under 10."""
+RATE_AFTER_S = 10.0
+"""Seconds of a session before its dollars an hour are shown."""
 STYLES = {"running": "", "done": "green", "stopped": "yellow", "failed": "red", "infeasible": "red"}
 
 
@@ -46,6 +49,8 @@ class _Row:
 class _State:
     rows: dict[str, _Row] = field(default_factory=dict)
     spent_usd: float = 0.0
+    session_usd: float = 0.0
+    """Of trials that began in this session: what the rate is made of."""
     note: str = ""
 
 
@@ -77,6 +82,7 @@ class LiveTable:
         self._console = console
         self._silence_s = silence_s
         self._state = _State(spent_usd=spent_usd)
+        self._budget: Budget | None = None
         self._lock = threading.RLock()
         self._started_s = time.monotonic()
         self._spoken_s = self._started_s
@@ -142,6 +148,7 @@ class LiveTable:
             row.took_s = record.usage.wall_s
             self._state.rows[record.trial_id] = row
             self._state.spent_usd += record.training_usd
+            self._state.session_usd += record.training_usd if known else 0.0
         if not self.is_live:
             self._say(self._ended_line(record, row))
 
@@ -154,6 +161,11 @@ class LiveTable:
             self._say(text)
 
     # ------------------------------------------------------------ the study's listener
+
+    def on_budget(self, budget: Budget) -> None:
+        """Read dollars and minutes from the study's own budget from now on."""
+        with self._lock:
+            self._budget = budget
 
     def on_start(self, trial: StartedTrial) -> None:
         """A trial was started, or started again."""
@@ -217,16 +229,39 @@ class LiveTable:
             spent = self._state.spent_usd
             # Runs with fresh seeds come on top of the planned trials.
             total = max(self._total, len(self._state.rows))
-        elapsed_s = time.monotonic() - self._started_s
-        parts = [f"{ended} of {total} trials"]
-        parts.append(
-            f"{usd(spent)} of {usd(self._budget_usd)}" if self._budget_usd is not None else f"{usd(spent)} spent"
-        )
-        limit = f" of {duration(self._minutes * 60)}" if self._minutes is not None else ""
-        parts.append(duration(elapsed_s) + limit)
+        parts = [f"{ended} of {total} trials", *self._money(spent), self._time()]
         if scores:
             parts.append(f"best F1 {score(max(scores))}")
         return " | ".join(parts)
+
+    def _money(self, spent_usd: float) -> list[str]:
+        """Dollars spent, promised to running trials, and left; without a limit the rate of this session."""
+        if self._budget_usd is None:
+            hours = (time.monotonic() - self._started_s) / 3600.0
+            with self._lock:
+                session_usd = self._state.session_usd
+            # In the first seconds a rate says nothing: one short trial would read as a fortune.
+            rate = f" ({usd(session_usd / hours)} an hour)" if session_usd and hours * 3600.0 >= RATE_AFTER_S else ""
+            return [f"{usd(spent_usd)} spent{rate}"]
+        budget = self._budget
+        reserved_usd = budget.reserved_usd if budget else 0.0
+        left_usd = max(0.0, self._budget_usd - spent_usd - reserved_usd)
+        kept_usd = min(left_usd, budget.kept_for_confirmation_usd) if budget else 0.0
+        kept = f" ({usd(kept_usd)} kept for fresh seeds)" if kept_usd else ""
+        return [
+            f"{usd(spent_usd)} of {usd(self._budget_usd)}",
+            f"{usd(reserved_usd)} reserved, {usd(left_usd)} left{kept}",
+        ]
+
+    def _time(self) -> str:
+        elapsed_s = time.monotonic() - self._started_s
+        if self._minutes is None:
+            return duration(elapsed_s)
+        limit_s = self._minutes * 60.0
+        deadline_s = self._budget.deadline_s("confirm") if self._budget else None
+        # A resumed search has used up minutes before: only its budget knows.
+        left_s = limit_s - elapsed_s if deadline_s is None else deadline_s - time.time()
+        return f"{duration(limit_s - left_s)} of {duration(limit_s)}, {duration(max(0.0, left_s))} left"
 
     def _render(self) -> Group:
         with self._lock:

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lft_ray.ledger import Ledger, StartedTrial
+from lft_ray.ledger import Allowance, Ledger, StartedTrial
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage, now_utc
 from lft_ray.search.admission import Admission, AlwaysAdmit
 from lft_ray.search.plan import Listener, Plan, Proposes, Queued, Quiet
@@ -33,6 +33,8 @@ class _Live:
     """When its first attempt of this session was handed out."""
     curve: list[CurvePoint] = field(default_factory=list)
     training_at: float | None = None
+    has_died: bool = False
+    """Whether a worker died with it in this session: what that one used since its last save is in no result."""
     ended_at: float | None = None
 
 
@@ -108,7 +110,9 @@ class Dispatcher:
     def retry(self, trial_id: str) -> int:
         """Note that a trial's worker died and that it is started again. Returns the new attempt."""
         live = self._live[trial_id]
-        live.trial = live.trial.model_copy(update={"attempt": live.trial.attempt + 1, "started_at": now_utc()})
+        changes = {"attempt": live.trial.attempt + 1, "started_at": now_utc(), "allowance": self._allowance_left(live)}
+        live.trial = live.trial.model_copy(update=changes)
+        live.has_died = True
         self.ledger.start(live.trial)
         self.listener.on_start(live.trial)
         return live.trial.attempt
@@ -140,6 +144,8 @@ class Dispatcher:
         found = self.ledger.result(trial_id, trial.attempt) or result or self._without_result(live, reason)
         if found.status is TrialStatus.FAILED and found.usage == Usage():
             found = found.model_copy(update={"usage": self._charged(live)})
+        elif live.has_died:
+            found = found.model_copy(update={"usage": self._with_lost(found.usage, live)})
         record = self.price(found, trial).model_copy(update={"overhead_s": self._overhead_s(live, at)})
         self.ledger.put(record)
         del self._live[trial_id]
@@ -251,9 +257,9 @@ class Dispatcher:
         )
 
     def _start(self, trial: StartedTrial) -> StartedTrial:
-        trial = trial.model_copy(update={"started_at": now_utc()})
+        allowance = self.admission.reserve(trial.trial_id, trial.config, trial.role)
+        trial = trial.model_copy(update={"started_at": now_utc(), "allowance": allowance})
         self.ledger.start(trial)
-        self.admission.reserve(trial.trial_id, trial.config, trial.role)
         self._live[trial.trial_id] = _Live(trial, free_since=self._free_since.pop(), begun_at=time.time())
         self.listener.on_start(trial)
         return trial
@@ -283,7 +289,26 @@ class Dispatcher:
     def _charged(self, live: _Live) -> Usage:
         """What a worker that left no account may have used: all its cores for as long as it had them."""
         wall_s = time.time() - (live.training_at or live.begun_at)
-        return Usage(core_s=wall_s * self.plan.cores_per_trial, wall_s=wall_s)
+        return Usage(
+            core_s=wall_s * self.plan.cores_per_trial, device_s=wall_s * self.plan.devices_per_trial, wall_s=wall_s
+        )
+
+    def _allowance_left(self, live: _Live) -> Allowance | None:
+        if live.trial.allowance is None:
+            return None
+        used = self._charged(live)
+        return live.trial.allowance.model_copy(update={"used_core_s": used.core_s, "used_device_s": used.device_s})
+
+    def _with_lost(self, usage: Usage, live: _Live) -> Usage:
+        """A result's usage, and the seconds that dead workers took with them: no result accounts for those."""
+        lost_s = max(0.0, time.time() - (live.training_at or live.begun_at) - usage.wall_s)
+        return usage.model_copy(
+            update={
+                "core_s": usage.core_s + lost_s * self.plan.cores_per_trial,
+                "device_s": usage.device_s + lost_s * self.plan.devices_per_trial,
+                "wall_s": usage.wall_s + lost_s,
+            }
+        )
 
     def _overhead_s(self, live: _Live, ended_at: float) -> float:
         before = max(0.0, (live.training_at or live.begun_at) - live.free_since)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from lft_ray.cost.budget import Budget
 from lft_ray.ledger import Role, StartedTrial
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord
 
@@ -29,6 +30,9 @@ class Proposes(Protocol):
 class Listener(Protocol):
     """Told of every trial as it goes: the live table."""
 
+    def on_budget(self, budget: Budget) -> None:
+        """The study's dollars and minutes, before its first trial; they change as trials start and end."""
+
     def on_start(self, trial: StartedTrial) -> None:
         """A trial was started, or started again (``attempt`` above 1)."""
 
@@ -41,6 +45,9 @@ class Listener(Protocol):
 
 class Quiet:
     """A listener that says nothing."""
+
+    def on_budget(self, budget: Budget) -> None:
+        """Say nothing."""
 
     def on_start(self, trial: StartedTrial) -> None:
         """Say nothing."""
@@ -71,6 +78,7 @@ class Plan:
         role: search, or confirm (then only the queue is run).
         is_deterministic: proposal n sees exactly the trials up to n - slots, so that equal seeds give equal trials.
         cores_per_trial: cores a trial holds: what a dead worker's seconds are charged with.
+        devices_per_trial: accelerators a trial holds, for the same.
     """
 
     queue: tuple[Queued, ...]
@@ -79,3 +87,4 @@ class Plan:
     role: Role = "search"
     is_deterministic: bool = True
     cores_per_trial: float = 1.0
+    devices_per_trial: float = 0.0

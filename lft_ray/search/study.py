@@ -12,10 +12,6 @@ from datetime import datetime
 
 from lft_ray.cluster import ClusterHandle
 from lft_ray.config import Experiment
-from lft_ray.cost.budget import Budget
-from lft_ray.cost.forecast import Forecast, mean_tokens, trial_flops
-from lft_ray.cost.prices import price_of
-from lft_ray.engines.offers import offers_of
 from lft_ray.errors import ConfigError
 from lft_ray.ledger import Ledger, Role
 from lft_ray.models.base import ModelSize, model_sizes
@@ -28,15 +24,13 @@ from lft_ray.search.pricing import Pricing
 from lft_ray.search.proposer import Proposer
 from lft_ray.search.space import build_space, start_table
 from lft_ray.search.trainable import RunsTrials
-from lft_ray.search.tuning import MAX_FAILURES, run_trials
+from lft_ray.search.tuning import run_trials
 from lft_ray.search.worker import Worker
+from lft_ray.search.workload import Workload, admission_of, slots_of
 from lft_ray.storage import Storage
 from lft_ray.train.trial import TrialJob
 
 __all__ = ["StudyJob", "allowed_sizes", "run_study"]
-
-COLD_START_S = 10.0
-"""A worker that died is replaced in 3-10 s on two cores: process, torch, weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +81,8 @@ def run_study(
     sizes = allowed_sizes(job.experiment, pricing)
     ledger.adopt(pricing.record)
     admission = _admission(job, cluster, ledger)
+    if listener is not None:
+        listener.on_budget(admission.budget)
     dispatcher = Dispatcher(
         ledger,
         _plan(job, cluster, sizes, ledger, admission),
@@ -135,9 +131,7 @@ def _plan(
     job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], ledger: Ledger, admission: BudgetAdmission
 ) -> Plan:
     search, training = job.experiment.search, job.experiment.training
-    slots = max(1, cluster.slots(training))
-    if search.concurrency != "auto":
-        slots = min(slots, search.concurrency)
+    slots = slots_of(job.experiment, cluster)
     if job.role == "confirm":
         queue = _fresh_runs(job, ledger, admission, slots)
         trials = len(queue) + len(ledger.started("confirm"))
@@ -151,6 +145,7 @@ def _plan(
         role=job.role,
         is_deterministic=search.is_deterministic,
         cores_per_trial=training.workers * training.resources.cpu,
+        devices_per_trial=training.workers * cluster.gpus_per_worker(training.resources),
     )
 
 
@@ -191,41 +186,11 @@ def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing) -> Pr
 
 
 def _admission(job: StudyJob, cluster: ClusterHandle, ledger: Ledger) -> BudgetAdmission:
-    search, training, dataset = job.experiment.search, job.experiment.training, job.dataset
-    by_name = {size.name: size for size in model_sizes(job.experiment.models)}
-    tokens = {length: mean_tokens(dataset, length) for length in job.experiment.max_lengths}
-    rows = {name: split.rows for name, split in dataset.splits.items()}
-    network_device = "cuda" if cluster.gpus_per_worker(training.resources) else "cpu"
-
-    def work(config: TrialConfig) -> float:
-        size = by_name[config.model_size]
-        variants = offers_of(job.experiment, size)[1:]
-        return trial_flops(
-            config,
-            flops_per_token=size.flops_per_token,
-            train_tokens=rows["train"] * tokens[training.max_length],
-            validation_tokens=rows["validation"] * tokens[training.max_length],
-            evaluations=training.evaluations,
-            variant_tokens=rows["validation"] * sum(tokens[variant.max_length] for variant in variants),
-        )
-
-    budget = Budget(
-        budget_usd=search.budget_usd,
-        minutes=search.minutes,
-        confirm_share=job.experiment.selection.confirm_share,
-        started_s=time.time() - _busy_s(ledger),
-    )
-    admission = BudgetAdmission(
-        budget,
-        Forecast(),
-        price_of(job.experiment.cost),
-        work,
-        lambda config: "linear" if by_name[config.model_size].is_linear else network_device,
-        retries=MAX_FAILURES,
-        lost_s=training.checkpoint_every_s + COLD_START_S,
-    )
+    on_gpu = cluster.gpus_per_worker(job.experiment.training.resources) > 0
+    workload = Workload.of(job.experiment, job.dataset, on_gpu=on_gpu)
+    admission = admission_of(job.experiment, workload, started_s=time.time() - _busy_s(ledger))
     for record in ledger.records():
-        if record.config.model_size in by_name:
+        if record.config.model_size in workload.sizes:
             admission.settle(record)
     return admission
 

@@ -35,6 +35,7 @@ class Worker:
                 "config": trial.config,
                 "role": trial.role,
                 "max_lengths": list(self.max_lengths.get(trial.config.model_size, ())),
+                "allowance": trial.allowance,
                 "node": _node(),
             }
         )

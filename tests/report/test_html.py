@@ -183,3 +183,21 @@ def test_points_say_how_they_are_served_where_several_ways_are_offered():
     one = " ".join(Page(make()).text)
     assert "served at" not in one
     assert "Of several variants" not in one
+
+
+def test_it_says_whether_the_search_pays(full):
+    text = " ".join("".join(Page(full).text).split())
+    assert "Does it pay?" in text
+    assert "one running replica sets the price of both" in text
+    assert "never at this traffic" in text
+    undecided = " ".join("".join(Page(make(selection=None)).text).split())
+    assert "There is no winner yet." in undecided
+
+
+def test_a_search_that_pays_says_after_how_many_predictions():
+    spec = experiment()
+    autoscaling = spec.serve.autoscaling.model_copy(update={"min_replicas": 0})
+    served = spec.model_copy(update={"serve": spec.serve.model_copy(update={"autoscaling": autoscaling})})
+    text = " ".join("".join(Page(make(experiment=served)).text).split())
+    assert re.search(r"minilm:3 saves \$\S+ a month over minilm:6 \(the largest finalist\)", text)
+    assert re.search(r"which is back after [\d,]+ predictions", text)

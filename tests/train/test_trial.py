@@ -13,6 +13,7 @@ import torch
 from lft_ray.data.store import load_split
 from lft_ray.engines.batching import run_sorted
 from lft_ray.engines.torch_engine import TorchEngine
+from lft_ray.ledger import Allowance
 from lft_ray.models.network import load
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.records import TrialResult, TrialStatus
@@ -167,6 +168,14 @@ def test_deadline_stops(trial_job):
     assert result.status is TrialStatus.STOPPED
     assert all(point["fraction"] < 1 for point in seen)
     assert result.variants == []
+
+
+def test_a_trial_ends_before_it_uses_more_than_it_was_promised(trial_job):
+    allowance = Allowance(core_s=5.0, used_core_s=4.999)
+    result = run_trial(trial_job(allowance=allowance), lambda _: None)
+    assert (result.status, result.variants) == (TrialStatus.STOPPED, [])
+    assert "promised of the budget" in result.reason
+    assert run_trial(trial_job(allowance=Allowance(core_s=1e6)), lambda _: None).status is TrialStatus.DONE
 
 
 def test_unwritable_storage_is_reported(trial_job, tmp_path):
