@@ -10,28 +10,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "Bundle",
-    "CurvePoint",
-    "DatasetRecord",
-    "Endpoint",
-    "FrontPoint",
-    "IngressProfile",
-    "JudgedPoint",
-    "LadderRow",
-    "Problem",
-    "ProfileBook",
-    "Record",
-    "Selection",
-    "ServingProfile",
-    "SplitRecord",
-    "TrialConfig",
-    "TrialRecord",
-    "TrialResult",
-    "TrialStatus",
-    "Usage",
-    "Variant",
-    "now_utc",
-]
+    "Bundle", "CurvePoint", "DatasetRecord", "Endpoint", "FrontPoint", "IngressProfile", "JudgedPoint", "LadderRow",
+    "Problem", "ProfileBook", "Record", "Selection", "ServingProfile", "SplitRecord", "TrialConfig", "TrialRecord",
+    "TrialResult", "TrialStatus", "Usage", "Variant", "now_utc",
+]  # fmt: skip
 
 
 def now_utc() -> str:
@@ -289,9 +271,8 @@ class Selection(Record):
     confirmed_f1: dict[str, list[float]] = Field(default_factory=dict)
     """Trial id -> F1 of its fresh-seed runs, at the winning or first variant; ``judged`` has each point's."""
     judged: list[JudgedPoint] = Field(default_factory=list)
-    """Every point that could have won, cheapest first, with its loss against the best and the bound of it."""
+    """Every point that could have won, cheapest first."""
     verdict: Literal["proven", "within_noise"] = "within_noise"
-    """Whether the winner is shown to lose no more than the margin, or noise alone may have chosen it."""
     rows_needed: int | None = None
     """Validation rows that would settle it; None: it is settled, or more rows alone would not settle it."""
     validation_rows: int = 0

@@ -19,8 +19,9 @@ from lft_ray.selection.finalists import Candidates, Key, candidates, finalists, 
 from lft_ray.selection.front import front, ladder
 from lft_ray.selection.policies import best_f1, choose
 from lft_ray.selection.sentence import Facts, reason_of
-from lft_ray.selection.significance import METRICS, resample, scores
+from lft_ray.selection.significance import resample
 from lft_ray.selection.verdict import Losses, no_bounds, pick, verdict_of
+from lft_ray.selection.weighted import METRICS, scores
 
 __all__ = ["Evidence", "candidates", "decide", "finalists", "runs_compared"]
 

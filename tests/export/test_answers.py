@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 
 from lft_ray.export.answers import load_evidence
+from lft_ray.plugins import resolve
 from lft_ray.records import Variant
+from lft_ray.selection.weighted import METRICS, scores
 from lft_ray.storage import Storage
+from lft_ray.tasks import TASKS
 from lft_ray.train.artifacts import put_predictions
 from tests.selection.builders import trial
 
@@ -41,6 +44,21 @@ def test_several_labels_are_those_at_a_logit_of_zero_or_more(save):
     found = load_evidence([record("t1", uri)], [("t1", "bf16", 64)], seed=0)
     assert found.truth.tolist() == [[False, False], [True, True], [True, False]]
     assert found.answers["t1", "bf16", 64].tolist() == [[True, False], [False, True], [True, False]]
+
+
+@pytest.mark.parametrize("kind", sorted(TASKS))
+def test_scores_of_loaded_answers_are_those_that_the_task_recorded(save, kind):
+    rng = np.random.default_rng(0)
+    task = resolve(kind, TASKS, where="task.kind")(["a", "b", "c"])
+    targets = rng.integers(0, 3, 60) if kind == "classification" else (rng.random((60, 3)) < 0.3).astype(np.float32)
+    logits = rng.normal(size=(60, 3)).astype(np.float32)
+    row_ids = rng.permutation(60).astype(np.uint32)
+    uri = save("a.parquet", targets, logits, row_ids)
+    found = load_evidence([record("t1", uri)], [("t1", "bf16", 64)], seed=0)
+    recorded = task.metrics(targets, logits)
+    answers = [found.answers["t1", "bf16", 64]]
+    again = {metric: scores(found.truth, answers, metric)[0] for metric in METRICS}
+    assert again == pytest.approx(recorded, abs=1e-9)
 
 
 def test_what_is_missing_broken_or_of_other_rows_is_no_evidence(save, tmp_path):

@@ -7,16 +7,8 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from benchmarks.selection_coverage import Population, coverage, optimism
-from lft_ray.selection.significance import (
-    METRICS,
-    Difference,
-    _draw,
-    _strata,
-    holm_levels,
-    resample,
-    scores,
-    student_t,
-)
+from lft_ray.selection.significance import Difference, holm_levels, resample, student_t
+from lft_ray.selection.weighted import METRICS, draw, scores, strata
 
 
 def by_sklearn(truth, answer, metric, weights=None):
@@ -41,16 +33,16 @@ def test_a_replicate_is_scikit_learns_score_of_the_drawn_rows(metric):
     rng = np.random.default_rng(1)
     truth, answer = rng.integers(0, 3, 80), rng.integers(0, 3, 80)
     found = resample(truth, [[answer]], metric=metric, replicates=3, seed=5).replicates[0][:, 0]
-    order, starts, sizes = _strata(truth)
-    drawn = _draw(np.random.default_rng([5, 0]), starts, sizes, 3)
+    order, starts, sizes = strata(truth)
+    drawn = draw(np.random.default_rng([5, 0]), starts, sizes, 3)
     expected = [by_sklearn(truth[order], answer[order], metric, weights) for weights in drawn]
     assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_rows_are_drawn_within_their_label_and_rare_labels_together():
     truth = np.array([0] * 50 + [1] * 30 + [2] * 2 + [3] * 1)
-    order, starts, sizes = _strata(truth)
-    drawn = _draw(np.random.default_rng(0), starts, sizes, 500)
+    order, starts, sizes = strata(truth)
+    drawn = draw(np.random.default_rng(0), starts, sizes, 500)
     label = truth[order]
     assert (drawn[:, label == 0].sum(axis=1) == 50).all()
     assert (drawn[:, label == 1].sum(axis=1) == 30).all()
@@ -62,7 +54,7 @@ def test_rows_are_drawn_within_their_label_and_rare_labels_together():
 def test_rows_of_several_labels_go_by_their_rarest_one():
     truth = np.zeros((40, 2), dtype=bool)
     truth[:30, 0] = truth[:8, 1] = True
-    _, _, sizes = _strata(truth)
+    _, _, sizes = strata(truth)
     assert sorted(set(sizes.tolist())) == [8.0, 10.0, 22.0]
 
 
