@@ -1,7 +1,8 @@
 """Connect to Ray, count what there is, refuse at once what can't fit. Stops only what it started.
 
 In: `ClusterSpec`. Out: `ClusterHandle`, a context manager. Without an address a cluster is started on this machine,
-in its own temporary folder; with one, an existing cluster is used as it is, after a probe that takes seconds.
+in its own temporary folder; with one, an existing cluster is used as it is, after a probe that takes seconds. Where
+that has an autoscaler, nodes that it may start count like those that are up.
 """
 
 import logging
@@ -21,20 +22,18 @@ from lft_ray.config import ClusterSpec, ResourcesSpec, TrainingSpec
 from lft_ray.environment import WORKER_ENV
 from lft_ray.errors import InputError, UnreachableError
 from lft_ray.existing_cluster import check_environments, first_line, probe, resolve_address
+from lft_ray.node_types import SCALE_UP_S, Node, describe, fleet
 
 __all__ = ["WORKER_ENV", "ClusterHandle", "Node", "connect", "this_machine"]
 
 _LOCAL_ENV = WORKER_ENV | {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_EXISTING_ENV = WORKER_ENV | {
+    # The workers of a sharded trial may wait for nodes that the autoscaler starts; Ray Train gives up after a minute.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{SCALE_UP_S:g}"
+}
 TEMP_PREFIX = "lft-ray-"
 
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """Resources of one living node."""
-
-    host: str
-    cpus: float
-    gpus: float
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -43,8 +42,9 @@ class ClusterHandle:
 
     Attributes:
         address: ``host:port`` of the cluster's head.
-        nodes: living nodes.
+        nodes: living nodes, and those that its autoscaler may start.
         owned: whether leaving the context stops the cluster.
+        may_start: at most so many of the latter, all node types together.
     """
 
     address: str
@@ -52,16 +52,17 @@ class ClusterHandle:
     owned: bool
     connected_here: bool = True
     temp_dir: Path | None = None
+    may_start: int = 0
     _restore: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def cpus(self) -> float:
-        """Cores of all nodes."""
+        """Cores of all nodes that are up or may be."""
         return sum(node.cpus for node in self.nodes)
 
     @property
     def gpus(self) -> float:
-        """Accelerators of all nodes."""
+        """Accelerators of all nodes that are up or may be."""
         return sum(node.gpus for node in self.nodes)
 
     def gpus_per_worker(self, resources: ResourcesSpec) -> float:
@@ -70,16 +71,16 @@ class ClusterHandle:
             return 1.0 if self.gpus else 0.0
         return resources.gpu
 
-    def workers_that_fit(self, resources: ResourcesSpec) -> int:
-        """Training workers that run at the same time; a worker is never spread over nodes."""
+    def workers_that_fit(self, resources: ResourcesSpec, *, up_only: bool = False) -> int:
+        """Training workers that run at the same time, on all nodes or on those that are up; none is spread over two."""
         gpu = self.gpus_per_worker(resources)
-        return sum(
-            min(
-                math.floor(node.cpus / resources.cpu + 1e-9),
-                math.floor(node.gpus / gpu + 1e-9) if gpu else math.floor(node.cpus / resources.cpu + 1e-9),
-            )
-            for node in self.nodes
-        )
+
+        def holds(node: Node) -> int:
+            by_cpu = math.floor(node.cpus / resources.cpu + 1e-9)
+            return min(by_cpu, math.floor(node.gpus / gpu + 1e-9)) if gpu else by_cpu
+
+        new = sorted((holds(node) for node in self.nodes if not node.is_up), reverse=True)
+        return sum(holds(node) for node in self.nodes if node.is_up) + sum(new[: 0 if up_only else self.may_start])
 
     def slots(self, training: TrainingSpec) -> int:
         """Trials that run at the same time."""
@@ -95,18 +96,24 @@ class ClusterHandle:
         Raises:
             InputError: with what is asked, what there is and what to set.
         """
+        gpu = self.gpus_per_worker(training.resources)
+        asked = f"{training.workers} x ({training.resources.cpu:g} CPU, {gpu:g} GPU)"
         if self.slots(training) < 1:
-            gpu = self.gpus_per_worker(training.resources)
             raise InputError(
-                f"a trial asks for {training.workers} x ({training.resources.cpu:g} CPU, {gpu:g} GPU), and the cluster "
-                f"has {', '.join(f'{n.host}: {n.cpus:g} CPU, {n.gpus:g} GPU' for n in self.nodes)}",
+                f"a trial asks for {asked}, and the cluster has {describe(self.nodes)}",
                 fix="lower training.workers or training.resources, or use a larger cluster",
             )
-        if len(self.nodes) > 1 and not re.match(r"^[a-z][a-z0-9+.-]*://", storage):
+        up = [node for node in self.nodes if node.is_up]
+        count = len(up) + self.may_start
+        if count > 1 and not re.match(r"^[a-z][a-z0-9+.-]*://", storage):
             raise InputError(
-                f"storage {storage!r} is a local path and the cluster has {len(self.nodes)} nodes",
+                f"storage {storage!r} is a local path and the cluster {'may have' if self.may_start else 'has'} "
+                f"{count} nodes",
                 fix="use s3:// or gs://, or file:///path if every node mounts that path",
             )
+        if self.workers_that_fit(training.resources, up_only=True) < training.workers:
+            # A warning is seen wherever the study runs, also in the log of a job, without any setting.
+            logger.warning("no node is up that holds a trial (%s): they wait for the autoscaler", asked)
 
     def close(self) -> None:
         """Disconnect, and stop the cluster if it was started here."""
@@ -163,7 +170,8 @@ def connect(spec: ClusterSpec, *, object_store_mb: int = 256, needs_dashboard: b
     if spec.address is not None:
         return _connect_existing(spec.address)
     if ray.is_initialized():
-        return ClusterHandle(_gcs_address(), _nodes(), owned=False, connected_here=False)
+        found = fleet()
+        return ClusterHandle(_gcs_address(), found.nodes, owned=False, connected_here=False, may_start=found.may_start)
     return _start_local(object_store_mb, needs_dashboard)
 
 
@@ -189,7 +197,7 @@ def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
     except BaseException:
         shutil.rmtree(temp_dir, ignore_errors=True)
         raise
-    return ClusterHandle(_gcs_address(), _nodes(), owned=True, temp_dir=temp_dir, _restore=restore)
+    return ClusterHandle(_gcs_address(), fleet().nodes, owned=True, temp_dir=temp_dir, _restore=restore)
 
 
 def _connect_existing(address: str) -> ClusterHandle:
@@ -218,30 +226,20 @@ def _connect_existing(address: str) -> ClusterHandle:
             address=target,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": dict(WORKER_ENV)},
+            runtime_env={"env_vars": _EXISTING_ENV},
         )
     except Exception as error:
         raise UnreachableError(
             f"the Ray cluster at {target} refused the connection: {first_line(error)}",
             fix="run lft with the cluster's versions of Python and Ray and its token (~/.ray/auth_token)",
         ) from error
-    handle = ClusterHandle(target, _nodes(), owned=False)
     try:
         check_environments(target)
+        found = fleet()
     except BaseException:
-        handle.close()
+        ray.shutdown()
         raise
-    return handle
-
-
-def _nodes() -> tuple[Node, ...]:
-    import ray
-
-    return tuple(
-        Node(str(n["NodeManagerHostname"]), float(n["Resources"].get("CPU", 0)), float(n["Resources"].get("GPU", 0)))
-        for n in ray.nodes()  # type: ignore[no-untyped-call]
-        if n["Alive"]
-    )
+    return ClusterHandle(target, found.nodes, owned=False, may_start=found.may_start)
 
 
 def _gcs_address() -> str:

@@ -24,6 +24,7 @@ LAYERS = [
         "ledger",
         "cluster",
         "existing_cluster",
+        "node_types",
         "run_folder",
     },
     {"tasks", "models", "cost"},

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import lft_ray
+from lft_ray.node_types import fleet
 
 __all__ = [
     "CLUSTER_FOLDER",
@@ -149,12 +150,10 @@ def cluster_environment(folder: str) -> dict[str, str]:
 
 
 def _nodes_share_a_host() -> bool:
-    """Whether two nodes of the connected cluster are one machine: HAProxy could listen only once there."""
-    import ray
-
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    hosts = [node["NodeManagerHostname"] for node in nodes if node["Alive"]]
-    return len(set(hosts)) < len(hosts)
+    """Whether two nodes of the connected cluster are one machine, or will be: HAProxy could listen only once there."""
+    found = fleet()
+    hosts = [node.host for node in found.nodes if node.is_up]
+    return found.on_one_host or len(set(hosts)) < len(hosts)
 
 
 def import_path() -> str:

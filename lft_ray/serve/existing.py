@@ -17,14 +17,16 @@ import httpx
 
 from lft_ray.config import ClusterSpec, ServeSpec
 from lft_ray.errors import InputError, UnreachableError
+from lft_ray.node_types import Fleet, fleet
 from lft_ray.records import Endpoint
 from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve import rollout
-from lft_ray.serve.app import APP_NAME, SERVE_RESOURCE
+from lft_ray.serve.app import APP_NAME
 from lft_ray.serve.boot import serve_starting
 from lft_ray.serve.deploy import check_address, check_bundle
 from lft_ray.serve.environment import CLUSTER_FOLDER, cluster_environment, cluster_folder
 from lft_ray.serve.keys import hash_keys
+from lft_ray.serve.placement import Placement, place
 from lft_ray.serve.rollout import Outcome
 from lft_ray.serve.service import Wish
 from lft_ray.storage import Storage
@@ -98,28 +100,26 @@ class _Cluster:
     """The connected cluster, and what is deployed to it."""
 
     nodes: list[dict[str, Any]]
+    room: Fleet
     spec: ServeSpec
-    wait_s: float
+    placement: Placement
 
     @classmethod
     def of(cls, spec: ServeSpec, wait_s: float) -> "_Cluster":
-        return cls(_living_nodes(), spec, wait_s)
+        room = fleet()
+        replicas = max(1, spec.autoscaling.min_replicas)
+        return cls(_living_nodes(), room, spec, place(spec, room, replicas=replicas, wait_s=wait_s))
 
     def check(self, bundle_uri: str) -> None:
         """Raise `InputError` where the endpoint could not run."""
         spec, nodes = self.spec, self.nodes
         if spec.port == 0:
             raise InputError("serve.port 0 is for an endpoint on this machine alone", fix="--set serve.port=8000")
-        if len(nodes) > 1 and endpoints.is_loopback(spec.host):
+        if self.room.size > 1 and endpoints.is_loopback(spec.host):
             raise InputError(
-                f"serve.host {spec.host} cannot be reached from node to node, and the cluster has {len(nodes)} nodes",
+                f"serve.host {spec.host} cannot be reached from node to node, and the cluster "
+                f"{'may have' if self.room.may_start else 'has'} {self.room.size} nodes",
                 fix=f"--set serve.host=0.0.0.0 and keys in {spec.api_keys_env}",
-            )
-        most = max(float(node["Resources"].get("CPU", 0)) for node in nodes)
-        if most < spec.cpus_per_replica:
-            raise InputError(
-                f"serve.cpus_per_replica is {spec.cpus_per_replica} and the largest node has {most:g} cores",
-                fix=f"--set serve.cpus_per_replica={max(1, int(most))}, or a larger cluster",
             )
         manifest = Path(bundle_uri) / "manifest.json"
         found = _on_each(nodes, manifest.is_file) if Storage(bundle_uri).is_local else {}
@@ -141,7 +141,7 @@ class _Cluster:
                 raise InputError(f"the replicas reject the bundle: {outcome.reason}")
         except BaseException:
             serve.shutdown()  # type: ignore[no-untyped-call]
-            _remove(self.nodes, folder)
+            _remove(_living_nodes(), folder)
             raise
         return outcome
 
@@ -161,9 +161,11 @@ class _Cluster:
 
     def _apply(self, wish: Wish) -> Outcome:
         keys = tuple(hash_keys(os.environ.get(self.spec.api_keys_env, "")))
-        has_resource = any(SERVE_RESOURCE in node["Resources"] for node in self.nodes)
-        handle = rollout.apply(self.spec, wish, key_hashes=keys, use_resource=has_resource)
-        return rollout.settle(handle, wish, timeout_s=self.wait_s)
+        handle = rollout.apply(self.spec, wish, key_hashes=keys, use_resource=self.placement.use_resource)
+        try:
+            return rollout.settle(handle, wish, timeout_s=self.placement.wait_s)
+        except UnreachableError as error:
+            raise UnreachableError(error.message, fix=error.fix or self.placement.hint) from error
 
 
 def _serial() -> int:

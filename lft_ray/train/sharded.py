@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lft_ray.environment import WORKER_ENV
 from lft_ray.errors import ConfigError, LftError
+from lft_ray.node_types import fleet
 from lft_ray.records import TrialResult, now_utc
 from lft_ray.storage import Storage
 from lft_ray.train.trial import (
@@ -109,11 +110,9 @@ def _gpu(job: TrialJob) -> float:
     Raises:
         ConfigError: a fraction, which collectives between workers do not allow.
     """
-    import ray
-
     wish = job.training.resources.gpu
     if wish == "auto":
-        return float(bool(ray.cluster_resources().get("GPU", 0)))  # type: ignore[no-untyped-call]
+        return float(any(node.gpus for node in fleet().nodes))
     if wish % 1 and job.training.workers > 1:
         raise ConfigError(
             f"training.resources.gpu is {wish} with {job.training.workers} workers: expected 0 or whole devices",

@@ -1,0 +1,185 @@
+"""The one replica that profiles are measured in, and how it is asked and loaded. Leaves no Serve behind.
+
+In: a `ServeSpec`, a connected Ray cluster without Serve. Out: a `Bench`.
+"""
+
+import asyncio
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lft_ray.config import ServeSpec
+from lft_ray.errors import InputError, LftError, UnreachableError
+from lft_ray.node_types import Fleet, fleet
+from lft_ray.serve.app import SERVE_RESOURCE
+from lft_ray.serve.boot import serve_starting
+from lft_ray.serve.environment import cluster_environment, free_port, serving_environment
+from lft_ray.serve.load import LoadResult, closed_loop, open_loop
+from lft_ray.serve.placement import Placement, place
+from lft_ray.serve.probe import CONCURRENCY, ProbeReplica, ProfileRequest
+
+if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
+
+__all__ = ["Bench", "probe_replica"]
+
+_APP = "lft-profile"
+_POLL_S = 0.1
+_START_S = 90.0
+"""Longest wait for anything of the replica whose node is up; see `place` for one that is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A replica that can be asked, and loaded over HTTP from its own node."""
+
+    handle: "DeploymentHandle[Any]"
+    url: str
+    node: str
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method of `ProbeReplica`."""
+        return getattr(self.handle, method).remote(*arguments).result(timeout_s=_START_S)
+
+    def prepare(self, request: ProfileRequest | None) -> None:
+        """Let the replica serve ``request``."""
+        reason = self.ask("prepare", request)
+        if reason:
+            raise LftError(f"{request.size.name if request else 'the empty model'} cannot be profiled: {reason}")
+
+    def load(self, bodies: list[bytes], seconds: float, requests_per_s: float | None) -> LoadResult:
+        """Load the replica over HTTP: open loop at a rate, or closed loop with `CONCURRENCY` connections."""
+        result: LoadResult = self._near(_send, self.url, bodies, seconds, requests_per_s)
+        if not result.ok:
+            raise LftError(f"the profiled replica answered no request: {result.statuses}")
+        return result
+
+    def wait_routed(self) -> None:
+        """Wait for the proxy of the replica's own node: it starts after the replica where that node has just come up.
+
+        Raises:
+            UnreachableError: it does not answer in time.
+        """
+        if problem := self._near(_wait_answer, f"{self.url}health", _START_S):
+            raise UnreachableError(f"the proxy beside the profiled replica did not answer: {problem}")
+
+    def _near(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        near = NodeAffinitySchedulingStrategy(self.node, soft=False)
+        task = ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=near)
+        return ray.get(task.remote(*arguments))
+
+
+def _wait_answer(url: str, seconds: float) -> str:
+    """Ask until the answer is 200. Returns what came instead, or an empty string."""
+    import httpx
+
+    problem = ""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            status = httpx.get(url, timeout=5.0).status_code
+        except httpx.HTTPError as error:
+            problem = str(error)
+        else:
+            if status == httpx.codes.OK:
+                return ""
+            problem = f"status {status}"
+        time.sleep(0.1)
+    return problem or "no time to ask"
+
+
+def _send(url: str, bodies: list[bytes], seconds: float, requests_per_s: float | None) -> LoadResult:
+    if requests_per_s is None:
+        return asyncio.run(closed_loop(url, bodies, connections=CONCURRENCY, seconds=seconds))
+    return asyncio.run(open_loop(url, bodies, requests_per_s=requests_per_s, seconds=seconds))
+
+
+@contextmanager
+def probe_replica(spec: ServeSpec) -> Iterator[Bench]:
+    """Start the replica with the cores that production gives it; the end takes Serve down.
+
+    Raises:
+        InputError: the cluster serves already, or a replica can never fit.
+        UnreachableError: the replica, or a node for it, did not come up in time.
+    """
+    from ray import serve
+
+    # Serve tells what it starts line by line; the study says that in one.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    _refuse_other_serve()
+    room = fleet()
+    placement = place(spec, room, replicas=1, wait_s=_START_S)
+    folder = Path(tempfile.mkdtemp(prefix="lft-", dir="/tmp" if Path("/tmp").is_dir() else None))
+    port = free_port()
+    try:
+        with serve_starting("127.0.0.1", port, variables=_variables(folder, room)):
+            handle = _started(spec, placement)
+        node = handle.node.remote().result(timeout_s=_START_S)
+        bench = Bench(handle, f"http://127.0.0.1:{port}/", node)
+        bench.wait_routed()
+        yield bench
+    finally:
+        serve.shutdown()  # type: ignore[no-untyped-call]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _started(spec: ServeSpec, placement: Placement) -> "DeploymentHandle[Any]":
+    """Start the replica and wait for it. `serve.run` would wait without end where no node comes up."""
+    from ray import serve
+    from ray.serve.schema import ApplicationStatus
+
+    deadline = time.monotonic() + placement.wait_s
+    target = serve.RunTarget(target=_app(spec, placement), name=_APP, route_prefix="/")
+    handle = serve.run_many([target], wait_for_applications_running=False)[0]
+    while (app := serve.status().applications[_APP]).status != ApplicationStatus.RUNNING:
+        details = "; ".join(d.message for d in app.deployments.values() if d.message) or app.message
+        if app.status == ApplicationStatus.DEPLOY_FAILED:
+            raise LftError(f"the replica for the profiles cannot start: {details}")
+        if time.monotonic() > deadline:
+            raise UnreachableError(
+                f"the replica for the profiles was not ready within {placement.wait_s:.0f} s: {details}",
+                fix=placement.hint,
+            )
+        time.sleep(_POLL_S)
+    return handle
+
+
+def _variables(folder: Path, room: Fleet) -> dict[str, str]:
+    found = serving_environment(folder) if room.size == 1 else cluster_environment(str(folder))
+    # Nothing is lost when this replica goes, so it need not stay reachable for a while.
+    return found | {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0"}
+
+
+def _app(spec: ServeSpec, placement: Placement) -> Any:
+    from ray import serve
+
+    resources = {SERVE_RESOURCE: 0.001} if placement.use_resource else {}
+    deployment = serve.deployment(
+        name="probe",
+        num_replicas=1,
+        ray_actor_options={"num_cpus": spec.cpus_per_replica, "resources": resources},
+        max_ongoing_requests=1000,
+        graceful_shutdown_timeout_s=1,
+        graceful_shutdown_wait_loop_s=0.1,
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )(serve.ingress()(ProbeReplica))
+    return deployment.bind(spec.cpus_per_replica)
+
+
+def _refuse_other_serve() -> None:
+    from ray.util import list_named_actors
+
+    if any(actor["namespace"] == "serve" for actor in list_named_actors(all_namespaces=True)):
+        raise InputError(
+            "the cluster runs Ray Serve already, and profiles need it for themselves",
+            fix="search on another cluster (leave cluster.address empty), or `serve shutdown` there first",
+        )
