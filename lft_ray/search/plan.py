@@ -7,6 +7,7 @@ from typing import Protocol
 from lft_ray.cost.budget import Budget
 from lft_ray.ledger import Role, StartedTrial
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord
+from lft_ray.search.standing import StopRule
 
 __all__ = ["Listener", "Plan", "Proposes", "Queued", "Quiet"]
 
@@ -59,6 +60,10 @@ class Quiet:
         """Say nothing."""
 
 
+def _unknown(config: TrialConfig) -> float:
+    raise LookupError(f"the plan has a stop rule and no known_cost for {config.model_size}")
+
+
 @dataclass(frozen=True, slots=True)
 class Queued:
     """A configuration that is run as it is: a start trial, or a finalist with a fresh seed."""
@@ -79,6 +84,8 @@ class Plan:
         is_deterministic: proposal n sees exactly the trials up to n - slots, so that equal seeds give equal trials.
         cores_per_trial: cores a trial holds: what a dead worker's seconds are charged with.
         devices_per_trial: accelerators a trial holds, for the same.
+        rule: asked at each point of a search trial's curve but the last; None: every trial runs to its end.
+        known_cost: dollars per million predictions of a configuration's cheapest admitted variant, for the rule.
     """
 
     queue: tuple[Queued, ...]
@@ -88,3 +95,5 @@ class Plan:
     is_deterministic: bool = True
     cores_per_trial: float = 1.0
     devices_per_trial: float = 0.0
+    rule: StopRule | None = None
+    known_cost: Callable[[TrialConfig], float] = _unknown
