@@ -1,0 +1,168 @@
+"""The product in the replay: its `Dispatcher`, `Proposer`, samplers and stop rules, over a ledger in memory."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from lft_ray.ledger import Ledger, StartedTrial
+from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage, Variant
+from lft_ray.search import dispatcher as dispatching
+from lft_ray.search.dispatcher import Dispatcher
+from lft_ray.search.plan import Plan, Queued
+from lft_ray.search.proposer import Proposer
+from lft_ray.storage import Storage
+
+from .clock import Started
+from .start import Given
+from .table import Curve
+
+__all__ = ["MemoryStorage", "Product", "StopRule"]
+
+StopRule = Callable[[Any], str]
+"""`lft_ray.search.stopping.StopRule`."""
+
+# The simulated clock stands still while a proposal is made: a running trial must not report meanwhile, as it may in
+# a real search that has waited this long.
+dispatching.PATIENCE_S = 3600.0
+
+
+class MemoryStorage(Storage):
+    """A run folder that is gone with the process: a replay writes some 200 records."""
+
+    def __init__(self) -> None:
+        super().__init__("memory://replay")
+        self._files: dict[str, bytes] = {}
+
+    def put(self, name: str, data: bytes | str) -> str:
+        """Keep it."""
+        self._files[name] = data.encode("utf-8") if isinstance(data, str) else data
+        return self.uri_of(name)
+
+    def get(self, name: str) -> bytes:
+        """Give it back."""
+        if name not in self._files:
+            raise FileNotFoundError(name)
+        return self._files[name]
+
+    def exists(self, name: str = "") -> bool:
+        """Whether it was put."""
+        return name in self._files
+
+    def folders(self, name: str = "") -> list[str]:
+        """Names of the folders directly below."""
+        start = f"{name}/" if name else ""
+        return sorted({f.removeprefix(start).partition("/")[0] for f in self._files if f.startswith(start)})
+
+
+class _Timed:
+    """A proposer whose calls are timed."""
+
+    def __init__(self, proposer: Proposer) -> None:
+        self.proposer = proposer
+        self.seconds: list[float] = []
+
+    def warm_up(self) -> None:
+        """Not here: it would be done again for every replay."""
+
+    def propose(
+        self,
+        n: int,
+        told: Sequence[TrialRecord],
+        pending: Sequence[TrialConfig],
+        fits: Callable[[TrialConfig], bool] | None = None,
+    ) -> TrialConfig | None:
+        """Propose, and note how long it took."""
+        began = time.perf_counter()
+        config = self.proposer.propose(n, told, pending, fits)
+        self.seconds.append(time.perf_counter() - began)
+        return config
+
+
+class Product:
+    """A search by the product.
+
+    Args:
+        given: space, start table and costs.
+        sampler: a key of the product's samplers, or ``package.module:Name``.
+        seed: of the search.
+        rule: the product's stop rule; None: every trial runs to its end.
+        workers: trials at a time.
+        on_grid: propose recorded learning rates alone.
+    """
+
+    def __init__(
+        self,
+        given: Given,
+        sampler: str,
+        *,
+        seed: int,
+        rule: StopRule | None = None,
+        workers: int = 2,
+        on_grid: bool = False,
+    ) -> None:
+        self.given, self.rule = given, rule
+        self._timed = _Timed(Proposer(given.space(on_grid=on_grid), sampler, seed, given.known_cost))
+        self.suggestion_s = self._timed.seconds
+        # Told as results come, like a search that a clock or a budget ends.
+        plan = Plan(
+            queue=tuple(Queued(config) for config in given.start), trials=10**6, slots=workers, is_deterministic=False
+        )
+        self.dispatcher = Dispatcher(Ledger(MemoryStorage()), plan, self._timed, self._priced)
+        self._live: dict[str, tuple[StartedTrial, list[CurvePoint]]] = {}
+        self._usd: dict[str, float] = {}
+
+    def next(self) -> Started | Literal["wait", "finished"]:
+        """What the dispatcher starts."""
+        trial = self.dispatcher.next()
+        if not isinstance(trial, StartedTrial):
+            return trial
+        self._live[trial.trial_id] = (trial, [])
+        return Started(trial.trial_id, trial.config)
+
+    def point(self, trial_id: str, point: CurvePoint) -> str:
+        """Tell the dispatcher, then ask the rule."""
+        self.dispatcher.on_point(trial_id, point)
+        trial, curve = self._live[trial_id]
+        curve.append(point)
+        if self.rule is None:
+            return ""
+        from lft_ray.search.stopping import Standing
+
+        others = {key: value for key, value in self._live.items() if key != trial_id}
+        ended = self.dispatcher.ledger.records("search")
+        return self.rule(Standing(trial, tuple(curve), ended, others, self.given.known_cost))
+
+    def end(self, trial_id: str, curve: Curve, *, points: int, reason: str) -> None:
+        """Give the dispatcher the result that a worker would have written."""
+        trial, seen = self._live.pop(trial_id)
+        status = TrialStatus.STOPPED if reason else TrialStatus.DONE if curve.is_done else TrialStatus.INFEASIBLE
+        seconds = float(curve.train_s[points - 1])
+        variants = [Variant(precision="fp32", max_length=trial.config.max_length, f1=float(curve.f1[-1]))]
+        self._usd[trial_id] = float(curve.usd[points - 1])
+        result = TrialResult(
+            trial_id=trial_id,
+            attempt=trial.attempt,
+            config=trial.config,
+            status=status,
+            reason=reason,
+            curve=seen,
+            usage=Usage(core_s=seconds, wall_s=seconds, train_s=seconds),
+            variants=variants if status is TrialStatus.DONE else [],
+            started_at=trial.started_at,
+        )
+        self.dispatcher.end(trial_id, result=result)
+
+    def close(self) -> None:
+        """End the dispatcher's thread."""
+        self.dispatcher.close()
+
+    def _priced(self, result: TrialResult, trial: StartedTrial) -> TrialRecord:
+        usd = self.given.known_cost(result.config)
+        fields = {name: getattr(result, name) for name in TrialResult.model_fields if name != "variants"}
+        return TrialRecord(
+            **fields,
+            variants=[v.model_copy(update={"usd_per_million_predictions": usd}) for v in result.variants],
+            role=trial.role,
+            start=trial.start,
+            training_usd=self._usd[result.trial_id],
+        )
