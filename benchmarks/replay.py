@@ -20,6 +20,7 @@ from typing import Any
 from replaying.methods import BASELINES, EXPENSIVE, OURS, RAY_DEFAULT, is_available
 from replaying.run import SIMULATED, Job, Kept, run_jobs, table_of
 from replaying.score import BUDGETS, Outcome
+from replaying.seed_ratio import best_sizes
 from replaying.summary import Curves, curves_of, method_rows, ratio, worse_than
 
 from lft_ray.environment import environment
@@ -35,13 +36,20 @@ def sources_of(arguments: argparse.Namespace) -> dict[str, str]:
     """Task -> where its table is."""
     if arguments.simulate:
         return {f"sim{number}": f"{SIMULATED}{number}" for number in range(arguments.simulate)}
-    folders = sorted(path.parent for path in arguments.tables.glob("*/runs.parquet"))
     wanted = [*(arguments.report_on or []), *([arguments.tune_on] if arguments.tune_on else [])]
-    found = {folder.name: str(folder) for folder in folders if not arguments.report_on or folder.name in wanted}
+    found: dict[str, str] = {}
+    for folder in sorted(path.parent for path in arguments.tables.glob("*/runs.parquet")):
+        if arguments.report_on and folder.name not in wanted:
+            continue
+        try:
+            table_of(str(folder))
+            found[folder.name] = str(folder)
+        except (OSError, ValueError) as problem:
+            print(f"left out: task {folder.name} ({problem})")
     missing = [name for name in wanted if name not in found]
-    if missing or not found:
+    if missing or not set(found) - {arguments.tune_on}:
         raise InputError(
-            f"no recorded task {', '.join(missing) or 'at all'} under {arguments.tables}",
+            f"no recorded task {', '.join(missing) or 'to report'} under {arguments.tables}",
             fix="record it with benchmarks/record_table.py, or use --simulate 8",
         )
     return found
@@ -89,6 +97,25 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
             f"{row['method']:24}{regrets}{row['se_20']:8.3f}{spent:>7}{row['trials']:8.0f}{row['stops']:7d}"
             f"{row['wrong_stops']:7d}{row['interpolated_share']:9.0%}{row['suggestion_s']:11.4f}"
         )
+
+
+def show_sizes(rows: list[dict[str, Any]]) -> None:
+    """Print how well parameters over the root of train rows told the best size."""
+    print("\nM = parameters / sqrt(train rows), in thousands; predicted: the size whose M is nearest that of the other")
+    print(
+        "tasks' best sizes (geometric mean). Losses in F1 points against the best size, each size at its best setting."
+    )
+    print("task              rows  best        M  predicted   loss  largest loss")
+    for row in rows:
+        predicted = f"{row['predicted'] or '-':10}{_points(row['loss_predicted'])}"
+        print(
+            f"{row['task']:16}{row['train_rows']:6d}  {row['best']:8}{row['m_best'] / 1e3:6.0f}  {predicted}"
+            f"{_points(row['loss_largest']):>14}"
+        )
+
+
+def _points(loss: float | None) -> str:
+    return "     -" if loss is None else f"{100 * loss:6.2f}"
 
 
 def choose(outcomes: list[Outcome], curves: Curves, task: str, ours: list[str]) -> str:
@@ -187,13 +214,15 @@ def report(arguments: argparse.Namespace) -> dict[str, Any]:
         tuned = " (settings were chosen here)" if task == arguments.tune_on or arguments.simulate else ""
         show(f"{task}{tuned}", method_rows(outcomes, curves, tasks=[task]))
     show(f"mean over {', '.join(tasks)}", method_rows(outcomes, curves, tasks=tasks))
+    sizes = best_sizes([table_of(source) for source in sources.values()])
+    show_sizes(sizes)
     reported = {task: curves[task] for task in tasks}
     ours = [name for name in dict.fromkeys(one.method for one in outcomes) if name not in BASELINES]
     row: dict[str, Any] = {
         "tasks": tasks, "tune_on": arguments.tune_on or ("simulator" if arguments.simulate else None),
         "tables": {task: table_of(source).digest for task, source in sources.items()}, "seeds": arguments.seeds,
         "workers": arguments.workers, "reference_cost": arguments.reference_cost, "quick": arguments.quick,
-        "left_out": absent, "curves_from_earlier_runs": dates,
+        "left_out": absent, "curves_from_earlier_runs": dates, "best_sizes": sizes,
     }  # fmt: skip
     peers = [name for name in BASELINES if name in reported[tasks[0]] and name != RAY_DEFAULT]
     if ours and peers and RAY_DEFAULT in reported[tasks[0]]:

@@ -45,7 +45,9 @@ class _Task:
     def final(self, depth: int, rate: float, epochs: int) -> tuple[float, float]:
         """(mean final F1, decades above the best rate)."""
         short = (1.0 - (depth - 1) / (len(DEPTHS) - 1)) ** self.depth_power
-        best = self.best_rate - self.rate_slope * (depth - 1) / 5 - 0.15 * np.log2(epochs) / 1.6 + self.jitter[depth - 1]
+        best = (
+            self.best_rate - self.rate_slope * (depth - 1) / 5 - 0.15 * np.log2(epochs) / 1.6 + self.jitter[depth - 1]
+        )
         off = np.log10(rate) - best
         top = self.top - self.depth_gap * short + (self.long_gain if epochs > 1 else 0.0)
         loss = (self.above if off > 0 else self.below / np.sqrt(epochs)) * off * off

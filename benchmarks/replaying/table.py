@@ -193,7 +193,9 @@ def load(folder: Path, *, batches: tuple[int, ...] = (32,)) -> Table:
         FileNotFoundError: a table is not there.
         ValueError: it holds too little to replay.
     """
-    runs, points, serve = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("runs", "points", "serve"))
+    runs, points, serve = (
+        pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("runs", "points", "serve")
+    )
     if not runs:
         raise ValueError(f"{folder} holds no run yet")
     return of_rows(folder.name, runs, points, serve, batches=batches)

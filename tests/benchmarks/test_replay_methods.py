@@ -154,13 +154,13 @@ def test_an_unknown_task_is_bad_input(tmp_path):
 
 def test_the_last_line_is_the_result(tmp_path):
     done = command(
-        "--simulate", "2", "--seeds", "2", "--methods", "random,ray_optuna_asha,tpe+never", "--results",
+        "--simulate", "2", "--seeds", "2", "--methods", "random,ray_optuna_asha,lft_ray.search.samplers:tpe", "--results",
         str(tmp_path / "replay.jsonl"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout.splitlines()[-1])
     assert row["tasks"] == ["sim0", "sim1"]
-    assert set(row["regret"]) == {"random", "ray_optuna_asha", "tpe+never"}
+    assert set(row["regret"]) == {"random", "ray_optuna_asha", "lft_ray.search.samplers:tpe"}
     assert row["spend_ratio_vs_ray_default"] > 0
     assert row["best_peer"] == "random"
     assert json.loads((tmp_path / "replay.jsonl").read_text())["tables"] == row["tables"]

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.replaying.clock import Ended, History
 from benchmarks.replaying.score import GRID, Scale, is_wrong_stop, outcome
+from benchmarks.replaying.seed_ratio import best_sizes
 from benchmarks.replaying.start import Given
 from benchmarks.replaying.summary import curves_of, ratio, worse_than
 from lft_ray.records import TrialConfig
@@ -121,3 +122,16 @@ def test_the_interval_covers_the_spread_of_seeds():
     assert found.low < found.high
     assert found.low >= 0.4 - 1e-9
     assert np.isfinite(found.high)
+
+
+def test_the_best_size_is_predicted_from_the_other_tasks():
+    first, second, third = table(), table(), table()
+    first.task, second.task, third.task = "a", "b", "c"
+    # Four times the rows: the other tasks' best M, 2e6 / 20, belongs to a network of four million weights here.
+    third.train_rows, third.params = 1600, {"tfidf": 0, "minilm:1": 4_000_000, "minilm:2": 9_000_000}
+    rows = {row["task"]: row for row in best_sizes([first, second, third])}
+    assert (rows["a"]["best"], rows["a"]["m_best"]) == ("minilm:2", 100_000)
+    assert rows["c"]["predicted"] == "minilm:1"
+    assert rows["c"]["loss_predicted"] == pytest.approx(0.10)
+    assert rows["c"]["loss_largest"] == 0.0
+    assert best_sizes([first])[0]["predicted"] is None
