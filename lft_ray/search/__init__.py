@@ -7,5 +7,9 @@ SAMPLERS: dict[str, str] = {
 }
 """Name -> callable ``(seed, startup_trials) -> optuna.samplers.BaseSampler``."""
 
-SCHEDULERS: dict[str, str] = {"fifo": "lft_ray.search.scheduler:StudyScheduler"}
-"""Name -> subclass of `lft_ray.search.scheduler.StudyScheduler`."""
+SCHEDULERS: dict[str, str] = {
+    "fifo": "lft_ray.search.stopping:never",
+    "dominance": "lft_ray.search.stopping:dominance",
+    "mo_asha": "lft_ray.search.stopping:mo_asha",
+}
+"""Name -> callable ``(seed) -> lft_ray.search.standing.StopRule``, asked at each point of a curve."""
