@@ -46,19 +46,19 @@ def run(sampler: str, count: int, seed: int = 0) -> list[TrialRecord]:
     return records
 
 
-@pytest.mark.parametrize("sampler", ["gp", "tpe", "random", "lft_ray.search.samplers:tpe"])
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random", "known_cost", "lft_ray.search.samplers:tpe"])
 def test_equal_arguments_give_equal_proposals(sampler):
     records, pending = history(12), [SPACE.draw(random.Random(5))]
     first = Proposer(SPACE, sampler, 3, cost).propose(12, records, pending)
     random.seed(99)
     assert Proposer(SPACE, sampler, 3, cost).propose(12, records, pending) == first
-    if sampler != "gp":  # a sure model proposes its optimum whatever the seed
+    if sampler not in ("gp", "known_cost"):  # a sure model proposes its optimum whatever the seed
         assert Proposer(SPACE, sampler, 4, cost).propose(12, records, pending) != first
         assert Proposer(SPACE, sampler, 3, cost).propose(13, records, pending) != first
     assert SPACE.encode(first) is not None
 
 
-@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "known_cost"])
 def test_a_model_of_the_past_beats_none(sampler):
     def late(name: str, seed: int) -> list[float]:
         return [known_f1(r.config) for r in run(name, 18, seed)[10:]]
@@ -68,7 +68,7 @@ def test_a_model_of_the_past_beats_none(sampler):
     assert statistics.mean(late(sampler, 0)) > uniform + 0.005
 
 
-@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random", "known_cost"])
 def test_nothing_is_proposed_twice_and_a_finite_space_ends(sampler):
     training = TrainingSpec(learning_rate=[1e-4, 3e-4], batch_size=16, epochs=[1, 2])
     space = build_space(SIZES, training)
@@ -136,17 +136,17 @@ def test_stopped_trials_never_stand_on_the_front():
     finished = {tuple(sorted(SPACE.encode(r.config).items())) for r in records if r.status is TrialStatus.DONE}
     assert study.best_trials
     assert all(tuple(sorted(t.params.items())) in finished for t in study.best_trials)
-    for sampler in ("gp", "tpe"):
+    for sampler in ("gp", "tpe", "known_cost"):
         assert Proposer(SPACE, sampler, 0, cost).propose(20, records + half_trained, []) is not None
 
 
 def test_all_failed_is_survived():
     records = [told(SPACE.draw(random.Random(i)), i, status="failed") for i in range(12)]
-    for sampler in ("gp", "tpe"):
+    for sampler in ("gp", "tpe", "known_cost"):
         assert Proposer(SPACE, sampler, 0, cost).propose(12, records, []) is not None
 
 
-@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random", "known_cost"])
 def test_warming_up_leaves_no_trace(sampler):
     cold = Proposer(SPACE, sampler, 0, cost).propose(8, history(8), [])
     warm = Proposer(SPACE, sampler, 0, cost)
