@@ -101,10 +101,8 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
 
 def show_sizes(rows: list[dict[str, Any]]) -> None:
     """Print how well parameters over the root of train rows told the best size."""
-    print("\nM = parameters / sqrt(train rows), in thousands; predicted: the size whose M is nearest that of the other")
-    print(
-        "tasks' best sizes (geometric mean). Losses in F1 points against the best size, each size at its best setting."
-    )
+    print("\nM = parameters / sqrt(train rows), in thousands; predicted: the size whose M is nearest that of the")
+    print("other tasks' best sizes (geometric mean). Losses: F1 points below the best size, each at its best setting.")
     print("task              rows  best        M  predicted   loss  largest loss")
     for row in rows:
         predicted = f"{row['predicted'] or '-':10}{_points(row['loss_predicted'])}"

@@ -1,4 +1,4 @@
-"""Simulated workers and clock: an event queue over recorded curves. In: a table and a method. Out: what ended, and when.
+"""Simulated workers and clock: an event queue over recorded curves. In: a table, a method. Out: what ended, and when.
 
 A method is whatever says which trial starts next and which ends early. Proposals take no simulated time; what they take
 in truth is the method's to count.

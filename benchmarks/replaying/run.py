@@ -1,4 +1,4 @@
-"""Run many replays, in this process or in several, and keep each outcome in a file so that a long run can go on later."""
+"""Run many replays, in this process or in several, and keep each outcome in a file: a long run can go on later."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What a replay was worth: hypervolume regret against dollars, and stops that were wrong. In: `History`. Out: `Outcome`.
+"""What a replay was worth: hypervolume regret against dollars, and wrong stops. In: `History`. Out: `Outcome`.
 
 The front is the one that the search observed; each model on it counts with the mean final F1 of the seeds that the
 search did not see, which is what a user gets who ships it. Fronts and areas are the product's own functions.

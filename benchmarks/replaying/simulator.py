@@ -1,9 +1,9 @@
 """Synthetic tables in the recorded format, on which methods and their settings are chosen (never reported as results).
 
 Six depths and a linear model; the best learning rate falls with depth and with epochs, too high a rate diverges, curves
-saturate and jump at the end where the rate has decayed, long schedules may over-fit, seeds differ by 0.3 to 1 point. The
-shape follows what fine-tuning small encoders looks like; the numbers are drawn, so a result on them is plausible, not
-measured.
+saturate and jump at the end where the rate has decayed, long schedules may over-fit, seeds differ by 0.3 to 1 point.
+The shape follows what fine-tuning small encoders looks like; the numbers are drawn, so a result on them is plausible,
+not measured.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Ray Tune as a stock user sets it up: its own `OptunaSearch` and `ASHAScheduler`, called as Tune's controller calls them.
+"""Ray Tune as a stock user sets it up: its own `OptunaSearch` and `ASHAScheduler`, called as Tune's controller does.
 
 Two objectives (metric ``["f1", "cost"]``, mode ``["max", "min"]``) with the searcher's default sampler; ASHA with its
 defaults on F1, since it takes one metric, over the evaluations of a schedule. A trial that ASHA stops is completed with

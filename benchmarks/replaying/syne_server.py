@@ -15,7 +15,7 @@ scheduler: Any = None
 
 
 def make(message: dict[str, Any]) -> dict[str, Any]:
-    global scheduler  # noqa: PLW0603  (one scheduler a process)
+    global scheduler
     # Its `suggest` draws from numpy's global generator; random_seed does not reach it.
     np.random.seed(message["seed"])
     space = {

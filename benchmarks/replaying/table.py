@@ -1,7 +1,7 @@
 """One task's recorded learning curves, asked like a cluster: what would this configuration have done with this seed?
 
-In: ``runs``, ``points`` and ``serve`` of a folder under ``benchmarks/tables``. Out: `Curve` values. A learning rate that
-was not recorded is interpolated (monotone cubic in its logarithm, within one seed) and the curve says so.
+In: ``runs``, ``points`` and ``serve`` of a folder under ``benchmarks/tables``. Out: `Curve` values. A learning rate
+that was not recorded is interpolated (monotone cubic in its logarithm, within one seed) and the curve says so.
 """
 
 import hashlib

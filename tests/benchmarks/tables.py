@@ -16,10 +16,11 @@ def final_f1(size: str, rate: float, epochs: int, seed: int, spread: float) -> f
     return BEST[size] - 0.05 * abs(RATES.index(rate) - 2) - (0.02 if epochs == 1 else 0.0) + spread * (seed - 1)
 
 
-def rows(
-    spread: float = 0.0, seeds: int = 3
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of ``runs``, ``points`` and ``serve``. A curve climbs by equal steps, from 0.2 below its end, in equal times."""
+Rows = list[dict[str, Any]]
+
+
+def rows(spread: float = 0.0, seeds: int = 3) -> tuple[Rows, Rows, Rows]:
+    """Rows of ``runs``, ``points``, ``serve``. A curve climbs by equal steps, from 0.2 below its end."""
     runs: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
 

@@ -154,8 +154,8 @@ def test_an_unknown_task_is_bad_input(tmp_path):
 
 def test_the_last_line_is_the_result(tmp_path):
     done = command(
-        "--simulate", "2", "--seeds", "2", "--methods", "random,ray_optuna_asha,lft_ray.search.samplers:tpe", "--results",
-        str(tmp_path / "replay.jsonl"),
+        "--simulate", "2", "--seeds", "2", "--methods", "random,ray_optuna_asha,lft_ray.search.samplers:tpe",
+        "--results", str(tmp_path / "replay.jsonl"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout.splitlines()[-1])

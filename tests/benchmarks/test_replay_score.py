@@ -1,10 +1,10 @@
 import math
+from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from benchmarks.replaying.clock import Ended, History
-from benchmarks.replaying.score import GRID, Scale, is_wrong_stop, outcome
+from benchmarks.replaying.score import GRID, Outcome, Scale, is_wrong_stop, outcome
 from benchmarks.replaying.seed_ratio import best_sizes
 from benchmarks.replaying.start import Given
 from benchmarks.replaying.summary import curves_of, ratio, worse_than
@@ -35,7 +35,7 @@ def test_regret_is_none_for_the_true_front_and_known_for_half_of_it():
     true_front = [config("tfidf"), config("minilm:1"), config("minilm:2")]
     seen = [ended(k, c, found.table.final_f1(c)) for k, c in enumerate(true_front)]
     assert found.regret(seen) == pytest.approx(0.0, abs=1e-12)
-    # Reference: 100 dollars and 0.70 - 0.10. Strips: tfidf log(100/1) x 0.1, minilm:1 log(10) x 0.1, minilm:2 log(2) x 0.1.
+    # Reference: 100 dollars and 0.70 - 0.10. Strips, each 0.1 high: tfidf log(100), minilm:1 log(10), minilm:2 log(2).
     whole = 0.1 * (math.log(100) + math.log(10) + math.log(2))
     assert found.regret(seen[:1]) == pytest.approx(1 - 0.1 * math.log(100) / whole)
     assert found.regret([]) == pytest.approx(1.0)
@@ -78,11 +78,9 @@ def test_regret_is_noted_at_the_spend_of_each_end():
 def outcomes(method, reach, task="a", seeds=4):
     """Regret 0.5 until ``reach`` units, 0.1 from then on."""
     regret = [0.5 if units < reach else 0.1 for units in GRID]
-    fields = dict(trials=1, stops=0, wrong_stops=0, interpolated=0, suggestions=0, suggestion_s=0.0)
+    fields = {"trials": 1, "stops": 0, "wrong_stops": 0, "interpolated": 0, "suggestions": 0, "suggestion_s": 0.0}
     found = scale()
     base = outcome(found, History(), method=method, seed=0).as_row() | fields
-    from benchmarks.replaying.score import Outcome
-
     return [Outcome(**(base | {"task": task, "seed": s, "regret": regret})) for s in range(seeds)]
 
 
@@ -97,10 +95,8 @@ def test_the_ratio_is_of_dollars_to_rays_quality_and_counts_what_never_gets_ther
 
 
 def test_ratios_of_tasks_are_averaged_geometrically():
-    curves = curves_of(
-        [*outcomes("ours", 5), *outcomes("ray_optuna_asha", 10)]
-        + [*outcomes("ours", 16, "b"), *outcomes("ray_optuna_asha", 8, "b")]
-    )
+    first = [*outcomes("ours", 5), *outcomes("ray_optuna_asha", 10)]
+    curves = curves_of([*first, *outcomes("ours", 16, "b"), *outcomes("ray_optuna_asha", 8, "b")])
     assert ratio(curves, "ours", "ray_optuna_asha", replicates=20).value == pytest.approx(1.0)
 
 
@@ -115,13 +111,13 @@ def test_methods_with_different_seeds_are_not_compared():
         curves_of([*outcomes("ours", 5), *outcomes("random", 5, seeds=3)])
 
 
-def test_the_interval_covers_the_spread_of_seeds():
+def test_the_interval_says_how_much_hangs_on_single_seeds():
     ray = outcomes("ray_optuna_asha", 10, seeds=8)
-    mixed = [one for k in range(8) for one in [outcomes("ours", 4 if k % 2 else 16, seeds=8)[k]]]
-    found = ratio(curves_of([*mixed, *ray]), "ours", "ray_optuna_asha", replicates=200)
-    assert found.low < found.high
-    assert found.low >= 0.4 - 1e-9
-    assert np.isfinite(found.high)
+    # One seed of eight is late: the mean gets below 0.1 without it, but a draw that holds it twice does not.
+    ours = [outcomes("ours", 16 if seed == 7 else 4, seeds=8)[seed] for seed in range(8)]
+    ours = [replace(one, regret=[max(0.0, r - 0.1) for r in one.regret]) for one in ours]
+    found = ratio(curves_of([*ours, *ray]), "ours", "ray_optuna_asha", replicates=200)
+    assert (found.value, found.low, found.high) == pytest.approx((0.4, 0.4, 1.6))
 
 
 def test_the_best_size_is_predicted_from_the_other_tasks():

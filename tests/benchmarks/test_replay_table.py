@@ -3,7 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.replaying.simulator import simulate
+from benchmarks.replaying.simulator import simulate, synthetic_rows
 from benchmarks.replaying.table import load, of_rows
 from lft_ray.records import TrialConfig
 from tests.benchmarks.tables import COSTS, RATES, rows, table
@@ -15,10 +15,10 @@ def config(size="minilm:2", rate=3e-4, epochs=3):
 
 def test_interpolation_is_exact_at_recorded_rates_and_flagged_between():
     found = simulate(3)
-    cell = dict(batch_size=32, epochs=3, max_length=64)
+    cell = {"batch_size": 32, "epochs": 3, "max_length": 64}
     recorded = [found.curve(TrialConfig(model_size="minilm:4", learning_rate=r, **cell), 1) for r in found.rates]
     assert not any(curve.interpolated for curve in recorded)
-    runs, points, _ = __import__("benchmarks.replaying.simulator", fromlist=["x"]).synthetic_rows(3)
+    runs, points, _ = synthetic_rows(3)
     run = next(r for r in runs if (r["size"], r["seed"], r["lr"], r["epochs"]) == ("minilm:4", 1, 3e-4, 3))
     f1s = [p["val_f1"] for p in points if p["run_id"] == run["run_id"]]
     np.testing.assert_array_equal(recorded[found.rates.index(3e-4)].f1, f1s)
