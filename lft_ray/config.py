@@ -164,7 +164,8 @@ class SearchSpec(Spec):
     concurrency: Literal["auto"] | PositiveInt = "auto"
     """Trials at a time; auto: as many as the resources hold."""
     sampler: str = "gp"
-    """gp, tpe, random, or package.module:Name of an Optuna sampler."""
+    """gp, tpe, random, known_cost (one model of F1; serving costs are known and training dollars are weighed), or
+    package.module:Name of an Optuna sampler."""
     scheduler: Literal["fifo"] = "fifo"
     """fifo: every trial runs to its end."""
     seed: int = 0

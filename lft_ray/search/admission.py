@@ -100,6 +100,17 @@ class BudgetAdmission:
             if record.status is TrialStatus.DONE:
                 self.forecast.observe(self.work(record.config), record.usage, device=self.device(record.config))
 
+    def expected_usd(self, config: TrialConfig, *, uses_measured: bool = True) -> float:
+        """Predicted dollars of a trial that runs to its end, without retries.
+
+        Args:
+            config: of the trial.
+            uses_measured: from the seconds of finished trials; else from FLOPs and the stated rates alone.
+        """
+        with self._lock:
+            forecast = self.forecast if uses_measured else Forecast()
+            return training_usd(forecast.predict(self.work(config), device=self.device(config)), self.price)
+
     def _worst_usd(self, config: TrialConfig) -> float:
         worst = self.forecast.worst_case(
             self.work(config), device=self.device(config), retries=self.retries, lost_s=self.lost_s

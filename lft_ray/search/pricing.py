@@ -67,15 +67,25 @@ class Pricing:
             )
         return min(known)
 
+    def reference_cost(self, model_size: str) -> float:
+        """The same of its reference variant (the first precision): what stands beside a trial's F1 in the search."""
+        costs = [v.usd_per_million_predictions for v in self._offered(model_size)]
+        return next((usd for usd in costs if usd is not None), None) or self.cost(model_size)
+
     def is_allowed(self, model_size: str, cap_usd: float | None, cap_ms: float | None) -> bool:
         """Whether any variant of a size is within both caps."""
         self.cost(model_size)
-        return any(
-            (v.usd_per_million_predictions or math.inf) <= (math.inf if cap_usd is None else cap_usd)
-            and (v.p95_ms or 0.0) <= (math.inf if cap_ms is None else cap_ms)
+        return bool(self.admitted(model_size, cap_usd, cap_ms))
+
+    def admitted(self, model_size: str, cap_usd: float | None, cap_ms: float | None) -> list[Variant]:
+        """The priced variants of a size that are within both caps."""
+        return [
+            v
             for v in self._offered(model_size)
             if v.usd_per_million_predictions is not None
-        )
+            and v.usd_per_million_predictions <= (math.inf if cap_usd is None else cap_usd)
+            and (v.p95_ms or 0.0) <= (math.inf if cap_ms is None else cap_ms)
+        ]
 
     def _offered(self, model_size: str) -> list[Variant]:
         offers = [
