@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from replaying.methods import BASELINES, EXPENSIVE, OURS, RAY_DEFAULT, is_available
+from replaying.methods import BASELINES, EXPENSIVE, OURS, RAY_DEFAULT, is_available, needs_library
 from replaying.run import SIMULATED, Job, Kept, run_jobs, table_of
 from replaying.score import BUDGETS, Outcome
 from replaying.seed_ratio import best_sizes
@@ -196,8 +196,9 @@ def report(arguments: argparse.Namespace) -> dict[str, Any]:
     for name, why in absent.items():
         print(f"left out: {name} ({why})")
     methods = [name for name in names if name not in absent]
+    library = sources.get(arguments.tune_on, "")
     jobs = [
-        Job(source, method, seed, arguments.workers, arguments.reference_cost)
+        Job(source, method, seed, arguments.workers, arguments.reference_cost, library if needs_library(method) else "")
         for source in sources.values()
         for method in methods
         for seed in range(arguments.seeds)

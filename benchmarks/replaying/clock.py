@@ -29,7 +29,7 @@ class Method(Protocol):
     """What is replayed: a searcher and a scheduler."""
 
     suggestion_s: list[float]
-    """Real seconds that each proposal took, start trials left out."""
+    """Processor seconds that each proposal took, start trials left out."""
 
     def next(self) -> Started | Literal["wait", "finished"]:
         """The trial for a free worker; ``wait`` for another trial to end; ``finished``: nothing more will come."""

@@ -1,7 +1,7 @@
 """The product in the replay: its `Dispatcher`, `Proposer`, samplers and stop rules, over a ledger in memory."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from lft_ray.ledger import Ledger, StartedTrial
@@ -10,16 +10,14 @@ from lft_ray.search import dispatcher as dispatching
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.plan import Plan, Queued
 from lft_ray.search.proposer import Proposer
+from lft_ray.search.stopping import Standing, StopRule
 from lft_ray.storage import Storage
 
 from .clock import Started
 from .start import Given
 from .table import Curve
 
-__all__ = ["MemoryStorage", "Product", "StopRule"]
-
-StopRule = Callable[[Any], str]
-"""`lft_ray.search.stopping.StopRule`."""
+__all__ = ["MemoryStorage", "Product"]
 
 # The simulated clock stands still while a proposal is made: a running trial must not report meanwhile, as it may in
 # a real search that has waited this long.
@@ -55,7 +53,7 @@ class MemoryStorage(Storage):
 
 
 class _Timed:
-    """A proposer whose calls are timed."""
+    """A proposer whose calls are timed, in processor seconds: a replay may share its core."""
 
     def __init__(self, proposer: Proposer) -> None:
         self.proposer = proposer
@@ -72,9 +70,9 @@ class _Timed:
         fits: Callable[[TrialConfig], bool] | None = None,
     ) -> TrialConfig | None:
         """Propose, and note how long it took."""
-        began = time.perf_counter()
+        began = time.thread_time()
         config = self.proposer.propose(n, told, pending, fits)
-        self.seconds.append(time.perf_counter() - began)
+        self.seconds.append(time.thread_time() - began)
         return config
 
 
@@ -88,9 +86,10 @@ class Product:
         rule: the product's stop rule; None: every trial runs to its end.
         workers: trials at a time.
         on_grid: propose recorded learning rates alone.
+        options: of the sampler.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         given: Given,
         sampler: str,
@@ -99,15 +98,26 @@ class Product:
         rule: StopRule | None = None,
         workers: int = 2,
         on_grid: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.given, self.rule = given, rule
-        self._timed = _Timed(Proposer(given.space(on_grid=on_grid), sampler, seed, given.known_cost))
+        admission = given.admission()
+        proposer = Proposer(
+            given.space(on_grid=on_grid),
+            sampler,
+            seed,
+            given.known_cost,
+            train_usd=admission.expected_usd,
+            default_rate=given.default_rate,
+            options=options,
+        )
+        self._timed = _Timed(proposer)
         self.suggestion_s = self._timed.seconds
         # Told as results come, like a search that a clock or a budget ends.
         plan = Plan(
             queue=tuple(Queued(config) for config in given.start), trials=10**6, slots=workers, is_deterministic=False
         )
-        self.dispatcher = Dispatcher(Ledger(MemoryStorage()), plan, self._timed, self._priced)
+        self.dispatcher = Dispatcher(Ledger(MemoryStorage()), plan, self._timed, self._priced, admission)
         self._live: dict[str, tuple[StartedTrial, list[CurvePoint]]] = {}
         self._usd: dict[str, float] = {}
 
@@ -126,8 +136,6 @@ class Product:
         curve.append(point)
         if self.rule is None:
             return ""
-        from lft_ray.search.stopping import Standing
-
         others = {key: value for key, value in self._live.items() if key != trial_id}
         ended = self.dispatcher.ledger.records("search")
         return self.rule(Standing(trial, tuple(curve), ended, others, self.given.known_cost))

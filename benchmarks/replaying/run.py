@@ -34,6 +34,8 @@ class Job:
     workers: int
     dearest: float
     """Reference cost, in times the dearest size's."""
+    library: str = ""
+    """Source of the task whose curves a stop rule may learn from."""
 
 
 @cache
@@ -53,7 +55,8 @@ def _scale(source: str, dearest: float) -> tuple[Given, Scale]:
 def run_job(job: Job) -> Outcome:
     """Replay one method once."""
     given, scale = _scale(job.source, job.dearest)
-    method = make(job.method, given, seed=job.seed, workers=job.workers)
+    library = table_of(job.library) if job.library else None
+    method = make(job.method, given, seed=job.seed, workers=job.workers, library=library)
     history = replay(given.table, method, seed=job.seed, budget_usd=UNITS * scale.unit_usd, workers=job.workers)
     return outcome(scale, history, method=job.method, seed=job.seed)
 
@@ -99,7 +102,8 @@ class Kept:
 
 
 def _key(job: Job) -> tuple[Any, ...]:
-    return (table_of(job.source).digest, job.method, job.seed, job.workers, job.dearest)
+    library = table_of(job.library).digest if job.library else ""
+    return (table_of(job.source).digest, job.method, job.seed, job.workers, job.dearest, library)
 
 
 def _use_one_core() -> None:

@@ -83,7 +83,7 @@ class Outcome:
     """Trials at a learning rate between recorded ones."""
     suggestions: int
     suggestion_s: float
-    """Mean real seconds of a proposal; 0 where none was made."""
+    """Mean processor seconds of a proposal; 0 where none was made."""
 
     def as_row(self) -> dict[str, Any]:
         """Plain values."""

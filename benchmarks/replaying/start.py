@@ -3,13 +3,20 @@
 from dataclasses import dataclass
 
 from lft_ray.config import ModelSpec, Range, TrainingSpec
+from lft_ray.cost.base import Price
+from lft_ray.cost.budget import Budget
+from lft_ray.cost.forecast import Forecast, trial_flops
 from lft_ray.models.base import ModelSize, model_sizes
 from lft_ray.records import TrialConfig
+from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.space import SearchSpace, build_space, start_table
 
 from .table import Table
 
 __all__ = ["Given"]
+
+TOKENS_A_TEXT = 24.0
+"""The forecast learns seconds from FLOPs, so this one factor of all FLOPs changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +61,36 @@ class Given:
     def known_cost(self, config: TrialConfig) -> float:
         """Dollars per million predictions."""
         return self.table.usd_per_million[config.model_size]
+
+    def default_rate(self, config: TrialConfig) -> float | None:
+        """The ladder's learning rate of a configuration's size."""
+        return next(size.default_learning_rate for size in self.sizes if size.name == config.model_size)
+
+    def admission(self) -> BudgetAdmission:
+        """The product's own, without a limit: it predicts the training dollars of a proposal from those that ended."""
+        by_name = {size.name: size for size in self.sizes}
+        curve = self.table.curve(self.start[-1], self.table.seeds(self.start[-1])[0])
+        usd_per_core_s = float(curve.usd[-1] / curve.train_s[-1])
+        price = Price(
+            name="table",
+            usd_per_core_s=usd_per_core_s,
+            usd_per_device_s=0.0,
+            training_usd_per_core_s=usd_per_core_s,
+            training_usd_per_device_s=0.0,
+            as_of="",
+            source="recorded",
+        )
+
+        def work(config: TrialConfig) -> float:
+            return trial_flops(
+                config,
+                flops_per_token=by_name[config.model_size].flops_per_token,
+                train_tokens=self.table.train_rows * TOKENS_A_TEXT,
+                validation_tokens=self.table.validation_rows * TOKENS_A_TEXT,
+                evaluations=len(curve.f1),
+            )
+
+        def device(config: TrialConfig) -> str:
+            return "linear" if by_name[config.model_size].is_linear else "cpu"
+
+        return BudgetAdmission(Budget(), Forecast(), price, work, device)

@@ -65,12 +65,12 @@ class StockRay:
         trial_id = f"t{self._count - 1:03d}"
         if self._linear:
             return Started(trial_id, self._linear.pop(0))
-        began = time.perf_counter()
+        began = time.thread_time()
         params = self.searcher.suggest(trial_id)
         if self._starts:
             self._starts -= 1
         else:
-            self.suggestion_s.append(time.perf_counter() - began)
+            self.suggestion_s.append(time.thread_time() - began)
         config = TrialConfig(**params, max_length=self.given.table.max_length)
         trial = SimpleNamespace(trial_id=trial_id, config=params)
         self._trials[trial_id] = (trial, config)

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,9 +59,9 @@ class SyneMoAsha:
             if config.learning_rate is None:
                 return Started(trial_id, config)
         else:
-            began = time.perf_counter()
-            config = TrialConfig(**self._ask(do="suggest")["config"], max_length=self.given.table.max_length)
-            self.suggestion_s.append(time.perf_counter() - began)
+            answer = self._ask(do="suggest")
+            config = TrialConfig(**answer["config"], max_length=self.given.table.max_length)
+            self.suggestion_s.append(answer["seconds"])
         self._configs[trial_id] = config
         self._ask(do="add", trial=self._count - 1, config=config.model_dump())
         return Started(trial_id, config)

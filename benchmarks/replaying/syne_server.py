@@ -3,6 +3,7 @@
 import datetime
 import json
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
         case "make":
             return make(message)
         case "suggest":
-            return {"config": scheduler.suggest().config}
+            began = time.thread_time()
+            return {"config": scheduler.suggest().config, "seconds": time.thread_time() - began}
         case "add":
             trial = Trial(message["trial"], message["config"], datetime.datetime.now(tz=datetime.UTC))
             trials[message["trial"]] = trial

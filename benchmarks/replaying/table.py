@@ -100,13 +100,14 @@ class Table:
         usd_per_million: what a million predictions of each size costs.
         params: weights of each size.
         train_rows: texts that were trained on.
+        validation_rows: texts that curves were scored on.
         max_length: tokens kept of a text.
 
     Raises:
         ValueError: no size has a cell with two complete seeds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         task: str,
         cells: dict[Cell, dict[int, dict[float, Curve]]],
@@ -114,9 +115,11 @@ class Table:
         *,
         params: dict[str, int],
         train_rows: int,
+        validation_rows: int,
         max_length: int,
     ) -> None:
-        self.task, self.params, self.train_rows, self.max_length = task, params, train_rows, max_length
+        self.task, self.params, self.max_length = task, params, max_length
+        self.train_rows, self.validation_rows = train_rows, validation_rows
         kept = _complete(cells)
         self.rates = sorted({rate for seeds in kept.values() for r in seeds.values() for rate in r if rate})
         self.epochs = sorted({epochs for _, _, epochs in kept if epochs})
@@ -235,6 +238,7 @@ def of_rows(
         costs,
         params={run["size"]: run["params"] for run in runs},
         train_rows=runs[0]["train_rows"],
+        validation_rows=runs[0]["validation_rows"],
         max_length=max_length,
     )
 

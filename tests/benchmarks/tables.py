@@ -30,7 +30,7 @@ def rows(spread: float = 0.0, seeds: int = 3) -> tuple[Rows, Rows, Rows]:
             {
                 "run_id": run_id, "size": size, "seed": seed, "lr": rate, "epochs": epochs, "max_len": 64,
                 "batch": 32 if epochs else 0, "params": 0 if size == "tfidf" else int(size[-1]) * 1_000_000,
-                "status": "done", "train_rows": 400,
+                "status": "done", "train_rows": 400, "validation_rows": 200,
             }
         )  # fmt: skip
         for step, f1 in enumerate(f1s):

@@ -82,7 +82,6 @@ def test_the_products_own_dispatcher_and_ledger_are_what_is_replayed(given):
 
 
 def test_a_stop_rule_of_the_product_stops_a_trial_and_its_record_says_so(given):
-    pytest.importorskip("lft_ray.search.stopping")
     asked = []
 
     def rule(standing):
@@ -123,6 +122,8 @@ def test_syne_tunes_own_scheduler_stops_trials(given):
 def test_what_cannot_run_says_why():
     assert is_available("known_cost+wishes")
     assert is_available("nosuch")
+    assert is_available("known_cost@eta")
+    assert not is_available("known_cost@eta=0.5+dominance")
     assert not is_available("tpe")
 
 
