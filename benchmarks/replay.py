@@ -70,7 +70,8 @@ def gather(jobs: list[Job], arguments: argparse.Namespace) -> tuple[list[Outcome
             missing.append(job)
     began = time.monotonic()
     for count, (job, one) in enumerate(run_jobs(missing, processes=arguments.processes), start=1):
-        kept.add(job, one)
+        if arguments.keeps:
+            kept.add(job, one)
         outcomes.append(one)
         if count % 20 == 0 or count == len(missing):
             print(f"... {count} of {len(missing)} replays, {time.monotonic() - began:.0f} s", flush=True)
@@ -167,6 +168,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer seeds; GPSampler from the committed full run")
     arguments = parser.parse_args()
     arguments.seeds = arguments.seeds or (QUICK_SEEDS if arguments.quick else 20)
+    # --quick reads the committed curves and leaves them as they are.
+    arguments.keeps = arguments.curves is not None or not arguments.quick
     if arguments.curves is None and not arguments.simulate:
         arguments.curves = TABLES / "replay_curves.jsonl"
     return arguments

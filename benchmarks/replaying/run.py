@@ -1,6 +1,7 @@
 """Run many replays, in this process or in several, and keep each outcome in a file: a long run can go on later."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+import threadpoolctl
 
 from lft_ray.records import now_utc
 
@@ -108,8 +111,6 @@ def _key(job: Job) -> tuple[Any, ...]:
 
 def _use_one_core() -> None:
     """Seconds a proposal are those of one core, and processes do not fight for cores."""
-    import threadpoolctl
-    import torch
-
-    torch.set_num_threads(1)
+    # Torch, which Optuna's GP loads at its first proposal, reads this once.
+    os.environ["OMP_NUM_THREADS"] = "1"
     threadpoolctl.threadpool_limits(1)

@@ -5,13 +5,15 @@ import sys
 from pathlib import Path
 
 import optuna
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.replaying.clock import replay
 from benchmarks.replaying.methods import BASELINES, is_available, make
 from benchmarks.replaying.product import MemoryStorage, Product
 from benchmarks.replaying.run import Job, Kept, run_job
-from benchmarks.replaying.simulator import simulate
+from benchmarks.replaying.simulator import simulate, synthetic_rows
 from benchmarks.replaying.start import Given
 from benchmarks.replaying.stock_ray import StockRay
 from benchmarks.replaying.syne import find_python
@@ -142,7 +144,7 @@ def command(*options):
     environment = os.environ | {"PYTHONPATH": str(REPO)}
     return subprocess.run(
         [sys.executable, str(REPO / "benchmarks" / "replay.py"), *options],
-        capture_output=True, text=True, env=environment, timeout=110,
+        capture_output=True, text=True, env=environment, timeout=280,
     )  # fmt: skip
 
 
@@ -153,15 +155,28 @@ def test_an_unknown_task_is_bad_input(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_the_last_line_is_the_result(tmp_path):
+@pytest.mark.timeout(300)
+def test_the_last_line_reports_the_tasks_that_nothing_was_chosen_on(tmp_path):
+    for number in (0, 1):
+        folder = tmp_path / f"task{number}"
+        folder.mkdir()
+        for name, rows in zip(("runs", "points", "serve"), synthetic_rows(number), strict=True):
+            pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
     done = command(
-        "--simulate", "2", "--seeds", "2", "--methods", "random,ray_optuna_asha,lft_ray.search.samplers:tpe",
-        "--results", str(tmp_path / "replay.jsonl"),
+        "--tables", str(tmp_path), "--tune-on", "task0", "--seeds", "1", "--curves", str(tmp_path / "curves.jsonl"),
+        "--methods", "random,ray_optuna_asha,random+dominance_library,tpe+never",
+        "--results", str(tmp_path / "r.jsonl"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout.splitlines()[-1])
-    assert row["tasks"] == ["sim0", "sim1"]
-    assert set(row["regret"]) == {"random", "ray_optuna_asha", "lft_ray.search.samplers:tpe"}
+    assert row["tasks"] == ["task1"]
+    assert set(row["tables"]) == {"task0", "task1"}
+    assert row["tables"]["task1"] == simulate(1).digest
+    assert set(row["regret"]) == {"random", "ray_optuna_asha", "random+dominance_library", "tpe+never"}
+    assert row["method"] in {"random+dominance_library", "tpe+never"}
     assert row["spend_ratio_vs_ray_default"] > 0
     assert row["best_peer"] == "random"
-    assert json.loads((tmp_path / "replay.jsonl").read_text())["tables"] == row["tables"]
+    assert row["best_sizes"][0]["predicted"] == row["best_sizes"][1]["best"]
+    assert json.loads((tmp_path / "r.jsonl").read_text())["tables"] == row["tables"]
+    kept = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
+    assert len(kept) == 2 * 4
