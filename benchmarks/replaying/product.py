@@ -1,7 +1,8 @@
 """The product in the replay: its `Dispatcher`, `Proposer`, samplers and stop rules, over a ledger in memory."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from lft_ray.ledger import Ledger, StartedTrial
@@ -18,10 +19,6 @@ from .start import Given
 from .table import Curve
 
 __all__ = ["MemoryStorage", "Product"]
-
-# The simulated clock stands still while a proposal is made: a running trial must not report meanwhile, as it may in
-# a real search that has waited this long.
-dispatching.PATIENCE_S = 3600.0
 
 
 class MemoryStorage(Storage):
@@ -50,6 +47,19 @@ class MemoryStorage(Storage):
         """Names of the folders directly below."""
         start = f"{name}/" if name else ""
         return sorted({f.removeprefix(start).partition("/")[0] for f in self._files if f.startswith(start)})
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """The simulated clock stands still while a proposal is made, however long: no running trial may report meanwhile.
+
+    In a real search one may after a second, and the dispatcher says ``wait``.
+    """
+    usual, dispatching.PATIENCE_S = dispatching.PATIENCE_S, 3600.0
+    try:
+        yield
+    finally:
+        dispatching.PATIENCE_S = usual
 
 
 class _Timed:
@@ -123,7 +133,8 @@ class Product:
 
     def next(self) -> Started | Literal["wait", "finished"]:
         """What the dispatcher starts."""
-        trial = self.dispatcher.next()
+        with _patience():
+            trial = self.dispatcher.next()
         if not isinstance(trial, StartedTrial):
             return trial
         self._live[trial.trial_id] = (trial, [])
