@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from lft_ray.errors import nearest
+
 __all__ = [
     "AutoscalingSpec",
     "ClusterSpec",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
+SCHEDULER_NAMES = ("fifo", "dominance", "mo_asha")
+"""Keys of `lft_ray.search.SCHEDULERS`, which a file is checked against before anything is spent."""
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -153,6 +157,13 @@ class TrainingSpec(Spec):
     """Least seconds between two saves of the training state: what a crash can cost."""
 
 
+def _scheduler_name(value: str) -> str:
+    if ":" not in value and value not in SCHEDULER_NAMES:
+        names = ", ".join(SCHEDULER_NAMES)
+        raise ValueError(f"expected one of {names}, or package.module:Name.{nearest(value, SCHEDULER_NAMES)}")
+    return value
+
+
 class SearchSpec(Spec):
     """How many trials, which sampler, and when to end."""
 
@@ -166,8 +177,10 @@ class SearchSpec(Spec):
     sampler: str = "gp"
     """gp, tpe, random, known_cost (one model of F1; serving costs are known and training dollars are weighed), or
     package.module:Name of an Optuna sampler."""
-    scheduler: Literal["fifo"] = "fifo"
-    """fifo: every trial runs to its end."""
+    scheduler: Annotated[str, AfterValidator(_scheduler_name)] = "fifo"
+    """fifo (every trial runs to its end), dominance (ends trials whose F1 will stay below what is served for no more,
+    at most one in ten of them wrongly), mo_asha (ends two of three early, within octaves of serving cost), or
+    package.module:Name of a stop rule."""
     seed: int = 0
     deterministic: bool | None = None
     """Tell results in trial order, so that the same seed gives the same trials. Default: on without minutes and

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from lft_ray.ledger import Role, StartedTrial
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord
+from lft_ray.search.standing import StopRule
 
 __all__ = ["Listener", "Plan", "Proposes", "Queued", "Quiet"]
 
@@ -52,6 +53,10 @@ class Quiet:
         """Say nothing."""
 
 
+def _unknown(config: TrialConfig) -> float:
+    raise LookupError(f"the plan has a stop rule and no known_cost for {config.model_size}")
+
+
 @dataclass(frozen=True, slots=True)
 class Queued:
     """A configuration that is run as it is: a start trial, or a finalist with a fresh seed."""
@@ -71,6 +76,8 @@ class Plan:
         role: search, or confirm (then only the queue is run).
         is_deterministic: proposal n sees exactly the trials up to n - slots, so that equal seeds give equal trials.
         cores_per_trial: cores a trial holds: what a dead worker's seconds are charged with.
+        rule: asked at each point of a search trial's curve but the last; None: every trial runs to its end.
+        known_cost: dollars per million predictions of a configuration's cheapest admitted variant, for the rule.
     """
 
     queue: tuple[Queued, ...]
@@ -79,3 +86,5 @@ class Plan:
     role: Role = "search"
     is_deterministic: bool = True
     cores_per_trial: float = 1.0
+    rule: StopRule | None = None
+    known_cost: Callable[[TrialConfig], float] = _unknown

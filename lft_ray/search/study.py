@@ -18,7 +18,9 @@ from lft_ray.cost.prices import price_of
 from lft_ray.errors import ConfigError
 from lft_ray.ledger import Ledger, Role
 from lft_ray.models.base import ModelSize, model_sizes
+from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, FrontPoint, ProfileBook, TrialConfig, TrialRecord
+from lft_ray.search import SCHEDULERS
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.outlook import Offer
@@ -85,11 +87,17 @@ def run_study(
     ledger = Ledger(Storage(job.run_uri))
     pricing = Pricing.of(job.experiment, job.profiles)
     sizes = allowed_sizes(job.experiment, pricing)
+    rule = resolve(job.experiment.search.scheduler, SCHEDULERS, where="search.scheduler")(job.experiment.search.seed)
     ledger.adopt(pricing.record)
     admission = _admission(job, cluster, sizes, ledger)
     dispatcher = Dispatcher(
         ledger,
-        _plan(job, cluster, sizes, ledger),
+        replace(
+            _plan(job, cluster, sizes, ledger),
+            # A finalist's fresh seed is a measurement: it must end.
+            rule=rule if job.role == "search" else None,
+            known_cost=lambda config: pricing.cost(config.model_size),
+        ),
         _proposer(job, sizes, pricing, admission) if job.role == "search" else None,
         pricing.record,
         admission,
@@ -103,7 +111,6 @@ def run_study(
         cluster,
         training,
         deadline=deadline,
-        scheduler=job.experiment.search.scheduler,
     )
     if not ledger.started():
         raise ConfigError(

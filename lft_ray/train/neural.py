@@ -27,6 +27,7 @@ from lft_ray.train.evaluate import Batching, predict, score
 from lft_ray.train.group import current_group
 from lft_ray.train.loop import LoopJob, LoopResult, shared_usage, train
 from lft_ray.train.meter import Meter
+from lft_ray.train.notes import STATE
 from lft_ray.train.precision import training_precision
 from lft_ray.train.trial import Outcome, TrialJob, trial_device, trial_storage
 
@@ -91,7 +92,7 @@ def _loop_job(job: TrialJob, task: "Task", meter: Meter, base: BaseFiles, size: 
         dtype=dtype,
         final_precision=job.precisions[0],
         probe_key=_probe_key(job, base, dtype),
-        states=StateStore(trial_storage(job).child("state"), _state_key(job, base, dtype)),
+        states=StateStore(trial_storage(job).child(STATE), _state_key(job, base, dtype)),
         meter=meter,
     )
 

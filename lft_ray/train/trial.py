@@ -32,6 +32,7 @@ from lft_ray.records import (
 from lft_ray.storage import Storage
 from lft_ray.tasks import TASKS
 from lft_ray.train.meter import Meter, add_usage
+from lft_ray.train.notes import STATE
 
 __all__ = [
     "Outcome",
@@ -138,7 +139,7 @@ def execute(job: TrialJob, report: Report, meter: Meter) -> TrialResult:
     result = _result(job, outcome, started_at)
     if leads:
         _write_result(job, result)
-        trial_storage(job).delete_folder("state")
+        trial_storage(job).delete_folder(STATE)
         for point in last:
             report(point)
     return result
