@@ -58,10 +58,9 @@ class Axis:
             return np.asarray(np.minimum(np.floor(cube * len(d.choices)), len(d.choices) - 1))
         assert isinstance(d, IntDistribution | FloatDistribution)
         if self.is_log:
-            half = 0.5 if isinstance(d, IntDistribution) else 0.0
-            low, high = math.log(d.low - half), math.log(d.high + half)
+            low, high = self._log_ends()
             values = np.exp(low + cube * (high - low))
-            return np.asarray(np.clip(np.round(values) if half else values, d.low, d.high))
+            return np.asarray(np.clip(np.round(values) if isinstance(d, IntDistribution) else values, d.low, d.high))
         if count is None:
             return np.asarray(d.low + cube * (d.high - d.low))
         return np.asarray(d.low + (d.step or 1) * np.minimum(np.floor(cube * count), count - 1))
@@ -70,7 +69,8 @@ class Axis:
         """The inverse of `decode`: the middle of the share of a discrete value."""
         count = self.count
         if self.is_log:
-            return self.unit(internal)
+            low, high = self._log_ends()
+            return np.asarray((np.log(internal) - low) / (high - low))
         return self.unit(internal) if count is None else np.asarray((self.index(internal) + 0.5) / count)
 
     def index(self, internal: Array) -> Array:
@@ -94,6 +94,12 @@ class Axis:
             return np.clip(unit, 0.0, 1.0)
         stands = self.unit(self.decode((np.arange(self.count) + 0.5) / self.count))
         return np.asarray((np.abs(stands[None, :] - unit[:, None]).argmin(1) + 0.5) / self.count)
+
+    def _log_ends(self) -> tuple[float, float]:
+        """Of the cube: whole numbers reach half a step beyond the ends, so that these are as likely as the others."""
+        d: Any = self.distribution
+        half = 0.5 if isinstance(d, IntDistribution) else 0.0
+        return math.log(d.low - half), math.log(d.high + half)
 
     def _ends(self) -> tuple[float, float]:
         if self.places is not None:

@@ -23,8 +23,8 @@ CENTRED_SD = 0.12
 NEAR_SD = 0.1
 ELITES = 6
 """Trials of the front, around which a quarter of the candidates is drawn."""
-CLIP = 3.0
-"""Values this many times further below the median than the best is above it are clipped: a diverged run at F1 0.05
+CLIP = 1.0
+"""Values further below the median than this many times what the best is above it are clipped: a diverged run at F1 0.05
 would otherwise set the scale on which runs at 0.90 and 0.91 are told apart."""
 
 
