@@ -11,8 +11,9 @@ from lft_ray.search import dispatcher as dispatching
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.plan import Plan, Queued
 from lft_ray.search.proposer import Proposer
-from lft_ray.search.stopping import Standing, StopRule
+from lft_ray.search.standing import StopRule
 from lft_ray.storage import Storage
+from lft_ray.train.notes import STATE, put_usage
 
 from .clock import Started
 from .start import Given
@@ -24,29 +25,40 @@ __all__ = ["MemoryStorage", "Product"]
 class MemoryStorage(Storage):
     """A run folder that is gone with the process: a replay writes some 200 records."""
 
-    def __init__(self) -> None:
-        super().__init__("memory://replay")
-        self._files: dict[str, bytes] = {}
+    def __init__(self, uri: str = "memory://replay", files: dict[str, bytes] | None = None) -> None:
+        super().__init__(uri)
+        self._files: dict[str, bytes] = {} if files is None else files
+
+    def child(self, *parts: str) -> "MemoryStorage":
+        """A folder below, of the same files."""
+        return MemoryStorage("/".join([self.uri, *parts]), self._files)
 
     def put(self, name: str, data: bytes | str) -> str:
         """Keep it."""
-        self._files[name] = data.encode("utf-8") if isinstance(data, str) else data
+        self._files[self.uri_of(name)] = data.encode("utf-8") if isinstance(data, str) else data
         return self.uri_of(name)
 
     def get(self, name: str) -> bytes:
         """Give it back."""
-        if name not in self._files:
-            raise FileNotFoundError(name)
-        return self._files[name]
+        if self.uri_of(name) not in self._files:
+            raise FileNotFoundError(self.uri_of(name))
+        return self._files[self.uri_of(name)]
 
     def exists(self, name: str = "") -> bool:
         """Whether it was put."""
-        return name in self._files
+        return self.uri_of(name) in self._files
 
     def folders(self, name: str = "") -> list[str]:
         """Names of the folders directly below."""
-        start = f"{name}/" if name else ""
-        return sorted({f.removeprefix(start).partition("/")[0] for f in self._files if f.startswith(start)})
+        start = f"{self.uri_of(name)}/" if name else f"{self.uri}/"
+        below = (uri.removeprefix(start).split("/") for uri in self._files if uri.startswith(start))
+        return sorted({parts[0] for parts in below if len(parts) > 1})
+
+    def delete_folder(self, name: str = "") -> None:
+        """Forget all files below."""
+        start = f"{self.uri_of(name)}/" if name else f"{self.uri}/"
+        for uri in [uri for uri in self._files if uri.startswith(start)]:
+            del self._files[uri]
 
 
 @contextmanager
@@ -110,7 +122,7 @@ class Product:
         on_grid: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.given, self.rule = given, rule
+        self.given = given
         admission = given.admission()
         proposer = Proposer(
             given.space(on_grid=on_grid),
@@ -123,9 +135,14 @@ class Product:
         )
         self._timed = _Timed(proposer)
         self.suggestion_s = self._timed.seconds
-        # Told as results come, like a search that a clock or a budget ends.
         plan = Plan(
-            queue=tuple(Queued(config) for config in given.start), trials=10**6, slots=workers, is_deterministic=False
+            queue=tuple(Queued(config) for config in given.start),
+            trials=10**6,
+            slots=workers,
+            # Told as results come, like a search that a clock or a budget ends.
+            is_deterministic=False,
+            rule=rule,
+            known_cost=given.known_cost,
         )
         self.dispatcher = Dispatcher(Ledger(MemoryStorage()), plan, self._timed, self._priced, admission)
         self._live: dict[str, tuple[StartedTrial, list[CurvePoint]]] = {}
@@ -141,32 +158,30 @@ class Product:
         return Started(trial.trial_id, trial.config)
 
     def point(self, trial_id: str, point: CurvePoint) -> str:
-        """Tell the dispatcher, then ask the rule."""
+        """Tell the dispatcher, and ask it whether its rule ends the trial here: as Tune's scheduler does."""
+        self._live[trial_id][1].append(point)
         self.dispatcher.on_point(trial_id, point)
-        trial, curve = self._live[trial_id]
-        curve.append(point)
-        if self.rule is None:
-            return ""
-        others = {key: value for key, value in self._live.items() if key != trial_id}
-        ended = self.dispatcher.ledger.records("search")
-        return self.rule(Standing(trial, tuple(curve), ended, others, self.given.known_cost))
+        return self.dispatcher.reason_to_stop(trial_id)
 
     def end(self, trial_id: str, curve: Curve, *, points: int, reason: str) -> None:
-        """Give the dispatcher the result that a worker would have written."""
+        """Give the dispatcher what a worker leaves: its result, or what it had noted as spent when it was stopped."""
         trial, seen = self._live.pop(trial_id)
-        status = TrialStatus.STOPPED if reason else TrialStatus.DONE if curve.is_done else TrialStatus.INFEASIBLE
         seconds = float(curve.train_s[points - 1])
-        variants = [Variant(precision="fp32", max_length=trial.config.max_length, f1=float(curve.f1[-1]))]
         self._usd[trial_id] = float(curve.usd[points - 1])
+        usage = Usage(core_s=seconds, wall_s=seconds, train_s=seconds)
+        if reason:
+            put_usage(self.dispatcher.ledger.storage.child("trials", trial_id, STATE), "1", usage)
+            self.dispatcher.end(trial_id, stopped=reason)
+            return
+        variant = Variant(precision="fp32", max_length=trial.config.max_length, f1=float(curve.f1[-1]))
         result = TrialResult(
             trial_id=trial_id,
             attempt=trial.attempt,
             config=trial.config,
-            status=status,
-            reason=reason,
+            status=TrialStatus.DONE if curve.is_done else TrialStatus.INFEASIBLE,
             curve=seen,
-            usage=Usage(core_s=seconds, wall_s=seconds, train_s=seconds),
-            variants=variants if status is TrialStatus.DONE else [],
+            usage=usage,
+            variants=[variant] if curve.is_done else [],
             started_at=trial.started_at,
         )
         self.dispatcher.end(trial_id, result=result)

@@ -102,6 +102,8 @@ def test_a_stop_rule_of_the_product_stops_a_trial_and_its_record_says_so(given):
         assert [round(point.fraction, 1) for point in record.curve] == [0.0, 0.2, 0.4]
         full = given.table.curve(end.config, end.seed)
         assert record.training_usd == pytest.approx(full.usd[2])
+        assert record.usage.core_s == pytest.approx(full.train_s[2])
+        assert method.dispatcher.ledger.storage.folders(f"trials/{end.trial_id}") == []
     assert any(standing.live for standing in asked)
     assert all(standing.trial.trial_id not in standing.live for standing in asked)
 
