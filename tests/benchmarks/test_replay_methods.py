@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -157,15 +158,21 @@ def test_an_unknown_task_is_bad_input(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.timeout(300)
-def test_the_last_line_reports_the_tasks_that_nothing_was_chosen_on(tmp_path):
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """Two synthetic tasks on disk, as recorded ones are."""
+    folder = tmp_path_factory.mktemp("tables")
     for number in (0, 1):
-        folder = tmp_path / f"task{number}"
-        folder.mkdir()
+        (folder / f"task{number}").mkdir()
         for name, rows in zip(("runs", "points", "serve"), synthetic_rows(number), strict=True):
-            pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
+            pq.write_table(pa.Table.from_pylist(rows), folder / f"task{number}" / f"{name}.parquet")
+    return folder
+
+
+@pytest.mark.timeout(300)
+def test_the_last_line_reports_the_tasks_that_nothing_was_chosen_on(tables, tmp_path):
     done = command(
-        "--tables", str(tmp_path), "--tune-on", "task0", "--seeds", "1", "--curves", str(tmp_path / "curves.jsonl"),
+        "--tables", str(tables), "--tune-on", "task0", "--seeds", "1", "--curves", str(tmp_path / "curves.jsonl"),
         "--methods", "random,ray_optuna_asha,random+dominance_library,tpe+never",
         "--results", str(tmp_path / "r.jsonl"),
     )  # fmt: skip
@@ -182,3 +189,23 @@ def test_the_last_line_reports_the_tasks_that_nothing_was_chosen_on(tmp_path):
     assert json.loads((tmp_path / "r.jsonl").read_text())["tables"] == row["tables"]
     kept = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
     assert len(kept) == 2 * 4
+
+
+@pytest.mark.timeout(300)
+def test_quick_takes_slow_methods_from_the_kept_run_says_so_and_leaves_it_as_it_is(tables, tmp_path):
+    curves = tmp_path / "curves.jsonl"
+    kept = Kept(curves)
+    for number in (0, 1):
+        for method in ("random", "ray_optuna_asha", "gp", "tpe+never"):
+            job = Job(str(tables / f"task{number}"), method, 0, 2, 1.0)
+            one = run_job(Job(job.source, "one_epoch_top_k", 0, 2, 1.0))
+            kept.add(job, replace(one, method=method))
+    before = curves.read_text()
+    options = ["--tables", str(tables), "--seeds", "1", "--quick", "--curves", str(curves), "--resume"]
+    done = command(*options, "--methods", "random,ray_optuna_asha,gp,tpe+never", "--results", str(tmp_path / "r.jsonl"))
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert list(row["curves_from_earlier_runs"]["gp"]) == [json.loads(before.splitlines()[0])["date"][:10]]
+    assert row["best_peer"] in {"random", "gp"}
+    assert row["spend_ratio_vs_ray_default"] == 1.0
+    assert curves.read_text() == before
