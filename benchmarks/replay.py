@@ -45,7 +45,8 @@ def sources_of(arguments: argparse.Namespace) -> dict[str, str]:
             table_of(str(folder))
             found[folder.name] = str(folder)
         except (OSError, ValueError) as problem:
-            print(f"left out: task {folder.name} ({problem})")
+            why = f"{Path(problem.filename).name} is missing" if isinstance(problem, FileNotFoundError) else problem
+            print(f"left out: task {folder.name} ({why})")
     missing = [name for name in wanted if name not in found]
     if missing or not set(found) - {arguments.tune_on}:
         raise InputError(

@@ -6,6 +6,7 @@ import pytest
 from lft_ray.config import Experiment
 from lft_ray.errors import ConfigError
 from lft_ray.experiment_file import load, parse, to_yaml
+from lft_ray.search import SCHEDULERS
 
 MINIMAL = {"name": "news", "data": {"train": "x.csv"}, "models": [{"base": "minilm"}]}
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
@@ -88,6 +89,15 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_name():
     assert "5 mistakes" in text
     for part in ("name: 'No Spaces'", "Did you mean 'search'?", "search.trials", "Did you mean 'minutes'?", "storage"):
         assert part in text
+
+
+def test_an_unknown_scheduler_is_refused_when_the_file_is_read():
+    with pytest.raises(ConfigError) as caught:
+        parse({**MINIMAL, "search": {"scheduler": "mo-asha"}})
+    assert "search.scheduler: expected one of fifo, dominance, mo_asha, or package.module:Name." in str(caught.value)
+    assert "Did you mean 'mo_asha'? (got 'mo-asha')" in str(caught.value)
+    for kind in (*SCHEDULERS, "my.rules:stop_poor_ones"):
+        assert parse({**MINIMAL, "search": {"scheduler": kind}}).search.scheduler == kind
 
 
 def test_a_wrong_range_is_one_mistake():

@@ -211,7 +211,7 @@ def test_a_built_in_rule_stops_the_same_trials_in_every_run_of_deterministic_mod
     ]
     assert summary(runs[0]) == summary(runs[1])
     stopped = [r for r in runs[0] if r.status is TrialStatus.STOPPED]
-    assert 3 <= len(stopped) <= 20
+    assert 3 <= len(stopped) < 25
     assert all("behind at 33% of its schedule" in r.reason for r in stopped)
     assert not any(r.start for r in stopped)
 
