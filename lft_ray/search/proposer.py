@@ -178,6 +178,13 @@ class Proposer:
             centre=_for_any_rate(decode, centre),
             places=self._places(),
             kinds=self._kinds(),
+            rivals=[
+                (v.usd_per_million_predictions, log_error(v.f1))
+                for record in told
+                if self._score(record) is not None and self.space.encode(record.config) is None
+                for v in record.variants
+                if v.usd_per_million_predictions is not None
+            ],
         )
 
     @property
