@@ -207,7 +207,7 @@ class Proposer:
 
     def _kinds(self) -> dict[str, Sequence[str]]:
         """The base of every size, where there are several: equal costs do not make two bases alike."""
-        bases = [n.split(":")[0] for d in self.space.dimensions if d.field == "model_size" for n in d.values]
+        bases = [n.rpartition(":")[0] for d in self.space.dimensions if d.field == "model_size" for n in d.values]
         return {"model_size": bases} if len(set(bases)) > 1 else {}
 
     def _trials(
