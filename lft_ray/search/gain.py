@@ -51,6 +51,15 @@ class Offers:
         """Those of some trials."""
         return Offers(self.log_costs[chosen], self.offsets[chosen])
 
+    def joined(self, other: "Offers") -> "Offers":
+        """These, then the other's."""
+        width = max(self.log_costs.shape[1], other.log_costs.shape[1])
+        both = []
+        for end, one, more in ((np.inf, self.log_costs, other.log_costs), (-np.inf, self.offsets, other.offsets)):
+            parts = [np.pad(a, ((0, 0), (0, width - a.shape[1])), constant_values=end) for a in (one, more)]
+            both.append(np.concatenate(parts))
+        return Offers(both[0], np.maximum.accumulate(both[1], axis=1))
+
 
 @dataclass(frozen=True, slots=True)
 class Front:

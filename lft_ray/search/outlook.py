@@ -47,6 +47,7 @@ class Outlook:
         centre: parameter -> place on its axis that is known to work.
         places: parameter -> where its values stand on the axis; None: they have no order.
         kinds: parameter -> family of each of its values.
+        rivals: (dollars per million predictions, log10 error) of finished models outside the space, such as TF-IDF.
     """
 
     cost: Callable[[Params], Sequence[tuple[float, float]]]
@@ -55,6 +56,7 @@ class Outlook:
     centre: Callable[[Params], Mapping[str, float]]
     places: Mapping[str, Sequence[float] | None] = field(default_factory=dict)
     kinds: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    rivals: Sequence[tuple[float, float]] = ()
 
 
 def log_error(f1: float) -> float:

@@ -178,6 +178,13 @@ class Proposer:
             centre=_for_any_rate(decode, centre),
             places=self._places(),
             kinds=self._kinds(),
+            rivals=[
+                (v.usd_per_million_predictions, log_error(v.f1))
+                for record in told
+                if self._score(record) is not None and self.space.encode(record.config) is None
+                for v in record.variants
+                if v.usd_per_million_predictions is not None
+            ],
         )
 
     @property
@@ -200,7 +207,7 @@ class Proposer:
 
     def _kinds(self) -> dict[str, Sequence[str]]:
         """The base of every size, where there are several: equal costs do not make two bases alike."""
-        bases = [n.split(":")[0] for d in self.space.dimensions if d.field == "model_size" for n in d.values]
+        bases = [n.rpartition(":")[0] for d in self.space.dimensions if d.field == "model_size" for n in d.values]
         return {"model_size": bases} if len(set(bases)) > 1 else {}
 
     def _trials(

@@ -38,7 +38,7 @@ from optuna.trial import FrozenTrial
 
 from lft_ray.search.axes import Axes
 from lft_ray.search.candidates import Cost, Knowledge, Past, Pool
-from lft_ray.search.gain import Front, expected_gain
+from lft_ray.search.gain import Front, Offers, expected_gain
 from lft_ray.search.gaussian import GaussianProcess
 from lft_ray.search.outlook import BEST_ERROR, EXPECTED_VALUE, Params
 
@@ -68,6 +68,8 @@ class KnownCostSampler(BaseSampler):
             candidates are drawn around it. In units of ``places``, else the decimal logarithm or the value itself.
         places: name of an integer parameter -> where its values stand; None: they have no order.
         kinds: name of a discrete parameter -> the family of each of its values: families share less than sizes of one.
+        rivals: (cost, second objective) of what is to be had without this search, such as a model of another kind; only
+            what beats them is worth anything.
         log_error: whether the model learns ``-log10(1 - score)`` of a maximised score (at most 1). A minimised
             objective is learned as it is: tell the logarithm of an error.
         stopped_sd: deviation of the noise of a stopped trial's expected value, in the units of the model.
@@ -86,6 +88,7 @@ class KnownCostSampler(BaseSampler):
         centre: Callable[[dict[str, Any]], Mapping[str, float]] | None = None,
         places: Mapping[str, Sequence[float] | None] | None = None,
         kinds: Mapping[str, Sequence[str]] | None = None,
+        rivals: Sequence[tuple[float, float]] = (),
         log_error: bool = True,
         on_score: bool = False,
         stopped_sd: float = 0.03,
@@ -94,7 +97,7 @@ class KnownCostSampler(BaseSampler):
         seed: int | None = None,
     ) -> None:
         self._cost, self._train_usd, self._centre, self._feasible = cost, train_usd, centre, feasible
-        self._places, self._kinds = places, kinds
+        self._places, self._kinds, self._rivals = places, kinds, rivals
         self._eta, self._log_error, self._on_score, self._stopped_sd = eta, log_error, on_score, stopped_sd
         self._n_startup_trials, self._n_candidates = n_startup_trials, n_candidates
         self._seed = seed
@@ -134,21 +137,22 @@ class KnownCostSampler(BaseSampler):
         axes = Axes.of(search_space, self._places, self._kinds)
         knowledge = Knowledge(axes, self._cost, self._train_usd, self._centre)
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and t.params]
-        past = knowledge.past(others, self._value_of(study.directions[1]), self._stopped_sd)
+        value_of = self._value_of(study.directions[1])
+        past = knowledge.past(others, value_of, self._stopped_sd)
         is_start = len(past.known) < max(self._n_startup_trials, 1)
         pool = knowledge.candidates(past, self._n_candidates, rng, near_centre=is_start)
         if is_start:
             return self._first_feasible(pool, rng.permutation(len(pool.params)))
-        return self._best(knowledge, past, pool, rng)
-
-    def _best(self, knowledge: Knowledge, past: Past, pool: Pool, rng: np.random.Generator) -> Params:
         if not pool.params:
             return {}
-        model = _Model.of(past, pool, knowledge, eta=self._eta, on_score=self._on_score)
-        worth = model.worth(pool)
+        gp = _posterior(past, axes.groups)
+        rivals = [(cost, value_of(value)) for cost, value in self._rivals]
+        model = _Model(gp, _front(gp, past, pool, rivals), self._eta, self._on_score)
+        return self._best(knowledge, model, past, pool, rng)
+
+    def _best(self, knowledge: Knowledge, model: "_Model", past: Past, pool: Pool, rng: np.random.Generator) -> Params:
         # What may not be tried is not worth tuning; asked only of the best, for asking may be dear.
-        ranked = _ranked(worth, rng)
-        chosen = self._first_feasible_rows(pool, ranked, REFINED)
+        chosen = self._first_feasible_rows(pool, _ranked(model.worth(pool), rng), REFINED)
         if not len(chosen):
             return {}
         best = pool.rows(chosen)
@@ -189,29 +193,30 @@ class _Model:
     eta: float
     on_score: bool
 
-    @classmethod
-    def of(cls, past: Past, pool: Pool, knowledge: Knowledge, *, eta: float, on_score: bool) -> "_Model":
-        known, pending = past.known, np.flatnonzero(np.isnan(past.values))
-        features = past.pool.features
-        gp = GaussianProcess.fit(
-            features[known], past.values[known], groups=knowledge.axes.groups, extra_sd=past.extra_sd[known]
-        )
-        if len(pending):
-            gp = gp.extended(features[pending], gp.predict(features[pending])[0])
-        ships = np.flatnonzero(past.ships & past.pool.offers.some)
-        offers = past.pool.offers.rows(ships)
-        means = gp.predict(features[ships])[0] if len(ships) else np.zeros(0)
-        costs = np.concatenate([offers.log_costs.ravel(), pool.offers.log_costs.ravel()])
-        costs = costs[np.isfinite(costs)]
-        front = Front.of(
-            offers, means, span=(float(costs.min()), float(costs.max())), floor=float(past.values[known].min())
-        )
-        return cls(gp, front, eta, on_score)
-
     def worth(self, pool: Pool) -> Array:
         mean, sd = self.gp.predict(pool.features)
         gain = expected_gain(mean, sd, pool.offers, self.front, on_score=self.on_score)
         return np.asarray(gain / pool.train_usd**self.eta)
+
+
+def _posterior(past: Past, groups: Array) -> GaussianProcess:
+    """What is learned of the second objective; pending trials are believed at their predicted mean."""
+    known, pending = past.known, np.flatnonzero(np.isnan(past.values))
+    features = past.pool.features
+    gp = GaussianProcess.fit(features[known], past.values[known], groups=groups, extra_sd=past.extra_sd[known])
+    return gp.extended(features[pending], gp.predict(features[pending])[0]) if len(pending) else gp
+
+
+def _front(gp: GaussianProcess, past: Past, pool: Pool, rivals: Sequence[tuple[float, float]]) -> Front:
+    """Of predicted means: a lucky score does not hide what is to be gained beside it."""
+    ships = np.flatnonzero(past.ships & past.pool.offers.some)
+    offers = past.pool.offers.rows(ships).joined(Offers.of([[(cost, 0.0)] for cost, _ in rivals]))
+    means = gp.predict(past.pool.features[ships])[0] if len(ships) else np.zeros(0)
+    costs = np.concatenate([offers.log_costs.ravel(), pool.offers.log_costs.ravel()])
+    costs = costs[np.isfinite(costs)]
+    values = np.concatenate([means, [value for _, value in rivals]])
+    floor = float(min([*past.values[past.known], *(value for _, value in rivals)]))
+    return Front.of(offers, values, span=(float(costs.min()), float(costs.max())), floor=floor)
 
 
 def _ranked(worth: Array, rng: np.random.Generator) -> Array:

@@ -54,6 +54,7 @@ def known_cost(seed: int, startup_trials: int, outlook: "Outlook", **options: An
         centre=outlook.centre,
         places=outlook.places,
         kinds=outlook.kinds,
+        rivals=outlook.rivals,
         n_startup_trials=startup_trials,
         seed=seed,
         **options,

@@ -299,3 +299,13 @@ def test_several_bases_are_kinds_of_their_own():
     assert proposer._kinds() == {"model_size": ["a", "a", "b"]}
     assert Proposer(SPACE, "known_cost", 0, cost)._kinds() == {}
     assert proposer.propose(0, [], []) is not None
+
+
+def test_a_finished_model_outside_the_space_is_a_rival():
+    def sizes(f1: float) -> set[str]:
+        records = [*history(16), told(TrialConfig(model_size="tfidf"), 16, f1=f1)]
+        return {Proposer(SPACE, "known_cost", s, cost).propose(17, records, []).model_size for s in range(6)}
+
+    # The best that a network of the smallest size can do is 0.876, of the largest 0.936.
+    assert sizes(0.93) == {"tiny:6"}
+    assert sizes(0.5) != {"tiny:6"}
