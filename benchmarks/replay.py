@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from replaying.methods import BASELINES, EXPENSIVE, OURS, RAY_DEFAULT, is_available, needs_library
-from replaying.run import SIMULATED, Job, Kept, run_jobs, table_of
+from replaying.run import SIMULATED, Job, Kept, run_jobs, scale_of, table_of
 from replaying.score import BUDGETS, Outcome
 from replaying.seed_ratio import best_sizes
 from replaying.summary import Curves, curves_of, method_rows, ratio, worse_than
@@ -101,6 +101,12 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
         )
 
 
+def start_units(source: str, dearest: float) -> float:
+    """What the start table costs, in units: the least that any method spends before its first own proposal."""
+    given, scale = scale_of(source, dearest)
+    return round(given.start_usd / scale.unit_usd, 2)
+
+
 def show_sizes(rows: list[dict[str, Any]]) -> None:
     """Print how well parameters over the root of train rows told the best size."""
     print("\nM = parameters / sqrt(train rows), in thousands; predicted: the size whose M is nearest that of the")
@@ -129,6 +135,7 @@ def headline(outcomes: list[Outcome], curves: Curves, ours: str, peers: list[str
     rows = {row["method"]: row for row in method_rows(outcomes, curves, tasks=list(curves))}
     best_peer = min(peers, key=lambda name: (rows[name]["spend_units"], rows[name]["regret_20"]))
     against_ray, against_peer = ratio(curves, ours, RAY_DEFAULT), ratio(curves, ours, best_peer)
+    against_all = ratio(curves, ours)
     stops = rows[ours]["stops"]
     return {
         "method": ours,
@@ -136,6 +143,8 @@ def headline(outcomes: list[Outcome], curves: Curves, ours: str, peers: list[str
         "spend_ratio_vs_ray_default": round(against_ray.value, 3),
         "spend_ratio_vs_ray_default_interval_95": [round(against_ray.low, 3), round(against_ray.high, 3)],
         "spend_ratio_vs_ray_default_censored": against_ray.censored,
+        "spend_ratio_vs_all_20_units": round(against_all.value, 3),
+        "spend_ratio_vs_all_20_units_interval_95": [round(against_all.low, 3), round(against_all.high, 3)],
         "best_peer": best_peer,
         "spend_ratio_vs_best_peer": round(against_peer.value, 3),
         "spend_ratio_vs_best_peer_interval_95": [round(against_peer.low, 3), round(against_peer.high, 3)],
@@ -217,6 +226,8 @@ def report(arguments: argparse.Namespace) -> dict[str, Any]:
         tuned = " (settings were chosen here)" if task == arguments.tune_on or arguments.simulate else ""
         show(f"{task}{tuned}", method_rows(outcomes, curves, tasks=[task]))
     show(f"mean over {', '.join(tasks)}", method_rows(outcomes, curves, tasks=tasks))
+    starts = {task: start_units(source, arguments.reference_cost) for task, source in sources.items()}
+    print("start table, in units:", ", ".join(f"{task} {units:.1f}" for task, units in starts.items()))
     sizes = best_sizes([table_of(source) for source in sources.values()])
     show_sizes(sizes)
     reported = {task: curves[task] for task in tasks}
@@ -225,7 +236,7 @@ def report(arguments: argparse.Namespace) -> dict[str, Any]:
         "tasks": tasks, "tune_on": arguments.tune_on or ("simulator" if arguments.simulate else None),
         "tables": {task: table_of(source).digest for task, source in sources.items()}, "seeds": arguments.seeds,
         "workers": arguments.workers, "reference_cost": arguments.reference_cost, "quick": arguments.quick,
-        "left_out": absent, "curves_from_earlier_runs": dates, "best_sizes": sizes,
+        "start_table_units": starts, "left_out": absent, "curves_from_earlier_runs": dates, "best_sizes": sizes,
     }  # fmt: skip
     peers = [name for name in BASELINES if name in reported[tasks[0]] and name != RAY_DEFAULT]
     if ours and peers and RAY_DEFAULT in reported[tasks[0]]:

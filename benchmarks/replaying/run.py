@@ -21,7 +21,7 @@ from .simulator import simulate
 from .start import Given
 from .table import Table, load
 
-__all__ = ["Job", "Kept", "run_job", "run_jobs", "table_of"]
+__all__ = ["Job", "Kept", "run_job", "run_jobs", "scale_of", "table_of"]
 
 SIMULATED = "sim:"
 
@@ -50,14 +50,15 @@ def table_of(source: str) -> Table:
 
 
 @cache
-def _scale(source: str, dearest: float) -> tuple[Given, Scale]:
+def scale_of(source: str, dearest: float) -> tuple[Given, Scale]:
+    """What methods of a source are given, and what they are scored by."""
     given = Given.of(table_of(source))
     return given, Scale.of(given.table, given.start, dearest=dearest)
 
 
 def run_job(job: Job) -> Outcome:
     """Replay one method once."""
-    given, scale = _scale(job.source, job.dearest)
+    given, scale = scale_of(job.source, job.dearest)
     library = table_of(job.library) if job.library else None
     method = make(job.method, given, seed=job.seed, workers=job.workers, library=library)
     history = replay(given.table, method, seed=job.seed, budget_usd=UNITS * scale.unit_usd, workers=job.workers)

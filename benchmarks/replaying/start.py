@@ -62,6 +62,12 @@ class Given:
         """Dollars per million predictions."""
         return self.table.usd_per_million[config.model_size]
 
+    @property
+    def start_usd(self) -> float:
+        """Mean dollars of the whole start table: no method has seen a front for less."""
+        table = self.table
+        return sum(sum(table.curve(c, s).usd[-1] for s in table.seeds(c)) / len(table.seeds(c)) for c in self.start)
+
     def default_rate(self, config: TrialConfig) -> float | None:
         """The ladder's learning rate of a configuration's size."""
         return next(size.default_learning_rate for size in self.sizes if size.name == config.model_size)

@@ -75,27 +75,29 @@ def target_of(mean_of_ray: np.ndarray) -> float:
     return float(mean_of_ray[np.searchsorted(GRID, TARGET_UNITS)])
 
 
-def ratio(curves: Curves, method: str, against: str, *, replicates: int = REPLICATES) -> Ratio:
-    """Spend of ``method`` over that of ``against``, with its interval."""
-    censored: dict[str, list[str]] = {name: [] for name in (method, against)}
+def ratio(curves: Curves, method: str, against: str = "", *, replicates: int = REPLICATES) -> Ratio:
+    """Spend of ``method`` over that of ``against``, with its interval; over all 20 units where none is named."""
+    names = [name for name in (method, against) if name]
+    censored: dict[str, list[str]] = {name: [] for name in names}
     logs = []
     for task, by_method in curves.items():
         target = target_of(by_method[RAY_DEFAULT].mean(axis=0))
         spends = {}
-        for name in (method, against):
+        for name in names:
             spends[name], is_reached = spend(by_method[name].mean(axis=0), target)
             if not is_reached and task not in censored[name]:
                 censored[name].append(task)
-        logs.append(np.log(spends[method] / spends[against]))
+        logs.append(np.log(spends[method] / spends.get(against, TARGET_UNITS)))
     rng = np.random.default_rng(0)
     drawn = np.zeros(replicates)
     for by_method in curves.values():
         seeds = len(by_method[method])
         picks = rng.integers(0, seeds, size=(replicates, seeds))
-        means = {name: by_method[name][picks].mean(axis=1) for name in {method, against, RAY_DEFAULT}}
+        means = {name: by_method[name][picks].mean(axis=1) for name in {*names, RAY_DEFAULT}}
         for k in range(replicates):
             target = target_of(means[RAY_DEFAULT][k])
-            drawn[k] += np.log(spend(means[method][k], target)[0] / spend(means[against][k], target)[0])
+            theirs = spend(means[against][k], target)[0] if against else TARGET_UNITS
+            drawn[k] += np.log(spend(means[method][k], target)[0] / theirs)
     low, high = np.exp(np.percentile(drawn / len(curves), [2.5, 97.5]))
     return Ratio(float(np.exp(np.mean(logs))), float(low), float(high), {k: v for k, v in censored.items() if v})
 

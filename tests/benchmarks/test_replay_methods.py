@@ -185,6 +185,7 @@ def test_the_last_line_reports_the_tasks_that_nothing_was_chosen_on(tables, tmp_
     assert row["method"] in {"random+dominance_library", "tpe+never"}
     assert row["spend_ratio_vs_ray_default"] > 0
     assert row["best_peer"] == "random"
+    assert 2 < row["start_table_units"]["task1"] < 6
     assert row["best_sizes"][0]["predicted"] == row["best_sizes"][1]["best"]
     assert json.loads((tmp_path / "r.jsonl").read_text())["tables"] == row["tables"]
     kept = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]

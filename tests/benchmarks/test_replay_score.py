@@ -89,6 +89,7 @@ def test_the_ratio_is_of_dollars_to_rays_quality_and_counts_what_never_gets_ther
     found = ratio(curves, "ours", "ray_optuna_asha", replicates=20)
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
     assert found.censored == {}
+    assert ratio(curves, "ours", replicates=20).value == pytest.approx(0.25)
     slow = ratio(curves, "slow", "ray_optuna_asha", replicates=20)
     assert slow.value == pytest.approx(4.0)
     assert slow.censored == {"slow": ["a"]}
