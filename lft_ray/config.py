@@ -178,7 +178,8 @@ class SearchSpec(Spec):
     concurrency: Literal["auto"] | PositiveInt = "auto"
     """Trials at a time; auto: as many as the resources hold."""
     sampler: str = "gp"
-    """gp, tpe, random, or package.module:Name of an Optuna sampler."""
+    """gp, tpe, random, known_cost (one model of F1; serving costs are known and training dollars are weighed), or
+    package.module:Name of an Optuna sampler."""
     scheduler: Annotated[str, AfterValidator(_scheduler_name)] = "fifo"
     """fifo (every trial runs to its end), dominance (ends trials whose F1 will stay below what is served for no more,
     at most one in ten of them wrongly), mo_asha (ends two of three early, within octaves of serving cost), or

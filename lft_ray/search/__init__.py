@@ -4,8 +4,9 @@ SAMPLERS: dict[str, str] = {
     "gp": "lft_ray.search.samplers:gp",
     "tpe": "lft_ray.search.samplers:tpe",
     "random": "lft_ray.search.samplers:uniform",
+    "known_cost": "lft_ray.search.samplers:known_cost",
 }
-"""Name -> callable ``(seed, startup_trials) -> optuna.samplers.BaseSampler``."""
+"""Name -> callable ``(seed, startup_trials) -> optuna.samplers.BaseSampler``; see `lft_ray.search.samplers`."""
 
 SCHEDULERS: dict[str, str] = {
     "fifo": "lft_ray.search.stopping:never",

@@ -108,11 +108,19 @@ class BudgetAdmission:
 
     def expected(self, config: TrialConfig) -> Usage:
         """Predicted usage of a trial that runs to its end, without retries."""
-        return self.forecast.predict(self.work(config), device=self.device(config))
+        with self._lock:
+            return self.forecast.predict(self.work(config), device=self.device(config))
 
-    def expected_usd(self, config: TrialConfig) -> float:
-        """Predicted dollars of a trial that runs to its end, without retries."""
-        return training_usd(self.expected(config), self.price)
+    def expected_usd(self, config: TrialConfig, *, uses_measured: bool = True) -> float:
+        """Predicted dollars of a trial that runs to its end, without retries.
+
+        Args:
+            config: of the trial.
+            uses_measured: from the seconds of finished trials; else from FLOPs and the stated rates alone.
+        """
+        if uses_measured:
+            return training_usd(self.expected(config), self.price)
+        return training_usd(Forecast().predict(self.work(config), device=self.device(config)), self.price)
 
     def worst_usd(self, config: TrialConfig) -> float:
         """Most that a trial is expected to cost, retries counted: what a start promises."""

@@ -21,6 +21,7 @@ from lft_ray.search import SCHEDULERS
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.confirm import Left, fresh_seeds, most_seeds, rounds, run_cost
 from lft_ray.search.dispatcher import Dispatcher
+from lft_ray.search.outlook import Offer
 from lft_ray.search.plan import Listener, Plan, Queued
 from lft_ray.search.pricing import Pricing
 from lft_ray.search.proposer import Proposer
@@ -94,7 +95,7 @@ def run_study(
             rule=rule if job.role == "search" else None,
             known_cost=lambda config: pricing.cost(config.model_size),
         ),
-        _proposer(job, sizes, pricing) if job.role == "search" else None,
+        _proposer(job, sizes, pricing, admission) if job.role == "search" else None,
         pricing.record,
         admission,
         listener,
@@ -186,10 +187,29 @@ def _fresh_runs(job: StudyJob, ledger: Ledger, admission: BudgetAdmission, slots
     )
 
 
-def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing) -> Proposer:
+def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admission: BudgetAdmission) -> Proposer:
     search = job.experiment.search
     space = build_space(sizes, job.experiment.training, seed=search.seed)
-    return Proposer(space, search.sampler, search.seed, lambda config: pricing.reference_cost(config.model_size))
+    rates = {size.name: size.default_learning_rate for size in sizes}
+    cap_usd, cap_ms = job.experiment.selection.max_usd_per_million, job.experiment.cost.traffic.p95_ms
+    # Measured seconds differ between two runs of the same seed; FLOPs do not.
+    uses_measured = not search.is_deterministic
+
+    def variants(config: TrialConfig) -> list[Offer]:
+        return [
+            (v.precision, v.max_length, v.usd_per_million_predictions or 0.0)
+            for v in pricing.admitted(config.model_size, cap_usd, cap_ms)
+        ]
+
+    return Proposer(
+        space,
+        search.sampler,
+        search.seed,
+        lambda config: pricing.reference_cost(config.model_size),
+        variants=variants,
+        train_usd=lambda config: admission.expected_usd(config, uses_measured=uses_measured),
+        default_rate=lambda config: rates[config.model_size],
+    )
 
 
 def _admission(job: StudyJob, cluster: ClusterHandle, ledger: Ledger) -> BudgetAdmission:

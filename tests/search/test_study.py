@@ -7,7 +7,9 @@ import pytest
 
 from lft_ray.cluster import ClusterHandle
 from lft_ray.config import Experiment
-from lft_ray.cost.forecast import mean_tokens
+from lft_ray.cost.budget import Budget
+from lft_ray.cost.forecast import Forecast, mean_tokens
+from lft_ray.cost.prices import price_of
 from lft_ray.data.prepare import prepare
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.ledger import Ledger
@@ -21,9 +23,11 @@ from lft_ray.records import (
     TrialConfig,
     TrialRecord,
     TrialStatus,
+    Usage,
 )
+from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.pricing import Pricing
-from lft_ray.search.study import StudyJob, _admission, _busy_s, _worker, allowed_sizes, run_study
+from lft_ray.search.study import StudyJob, _admission, _busy_s, _proposer, _worker, allowed_sizes, run_study
 from lft_ray.storage import Storage
 from tests.tiny_models import SENTENCES, write_tiny_bert
 
@@ -193,6 +197,53 @@ def test_a_size_without_a_profile_is_named(job):
     few = job.profiles.model_copy(update={"profiles": job.profiles.profiles[:1]})
     with pytest.raises(InputError, match=r"no serving profile of .*:1"):
         allowed_sizes(spec, Pricing.of(spec, few))
+
+
+def proposer_of(job: StudyJob, **parts):
+    job = changed(job, search={"sampler": "known_cost", **parts.pop("search", {})}, **parts)
+    pricing = Pricing.of(job.experiment, job.profiles)
+    admission = BudgetAdmission(
+        Budget(),
+        Forecast(),
+        price_of(job.experiment.cost),
+        work=lambda config: 1e12 * (config.epochs or 1),
+        device=lambda config: "cpu",
+    )
+    return _proposer(job, allowed_sizes(job.experiment, pricing), pricing, admission), admission
+
+
+def test_the_proposer_knows_every_variant_that_the_caps_admit(job, base):
+    bf16 = [
+        profile(f"{base}:{n}", core_s, 4.0).model_copy(update={"precision": "bf16"})
+        for n, core_s in ((1, 5e-4), (2, 8e-4))
+    ]
+    profiles = job.profiles.model_copy(update={"profiles": [*job.profiles.profiles, *bf16]})
+    job = StudyJob(job.run_uri, job.experiment, job.dataset, profiles)
+    config = TrialConfig(model_size=f"{base}:2", max_length=32)
+
+    def offers(**parts) -> list[tuple[str, int]]:
+        proposer, _ = proposer_of(job, export={"precisions": ["fp32", "bf16"]}, **parts)
+        return [offer[:2] for offer in proposer.variants(config)]
+
+    assert offers() == [("fp32", 32), ("bf16", 32)]
+    assert offers(cost={"traffic": {"p95_ms": 6}}) == [("bf16", 32)]
+    proposer, _ = proposer_of(job, export={"precisions": ["fp32", "bf16"]})
+    fp32, bf16_usd = (usd for _, _, usd in proposer.variants(config))
+    # The reference variant stands for a trial, although the other is cheaper.
+    assert proposer.known_cost(config) == fp32 > bf16_usd
+    assert proposer.default_rate(config) == pytest.approx(3e-4, rel=1)
+
+
+def test_where_order_decides_training_dollars_come_from_flops(job, base):
+    config = TrialConfig(model_size=f"{base}:1", epochs=2)
+    for minutes, moves in ((None, False), (5, True)):
+        proposer, admission = proposer_of(job, search={"minutes": minutes})
+        before = proposer.train_usd(config)
+        usage = Usage(core_s=1e4, wall_s=1e4)
+        admission.settle(TrialRecord(trial_id="t0", attempt=1, config=config, status="done", usage=usage))
+        assert (proposer.train_usd(config) != before) == moves
+        assert proposer.train_usd(config) > proposer.train_usd(config.model_copy(update={"epochs": 1}))
+        assert proposer.propose(0, [], []) is not None
 
 
 def test_the_job_of_finalists_is_a_confirmation(job):
