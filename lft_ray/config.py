@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from lft_ray.errors import nearest
+from lft_ray.spec import Range, Share, Spec
 
 __all__ = [
     "AutoscalingSpec",
@@ -36,30 +37,8 @@ __all__ = [
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 SCHEDULER_NAMES = ("fifo", "dominance", "mo_asha")
 """Keys of `lft_ray.search.SCHEDULERS`, which a file is checked against before anything is spent."""
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Precision = Literal["fp32", "bf16"]
 """Number formats that a trained checkpoint can be served in."""
-
-
-class Spec(BaseModel):
-    """Base of all parts: frozen, unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
-
-
-class Range(Spec):
-    """A continuous domain to search."""
-
-    low: PositiveFloat
-    high: PositiveFloat
-    log: bool = True
-    """Search on a logarithmic scale."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low {self.low} must be below high {self.high}")
-        return self
 
 
 class TaskSpec(Spec):

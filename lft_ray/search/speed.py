@@ -19,7 +19,7 @@ def matmul_flops_per_core_s(*, seconds: float = 0.1, repeats: int = 5) -> float:
         repeats: how often; the best counts, since whatever disturbs a repeat makes it slower.
     """
     import numpy as np
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     rows, width, inner = _SHAPE
     rng = np.random.default_rng(0)
