@@ -186,17 +186,21 @@ def test_unwritable_storage_is_reported(trial_job, tmp_path):
 
 
 def test_resumed_by_the_next_attempt(trial_job):
+    before, seen = [], []
+
     def crash(point):
         if point["fraction"] > 0.5:
             raise KeyboardInterrupt
+        before.append(point)
 
     settings = {"checkpoint_every_s": 0.0}
     with pytest.raises(KeyboardInterrupt):
         run_trial(trial_job(training=settings), crash)
-    seen = []
     result = run_trial(trial_job(training=settings, attempt=2), seen.append)
     undisturbed = run_trial(trial_job(trial_id="other"), lambda _: None)
-    assert [round(point["fraction"], 3) for point in seen] == [0.667, 1.0]
+    assert [round(point["fraction"], 3) for point in seen] == [0.0, 0.333, 0.667, 1.0]
+    # What was saved is told again, with its seconds, and not trained again.
+    assert seen[:2] == before
     assert [point.f1 for point in result.curve] == [point.f1 for point in undisturbed.curve]
     # Of the first attempt, only the step that crashed had not been noted yet.
     assert result.usage.tokens >= undisturbed.usage.tokens
