@@ -19,6 +19,7 @@ from lft_ray.cost.training import training_usd
 from lft_ray.ledger import Ledger, StartedTrial
 from lft_ray.records import TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage
 from lft_ray.search import dispatcher as dispatcher_module
+from lft_ray.search import live as live_module
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.plan import Plan, Queued
@@ -85,7 +86,7 @@ class World:
         self.dead: dict[str, int] = {}
 
     def run(self):
-        with patch.object(dispatcher_module, "time", self.clock):
+        with patch.object(dispatcher_module, "time", self.clock), patch.object(live_module, "time", self.clock):
             while True:
                 trial = self.dispatcher.next()
                 if isinstance(trial, StartedTrial):
