@@ -15,7 +15,7 @@ from lft_ray.records import TrialStatus
 from lft_ray.report.status import status_of
 from lft_ray.selection.leaderboard import leaderboard
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 WORDS = {
     "joy": ["glad", "smiling", "delighted", "cheerful"],

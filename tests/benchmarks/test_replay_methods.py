@@ -169,7 +169,7 @@ def tables(tmp_path_factory):
     return folder
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_last_line_reports_the_tasks_that_nothing_was_chosen_on(tables, tmp_path):
     done = command(
         "--tables", str(tables), "--tune-on", "task0", "--seeds", "1", "--curves", str(tmp_path / "curves.jsonl"),
@@ -192,7 +192,7 @@ def test_the_last_line_reports_the_tasks_that_nothing_was_chosen_on(tables, tmp_
     assert len(kept) == 2 * 4
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_quick_takes_slow_methods_from_the_kept_run_says_so_and_leaves_it_as_it_is(tables, tmp_path):
     curves = tmp_path / "curves.jsonl"
     kept = Kept(curves)

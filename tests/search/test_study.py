@@ -274,7 +274,7 @@ def test_minutes_between_a_crash_and_a_resume_do_not_count(tmp_path):
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_study_trains_prices_and_confirms(job, cluster, base):
     records = run_study(job, cluster)
     assert [r.status for r in records] == [TrialStatus.DONE] * 5, [r.reason for r in records]
@@ -309,7 +309,7 @@ def test_a_budget_below_the_cheapest_trial_is_refused_with_its_price(job, cluste
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_at_the_deadline_running_trials_are_stopped(job, cluster):
     late = changed(
         job,

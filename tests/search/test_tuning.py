@@ -20,7 +20,7 @@ from lft_ray.storage import Storage
 from tests.search.driver import search
 from tests.search.trivial import Seen, seen
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 TRIALS = 8
 

@@ -138,7 +138,7 @@ def haproxies() -> list[psutil.Process]:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_profiles_are_measured_in_a_replica_and_serve_is_gone_after_it(cluster, experiment, dataset):
     from ray.util import list_named_actors
 
@@ -171,7 +171,7 @@ else:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_existing_cluster_serves_promotes_rejects_and_lets_go(cluster, bundles, tmp_path):
     port = free_port()
 

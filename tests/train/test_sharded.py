@@ -13,7 +13,7 @@ from lft_ray.records import TrialResult, TrialStatus
 from lft_ray.train.sharded import run_sharded
 from lft_ray.train.trial import result_name, run_trial, trial_storage
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 TOLERANCE = 1e-4
 """Relative, at each point of the curve, in fp32: gradients of two workers sum in another order."""
 
