@@ -24,7 +24,7 @@ from lft_ray.errors import InputError, UnreachableError
 from lft_ray.existing_cluster import check_environments, first_line, probe, resolve_address
 from lft_ray.node_types import SCALE_UP_S, Node, describe, fleet
 
-__all__ = ["WORKER_ENV", "ClusterHandle", "Node", "connect"]
+__all__ = ["WORKER_ENV", "ClusterHandle", "Node", "connect", "this_machine"]
 
 _LOCAL_ENV = WORKER_ENV | {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _EXISTING_ENV = WORKER_ENV | {
@@ -136,6 +136,15 @@ class ClusterHandle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def this_machine() -> ClusterHandle:
+    """A handle that knows this machine's cores and accelerators and is connected to nothing: for a plan."""
+    # The driver of an NVIDIA device lists them here; Ray looks at the same devices through NVML.
+    gpus = Path("/proc/driver/nvidia/gpus")
+    count = len(list(gpus.iterdir())) if gpus.is_dir() else 0
+    node = Node("this machine", float(os.cpu_count() or 1), float(count))
+    return ClusterHandle("", (node,), owned=False, connected_here=False)
 
 
 def connect(spec: ClusterSpec, *, object_store_mb: int = 256, needs_dashboard: bool = False) -> ClusterHandle:

@@ -8,7 +8,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+
+from lft_ray.errors import nearest
+from lft_ray.spec import Range, Share, Spec
 
 __all__ = [
     "AutoscalingSpec",
@@ -18,6 +21,7 @@ __all__ = [
     "Experiment",
     "ExportSpec",
     "ModelSpec",
+    "Precision",
     "Range",
     "ResourcesSpec",
     "SearchSpec",
@@ -31,28 +35,10 @@ __all__ = [
 ]
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class Spec(BaseModel):
-    """Base of all parts: frozen, unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
-
-
-class Range(Spec):
-    """A continuous domain to search."""
-
-    low: PositiveFloat
-    high: PositiveFloat
-    log: bool = True
-    """Search on a logarithmic scale."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low {self.low} must be below high {self.high}")
-        return self
+SCHEDULER_NAMES = ("fifo", "dominance", "mo_asha")
+"""Keys of `lft_ray.search.SCHEDULERS`, which a file is checked against before anything is spent."""
+Precision = Literal["fp32", "bf16"]
+"""Number formats that a trained checkpoint can be served in."""
 
 
 class TaskSpec(Spec):
@@ -153,6 +139,13 @@ class TrainingSpec(Spec):
     """Least seconds between two saves of the training state: what a crash can cost."""
 
 
+def _scheduler_name(value: str) -> str:
+    if ":" not in value and value not in SCHEDULER_NAMES:
+        names = ", ".join(SCHEDULER_NAMES)
+        raise ValueError(f"expected one of {names}, or package.module:Name.{nearest(value, SCHEDULER_NAMES)}")
+    return value
+
+
 class SearchSpec(Spec):
     """How many trials, which sampler, and when to end."""
 
@@ -164,9 +157,12 @@ class SearchSpec(Spec):
     concurrency: Literal["auto"] | PositiveInt = "auto"
     """Trials at a time; auto: as many as the resources hold."""
     sampler: str = "gp"
-    """gp, tpe, random, or package.module:Name of an Optuna sampler."""
-    scheduler: Literal["fifo"] = "fifo"
-    """fifo: every trial runs to its end."""
+    """gp, tpe, random, known_cost (one model of F1; serving costs are known and training dollars are weighed), or
+    package.module:Name of an Optuna sampler."""
+    scheduler: Annotated[str, AfterValidator(_scheduler_name)] = "fifo"
+    """fifo (every trial runs to its end), dominance (ends trials whose F1 will stay below what is served for no more,
+    at most one in ten of them wrongly), mo_asha (ends two of three early, within octaves of serving cost), or
+    package.module:Name of a stop rule."""
     seed: int = 0
     deterministic: bool | None = None
     """Tell results in trial order, so that the same seed gives the same trials. Default: on without minutes and
@@ -210,20 +206,27 @@ class SelectionSpec(Spec):
     """Which point of the front is shipped."""
 
     policy: str = "cheapest_within"
-    """cheapest_within (margin of the best F1), best_f1, or package.module:Name."""
+    """cheapest_within (the cheapest finalist that loses no more than the margin), best_f1, or package.module:Name."""
     margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.005
-    """F1 that may be given up for a lower cost, as a fraction: 0.005 is half a point."""
+    """F1 that may be given up for a lower cost, as a fraction: 0.005 is half a point. To be held by the one-sided 95%
+    upper bound of the loss against the best finalist, by paired bootstrap over rows and seeds; where too few rows or
+    seeds allow no such claim, the cheapest within the margin or one standard error wins, whichever is larger."""
     max_usd_per_million: PositiveFloat | None = None
     """Points above this cost cannot win and are not trained."""
     confirm_share: Share = 0.3
-    """Share of minutes and dollars kept for runs of the finalists with fresh seeds. 0: none."""
+    """Share of minutes and dollars kept for runs of the finalists with fresh seeds: as many seeds as fit, at most 3 (5
+    under 1,000 validation rows). Without minutes and dollars: this share of search.trials. 0: none."""
 
 
 class ExportSpec(Spec):
     """What is made of the winner."""
 
-    precisions: Annotated[list[Literal["fp32", "bf16"]], Field(min_length=1)] = ["fp32"]
-    """Each trained checkpoint is evaluated, profiled and offered at each of these."""
+    precisions: Annotated[list[Precision], Field(min_length=1)] = ["fp32"]
+    """Each trained checkpoint is evaluated, profiled and offered at each of these, without more training. The first, at
+    training.max_length, is the reference: its F1 is what a trial's curve ends with."""
+    max_lengths: list[Annotated[int, Field(ge=8)]] | None = None
+    """Shorter lengths in tokens at which each network is offered too, at every precision; about 4 s of profiling each.
+    The trained length is always offered; null: only that. A length that cuts no sample text is left out."""
 
 
 class AutoscalingSpec(Spec):
@@ -291,6 +294,19 @@ class Experiment(Spec):
         from lft_ray.experiment_file import load
 
         return load(Path(path), overrides or [])
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        trained = self.training.max_length
+        over = [length for length in self.export.max_lengths or [] if length > trained]
+        if over:
+            raise ValueError(f"export.max_lengths: {max(over)} is above training.max_length {trained}")
+        return self
+
+    @property
+    def max_lengths(self) -> list[int]:
+        """Lengths at which a network is offered: the trained one, then shorter ones, longest first."""
+        return sorted({self.training.max_length, *(self.export.max_lengths or [])}, reverse=True)
 
     @property
     def run_uri(self) -> str:

@@ -157,6 +157,9 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"unknown key {path}: expected one of {', '.join(allowed)}.{nearest(str(item['loc'][-1]), allowed)}"
         elif item["type"] == "missing":
             yield f"missing key {path}"
+        elif not path:
+            # Keys that do not fit each other: the message names them, and what was given is the whole tree.
+            yield item["msg"].removeprefix("Value error, ")
         else:
             yield f"{path}: {item['msg'].removeprefix('Value error, ')} (got {_shorten(item['input'])})"
 

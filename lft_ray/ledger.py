@@ -18,11 +18,22 @@ from lft_ray.errors import InputError
 from lft_ray.records import Record, TrialConfig, TrialRecord, TrialResult, TrialStatus
 from lft_ray.storage import Storage
 
-__all__ = ["Ledger", "Role", "StartedTrial", "driver_lock", "trial_order"]
+__all__ = ["Allowance", "Ledger", "Role", "StartedTrial", "driver_lock", "trial_order"]
 
 Role = Literal["search", "confirm"]
 PREFIX: dict[str, str] = {"search": "t", "confirm": "c"}
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+class Allowance(Record):
+    """What a trial's promised dollars buy: it is stopped before it uses up more."""
+
+    core_s: float | None = None
+    """Of all attempts together; None: not limited."""
+    device_s: float | None = None
+    used_core_s: float = 0.0
+    """At most used by attempts whose worker died: what they did after their last save is in no measurement."""
+    used_device_s: float = 0.0
 
 
 class StartedTrial(Record):
@@ -36,6 +47,8 @@ class StartedTrial(Record):
     role: Role = "search"
     confirms: str = ""
     start: bool = False
+    allowance: Allowance | None = None
+    """What its promised dollars buy, all attempts together; None without a budget."""
     lag: int = 1
     """Trials at a time when the search began: proposal n is made from the trials up to n - lag."""
     started_at: str = ""

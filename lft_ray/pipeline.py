@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lft_ray.cluster import ClusterHandle
+    from lft_ray.search.estimate import Estimate
 
 __all__ = [
     "check_models",
     "deploy",
     "down",
     "export",
+    "plan",
     "prepare",
     "profile",
     "records_of",
@@ -87,6 +89,13 @@ def check_models(experiment: Experiment) -> None:
         find_base(find_size(experiment.models, name)[0])
 
 
+def plan(experiment: Experiment) -> "Estimate":
+    """What a search would cost and offer: trains nothing, starts no cluster, writes no run folder, works offline."""
+    from lft_ray.search.estimate import plan_search
+
+    return plan_search(experiment)
+
+
 def prepare(run: RunFolder, experiment: Experiment, say: "_Talk") -> DatasetRecord:
     """Read, check and split the data; a resumed run keeps what it has, and refuses files that changed.
 
@@ -113,12 +122,15 @@ def prepare(run: RunFolder, experiment: Experiment, say: "_Talk") -> DatasetReco
 
 def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say: "_Talk") -> ProfileBook:
     """Measure what each candidate would cost to serve, in one real replica, before any of them is trained."""
-    from lft_ray.serve.profile import measure_profiles, profile_requests
+    from lft_ray.serve.candidates import profile_requests, skipped_lengths
+    from lft_ray.serve.profile import measure_profiles
 
     found = run.profiles()
     if found is not None:
         return found
     requests = profile_requests(experiment, dataset)
+    for sentence in skipped_lengths(experiment, requests):
+        say(sentence)
     say(f"profiling {len(requests)} variants in a Ray Serve replica")
     with _stage(run, "profile"):
         profiles = measure_profiles(requests, dataset, experiment.serve)
@@ -164,25 +176,23 @@ def search(
 
 
 def select(run: RunFolder, experiment: Experiment, dataset: DatasetRecord) -> Selection:
-    """Decide on validation scores, then look at the test split once, with the winner only.
+    """Decide on what the finalists answered on validation, then look at the test split once, with the winner only.
 
     Raises:
         NoWinnerError: no finished trial satisfies the caps.
     """
+    from lft_ray.export.answers import load_evidence
     from lft_ray.export.judge import judge
-    from lft_ray.selection.decide import decide
+    from lft_ray.selection.decide import decide, runs_compared
 
     with _stage(run, "select"):
-        records = records_of(run)
-        selection = decide(
-            records,
-            experiment.selection,
-            experiment.cost,
-            metric=experiment.task.metric,
-            validation_rows=dataset.splits["validation"].rows,
-        )
+        records, spec, cost = records_of(run), experiment.selection, experiment.cost
+        rows, metric = dataset.splits["validation"].rows, experiment.task.metric
+        compared = runs_compared(records, spec, cost, validation_rows=rows)
+        evidence = load_evidence(records, compared, seed=experiment.search.seed)
+        selection = decide(records, spec, cost, metric=metric, validation_rows=rows, evidence=evidence)
         winner = _record(records, selection.winner_seed_trial_id)
-        judged = judge(winner, selection.winner, dataset, metric=experiment.task.metric)
+        judged = judge(winner, selection.winner, dataset, metric=metric)
         selection = selection.model_copy(update=judged.model_dump())
     run.put("selection.json", selection)
     run.put_json("front.json", [point.model_dump(mode="json") for point in selection.front])

@@ -10,27 +10,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "Bundle",
-    "CurvePoint",
-    "DatasetRecord",
-    "Endpoint",
-    "FrontPoint",
-    "IngressProfile",
-    "LadderRow",
-    "Problem",
-    "ProfileBook",
-    "Record",
-    "Selection",
-    "ServingProfile",
-    "SplitRecord",
-    "TrialConfig",
-    "TrialRecord",
-    "TrialResult",
-    "TrialStatus",
-    "Usage",
-    "Variant",
-    "now_utc",
-]
+    "Bundle", "CurvePoint", "DatasetRecord", "Endpoint", "FrontPoint", "IngressProfile", "JudgedPoint", "LadderRow",
+    "Problem", "ProfileBook", "Record", "Selection", "ServingProfile", "SplitRecord", "TrialConfig", "TrialRecord",
+    "TrialResult", "TrialStatus", "Usage", "Variant", "now_utc",
+]  # fmt: skip
 
 
 def now_utc() -> str:
@@ -263,6 +246,20 @@ class LadderRow(FrontPoint):
     """Trial id (and its model size in brackets) of a point that is no dearer and no worse."""
 
 
+class JudgedPoint(FrontPoint):
+    """A finalist as it was judged: ``f1`` is the mean of its fresh-seed runs, or its search score without any."""
+
+    search_f1: float
+    fresh_f1: list[float] = Field(default_factory=list)
+    """Validation F1 of its fresh-seed runs, at its own precision and length."""
+    loss: float = 0.0
+    """F1 of the best finalist less its own, as a fraction; 0 for the best."""
+    loss_upper: float | None = None
+    """The loss is below this with 95% confidence, all comparisons together (Holm); None: it was not bounded."""
+    standing: Literal["best", "proven", "within_noise", "worse"] = "within_noise"
+    """proven: the bound is within the margin. worse: the loss is above the margin with 95% confidence."""
+
+
 class Selection(Record):
     """What was chosen, by which rule, and why."""
 
@@ -272,7 +269,14 @@ class Selection(Record):
     ladder: list[LadderRow]
     finalists: list[FrontPoint] = Field(default_factory=list)
     confirmed_f1: dict[str, list[float]] = Field(default_factory=dict)
-    """Trial id -> validation F1 of its fresh-seed runs."""
+    """Trial id -> F1 of its fresh-seed runs, at the winning or first variant; ``judged`` has each point's."""
+    judged: list[JudgedPoint] = Field(default_factory=list)
+    """Every point that could have won, cheapest first."""
+    verdict: Literal["proven", "within_noise"] = "within_noise"
+    rows_needed: int | None = None
+    """Validation rows that would settle it; None: it is settled, or more rows alone would not settle it."""
+    validation_rows: int = 0
+    """Rows that the verdict rests on; 0: no saved predictions were compared."""
     winner: FrontPoint
     winner_seed_trial_id: str
     """The trial whose checkpoint is shipped (the winner itself, or its fresh-seed run of median F1)."""

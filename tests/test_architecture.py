@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lft_ray"
 
 # Left may be imported by right, never the other way round; names on one line are neighbours without arrows.
 LAYERS = [
-    {"errors", "environment"},
+    {"errors", "environment", "spec"},
     {"records", "wire", "config"},
     {
         "experiment_file",

@@ -6,6 +6,7 @@ import pytest
 from lft_ray.config import Experiment
 from lft_ray.errors import ConfigError
 from lft_ray.experiment_file import load, parse, to_yaml
+from lft_ray.search import SCHEDULERS
 
 MINIMAL = {"name": "news", "data": {"train": "x.csv"}, "models": [{"base": "minilm"}]}
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
@@ -90,6 +91,15 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_name():
         assert part in text
 
 
+def test_an_unknown_scheduler_is_refused_when_the_file_is_read():
+    with pytest.raises(ConfigError) as caught:
+        parse({**MINIMAL, "search": {"scheduler": "mo-asha"}})
+    assert "search.scheduler: expected one of fifo, dominance, mo_asha, or package.module:Name." in str(caught.value)
+    assert "Did you mean 'mo_asha'? (got 'mo-asha')" in str(caught.value)
+    for kind in (*SCHEDULERS, "my.rules:stop_poor_ones"):
+        assert parse({**MINIMAL, "search": {"scheduler": kind}}).search.scheduler == kind
+
+
 def test_a_wrong_range_is_one_mistake():
     with pytest.raises(ConfigError) as caught:
         parse({**MINIMAL, "training": {"learning_rate": {"low": 0.1, "high": 0.01}}})
@@ -161,3 +171,27 @@ def test_schema_carries_the_text_of_every_field():
     assert "half a point" in json.dumps(schema)
     for name, definition in schema["$defs"].items():
         assert definition.get("description"), name
+
+
+def tree(**export):
+    return MINIMAL | {"training": {"max_length": 64}, "export": export}
+
+
+def test_lengths_are_offered_longest_first_and_the_trained_one_always():
+    assert parse(MINIMAL).max_lengths == [128]
+    assert parse(tree()).max_lengths == [64]
+    assert parse(tree(max_lengths=[16, 32, 16, 64])).max_lengths == [64, 32, 16]
+    assert parse(tree(max_lengths=[8])).max_lengths == [64, 8]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([128], r"  - export\.max_lengths: 128 is above training\.max_length 64\n"),
+        ([32, 7], r"export\.max_lengths\[1\]: .*greater than or equal to 8 \(got 7\)"),
+        (32, r"export\.max_lengths: .*list"),
+    ],
+)
+def test_a_length_that_cannot_be_offered_is_named(lengths, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(tree(max_lengths=lengths))

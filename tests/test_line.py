@@ -15,7 +15,7 @@ from lft_ray.records import TrialStatus
 from lft_ray.report.status import status_of
 from lft_ray.selection.leaderboard import leaderboard
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 WORDS = {
     "joy": ["glad", "smiling", "delighted", "cheerful"],
@@ -67,6 +67,10 @@ def test_the_search_ends_with_a_front_a_winner_and_one_look_at_the_test_split(ru
     state = status_of(run)
     assert state["trials"] == {"done": 4 + sum(len(runs) for runs in selection.confirmed_f1.values())}
     assert selection.test_rows > 30
+    # The predictions that the trials saved were compared, and gave their scores back.
+    assert selection.validation_rows == run.dataset().splits["validation"].rows
+    assert all(point.loss_upper is not None for point in selection.judged if point.standing != "best")
+    assert selection.reason.endswith("one seed each does not tell what another seed would score.")
     assert set(selection.test_metrics) >= {"macro_f1", "micro_f1", "weighted_f1", "accuracy"}
     assert {row["label"] for row in selection.per_label} == set(WORDS)
     # A word a label gives it away, so a bag of words must learn it: a wrong head, loss or threshold would show here.
@@ -78,7 +82,7 @@ def test_the_leaderboard_has_the_documented_keys(run):
 
     board = json.loads(json.dumps(leaderboard(run.selection(), Ledger(run.storage).records())))
     assert {"front", "ladder", "winner", "trials"} <= set(board)
-    keys = {"trial_id", "model_size", "precision", "f1", "test_f1", "usd_per_million_predictions"}
+    keys = {"trial_id", "model_size", "precision", "max_length", "f1", "test_f1", "usd_per_million_predictions"}
     assert keys == set(board["winner"])
     assert [row["model_size"].rpartition("/")[2] for row in board["ladder"]]
     assert all(row["on_front"] or row["dominated_by"] for row in board["ladder"])

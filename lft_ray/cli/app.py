@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lft_ray.cli import data, deliver, explore
+from lft_ray.cli import data, deliver, explore, plan
 from lft_ray.cli.output import guarded, next_command, print_json, stderr, stdout
 from lft_ray.environment import WORKER_ENV
 
@@ -91,6 +91,7 @@ def train(
 
 app.command()(data.init)
 app.command()(data.check)
+app.command()(plan.plan)
 app.command()(explore.status)
 app.command()(explore.leaderboard)
 app.command()(explore.report)

@@ -22,11 +22,14 @@ def shown(uri: str) -> str:
 
 
 def leaderboard_of(run: RunFolder) -> dict[str, Any]:
-    """The leaderboard JSON of a run, also while it is under way."""
+    """The leaderboard JSON of a run, also while it is under way; ``break_even`` is null before there is a winner."""
+    from lft_ray.cost.break_even import break_even_of
     from lft_ray.pipeline import records_of
     from lft_ray.selection.leaderboard import leaderboard as build
 
-    return build(run.selection(), records_of(run))
+    selection, records = run.selection(), records_of(run)
+    pays = break_even_of(run.experiment(), run.profiles(), selection, records)
+    return {**build(selection, records), "break_even": pays.model_dump(mode="json") if pays else None}
 
 
 @guarded
@@ -65,15 +68,27 @@ def leaderboard(run: Run, as_json: Json = False) -> None:
 
 
 @guarded
-def report(run: Run) -> None:
+def report(
+    run: Run,
+    study: Annotated[
+        str | None, typer.Option("--study", metavar="URL", help="Optuna storage to write the trials to as well.")
+    ] = None,
+) -> None:
     """Write the one-file HTML report again from the run's records, and print its path.
 
-    Example: lft report runs/news
+    Example: lft report runs/news --study sqlite:///news.db
     """
     from lft_ray import pipeline
 
     found = RunFolder.find(run)
     typer.echo(shown(pipeline.report(found)))
+    if study is not None:
+        from lft_ray.report.optuna_study import write_study
+
+        count = write_study(found.experiment(), pipeline.records_of(found), study)
+        told(
+            f"wrote {count} trials as study {found.experiment().name!r} to {study}; optuna-dashboard {study} shows them"
+        )
     next_command(f"lft deploy {shown(found.uri)}")
 
 

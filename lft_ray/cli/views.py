@@ -10,31 +10,75 @@ if TYPE_CHECKING:
 
 __all__ = ["print_card", "print_leaderboard", "print_status", "print_trial"]
 
+VARIANT = {"precision": "precision", "max_length": "tokens"}
+"""Keys of a point that say how a checkpoint is served, with the heads of their columns."""
+
 
 def print_leaderboard(board: dict[str, Any], console: "Console") -> None:
     """The front, the ladder and the winner, from the leaderboard JSON."""
     winner = board["winner"]
-    _points(console, "cost-F1 front", board["front"], winner)
-    _points(console, "ladder: best finished trial of each model size", board["ladder"], winner)
+    rows = [*board["front"], *board["ladder"]]
+    # Where all are served alike it is said once, of the winner.
+    telling = [key for key in VARIANT if len({row[key] for row in rows}) > 1]
+    _points(console, "cost-F1 front", board["front"], winner, telling)
+    _points(console, "ladder: best finished trial of each model size", board["ladder"], winner, telling)
+    if board["finalists"]:
+        _finalists(console, board["finalists"], winner)
     counts = ", ".join(f"{count} {status}" for status, count in board["trials"].items() if count)
     console.print(f"\ntrials: {counts or 'none finished yet'}")
     if winner:
         test = "not measured" if winner["test_f1"] is None else f"{winner['test_f1']:.4f}"
-        console.print(f"winner: {winner['model_size']} ({winner['trial_id']}, {winner['precision']}), test F1 {test}")
+        served = f"{winner['precision']}, {winner['max_length']} tokens"
+        console.print(f"winner: {winner['model_size']} ({winner['trial_id']}, {served}), test F1 {test}")
+        needed = f", about {board['rows_needed']:,} validation rows would settle it" if board["rows_needed"] else ""
+        console.print(f"verdict: {board['verdict'].replace('_', ' ')}{needed}")
         console.print(board["reason"])
+    if board.get("break_even"):
+        console.print(board["break_even"]["sentence"])
 
 
-def _points(console: "Console", title: str, rows: list[dict[str, Any]], winner: dict[str, Any] | None) -> None:
+def _finalists(console: "Console", rows: list[dict[str, Any]], winner: dict[str, Any] | None) -> None:
+    from rich.table import Table
+
+    table = Table(title="finalists: loss against the best, in points", title_justify="left", box=None, pad_edge=False)
+    for name in ("model size", "trial", "precision", "tokens", "seeds", "mean F1", "loss", "95% bound", ""):
+        is_text = name in ("model size", "trial", "precision", "")
+        table.add_column(name, justify="left" if is_text else "right")
+    for row in rows:
+        bound = "-" if row["loss_upper"] is None else f"{row['loss_upper'] * 100:.2f}"
+        table.add_row(
+            row["model_size"],
+            row["trial_id"],
+            row["precision"],
+            str(row["max_length"]),
+            str(len(row["fresh_f1"])),
+            f"{row['f1']:.4f}",
+            "-" if row["standing"] == "best" else f"{row['loss'] * 100:.2f}",
+            bound,
+            row["standing"].replace("_", " "),
+            style="bold" if _same(row, winner) else None,
+        )
+    console.print()
+    console.print(table)
+
+
+def _same(row: dict[str, Any], winner: dict[str, Any] | None) -> bool:
+    return winner is not None and all(row[key] == winner[key] for key in ("trial_id", *VARIANT))
+
+
+def _points(
+    console: "Console", title: str, rows: list[dict[str, Any]], winner: dict[str, Any] | None, telling: list[str]
+) -> None:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("model size", "trial", "F1"):
-        table.add_column(name, justify="right" if name == "F1" else "left")
+    for name in ("model size", "trial", *(VARIANT[key] for key in telling), "F1"):
+        table.add_column(name, justify="right" if name in ("F1", "tokens") else "left")
     table.add_column("$ / 1M predictions", justify="right")
     table.add_column("p95 ms", justify="right")
     table.add_column("")
     for row in rows:
-        chosen = bool(winner and row["trial_id"] == winner["trial_id"] and row["precision"] == winner["precision"])
+        chosen = _same(row, winner)
         p95 = "-" if row.get("p95_ms") is None else f"{row['p95_ms']:.1f}"
         note = "winner" if chosen else ""
         if row.get("dominated_by"):
@@ -42,6 +86,7 @@ def _points(console: "Console", title: str, rows: list[dict[str, Any]], winner: 
         table.add_row(
             row["model_size"],
             row["trial_id"],
+            *(str(row[key]) for key in telling),
             f"{row['f1']:.4f}",
             f"{row['usd_per_million_predictions']:.3f}",
             p95,

@@ -60,14 +60,15 @@ class Budget:
     @property
     def reserved_usd(self) -> float:
         """Worst case of all running trials."""
-        return sum(usd for _, usd in self._reserved.values())
+        # A copy, made in one step: the live table asks from its own thread while trials start and end.
+        return sum(usd for _, usd in list(self._reserved.values()))
 
     @property
     def kept_for_confirmation_usd(self) -> float:
         """Dollars that search trials may not touch: the share, less what confirmation runs have used of it."""
         if self.budget_usd is None:
             return 0.0
-        used = self._spent["confirm"] + sum(usd for role, usd in self._reserved.values() if role == "confirm")
+        used = self._spent["confirm"] + sum(usd for role, usd in list(self._reserved.values()) if role == "confirm")
         return max(0.0, self.confirm_share * self.budget_usd - used)
 
     def left_usd(self, role: Role = "search") -> float | None:

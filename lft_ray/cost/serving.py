@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lft_ray.cost.base import Price
 from lft_ray.records import IngressProfile, ProfileBook, ServingProfile, Variant
 
-__all__ = ["monthly_usd", "price_variants", "profile_of", "usd_per_million_predictions"]
+__all__ = ["monthly_usd", "price_variants", "profile_of", "usd_per_million", "usd_per_million_predictions"]
 
 HOURS_PER_MONTH = 730.0
 """365 days x 24 hours / 12 months: what the clouds' own monthly figures use."""
@@ -14,10 +14,7 @@ HOURS_PER_MONTH = 730.0
 def usd_per_million_predictions(
     profile: ServingProfile, ingress: IngressProfile, price: Price, *, utilisation: float
 ) -> float:
-    """What a million single-text requests cost, in dollars.
-
-    ``1e6 x usd_per_core_second x (core_s_per_text + core_s_per_request) / utilisation``. On an accelerator the text's
-    seconds are device seconds and priced as such; the request is still answered by a core.
+    """What a million single-text requests cost, in dollars, by what was measured.
 
     Args:
         profile: one architecture, measured in a replica.
@@ -25,9 +22,19 @@ def usd_per_million_predictions(
         price: dollars per core second and device second.
         utilisation: busy share of a bought core, above 0 and at most 1.
     """
-    per_text_s = price.usd_per_core_s if profile.device == "cpu" else price.usd_per_device_s
-    usd = per_text_s * profile.core_s_per_text + price.usd_per_core_s * ingress.core_s_per_request
-    return 1e6 * usd / utilisation
+    seconds = (profile.core_s_per_text, ingress.core_s_per_request)
+    return usd_per_million(*seconds, price, utilisation=utilisation, on_device=profile.device != "cpu")
+
+
+def usd_per_million(
+    text_s: float, request_s: float, price: Price, *, utilisation: float, on_device: bool = False
+) -> float:
+    """``1e6 x usd_per_core_second x (core_s_per_text + core_s_per_request) / utilisation``: the one definition.
+
+    On an accelerator the text's seconds are device seconds and priced as such; the request is answered by a core.
+    """
+    per_text_s = price.usd_per_device_s if on_device else price.usd_per_core_s
+    return 1e6 * (per_text_s * text_s + price.usd_per_core_s * request_s) / utilisation
 
 
 def monthly_usd(

@@ -39,9 +39,10 @@ class Engine(Protocol):
     """Precisions that it can open a folder at."""
 
     @classmethod
-    def open(cls, folder: Path, *, precision: str, threads: int) -> Runner:
-        """Open a folder.
+    def open(cls, folder: Path, *, precision: str, threads: int, max_length: int | None = None) -> Runner:
+        """Open a folder. ``max_length``: cut texts shorter than its card says; None: at the card's length.
 
         Raises:
-            BundleError: files are missing or do not fit each other, or the precision is not one of ``precisions``.
+            BundleError: files are missing or do not fit each other, the precision is not one of ``precisions``, or
+                ``max_length`` is above the card's.
         """

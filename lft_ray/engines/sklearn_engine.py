@@ -5,6 +5,7 @@ second.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from lft_ray.engines.base import Encoded
 from lft_ray.errors import BundleError
+from lft_ray.models.card import EngineCard
 from lft_ray.models.tfidf import TfidfModel
 
 __all__ = ["SklearnEngine", "SklearnRunner"]
@@ -24,20 +26,22 @@ class SklearnEngine:
     precisions: tuple[str, ...] = ("fp32",)
 
     @classmethod
-    def open(cls, folder: Path, *, precision: str, threads: int) -> "SklearnRunner":
+    def open(cls, folder: Path, *, precision: str, threads: int, max_length: int | None = None) -> "SklearnRunner":
         """Open a folder.
 
         Args:
             folder: with ``vocabulary.json`` and ``linear.safetensors``.
             precision: fp32.
             threads: has no effect; a text takes microseconds on one.
+            max_length: words kept of a text, at most the card's; None: the card's.
 
         Raises:
-            BundleError: files are missing or do not fit each other, or the precision is not fp32.
+            BundleError: files are missing or do not fit each other, or precision or length is not one it has.
         """
         if precision not in cls.precisions:
             raise BundleError(f"engine sklearn has no precision {precision!r}: expected fp32")
-        return SklearnRunner(TfidfModel.load(folder))
+        model = TfidfModel.load(folder)
+        return SklearnRunner(replace(model, max_length=EngineCard.read(folder).cut_at(max_length).max_length))
 
 
 class SklearnRunner:

@@ -37,16 +37,17 @@ class TorchEngine:
     precisions: tuple[str, ...] = ("fp32", "bf16")
 
     @classmethod
-    def open(cls, folder: Path, *, precision: str, threads: int) -> "TorchRunner":
+    def open(cls, folder: Path, *, precision: str, threads: int, max_length: int | None = None) -> "TorchRunner":
         """Open a folder.
 
         Args:
             folder: written by `lft_ray.models.network.save`.
             precision: fp32 or bf16 (weights in bf16; logits are float32 either way).
             threads: cores of one forward pass; set for the whole process.
+            max_length: tokens kept of a text, at most the card's; None: the card's.
 
         Raises:
-            BundleError: files are missing or do not fit each other, or the precision is unknown.
+            BundleError: files are missing or do not fit each other, or precision or length is not one it has.
         """
         if precision not in cls.precisions:
             raise BundleError(f"engine torch has no precision {precision!r}: expected {' or '.join(cls.precisions)}")
@@ -57,7 +58,7 @@ class TorchEngine:
         torch.set_num_threads(threads)
         # A second pool of threads, in the tokenizer, would take the cores that the replica was not given.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        card = EngineCard.read(folder)
+        card = EngineCard.read(folder).cut_at(max_length)
         network = load(folder)
         limit = network.shape.max_tokens
         if limit is not None and card.max_length > limit:

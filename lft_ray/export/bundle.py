@@ -21,6 +21,7 @@ from lft_ray.engines.batching import run_sorted
 from lft_ray.errors import BundleError
 from lft_ray.export.card import CardFacts, CardSubject, render_card
 from lft_ray.export.seal import MANIFEST, check_seal, seal
+from lft_ray.models.card import ENGINE_FILE
 from lft_ray.plugins import resolve
 from lft_ray.records import Bundle, Record
 from lft_ray.storage import Storage
@@ -57,6 +58,8 @@ class ExportPlan(Record):
     """What to make of a checkpoint folder."""
 
     precision: str
+    max_length: int | None = None
+    """Tokens that are kept of a text, at most those it was trained with; None: those."""
     task_kind: str
     labels: list[str]
     samples: list[str]
@@ -120,15 +123,15 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
 
     Args:
         source: folder with ``engine.json`` and the engine's files; it stays as it is.
-        plan: precision, task, samples and the facts of the card.
+        plan: precision, length, task, samples and the facts of the card.
         target: where the bundle goes.
         name: its folder there.
 
     Raises:
-        BundleError: the source cannot be opened, does not fit the task, or answers NaN.
+        BundleError: the source cannot be opened, does not fit the task or the length, or answers NaN.
         ConfigError: the engine or the task is unknown.
     """
-    card = EngineCard.read(source)
+    card = EngineCard.read(source).cut_at(plan.max_length)
     spec = PredictorSpec(
         task_kind=plan.task_kind,
         labels=plan.labels,
@@ -142,6 +145,9 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
     with tempfile.TemporaryDirectory(prefix="lft-bundle-") as scratch:
         folder = Path(scratch) / "bundle"
         shutil.copytree(source, folder, symlinks=True)
+        # Made anew: what is copied may be a link to the source's own card.
+        (folder / ENGINE_FILE).unlink()
+        card.write(folder)
         runner = resolve(spec.engine, ENGINES, where="engine.json").open(folder, precision=spec.precision, threads=1)
         logits = run_sorted(runner, plan.samples)
         _check_answers(logits, (len(plan.samples), card.outputs), f"the checkpoint {source}")

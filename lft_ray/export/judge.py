@@ -30,17 +30,17 @@ class Judgement(Record):
 
 
 def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, *, metric: str) -> Judgement:
-    """Score the checkpoint of ``record`` at the winner's precision.
+    """Score the checkpoint of ``record`` at the winner's precision and length.
 
     Args:
         record: the trial whose checkpoint is shipped.
-        point: the winner; its precision is used.
+        point: the winner; its precision and length are used.
         dataset: with a test split, or without one.
         metric: key of the task's metrics that is ``test_f1``.
     """
     has_test = "test" in dataset.splits
     split = load_split(dataset, "test" if has_test else "validation")
-    logits = run_sorted(_open_checkpoint(record.checkpoint_uri, point.precision), split.texts)
+    logits = run_sorted(_open_checkpoint(record.checkpoint_uri, point), split.texts)
     task = resolve(dataset.task_kind, TASKS, where="task.kind")(dataset.labels)
     metrics = task.metrics(split.targets, logits)
     return Judgement(
@@ -52,8 +52,10 @@ def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, *, met
     )
 
 
-def _open_checkpoint(uri: str, precision: str) -> Runner:
+def _open_checkpoint(uri: str, point: FrontPoint) -> Runner:
     folder = Storage(uri).local_folder("")
     engine = resolve(EngineCard.read(folder).engine, ENGINES, where="engine.json")
-    runner: Runner = engine.open(folder, precision=precision, threads=os.cpu_count() or 1)
+    runner: Runner = engine.open(
+        folder, precision=point.precision, threads=os.cpu_count() or 1, max_length=point.max_length
+    )
     return runner

@@ -61,6 +61,7 @@ def export_trial(
     variant = _variant(record, chosen)
     plan = ExportPlan(
         precision=variant.precision,
+        max_length=variant.max_length,
         task_kind=dataset.task_kind,
         labels=dataset.labels,
         samples=[*SAMPLES, *(label.replace("_", " ") for label in dataset.labels[:12])],

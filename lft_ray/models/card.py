@@ -26,6 +26,18 @@ class EngineCard(BaseModel):
     pooling: str = ""
     """mean, cls or last; empty for engines without a network."""
 
+    def cut_at(self, max_length: int | None) -> "EngineCard":
+        """The card of the same model that reads fewer tokens of a text; None: itself.
+
+        Raises:
+            BundleError: the model was not trained to read so many.
+        """
+        if max_length is None or max_length == self.max_length:
+            return self
+        if not 1 <= max_length < self.max_length:
+            raise BundleError(f"{self.model_size} reads at most {self.max_length} tokens of a text, got {max_length}")
+        return self.model_copy(update={"max_length": max_length})
+
     def write(self, folder: Path) -> None:
         """Write ``engine.json`` into a folder that exists."""
         (folder / ENGINE_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")

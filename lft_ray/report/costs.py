@@ -5,8 +5,9 @@ from typing import Any
 
 from lft_ray.config import Experiment
 from lft_ray.cost.base import Price
+from lft_ray.cost.break_even import Month
 from lft_ray.cost.prices import price_of
-from lft_ray.cost.serving import monthly_usd, usd_per_million_predictions
+from lft_ray.cost.serving import usd_per_million_predictions
 from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
 
 __all__ = ["commands", "confusion_rows", "cost_view", "data_view", "environment_rows", "winner_monthly"]
@@ -43,7 +44,7 @@ def _profile_rows(experiment: Experiment, book: ProfileBook | None, price: Price
             {
                 **profile.model_dump(),
                 "usd": usd,
-                "monthly_usd": _monthly(experiment, usd, price, on_device=profile.device != "cpu"),
+                "monthly_usd": _monthly(experiment, usd, on_device=profile.device != "cpu"),
             }
         )
     return sorted(rows, key=lambda r: (r["usd"], r["model_size"]))
@@ -56,20 +57,13 @@ def winner_monthly(experiment: Experiment, book: ProfileBook | None, selection: 
     winner = selection.winner
     on_device = any(p.model_size == winner.model_size and p.device != "cpu" for p in (book.profiles if book else []))
     per_million = winner.usd_per_million_predictions
-    usd = _monthly(experiment, per_million, price_of(experiment.cost), on_device=on_device)
+    usd = _monthly(experiment, per_million, on_device=on_device)
     traffic_usd = experiment.cost.traffic.requests_per_month / 1e6 * per_million
     return {"usd": usd, "traffic_usd": traffic_usd, "is_floor": usd > traffic_usd}
 
 
-def _monthly(experiment: Experiment, usd_per_million: float, price: Price, *, on_device: bool) -> float:
-    return monthly_usd(
-        usd_per_million,
-        experiment.cost.traffic.requests_per_month,
-        min_replicas=experiment.serve.autoscaling.min_replicas,
-        cpus_per_replica=experiment.serve.cpus_per_replica,
-        price=price,
-        on_device=on_device,
-    )
+def _monthly(experiment: Experiment, usd_per_million: float, *, on_device: bool) -> float:
+    return Month.of(experiment).usd(usd_per_million, on_device=on_device)
 
 
 def _spent_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:

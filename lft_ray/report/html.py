@@ -12,8 +12,10 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from lft_ray.config import Experiment
+from lft_ray.cost.break_even import break_even_of
 from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord, TrialStatus, now_utc
 from lft_ray.report import costs, formats, views
+from lft_ray.report.variants import Naming
 from lft_ray.selection.sentence import metric_name
 
 __all__ = ["render"]
@@ -48,16 +50,19 @@ def render(  # noqa: PLR0913 - one argument a file of the run folder
         "experiment": experiment,
         "dataset": dataset,
         "selection": selection,
+        "variant": Naming(records),
         "metric": metric_name(experiment.task.metric),
         "counts": counts,
         "trial_total": len(records),
-        "comparison": views.comparison(selection),
+        "comparison": views.comparison(records, selection),
+        "finalists": views.finalist_rows(selection),
         "ladder": views.ladder_rows(records, selection),
         "trials": views.trial_rows(records),
         "curves": views.curve_data(records),
         "front": views.front_data(records, selection),
         "data": costs.data_view(dataset),
         "cost": costs.cost_view(experiment, profiles, records),
+        "break_even": break_even_of(experiment, profiles, selection, records),
         "monthly": costs.winner_monthly(experiment, profiles, selection),
         "confusion": costs.confusion_rows(selection, dataset.labels),
         "stages": stage_seconds,

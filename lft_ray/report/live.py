@@ -15,15 +15,19 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lft_ray.cost.budget import Budget
 from lft_ray.ledger import StartedTrial, trial_order
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.report.formats import DASH, count, duration, learning_rate, percent, score, usd
-from lft_ray.report.views import best_variant
+from lft_ray.report.variants import variant_text
+from lft_ray.report.views import reference_variant
 
 __all__ = ["LiveTable"]
 
 SILENCE_S = 9.0
 """Seconds without a line before one is written: with the ticker's half second it stays under 10."""
+RATE_AFTER_S = 10.0
+"""Seconds of a session before its dollars an hour are shown."""
 STYLES = {"running": "", "done": "green", "stopped": "yellow", "failed": "red", "infeasible": "red"}
 
 
@@ -37,12 +41,16 @@ class _Row:
     usd_per_million: float | None = None
     training_usd: float | None = None
     took_s: float | None = None
+    variant: str = ""
+    """Which of several F1 and dollars are of."""
 
 
 @dataclass(slots=True)
 class _State:
     rows: dict[str, _Row] = field(default_factory=dict)
     spent_usd: float = 0.0
+    session_usd: float = 0.0
+    """Of trials that began in this session: what the rate is made of."""
     note: str = ""
 
 
@@ -74,6 +82,7 @@ class LiveTable:
         self._console = console
         self._silence_s = silence_s
         self._state = _State(spent_usd=spent_usd)
+        self._budget: Budget | None = None
         self._lock = threading.RLock()
         self._started_s = time.monotonic()
         self._spoken_s = self._started_s
@@ -126,18 +135,20 @@ class LiveTable:
 
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial ended, however it did. Trials of an earlier session may be given too."""
-        best = best_variant(record)
+        shown = reference_variant(record)
         with self._lock:
             known = self._state.rows.get(record.trial_id)
             row = known or _Row(config=record.config, started_s=time.monotonic())
             row.state = record.status.value
             row.fraction = 1.0 if record.status is TrialStatus.DONE else row.fraction
-            row.f1 = best.f1 if best else None
-            row.usd_per_million = best.usd_per_million_predictions if best else row.usd_per_million
+            row.f1 = shown.f1 if shown else None
+            row.usd_per_million = shown.usd_per_million_predictions if shown else row.usd_per_million
+            row.variant = variant_text(shown) if shown and len(record.variants) > 1 else ""
             row.training_usd = record.training_usd
             row.took_s = record.usage.wall_s
             self._state.rows[record.trial_id] = row
             self._state.spent_usd += record.training_usd
+            self._state.session_usd += record.training_usd if known else 0.0
         if not self.is_live:
             self._say(self._ended_line(record, row))
 
@@ -150,6 +161,11 @@ class LiveTable:
             self._say(text)
 
     # ------------------------------------------------------------ the study's listener
+
+    def on_budget(self, budget: Budget) -> None:
+        """Read dollars and minutes from the study's own budget from now on."""
+        with self._lock:
+            self._budget = budget
 
     def on_start(self, trial: StartedTrial) -> None:
         """A trial was started, or started again."""
@@ -197,6 +213,7 @@ class LiveTable:
         words = [record.trial_id, config.model_size, row.state]
         if row.f1 is not None:
             words += ["F1", score(row.f1), usd(row.usd_per_million), "per million"]
+            words += [f"({row.variant})"] if row.variant else []
         if config.learning_rate is not None:
             words += ["lr", learning_rate(config.learning_rate), "batch", str(config.batch_size)]
             words += ["epochs", str(config.epochs)]
@@ -212,16 +229,39 @@ class LiveTable:
             spent = self._state.spent_usd
             # Runs with fresh seeds come on top of the planned trials.
             total = max(self._total, len(self._state.rows))
-        elapsed_s = time.monotonic() - self._started_s
-        parts = [f"{ended} of {total} trials"]
-        parts.append(
-            f"{usd(spent)} of {usd(self._budget_usd)}" if self._budget_usd is not None else f"{usd(spent)} spent"
-        )
-        limit = f" of {duration(self._minutes * 60)}" if self._minutes is not None else ""
-        parts.append(duration(elapsed_s) + limit)
+        parts = [f"{ended} of {total} trials", *self._money(spent), self._time()]
         if scores:
             parts.append(f"best F1 {score(max(scores))}")
         return " | ".join(parts)
+
+    def _money(self, spent_usd: float) -> list[str]:
+        """Dollars spent, promised to running trials, and left; without a limit the rate of this session."""
+        if self._budget_usd is None:
+            hours = (time.monotonic() - self._started_s) / 3600.0
+            with self._lock:
+                session_usd = self._state.session_usd
+            # In the first seconds a rate says nothing: one short trial would read as a fortune.
+            rate = f" ({usd(session_usd / hours)} an hour)" if session_usd and hours * 3600.0 >= RATE_AFTER_S else ""
+            return [f"{usd(spent_usd)} spent{rate}"]
+        budget = self._budget
+        reserved_usd = budget.reserved_usd if budget else 0.0
+        left_usd = max(0.0, self._budget_usd - spent_usd - reserved_usd)
+        kept_usd = min(left_usd, budget.kept_for_confirmation_usd) if budget else 0.0
+        kept = f" ({usd(kept_usd)} kept for fresh seeds)" if kept_usd else ""
+        return [
+            f"{usd(spent_usd)} of {usd(self._budget_usd)}",
+            f"{usd(reserved_usd)} reserved, {usd(left_usd)} left{kept}",
+        ]
+
+    def _time(self) -> str:
+        elapsed_s = time.monotonic() - self._started_s
+        if self._minutes is None:
+            return duration(elapsed_s)
+        limit_s = self._minutes * 60.0
+        deadline_s = self._budget.deadline_s("confirm") if self._budget else None
+        # A resumed search has used up minutes before: only its budget knows.
+        left_s = limit_s - elapsed_s if deadline_s is None else deadline_s - time.time()
+        return f"{duration(limit_s - left_s)} of {duration(limit_s)}, {duration(max(0.0, left_s))} left"
 
     def _render(self) -> Group:
         with self._lock:
@@ -235,8 +275,11 @@ class LiveTable:
         for name in ("lr", "batch", "epochs", "progress", "F1", "$/million", "$ so far", "ETA"):
             table.add_column(name, justify="right")
         table.add_column("state")
+        has_variants = any(row.variant for _, row in rows)
+        if has_variants:
+            table.add_column("variant")
         for trial_id, row in rows[-room:]:
-            table.add_row(*self._cells(trial_id, row))
+            table.add_row(*self._cells(trial_id, row), *([row.variant] if has_variants else []))
         hidden = len(rows) - room
         above = Text(f"{hidden} earlier trials not shown", style="dim") if hidden > 0 else Text("")
         return Group(Text(self._header(), style="bold"), above, table, Text(note, style="yellow"))

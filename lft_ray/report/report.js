@@ -57,7 +57,8 @@
     const taken = points.map((p) => ({ id: p, x0: px(p) - 6, x1: px(p) + 6, y0: py(p) - 6, y1: py(p) + 6 }));
     const notes = [];
     for (const p of named) {
-      const wide = p.size.length * size * (p.winner ? 0.66 : 0.56), tall = size + 4, far = p.winner ? 12 : 8, x = px(p), y = py(p);
+      const name = p.variant ? p.size + " " + p.variant : p.size;
+      const wide = name.length * size * (p.winner ? 0.66 : 0.56), tall = size + 4, far = p.winner ? 12 : 8, x = px(p), y = py(p);
       const sides = [
         { x: x - wide / 2, y: y - far - tall, xanchor: "center", yanchor: "bottom", xshift: 0, yshift: far },
         { x: x - wide / 2, y: y + far, xanchor: "center", yanchor: "top", xshift: 0, yshift: -far },
@@ -69,7 +70,7 @@
         (t) => t.id !== p && s.x < t.x1 && s.x + wide > t.x0 && s.y < t.y1 && s.y + tall > t.y0));
       if (!side) { continue; }
       taken.push({ id: null, x0: side.x, x1: side.x + wide, y0: side.y, y1: side.y + tall });
-      const text = escapeText(p.size);
+      const text = escapeText(name);
       notes.push({
         x: Math.log10(p.usd), y: p.f1, text: p.winner ? "<b>" + text + "</b>" : text, showarrow: false, borderpad: 0,
         xanchor: side.xanchor, yanchor: side.yanchor, xshift: side.xshift, yshift: side.yshift,
@@ -103,7 +104,7 @@
         type: "scatter", mode: "markers", x: fresh.map((p) => p.usd), y: fresh.map((p) => p.f1), cliponaxis: false,
         error_y: { type: "data", symmetric: false, array: fresh.map((p) => p.high - p.f1), arrayminus: fresh.map((p) => p.f1 - p.low), color: accent, thickness: 1.5, width: 5 },
         marker: { symbol: "diamond-open", size: 11, color: accent, line: { width: 2 } },
-        text: fresh.map((p) => p.size + "<br>mean of " + p.runs + " fresh seeds " + p.f1.toFixed(4)), hovertemplate: "%{text}<extra></extra>",
+        text: fresh.map((p) => p.size + (p.variant ? " " + p.variant : "") + "<br>mean of " + p.runs + " fresh seeds " + p.f1.toFixed(4)), hovertemplate: "%{text}<extra></extra>",
       },
       markers(winner, { marker: { size: 18, color: accent, line: { color: card, width: 2.5 } } }),
     ];

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from lft_ray.records import LadderRow, Selection, TrialRecord
+from lft_ray.records import FrontPoint, LadderRow, Selection, TrialRecord
 from lft_ray.report.formats import DASH, milliseconds, score, usd
+from lft_ray.report.variants import Naming
+from lft_ray.report.views import fresh_f1
 from lft_ray.selection.front import front, ladder, points_of
 
 __all__ = ["front_table"]
@@ -22,28 +24,37 @@ def front_table(selection: Selection | None, records: Sequence[TrialRecord]) -> 
     rows = selection.ladder if selection else ladder(points)
     size = len(selection.front if selection else front(points))
     table = Table(title=f"{size} {'point' if size == 1 else 'points'} on the front", title_justify="left", box=None)
+    naming = Naming(records)
     table.add_column("model size")
     table.add_column("trial")
     for name in ("F1", "fresh seeds", "$ / million", "p95"):
         table.add_column(name, justify="right")
     table.add_column("")
     for row in rows:
-        won = selection is not None and row.trial_id == selection.winner.trial_id
-        table.add_row(*_cells(row, selection), style="bold green" if won else "" if row.on_front else "dim")
-    if selection is not None and all(row.trial_id != selection.winner.trial_id for row in rows):
+        style = "bold green" if _won(row, selection) else "" if row.on_front else "dim"
+        table.add_row(*_cells(row, selection, naming), style=style)
+    if selection is not None and not any(_won(row, selection) for row in rows):
         # The winner need not be the best of its size: a cheaper variant of the same size may be.
-        shown = next((p for p in selection.front if p.trial_id == selection.winner.trial_id), selection.winner)
+        shown = next((p for p in selection.front if _won(p, selection)), selection.winner)
         winner = LadderRow(**shown.model_dump(), on_front=True)
-        table.add_row(*_cells(winner, selection), style="bold green")
+        table.add_row(*_cells(winner, selection, naming), style="bold green")
     return table
 
 
-def _cells(row: LadderRow, selection: Selection | None) -> list[str]:
-    fresh = selection.confirmed_f1.get(row.trial_id, []) if selection else []
-    won = selection is not None and row.trial_id == selection.winner.trial_id
+def _won(point: FrontPoint, selection: Selection | None) -> bool:
+    if selection is None:
+        return False
+    winner = selection.winner
+    ours = (point.trial_id, point.precision, point.max_length)
+    return ours == (winner.trial_id, winner.precision, winner.max_length)
+
+
+def _cells(row: LadderRow, selection: Selection | None, naming: Naming) -> list[str]:
+    fresh = fresh_f1(selection, row)
+    won = _won(row, selection)
     standing = "winner" if won else "" if row.on_front else f"dominated by {row.dominated_by}"
     return [
-        row.model_size,
+        " ".join(filter(None, [row.model_size, naming(row)])),
         row.trial_id,
         score(row.f1),
         f"{score(sum(fresh) / len(fresh))} ({len(fresh)})" if fresh else DASH,

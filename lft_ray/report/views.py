@@ -11,16 +11,31 @@ from typing import Any
 from lft_ray.ledger import trial_order
 from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus, Variant
 from lft_ray.report.formats import learning_rate, milliseconds, score, usd
+from lft_ray.report.variants import Naming
 from lft_ray.selection.front import front, ladder, points_of
 
-__all__ = ["best_variant", "comparison", "curve_data", "front_data", "ladder_rows", "trial_rows"]
+__all__ = [
+    "comparison",
+    "curve_data",
+    "finalist_rows",
+    "fresh_f1",
+    "front_data",
+    "ladder_rows",
+    "reference_variant",
+    "trial_rows",
+]
+
+STANDINGS = {"proven": "within the margin", "within_noise": "within noise", "worse": "worse than the margin"}
 
 
-def best_variant(record: TrialRecord) -> Variant | None:
-    """The variant of highest F1 of a finished trial; None for all other trials."""
+def reference_variant(record: TrialRecord) -> Variant | None:
+    """The variant that a finished trial's curve ends with; None for all other trials.
+
+    Not the best one: of several noisy scores the largest is too good.
+    """
     if record.status is not TrialStatus.DONE or not record.variants:
         return None
-    return max(record.variants, key=lambda v: v.f1)
+    return record.variants[0]
 
 
 def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> dict[str, Any]:
@@ -30,11 +45,12 @@ def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> d
     on_front = {_key(p) for p in (selection.front if selection else front(points))}
     on_ladder = {_key(p) for p in (selection.ladder if selection else ladder(points))}
     winner = _key(selection.winner) if selection else None
-    confirmed = selection.confirmed_f1 if selection else {}
+    naming = Naming(records)
     rows = [
         {
             "trial": p.trial_id,
             "size": p.model_size,
+            "variant": naming(p),
             "usd": p.usd_per_million_predictions,
             "f1": p.f1,
             "on_front": _key(p) in on_front,
@@ -44,35 +60,56 @@ def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> d
         }
         for p in points
     ]
-    return {"points": rows, "confirmed": _confirmed(points, on_front, confirmed), "floor": _floor(selection)}
+    return {"points": rows, "confirmed": _confirmed(selection, naming), "floor": _floor(selection)}
 
 
-def _confirmed(
-    points: Sequence[FrontPoint], on_front: set[tuple[str, str, int]], confirmed: dict[str, list[float]]
-) -> list[dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
-    for point in points:
-        scores = confirmed.get(point.trial_id)
-        if scores and (point.trial_id not in rows or _key(point) in on_front):
-            rows[point.trial_id] = {
-                "trial": point.trial_id,
-                "size": point.model_size,
-                "usd": point.usd_per_million_predictions,
-                "f1": fmean(scores),
-                "low": min(scores),
-                "high": max(scores),
-                "runs": len(scores),
-            }
-    return list(rows.values())
+def _confirmed(selection: Selection | None, naming: Naming) -> list[dict[str, Any]]:
+    """Mean and range of the fresh seeds of the points that were judged, not of every variant that ran with them."""
+    return [
+        {
+            "trial": point.trial_id,
+            "size": point.model_size,
+            "variant": naming(point),
+            "usd": point.usd_per_million_predictions,
+            "f1": fmean(point.fresh_f1),
+            "low": min(point.fresh_f1),
+            "high": max(point.fresh_f1),
+            "runs": len(point.fresh_f1),
+        }
+        for point in (selection.judged if selection else [])
+        if point.fresh_f1
+    ]
 
 
 def _floor(selection: Selection | None) -> float | None:
     """F1 below which the policy does not ship, by the scores that decided."""
-    if selection is None or selection.policy != "cheapest_within":
+    if selection is None or selection.policy != "cheapest_within" or not selection.judged:
         return None
-    confirmed = selection.confirmed_f1
-    judged = [fmean(confirmed[p.trial_id]) if p.trial_id in confirmed else p.f1 for p in selection.finalists]
-    return max(judged) - selection.margin if judged else None
+    return max(point.f1 for point in selection.judged) - selection.margin
+
+
+def fresh_f1(selection: Selection | None, point: FrontPoint) -> list[float]:
+    """F1 of a point's fresh-seed runs, at its own precision and length; empty where it had none."""
+    judged = selection.judged if selection else []
+    return next((p.fresh_f1 for p in judged if _key(p) == _key(point)), [])
+
+
+def finalist_rows(selection: Selection | None) -> list[dict[str, Any]]:
+    """The points that were judged, cheapest first: seeds, mean F1, loss in points with its 95% bound, and standing."""
+    if selection is None:
+        return []
+    winner = _key(selection.winner)
+    return [
+        {
+            **point.model_dump(),
+            "seeds": len(point.fresh_f1),
+            "loss_points": None if point.standing == "best" else point.loss * 100,
+            "upper_points": None if point.loss_upper is None else point.loss_upper * 100,
+            "standing": "best" if point.standing == "best" else STANDINGS[point.standing],
+            "winner": _key(point) == winner,
+        }
+        for point in selection.judged
+    ]
 
 
 def _hover(point: FrontPoint, config: TrialConfig) -> str:
@@ -98,7 +135,7 @@ def trial_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     """One row a trial for the sortable table: search trials by id, then fresh-seed runs."""
     rows = []
     for record in sorted(records, key=lambda r: (r.role != "search", trial_order(r.trial_id))):
-        best = best_variant(record)
+        best = reference_variant(record)
         config, usage = record.config, record.usage
         measured = record.status is TrialStatus.DONE or usage.wall_s > 0
         rows.append(
@@ -139,8 +176,9 @@ def curve_data(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     ]
 
 
-def comparison(selection: Selection | None) -> list[dict[str, Any]]:
+def comparison(records: Sequence[TrialRecord], selection: Selection | None) -> list[dict[str, Any]]:
     """The winner beside the best and the cheapest point: one row a point, however many names it has."""
+    naming = Naming(records)
     if selection is None or not selection.front:
         return []
     names: dict[tuple[str, str, int], list[str]] = {}
@@ -152,10 +190,11 @@ def comparison(selection: Selection | None) -> list[dict[str, Any]]:
         points[_key(point)] = searched.get(_key(point), point)
     rows = []
     for key, point in points.items():
-        fresh = selection.confirmed_f1.get(point.trial_id, [])
+        fresh = fresh_f1(selection, point)
         rows.append(
             {
                 **point.model_dump(),
+                "variant": naming(point),
                 "name": " and ".join(names[key]).capitalize().replace("f1", "F1"),
                 "confirmed": fmean(fresh) if fresh else None,
                 "runs": len(fresh),

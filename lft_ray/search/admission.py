@@ -13,9 +13,9 @@ from typing import Protocol
 from lft_ray.cost.base import Price
 from lft_ray.cost.budget import Budget, Verdict
 from lft_ray.cost.forecast import Forecast
-from lft_ray.cost.training import training_usd
-from lft_ray.ledger import Role
-from lft_ray.records import TrialConfig, TrialRecord, TrialStatus
+from lft_ray.cost.training import allowance, training_usd
+from lft_ray.ledger import Allowance, Role
+from lft_ray.records import TrialConfig, TrialRecord, TrialStatus, Usage
 
 __all__ = ["Admission", "AlwaysAdmit", "BudgetAdmission"]
 
@@ -31,8 +31,8 @@ class Admission(Protocol):
     def verdict(self, config: TrialConfig, role: Role) -> Verdict:
         """Whether a trial of this configuration may start now."""
 
-    def reserve(self, trial_id: str, config: TrialConfig, role: Role) -> None:
-        """Promise a starting trial its worst case."""
+    def reserve(self, trial_id: str, config: TrialConfig, role: Role) -> Allowance | None:
+        """Promise a starting trial its worst case. Returns what that buys; None where dollars are not limited."""
 
     def settle(self, record: TrialRecord) -> None:
         """Turn the promise into what the trial did use."""
@@ -48,6 +48,7 @@ class AlwaysAdmit:
 
     def reserve(self, trial_id: str, config: TrialConfig, role: Role) -> None:
         """Nothing to promise."""
+        del trial_id, config, role
 
     def settle(self, record: TrialRecord) -> None:
         """Nothing to count."""
@@ -83,24 +84,46 @@ class BudgetAdmission:
         """Whether the worst case fits the dollars and the prediction fits the minutes."""
         device = self.device(config)
         with self._lock:
-            wall_s = self.forecast.predict(self.work(config), device=device).wall_s
+            wall_s = self.expected(config).wall_s
             # A guess must not forbid the first measurement of a device; the deadline would stop that trial.
             predicted = WALL_MARGIN * wall_s if self.forecast.is_measured(device) else None
-            return self.budget.can_start(self._worst_usd(config), predicted, now_s=self.clock(), role=role)
+            return self.budget.can_start(self.worst_usd(config), predicted, now_s=self.clock(), role=role)
 
-    def reserve(self, trial_id: str, config: TrialConfig, role: Role) -> None:
-        """Promise the worst case."""
+    def reserve(self, trial_id: str, config: TrialConfig, role: Role) -> Allowance | None:
+        """Promise the worst case. With a budget a trial may use what that buys and not more: it is but a forecast."""
         with self._lock:
-            self.budget.reserve(trial_id, self._worst_usd(config), role=role)
+            worst_usd = self.worst_usd(config)
+            self.budget.reserve(trial_id, worst_usd, role=role)
+        return None if self.budget.budget_usd is None else allowance(worst_usd, self.price)
 
     def settle(self, record: TrialRecord) -> None:
         """Count the dollars; learn from the usage of a trial that ran to its end."""
         with self._lock:
             self.budget.settle(record.trial_id, record.training_usd, role=record.role)
+            work, device = self.work(record.config), self.device(record.config)
             if record.status is TrialStatus.DONE:
-                self.forecast.observe(self.work(record.config), record.usage, device=self.device(record.config))
+                self.forecast.observe(work, record.usage, device=device)
+            else:
+                self.forecast.observe_unfinished(work, record.usage, device=device)
 
-    def _worst_usd(self, config: TrialConfig) -> float:
+    def expected(self, config: TrialConfig) -> Usage:
+        """Predicted usage of a trial that runs to its end, without retries."""
+        with self._lock:
+            return self.forecast.predict(self.work(config), device=self.device(config))
+
+    def expected_usd(self, config: TrialConfig, *, uses_measured: bool = True) -> float:
+        """Predicted dollars of a trial that runs to its end, without retries.
+
+        Args:
+            config: of the trial.
+            uses_measured: from the seconds of finished trials; else from FLOPs and the stated rates alone.
+        """
+        if uses_measured:
+            return training_usd(self.expected(config), self.price)
+        return training_usd(Forecast().predict(self.work(config), device=self.device(config)), self.price)
+
+    def worst_usd(self, config: TrialConfig) -> float:
+        """Most that a trial is expected to cost, retries counted: what a start promises."""
         worst = self.forecast.worst_case(
             self.work(config), device=self.device(config), retries=self.retries, lost_s=self.lost_s
         )

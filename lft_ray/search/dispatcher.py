@@ -8,13 +8,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import Literal
 
 from lft_ray.ledger import Ledger, StartedTrial
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage, now_utc
 from lft_ray.search.admission import Admission, AlwaysAdmit
+from lft_ray.search.live import Live, unfinished_result
 from lft_ray.search.plan import Listener, Plan, Proposes, Queued, Quiet
+from lft_ray.search.standing import Standing
+from lft_ray.storage import Storage
+from lft_ray.train.notes import STATE, clear, noted_usage
 
 __all__ = ["Dispatcher", "Next"]
 
@@ -22,18 +25,6 @@ Next = StartedTrial | Literal["wait", "finished"]
 PATIENCE_S = 1.0
 """How long a proposal is waited for (0.6 s with the GP on two cores) before running trials may report meanwhile. Not 0:
 Tune would give the idle worker to a trial that another worker is starting for, and that one would be stopped."""
-
-
-@dataclass(slots=True)
-class _Live:
-    trial: StartedTrial
-    free_since: float
-    """When its slot became free."""
-    begun_at: float
-    """When its first attempt of this session was handed out."""
-    curve: list[CurvePoint] = field(default_factory=list)
-    training_at: float | None = None
-    ended_at: float | None = None
 
 
 class Dispatcher:
@@ -67,7 +58,8 @@ class Dispatcher:
         """Why no more trials were started; empty while there may be more."""
         self.refusal = ""
         """Why the first configuration that was refused did not start."""
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
+        self._cut_off: list[StartedTrial] = []
         self._unfinished = deque(ledger.unfinished(plan.role))
         started = ledger.started(plan.role)
         # A resumed search keeps the lag it began with: on another machine it must still propose the same trials.
@@ -108,7 +100,9 @@ class Dispatcher:
     def retry(self, trial_id: str) -> int:
         """Note that a trial's worker died and that it is started again. Returns the new attempt."""
         live = self._live[trial_id]
-        live.trial = live.trial.model_copy(update={"attempt": live.trial.attempt + 1, "started_at": now_utc()})
+        changes = {"attempt": live.trial.attempt + 1, "started_at": now_utc(), "allowance": live.allowance_left()}
+        live.trial = live.trial.model_copy(update=changes)
+        live.has_died = True
         self.ledger.start(live.trial)
         self.listener.on_start(live.trial)
         return live.trial.attempt
@@ -121,27 +115,58 @@ class Dispatcher:
     def on_point(self, trial_id: str, point: CurvePoint) -> None:
         """Note a point of a running trial's curve."""
         if (live := self._live.get(trial_id)) is not None:
-            live.curve.append(point)
+            live.note(point)
             self.listener.on_point(trial_id, point)
 
+    def reason_to_stop(self, trial_id: str) -> str:
+        """Why the plan's rule ends a running trial at the last point of its curve; "" to go on.
+
+        At its end a trial has its result on storage already, and there is nothing left to save.
+        """
+        live = self._live.get(trial_id)
+        if live is None or self.plan.rule is None or not live.curve or live.curve[-1].fraction >= 1.0:
+            return ""
+        return self.plan.rule(self._standing(live))
+
+    def _standing(self, live: Live) -> Standing:
+        """What the rule may know: in deterministic mode, no more than the trial's proposal was made from.
+
+        Which of the trials beside it are further on is a matter of luck there. A start trial was made from nothing.
+        """
+        trial, ended = live.trial, self.ledger.records("search")
+        others = {i: (other.trial, tuple(other.curve)) for i, other in self._live.items() if other is not live}
+        if self.plan.is_deterministic:
+            last = -1 if trial.start else trial.number - self._lag
+            known = {other.trial_id for other in self.ledger.started("search") if other.number <= last}
+            ended, others = [record for record in ended if record.trial_id in known], {}
+        return Standing(trial, tuple(live.curve), ended, others, self.plan.known_cost)
+
     def end(
-        self, trial_id: str, *, reason: str = "", result: TrialResult | None = None, at: float = 0.0
+        self, trial_id: str, *, reason: str = "", result: TrialResult | None = None, at: float = 0.0, stopped: str = ""
     ) -> TrialRecord:
         """Write a trial's record, from what its worker put on storage, before anyone else hears of its end.
 
         Args:
             trial_id: a live trial.
-            reason: why it ended, should there be no result: then it failed, or was stopped if it failed not.
+            reason: why it failed, should there be no result.
             result: what the worker reported, used when its file could not be written.
             at: when the worker was done, in seconds since the epoch.
+            stopped: why a rule stopped it at the last point of its curve.
         """
         live = self._live[trial_id]
         trial = live.trial
-        found = self.ledger.result(trial_id, trial.attempt) or result or self._without_result(live, reason)
+        found = self.ledger.result(trial_id, trial.attempt) or result
+        if found is None:
+            found = self._without_result(live, reason, stopped)
+            self._cut_off.append(trial)
         if found.status is TrialStatus.FAILED and found.usage == Usage():
-            found = found.model_copy(update={"usage": self._charged(live)})
-        record = self.price(found, trial).model_copy(update={"overhead_s": self._overhead_s(live, at)})
+            found = found.model_copy(update={"usage": live.charged()})
+        elif live.has_died:
+            found = found.model_copy(update={"usage": live.with_lost(found.usage)})
+        record = self.price(found, trial).model_copy(update={"overhead_s": live.overhead_s(at)})
         self.ledger.put(record)
+        if stopped:
+            clear(self._folder(trial), trial.attempt)
         del self._live[trial_id]
         self._holds = False
         # An end is also what idle slots were waiting for (trial order, dollars): that is no overhead of ours.
@@ -151,8 +176,11 @@ class Dispatcher:
         return record
 
     def close(self) -> None:
-        """Let go of the proposer's thread."""
+        """Let go of the proposer's thread, and of what workers that were cut off may still have written."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        for trial in self._cut_off:
+            clear(self._folder(trial), trial.attempt)
+        self._cut_off.clear()
 
     # ------------------------------------------------------------ starting
 
@@ -171,7 +199,7 @@ class Dispatcher:
         # It was started once and can't be paid for now: said so in the ledger, or every resume would try it again.
         self._unfinished.popleft()
         reason = f"not continued: {self.admission.verdict(trial.config, trial.role).reason}"
-        record = self.price(self._result(trial, TrialStatus.STOPPED, reason, []), trial)
+        record = self.price(unfinished_result(trial, TrialStatus.STOPPED, reason, [], Usage()), trial)
         self.ledger.put(record)
         self.listener.on_record(record)
         return self.next()
@@ -251,10 +279,11 @@ class Dispatcher:
         )
 
     def _start(self, trial: StartedTrial) -> StartedTrial:
-        trial = trial.model_copy(update={"started_at": now_utc()})
+        allowance = self.admission.reserve(trial.trial_id, trial.config, trial.role)
+        trial = trial.model_copy(update={"started_at": now_utc(), "allowance": allowance})
         self.ledger.start(trial)
-        self.admission.reserve(trial.trial_id, trial.config, trial.role)
-        self._live[trial.trial_id] = _Live(trial, free_since=self._free_since.pop(), begun_at=time.time())
+        held = (self.plan.cores_per_trial, self.plan.devices_per_trial)
+        self._live[trial.trial_id] = Live(trial, self._free_since.pop(), time.time(), *held)
         self.listener.on_start(trial)
         return trial
 
@@ -264,28 +293,13 @@ class Dispatcher:
 
     # ------------------------------------------------------------ ending
 
-    def _without_result(self, live: _Live, reason: str) -> TrialResult:
+    def _without_result(self, live: Live, reason: str, stopped: str) -> TrialResult:
+        usage = live.charged()
+        if stopped:
+            # A worker notes what it has spent before it reports a point, and a trial is stopped at one.
+            usage = noted_usage(self._folder(live.trial).child(STATE)) or usage
         status = TrialStatus.FAILED if reason else TrialStatus.STOPPED
-        result = self._result(live.trial, status, reason or "stopped before its end", live.curve)
-        return result.model_copy(update={"usage": self._charged(live)})
+        return unfinished_result(live.trial, status, reason or stopped or "stopped before its end", live.curve, usage)
 
-    def _result(self, trial: StartedTrial, status: TrialStatus, reason: str, curve: list[CurvePoint]) -> TrialResult:
-        return TrialResult(
-            trial_id=trial.trial_id,
-            attempt=trial.attempt,
-            config=trial.config,
-            status=status,
-            reason=reason,
-            curve=curve,
-            started_at=trial.started_at,
-        )
-
-    def _charged(self, live: _Live) -> Usage:
-        """What a worker that left no account may have used: all its cores for as long as it had them."""
-        wall_s = time.time() - (live.training_at or live.begun_at)
-        return Usage(core_s=wall_s * self.plan.cores_per_trial, wall_s=wall_s)
-
-    def _overhead_s(self, live: _Live, ended_at: float) -> float:
-        before = max(0.0, (live.training_at or live.begun_at) - live.free_since)
-        after = max(0.0, time.time() - ended_at) if ended_at else 0.0
-        return round(before + after, 4)
+    def _folder(self, trial: StartedTrial) -> Storage:
+        return self.ledger.storage.child("trials", trial.trial_id)

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from lft_ray.cost.budget import Budget
 from lft_ray.ledger import Role, StartedTrial
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord
+from lft_ray.search.standing import StopRule
 
 __all__ = ["Listener", "Plan", "Proposes", "Queued", "Quiet"]
 
@@ -29,6 +31,9 @@ class Proposes(Protocol):
 class Listener(Protocol):
     """Told of every trial as it goes: the live table."""
 
+    def on_budget(self, budget: Budget) -> None:
+        """The study's dollars and minutes, before its first trial; they change as trials start and end."""
+
     def on_start(self, trial: StartedTrial) -> None:
         """A trial was started, or started again (``attempt`` above 1)."""
 
@@ -42,6 +47,9 @@ class Listener(Protocol):
 class Quiet:
     """A listener that says nothing."""
 
+    def on_budget(self, budget: Budget) -> None:
+        """Say nothing."""
+
     def on_start(self, trial: StartedTrial) -> None:
         """Say nothing."""
 
@@ -50,6 +58,10 @@ class Quiet:
 
     def on_record(self, record: TrialRecord) -> None:
         """Say nothing."""
+
+
+def _unknown(config: TrialConfig) -> float:
+    raise LookupError(f"the plan has a stop rule and no known_cost for {config.model_size}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,9 @@ class Plan:
         role: search, or confirm (then only the queue is run).
         is_deterministic: proposal n sees exactly the trials up to n - slots, so that equal seeds give equal trials.
         cores_per_trial: cores a trial holds: what a dead worker's seconds are charged with.
+        devices_per_trial: accelerators a trial holds, for the same.
+        rule: asked at each point of a search trial's curve but the last; None: every trial runs to its end.
+        known_cost: dollars per million predictions of a configuration's cheapest admitted variant, for the rule.
     """
 
     queue: tuple[Queued, ...]
@@ -79,3 +94,6 @@ class Plan:
     role: Role = "search"
     is_deterministic: bool = True
     cores_per_trial: float = 1.0
+    devices_per_trial: float = 0.0
+    rule: StopRule | None = None
+    known_cost: Callable[[TrialConfig], float] = _unknown

@@ -2,12 +2,16 @@
 
 A sampler of your own is ``package.module:Name`` of a callable ``(seed, startup_trials) -> optuna BaseSampler``. It sees
 two objectives, both minimised (log10 dollars per million predictions, log10(1 - F1)), and integer or float parameters;
-integers are positions in the ordered values of a dimension.
+integers are positions in the ordered values of a dimension. One that has a third parameter named ``outlook`` is also
+told what is known before a trial runs (`lft_ray.search.outlook.Outlook`).
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["gp", "tpe", "uniform"]
+if TYPE_CHECKING:
+    from lft_ray.search.outlook import Outlook
+
+__all__ = ["gp", "known_cost", "tpe", "uniform"]
 
 
 def gp(seed: int, startup_trials: int) -> Any:
@@ -30,3 +34,28 @@ def uniform(seed: int, startup_trials: int) -> Any:
 
     del startup_trials
     return RandomSampler(seed=seed)
+
+
+def known_cost(seed: int, startup_trials: int, outlook: "Outlook", **options: Any) -> Any:
+    """One Gaussian process on F1 alone: serving costs are known, and training dollars are weighed. 0.03 s a proposal.
+
+    Args:
+        seed: of the proposal.
+        startup_trials: finished trials before anything is modelled.
+        outlook: costs, training dollars and limits of the search.
+        options: of `lft_ray.search.sampler.KnownCostSampler`, such as ``eta``.
+    """
+    from lft_ray.search.sampler import KnownCostSampler
+
+    return KnownCostSampler(
+        outlook.cost,
+        train_usd=outlook.train_usd,
+        feasible=outlook.feasible,
+        centre=outlook.centre,
+        places=outlook.places,
+        kinds=outlook.kinds,
+        rivals=outlook.rivals,
+        n_startup_trials=startup_trials,
+        seed=seed,
+        **options,
+    )

@@ -1,7 +1,7 @@
-"""Ray Tune's scheduler, first in first out: forwards curve points, counts attempts, ends what overruns the deadline.
+"""Ray Tune's scheduler: forwards curve points, asks the stop rule, counts attempts, ends what overruns the deadline.
 
-Other schedulers subclass `StudyScheduler` and override `should_stop` alone: a trial that it stops is recorded as
-``stopped`` and never stands on the front.
+Trials start first in, first out. One that the rule stops keeps its curve, is recorded as ``stopped`` with the rule's
+reason, and never stands on the front.
 """
 
 import json
@@ -26,10 +26,10 @@ OVERRUN_S = 30.0
 
 
 class StudyScheduler(FIFOScheduler):
-    """Every trial runs to its end.
+    """Starts trials first in, first out, and ends those that the dispatcher's rule says.
 
     Args:
-        searcher: shares its dispatcher and learns why trials fail.
+        searcher: shares its dispatcher and learns why trials fail or stop.
         warm_workers: idle worker processes to keep: as many as run at a time.
         deadline: seconds since the epoch, or None.
     """
@@ -48,11 +48,6 @@ class StudyScheduler(FIFOScheduler):
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Accept anything; nothing is read from it."""
         return True
-
-    def should_stop(self, trial_id: str, point: CurvePoint) -> bool:
-        """Whether a trial ends here. First in first out: never."""
-        del trial_id, point
-        return False
 
     def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """Have Tune keep as many idle workers as run at a time, once.
@@ -73,8 +68,15 @@ class StudyScheduler(FIFOScheduler):
             return str(TrialScheduler.CONTINUE)
         point = CurvePoint.model_validate(fields)
         self._searcher.dispatcher.on_point(trial_id, point)
-        stop = self.should_stop(trial_id, point)
-        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+        try:
+            reason = self._searcher.dispatcher.reason_to_stop(trial_id)
+        except Exception as failure:  # noqa: BLE001  (raised by the study: here it would be wrapped beyond knowing)
+            self._searcher.fatal = failure
+            reason = ""
+        if not reason:
+            return str(TrialScheduler.CONTINUE)
+        self._searcher.note_stop(trial_id, reason)
+        return str(TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
         """A worker died. Tune calls this before it starts the trial again, and before it gives it up."""

@@ -33,6 +33,7 @@ class StudySearcher(Searcher):
         self._first = first
         self._ours: dict[str, str] = {}
         self._reasons: dict[str, str] = {}
+        self._stops: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """Tune's configuration of the next trial, None to wait, FINISHED at the end."""
@@ -55,13 +56,18 @@ class StudySearcher(Searcher):
         try:
             reported = TrialResult.model_validate_json(result[RESULT]) if RESULT in result else None
             reason = self._reasons.pop(ours, "its worker died") if error else ""
-            self.dispatcher.end(ours, reason=reason, result=reported, at=float(result.get(ENDED, 0.0)))
+            stopped = self._stops.pop(ours, "")
+            self.dispatcher.end(ours, reason=reason, result=reported, at=float(result.get(ENDED, 0.0)), stopped=stopped)
         except Exception as failure:  # noqa: BLE001  (raised by the study; here Tune would rerun the trial)
             self.fatal = failure
 
     def note_failure(self, trial_id: str, reason: str) -> None:
         """Remember why a trial of ours (by our id) failed; Tune does not tell a searcher."""
         self._reasons[trial_id] = reason
+
+    def note_stop(self, trial_id: str, reason: str) -> None:
+        """Remember why the scheduler stops a trial of ours (by our id)."""
+        self._stops[trial_id] = reason
 
     def note_lost(self, trial_id: str) -> None:
         """End a trial (by Tune's id) that Tune gave up without saying so: one whose worker could not be reused."""

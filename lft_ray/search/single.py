@@ -44,6 +44,7 @@ def train_one(experiment: Experiment, dataset: DatasetRecord, ledger: Ledger, *,
         training=experiment.training,
         run_uri=ledger.storage.uri,
         precisions=experiment.export.precisions,
+        max_lengths=experiment.max_lengths,
     )
     result = run_trial(job, lambda _: None)
     record = TrialRecord(

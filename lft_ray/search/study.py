@@ -12,30 +12,28 @@ from datetime import datetime
 
 from lft_ray.cluster import ClusterHandle
 from lft_ray.config import Experiment
-from lft_ray.cost.budget import Budget
-from lft_ray.cost.forecast import Forecast, mean_tokens, trial_flops
-from lft_ray.cost.prices import price_of
 from lft_ray.errors import ConfigError
 from lft_ray.ledger import Ledger, Role
 from lft_ray.models.base import ModelSize, model_sizes
+from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, FrontPoint, ProfileBook, TrialConfig, TrialRecord
+from lft_ray.search import SCHEDULERS
 from lft_ray.search.admission import BudgetAdmission
+from lft_ray.search.confirm import Left, fresh_seeds, most_seeds, rounds, run_cost
 from lft_ray.search.dispatcher import Dispatcher
+from lft_ray.search.outlook import Offer
 from lft_ray.search.plan import Listener, Plan, Queued
 from lft_ray.search.pricing import Pricing
 from lft_ray.search.proposer import Proposer
 from lft_ray.search.space import build_space, start_table
 from lft_ray.search.trainable import RunsTrials
-from lft_ray.search.tuning import MAX_FAILURES, run_trials
+from lft_ray.search.tuning import run_trials
 from lft_ray.search.worker import Worker
+from lft_ray.search.workload import Workload, admission_of, slots_of
 from lft_ray.storage import Storage
 from lft_ray.train.trial import TrialJob
 
-__all__ = ["FRESH_SEEDS", "StudyJob", "allowed_sizes", "run_study"]
-
-FRESH_SEEDS = 3
-COLD_START_S = 10.0
-"""A worker that died is replaced in 3-10 s on two cores: process, torch, weights."""
+__all__ = ["StudyJob", "allowed_sizes", "run_study"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +82,20 @@ def run_study(
     ledger = Ledger(Storage(job.run_uri))
     pricing = Pricing.of(job.experiment, job.profiles)
     sizes = allowed_sizes(job.experiment, pricing)
+    rule = resolve(job.experiment.search.scheduler, SCHEDULERS, where="search.scheduler")(job.experiment.search.seed)
     ledger.adopt(pricing.record)
-    admission = _admission(job, cluster, sizes, ledger)
+    admission = _admission(job, cluster, ledger)
+    if listener is not None:
+        listener.on_budget(admission.budget)
     dispatcher = Dispatcher(
         ledger,
-        _plan(job, cluster, sizes, ledger),
-        _proposer(job, sizes, pricing) if job.role == "search" else None,
+        replace(
+            _plan(job, cluster, sizes, ledger, admission),
+            # A finalist's fresh seed is a measurement: it must end.
+            rule=rule if job.role == "search" else None,
+            known_cost=lambda config: pricing.cost(config.model_size),
+        ),
+        _proposer(job, sizes, pricing, admission) if job.role == "search" else None,
         pricing.record,
         admission,
         listener,
@@ -98,11 +104,10 @@ def run_study(
     training = job.experiment.training
     run_trials(
         dispatcher,
-        run or _worker(job, deadline),
+        run or _worker(job, pricing, deadline),
         cluster,
         training,
         deadline=deadline,
-        scheduler=job.experiment.search.scheduler,
     )
     if not ledger.started():
         raise ConfigError(
@@ -130,13 +135,13 @@ def allowed_sizes(experiment: Experiment, pricing: Pricing) -> list[ModelSize]:
     return sorted(allowed, key=lambda size: pricing.cost(size.name))
 
 
-def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], ledger: Ledger) -> Plan:
+def _plan(
+    job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], ledger: Ledger, admission: BudgetAdmission
+) -> Plan:
     search, training = job.experiment.search, job.experiment.training
-    slots = max(1, cluster.slots(training))
-    if search.concurrency != "auto":
-        slots = min(slots, search.concurrency)
+    slots = slots_of(job.experiment, cluster)
     if job.role == "confirm":
-        queue = _fresh_runs(job, ledger)
+        queue = _fresh_runs(job, ledger, admission, slots)
         trials = len(queue) + len(ledger.started("confirm"))
     else:
         queue = tuple(Queued(config) for config in start_table(sizes, training, seed=search.seed))
@@ -148,61 +153,71 @@ def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], led
         role=job.role,
         is_deterministic=search.is_deterministic,
         cores_per_trial=training.workers * training.resources.cpu,
+        devices_per_trial=training.workers * cluster.gpus_per_worker(training.resources),
     )
 
 
-def _fresh_runs(job: StudyJob, ledger: Ledger) -> tuple[Queued, ...]:
-    """One fresh seed for every finalist, then the second for every finalist, ... up to the share kept for them."""
-    finalists = job.finalists or ()
-    count = max(len(finalists), round(job.experiment.selection.confirm_share * job.experiment.search.trials))
-    runs = []
-    for seed in range(1, FRESH_SEEDS + 1):
-        for trial_id in finalists:
-            if (record := ledger.get(trial_id)) is not None:
-                config = record.config.model_copy(update={"seed": record.config.seed + seed})
-                runs.append(Queued(config, confirms=trial_id))
-    return tuple(runs[:count])
+def _fresh_runs(job: StudyJob, ledger: Ledger, admission: BudgetAdmission, slots: int) -> tuple[Queued, ...]:
+    """One fresh seed for every finalist, then the second for every finalist, ... as many as fit what is left."""
+    experiment = job.experiment
+    finalists = [record for trial_id in job.finalists or () if (record := ledger.get(trial_id)) is not None]
+    deadline_s = admission.budget.deadline_s("confirm")
+    counts = round(experiment.selection.confirm_share * experiment.search.trials)
+    left_usd = admission.budget.left_usd("confirm")
+    left = Left(
+        usd=left_usd,
+        wall_s=None if deadline_s is None else deadline_s - admission.clock(),
+        # Without a clock and a budget the plan must be the same on every machine and day.
+        runs=counts if deadline_s is None and left_usd is None else None,
+        slots=slots,
+    )
+    started = [trial.confirms for trial in ledger.started("confirm")]
+    seeds = fresh_seeds(
+        [run_cost(admission, record.config) for record in finalists],
+        [started.count(record.trial_id) for record in finalists],
+        left,
+        most_seeds(job.dataset.splits["validation"].rows),
+    )
+    return tuple(
+        Queued(
+            finalists[i].config.model_copy(update={"seed": finalists[i].config.seed + seed}),
+            confirms=finalists[i].trial_id,
+        )
+        for i, seed in rounds(seeds)
+    )
 
 
-def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing) -> Proposer:
+def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admission: BudgetAdmission) -> Proposer:
     search = job.experiment.search
     space = build_space(sizes, job.experiment.training, seed=search.seed)
-    return Proposer(space, search.sampler, search.seed, lambda config: pricing.cost(config.model_size))
+    rates = {size.name: size.default_learning_rate for size in sizes}
+    cap_usd, cap_ms = job.experiment.selection.max_usd_per_million, job.experiment.cost.traffic.p95_ms
+    # Measured seconds differ between two runs of the same seed; FLOPs do not.
+    uses_measured = not search.is_deterministic
 
+    def variants(config: TrialConfig) -> list[Offer]:
+        return [
+            (v.precision, v.max_length, v.usd_per_million_predictions or 0.0)
+            for v in pricing.admitted(config.model_size, cap_usd, cap_ms)
+        ]
 
-def _admission(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], ledger: Ledger) -> BudgetAdmission:
-    search, training, dataset = job.experiment.search, job.experiment.training, job.dataset
-    by_name = {size.name: size for size in model_sizes(job.experiment.models)}
-    tokens = mean_tokens(dataset, training.max_length)
-    rows = {name: split.rows for name, split in dataset.splits.items()}
-    network_device = "cuda" if cluster.gpus_per_worker(training.resources) else "cpu"
-
-    def work(config: TrialConfig) -> float:
-        return trial_flops(
-            config,
-            flops_per_token=by_name[config.model_size].flops_per_token,
-            train_tokens=rows["train"] * tokens,
-            validation_tokens=rows["validation"] * tokens,
-            evaluations=training.evaluations,
-        )
-
-    budget = Budget(
-        budget_usd=search.budget_usd,
-        minutes=search.minutes,
-        confirm_share=job.experiment.selection.confirm_share,
-        started_s=time.time() - _busy_s(ledger),
+    return Proposer(
+        space,
+        search.sampler,
+        search.seed,
+        lambda config: pricing.reference_cost(config.model_size),
+        variants=variants,
+        train_usd=lambda config: admission.expected_usd(config, uses_measured=uses_measured),
+        default_rate=lambda config: rates[config.model_size],
     )
-    admission = BudgetAdmission(
-        budget,
-        Forecast(),
-        price_of(job.experiment.cost),
-        work,
-        lambda config: "linear" if by_name[config.model_size].is_linear else network_device,
-        retries=MAX_FAILURES,
-        lost_s=training.checkpoint_every_s + COLD_START_S,
-    )
+
+
+def _admission(job: StudyJob, cluster: ClusterHandle, ledger: Ledger) -> BudgetAdmission:
+    on_gpu = cluster.gpus_per_worker(job.experiment.training.resources) > 0
+    workload = Workload.of(job.experiment, job.dataset, on_gpu=on_gpu)
+    admission = admission_of(job.experiment, workload, started_s=time.time() - _busy_s(ledger))
     for record in ledger.records():
-        if record.config.model_size in by_name:
+        if record.config.model_size in workload.sizes:
             admission.settle(record)
     return admission
 
@@ -221,7 +236,7 @@ def _busy_s(ledger: Ledger) -> float:
     return busy
 
 
-def _worker(job: StudyJob, deadline: float | None) -> Worker:
+def _worker(job: StudyJob, pricing: Pricing, deadline: float | None) -> Worker:
     experiment = job.experiment
     template = TrialJob(
         trial_id="",
@@ -238,4 +253,6 @@ def _worker(job: StudyJob, deadline: float | None) -> Worker:
         deadline=deadline,
     )
     linear = frozenset(size.name for size in model_sizes(experiment.models) if size.is_linear)
-    return Worker(template, linear)
+    # What was not profiled can't be priced, so it is not evaluated either.
+    lengths = {name: tuple(dict.fromkeys(v.max_length for v in offers)) for name, offers in pricing.offers.items()}
+    return Worker(template, linear, lengths)

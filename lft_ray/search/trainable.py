@@ -1,9 +1,11 @@
 """What Ray Tune runs as a trial: one function around `run_trial` or `run_sharded`. Light to import.
 
 In: Tune's configuration, which is our `StartedTrial`. Out: reports. The function and all it holds are pickled once; the
-worker's process is reused by the trials after it, so base weights, tokens and imports are paid for once.
+worker's process is reused by the trials after it, so base weights, tokens and imports are paid for once. Where the
+scheduler stops a trial, ``report`` raises SystemExit in it: its function unwinds, and the worker stays.
 """
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -19,6 +21,9 @@ POINT = "point"
 RESULT = "result_json"
 BEGAN = "began_at"
 ENDED = "ended_at"
+UNWINDING_S = "60"
+"""How long a worker waits for the function of a stopped trial to return (0.1 s with a network to free) before it takes
+the next one. Tune waits 2 s, then gives the *next* trial up; a stalled machine takes longer for less."""
 
 
 class RunsTrials(Protocol):
@@ -34,6 +39,7 @@ def make_trainable(run: RunsTrials) -> Callable[[dict[str, Any]], None]:
     def trial(config: dict[str, Any]) -> None:
         from ray import tune
 
+        os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", UNWINDING_S)
         began = time.time()
         started = StartedTrial.model_validate(config[TRIAL])
 

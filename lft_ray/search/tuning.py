@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from lft_ray.cluster import ClusterHandle
 from lft_ray.config import TrainingSpec
-from lft_ray.plugins import resolve
-from lft_ray.search import SCHEDULERS
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.interrupts import catch_interrupts
 from lft_ray.search.trainable import RunsTrials, make_trainable
@@ -44,7 +42,6 @@ def run_trials(
     training: TrainingSpec,
     *,
     deadline: float | None = None,
-    scheduler: str = "fifo",
 ) -> None:
     """Run until the dispatcher has nothing more to start and everything has ended.
 
@@ -54,7 +51,6 @@ def run_trials(
         cluster: connected.
         training: what a trial holds.
         deadline: seconds since the epoch after which trials that hang are ended as stopped.
-        scheduler: a key of `SCHEDULERS` or ``package.module:Name``.
 
     Raises:
         KeyboardInterrupt: the user asked to end; running trials stay unfinished.
@@ -63,14 +59,14 @@ def run_trials(
     if isinstance(first, str):
         dispatcher.close()
         return
+    from lft_ray.search.scheduler import StudyScheduler
     from lft_ray.search.searcher import StudySearcher
 
     searcher = StudySearcher(dispatcher, first)
-    make_scheduler = resolve(scheduler, SCHEDULERS, where="search.scheduler")
-    schedules = make_scheduler(searcher, warm_workers=dispatcher.plan.slots, deadline=deadline)
+    scheduler = StudyScheduler(searcher, warm_workers=dispatcher.plan.slots, deadline=deadline)
     try:
         with _tune_environment(dispatcher.plan.slots), _tune_folder(cluster, dispatcher.ledger.storage) as folder:
-            _fit(run, searcher, schedules, _bundle(cluster, training), folder)
+            _fit(run, searcher, scheduler, _bundle(cluster, training), folder)
     finally:
         dispatcher.close()
     if searcher.fatal is not None:

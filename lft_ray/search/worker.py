@@ -1,8 +1,8 @@
 """What happens on a worker: one trial, in the process or sharded. Light to import; pickled once with all it holds."""
 
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from lft_ray.ledger import StartedTrial
@@ -19,10 +19,12 @@ class Worker:
     Attributes:
         job: what all its trials share; id, attempt, configuration and role are filled in for each.
         linear: model sizes without a network, which are never sharded.
+        max_lengths: lengths that each model size is evaluated at; a size that is absent only at the trained one.
     """
 
     job: TrialJob
     linear: frozenset[str] = frozenset()
+    max_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def __call__(self, trial: StartedTrial, report: Callable[[dict[str, Any]], None], /) -> TrialResult:
         """Run one trial."""
@@ -32,6 +34,8 @@ class Worker:
                 "attempt": trial.attempt,
                 "config": trial.config,
                 "role": trial.role,
+                "max_lengths": list(self.max_lengths.get(trial.config.model_size, ())),
+                "allowance": trial.allowance,
                 "node": _node(),
             }
         )

@@ -1,88 +1,83 @@
-"""Who may win, who is confirmed with fresh seeds, who wins. In: trial records. Out: Selection. Pure; no test split.
+"""Who wins, and how sure is that? In: trial records, answers of the finalists. Out: Selection. Pure; no test split.
 
-The best of many noisy scores is optimistic by about 1 point of F1 over 20 trials. So finalists run again with fresh
-seeds, and where they did, the score that won them the place is dropped and the mean of the fresh runs is used.
+Where a finalist ran again with fresh seeds, the score that won it the place is dropped and the mean of the fresh runs
+is used. Where saved answers are given, losses are bounded (`lft_ray.selection.significance`) and the bounds decide.
 """
 
-import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
+
+from numpy.typing import NDArray
 
 from lft_ray.config import CostSpec, SelectionSpec
-from lft_ray.errors import NoWinnerError
 from lft_ray.ledger import trial_order
-from lft_ray.records import FrontPoint, Selection, TrialRecord, TrialStatus
-from lft_ray.selection.front import front, ladder, points_of
-from lft_ray.selection.policies import best_f1, cheapest_within, choose
-from lft_ray.selection.sentence import reason_of
+from lft_ray.records import FrontPoint, JudgedPoint, Selection, TrialRecord, TrialStatus
+from lft_ray.selection import POLICIES
+from lft_ray.selection.finalists import Candidates, Key, candidates, finalists, key_of
+from lft_ray.selection.front import front, ladder
+from lft_ray.selection.policies import best_f1, choose
+from lft_ray.selection.sentence import Facts, reason_of
+from lft_ray.selection.significance import resample
+from lft_ray.selection.verdict import Losses, no_bounds, pick, verdict_of
+from lft_ray.selection.weighted import METRICS, scores
 
-__all__ = ["Candidates", "candidates", "decide", "finalists"]
+__all__ = ["Evidence", "candidates", "decide", "finalists", "runs_compared"]
 
-MAX_FINALISTS = 3
-LEAST_NOISE = 0.003
-"""F1. Seeds alone move a fine-tuned encoder by a few tenths of a point, however large the validation split."""
+SAME_F1 = 1e-6
+"""Answers must give the recorded F1 back: those of a task that decodes otherwise are not used."""
+MOST_COMPARED = 12
+"""Twice the finalists: more points, which only a user's own policy weighs, would take minutes to bound."""
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
-    """All points of a study, those that may win, and why the other trials may not."""
+class Evidence:
+    """What runs answered on the validation split.
 
-    points: list[FrontPoint]
-    allowed: list[FrontPoint]
-    excluded: dict[str, str]
-    """Trial id -> reason."""
-
-
-def candidates(records: Sequence[TrialRecord], spec: SelectionSpec, cost: CostSpec) -> Candidates:
-    """Sort the search trials into those that may win and those that may not.
-
-    Args:
-        records: the ledger; runs with fresh seeds are not candidates.
-        spec: margin, policy and the cap on dollars.
-        cost: the cap on latency, ``cost.traffic.p95_ms``.
+    Attributes:
+        truth: int64 [n] label numbers, or bool [n, c].
+        answers: (trial id of the run, precision, max length) -> answers shaped as ``truth``.
+        seed: of the bootstrap.
     """
-    points = points_of(records)
-    verdicts = [(point, _breach(point, spec, cost)) for point in points]
-    allowed = [point for point, breach in verdicts if not breach]
-    excluded = {r.trial_id: _not_finished(r) for r in records if r.role == "search"}
-    for point, breach in verdicts:
-        excluded[point.trial_id] = breach
-    for point in allowed:
-        excluded[point.trial_id] = ""
-    return Candidates(points=points, allowed=allowed, excluded={k: v for k, v in excluded.items() if v})
+
+    truth: NDArray[Any]
+    answers: Mapping[Key, NDArray[Any]]
+    seed: int = 0
 
 
-def finalists(
+@dataclass(frozen=True, slots=True)
+class _Contender:
+    point: FrontPoint
+    """As the search scored it."""
+    fresh: list[tuple[float, str]]
+    """(F1, trial id) of its fresh-seed runs, by trial id."""
+
+    @property
+    def runs(self) -> list[tuple[float, str]]:
+        return self.fresh or [(self.point.f1, self.point.trial_id)]
+
+    @property
+    def judged(self) -> JudgedPoint:
+        f1 = fmean(f1 for f1, _ in self.runs)
+        values = self.point.model_dump() | {"f1": f1, "search_f1": self.point.f1}
+        return JudgedPoint(**values, fresh_f1=[f for f, _ in self.fresh])
+
+    @property
+    def keys(self) -> list[Key]:
+        return [(trial_id, self.point.precision, self.point.max_length) for _, trial_id in self.runs]
+
+
+def runs_compared(
     records: Sequence[TrialRecord], spec: SelectionSpec, cost: CostSpec, *, validation_rows: int = 2000
-) -> list[FrontPoint]:
-    """The points worth running again with fresh seeds, at most 3, in the order in which to run them.
-
-    First the point the policy would take today, then the best, then the cheapest that noise alone could keep from
-    being within the margin, then the next cheapest of those.
-
-    Args:
-        records: the ledger.
-        spec: margin and policy.
-        cost: the latency cap.
-        validation_rows: rows that F1 was measured on; fewer rows, more noise.
+) -> list[Key]:
+    """The runs whose answers `decide` can use: (trial id, precision, max length).
 
     Raises:
-        NoWinnerError: no point may win.
+        NoWinnerError: no finished trial may win.
     """
-    found = candidates(records, spec, cost)
-    if not found.allowed:
-        raise _no_winner(records, found)
-    best = best_f1(found.allowed)
-    noise = max(LEAST_NOISE, math.sqrt(best.f1 * (1.0 - best.f1) / max(validation_rows, 1)))
-    floor = best.f1 - spec.margin - noise
-    near = front([p for p in found.allowed if p.f1 >= floor])
-    ordered = [choose(spec.policy, found.allowed, margin=spec.margin), best, *near]
-    unique: dict[tuple[str, str, int], FrontPoint] = {}
-    for point in ordered:
-        unique.setdefault(_key(point), point)
-    return list(unique.values())[:MAX_FINALISTS]
+    pool = _contenders(records, spec, cost, candidates(records, spec, cost), validation_rows=validation_rows)
+    return [key for contender in pool for key in contender.keys] if len(pool) <= MOST_COMPARED else []
 
 
 def decide(
@@ -92,18 +87,21 @@ def decide(
     *,
     metric: str = "macro_f1",
     validation_rows: int = 2000,
+    evidence: Evidence | None = None,
 ) -> Selection:
-    """Choose the winner. Equal records give an equal choice, whenever it is asked for.
+    """Choose the winner. Equal records and answers give an equal choice, whenever it is asked for.
 
-    While no fresh-seed run exists, every allowed point is judged by its search score. As soon as one does, only
-    finalists may win, each judged by the mean of its fresh runs (its search score where it has none).
+    While no fresh-seed run exists, points are judged by their search scores. As soon as one does, only finalists with
+    fresh runs may win, each judged by their mean; the best of the search keeps its place without one, for losses are
+    measured against the best.
 
     Args:
         records: search trials and fresh-seed runs.
         spec: policy, margin and the cap on dollars.
         cost: the latency cap.
-        metric: name of the score, for the sentence.
+        metric: name of the score.
         validation_rows: rows that F1 was measured on.
+        evidence: answers of the runs that `runs_compared` names; None: nothing is bounded, the policy takes the means.
 
     Returns:
         The selection, without test scores: those are filled in once, by whoever may read the test split.
@@ -113,36 +111,84 @@ def decide(
     """
     found = candidates(records, spec, cost)
     final = finalists(records, spec, cost, validation_rows=validation_rows)
-    runs = {_key(point): _fresh_runs(point, records) for point in found.allowed}
-    pool = found.allowed
-    if any(runs.values()):
-        # A finalist of an earlier call keeps its place: new search trials must not undo a confirmation.
-        pool = final + [p for p in found.allowed if runs[_key(p)] and p not in final]
-    judged = [_judged(point, runs[_key(point)]) for point in pool]
-    winner = choose(spec.policy, judged, margin=spec.margin)
-    fresh = sorted(runs[_key(winner)])
-    confirmed = {point.trial_id: [f for f, _ in runs[_key(point)]] for point in [*pool, winner] if runs[_key(point)]}
+    pool = _contenders(records, spec, cost, found, validation_rows=validation_rows)
+    judged = [contender.judged for contender in pool]
+    losses = _losses(pool, judged, spec, evidence, metric=metric)
+    won = pick(judged, spec, losses, lambda points: choose(spec.policy, points, margin=spec.margin))
+    verdict = verdict_of(judged, won, spec, losses)
+    fresh = sorted(pool[won].fresh)
+    facts = Facts(metric=metric, trials=len(found.points), verdict=verdict)
     return Selection(
         policy=spec.policy,
         margin=spec.margin,
         front=front(found.points),
         ladder=ladder(found.points),
         finalists=final,
-        confirmed_f1=confirmed,
-        winner=winner,
-        winner_seed_trial_id=fresh[(len(fresh) - 1) // 2][1] if fresh else winner.trial_id,
+        confirmed_f1=_confirmed([pool[won], *pool]),
+        judged=sorted(verdict.judged, key=lambda p: (p.usd_per_million_predictions, -p.f1, trial_order(p.trial_id))),
+        verdict="proven" if verdict.is_proven else "within_noise",
+        rows_needed=verdict.rows_needed,
+        validation_rows=verdict.rows,
+        winner=_plain(judged[won]),
+        winner_seed_trial_id=fresh[(len(fresh) - 1) // 2][1] if fresh else judged[won].trial_id,
         excluded=found.excluded,
-        reason=reason_of(winner, judged, spec, metric=metric, fresh_runs=len(fresh)),
+        reason=reason_of(verdict.judged[won], verdict.judged, spec, facts),
     )
 
 
-def _key(point: FrontPoint) -> tuple[str, str, int]:
-    return (point.trial_id, point.precision, point.max_length)
+def _contenders(
+    records: Sequence[TrialRecord],
+    spec: SelectionSpec,
+    cost: CostSpec,
+    found: Candidates,
+    *,
+    validation_rows: int,
+) -> list[_Contender]:
+    """Those that may win, with their fresh runs: see `decide`."""
+    final = finalists(records, spec, cost, validation_rows=validation_rows)
+    fresh = {key_of(point): _fresh_runs(point, records) for point in found.allowed}
+    if any(fresh.values()):
+        best = best_f1(found.allowed)
+        kept = [p for p in final if fresh[key_of(p)] or p == best]
+        # A finalist of an earlier call keeps its place: new search trials must not undo a confirmation.
+        pool = kept + [p for p in found.allowed if fresh[key_of(p)] and p not in final]
+    else:
+        # A rule of the user's may weigh all points against each other; ours look at finalists only.
+        pool = final if spec.policy in POLICIES else found.allowed
+    return [_Contender(point, fresh[key_of(point)]) for point in pool]
 
 
-def _judged(point: FrontPoint, fresh: list[tuple[float, str]]) -> FrontPoint:
-    """The point with the F1 that decides: the mean of its fresh runs, or its search score where it has none."""
-    return point.model_copy(update={"f1": fmean(f for f, _ in fresh)}) if fresh else point
+def _losses(
+    pool: Sequence[_Contender],
+    judged: Sequence[JudgedPoint],
+    spec: SelectionSpec,
+    evidence: Evidence | None,
+    *,
+    metric: str,
+) -> Losses:
+    """Every finalist's loss against the best, bounded where the answers of all their runs are there."""
+    best = judged.index(best_f1(judged))
+    if evidence is None or metric not in METRICS or not all(k in evidence.answers for c in pool for k in c.keys):
+        return no_bounds(judged, best)
+    answers = [[evidence.answers[key] for key in contender.keys] for contender in pool]
+    recorded = [f1 for contender in pool for f1, _ in contender.runs]
+    again = scores(evidence.truth, [run for runs in answers for run in runs], metric)
+    if max(abs(again - recorded)) > SAME_F1:
+        return no_bounds(judged, best)
+    sample = resample(evidence.truth, answers, metric=metric, seed=evidence.seed)
+    return Losses.of(sample, judged, best, margin=spec.margin)
+
+
+def _plain(point: JudgedPoint) -> FrontPoint:
+    return FrontPoint.model_validate(point.model_dump(include=set(FrontPoint.model_fields)))
+
+
+def _confirmed(pool: Sequence[_Contender]) -> dict[str, list[float]]:
+    confirmed: dict[str, list[float]] = {}
+    for contender in pool:
+        if contender.fresh:
+            confirmed.setdefault(contender.point.trial_id, [f1 for f1, _ in contender.fresh])
+    return confirmed
 
 
 def _fresh_runs(point: FrontPoint, records: Sequence[TrialRecord]) -> list[tuple[float, str]]:
@@ -154,45 +200,3 @@ def _fresh_runs(point: FrontPoint, records: Sequence[TrialRecord]) -> list[tuple
         for variant in record.variants
         if (variant.precision, variant.max_length) == (point.precision, point.max_length)
     ]
-
-
-def _breach(point: FrontPoint, spec: SelectionSpec, cost: CostSpec) -> str:
-    usd, cap = point.usd_per_million_predictions, spec.max_usd_per_million
-    if cap is not None and usd > cap:
-        return f"${usd:.4g} per million predictions is above selection.max_usd_per_million {cap:g}"
-    p95_cap = cost.traffic.p95_ms
-    if p95_cap is None:
-        return ""
-    if point.p95_ms is None:
-        return f"its p95 latency was not measured, and cost.traffic.p95_ms is {p95_cap:g}"
-    return f"p95 {point.p95_ms:.0f} ms is above cost.traffic.p95_ms {p95_cap:g}" if point.p95_ms > p95_cap else ""
-
-
-def _not_finished(record: TrialRecord) -> str:
-    if record.status is TrialStatus.DONE:
-        return "its serving cost was not measured"
-    return f"{record.status.value}: {record.reason}" if record.reason else record.status.value
-
-
-def _no_winner(records: Sequence[TrialRecord], found: Candidates) -> NoWinnerError:
-    counts = Counter(r.status.value for r in records if r.role == "search")
-    summary = ", ".join(f"{counts[s.value]} {s.value}" for s in TrialStatus)
-    if not found.points:
-        reasons = Counter(r.reason for r in records if r.reason and r.status is not TrialStatus.DONE).most_common(1)
-        first = f" Most frequent reason: {reasons[0][0]}" if reasons else ""
-        return NoWinnerError(
-            f"no trial finished ({summary}), so there is nothing to ship.{first}",
-            fix="give the search more search.minutes or search.budget_usd, or fix the reason and run it again",
-        )
-    caps = Counter(_cap_of(reason) for reason in found.excluded.values() if _cap_of(reason))
-    worst = ", ".join(f"{cap} excluded {count}" for cap, count in caps.most_common())
-    cheapest = cheapest_within(found.points, margin=1.0)
-    return NoWinnerError(
-        f"no finished trial may be shipped ({summary}): {worst}. The cheapest is {cheapest.model_size} "
-        f"({cheapest.trial_id}) at ${cheapest.usd_per_million_predictions:.4g} per million predictions.",
-        fix=f"raise {caps.most_common(1)[0][0]}, or add smaller models",
-    )
-
-
-def _cap_of(reason: str) -> str:
-    return next((cap for cap in ("selection.max_usd_per_million", "cost.traffic.p95_ms") if cap in reason), "")

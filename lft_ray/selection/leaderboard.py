@@ -10,7 +10,9 @@ __all__ = ["leaderboard"]
 
 
 def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> dict[str, Any]:
-    """Keys ``front`` (non-dominated only), ``ladder``, ``winner`` (null before the decision), ``trials``, ``reason``.
+    """Keys ``front`` (non-dominated only), ``ladder``, ``winner`` (null before the decision), ``trials``, ``reason``,
+    ``finalists`` (F1 of fresh seeds, loss against the best and its 95% bound), ``verdict`` (proven, within_noise, or
+    null before the decision) and ``rows_needed`` (validation rows that would settle it, or null).
 
     Works while a search runs: without a selection the front is that of the trials finished so far.
     """
@@ -23,6 +25,9 @@ def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> 
         "winner": _winner(selection) if selection else None,
         "trials": {**counts, "confirm": len(records) - len(search)},
         "reason": selection.reason if selection else "",
+        "finalists": [p.model_dump(mode="json") for p in selection.judged] if selection else [],
+        "verdict": selection.verdict if selection else None,
+        "rows_needed": selection.rows_needed if selection else None,
     }
 
 
@@ -32,6 +37,7 @@ def _winner(selection: Selection) -> dict[str, Any]:
         "trial_id": winner.trial_id,
         "model_size": winner.model_size,
         "precision": winner.precision,
+        "max_length": winner.max_length,
         "f1": winner.f1,
         "test_f1": selection.test_f1,
         "usd_per_million_predictions": winner.usd_per_million_predictions,

@@ -1,14 +1,24 @@
-"""Say in one plain sentence why the winner won. In: points. Out: text. Pure."""
+"""Say in one plain sentence what won, what it gives up and how sure that is. In: judged points. Out: text. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lft_ray.config import SelectionSpec
-from lft_ray.records import FrontPoint
-from lft_ray.selection.policies import best_f1
+from lft_ray.records import FrontPoint, JudgedPoint
+from lft_ray.selection.verdict import Verdict
 
-__all__ = ["is_linear", "metric_name", "reason_of"]
+__all__ = ["Facts", "is_linear", "metric_name", "reason_of"]
 
 NAMES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "weighted_f1": "weighted F1", "accuracy": "accuracy"}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the sentence needs besides the points: name of the score, points searched, and the verdict."""
+
+    metric: str
+    trials: int
+    verdict: Verdict
 
 
 def metric_name(metric: str) -> str:
@@ -21,44 +31,37 @@ def is_linear(model_size: str) -> bool:
     return model_size.partition(":")[0] == "tfidf"
 
 
-def reason_of(
-    winner: FrontPoint, judged: Sequence[FrontPoint], spec: SelectionSpec, *, metric: str, fresh_runs: int
-) -> str:
-    """One sentence: what is kept, what is given up, what is saved.
+def reason_of(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: SelectionSpec, facts: Facts) -> str:
+    """One sentence: what is given up, what is saved, and whether the data are enough to say so.
 
     Args:
         winner: the chosen point, with the F1 it was judged by.
         judged: every point it was compared with, itself included.
         spec: policy and margin.
-        metric: name of the score.
-        fresh_runs: runs with fresh seeds that the winner's F1 is the mean of; 0: its search score.
+        facts: score, search and verdict.
     """
-    name = metric_name(metric)
-    best = best_f1(judged)
-    seeds = f"mean of {fresh_runs} fresh seeds" if fresh_runs > 1 else "one fresh seed" if fresh_runs else ""
-    if best.f1 <= winner.f1:
-        text = _best(winner, judged, spec, name=name, seeds=seeds)
-    else:
-        loss = (best.f1 - winner.f1) * 100
-        details = "; ".join(filter(None, [f"-{loss:.1f} points, margin {spec.margin * 100:g}", seeds]))
-        text = (
-            f"{winner.model_size} keeps {winner.f1:.3f} of the best {best.f1:.3f} {name} ({details}) "
-            f"{_price_against(winner, best)}"
-        )
+    name = metric_name(facts.metric)
+    best = max(judged, key=lambda p: (p.standing == "best", p.f1))
+    text = _best(winner, judged, spec, name) if best.f1 <= winner.f1 else _against(winner, best, name)
     if is_linear(winner.model_size):
-        text += "; no transformer was needed"
-    return text + "."
+        text += ", and no transformer was needed"
+    return f"{text}; {_certainty(winner, spec, facts)}."
 
 
-def _best(winner: FrontPoint, judged: Sequence[FrontPoint], spec: SelectionSpec, *, name: str, seeds: str) -> str:
-    score = f"{winner.f1:.3f}" + (f" ({seeds})" if seeds else "")
-    text = f"{winner.model_size} has the best {name}, {score},"
+def _against(winner: JudgedPoint, best: JudgedPoint, name: str) -> str:
+    bound = "" if winner.loss_upper is None else f" (95% upper bound {_points(winner.loss_upper)})"
+    return f"{winner.model_size}: -{_points(winner.loss)} {name} points{bound} {_price_against(winner, best)}"
+
+
+def _best(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: SelectionSpec, name: str) -> str:
+    runs = len(winner.fresh_f1)
+    seeds = f" (mean of {runs} fresh seeds)" if runs > 1 else " (one fresh seed)" if runs else ""
+    text = f"{winner.model_size} has the best {name}, {winner.f1:.3f}{seeds},"
     usd = winner.usd_per_million_predictions
-    cheaper = [p for p in judged if p.usd_per_million_predictions < usd]
-    if not cheaper:
-        return f"{text} and nothing cheaper was found (${usd:.4g} per million predictions)"
+    if not any(p.usd_per_million_predictions < usd for p in judged):
+        return f"{text} and no cheaper finalist was found (${usd:.4g} per million predictions)"
     if spec.policy == "cheapest_within":
-        return f"{text} and no cheaper point comes within the margin of {spec.margin * 100:g} points"
+        return f"{text} and no cheaper finalist comes within the margin of {spec.margin * 100:g} points"
     return f"{text} at ${usd:.4g} per million predictions"
 
 
@@ -68,4 +71,34 @@ def _price_against(winner: FrontPoint, best: FrontPoint) -> str:
     other = f"{best.trial_id} of the same size" if same else best.model_size
     if cheap >= dear or cheap <= 0.0:
         return f"at ${cheap:.4g} per million predictions against ${dear:.4g} of {other}"
-    return f"at {dear / cheap:.1f}x less per million predictions than {other}"
+    return f"for {dear / cheap:.1f}x less per million predictions than {other}"
+
+
+def _certainty(winner: JudgedPoint, spec: SelectionSpec, facts: Facts) -> str:
+    verdict = facts.verdict
+    seeds = f"{verdict.seeds} {'seed' if verdict.seeds == 1 else 'seeds'}"
+    if verdict.is_proven:
+        return f"proven on {verdict.rows:,} rows, {seeds}"
+    if verdict.doubt == "no_fresh_seeds":
+        if facts.trials == 1:
+            return "not proven, as it is one run without fresh seeds"
+        return "not proven: no fresh seeds were run, and the best of several search scores is optimistic"
+    if verdict.doubt == "no_answers":
+        return "not proven: there are no saved predictions to bound the loss with"
+    if verdict.doubt == "one_seed":
+        return "within noise: one seed each does not tell what another seed would score"
+    few = f"within noise: {verdict.rows:,} rows and {seeds} can not tell them apart to {spec.margin * 100:g} points"
+    if verdict.rows_needed is None:
+        return f"{few}, and more rows alone would not: the seeds differ too much"
+    return f"{few}, about {_round_up(verdict.rows_needed):,} rows would"
+
+
+def _points(f1: float) -> str:
+    """F1 as points, rounded away from a minus zero."""
+    return f"{f1 * 100 + 0.0:.1f}".replace("-0.0", "0.0")
+
+
+def _round_up(rows: int) -> int:
+    """To two digits: what is left is a guess."""
+    unit = int(10 ** max(0, len(str(rows)) - 2))
+    return -(-rows // unit) * unit

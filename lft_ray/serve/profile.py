@@ -7,50 +7,23 @@ Serve behind.
 import itertools
 import random
 import statistics
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from lft_ray.config import Experiment, ServeSpec
+from lft_ray.config import ServeSpec
 from lft_ray.environment import machine
-from lft_ray.models.base import model_sizes
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile
 from lft_ray.serve.bench import Bench, probe_replica
 from lft_ray.serve.load import text_bodies
 from lft_ray.serve.probe import BatchTimes, ProfileRequest
 
-__all__ = ["ProfileRequest", "measure_profiles", "profile_requests"]
+__all__ = ["ProfileRequest", "measure_profiles"]
 
 REPEATS = 3
 _WARM_S = 0.4
 _HTTP_S = 1.5
 _LOAD_SHARE = 0.5
 """HTTP latency is measured at this share of what the replica can do at most."""
-_ROWS_FOR_TFIDF = 5000
-
-
-def profile_requests(experiment: Experiment, dataset: DatasetRecord) -> list[ProfileRequest]:
-    """Every architecture that the experiment's variants can have: model size x precision, at its text length.
-
-    Args:
-        experiment: models, export.precisions, training.max_length.
-        dataset: labels; TF-IDF is fitted on a part of its train split, for its vocabulary decides what it costs.
-    """
-    found = []
-    for size in model_sizes(experiment.models):
-        for precision in ["fp32"] if size.is_linear else experiment.export.precisions:
-            request = ProfileRequest(
-                size=size,
-                model=next(spec for spec in experiment.models if spec.base == size.base),
-                precision=precision,
-                max_length=experiment.training.max_length,
-                task_kind=dataset.task_kind,
-                labels=tuple(dataset.labels),
-                files=_fitted(dataset, experiment.training.max_length) if size.is_linear else (),
-            )
-            found.append(request)
-    return found
 
 
 def measure_profiles(
@@ -167,19 +140,3 @@ def _shuffled(texts: Sequence[str]) -> list[str]:
     mixed = list(texts)
     random.Random(0).shuffle(mixed)
     return mixed
-
-
-def _fitted(dataset: DatasetRecord, max_length: int) -> tuple[tuple[str, bytes], ...]:
-    from lft_ray.data.store import load_split
-    from lft_ray.models.tfidf import TfidfModel
-    from lft_ray.plugins import resolve
-    from lft_ray.tasks import TASKS
-
-    split = load_split(dataset, "train")
-    rows = min(len(split), _ROWS_FOR_TFIDF)
-    chosen = sorted(random.Random(0).sample(range(len(split)), rows))
-    task = resolve(dataset.task_kind, TASKS, where="task.kind")(dataset.labels)
-    model = TfidfModel.fit([split.texts[row] for row in chosen], split.targets[chosen], task, 0, max_length=max_length)
-    with tempfile.TemporaryDirectory(prefix="lft-profile-") as folder:
-        model.save(Path(folder))
-        return tuple((path.name, path.read_bytes()) for path in sorted(Path(folder).iterdir()))

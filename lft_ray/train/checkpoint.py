@@ -2,7 +2,7 @@
 
 One folder a save, ``<session>-<step>``: ``tensors.safetensors`` first, ``state.json`` last, so a folder with its JSON
 is whole. A session is one process's run: two of them (one of which was thought dead) never write the same file. Beside
-them each session keeps ``usage-<session>/usage.json``, so that what a crashed attempt spent is counted.
+them lie the sessions' usage notes.
 """
 
 import os
@@ -16,12 +16,11 @@ from torch import nn
 
 from lft_ray.records import CurvePoint, Record, Usage
 from lft_ray.storage import Storage
-from lft_ray.train.meter import add_usage
+from lft_ray.train.notes import PREFIX, noted_usage, put_usage
 
 __all__ = ["Progress", "StateStore"]
 
 FORMAT = 1
-_USAGE = "usage-"
 
 
 class Progress(Record):
@@ -84,18 +83,14 @@ class StateStore:
 
     def put_usage(self, usage: Usage) -> None:
         """Note what this session has spent so far."""
-        self._storage.put(f"{_USAGE}{self._session}/usage.json", usage.model_dump_json())
+        put_usage(self._storage, self._session, usage)
 
     def spent_before(self) -> Usage:
         """Sum of what all other sessions of this trial noted."""
-        total = Usage()
-        for name in self._storage.folders():
-            if name.startswith(_USAGE) and name != f"{_USAGE}{self._session}":
-                total = add_usage(total, Usage.model_validate_json(self._storage.get(f"{name}/usage.json")))
-        return total
+        return noted_usage(self._storage, but=self._session) or Usage()
 
     def _read(self, name: str) -> Progress | None:
-        if name.startswith(_USAGE):
+        if name.startswith(PREFIX):
             return None
         try:
             progress = Progress.model_validate_json(self._storage.get(f"{name}/state.json"))

@@ -200,6 +200,10 @@ class _Run:
         name, progress = found
         states.restore(name, self.job.network, stepper.optimizer)
         self.step, self.curve = progress.step, list(progress.curve)
+        if self.group.leads:
+            # Who hears them may be new, too, and judges a trial by its whole curve.
+            for point in self.curve:
+                self._report(point)
         stepper.loss_sum += progress.loss_sum if self.group.leads else 0.0
         stepper.loss_weight = progress.loss_weight
         return True
@@ -260,6 +264,9 @@ class _Run:
             train_loss=train_loss,
         )
         self.curve.append(point)
+        if self.job.states is not None and fraction < 1.0:
+            # Whoever hears of this point may stop the trial at it: what it has spent must be on storage.
+            self._note(self.job.states)
         if self.group.leads:
             self._report(point)
 
@@ -270,16 +277,19 @@ class _Run:
         saves, notes = self.group.from_lead((saves, now - self._noted_at >= USAGE_EVERY_S))
         if not (saves or notes):
             return
-        usage = _session_usage(self.job.meter, self.group)
+        self._note(states)
         loss_sum = self.group.total([float(self._stepper.loss_sum)])[0]
-        if self.group.leads:
-            states.put_usage(usage)
         if self.group.leads and saves:
             weight = self._stepper.loss_weight
             progress = Progress(key=states.key, step=self.step, curve=self.curve, loss_sum=loss_sum, loss_weight=weight)
             states.save(self.job.network, self._stepper.optimizer, progress)
+        self._saved_at = time.monotonic() if saves else self._saved_at
+
+    def _note(self, states: StateStore) -> None:
+        usage = _session_usage(self.job.meter, self.group)
+        if self.group.leads:
+            states.put_usage(usage)
         self._noted_at = time.monotonic()
-        self._saved_at = self._noted_at if saves else self._saved_at
 
 
 def _session_usage(meter: Meter, group: Group) -> Usage:

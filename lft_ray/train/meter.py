@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lft_ray.ledger import Allowance
 from lft_ray.records import Usage
 
-__all__ = ["Meter", "add_usage"]
+__all__ = ["Meter", "Thrift", "add_usage"]
 
 
 def add_usage(first: Usage, second: Usage) -> Usage:
@@ -70,6 +71,17 @@ class Meter:
         """Wall seconds since the trial began, evaluation left out, earlier attempts included."""
         return self.carried.wall_s - self.carried.eval_s + time.monotonic() - self._wall - self._eval_s
 
+    def busy_s(self, *, processes: int = 1, before: tuple[float, float] = (0.0, 0.0)) -> tuple[float, float]:
+        """(core seconds, device seconds) so far, earlier attempts included.
+
+        Args:
+            processes: that work as this one does.
+            before: what earlier attempts used at most; counts where it is more than what they could save.
+        """
+        core_s, device_s = time.process_time() - self._cpu, (time.monotonic() - self._wall) * self._share
+        carried = max(self.carried.core_s, before[0]), max(self.carried.device_s, before[1])
+        return carried[0] + processes * core_s, carried[1] + processes * device_s
+
     def own(self) -> Usage:
         """Usage of this process alone, since construction."""
         wall = time.monotonic() - self._wall
@@ -83,6 +95,40 @@ class Meter:
             padded_tokens=self._padded,
             peak_bytes=_peak_bytes(self._on_device),
         )
+
+
+class Thrift:
+    """Says when a trial must stop so as not to use more than it was promised.
+
+    It looks between steps, and a validation pass can lie between two looks: so it stops one widest gap early.
+
+    Args:
+        meter: of the trial.
+        allowance: what it may use; None: never stop.
+        processes: processes that work as this one does.
+    """
+
+    def __init__(self, meter: Meter, allowance: Allowance | None, *, processes: int = 1) -> None:
+        self.was_over = False
+        self._meter, self._allowance, self._processes = meter, allowance, processes
+        self._last: tuple[float, float] | None = None
+        self._widest = (0.0, 0.0)
+
+    def is_over(self) -> bool:
+        """Whether the next step could use up more than is allowed."""
+        if self._allowance is None:
+            return False
+        allowed = self._allowance
+        used = self._meter.busy_s(processes=self._processes, before=(allowed.used_core_s, allowed.used_device_s))
+        # The gap before the first look is the start: libraries, weights and the probe, which do not come again.
+        if self._last is not None:
+            gap = (used[0] - self._last[0], used[1] - self._last[1])
+            self._widest = (max(self._widest[0], gap[0]), max(self._widest[1], gap[1]))
+        self._last = used
+        limits = (allowed.core_s, allowed.device_s)
+        ends = zip(used, self._widest, limits, strict=True)
+        self.was_over = any(limit is not None and spent + gap > limit for spent, gap, limit in ends)
+        return self.was_over
 
 
 def _reset_peak(on_device: bool) -> None:

@@ -13,6 +13,7 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lft_ray.data.encode import TokenFile, encode_split
 from lft_ray.models.base import ModelSize, check_lengths, find_size
@@ -27,6 +28,7 @@ from lft_ray.train.evaluate import Batching, predict, score
 from lft_ray.train.group import current_group
 from lft_ray.train.loop import LoopJob, LoopResult, shared_usage, train
 from lft_ray.train.meter import Meter
+from lft_ray.train.notes import STATE
 from lft_ray.train.precision import training_precision
 from lft_ray.train.trial import Outcome, TrialJob, trial_device, trial_storage
 
@@ -91,29 +93,40 @@ def _loop_job(job: TrialJob, task: "Task", meter: Meter, base: BaseFiles, size: 
         dtype=dtype,
         final_precision=job.precisions[0],
         probe_key=_probe_key(job, base, dtype),
-        states=StateStore(trial_storage(job).child("state"), _state_key(job, base, dtype)),
+        states=StateStore(trial_storage(job).child(STATE), _state_key(job, base, dtype)),
         meter=meter,
     )
 
 
 def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult) -> list[Variant]:
-    """Score each serving precision; the first is what the loop ended with."""
-    validation, length = loop_job.validation, job.config.max_length
+    """Score each length and serving precision; the first of both is the reference, what the loop ended with."""
+    validation, trained = loop_job.validation, job.config.max_length
     targets = np.asarray(validation.targets)
-    batching = Batching(length, job.training.micro_batch_tokens, loop_job.pad_id, loop_job.device)
+    # One pass for each set of token ids: a cut that is longer than every validation text changes none.
+    passes: dict[tuple[int, str], tuple[NDArray[np.float32], dict[str, float]]] = {}
+    if ended.logits is not None:
+        passes[_width(validation, trained), loop_job.final_precision] = (ended.logits, ended.metrics)
     variants = []
-    for precision in job.precisions:
-        logits, metrics = ended.logits, ended.metrics
-        if logits is None or precision != loop_job.final_precision:
-            with loop_job.meter.evaluating():
-                logits = predict(loop_job.network, validation, batching, precision)
-                metrics = score(loop_job.task, targets, logits).metrics
-        uri = ""
-        if current_group().leads:
-            name = f"{attempt_name('predictions', job.attempt)}/{precision}-{length}.parquet"
-            uri = put_predictions(trial_storage(job), name, validation.row_ids, targets, logits)
-        variants.append(variant(precision, length, metrics, metric=job.metric, predictions_uri=uri))
+    for length in sorted({trained, *job.max_lengths}, reverse=True):
+        batching = Batching(length, job.training.micro_batch_tokens, loop_job.pad_id, loop_job.device)
+        for precision in job.precisions:
+            key = (_width(validation, length), precision)
+            if key not in passes:
+                with loop_job.meter.evaluating():
+                    logits = predict(loop_job.network, validation, batching, precision)
+                    passes[key] = (logits, score(loop_job.task, targets, logits).metrics)
+            logits, metrics = passes[key]
+            uri = ""
+            if current_group().leads:
+                name = f"{attempt_name('predictions', job.attempt)}/{precision}-{length}.parquet"
+                uri = put_predictions(trial_storage(job), name, validation.row_ids, targets, logits)
+            variants.append(variant(precision, length, metrics, metric=job.metric, predictions_uri=uri))
     return variants
+
+
+def _width(tokens: TokenFile, max_length: int) -> int:
+    """Tokens of the longest row after the cut."""
+    return int(tokens.lengths(max_length).max(initial=0))
 
 
 def _tokens(job: TrialJob, split: str, base: BaseFiles) -> TokenFile:

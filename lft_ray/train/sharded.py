@@ -18,6 +18,7 @@ from lft_ray.errors import ConfigError, LftError
 from lft_ray.node_types import fleet
 from lft_ray.records import TrialResult, now_utc
 from lft_ray.storage import Storage
+from lft_ray.train.notes import STATE, noted_usage
 from lft_ray.train.trial import (
     TrialJob,
     execute,
@@ -194,9 +195,7 @@ def _read_result(job: TrialJob) -> TrialResult | None:
 
 def _lost(job: TrialJob, reason: str, started_at: str) -> TrialResult:
     """The failed result of workers that left none, with the usage they noted while they lived."""
-    from lft_ray.train.checkpoint import StateStore
-
-    spent = StateStore(trial_storage(job).child("state"), key="").spent_before()
+    spent = noted_usage(trial_storage(job).child(STATE))
     result = failed(job, reason, started_at=started_at, usage=spent)
     try_write_result(job, result)
     return result

@@ -11,12 +11,13 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import Field
 
-from lft_ray.config import ModelSpec, TrainingSpec
+from lft_ray.config import ModelSpec, Precision, TrainingSpec
+from lft_ray.ledger import Allowance
 from lft_ray.plugins import resolve
 from lft_ray.records import (
     CurvePoint,
@@ -31,7 +32,8 @@ from lft_ray.records import (
 )
 from lft_ray.storage import Storage
 from lft_ray.tasks import TASKS
-from lft_ray.train.meter import Meter, add_usage
+from lft_ray.train.meter import Meter, Thrift, add_usage
+from lft_ray.train.notes import STATE
 
 __all__ = [
     "Outcome",
@@ -66,10 +68,14 @@ class TrialJob(Record):
     dataset: DatasetRecord
     training: TrainingSpec
     run_uri: str
-    precisions: list[Literal["fp32", "bf16"]] = Field(default=["fp32"], min_length=1)
+    precisions: list[Precision] = Field(default=["fp32"], min_length=1)
     """Serving precisions that the trained checkpoint is evaluated at."""
+    max_lengths: list[int] = Field(default_factory=list)
+    """Lengths in tokens that it is evaluated at beside ``config.max_length``, none of them longer."""
     deadline: float | None = None
     """Seconds since the epoch; a trial that still runs then ends as stopped."""
+    allowance: Allowance | None = None
+    """What it may use up, earlier attempts counted: before it uses more it ends as stopped. None: no limit."""
     role: Literal["search", "confirm"] = "search"
     node: str = ""
     """Where it runs, for the record; the host's name when left empty."""
@@ -138,7 +144,7 @@ def execute(job: TrialJob, report: Report, meter: Meter) -> TrialResult:
     result = _result(job, outcome, started_at)
     if leads:
         _write_result(job, result)
-        trial_storage(job).delete_folder("state")
+        trial_storage(job).delete_folder(STATE)
         for point in last:
             report(point)
     return result
@@ -212,7 +218,13 @@ def _train(job: TrialJob, meter: Meter, report: Callable[[CurvePoint], None]) ->
         return run_linear(job, task, meter, report)
     from lft_ray.train.neural import run_neural
 
-    return run_neural(job, task, meter, report, lambda: job.deadline is not None and time.time() >= job.deadline)
+    thrift = Thrift(meter, job.allowance, processes=job.training.workers)
+    outcome = run_neural(
+        job, task, meter, report, lambda: thrift.is_over() or (job.deadline is not None and time.time() >= job.deadline)
+    )
+    if outcome.status is TrialStatus.STOPPED and thrift.was_over:
+        return replace(outcome, reason="it used up the worst case that it was promised of the budget")
+    return outcome
 
 
 def _release() -> None:

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from lft_ray.cli.app import app
 
 COMMANDS = {
-    "init", "check", "search", "train", "status", "leaderboard", "report", "export", "deploy", "predict", "down", "env"
+    "init", "check", "plan", "search", "train", "status", "leaderboard", "report", "export", "deploy", "predict",
+    "down", "env",
 }  # fmt: skip
 
 

@@ -111,3 +111,20 @@ def test_every_missing_file_is_a_bundle_error(name, tmp_path, tiny_bert):
 def test_no_engine_folder_holds_a_pickle(name, tmp_path, tiny_bert):
     suffixes = {path.suffix for path in make_folder(name, tmp_path, tiny_bert).iterdir()}
     assert suffixes <= {".json", ".safetensors"}
+
+
+@pytest.mark.parametrize(("name", "precision"), CASES)
+def test_a_folder_is_opened_at_a_shorter_length_than_its_card_says(name, precision, tmp_path, tiny_bert):
+    engine = resolve(name, ENGINES, where="engine")
+    folder = make_folder(name, tmp_path, tiny_bert)
+    short = engine.open(folder, precision=precision, threads=1, max_length=8)
+    assert short.max_length == 8
+    encoded = short.encode(TEXTS)
+    assert max(map(len, encoded)) == 8
+    whole = engine.open(folder, precision=precision, threads=1)
+    # Short texts are answered alike; the words that are cut away no longer count.
+    assert np.array_equal(short.run(short.encode(TEXTS[2:3])), whole.run(whole.encode(TEXTS[2:3])))
+    same = engine.open(folder, precision=precision, threads=1, max_length=MAX_LENGTH)
+    assert np.array_equal(same.run(same.encode(TEXTS)), whole.run(whole.encode(TEXTS)))
+    with pytest.raises(BundleError, match=f"reads at most {MAX_LENGTH} tokens of a text, got {MAX_LENGTH + 1}"):
+        engine.open(folder, precision=precision, threads=1, max_length=MAX_LENGTH + 1)

@@ -22,6 +22,10 @@ def test_flops_count_training_three_times_and_every_evaluation():
     config = TrialConfig(model_size="minilm:1", epochs=2)
     flops = trial_flops(config, flops_per_token=10, train_tokens=100, validation_tokens=20, evaluations=4)
     assert flops == 10 * (3 * 2 * 100 + 4 * 20)
+    more = trial_flops(
+        config, flops_per_token=10, train_tokens=100, validation_tokens=20, evaluations=4, variant_tokens=30
+    )
+    assert more == flops + 10 * 30
     assert trial_flops(TrialConfig(model_size="tfidf"), flops_per_token=10, train_tokens=100) == 3000
 
 

@@ -73,6 +73,22 @@ def test_a_network_is_exported_opened_and_answers(checkpoint, tmp_path, precisio
     assert {score.label for score in answers[0]} == set(LABELS)
 
 
+def test_a_bundle_may_read_fewer_tokens_than_were_trained(checkpoint, tmp_path):
+    made = export_bundle(checkpoint, plan(max_length=8), Storage(tmp_path), "short")
+    opened = open_bundle(tmp_path / "short")
+    assert (made.max_length, opened.spec.max_length, opened.open_runner().max_length) == (8, 8, 8)
+    assert EngineCard.read(tmp_path / "short").max_length == 8
+    assert "| Tokens read of a text | 8 |" in (tmp_path / "short" / "MODEL_CARD.md").read_text()
+    opened.verify_smoke(opened.open_runner())
+    assert EngineCard.read(checkpoint).max_length == 16
+    whole = export_bundle(checkpoint, plan(), Storage(tmp_path), "whole")
+    assert whole.version != made.version
+    assert export_bundle(checkpoint, plan(max_length=16), Storage(tmp_path), "same").version == whole.version
+    long = ["the team won the match after a late goal in the second half of the cup"]
+    short, full = (run_sorted(open_bundle(tmp_path / name).open_runner(), long) for name in ("short", "whole"))
+    assert np.abs(short - full).max() > 1e-3
+
+
 def test_a_linear_model_is_exported_alike(linear, tmp_path):
     export_bundle(linear, plan(), Storage(tmp_path), "bundle")
     opened = open_bundle(tmp_path / "bundle")
@@ -103,6 +119,7 @@ def test_a_bundle_is_found_through_storage(bundle, tmp_path):
         ({"labels": ["a", "b"]}, "answers 3 logits, the task"),
         ({"precision": "int8"}, "unknown precision"),
         ({"samples": []}, "1 to 64 sample texts"),
+        ({"max_length": 17}, "reads at most 16 tokens of a text, got 17"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused(checkpoint, tmp_path, changes, message):

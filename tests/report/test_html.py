@@ -7,7 +7,8 @@ import pytest
 
 from lft_ray.report.formats import DASH
 from lft_ray.report.html import render
-from tests.report.builders import HOSTILE, dataset, experiment, profiles, records, selection
+from lft_ray.selection.decide import decide
+from tests.report.builders import HOSTILE, dataset, experiment, profiles, records, selection, with_variants
 
 VOID = {"meta", "link", "br", "input", "img"}
 
@@ -77,6 +78,20 @@ def test_the_verdict_and_the_test_score_stand_first(full):
     assert selection().reason in text
     assert text.index("Test macro-F1") < text.index("Cost and quality")
     assert "0.9071" in text
+
+
+def test_how_sure_the_verdict_is_stands_beside_it(full):
+    text = " ".join("".join(Page(full).text).split())
+    assert "How sure it is" in text
+    assert "Verdict: within noise." in text
+    assert "nothing was bounded, as there are no saved predictions" in text
+    choice = selection()
+    judged = [p.model_copy(update={"loss_upper": 0.0123, "standing": "proven"}) for p in choice.judged[:1]]
+    update = {"judged": judged + choice.judged[1:], "validation_rows": 2038, "rows_needed": 5100}
+    bounded = " ".join("".join(Page(make(selection=choice.model_copy(update=update))).text).split())
+    assert "1.23winner, within the margin" in bounded
+    assert "about 5,100 validation rows would settle it" in bounded
+    assert "over 2,038 validation rows and over seeds" in bounded
 
 
 def test_charts_have_table_twins_and_the_library_is_there_once(full):
@@ -157,3 +172,32 @@ def test_a_browser_draws_the_charts_from_a_file_without_any_complaint(full, tmp_
     assert done.stdout.count("main-svg") >= 2
     assert "The chart needs JavaScript" not in done.stdout
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+
+
+def test_points_say_how_they_are_served_where_several_ways_are_offered():
+    choice = decide(with_variants(), experiment().selection, experiment().cost)
+    several = " ".join(Page(make(records=with_variants(), selection=choice)).text)
+    assert f"served at fp32, {choice.winner.max_length} tokens" in several
+    assert "t2, fp32, 32 tokens" in several or "t3, fp32, 32 tokens" in several
+    assert "Of several variants the first is shown: fp32, 128 tokens." in several
+    one = " ".join(Page(make()).text)
+    assert "served at" not in one
+    assert "Of several variants" not in one
+
+
+def test_it_says_whether_the_search_pays(full):
+    text = " ".join("".join(Page(full).text).split())
+    assert "Does it pay?" in text
+    assert "one running replica sets the price of both" in text
+    assert "never at this traffic" in text
+    undecided = " ".join("".join(Page(make(selection=None)).text).split())
+    assert "There is no winner yet." in undecided
+
+
+def test_a_search_that_pays_says_after_how_many_predictions():
+    spec = experiment()
+    autoscaling = spec.serve.autoscaling.model_copy(update={"min_replicas": 0})
+    served = spec.model_copy(update={"serve": spec.serve.model_copy(update={"autoscaling": autoscaling})})
+    text = " ".join("".join(Page(make(experiment=served)).text).split())
+    assert re.search(r"minilm:3 saves \$\S+ a month over minilm:6 \(the largest finalist\)", text)
+    assert re.search(r"which is back after [\d,]+ predictions", text)

@@ -1,13 +1,16 @@
 import io
+import re
 import threading
 import time
 
+import pytest
 from rich.console import Console
 
+from lft_ray.cost.budget import Budget
 from lft_ray.ledger import StartedTrial
 from lft_ray.records import CurvePoint
 from lft_ray.report.live import LiveTable
-from tests.report.builders import record, records
+from tests.report.builders import record, records, with_variants
 
 
 class Terminal(io.StringIO):
@@ -138,3 +141,71 @@ def test_without_a_console_it_is_silent(capsys):
         table.trial_ended(record("t1", "tfidf"))
         table.note("waiting")
     assert capsys.readouterr() == ("", "")
+
+
+def test_of_several_variants_the_reference_is_shown_and_named():
+    out = io.StringIO()
+    with LiveTable(8, console=console(out)) as table:
+        for item in with_variants():
+            table.trial_ended(item)
+    line = next(line for line in out.getvalue().splitlines() if line.startswith("t2"))
+    assert line.startswith("t2 minilm:3 done F1 0.9120 $0.0428 per million (fp32, 128 tokens) lr 3.0e-5")
+    assert "tokens" not in next(line for line in out.getvalue().splitlines() if line.startswith("t1"))
+    live = LiveTable(8, console=console(Terminal()))
+    for item in with_variants():
+        live.trial_ended(item)
+    screen = io.StringIO()
+    Console(file=screen, width=160).print(live._render())
+    assert "fp32, 128 tokens" in screen.getvalue()
+
+
+def lines_of(table_of):
+    out = io.StringIO()
+    with LiveTable(4, console=console(out), **table_of[0]) as table:
+        table_of[1](table)
+    return out.getvalue().splitlines()
+
+
+def test_the_meter_shows_what_is_spent_reserved_kept_and_left():
+    budget = Budget(budget_usd=2.0, confirm_share=0.25, started_s=time.time())
+    budget.reserve("t2", 0.5)
+
+    def search(table):
+        table.on_budget(budget)
+        table.on_record(record("t1", "tfidf"))
+
+    last = lines_of(({"budget_usd": 2.0}, search))[-1]
+    assert "| $0.00100 of $2.00 | $0.500 reserved, $1.50 left ($0.500 kept for fresh seeds) |" in last
+
+
+def test_before_the_study_hands_over_its_budget_what_is_left_is_what_is_not_spent():
+    assert "| $0 of $2.00 | $0 reserved, $2.00 left |" in lines_of(({"budget_usd": 2.0}, lambda table: None))[0]
+
+
+def test_minutes_left_are_those_of_the_budget_on_a_resumed_search():
+    budget = Budget(minutes=25, started_s=time.time() - 600)
+    last = lines_of(({"minutes": 25}, lambda table: table.on_budget(budget)))[-1]
+    # A minute of grace: machines stall.
+    assert re.search(r"\| (10|11) min \d\d s of 25 min 00 s, (14|15) min \d\d s left", last)
+
+
+def test_an_overrun_deadline_leaves_nothing():
+    budget = Budget(minutes=1, started_s=time.time() - 600)
+    assert "of 1 min 00 s, 0.0 s left" in lines_of(({"minutes": 1}, lambda table: table.on_budget(budget)))[-1]
+
+
+def test_without_a_budget_the_rate_is_of_this_sessions_trials(monkeypatch):
+    monkeypatch.setattr("lft_ray.report.live.RATE_AFTER_S", 0.0)
+    earlier, now = record("t1", "tfidf"), record("t2", "minilm:3")
+
+    def search(table):
+        table.on_record(earlier)
+        table._started_s -= 3600.0
+        assert "an hour" not in table._header()
+        table.trial_started(now.trial_id, now.config)
+        table.on_record(now)
+
+    last = lines_of(({}, search))[-1]
+    # A tenth of a cent in the hour, not the two of both sessions.
+    rate = float(re.search(r"\$0.00200 spent \(\$(\S+) an hour\)", last)[1])
+    assert rate == pytest.approx(0.001, rel=0.1)

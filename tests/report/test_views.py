@@ -5,8 +5,9 @@ import pytest
 from lft_ray.report.costs import confusion_rows, cost_view, environment_rows, winner_monthly
 from lft_ray.report.formats import DASH, count, duration, learning_rate, milliseconds, percent, score, usd
 from lft_ray.report.text import front_table
-from lft_ray.report.views import best_variant, comparison, curve_data, front_data, trial_rows
-from tests.report.builders import dataset, experiment, profiles, records, selection
+from lft_ray.report.views import comparison, curve_data, finalist_rows, front_data, reference_variant, trial_rows
+from lft_ray.selection.decide import decide
+from tests.report.builders import dataset, experiment, profiles, records, selection, with_variants
 
 
 @pytest.mark.parametrize(
@@ -38,8 +39,8 @@ def test_a_score_that_is_not_finite_is_missing_from_the_curve():
     assert curve["loss"] == [1.1, None]
 
 
-def test_an_unfinished_trial_has_no_best_variant():
-    assert [best_variant(r) is None for r in records()] == [False, False, False, True, True, True, False, False]
+def test_an_unfinished_trial_has_no_reference_variant():
+    assert [reference_variant(r) is None for r in records()] == [False, False, False, True, True, True, False, False]
 
 
 def test_search_trials_stand_before_fresh_seed_runs():
@@ -47,15 +48,26 @@ def test_search_trials_stand_before_fresh_seed_runs():
 
 
 def test_the_winner_is_compared_with_the_best_and_the_cheapest():
-    rows = comparison(selection())
+    rows = comparison(records(), selection())
     assert [r["name"] for r in rows] == ["Winner", "Best F1", "Cheapest"]
     assert (rows[0]["f1"], rows[0]["confirmed"]) == (0.912, 0.911)
-    assert comparison(None) == []
+    assert comparison(records(), None) == []
+
+
+def test_every_finalist_is_shown_with_what_it_loses():
+    rows = finalist_rows(selection())
+    assert [(r["trial_id"], r["seeds"], r["f1"], r["standing"], r["winner"]) for r in rows] == [
+        ("t2", 1, 0.911, "within noise", True),
+        ("t3", 1, 0.914, "best", False),
+    ]
+    assert rows[0]["loss_points"] == pytest.approx(0.3)
+    assert (rows[0]["upper_points"], rows[1]["loss_points"]) == (None, None)
+    assert finalist_rows(None) == []
 
 
 def test_one_point_may_carry_all_names():
     only = selection().model_copy(update={"front": [selection().winner]})
-    assert [r["name"] for r in comparison(only)] == ["Winner and best F1 and cheapest"]
+    assert [r["name"] for r in comparison(records(), only)] == ["Winner and best F1 and cheapest"]
 
 
 def test_dollars_of_the_report_are_those_of_the_records():
@@ -98,3 +110,35 @@ def test_the_front_prints_every_size_once_with_the_winner_named():
     assert list(table.columns[3].cells)[1] == "0.9110 (1)"
     assert front_table(None, records()).row_count == 3
     assert front_table(None, []).row_count == 0
+
+
+def test_a_point_says_its_variant_where_there_are_several():
+    several = with_variants()
+    choice = decide(several, experiment().selection, experiment().cost)
+    data = front_data(several, choice)
+    assert [(p["trial"], p["variant"]) for p in data["points"]] == [
+        ("t1", "fp32, 128 tokens"), ("t2", "fp32, 32 tokens"), ("t2", "fp32, 128 tokens"),
+        ("t3", "fp32, 32 tokens"), ("t3", "fp32, 128 tokens"),
+    ]  # fmt: skip
+    assert sum(p["winner"] for p in data["points"]) == 1
+    assert {p["variant"] for p in front_data(records(), selection())["points"]} == {""}
+    names = list(front_table(choice, several).columns[0].cells)
+    assert "tfidf fp32, 128 tokens" in names
+    assert list(front_table(choice, several).columns[6].cells).count("winner") == 1
+
+
+def test_fresh_seeds_are_those_of_the_same_variant():
+    several = with_variants()
+    choice = decide(several, experiment().selection, experiment().cost)
+    for row in [*comparison(several, choice), *front_data(several, choice)["confirmed"]]:
+        trial = row.get("trial_id", row.get("trial"))
+        if trial in ("t2", "t3"):
+            cut = row["variant"] == "fp32, 32 tokens"
+            expected = {"t2": 0.911, "t3": 0.914}[trial] - (0.004 if cut else 0.0)
+            assert row.get("confirmed", row["f1"] if "trial" in row else None) == pytest.approx(expected)
+    assert len(front_data(several, choice)["confirmed"]) > 1
+
+
+def test_a_trial_shows_the_variant_that_its_curve_ends_with():
+    several = with_variants()
+    assert [r["f1"] for r in trial_rows(several)] == [r["f1"] for r in trial_rows(records())]

@@ -8,7 +8,9 @@ from typing import Any
 from lft_ray.cluster import ClusterHandle, connect
 from lft_ray.config import ClusterSpec, TrainingSpec
 from lft_ray.ledger import Ledger, StartedTrial, driver_lock
+from lft_ray.plugins import resolve
 from lft_ray.records import TrialRecord, TrialResult
+from lft_ray.search import SCHEDULERS
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.plan import Listener, Plan, Queued
 from lft_ray.search.proposer import Proposer
@@ -58,13 +60,15 @@ def search(
             trials=trials,
             slots=slots,
             is_deterministic=deterministic,
+            rule=resolve(scheduler, SCHEDULERS, where="search.scheduler")(0),
+            known_cost=lambda config: COSTS[config.model_size],
         ),
         Proposer(space(TRAINING), sampler, 0, lambda config: COSTS[config.model_size]),
         price,
         listener=listener,
     )
     worker = worker or Trivial(run_uri, **trivial)
-    run_trials(dispatcher, worker, cluster, TRAINING, deadline=deadline, scheduler=scheduler)
+    run_trials(dispatcher, worker, cluster, TRAINING, deadline=deadline)
     return ledger.records()
 
 

@@ -76,3 +76,13 @@ def test_without_limits_everything_may_start():
     free.reserve("t000", LARGE, "search")
     free.settle(ended(LARGE, 1e9))
     assert free.verdict(LARGE, "search")
+
+
+def test_expected_dollars_come_from_flops_alone_where_the_order_of_trials_decides():
+    a = admission()
+    assert a.expected_usd(SMALL) == pytest.approx(0.10)
+    a.settle(ended(SMALL, 30.0))
+    a.settle(ended(LARGE, 300.0, trial_id="t001"))
+    assert a.expected_usd(LARGE) == pytest.approx(3.0)
+    # The stated rates: 10 s, and 2e10 FLOPs a second.
+    assert a.expected_usd(LARGE, uses_measured=False) == pytest.approx(0.1)

@@ -9,6 +9,7 @@ from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, T
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.plan import Plan, Queued
 from lft_ray.storage import Storage
+from lft_ray.train.notes import put_usage
 from tests.search.driver import price
 
 
@@ -312,3 +313,111 @@ def test_overhead_is_from_the_free_slot_to_training_and_from_the_report_to_the_r
     write_result(storage, trial)
     record = d.end(trial.trial_id, at=now - 2.0)
     assert record.overhead_s == pytest.approx(5.0, abs=0.5)
+
+
+# ---------------------------------------------------------------- stop rules
+
+
+class Asked:
+    """A rule that remembers what it was shown, and stops the trials it was told to."""
+
+    def __init__(self, *stops: str):
+        self.stops = stops
+        self.shown: dict[str, tuple[list[str], list[str]]] = {}
+
+    def __call__(self, standing):
+        trial_id = standing.trial.trial_id
+        self.shown[trial_id] = ([r.trial_id for r in standing.ended], sorted(standing.live))
+        assert standing.known_cost(standing.trial.config) == 2.0
+        return "seen enough" if trial_id in self.stops else ""
+
+
+def at(fraction: float, f1: float = 0.5) -> CurvePoint:
+    return CurvePoint(fraction=fraction, f1=f1, loss=1.0, train_s=fraction)
+
+
+def ruled(storage, rule, **options):
+    return dispatcher(storage, Recorder(), rule=rule, known_cost=lambda config: 2.0, **options)
+
+
+@pytest.mark.parametrize("order", [min, max])
+def test_in_deterministic_order_a_rule_sees_what_the_proposal_saw(storage, order):
+    """Whatever the order in which trials end, and however far those beside it are."""
+    rule, live = Asked(), {}
+    d = ruled(storage, rule, queue=[Queued(config(50 + i)) for i in range(3)], trials=10, slots=3)
+    while True:
+        while isinstance(trial := next_trial(d), StartedTrial):
+            live[trial.trial_id] = trial
+        if not live:
+            break
+        chosen = live.pop(order(live))
+        d.on_point(chosen.trial_id, at(1 / 3))
+        assert d.reason_to_stop(chosen.trial_id) == ""
+        write_result(storage, chosen)
+        d.end(chosen.trial_id)
+    expected = {f"t{n:03d}": ([f"t{i:03d}" for i in range(n - 3 + 1)] if n >= 3 else [], []) for n in range(10)}
+    assert rule.shown == expected
+
+
+def test_otherwise_a_rule_sees_all_that_has_ended_and_runs(storage):
+    rule = Asked()
+    d = ruled(storage, rule, slots=3, is_deterministic=False)
+    first, second, third = next_trial(d), next_trial(d), next_trial(d)
+    write_result(storage, first)
+    d.end(first.trial_id)
+    d.on_point(third.trial_id, at(1 / 3))
+    d.reason_to_stop(third.trial_id)
+    assert rule.shown == {"t002": (["t000"], ["t001"])}
+    assert second.trial_id == "t001"
+
+
+def test_a_trial_at_its_end_and_one_that_is_not_running_are_not_asked_about(storage):
+    rule = Asked("t000")
+    d = ruled(storage, rule)
+    trial = next_trial(d)
+    assert d.reason_to_stop(trial.trial_id) == ""
+    d.on_point(trial.trial_id, at(1.0))
+    assert d.reason_to_stop(trial.trial_id) == ""
+    assert d.reason_to_stop("t099") == ""
+    assert rule.shown == {}
+
+
+def test_a_stopped_trial_is_final_keeps_its_curve_and_is_charged_with_what_its_sessions_noted(storage):
+    d = ruled(storage, Asked("t000"), slots=1)
+    trial = next_trial(d)
+    state = storage.child("trials", "t000", "state")
+    put_usage(state, "a", Usage(core_s=3.0, wall_s=4.0, peak_bytes=7))
+    put_usage(state, "b", Usage(core_s=0.5, wall_s=1.0, peak_bytes=5))
+    d.on_point(trial.trial_id, at(1 / 3))
+    record = d.end(trial.trial_id, stopped=d.reason_to_stop(trial.trial_id))
+    assert (record.status, record.reason, record.curve) == (TrialStatus.STOPPED, "seen enough", [at(1 / 3)])
+    assert record.usage == Usage(core_s=3.5, wall_s=5.0, peak_bytes=7)
+    assert record.training_usd == pytest.approx(3.5e-5)
+    assert storage.folders("trials/t000") == []
+    again = ruled(storage, Asked(), slots=1)
+    assert next_trial(again).trial_id == "t001"
+
+
+def test_a_stopped_trial_without_notes_is_charged_with_its_cores(storage):
+    import time
+
+    d = ruled(storage, Asked("t000"), cores_per_trial=4.0)
+    trial = next_trial(d)
+    d.on_training(trial.trial_id, time.time() - 10.0)
+    d.on_point(trial.trial_id, at(1 / 3))
+    record = d.end(trial.trial_id, stopped="seen enough")
+    assert record.usage.core_s == pytest.approx(40.0, rel=0.2)
+    assert record.usage.core_s == pytest.approx(4.0 * record.usage.wall_s)
+
+
+def test_a_worker_that_was_started_again_repeats_points_once_in_the_curve(storage):
+    d = ruled(storage, Asked())
+    trial = next_trial(d)
+    for fraction in (0.0, 1 / 3, 2 / 3):
+        d.on_point(trial.trial_id, at(fraction))
+    d.retry(trial.trial_id)
+    for fraction in (0.0, 1 / 3):
+        d.on_point(trial.trial_id, at(fraction, f1=0.6))
+    record = d.end(trial.trial_id, stopped="seen enough")
+    assert record.curve == [at(0.0, 0.6), at(1 / 3, 0.6)]
+    assert record.attempt == 2

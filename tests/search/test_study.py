@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from lft_ray.cluster import ClusterHandle
 from lft_ray.config import Experiment
+from lft_ray.cost.budget import Budget
+from lft_ray.cost.forecast import Forecast, mean_tokens
+from lft_ray.cost.prices import price_of
 from lft_ray.data.prepare import prepare
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.ledger import Ledger
@@ -19,9 +23,11 @@ from lft_ray.records import (
     TrialConfig,
     TrialRecord,
     TrialStatus,
+    Usage,
 )
+from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.pricing import Pricing
-from lft_ray.search.study import StudyJob, _busy_s, allowed_sizes, run_study
+from lft_ray.search.study import StudyJob, _admission, _busy_s, _proposer, _worker, allowed_sizes, run_study
 from lft_ray.storage import Storage
 from tests.tiny_models import SENTENCES, write_tiny_bert
 
@@ -38,11 +44,13 @@ def write_rows(path: Path, count: int = 240) -> None:
             writer.writerow([f"{word} {SENTENCES[number % 12][: 20 + number % 17]} {number}", topic])
 
 
-def profile(size: str, core_s: float, p95_ms: float) -> ServingProfile:
+def profile(
+    size: str, core_s: float, p95_ms: float, *, precision: str = "fp32", max_length: int = 32
+) -> ServingProfile:
     return ServingProfile(
         model_size=size,
-        precision="fp32",
-        max_length=32,
+        precision=precision,
+        max_length=max_length,
         engine="torch",
         device="cpu",
         machine="m",
@@ -118,11 +126,124 @@ def test_sizes_over_a_cap_are_not_trained(job, base):
         allowed(cost={"traffic": {"p95_ms": 1}})
 
 
+def with_variants(job: StudyJob, base: Path, **parts) -> StudyJob:
+    """The job with bf16 and 16 tokens offered as well; of the larger size 16 tokens were not profiled."""
+    made = changed(job, export={"precisions": ["fp32", "bf16"], "max_lengths": [16]}, **parts)
+    more = [
+        profile(f"{base}:1", 0.9e-3, 4.5, precision="bf16"),
+        profile(f"{base}:1", 0.5e-3, 2.5, max_length=16),
+        profile(f"{base}:1", 0.4e-3, 2.4, precision="bf16", max_length=16),
+        profile(f"{base}:2", 2.5e-3, 4.0, precision="bf16"),
+    ]
+    book = made.profiles.model_copy(update={"profiles": [*made.profiles.profiles, *more]})
+    return StudyJob(made.run_uri, made.experiment, made.dataset, book)
+
+
+def test_a_size_is_offered_at_what_was_profiled_of_it(job, base):
+    made = with_variants(job, base)
+    pricing = Pricing.of(made.experiment, made.profiles)
+    small, large, linear = (
+        [(v.precision, v.max_length) for v in pricing.offered(n)] for n in (f"{base}:1", f"{base}:2", "tfidf")
+    )
+    assert small == [("fp32", 32), ("bf16", 32), ("fp32", 16), ("bf16", 16)]
+    assert large == [("fp32", 32), ("bf16", 32)]
+    assert linear == [("fp32", 32)]
+    # The search compares references; what a size can cost at least is that of its cheapest variant.
+    plain = Pricing.of(job.experiment, job.profiles)
+    assert pricing.reference_cost(f"{base}:1") == plain.cost(f"{base}:1") == plain.reference_cost(f"{base}:1")
+    assert pricing.cost(f"{base}:1") == min(v.usd_per_million_predictions for v in pricing.offered(f"{base}:1"))
+    assert pricing.cost(f"{base}:1") < plain.cost(f"{base}:1")
+
+
+def test_a_linear_model_is_priced_when_networks_are_served_in_bf16_alone(job):
+    spec = changed(job, export={"precisions": ["bf16"]}, models=[{"base": "tfidf"}]).experiment
+    assert Pricing.of(spec, job.profiles).cost("tfidf") > 0
+
+
+def test_a_size_is_trained_if_any_variant_meets_the_caps(job, base):
+    made = with_variants(job, base, cost={"traffic": {"p95_ms": 4.2}})
+    allowed = [s.name for s in allowed_sizes(made.experiment, Pricing.of(made.experiment, made.profiles))]
+    # Every reference but TF-IDF's is too slow: 5 and 9 ms.
+    assert allowed == ["tfidf", f"{base}:1", f"{base}:2"]
+    # Fast enough in bf16 only, cheap enough in fp32 only: no single variant is both.
+    pricing = Pricing.of(made.experiment, made.profiles)
+    assert not pricing.is_allowed(f"{base}:2", pricing.reference_cost(f"{base}:2"), 4.2)
+    admitted = pricing.admitted(f"{base}:1", None, 4.2)
+    assert [(v.precision, v.max_length) for v in admitted] == [("fp32", 16), ("bf16", 16)]
+
+
+def test_the_forecast_counts_a_pass_for_each_variant(job, base):
+    def work(made: StudyJob, size: str) -> float:
+        admission = _admission(made, ClusterHandle("", (), False), Ledger(Storage(made.run_uri)))
+        return admission.work(TrialConfig(model_size=size, epochs=1, max_length=32))
+
+    made = with_variants(job, base, name="counted")
+    by_name = {size.name: size for size in model_sizes(made.experiment.models)}
+    per_token, rows = by_name[f"{base}:1"].flops_per_token, job.dataset.splits["validation"].rows
+    extra = mean_tokens(job.dataset, 32) + 2 * mean_tokens(job.dataset, 16)
+    assert work(made, f"{base}:1") - work(job, f"{base}:1") == pytest.approx(per_token * rows * extra)
+    assert work(made, "tfidf") == work(job, "tfidf")
+
+
+def test_a_worker_evaluates_what_was_profiled(job, base):
+    made = with_variants(job, base)
+    worker = _worker(made, Pricing.of(made.experiment, made.profiles), None)
+    assert worker.max_lengths == {"tfidf": (32,), f"{base}:1": (32, 16), f"{base}:2": (32,)}
+    assert worker.job.precisions == ["fp32", "bf16"]
+
+
 def test_a_size_without_a_profile_is_named(job):
     spec = job.experiment
     few = job.profiles.model_copy(update={"profiles": job.profiles.profiles[:1]})
     with pytest.raises(InputError, match=r"no serving profile of .*:1"):
         allowed_sizes(spec, Pricing.of(spec, few))
+
+
+def proposer_of(job: StudyJob, **parts):
+    job = changed(job, search={"sampler": "known_cost", **parts.pop("search", {})}, **parts)
+    pricing = Pricing.of(job.experiment, job.profiles)
+    admission = BudgetAdmission(
+        Budget(),
+        Forecast(),
+        price_of(job.experiment.cost),
+        work=lambda config: 1e12 * (config.epochs or 1),
+        device=lambda config: "cpu",
+    )
+    return _proposer(job, allowed_sizes(job.experiment, pricing), pricing, admission), admission
+
+
+def test_the_proposer_knows_every_variant_that_the_caps_admit(job, base):
+    bf16 = [
+        profile(f"{base}:{n}", core_s, 4.0).model_copy(update={"precision": "bf16"})
+        for n, core_s in ((1, 5e-4), (2, 8e-4))
+    ]
+    profiles = job.profiles.model_copy(update={"profiles": [*job.profiles.profiles, *bf16]})
+    job = StudyJob(job.run_uri, job.experiment, job.dataset, profiles)
+    config = TrialConfig(model_size=f"{base}:2", max_length=32)
+
+    def offers(**parts) -> list[tuple[str, int]]:
+        proposer, _ = proposer_of(job, export={"precisions": ["fp32", "bf16"]}, **parts)
+        return [offer[:2] for offer in proposer.variants(config)]
+
+    assert offers() == [("fp32", 32), ("bf16", 32)]
+    assert offers(cost={"traffic": {"p95_ms": 6}}) == [("bf16", 32)]
+    proposer, _ = proposer_of(job, export={"precisions": ["fp32", "bf16"]})
+    fp32, bf16_usd = (usd for _, _, usd in proposer.variants(config))
+    # The reference variant stands for a trial, although the other is cheaper.
+    assert proposer.known_cost(config) == fp32 > bf16_usd
+    assert proposer.default_rate(config) == pytest.approx(3e-4, rel=1)
+
+
+def test_where_order_decides_training_dollars_come_from_flops(job, base):
+    config = TrialConfig(model_size=f"{base}:1", epochs=2)
+    for minutes, moves in ((None, False), (5, True)):
+        proposer, admission = proposer_of(job, search={"minutes": minutes})
+        before = proposer.train_usd(config)
+        usage = Usage(core_s=1e4, wall_s=1e4)
+        admission.settle(TrialRecord(trial_id="t0", attempt=1, config=config, status="done", usage=usage))
+        assert (proposer.train_usd(config) != before) == moves
+        assert proposer.train_usd(config) > proposer.train_usd(config.model_copy(update={"epochs": 1}))
+        assert proposer.propose(0, [], []) is not None
 
 
 def test_the_job_of_finalists_is_a_confirmation(job):
@@ -153,7 +274,7 @@ def test_minutes_between_a_crash_and_a_resume_do_not_count(tmp_path):
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_study_trains_prices_and_confirms(job, cluster, base):
     records = run_study(job, cluster)
     assert [r.status for r in records] == [TrialStatus.DONE] * 5, [r.reason for r in records]
@@ -188,7 +309,7 @@ def test_a_budget_below_the_cheapest_trial_is_refused_with_its_price(job, cluste
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_at_the_deadline_running_trials_are_stopped(job, cluster):
     late = changed(
         job,

@@ -15,13 +15,12 @@ from lft_ray.errors import InputError
 from lft_ray.ledger import Ledger, driver_lock
 from lft_ray.records import TrialRecord, TrialStatus
 from lft_ray.search.plan import Quiet
-from lft_ray.search.scheduler import StudyScheduler
 from lft_ray.selection.front import front, points_of
 from lft_ray.storage import Storage
 from tests.search.driver import search
 from tests.search.trivial import Seen, seen
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 TRIALS = 8
 
@@ -174,19 +173,47 @@ def test_a_worker_that_is_killed_is_replaced_for_the_rest_of_the_run(cluster, tm
     assert at_once([s for s in seen(str(tmp_path)) if s.trial_id in last]) == 2
 
 
-class StopsOne(StudyScheduler):
-    def should_stop(self, trial_id, point):
-        return trial_id == "t001"
+def stops_some(seed):
+    """A rule that stops three trials at their first point, one of them the last but one."""
+    del seed
+    return lambda standing: "enough seen" if standing.trial.trial_id in {"t001", "t006", "t008"} else ""
 
 
-def test_a_trial_that_a_scheduler_stops_is_no_point_of_the_front(cluster, tmp_path):
+def test_a_trial_that_a_rule_stops_keeps_its_curve_and_its_worker_and_is_no_point_of_the_front(cluster, tmp_path):
     """Half-trained, it would look as cheap as any and be told as complete by Ray's own searcher."""
-    scheduler = "tests.search.test_tuning:StopsOne"
-    records = search(str(tmp_path), cluster, trials=7, sampler="tpe", scheduler=scheduler)
+    rule = "tests.search.test_tuning:stops_some"
+    records = search(str(tmp_path), cluster, trials=10, sampler="tpe", scheduler=rule, notes_core_s=5.0)
     stopped = [r for r in records if r.status is TrialStatus.STOPPED]
-    assert [(r.trial_id, len(r.curve), r.variants) for r in stopped] == [("t001", 1, [])]
-    assert "t001" not in {point.trial_id for point in front(points_of(records))}
-    assert sum(r.status is TrialStatus.DONE for r in records) == 6
+    assert [(r.trial_id, r.reason, len(r.curve), r.variants) for r in stopped] == [
+        (trial_id, "enough seen", 1, []) for trial_id in ("t001", "t006", "t008")
+    ]
+    assert not {r.trial_id for r in stopped} & {point.trial_id for point in front(points_of(records))}
+    assert sum(r.status is TrialStatus.DONE for r in records) == 7
+    # Charged with what its worker noted; what it noted and saved is gone.
+    assert {r.usage.core_s for r in stopped} == {5.0}
+    assert not any((tmp_path / "trials" / r.trial_id / "state").exists() for r in stopped)
+    # The trials after it run in the same two processes, and none had to wait for a new one.
+    lines = starts(str(tmp_path))
+    assert len({s.pid for s in lines}) == 2
+    assert all(s.attempt == 1 for s in lines)
+    # A stopped trial never ran on behind our back.
+    assert {s.trial_id for s in seen(str(tmp_path)) if s.what == "end"} == {r.trial_id for r in records} - {
+        r.trial_id for r in stopped
+    }
+    assert search(str(tmp_path), cluster, trials=10, sampler="tpe", scheduler=rule) == records
+
+
+def test_a_built_in_rule_stops_the_same_trials_in_every_run_of_deterministic_mode(cluster, tmp_path):
+    """The slots race each other, so that the trials beside one that is judged stand elsewhere in each run."""
+    runs = [
+        search(str(tmp_path / name), cluster, trials=30, sampler="random", scheduler="mo_asha", seconds=seconds)
+        for name, seconds in (("slow", 0.3), ("fast", 0.05))
+    ]
+    assert summary(runs[0]) == summary(runs[1])
+    stopped = [r for r in runs[0] if r.status is TrialStatus.STOPPED]
+    assert 3 <= len(stopped) < 25
+    assert all("behind at 33% of its schedule" in r.reason for r in stopped)
+    assert not any(r.start for r in stopped)
 
 
 def test_a_ledger_that_cannot_be_written_ends_the_study_with_its_own_error(cluster, tmp_path):

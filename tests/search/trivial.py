@@ -12,6 +12,7 @@ from lft_ray.ledger import StartedTrial
 from lft_ray.records import CurvePoint, TrialConfig, TrialResult, TrialStatus, Usage, Variant, now_utc
 from lft_ray.search.space import SearchSpace, build_space
 from lft_ray.storage import Storage
+from lft_ray.train.notes import put_usage
 
 COSTS = {"tfidf": 0.5, "tiny:1": 2.0, "tiny:2": 3.0, "tiny:4": 5.0, "tiny:6": 7.0}
 
@@ -49,12 +50,14 @@ class Trivial:
         seconds: of the whole trial; a little longer for deeper sizes, so that trials end out of order.
         die: trial id whose first attempt ends its own process, hard.
         fail: trial id that raises.
+        notes_core_s: processor seconds a point that it notes to have spent; 0: no notes.
     """
 
     run_uri: str
     seconds: float = 0.2
     die: str = ""
     fail: str = ""
+    notes_core_s: float = 0.0
 
     def __call__(self, trial: StartedTrial, report: Callable[[dict[str, Any]], None], /) -> TrialResult:
         self._log(trial, "start")
@@ -67,6 +70,9 @@ class Trivial:
                 os._exit(9)
             if trial.trial_id == self.fail:
                 raise RuntimeError("out of luck")
+            if self.notes_core_s:
+                state = Storage(self.run_uri).child("trials", trial.trial_id, "state")
+                put_usage(state, str(trial.attempt), Usage(core_s=self.notes_core_s * step, wall_s=9.0))
             point = CurvePoint(fraction=step / 3, f1=f1 * (1 - 0.5**step), loss=1.0 / step, train_s=float(step))
             curve.append(point)
             report(point.model_dump(include={"fraction", "f1", "loss", "train_s", "step"}))

@@ -9,11 +9,15 @@ from tests.selection.builders import study, trial
 def test_keys_are_those_that_scripts_rely_on():
     choice = decide(study(), SelectionSpec(), CostSpec()).model_copy(update={"test_f1": 0.91})
     board = leaderboard(choice, study())
-    assert list(board) == ["front", "ladder", "winner", "trials", "reason"]
+    assert list(board) == ["front", "ladder", "winner", "trials", "reason", "finalists", "verdict", "rows_needed"]
     assert board["winner"] == {
-        "trial_id": "t2", "model_size": "minilm:3", "precision": "fp32", "f1": 0.912, "test_f1": 0.91,
-        "usd_per_million_predictions": 0.04,
+        "trial_id": "t2", "model_size": "minilm:3", "precision": "fp32", "max_length": 128, "f1": 0.912,
+        "test_f1": 0.91, "usd_per_million_predictions": 0.04,
     }  # fmt: skip
+    assert (board["verdict"], board["rows_needed"]) == ("within_noise", None)
+    standing = {row["trial_id"]: row["standing"] for row in board["finalists"]}
+    assert standing == {"t2": "within_noise", "t3": "best"}
+    assert {"search_f1", "fresh_f1", "loss", "loss_upper"} <= set(board["finalists"][0])
     assert board["trials"] == {"done": 5, "stopped": 1, "failed": 0, "infeasible": 0, "confirm": 0}
     assert json.loads(json.dumps(board)) == board
 
@@ -32,3 +36,4 @@ def test_it_works_before_the_decision_and_before_the_first_trial():
     assert board["trials"]["confirm"] == 1
     empty = leaderboard(None, [])
     assert (empty["front"], empty["ladder"], empty["winner"]) == ([], [], None)
+    assert (empty["finalists"], empty["verdict"], empty["rows_needed"]) == ([], None, None)

@@ -82,7 +82,7 @@ class Load:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 class TestLife:
     def test_it_is_ready_and_says_so(self, live, run, bundles):
         written = Endpoint.model_validate_json((run / "endpoint.json").read_text())
@@ -188,7 +188,7 @@ class TestLife:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.chaos
 @pytest.mark.slow
 def test_a_killed_replica_costs_our_clients_nothing_and_a_killed_supervisor_is_cleaned_up_after(
@@ -227,7 +227,7 @@ print(deploy(sys.argv[1], sys.argv[2], ServeSpec(port=0), foreground=True).state
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.slow
 def test_in_the_foreground_it_stays_until_it_is_interrupted(bundles, tmp_path):
     command = [sys.executable, "-c", FOREGROUND, str(tmp_path), bundles["first"].uri]

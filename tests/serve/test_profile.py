@@ -12,13 +12,15 @@ import psutil
 import pytest
 
 from lft_ray.cluster import ClusterHandle, connect
-from lft_ray.config import ClusterSpec, DataSpec, Experiment, ServeSpec, TaskSpec
+from lft_ray.config import ClusterSpec, DataSpec, Experiment, ExportSpec, ServeSpec, TaskSpec
 from lft_ray.data.prepare import prepare
 from lft_ray.errors import InputError, UnreachableError
+from lft_ray.models.tokens import TextTokenizer
 from lft_ray.records import DatasetRecord, Endpoint, ProfileBook, ServingProfile
+from lft_ray.serve.candidates import profile_requests, skipped_lengths
 from lft_ray.serve.deploy import deploy
 from lft_ray.serve.environment import free_port, import_path
-from lft_ray.serve.profile import _out_of_order, measure_profiles, profile_requests
+from lft_ray.serve.profile import _out_of_order, measure_profiles
 from lft_ray.storage import Storage
 from tests.serve.conftest import WORDS
 
@@ -49,6 +51,30 @@ def test_every_variant_is_asked_for_once(experiment, dataset):
     assert sorted(asked, key=str) == sorted(
         [(None, "fp32", "sklearn"), *((n, p, "torch") for n in (1, 2) for p in ("fp32", "bf16"))], key=str
     )
+
+
+def test_shorter_lengths_are_asked_for_only_where_they_cut_a_text(experiment, dataset, tiny_bert):
+    longest = max(len(ids) for ids in TextTokenizer(tiny_bert).encode(dataset.sample_texts, 32))
+    assert 8 < longest < 32
+
+    def asked(length: int) -> tuple[list[tuple[int | None, int]], int]:
+        export = ExportSpec(precisions=["fp32"], max_lengths=[8, length])
+        spec = experiment.model_copy(update={"export": export})
+        requests = profile_requests(spec, dataset)
+        return [(r.size.layers, r.max_length) for r in requests], len(skipped_lengths(spec, requests))
+
+    assert asked(longest) == ([(None, 32), (1, 32), (1, 8), (2, 32), (2, 8)], 1)
+    cut = longest - 1
+    assert asked(cut) == ([(None, 32), (1, 32), (1, cut), (1, 8), (2, 32), (2, cut), (2, 8)], 0)
+
+
+def test_a_length_beyond_all_texts_is_skipped_and_said(experiment, dataset, tiny_bert):
+    spec = experiment.model_copy(update={"export": ExportSpec(precisions=["fp32"], max_lengths=[16])})
+    requests = profile_requests(spec, dataset.model_copy(update={"sample_texts": ["bank", "goal"]}))
+    assert {r.max_length for r in requests} == {32}
+    assert skipped_lengths(spec, requests) == [
+        f"export.max_lengths: 16 is not offered for {tiny_bert}: no sample text is longer, so it would change nothing"
+    ]
 
 
 def test_more_layers_that_cost_less_are_found(experiment, dataset):
@@ -112,7 +138,7 @@ def haproxies() -> list[psutil.Process]:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_profiles_are_measured_in_a_replica_and_serve_is_gone_after_it(cluster, experiment, dataset):
     from ray.util import list_named_actors
 
@@ -145,7 +171,7 @@ else:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_existing_cluster_serves_promotes_rejects_and_lets_go(cluster, bundles, tmp_path):
     port = free_port()
 

@@ -5,6 +5,7 @@ from lft_ray.records import CurvePoint, Usage
 from lft_ray.storage import Storage
 from lft_ray.train.checkpoint import Progress, StateStore
 from lft_ray.train.loop import train
+from lft_ray.train.notes import noted_usage
 from lft_ray.train.optim import build_optimizer
 
 SAVE_ALWAYS = {"checkpoint_every_s": 0.0}
@@ -31,9 +32,9 @@ def test_resume_reaches_the_weights_of_an_undisturbed_run(loop_job, tmp_path, st
     wanted = train(undisturbed, lambda _: None, lambda: False)
     folder = Storage(tmp_path / "state")
     first = loop_job(training=SAVE_ALWAYS, states=StateStore(folder, "key"))
+    before, reported = [], []
     with pytest.raises(CrashError):
-        train(first, lambda _: None, crash_at(step))
-    reported = []
+        train(first, before.append, crash_at(step))
     second = loop_job(training=SAVE_ALWAYS, states=StateStore(folder, "key"))
     got = train(second, reported.append, lambda: False)
     for one, other in zip(undisturbed.network.parameters(), second.network.parameters(), strict=True):
@@ -43,8 +44,10 @@ def test_resume_reaches_the_weights_of_an_undisturbed_run(loop_job, tmp_path, st
         assert (mine.fraction, mine.f1, mine.step) == (theirs.fraction, theirs.f1, theirs.step)
         assert mine.loss == pytest.approx(theirs.loss, rel=1e-6)
         assert mine.train_loss == (theirs.train_loss and pytest.approx(theirs.train_loss, rel=1e-6))
-    # The crash came before the state of its own step was saved: that step alone is done again.
-    assert [point.step for point in reported] == [s for s in (0, 8, 16, 24) if s >= (step if step > 1 else 0)]
+    # Whoever listens hears the whole curve, and what was saved is not done again: its seconds are those of before.
+    assert [point.step for point in reported] == [0, 8, 16, 24]
+    if step > 1:
+        assert [p for p in reported if p.step < step] == [p for p in before if p.step < step]
 
 
 def test_spent_before_a_crash_is_counted(loop_job, tmp_path):
@@ -65,6 +68,27 @@ def test_nothing_is_saved_before_the_interval(loop_job, tmp_path):
     train(loop_job(training={"checkpoint_every_s": 1000.0}, states=StateStore(folder, "key")), print, lambda: False)
     assert StateStore(folder, "key").newest() is None
     assert StateStore(folder, "key").spent_before().core_s > 0
+
+
+def test_what_was_spent_is_on_storage_when_a_point_is_reported(loop_job, tmp_path):
+    """Whoever hears the point may stop the trial there, and prices what it finds."""
+    folder, noted = Storage(tmp_path / "state"), []
+    training = {"checkpoint_every_s": 1000.0}
+
+    def stop_at_16(point):
+        noted.append(noted_usage(folder))
+        if point.step == 16:
+            raise SystemExit(0)
+
+    with pytest.raises(SystemExit):
+        train(loop_job(training=training, states=StateStore(folder, "key")), stop_at_16, lambda: False)
+    tokens = [usage.tokens for usage in noted]
+    assert tokens[0] == 0 < tokens[1] < tokens[2]
+    assert 0 < noted[0].core_s < noted[1].core_s < noted[2].core_s
+    assert noted_usage(folder) == noted[-1]
+    job = loop_job(training=training, states=StateStore(folder, "key"))
+    train(job, lambda _: None, lambda: False)
+    assert job.meter.carried == noted[-1]
 
 
 def saved(job, folder: Storage, step: int, key: str = "key") -> StateStore:

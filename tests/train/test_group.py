@@ -14,6 +14,7 @@ from lft_ray.records import TrialStatus
 from lft_ray.train.group import Group, current_group
 from lft_ray.train.loop import LoopJob, train
 from lft_ray.train.meter import Meter
+from lft_ray.train.trial import execute, run_trial
 
 TOLERANCE = 1e-4
 """Relative, at each point of the curve, in fp32: sums come in another order. Measured: 2e-7 to 3e-6."""
@@ -98,3 +99,33 @@ def test_a_group_of_one_talks_to_nobody():
     assert group.from_lead("x") == "x"
     rows = np.ones((2, 2), np.float32)
     assert group.merge(rows) is rows
+
+
+def run_trial_rank(rank: int, folder: str) -> None:
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    job = pickle.loads((Path(folder) / "job.pkl").read_bytes())
+    result = execute(job, lambda _: None, Meter())
+    (Path(folder) / f"rank-{rank}.pkl").write_bytes(pickle.dumps(result))
+    dist.destroy_process_group()
+
+
+def test_two_processes_share_the_pass_of_each_variant(trial_job, tmp_path):
+    job = trial_job(config={"epochs": 1}, precisions=["fp32", "bf16"], max_lengths=[8])
+    (tmp_path / "job.pkl").write_bytes(pickle.dumps(job))
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=run_trial_rank, args=(rank, str(tmp_path))) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+        assert process.exitcode == 0
+    lead, other = (pickle.loads((tmp_path / f"rank-{rank}.pkl").read_bytes()) for rank in range(2))
+    alone = run_trial(trial_job(trial_id="alone", config={"epochs": 1}, max_lengths=[8]), lambda _: None)
+    assert [(v.max_length, v.precision) for v in lead.variants] == [(n, p) for n in (32, 8) for p in ("fp32", "bf16")]
+    assert [v.metrics for v in other.variants] == [v.metrics for v in lead.variants]
+    assert [v.f1 for v in lead.variants[::2]] == pytest.approx([v.f1 for v in alone.variants], rel=TOLERANCE)
+    # Only the first writes.
+    assert all(v.predictions_uri for v in lead.variants)
+    assert not any(v.predictions_uri for v in other.variants)

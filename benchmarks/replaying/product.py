@@ -1,0 +1,202 @@
+"""The product in the replay: its `Dispatcher`, `Proposer`, samplers and stop rules, over a ledger in memory."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from lft_ray.ledger import Ledger, StartedTrial
+from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage, Variant
+from lft_ray.search import dispatcher as dispatching
+from lft_ray.search.dispatcher import Dispatcher
+from lft_ray.search.plan import Plan, Queued
+from lft_ray.search.proposer import Proposer
+from lft_ray.search.standing import StopRule
+from lft_ray.storage import Storage
+from lft_ray.train.notes import STATE, put_usage
+
+from .clock import Started
+from .start import Given
+from .table import Curve
+
+__all__ = ["MemoryStorage", "Product"]
+
+
+class MemoryStorage(Storage):
+    """A run folder that is gone with the process: a replay writes some 200 records."""
+
+    def __init__(self, uri: str = "memory://replay", files: dict[str, bytes] | None = None) -> None:
+        super().__init__(uri)
+        self._files: dict[str, bytes] = {} if files is None else files
+
+    def child(self, *parts: str) -> "MemoryStorage":
+        """A folder below, of the same files."""
+        return MemoryStorage("/".join([self.uri, *parts]), self._files)
+
+    def put(self, name: str, data: bytes | str) -> str:
+        """Keep it."""
+        self._files[self.uri_of(name)] = data.encode("utf-8") if isinstance(data, str) else data
+        return self.uri_of(name)
+
+    def get(self, name: str) -> bytes:
+        """Give it back."""
+        if self.uri_of(name) not in self._files:
+            raise FileNotFoundError(self.uri_of(name))
+        return self._files[self.uri_of(name)]
+
+    def exists(self, name: str = "") -> bool:
+        """Whether it was put."""
+        return self.uri_of(name) in self._files
+
+    def folders(self, name: str = "") -> list[str]:
+        """Names of the folders directly below."""
+        start = f"{self.uri_of(name)}/" if name else f"{self.uri}/"
+        below = (uri.removeprefix(start).split("/") for uri in self._files if uri.startswith(start))
+        return sorted({parts[0] for parts in below if len(parts) > 1})
+
+    def delete_folder(self, name: str = "") -> None:
+        """Forget all files below."""
+        start = f"{self.uri_of(name)}/" if name else f"{self.uri}/"
+        for uri in [uri for uri in self._files if uri.startswith(start)]:
+            del self._files[uri]
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """The simulated clock stands still while a proposal is made, however long: no running trial may report meanwhile.
+
+    In a real search one may after a second, and the dispatcher says ``wait``.
+    """
+    usual, dispatching.PATIENCE_S = dispatching.PATIENCE_S, 3600.0
+    try:
+        yield
+    finally:
+        dispatching.PATIENCE_S = usual
+
+
+class _Timed:
+    """A proposer whose calls are timed, in processor seconds: a replay may share its core."""
+
+    def __init__(self, proposer: Proposer) -> None:
+        self.proposer = proposer
+        self.seconds: list[float] = []
+
+    def warm_up(self) -> None:
+        """Not here: it would be done again for every replay."""
+
+    def propose(
+        self,
+        n: int,
+        told: Sequence[TrialRecord],
+        pending: Sequence[TrialConfig],
+        fits: Callable[[TrialConfig], bool] | None = None,
+    ) -> TrialConfig | None:
+        """Propose, and note how long it took."""
+        began = time.thread_time()
+        config = self.proposer.propose(n, told, pending, fits)
+        self.seconds.append(time.thread_time() - began)
+        return config
+
+
+class Product:
+    """A search by the product.
+
+    Args:
+        given: space, start table and costs.
+        sampler: a key of the product's samplers, or ``package.module:Name``.
+        seed: of the search.
+        rule: the product's stop rule; None: every trial runs to its end.
+        workers: trials at a time.
+        on_grid: propose recorded learning rates alone.
+        options: of the sampler.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        given: Given,
+        sampler: str,
+        *,
+        seed: int,
+        rule: StopRule | None = None,
+        workers: int = 2,
+        on_grid: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.given = given
+        admission = given.admission()
+        proposer = Proposer(
+            given.space(on_grid=on_grid),
+            sampler,
+            seed,
+            given.known_cost,
+            train_usd=admission.expected_usd,
+            default_rate=given.default_rate,
+            options=options,
+        )
+        self._timed = _Timed(proposer)
+        self.suggestion_s = self._timed.seconds
+        plan = Plan(
+            queue=tuple(Queued(config) for config in given.start),
+            trials=10**6,
+            slots=workers,
+            # Told as results come, like a search that a clock or a budget ends.
+            is_deterministic=False,
+            rule=rule,
+            known_cost=given.known_cost,
+        )
+        self.dispatcher = Dispatcher(Ledger(MemoryStorage()), plan, self._timed, self._priced, admission)
+        self._live: dict[str, tuple[StartedTrial, list[CurvePoint]]] = {}
+        self._usd: dict[str, float] = {}
+
+    def next(self) -> Started | Literal["wait", "finished"]:
+        """What the dispatcher starts."""
+        with _patience():
+            trial = self.dispatcher.next()
+        if not isinstance(trial, StartedTrial):
+            return trial
+        self._live[trial.trial_id] = (trial, [])
+        return Started(trial.trial_id, trial.config)
+
+    def point(self, trial_id: str, point: CurvePoint) -> str:
+        """Tell the dispatcher, and ask it whether its rule ends the trial here: as Tune's scheduler does."""
+        self._live[trial_id][1].append(point)
+        self.dispatcher.on_point(trial_id, point)
+        return self.dispatcher.reason_to_stop(trial_id)
+
+    def end(self, trial_id: str, curve: Curve, *, points: int, reason: str) -> None:
+        """Give the dispatcher what a worker leaves: its result, or what it had noted as spent when it was stopped."""
+        trial, seen = self._live.pop(trial_id)
+        seconds = float(curve.train_s[points - 1])
+        self._usd[trial_id] = float(curve.usd[points - 1])
+        usage = Usage(core_s=seconds, wall_s=seconds, train_s=seconds)
+        if reason:
+            put_usage(self.dispatcher.ledger.storage.child("trials", trial_id, STATE), "1", usage)
+            self.dispatcher.end(trial_id, stopped=reason)
+            return
+        variant = Variant(precision="fp32", max_length=trial.config.max_length, f1=float(curve.f1[-1]))
+        result = TrialResult(
+            trial_id=trial_id,
+            attempt=trial.attempt,
+            config=trial.config,
+            status=TrialStatus.DONE if curve.is_done else TrialStatus.INFEASIBLE,
+            curve=seen,
+            usage=usage,
+            variants=[variant] if curve.is_done else [],
+            started_at=trial.started_at,
+        )
+        self.dispatcher.end(trial_id, result=result)
+
+    def close(self) -> None:
+        """End the dispatcher's thread."""
+        self.dispatcher.close()
+
+    def _priced(self, result: TrialResult, trial: StartedTrial) -> TrialRecord:
+        usd = self.given.known_cost(result.config)
+        fields = {name: getattr(result, name) for name in TrialResult.model_fields if name != "variants"}
+        return TrialRecord(
+            **fields,
+            variants=[v.model_copy(update={"usd_per_million_predictions": usd}) for v in result.variants],
+            role=trial.role,
+            start=trial.start,
+            training_usd=self._usd[result.trial_id],
+        )

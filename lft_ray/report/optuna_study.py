@@ -1,0 +1,162 @@
+"""A run's trials as an Optuna study in a database, for optuna-dashboard. In: records. Out: trials in a storage.
+
+The ledger stays the truth: the study is a copy that nothing reads back, written anew each time.
+"""
+
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from lft_ray.config import Experiment
+from lft_ray.errors import InputError, UnreachableError
+from lft_ray.ledger import trial_order
+from lft_ray.records import TrialRecord, TrialStatus, Variant
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+__all__ = ["METRICS", "write_study"]
+
+METRICS = ("usd_per_million_predictions", "f1")
+"""Names of the two objectives: the first is minimised, the second maximised."""
+_PARAMS = ("model_size", "method", "learning_rate", "batch_size", "epochs", "max_length")
+
+
+def write_study(experiment: Experiment, records: Sequence[TrialRecord], url: str) -> int:
+    """Write the trials of a run as the study of the run's name, in place of one that is there.
+
+    A trial's values are those of its cheapest variant. Stopped trials become PRUNED, failed and infeasible ones FAIL:
+    neither has values. Curves stay behind, since Optuna has no intermediate values in a study of two objectives.
+
+    Args:
+        experiment: gives the study its name.
+        records: the ledger, runs with fresh seeds included.
+        url: what SQLAlchemy opens, such as ``sqlite:///news.db``.
+
+    Returns:
+        Number of trials written.
+
+    Raises:
+        InputError: the URL is none, or names a driver that is not installed.
+        UnreachableError: the database does not answer or cannot be written.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return _write(experiment, records, _storage(url))
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        raise UnreachableError(f"the study cannot be written to {url}: {error}") from error
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _storage(url: str) -> "BaseStorage":
+    import optuna
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+
+    fix = "write sqlite:///file.db (three slashes for a relative path, four for an absolute one)"
+    try:
+        return optuna.storages.RDBStorage(url)
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+        raise InputError(f"--study {url!r} is not a database URL that can be opened: {error}", fix=fix) from error
+    except OperationalError as error:
+        raise InputError(f"--study {url!r} cannot be opened: {error.orig}", fix=fix) from error
+
+
+def _write(experiment: Experiment, records: Sequence[TrialRecord], storage: "BaseStorage") -> int:
+    import optuna
+
+    names = [study.study_name for study in optuna.get_all_study_summaries(storage)]
+    if experiment.name in names:
+        optuna.delete_study(study_name=experiment.name, storage=storage)
+    study = optuna.create_study(
+        study_name=experiment.name, storage=storage, directions=["minimize", "maximize"], load_if_exists=False
+    )
+    study.set_metric_names(list(METRICS))
+    study.set_user_attr("metric", experiment.task.metric)
+    distributions = _distributions(records)
+    ordered = sorted(records, key=lambda record: (record.role != "search", trial_order(record.trial_id)))
+    trials = [_trial(record, distributions) for record in ordered]
+    study.add_trials(trials)
+    return len(trials)
+
+
+def _distributions(records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """One distribution a searched field: categories of the values seen; the learning rate as a range."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    found: dict[str, Any] = {}
+    for name in _PARAMS:
+        values = list(dict.fromkeys(v for r in records if (v := getattr(r.config, name)) is not None))
+        if not values:
+            continue
+        if name == "learning_rate":
+            found[name] = FloatDistribution(min(values), max(values), log=True)
+        else:
+            found[name] = CategoricalDistribution(values if isinstance(values[0], str) else sorted(values))
+    return found
+
+
+def _trial(record: TrialRecord, distributions: dict[str, Any]) -> "FrozenTrial":
+    from optuna.trial import FrozenTrial, TrialState
+
+    params = {name: value for name in distributions if (value := getattr(record.config, name)) is not None}
+    cheapest = _cheapest(record)
+    state = {TrialStatus.DONE: TrialState.COMPLETE, TrialStatus.STOPPED: TrialState.PRUNED}.get(
+        record.status, TrialState.FAIL
+    )
+    if state is TrialState.COMPLETE and cheapest is None:
+        # It ended, but its serving cost was never measured (`lft train`): there is no point to show.
+        state = TrialState.FAIL
+    values = None
+    if state is TrialState.COMPLETE and cheapest is not None and cheapest.usd_per_million_predictions is not None:
+        values = [cheapest.usd_per_million_predictions, cheapest.f1]
+    started, ended = _moment(record.started_at), _moment(record.finished_at)
+    return FrozenTrial(
+        number=-1,
+        trial_id=-1,
+        state=state,
+        value=None,
+        values=values,
+        datetime_start=started or ended,
+        datetime_complete=ended,
+        params=params,
+        distributions={name: distributions[name] for name in params},
+        user_attrs=_attrs(record, cheapest),
+        system_attrs={},
+        intermediate_values={},
+    )
+
+
+def _attrs(record: TrialRecord, cheapest: Variant | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "trial_id": record.trial_id,
+        "seed": record.config.seed,
+        "status": record.status.value,
+        "training_usd": record.training_usd,
+        "role": record.role,
+    }
+    optional = {
+        "reason": record.reason or None,
+        "confirms": record.confirms or None,
+        "precision": cheapest.precision if cheapest else None,
+        "p95_ms": cheapest.p95_ms if cheapest else None,
+    }
+    return found | {name: value for name, value in optional.items() if value is not None}
+
+
+def _cheapest(record: TrialRecord) -> Variant | None:
+    priced = [v for v in record.variants if v.usd_per_million_predictions is not None]
+    return min(priced, key=lambda v: v.usd_per_million_predictions or 0.0, default=None)
+
+
+def _moment(text: str) -> datetime | None:
+    """A record's UTC time as Optuna keeps times: local, without a zone."""
+    return datetime.fromisoformat(text).astimezone().replace(tzinfo=None) if text else None

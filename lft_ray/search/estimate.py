@@ -1,0 +1,300 @@
+"""What a search would cost and offer, before anything is spent. In: an experiment, its data. Out: `Estimate`.
+
+The numbers are those of the study itself: its work, forecast, budget and prices (`workload`, `pricing`). Trains and
+starts nothing. Training is always predicted; a serving cost is measured where an earlier run measured it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from lft_ray.cluster import ClusterHandle, this_machine
+from lft_ray.config import Experiment
+from lft_ray.cost.forecast import DEFAULT_RATES, mean_tokens
+from lft_ray.cost.prices import price_of
+from lft_ray.cost.training import training_usd
+from lft_ray.data.prepare import prepare
+from lft_ray.models.base import ModelSize, check_lengths, model_sizes
+from lft_ray.records import DatasetRecord, Record, TrialConfig, Usage
+from lft_ray.search.admission import BudgetAdmission
+from lft_ray.search.earlier import Earlier, look_back
+from lft_ray.search.rehearsal import Rehearsal
+from lft_ray.search.serving_costs import ServingCosts, Source
+from lft_ray.search.space import build_space, start_table
+from lft_ray.search.speed import matmul_flops_per_core_s
+from lft_ray.search.workload import Workload, admission_of, slots_of
+from lft_ray.storage import Storage
+
+__all__ = ["Candidate", "Estimate", "estimate", "plan_search"]
+
+
+class Candidate(Record):
+    """One model size, with its default trial."""
+
+    model_size: str
+    parameters: int | None
+    """Weights without a head; None where they depend on the data (TF-IDF)."""
+    layers: int | None
+    seed_ratio: float | None
+    """M = parameters / sqrt(train rows)."""
+    default: TrialConfig
+    predicted_s: float
+    """Wall seconds of the default trial."""
+    predicted_usd: float
+    worst_usd: float
+    """Its worst case, retries counted: what the budget must hold for it to start."""
+    serving_usd_per_million: float
+    serving_source: Source
+    p95_ms: float | None
+    """HTTP p95 where it was measured."""
+    refused: str = ""
+    """Why it would not be trained; empty when it would."""
+
+
+class Estimate(Record):
+    """What ``lft plan`` shows."""
+
+    name: str
+    rows: dict[str, int]
+    """Split -> rows."""
+    mean_tokens: float
+    """Of a train text, cut at max_length."""
+    max_length: int
+    device: str
+    trials_at_a_time: int
+    price: str
+    price_as_of: str
+    usd_per_core_hour: float
+    training_rates: str
+    """Where predicted seconds come from: finished trials of a run, or stated default rates."""
+    serving_rates: str
+    """Where predicted serving dollars come from; empty when all are measured."""
+    candidates: list[Candidate]
+    """Cheapest to serve first."""
+    trials: int
+    """Of the search, as asked for."""
+    expected_trials: int
+    """That fit the limits if each takes what is predicted."""
+    expected_usd: float
+    expected_minutes: float
+    worst_search_usd: float
+    """Every default trial at its worst case, and the other trials as dear as the dearest configuration at worst."""
+    confirm_trials: int
+    worst_confirm_usd: float
+    worst_usd: float
+    """Search and confirmation together, no limit applied."""
+    budget_usd: float | None
+    kept_for_confirmation_usd: float
+    minutes: float | None
+    minutes_usd: float | None
+    """What all trials at a time cost if they are busy for all the minutes."""
+    held_to_usd: float
+    """The least of worst case, budget and minutes."""
+    notes: list[str]
+
+
+def plan_search(experiment: Experiment) -> Estimate:
+    """Read an experiment's data in a temporary folder and price its search for this machine.
+
+    Works offline and without weights for every base of the ladder.
+
+    Raises:
+        InputError: the data or the models cannot be used.
+    """
+    check_lengths(model_sizes(experiment.models), experiment.training.max_length)
+    with TemporaryDirectory(prefix="lft-plan-") as folder:
+        dataset = prepare(experiment.task, experiment.data, Storage(folder))
+    return estimate(experiment, dataset, this_machine(), look_back(experiment, dataset), matmul_flops_per_core_s)
+
+
+def estimate(
+    experiment: Experiment,
+    dataset: DatasetRecord,
+    cluster: ClusterHandle,
+    earlier: Earlier,
+    matmul_flops_per_s: Callable[[], float] | None = None,
+) -> Estimate:
+    """Price a search that has not begun.
+
+    Args:
+        experiment: resolved.
+        dataset: its data; only rows and lengths are read.
+        cluster: sizes of its nodes; it is not connected to.
+        earlier: what earlier runs measured.
+        matmul_flops_per_s: measures one core, called when a serving cost must be predicted; None: the default rate.
+    """
+    on_gpu = cluster.gpus_per_worker(experiment.training.resources) > 0
+    workload = Workload.of(experiment, dataset, on_gpu=on_gpu)
+    serving = ServingCosts.of(experiment, dataset, earlier, matmul_flops_per_s)
+    sizes = sorted(workload.sizes.values(), key=lambda size: serving.usd(size)[0])
+    configs = {c.model_size: c for c in start_table(sizes, experiment.training, seed=experiment.search.seed)}
+    admission = _admission(experiment, workload, earlier)
+    slots = slots_of(experiment, cluster)
+    candidates = [
+        _candidate(size, configs[size.name], admission, serving, experiment, dataset.splits["train"].rows)
+        for size in sizes
+    ]
+    trained = [configs[c.model_size] for c in candidates if not c.refused]
+    trained_sizes = [workload.sizes[config.model_size] for config in trained]
+    dearest = _dearest(experiment, admission, trained_sizes)
+    played = Rehearsal(
+        _admission(experiment, workload, earlier),
+        queue=trained,
+        space=build_space(trained_sizes, experiment.training, seed=experiment.search.seed),
+        trials=experiment.search.trials,
+        slots=slots,
+        seed=experiment.search.seed,
+    ).play()
+    candidates = [_with_refusal(c, configs[c.model_size], played) for c in candidates]
+    return Estimate(
+        device=workload.network_device,
+        trials_at_a_time=slots,
+        training_rates=_training_rates(earlier),
+        serving_rates=serving.rates if any(c.serving_source == "predicted" for c in candidates) else "",
+        candidates=candidates,
+        trials=experiment.search.trials,
+        expected_trials=len(played.started),
+        expected_usd=played.spent_usd,
+        expected_minutes=played.ended_s / 60.0,
+        notes=_notes(experiment, cluster, candidates, played),
+        **_facts(experiment, dataset),
+        **_totals(experiment, admission, trained, dearest, slots),
+    )
+
+
+def _facts(experiment: Experiment, dataset: DatasetRecord) -> dict[str, Any]:
+    """Name, data and price."""
+    price = price_of(experiment.cost)
+    return {
+        "name": experiment.name,
+        "rows": {name: split.rows for name, split in dataset.splits.items()},
+        "mean_tokens": mean_tokens(dataset, experiment.training.max_length),
+        "max_length": experiment.training.max_length,
+        "price": price.name,
+        "price_as_of": price.as_of,
+        "usd_per_core_hour": price.training_usd_per_core_s * 3600.0,
+    }
+
+
+def _admission(experiment: Experiment, workload: Workload, earlier: Earlier) -> BudgetAdmission:
+    admission = admission_of(experiment, workload, started_s=0.0, clock=lambda: 0.0)
+    for flops, usage, device in earlier.trials:
+        admission.forecast.observe(flops, usage, device=device)
+    return admission
+
+
+def _candidate(
+    size: ModelSize,
+    config: TrialConfig,
+    admission: BudgetAdmission,
+    serving: ServingCosts,
+    experiment: Experiment,
+    train_rows: int,
+) -> Candidate:
+    usd, source = serving.usd(size)
+    refused = serving.breach(size)
+    if not refused:
+        # Alone, with nothing spent: a guess of its seconds forbids nothing, as in the study itself.
+        refused = admission.verdict(config, "search").reason
+    return Candidate(
+        model_size=size.name,
+        parameters=size.params or None,
+        layers=size.layers,
+        seed_ratio=size.params / math.sqrt(train_rows) if size.params else None,
+        default=config,
+        predicted_s=admission.expected(config).wall_s,
+        predicted_usd=admission.expected_usd(config),
+        worst_usd=admission.worst_usd(config),
+        serving_usd_per_million=usd,
+        serving_source=source,
+        p95_ms=serving.p95_ms(size),
+        refused=refused,
+    )
+
+
+def _with_refusal(candidate: Candidate, config: TrialConfig, played: Rehearsal) -> Candidate:
+    if candidate.refused or config in played.started:
+        return candidate
+    reason = played.refused.get(config.model_size, "the trials before it use up the limits")
+    return candidate.model_copy(update={"refused": reason})
+
+
+def _totals(
+    experiment: Experiment,
+    admission: BudgetAdmission,
+    queue: Sequence[TrialConfig],
+    dearest: TrialConfig | None,
+    slots: int,
+) -> dict[str, Any]:
+    """Worst cases, and what the limits hold them to."""
+    search, training, budget = experiment.search, experiment.training, admission.budget
+    starts = list(queue)[: search.trials]
+    # The dearest start trial may be a size without epochs; nothing later is dearer than the dearest of both.
+    worst_later = max((admission.worst_usd(c) for c in [*starts, *([dearest] if dearest else [])]), default=0.0)
+    worst_search = sum(admission.worst_usd(c) for c in starts) + max(0, search.trials - len(starts)) * worst_later
+    share = experiment.selection.confirm_share
+    confirm_trials = max(1, round(share * search.trials)) if share > 0 else 0
+    worst = worst_search + confirm_trials * worst_later
+    minutes_usd = None
+    if search.minutes is not None:
+        on_gpu = any(admission.device(c) == "cuda" for c in starts)
+        seconds = search.minutes * 60.0 * slots * training.workers
+        held = Usage(core_s=seconds * training.resources.cpu, device_s=seconds if on_gpu else 0.0)
+        minutes_usd = training_usd(held, admission.price)
+    limits = [usd for usd in (worst, budget.budget_usd, minutes_usd) if usd is not None]
+    return {
+        "worst_search_usd": worst_search,
+        "confirm_trials": confirm_trials,
+        "worst_confirm_usd": confirm_trials * worst_later,
+        "worst_usd": worst,
+        "budget_usd": budget.budget_usd,
+        "kept_for_confirmation_usd": budget.kept_for_confirmation_usd,
+        "minutes": search.minutes,
+        "minutes_usd": minutes_usd,
+        "held_to_usd": min(limits),
+    }
+
+
+def _dearest(experiment: Experiment, admission: BudgetAdmission, sizes: Sequence[ModelSize]) -> TrialConfig | None:
+    """The configuration of the space that costs most to train; None where no network is searched."""
+    epochs = experiment.training.epochs
+    most = max(epochs) if isinstance(epochs, list) else epochs
+    length, networks = experiment.training.max_length, [size for size in sizes if not size.is_linear]
+    configs = [TrialConfig(model_size=size.name, epochs=most, max_length=length) for size in networks]
+    return max(configs, key=admission.worst_usd, default=None)
+
+
+def _training_rates(earlier: Earlier) -> str:
+    if earlier.trials:
+        return f"{len(earlier.trials)} finished trials of {earlier.trained_in}"
+    cpu = DEFAULT_RATES["cpu"]
+    return (
+        f"default rates ({cpu.flops_per_s / 1e9:.0f} GFLOP/s a core and {cpu.start_s:.0f} s to start), on the slow side"
+    )
+
+
+def _notes(
+    experiment: Experiment, cluster: ClusterHandle, candidates: Sequence[Candidate], played: Rehearsal
+) -> list[str]:
+    notes = []
+    training, search = experiment.training, experiment.search
+    if cluster.slots(training) < 1:
+        notes.append(
+            f"a trial asks for {training.workers} x {training.resources.cpu:g} cores, more than this machine has: "
+            "it could not be placed here"
+        )
+    if experiment.cluster.address is not None:
+        notes.append(
+            f"no cluster was asked: {experiment.cluster.address} may run more trials at a time than this machine"
+        )
+    if experiment.cost.traffic.p95_ms is not None and any(c.p95_ms is None for c in candidates):
+        notes.append("cost.traffic.p95_ms cannot be checked before the profile: latency is measured, never predicted")
+    if played.stopped:
+        notes.append(f"{played.stopped} trials would still run at the deadline and end as stopped")
+    if len(played.started) < search.trials:
+        given = [name for name in ("budget_usd", "minutes") if getattr(search, name) is not None]
+        share = f"{len(played.started)} of {search.trials} trials"
+        limits = f"search.{' and search.'.join(given)}" if given else "the space"
+        notes.append(f"{limits}: {share} fit" + (" if each takes what is predicted" if given else ""))
+    return notes

@@ -1,0 +1,120 @@
+"""How much work a configuration is, and who says whether it may start: what study and plan have in common. Pure.
+
+In: an experiment, its data. Out: FLOPs and device of a configuration, and the `BudgetAdmission` made of them.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lft_ray.cluster import ClusterHandle
+from lft_ray.config import Experiment, TrainingSpec
+from lft_ray.cost.budget import Budget
+from lft_ray.cost.forecast import Forecast, mean_tokens, trial_flops
+from lft_ray.cost.prices import price_of
+from lft_ray.engines.offers import offers_of
+from lft_ray.models.base import ModelSize, model_sizes
+from lft_ray.records import DatasetRecord, TrialConfig
+from lft_ray.search.admission import BudgetAdmission
+from lft_ray.search.tuning import MAX_FAILURES
+
+__all__ = ["Workload", "admission_of", "lost_s", "slots_of"]
+
+COLD_START_S = 10.0
+"""A worker that died is replaced in 3-10 s on two cores: process, torch, weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What trials of one study have to compute.
+
+    Attributes:
+        sizes: model sizes by name.
+        train_tokens: mean tokens of the train split after cutting.
+        validation_tokens: the same of the validation split.
+        variant_tokens: tokens of the validation passes of the variants beside the reference, by model size.
+        evaluations: validation passes a trial.
+        network_device: ``cpu`` or ``cuda``: key of the forecast's rates for networks.
+    """
+
+    sizes: dict[str, ModelSize]
+    train_tokens: float
+    validation_tokens: float
+    variant_tokens: dict[str, float]
+    evaluations: int
+    network_device: str
+
+    @classmethod
+    def of(cls, experiment: Experiment, dataset: DatasetRecord, *, on_gpu: bool) -> "Workload":
+        """The work of an experiment on prepared data."""
+        training = experiment.training
+        sizes = {size.name: size for size in model_sizes(experiment.models)}
+        tokens = {length: mean_tokens(dataset, length) for length in experiment.max_lengths}
+        rows = dataset.splits["validation"].rows
+        return cls(
+            sizes=sizes,
+            train_tokens=dataset.splits["train"].rows * tokens[training.max_length],
+            validation_tokens=rows * tokens[training.max_length],
+            variant_tokens={
+                name: rows * sum(tokens[offer.max_length] for offer in offers_of(experiment, size)[1:])
+                for name, size in sizes.items()
+            },
+            evaluations=training.evaluations,
+            network_device="cuda" if on_gpu else "cpu",
+        )
+
+    def flops(self, config: TrialConfig) -> float:
+        """Floating point operations of a whole trial; see `trial_flops`."""
+        return trial_flops(
+            config,
+            flops_per_token=self.sizes[config.model_size].flops_per_token,
+            train_tokens=self.train_tokens,
+            validation_tokens=self.validation_tokens,
+            evaluations=self.evaluations,
+            variant_tokens=self.variant_tokens[config.model_size],
+        )
+
+    def device(self, config: TrialConfig) -> str:
+        """Key of the forecast's rates: ``linear``, ``cpu`` or ``cuda``."""
+        return "linear" if self.sizes[config.model_size].is_linear else self.network_device
+
+
+def lost_s(training: TrainingSpec) -> float:
+    """Wall seconds that one crash of a worker can cost: what was not saved, and a cold start."""
+    return training.checkpoint_every_s + COLD_START_S
+
+
+def slots_of(experiment: Experiment, cluster: ClusterHandle) -> int:
+    """Trials that run at the same time."""
+    slots = max(1, cluster.slots(experiment.training))
+    asked = experiment.search.concurrency
+    return slots if asked == "auto" else min(slots, asked)
+
+
+def admission_of(
+    experiment: Experiment, workload: Workload, *, started_s: float, clock: Callable[[], float] = time.time
+) -> BudgetAdmission:
+    """Dollars and minutes of a study that has spent nothing yet.
+
+    Args:
+        experiment: its limits and its price.
+        workload: of its data.
+        started_s: when its first trial began, on the clock.
+        clock: seconds since the epoch.
+    """
+    budget = Budget(
+        budget_usd=experiment.search.budget_usd,
+        minutes=experiment.search.minutes,
+        confirm_share=experiment.selection.confirm_share,
+        started_s=started_s,
+    )
+    return BudgetAdmission(
+        budget,
+        Forecast(),
+        price_of(experiment.cost),
+        workload.flops,
+        workload.device,
+        retries=MAX_FAILURES,
+        lost_s=lost_s(experiment.training),
+        clock=clock,
+    )
