@@ -23,6 +23,7 @@ from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
 from lft_ray.environment import environment, machine
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile, TrialConfig, now_utc
+from lft_ray.search.plan import Quiet
 from lft_ray.search.study import StudyJob, run_study
 from lft_ray.storage import Storage
 from lft_ray.train.trial import TrialJob, run_trial
@@ -31,17 +32,11 @@ REPO = Path(__file__).resolve().parent.parent
 SIZE = "minilm:1"
 
 
-class Clock:
+class Clock(Quiet):
     """A listener that notes when each trial ended and what it spent on its work."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[float, float]] = []
-
-    def on_start(self, trial: Any) -> None:
-        """Not needed."""
-
-    def on_point(self, trial_id: str, point: Any) -> None:
-        """Not needed."""
 
     def on_record(self, record: Any) -> None:
         """Note the end."""
