@@ -1,7 +1,7 @@
 """The recorded tasks. In: the folder of public data sets. Out: prepared data of a task, small and seeded.
 
-Each task is cut to `TRAIN_ROWS` and `VALIDATION_ROWS`: the table is about how searches behave, so many short runs are
-worth more than few long ones.
+Each task is cut to some hundred rows: the table is about how searches behave, so many short runs are worth more than
+few long ones. Tasks differ in rows, so that M = parameters / sqrt(rows) has something to tell.
 """
 
 from collections import Counter
@@ -19,10 +19,8 @@ from lft_ray.data.prepare import prepare
 from lft_ray.records import DatasetRecord
 from lft_ray.storage import Storage
 
-__all__ = ["TASKS", "TRAIN_ROWS", "VALIDATION_ROWS", "RecordedTask", "prepared"]
+__all__ = ["TASKS", "RecordedTask", "prepared"]
 
-TRAIN_ROWS = 1000
-VALIDATION_ROWS = 600
 GOEMOTIONS_LABELS = 6
 
 Rows = list[dict[str, Any]]
@@ -39,6 +37,8 @@ class RecordedTask:
         validation: file that validation rows are drawn from; None: other rows of ``train``.
         max_length: tokens kept of a text.
         rows: makes rows with text and label of a file's rows.
+        train_rows: rows trained on.
+        validation_rows: rows scored.
     """
 
     name: str
@@ -47,6 +47,8 @@ class RecordedTask:
     validation: str | None
     max_length: int
     rows: Callable[[Rows], Rows]
+    train_rows: int = 1000
+    validation_rows: int = 600
 
 
 def _plain(rows: Rows) -> Rows:
@@ -65,8 +67,8 @@ TASKS = {
     for task in (
         RecordedTask("trec", "trec", "train.parquet", None, 64, _plain),
         RecordedTask("goemotions6", "goemotions", "train.parquet", None, 64, _commonest_emotions),
-        RecordedTask("sst2", "sst2", "train.parquet", "dev.parquet", 64, _plain),
-        RecordedTask("sms_spam", "sms_spam", "train.parquet", None, 64, _plain),
+        RecordedTask("sst2", "sst2", "train.parquet", "dev.parquet", 64, _plain, 600, 500),
+        RecordedTask("sms_spam", "sms_spam", "train.parquet", None, 64, _plain, 400, 500),
         RecordedTask("ag_news", "ag_news", "train.parquet", None, 128, _plain),
     )
 }
@@ -78,10 +80,10 @@ def prepared(task: RecordedTask, data: Path, work: Path) -> DatasetRecord:
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     train = _drawn(task, data, task.train, rng)
-    others = train[TRAIN_ROWS:] if task.validation is None else _drawn(task, data, task.validation, rng)
-    seen = {row["text"] for row in train[:TRAIN_ROWS]}
-    validation = [row for row in others if row["text"] not in seen][:VALIDATION_ROWS]
-    for name, rows in (("train", train[:TRAIN_ROWS]), ("validation", validation)):
+    others = train[task.train_rows :] if task.validation is None else _drawn(task, data, task.validation, rng)
+    seen = {row["text"] for row in train[: task.train_rows]}
+    validation = [row for row in others if row["text"] not in seen][: task.validation_rows]
+    for name, rows in (("train", train[: task.train_rows]), ("validation", validation)):
         pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
     spec = DataSpec(
         train=str(folder / "train.parquet"), validation=str(folder / "validation.parquet"), split=SplitSpec(test=0.0)

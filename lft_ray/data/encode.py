@@ -61,6 +61,10 @@ class TokenFile:
     def __reduce__(self) -> tuple[object, ...]:
         return (TokenFile, (self.path,))
 
+    def renumbered(self, numbers: NDArray[np.uint32]) -> "RenumberedTokens":
+        """Return the split with id i called ``numbers[i]``, in memory; ``numbers``: uint32 [vocabulary]."""
+        return RenumberedTokens(self.path, numbers)
+
     def lengths(self, max_length: int) -> NDArray[np.int64]:
         """Return the tokens of each row after the cut, int64 [n]."""
         lengths: NDArray[np.int64] = np.minimum(np.diff(self.offsets), max_length)
@@ -80,6 +84,19 @@ class TokenFile:
                 ids = np.append(ids[: max_length - 1], ids[-1]) if is_ended else ids[:max_length]
             result.append(ids)
         return result
+
+
+class RenumberedTokens(TokenFile):
+    """A token file with other numbers for its ids."""
+
+    def __init__(self, path: Path, numbers: NDArray[np.uint32]) -> None:
+        super().__init__(path)
+        self._numbers = numbers
+        self.values = numbers[self.values]
+        self.end_id = None if self.end_id is None else int(numbers[self.end_id])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (RenumberedTokens, (self.path, self._numbers))
 
 
 def encode_split(record: DatasetRecord, split_name: str, tokenizer_folder: Path, folder: Path) -> TokenFile:

@@ -20,7 +20,8 @@ from lft_ray.train.notes import PREFIX, noted_usage, put_usage
 
 __all__ = ["Progress", "StateStore"]
 
-FORMAT = 1
+FORMAT = 2
+"""2: the token embedding holds the rows of the tokens that the data have."""
 
 
 class Progress(Record):

@@ -26,11 +26,12 @@ from lft_ray.train.artifacts import attempt_name, put_checkpoint, put_prediction
 from lft_ray.train.checkpoint import StateStore
 from lft_ray.train.evaluate import Batching, predict, score
 from lft_ray.train.group import current_group
-from lft_ray.train.loop import LoopJob, LoopResult, shared_usage, train
+from lft_ray.train.loop import LoopJob, LoopResult, shared_usage
 from lft_ray.train.meter import Meter
 from lft_ray.train.notes import STATE
 from lft_ray.train.precision import training_precision
 from lft_ray.train.trial import Outcome, TrialJob, trial_device, trial_storage
+from lft_ray.train.vocabulary import train_met_tokens
 
 if TYPE_CHECKING:
     from lft_ray.tasks.base import Task
@@ -55,7 +56,7 @@ def run_neural(
     check_lengths([size], job.config.max_length)
     base = find_base(spec)
     loop_job = _loop_job(job, task, meter, base, size)
-    ended = train(loop_job, report, should_stop)
+    ended = train_met_tokens(loop_job, report, should_stop)
     if ended.status is not TrialStatus.DONE:
         return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter))
     variants = _variants(job, loop_job, ended)

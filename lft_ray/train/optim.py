@@ -3,10 +3,12 @@
 Fused AdamW without decay on biases and LayerNorm weights; linear warm-up, then linear decay to zero.
 """
 
+import math
+
 import torch
 from torch import nn
 
-__all__ = ["build_optimizer", "learning_rate_factor", "set_learning_rate"]
+__all__ = ["build_optimizer", "decay_factor", "learning_rate_factor", "set_learning_rate"]
 
 
 def build_optimizer(network: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
@@ -37,6 +39,18 @@ def learning_rate_factor(step: int, total: int, warmup: float) -> float:
     if step < rising:
         return (step + 1) / (rising + 1)
     return (total - step) / (total - rising)
+
+
+def decay_factor(peak: float, weight_decay: float, total: int, warmup: float) -> float:
+    """What ``total`` steps of a whole schedule leave of a weight that never has a gradient.
+
+    Args:
+        peak: highest learning rate.
+        weight_decay: of the weight's group; AdamW multiplies by 1 - rate x decay a step (arXiv 1711.05101).
+        total: optimiser steps of the schedule.
+        warmup: share of the steps over which the rate rises.
+    """
+    return math.prod(1.0 - peak * learning_rate_factor(step, total, warmup) * weight_decay for step in range(total))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
