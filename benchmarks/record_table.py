@@ -171,7 +171,8 @@ def record_serving(task: RecordedTask, data: Path, work: Path) -> None:
     """Measure what each size costs to serve on this task's texts; replaces what was measured before."""
     from lft_ray.cluster import connect
     from lft_ray.config import ClusterSpec, DataSpec, Experiment, ExportSpec
-    from lft_ray.serve.profile import measure_profiles, profile_requests
+    from lft_ray.serve.candidates import profile_requests
+    from lft_ray.serve.profile import measure_profiles
 
     dataset = prepared(task, data, work / task.name)
     experiment = Experiment(
