@@ -8,8 +8,11 @@ import math
 import sys
 from typing import Any
 
+from lft_ray.records import FrontPoint
+
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 360, 70, 56, 30, 24
 INK, FAINT, ACCENT = "#24292f", "#8b949e", "#0b7285"
+COLOURS = (ACCENT, "#c2410c", "#6f42c1")
 
 
 def text(x: float, y: float, words: str, attributes: str = "", fill: str = INK) -> str:
@@ -23,11 +26,63 @@ def ticks(low: float, high: float) -> list[float]:
     return [mark for power in powers for mark in (10.0**power, 2 * 10.0**power, 5 * 10.0**power) if low <= mark <= high]
 
 
-def points(board: dict[str, Any], rows: list[dict[str, Any]], at: Any) -> list[str]:
+class Frame:
+    """Axes around some points: dollars on a logarithmic scale, F1 in steps of 0.05.
+
+    Args:
+        costs: US dollars per million predictions.
+        scores: macro-F1.
+    """
+
+    def __init__(self, costs: list[float], scores: list[float]) -> None:
+        self.low, self.high = min(costs) / 1.6, max(costs) * 1.6
+        self.floor = math.floor(min(scores) * 20 - 0.8) / 20
+        self.roof = min(1.0, math.ceil(max(scores) * 20 + 0.2) / 20)
+
+    def x(self, cost: float) -> float:
+        """Where a cost stands."""
+        share = math.log(cost / self.low) / math.log(self.high / self.low)
+        return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+    def y(self, score: float) -> float:
+        """Where an F1 stands."""
+        return HEIGHT - BOTTOM - (score - self.floor) / (self.roof - self.floor) * (HEIGHT - BOTTOM - TOP)
+
+    def parts(self) -> list[str]:
+        """The opening of the SVG, grid, ticks and titles."""
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+            'font-family="system-ui, sans-serif" font-size="13">',
+            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
+        ]
+        for step in range(round((self.roof - self.floor) * 20) + 1):
+            score = self.floor + step / 20
+            y = self.y(score)
+            parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#eaeef2"/>')
+            parts.append(text(LEFT - 10, y + 4, f"{score:.2f}", 'text-anchor="end"', FAINT))
+        for cost in ticks(self.low, self.high):
+            parts.append(text(self.x(cost), HEIGHT - BOTTOM + 20, f"${cost:g}", 'text-anchor="middle"', FAINT))
+        middle, centre = (LEFT + WIDTH - RIGHT) / 2, (HEIGHT - BOTTOM) / 2
+        parts.append(text(middle, HEIGHT - 10, "US dollars per million predictions (log)", 'text-anchor="middle"'))
+        parts.append(text(18, centre, "macro-F1", f'text-anchor="middle" transform="rotate(-90 18 {centre})"'))
+        return parts
+
+    def line(self, points: list[tuple[float, float]], colour: str, *, step: bool = False) -> str:
+        """A line through (cost, F1), cheapest first; ``step``: as a staircase, for nothing lies between two models."""
+        corners: list[tuple[float, float]] = []
+        for cost, score in points:
+            if step and corners:
+                corners.append((self.x(cost), corners[-1][1]))
+            corners.append((self.x(cost), self.y(score)))
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+        return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+
+
+def points(board: dict[str, Any], rows: list[dict[str, Any]], frame: Frame) -> list[str]:
     """Circles and names; names go above and below in turn, so that near points stay readable."""
     parts = []
     for index, row in enumerate(sorted(rows, key=lambda r: r["usd_per_million_predictions"])):
-        x, y = at(row)
+        x, y = frame.x(row["usd_per_million_predictions"]), frame.y(row["f1"])
         won = row["trial_id"] == board["winner"]["trial_id"]
         fill = ACCENT if row["on_front"] else "#ffffff"
         circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{8 if won else 5}" fill="{fill}"'
@@ -41,37 +96,26 @@ def points(board: dict[str, Any], rows: list[dict[str, Any]], at: Any) -> list[s
 def draw(board: dict[str, Any]) -> str:
     """Return the SVG text of the front, the ladder and the winner."""
     rows = board["ladder"]
-    costs, scores = [row["usd_per_million_predictions"] for row in rows], [row["f1"] for row in rows]
-    low, high = min(costs) / 1.6, max(costs) * 1.6
-    floor, roof = math.floor(min(scores) * 20 - 0.8) / 20, min(1.0, math.ceil(max(scores) * 20 + 0.2) / 20)
-
-    def at(row: dict[str, Any]) -> tuple[float, float]:
-        share = math.log(row["usd_per_million_predictions"] / low) / math.log(high / low)
-        return LEFT + share * (WIDTH - LEFT - RIGHT), height(row["f1"])
-
-    def height(score: float) -> float:
-        return HEIGHT - BOTTOM - (score - floor) / (roof - floor) * (HEIGHT - BOTTOM - TOP)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="system-ui, sans-serif" font-size="13">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-    ]
-    for step in range(round((roof - floor) * 20) + 1):
-        score = floor + step / 20
-        y = height(score)
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#eaeef2"/>')
-        parts.append(text(LEFT - 10, y + 4, f"{score:.2f}", 'text-anchor="end"', FAINT))
-    for cost in ticks(low, high):
-        x, _ = at({"usd_per_million_predictions": cost, "f1": floor})
-        parts.append(text(x, HEIGHT - BOTTOM + 20, f"${cost:g}", 'text-anchor="middle"', FAINT))
-    middle, centre = (LEFT + WIDTH - RIGHT) / 2, (HEIGHT - BOTTOM) / 2
-    parts.append(text(middle, HEIGHT - 10, "US dollars per million predictions (log)", 'text-anchor="middle"'))
-    parts.append(text(18, centre, "macro-F1", f'text-anchor="middle" transform="rotate(-90 18 {centre})"'))
+    frame = Frame([row["usd_per_million_predictions"] for row in rows], [row["f1"] for row in rows])
     front = sorted(board["front"], key=lambda row: row["usd_per_million_predictions"])
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, front))
-    parts.append(f'<polyline points="{path}" fill="none" stroke="{ACCENT}" stroke-width="2"/>')
-    return "\n".join([*parts, *points(board, rows, at), "</svg>"]) + "\n"
+    path = frame.line([(row["usd_per_million_predictions"], row["f1"]) for row in front], ACCENT)
+    return "\n".join([*frame.parts(), path, *points(board, rows, frame), "</svg>"]) + "\n"
+
+
+def draw_fronts(fronts: dict[str, list[list[FrontPoint]]]) -> str:
+    """Return the SVG text of several searches' fronts over each other, a colour for each method."""
+    everything = [point for runs in fronts.values() for run in runs for point in run]
+    frame = Frame([p.usd_per_million_predictions for p in everything], [p.f1 for p in everything])
+    parts = frame.parts()
+    for row, (colour, (name, runs)) in enumerate(zip(COLOURS, fronts.items(), strict=False)):
+        for run in runs:
+            places = sorted((point.usd_per_million_predictions, point.f1) for point in run)
+            parts.append(frame.line(places, colour, step=True))
+            for cost, f1 in places:
+                x, y = frame.x(cost), frame.y(f1)
+                parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+        parts.append(text(LEFT + 12, TOP + 6 + 20 * row, name, 'font-weight="700"', colour))
+    return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 if __name__ == "__main__":
