@@ -140,6 +140,7 @@ def record_task(task: RecordedTask, data: Path, work: Path, *, processes: int, l
     missing = [run for run in grid(task.max_length) if run.run_id not in there][:limit]
     context = multiprocessing.get_context("spawn")
     todo: multiprocessing.Queue[GridRun] = context.Queue()
+    todo.cancel_join_thread()  # or an interrupted recorder waits forever for someone to take what is left
     for run in missing:
         todo.put(run)
     sha = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=REPO, capture_output=True, text=True).stdout
