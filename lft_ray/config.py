@@ -129,8 +129,10 @@ class TrainingSpec(Spec):
     """probe: the head starts as a linear probe fitted on the frozen features."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: rare labels weigh more in the loss, inversely to their frequency."""
+    schedule: Literal["linear", "cosine", "warmup_stable_decay"] = "linear"
+    """How the learning rate falls to zero; warmup_stable_decay: over the last fifth, constant before it."""
     warmup: Share = 0.1
-    """Share of the steps over which the learning rate rises; then it falls linearly to zero."""
+    """Share of the steps (warmup_stable_decay: of the first epoch's) over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
     clip_norm: PositiveFloat = 1.0
     evaluations: Annotated[int, Field(ge=1, le=50)] = 3

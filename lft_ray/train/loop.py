@@ -22,9 +22,9 @@ from lft_ray.train.checkpoint import Progress, StateStore
 from lft_ray.train.evaluate import Batching, ComputePrecision, Scores, predict, score
 from lft_ray.train.group import Group, current_group
 from lft_ray.train.meter import Meter, add_usage
-from lft_ray.train.optim import learning_rate_factor
 from lft_ray.train.precision import matmul_precision
 from lft_ray.train.probe import head_start
+from lft_ray.train.schedule import Schedule
 from lft_ray.train.steps import Stepper
 
 if TYPE_CHECKING:
@@ -158,8 +158,10 @@ class _Run:
         self._peak_rate, self._batch_size = config.learning_rate, config.batch_size
         self._batching = Batching(config.max_length, training.micro_batch_tokens, job.pad_id, job.device, job.dtype)
         self._stepper = Stepper(job.network, job.task, job.train, self._batching, training)
-        self._per_epoch = -(-len(self._stepper.lengths) // self._batch_size)
-        self.total = self._per_epoch * config.epochs
+        self._schedule = Schedule.of(
+            training, rows=len(self._stepper.lengths), batch_size=config.batch_size, epochs=config.epochs
+        )
+        self.total = self._schedule.total
         self._evaluate_after = evaluation_steps(self.total, training.evaluations)
         self._check_every = 1 if job.device == "cpu" else GPU_CHECK_STEPS
         self.step = 0
@@ -180,11 +182,10 @@ class _Run:
         job, stepper = self.job, self._stepper
         job.network.train()
         while self.step < self.total:
-            epoch, first = divmod(self.step, self._per_epoch)
+            epoch, first = divmod(self.step, self._schedule.per_epoch)
             plan = plan_steps(stepper.lengths, self._batch_size, seed=job.config.seed, epoch=epoch)
             for rows in plan[first:]:
-                factor = learning_rate_factor(self.step, self.total, job.training.warmup)
-                stepper.take(rows, self._peak_rate * factor, job.meter)
+                stepper.take(rows, self._peak_rate * self._schedule.factor(self.step), job.meter)
                 self.step += 1
                 self._after_step()
 

@@ -18,7 +18,7 @@ from lft_ray.data.encode import TokenFile
 from lft_ray.models.encoder import Transformer
 from lft_ray.records import CurvePoint, TrialStatus
 from lft_ray.train.loop import LoopJob, LoopResult, train
-from lft_ray.train.optim import decay_factor
+from lft_ray.train.schedule import Schedule
 
 __all__ = ["met_tokens", "train_met_tokens"]
 
@@ -45,7 +45,7 @@ def train_met_tokens(job: LoopJob, report: Callable[[CurvePoint], None], should_
     try:
         result = train(_renumbered(job, met, table.num_embeddings), report, should_stop)
         if result.status is TrialStatus.DONE:
-            _write_back(job, table, met, result.curve[-1].step)
+            _write_back(job, table, met)
     finally:
         backbone.tokens = table
     return result
@@ -68,10 +68,10 @@ def _renumbered(job: LoopJob, met: NDArray[np.int64], vocab: int) -> LoopJob:
     )
 
 
-def _write_back(job: LoopJob, table: nn.Embedding, met: NDArray[np.int64], steps: int) -> None:
-    """Give the whole table what ``steps`` steps of training would have left in it."""
+def _write_back(job: LoopJob, table: nn.Embedding, met: NDArray[np.int64]) -> None:
+    """Give the whole table what the steps of the run would have left in it."""
     config, training = job.config, job.training
-    decayed = decay_factor(config.learning_rate or 0.0, training.weight_decay, steps, training.warmup)
+    schedule = Schedule.of(training, rows=len(job.train), batch_size=config.batch_size or 1, epochs=config.epochs or 1)
     with torch.no_grad():
-        table.weight.mul_(decayed)
+        table.weight.mul_(schedule.decay_left(config.learning_rate or 0.0, training.weight_decay))
         table.weight[torch.from_numpy(met)] = job.network.get_parameter("backbone.tokens.weight")

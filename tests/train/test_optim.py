@@ -1,25 +1,7 @@
-from itertools import pairwise
-
-import pytest
 import torch
 from torch import nn
 
-from lft_ray.train.optim import build_optimizer, learning_rate_factor, set_learning_rate
-
-
-def test_rate_rises_then_falls_to_zero():
-    factors = [learning_rate_factor(step, 100, 0.1) for step in range(100)]
-    assert factors[0] == pytest.approx(1 / 11)
-    assert max(factors) == factors[10] == 1.0
-    assert factors[-1] == pytest.approx(1 / 90)
-    assert all(a < b for a, b in pairwise(factors[:11]))
-    assert all(a > b for a, b in pairwise(factors[10:]))
-
-
-@pytest.mark.parametrize("total", [1, 2, 3])
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.9])
-def test_short_schedules_have_a_rate(total, warmup):
-    assert all(0 < learning_rate_factor(step, total, warmup) <= 1 for step in range(total))
+from lft_ray.train.optim import build_optimizer, set_learning_rate
 
 
 def test_no_decay_on_vectors():
