@@ -122,7 +122,8 @@ class TrainingSpec(Spec):
     """More than one: the trial is sharded with Ray Train."""
     resources: ResourcesSpec = ResourcesSpec()
     micro_batch_tokens: Annotated[int, Field(ge=128)] = 4096
-    """Padded tokens per forward pass; a step is cut into as many as it needs. Does not change the gradient."""
+    """Padded tokens per forward pass; a step is cut into as many as it needs, and into smaller ones where memory runs
+    out. Does not change the gradient."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the processor or device computes it natively, with fp32 master weights."""
     head_start: Literal["probe", "random"] = "probe"

@@ -20,12 +20,14 @@ from lft_ray.models.network import TextNetwork
 from lft_ray.records import CurvePoint, TrialConfig, TrialStatus, Usage
 from lft_ray.train.checkpoint import Progress, StateStore
 from lft_ray.train.evaluate import Batching, ComputePrecision, Scores, predict, score
-from lft_ray.train.group import Group, current_group
-from lft_ray.train.meter import Meter, add_usage
+from lft_ray.train.group import current_group
+from lft_ray.train.memory import OutOfMemoryError, first_line, is_out_of_memory
+from lft_ray.train.meter import Meter
 from lft_ray.train.precision import matmul_precision
 from lft_ray.train.probe import head_start
 from lft_ray.train.schedule import Schedule
 from lft_ray.train.steps import Stepper
+from lft_ray.train.usage import session_usage, shared_usage
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from lft_ray.data.encode import TokenFile
     from lft_ray.tasks.base import Task
 
-__all__ = ["LoopJob", "LoopResult", "evaluation_steps", "shared_usage", "train"]
+__all__ = ["LoopJob", "LoopResult", "evaluation_steps", "train"]
 
 USAGE_EVERY_S = 5.0
 """Least seconds between two notes of what was spent: what a crash can hide from the budget."""
@@ -83,7 +85,7 @@ class LoopResult:
     """How the run ended.
 
     Attributes:
-        status: done, stopped (deadline) or infeasible (a loss that is not finite).
+        status: done, stopped (deadline) or infeasible (a loss that is not finite, or too little memory).
         reason: empty when done.
         curve: every validation pass, fraction 0 (the probe) first.
         logits: float32 [n, c] of the last validation pass, in ``final_precision``; None unless done.
@@ -124,10 +126,14 @@ def train(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Calla
         with matmul_precision(job.device), job.meter.training():
             run.begin()
             run.steps()
-    except _NotFiniteError as signal:
+    except (_NotFiniteError, OutOfMemoryError) as signal:
         status, reason = TrialStatus.INFEASIBLE, str(signal)
     except _DeadlineError:
         status, reason = TrialStatus.STOPPED, f"the deadline came at step {run.step} of {run.total}"
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error) or run.group.world > 1:
+            raise
+        status, reason = TrialStatus.INFEASIBLE, f"out of memory outside of the forward passes: {first_line(error)}"
     usage = shared_usage(job.meter)
     done = status is TrialStatus.DONE
     return LoopResult(status, reason, run.curve, run.logits if done else None, run.metrics if done else {}, usage)
@@ -136,14 +142,6 @@ def train(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Calla
 def evaluation_steps(total: int, evaluations: int) -> dict[int, float]:
     """Steps after which validation runs -> fraction of the schedule; the last is (total, 1.0)."""
     return {max(1, round(total * i / evaluations)): i / evaluations for i in range(1, evaluations + 1)}
-
-
-def shared_usage(meter: Meter) -> Usage:
-    """Usage of all processes of the trial so far, those before a resume included; every process must call it.
-
-    Wall seconds are this process's own, the peak is the greatest of them.
-    """
-    return add_usage(meter.carried, _session_usage(meter, current_group()))
 
 
 class _Run:
@@ -287,22 +285,7 @@ class _Run:
         self._saved_at = time.monotonic() if saves else self._saved_at
 
     def _note(self, states: StateStore) -> None:
-        usage = _session_usage(self.job.meter, self.group)
+        usage = session_usage(self.job.meter, self.group)
         if self.group.leads:
             states.put_usage(usage)
         self._noted_at = time.monotonic()
-
-
-def _session_usage(meter: Meter, group: Group) -> Usage:
-    mine = meter.own()
-    summed = ("core_s", "device_s", "tokens", "padded_tokens")
-    core_s, device_s, tokens, padded = group.total([getattr(mine, name) for name in summed])
-    return mine.model_copy(
-        update={
-            "core_s": core_s,
-            "device_s": device_s,
-            "tokens": int(tokens),
-            "padded_tokens": int(padded),
-            "peak_bytes": int(group.largest(mine.peak_bytes)),
-        }
-    )

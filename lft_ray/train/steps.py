@@ -16,6 +16,7 @@ from lft_ray.data.batches import collate, micro_batches
 from lft_ray.models.network import TextNetwork
 from lft_ray.train.evaluate import Batching
 from lft_ray.train.group import Group
+from lft_ray.train.memory import HALVINGS, OutOfMemoryError, first_line, free_cached, is_out_of_memory
 from lft_ray.train.meter import Meter
 from lft_ray.train.optim import build_optimizer, set_learning_rate
 from lft_ray.train.precision import autocast
@@ -55,6 +56,9 @@ class Stepper:
         """Sum of this process's losses since `clear`."""
         self.loss_weight = 0.0
         """What the sum over all processes is to be divided by to be a mean; the same on each."""
+        self.micro_batch_tokens = batching.micro_batch_tokens
+        """Padded tokens of a forward pass; halved when memory runs out."""
+        self._halvings = 0
         self.norm = torch.zeros(())
         """Gradient norm of the last step before clipping, over all processes."""
 
@@ -69,10 +73,12 @@ class Stepper:
             )
 
     def take(self, rows: NDArray[np.int64], learning_rate: float, meter: Meter) -> None:
-        """Change the weights by one step over the global ``rows``, of which this process runs its share."""
-        budget, group = self._batching.micro_batch_tokens, self._group
-        mine = micro_batches(rows, self.lengths, budget, rank=group.rank, world=group.world)
-        self.accumulate(rows, mine)
+        """Change the weights by one step over the global ``rows``, of which this process runs its share.
+
+        Raises:
+            OutOfMemoryError: the step does not fit, not even in passes of a quarter of the tokens.
+        """
+        mine = self._differentiate(rows)
         self.norm = torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._clip_norm)
         set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.step()
@@ -80,6 +86,35 @@ class Stepper:
             sum(int(self.lengths[batch].sum()) for batch in mine),
             sum(len(batch) * int(self.lengths[batch].max()) for batch in mine),
         )
+
+    def _differentiate(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Gradients of a step, in smaller forward passes from now on where memory runs out. Returns our passes."""
+        while True:
+            group = self._group
+            mine = micro_batches(rows, self.lengths, self.micro_batch_tokens, rank=group.rank, world=group.world)
+            before = self.loss_sum.clone()
+            try:
+                self.accumulate(rows, mine)
+            except (RuntimeError, MemoryError) as error:
+                # With several processes the others wait in the exchange already: the group must start again.
+                if not is_out_of_memory(error) or group.world > 1:
+                    raise
+                reason = first_line(error)
+            else:
+                return mine
+            # Here, not in the handler: the traceback holds the tensors of the pass that did not fit.
+            self.loss_sum = before
+            self._halve(reason)
+
+    def _halve(self, reason: str) -> None:
+        if self._halvings == HALVINGS:
+            raise OutOfMemoryError(
+                f"out of memory in passes of {self.micro_batch_tokens} tokens, halved {HALVINGS} times: {reason}"
+            )
+        self._halvings += 1
+        self.micro_batch_tokens = max(1, self.micro_batch_tokens // 2)
+        self.optimizer.zero_grad(set_to_none=True)
+        free_cached(self._batching.device)
 
     def accumulate(self, rows: NDArray[np.int64], mine: list[NDArray[np.int64]]) -> None:
         """Put the gradient of the mean loss over ``rows`` into the parameters; ``mine``: our micro-batches."""

@@ -73,6 +73,23 @@ def test_not_finite_is_infeasible(loop_job):
     assert result.usage.core_s > 0
 
 
+def test_too_little_memory_is_infeasible_and_counted(loop_job):
+    job = loop_job(training={"micro_batch_tokens": 512})
+
+    def forward(ids, mask):
+        if torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB.")
+        return type(job.network).forward(job.network, ids, mask)
+
+    job.network.forward = forward
+    result = train(job, lambda _: None, never)
+    assert result.status is TrialStatus.INFEASIBLE
+    assert "passes of 128 tokens" in result.reason
+    assert "2.00 GiB" in result.reason
+    assert result.usage.peak_bytes > 0
+    assert [point.fraction for point in result.curve] == [0.0]
+
+
 def test_deadline_stops_between_steps(loop_job):
     calls = iter(range(100))
     result = train(loop_job(), lambda _: None, lambda: next(calls) >= 10)

@@ -5,6 +5,7 @@ import torch
 from lft_ray.data.batches import micro_batches
 from lft_ray.train.evaluate import Batching
 from lft_ray.train.group import Group
+from lft_ray.train.memory import OutOfMemoryError, first_line, is_out_of_memory
 from lft_ray.train.meter import Meter
 from lft_ray.train.steps import Stepper
 
@@ -56,3 +57,73 @@ def test_a_step_counts_tokens_and_clips(loop_job):
     assert float(stepper.norm) > 1e-3
     clipped = torch.cat([p.grad.flatten() for p in job.network.parameters() if p.grad is not None]).norm()
     assert float(clipped) == pytest.approx(1e-3, rel=1e-2)
+
+
+class Hungry(torch.nn.Module):
+    """A network that runs out of memory, as torch says it, in passes of more than ``most`` tokens."""
+
+    def __init__(self, network, most: int) -> None:
+        super().__init__()
+        self.network, self.most, self.passes = network, most, []
+
+    def forward(self, ids, mask):
+        self.passes.append(ids.numel())
+        if ids.numel() > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nadvice")
+        return self.network(ids, mask)
+
+
+def stepper_of(job, network, tokens=400):
+    stepper = Stepper(network, job.task, job.train, Batching(32, tokens, 0), job.training)
+    stepper.connect(Group())
+    return stepper
+
+
+def test_a_step_that_does_not_fit_is_made_in_smaller_passes(loop_job):
+    rows, job = np.arange(24), loop_job()
+    plain = stepper_of(job, job.network)
+    plain.take(rows, 1e-3, Meter())
+    other = loop_job()
+    hungry = Hungry(other.network, most=210)
+    stepper = stepper_of(other, hungry)
+    stepper.take(rows, 1e-3, Meter())
+    assert max(hungry.passes) > 210, "nothing was too large: the test shows nothing"
+    assert stepper.micro_batch_tokens in {200, 100}
+    assert float(stepper.loss_sum) == pytest.approx(float(plain.loss_sum), rel=1e-5)
+    assert stepper.loss_weight == plain.loss_weight
+    for one, two in zip(job.network.parameters(), other.network.parameters(), strict=True):
+        torch.testing.assert_close(one, two, atol=2e-5, rtol=1e-4)
+    tried = len(hungry.passes)
+    stepper.take(rows, 1e-3, Meter())
+    assert max(hungry.passes[tried:]) <= 210, "the next step begins with what fitted"
+
+
+def test_what_never_fits_is_said_so_after_two_halvings(loop_job):
+    job = loop_job()
+    hungry = Hungry(job.network, most=10)
+    with pytest.raises(OutOfMemoryError, match=r"passes of 100 tokens, halved 2 times: CUDA out of memory.*2.00 GiB.$"):
+        stepper_of(job, hungry).take(np.arange(24), 1e-3, Meter())
+    assert all(p.grad is None for p in job.network.parameters())
+
+
+def test_other_errors_are_not_taken_for_memory(loop_job):
+    job = loop_job()
+
+    class Broken(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = job.network
+
+        def forward(self, ids, mask):
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        stepper_of(job, Broken()).take(np.arange(4), 1e-3, Meter())
+
+
+def test_the_processor_allocator_is_understood():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    assert is_out_of_memory(caught.value)
+    assert "\n" not in first_line(caught.value)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
