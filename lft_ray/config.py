@@ -15,6 +15,7 @@ __all__ = [
     "ClusterSpec",
     "CostSpec",
     "DataSpec",
+    "DistilSpec",
     "Experiment",
     "ExportSpec",
     "ModelSpec",
@@ -119,11 +120,28 @@ def _probability_like(value: "Range | list[float] | float") -> "Range | list[flo
     return value
 
 
+class DistilSpec(Spec):
+    """How a distilled trial weighs what its teacher answers."""
+
+    weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.7
+    """Share of the loss that compares with the teacher; the rest is the loss on the labels."""
+    temperature: Annotated[float, Field(gt=0.0, le=100.0)] = 2.0
+    """Both answers are softened by it before they are compared."""
+
+
+def _with_full(value: list[str]) -> list[str]:
+    if "distil" in value and "full" not in value:
+        raise ValueError("distil needs a teacher, which is trained in full: write [full, distil]")
+    return value
+
+
 class TrainingSpec(Spec):
     """How one trial trains. Lists and ranges are searched, single values are fixed."""
 
-    method: list[Literal["full"]] = ["full"]
-    """full: every weight is trained."""
+    method: Annotated[list[Literal["full", "distil"]], Field(min_length=1), AfterValidator(_with_full)] = ["full"]
+    """full: every weight is trained on the labels. distil: so, and on the answers of the best finished trial of a size
+    that is dearer to serve; proposed as soon as there is one."""
+    distil: DistilSpec = DistilSpec()
     learning_rate: Annotated[
         Range | Annotated[list[PositiveFloat], Field(min_length=1)] | PositiveFloat, AfterValidator(_probability_like)
     ] = Range(low=1e-5, high=1e-3)

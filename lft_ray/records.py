@@ -159,6 +159,8 @@ class TrialConfig(Record):
     model_size: str
     """``base:layers`` of the ladder, such as ``minilm:3``; ``tfidf`` has no layers."""
     method: str = "full"
+    teacher: str = ""
+    """Id of the trial whose answers a distilled one learns from; empty for every other method."""
     learning_rate: float | None = None
     batch_size: int | None = None
     epochs: int | None = None

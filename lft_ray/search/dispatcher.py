@@ -15,6 +15,7 @@ from lft_ray.ledger import Ledger, StartedTrial
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage, now_utc
 from lft_ray.search.admission import Admission, AlwaysAdmit
 from lft_ray.search.plan import Listener, Plan, Proposes, Queued, Quiet
+from lft_ray.search.teachers import Teachers
 
 __all__ = ["Dispatcher", "Next"]
 
@@ -46,9 +47,10 @@ class Dispatcher:
         price: turns a worker's result into a record.
         admission: asked before each start.
         listener: told of starts, points and ends.
+        teachers: name the teacher of a distilled proposal; None: no such proposal is made.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators, each behind a protocol
         self,
         ledger: Ledger,
         plan: Plan,
@@ -56,6 +58,7 @@ class Dispatcher:
         price: Callable[[TrialResult, StartedTrial], TrialRecord],
         admission: Admission | None = None,
         listener: Listener | None = None,
+        teachers: Teachers | None = None,
     ) -> None:
         self.ledger = ledger
         self.plan = plan
@@ -63,6 +66,7 @@ class Dispatcher:
         self.price = price
         self.admission = admission or AlwaysAdmit()
         self.listener = listener or Quiet()
+        self.teachers = teachers or Teachers()
         self.end_reason = ""
         """Why no more trials were started; empty while there may be more."""
         self.refusal = ""
@@ -202,7 +206,7 @@ class Dispatcher:
                 return "wait"
             told, pending = seen
             self._asked_while_live = bool(self._live)
-            self._asked = self._thread.submit(self.proposer.propose, n, told, pending, self._fits)
+            self._asked = self._thread.submit(self.teachers.propose, self.proposer, n, told, pending, self._fits)
             wait([self._asked], timeout=PATIENCE_S)
         if self._live and not self._asked.done():
             return "wait"

@@ -6,7 +6,7 @@ rerun, what was started is continued under its id, and the next proposals follow
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,13 +18,14 @@ from lft_ray.cost.prices import price_of
 from lft_ray.errors import ConfigError
 from lft_ray.ledger import Ledger, Role
 from lft_ray.models.base import ModelSize, model_sizes
-from lft_ray.records import DatasetRecord, FrontPoint, ProfileBook, TrialConfig, TrialRecord
+from lft_ray.records import DatasetRecord, FrontPoint, ProfileBook, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.plan import Listener, Plan, Queued
 from lft_ray.search.pricing import Pricing
 from lft_ray.search.proposer import Proposer
 from lft_ray.search.space import build_space, start_table
+from lft_ray.search.teachers import Teachers, check_distil
 from lft_ray.search.trainable import RunsTrials
 from lft_ray.search.tuning import MAX_FAILURES, run_trials
 from lft_ray.search.worker import Worker
@@ -78,9 +79,11 @@ def run_study(
         run: what a worker does with a trial; `Worker` when left out.
 
     Raises:
-        ConfigError: no size may be trained under the caps, or the budget does not hold the cheapest trial.
+        ConfigError: no size may be trained under the caps, the budget does not hold the cheapest trial, or the task
+            cannot be distilled.
         KeyboardInterrupt: the user asked to end; running trials stay unfinished and are continued on resume.
     """
+    check_distil(job.experiment)
     ledger = Ledger(Storage(job.run_uri))
     pricing = Pricing.of(job.experiment, job.profiles)
     sizes = allowed_sizes(job.experiment, pricing)
@@ -93,6 +96,7 @@ def run_study(
         pricing.record,
         admission,
         listener,
+        Teachers(pricing.cost),
     )
     deadline = admission.budget.deadline_s(job.role)
     training = job.experiment.training
@@ -184,7 +188,7 @@ def _admission(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize]
             train_tokens=rows["train"] * tokens,
             validation_tokens=rows["validation"] * tokens,
             evaluations=training.evaluations,
-        )
+        ) + _teaching_flops(config, ledger, by_name, rows["train"] * tokens)
 
     budget = Budget(
         budget_usd=search.budget_usd,
@@ -205,6 +209,15 @@ def _admission(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize]
         if record.config.model_size in by_name:
             admission.settle(record)
     return admission
+
+
+def _teaching_flops(config: TrialConfig, ledger: Ledger, sizes: Mapping[str, ModelSize], train_tokens: float) -> float:
+    """FLOPs of the teacher's pass over train, which the first trial that it teaches must make."""
+    teacher = ledger.get(config.teacher) if config.teacher else None
+    if teacher is None or teacher.config.model_size not in sizes:
+        return 0.0
+    taught = (r for r in ledger.records() if r.config.teacher == config.teacher and r.status is TrialStatus.DONE)
+    return 0.0 if any(taught) else sizes[teacher.config.model_size].flops_per_token * train_tokens
 
 
 def _busy_s(ledger: Ledger) -> float:
