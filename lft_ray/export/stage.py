@@ -15,6 +15,7 @@ from lft_ray.errors import InputError
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts, LabelScoreRow
 from lft_ray.export.parity import check_parity
+from lft_ray.ledger import Ledger
 from lft_ray.models.base import find_size
 from lft_ray.models.ladder import LADDER
 from lft_ray.models.resolve import find_base
@@ -64,7 +65,9 @@ def export_trial(
         task_kind=dataset.task_kind,
         labels=dataset.labels,
         samples=[*SAMPLES, *(label.replace("_", " ") for label in dataset.labels[:12])],
-        facts=_facts(record, variant, experiment, dataset, chosen),
+        facts=_facts(record, variant, experiment, dataset, chosen).model_copy(
+            update={"training": _training(record, experiment, target)}
+        ),
     )
     # Beside the old one until it has proved itself: a bundle that fails parity never takes the name.
     trial = export_bundle(Storage(record.checkpoint_uri).local_folder(""), plan, target, "bundle-candidate")
@@ -109,6 +112,17 @@ def _facts(
         policy=chosen.policy if chosen else "",
         reason=chosen.reason if chosen else "",
         made_with=", ".join(f"{name} {versions[name]}" for name in ("lft-ray", "torch", "scikit-learn")),
+    )
+
+
+def _training(record: TrialRecord, experiment: Experiment, run: Storage) -> str:
+    """What a distilled model learned from; empty for one that learned from labels alone."""
+    if not record.config.teacher:
+        return ""
+    teacher, spec = Ledger(run).get(record.config.teacher), experiment.training.distil
+    size = "an earlier trial" if teacher is None else teacher.config.model_size
+    return (
+        f"distilled from {size} ({record.config.teacher}) at weight {spec.weight:g}, temperature {spec.temperature:g}"
     )
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from lft_ray.ledger import StartedTrial, trial_order
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus
-from lft_ray.report.formats import DASH, count, duration, learning_rate, percent, score, usd
+from lft_ray.report.formats import DASH, count, duration, learning_rate, method, percent, score, usd
 from lft_ray.report.views import best_variant
 
 __all__ = ["LiveTable"]
@@ -200,6 +200,8 @@ class LiveTable:
         if config.learning_rate is not None:
             words += ["lr", learning_rate(config.learning_rate), "batch", str(config.batch_size)]
             words += ["epochs", str(config.epochs)]
+        if config.teacher:
+            words.append(method(config.method, config.teacher))
         words += [duration(row.took_s), usd(record.training_usd)]
         return " ".join(words) + (f" ({record.reason})" if record.reason else "")
 
@@ -246,7 +248,7 @@ class LiveTable:
         running = row.state == "running"
         return [
             trial_id,
-            config.model_size,
+            f"{config.model_size} {method(config.method, config.teacher)}" if config.teacher else config.model_size,
             learning_rate(config.learning_rate),
             count(config.batch_size),
             count(config.epochs),

@@ -1,11 +1,11 @@
 """The front as a terminal prints it. In: records and the selection, if there is one. Out: a rich table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
 from lft_ray.records import LadderRow, Selection, TrialRecord
-from lft_ray.report.formats import DASH, milliseconds, score, usd
+from lft_ray.report.formats import DASH, method, milliseconds, score, usd
 from lft_ray.selection.front import front, ladder, points_of
 
 __all__ = ["front_table"]
@@ -20,6 +20,7 @@ def front_table(selection: Selection | None, records: Sequence[TrialRecord]) -> 
     """
     points = points_of(records)
     rows = selection.ladder if selection else ladder(points)
+    teachers = {r.trial_id: method(r.config.method, r.config.teacher) for r in records if r.config.teacher}
     size = len(selection.front if selection else front(points))
     table = Table(title=f"{size} {'point' if size == 1 else 'points'} on the front", title_justify="left", box=None)
     table.add_column("model size")
@@ -29,16 +30,16 @@ def front_table(selection: Selection | None, records: Sequence[TrialRecord]) -> 
     table.add_column("")
     for row in rows:
         won = selection is not None and row.trial_id == selection.winner.trial_id
-        table.add_row(*_cells(row, selection), style="bold green" if won else "" if row.on_front else "dim")
+        table.add_row(*_cells(row, selection, teachers), style="bold green" if won else "" if row.on_front else "dim")
     if selection is not None and all(row.trial_id != selection.winner.trial_id for row in rows):
         # The winner need not be the best of its size: a cheaper variant of the same size may be.
         shown = next((p for p in selection.front if p.trial_id == selection.winner.trial_id), selection.winner)
         winner = LadderRow(**shown.model_dump(), on_front=True)
-        table.add_row(*_cells(winner, selection), style="bold green")
+        table.add_row(*_cells(winner, selection, teachers), style="bold green")
     return table
 
 
-def _cells(row: LadderRow, selection: Selection | None) -> list[str]:
+def _cells(row: LadderRow, selection: Selection | None, teachers: Mapping[str, str]) -> list[str]:
     fresh = selection.confirmed_f1.get(row.trial_id, []) if selection else []
     won = selection is not None and row.trial_id == selection.winner.trial_id
     standing = "winner" if won else "" if row.on_front else f"dominated by {row.dominated_by}"
@@ -49,5 +50,5 @@ def _cells(row: LadderRow, selection: Selection | None) -> list[str]:
         f"{score(sum(fresh) / len(fresh))} ({len(fresh)})" if fresh else DASH,
         usd(row.usd_per_million_predictions),
         milliseconds(row.p95_ms),
-        standing,
+        f"{standing} ({teachers[row.trial_id]})".strip() if row.trial_id in teachers else standing,
     ]

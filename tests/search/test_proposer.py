@@ -9,7 +9,7 @@ import pytest
 from lft_ray.config import TrainingSpec
 from lft_ray.errors import ConfigError
 from lft_ray.records import TrialConfig, TrialRecord, TrialStatus, Variant
-from lft_ray.search.proposer import Proposer
+from lft_ray.search.proposer import Proposer, _seed
 from lft_ray.search.space import SearchSpace, build_space, start_table
 from tests.search.trivial import COSTS, SIZES, known_f1
 
@@ -171,3 +171,27 @@ def test_a_proposal_takes_about_a_second():
     proposer.propose(21, history(20), [SPACE.draw(random.Random(3))])
     # 0.6 s on two cores at rest; the bound leaves room for a busy machine.
     assert time.perf_counter() - began < 15
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_every_sampler_takes_methods(sampler):
+    training = TrainingSpec(method=["full", "distil"], batch_size=32, epochs=2)
+    space = build_space(SIZES, training)
+    records = history(12, space)
+    assert {r.config.method for r in records} == {"full", "distil"}
+    proposer = Proposer(space, sampler, 0, cost)
+    assert proposer.propose(12, records, []).method in {"full", "distil"}
+    # One that may not be distilled is proposed as it is, but in full, rather than drawn anew.
+    first = Proposer(space, sampler, 0, cost)._ask(_seed(0, 12, 0), records, [])
+    in_full = proposer.propose(12, records, [], fits=lambda c: c.method == "full")
+    assert in_full == first.model_copy(update={"method": "full"})
+
+
+def test_another_teacher_makes_no_new_proposal():
+    training = TrainingSpec(method=["full", "distil"], learning_rate=1e-4, batch_size=16, epochs=1)
+    space = build_space(SIZES, training)
+    by_others = [
+        told(c.model_copy(update={"teacher": "t003"} if c.method == "distil" else {}), i)
+        for i, c in enumerate(space.all())
+    ]
+    assert Proposer(space, "random", 0, cost).propose(0, by_others, []) is None

@@ -8,6 +8,7 @@ import pytest
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
 from lft_ray.errors import ConfigError, InputError
+from lft_ray.export.stage import export_trial
 from lft_ray.ledger import Ledger
 from lft_ray.models.base import model_sizes
 from lft_ray.records import (
@@ -21,7 +22,8 @@ from lft_ray.records import (
     TrialStatus,
 )
 from lft_ray.search.pricing import Pricing
-from lft_ray.search.study import StudyJob, _busy_s, allowed_sizes, run_study
+from lft_ray.search.study import StudyJob, _busy_s, _teaching_flops, allowed_sizes, run_study
+from lft_ray.selection.front import points_of
 from lft_ray.storage import Storage
 from tests.tiny_models import SENTENCES, write_tiny_bert
 
@@ -152,6 +154,24 @@ def test_minutes_between_a_crash_and_a_resume_do_not_count(tmp_path):
     assert _busy_s(ledger) == 4 * 60
 
 
+def test_the_first_student_of_a_teacher_is_budgeted_for_the_teachers_pass(tmp_path, job, base):
+    ledger = Ledger(Storage(tmp_path))
+    sizes = {size.name: size for size in model_sizes(job.experiment.models)}
+    student = TrialConfig(model_size=f"{base}:1", method="distil", teacher="t000")
+
+    def put(trial_id: str, config: TrialConfig, status: str = "done") -> None:
+        ledger.put(TrialRecord(trial_id=trial_id, attempt=1, config=config, status=status))
+
+    assert _teaching_flops(student, ledger, sizes, 1e3) == 0.0
+    put("t000", TrialConfig(model_size=f"{base}:2"))
+    assert _teaching_flops(student, ledger, sizes, 1e3) == sizes[f"{base}:2"].flops_per_token * 1e3
+    assert _teaching_flops(student.model_copy(update={"teacher": ""}), ledger, sizes, 1e3) == 0.0
+    put("t001", student, status="failed")
+    assert _teaching_flops(student, ledger, sizes, 1e3) > 0.0
+    put("t002", student)
+    assert _teaching_flops(student, ledger, sizes, 1e3) == 0.0
+
+
 @pytest.mark.cluster
 @pytest.mark.timeout(300)
 def test_a_study_trains_prices_and_confirms(job, cluster, base):
@@ -177,6 +197,46 @@ def test_a_study_trains_prices_and_confirms(job, cluster, base):
     assert [(r.trial_id, r.confirms, r.config.seed) for r in fresh] == [("c000", "t001", 1), ("c001", "t001", 2)]
     assert [r for r in both if r.role == "search"] == records
     assert {r.config.model_copy(update={"seed": 0}) for r in fresh} == {records[1].config}
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_a_distilled_trial_is_a_point_like_any_other_and_keeps_its_teacher(job, cluster, base):
+    taught = changed(
+        job,
+        name="taught",
+        search={"trials": 6, "sampler": "random", "concurrency": 1},
+        training={"method": ["full", "distil"], "learning_rate": 1e-3, "epochs": 1},
+        selection={"confirm_share": 0.1},
+    )
+    records = run_study(taught, cluster)
+    assert [r.status for r in records] == [TrialStatus.DONE] * len(records), [r.reason for r in records]
+    # Two sizes, two methods: the larger has nobody to learn from, so one configuration is left to propose.
+    assert [(r.config.model_size, r.config.method, r.config.teacher) for r in records] == [
+        ("tfidf", "full", ""),
+        (f"{base}:1", "full", ""),
+        (f"{base}:2", "full", ""),
+        (f"{base}:1", "distil", "t002"),
+    ]
+    assert records[3].variants[0].usd_per_million_predictions == records[1].variants[0].usd_per_million_predictions
+    assert "t003" in {point.trial_id for point in points_of(records)}
+
+    finalist = FrontPoint(
+        trial_id="t003", model_size="x", precision="fp32", max_length=32, f1=0.9, usd_per_million_predictions=1.0
+    )
+    fresh = [r for r in run_study(taught.confirming([finalist]), cluster) if r.role == "confirm"]
+    assert {(r.config.method, r.config.teacher, r.status) for r in fresh} == {("distil", "t002", TrialStatus.DONE)}
+
+    chosen = export_trial(
+        records[3],
+        experiment=taught.experiment,
+        dataset=job.dataset,
+        selection=None,
+        target=Storage(taught.run_uri),
+    )
+    card = (Path(chosen.uri) / "README.md").read_text()
+    assert f"distilled from {base}:2".replace("_", r"\_") in card
+    assert "(t002) at weight 0.7, temperature 2" in card
 
 
 @pytest.mark.cluster
