@@ -120,7 +120,8 @@ def _training(record: TrialRecord, experiment: Experiment, run: Storage) -> str:
     if not record.config.teacher:
         return ""
     teacher, spec = Ledger(run).get(record.config.teacher), experiment.training.distil
-    size = "an earlier trial" if teacher is None else teacher.config.model_size
+    # Of a local folder only its last name, as for the base itself.
+    size = "an earlier trial" if teacher is None else Path(teacher.config.model_size).name
     return (
         f"distilled from {size} ({record.config.teacher}) at weight {spec.weight:g}, temperature {spec.temperature:g}"
     )

@@ -234,9 +234,8 @@ def test_a_distilled_trial_is_a_point_like_any_other_and_keeps_its_teacher(job, 
         selection=None,
         target=Storage(taught.run_uri),
     )
-    card = (Path(chosen.uri) / "README.md").read_text()
-    assert f"distilled from {base}:2".replace("_", r"\_") in card
-    assert "(t002) at weight 0.7, temperature 2" in card
+    card = (Path(chosen.uri) / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"| Trained | distilled from {base.name}:2 (t002) at weight 0.7, temperature 2 |" in card
 
 
 @pytest.mark.cluster

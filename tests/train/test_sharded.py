@@ -9,8 +9,7 @@ import time
 import psutil
 import pytest
 
-from lft_ray.records import TrialRecord, TrialResult, TrialStatus
-from lft_ray.storage import Storage
+from lft_ray.records import TrialResult, TrialStatus
 from lft_ray.train.sharded import run_sharded
 from lft_ray.train.trial import result_name, run_trial, trial_storage
 
@@ -77,30 +76,6 @@ def test_two_workers_come_to_what_one_does(cluster, trial_job):
     storage = trial_storage(job)
     assert TrialResult.model_validate_json(storage.get(result_name(1))) == result
     assert storage.folders() == ["checkpoint", "predictions"]
-
-
-def test_two_workers_learn_from_a_teacher_as_one_does(cluster, trial_job, tiny_bert):
-    result = run_trial(trial_job(trial_id="t000"), lambda _: None)
-    record = TrialRecord(**{name: getattr(result, name) for name in TrialResult.model_fields})
-    changes = {
-        "config": {
-            "model_size": f"{tiny_bert}:1",
-            "method": "distil",
-            "teacher": "t000",
-            "batch_size": 4,
-            "epochs": 1,
-            "learning_rate": 1e-3,
-        }
-    }
-    job = trial_job(trial_id="sharded", training={"workers": 2}, **changes)
-    Storage(job.run_uri).put("trials/t000/record.json", record.model_dump_json())
-    # The workers compute the logits: both want them at once.
-    sharded = run_sharded(job, lambda _: None)
-    assert sharded.status is TrialStatus.DONE, sharded.reason
-    assert_same_curve(sharded, run_trial(trial_job(trial_id="alone", **changes), lambda _: None))
-    plain = {"config": changes["config"] | {"method": "full", "teacher": ""}}
-    labels_alone = run_trial(trial_job(trial_id="full", **plain), lambda _: None)
-    assert abs(labels_alone.curve[-1].loss / sharded.curve[-1].loss - 1) > 10 * TOLERANCE
 
 
 @pytest.mark.chaos
