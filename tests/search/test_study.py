@@ -296,7 +296,8 @@ def test_the_first_student_of_a_teacher_is_budgeted_for_the_teachers_pass(job, b
     full = workload.flops(student.model_copy(update={"method": "full", "teacher": ""}))
 
     def put(trial_id: str, config: TrialConfig, status: str = "done") -> None:
-        ledger.put(TrialRecord(trial_id=trial_id, attempt=1, config=config, status=status))
+        role = "confirm" if trial_id.startswith("c") else "search"
+        ledger.put(TrialRecord(trial_id=trial_id, attempt=1, config=config, status=status, role=role))
 
     put("t000", TrialConfig(model_size=f"{base}:2", epochs=1))
     assert admission.work(student) == full + teachers_pass
