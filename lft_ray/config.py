@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from lft_ray.errors import nearest
+from lft_ray.methods import DistilSpec, Methods
 from lft_ray.spec import Range, Share, Spec
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ClusterSpec",
     "CostSpec",
     "DataSpec",
+    "DistilSpec",
     "Experiment",
     "ExportSpec",
     "ModelSpec",
@@ -108,8 +110,10 @@ def _probability_like(value: "Range | list[float] | float") -> "Range | list[flo
 class TrainingSpec(Spec):
     """How one trial trains. Lists and ranges are searched, single values are fixed."""
 
-    method: list[Literal["full"]] = ["full"]
-    """full: every weight is trained."""
+    method: Methods = ["full"]
+    """full: every weight is trained on the labels. distil: so, and on the answers of the best finished trial of a size
+    that is dearer to serve; proposed as soon as there is one."""
+    distil: DistilSpec = DistilSpec()
     learning_rate: Annotated[
         Range | Annotated[list[PositiveFloat], Field(min_length=1)] | PositiveFloat, AfterValidator(_probability_like)
     ] = Range(low=1e-5, high=1e-3)

@@ -87,7 +87,8 @@ class Ledger:
         Raises:
             InputError: a file is damaged; the message names it.
         """
-        found = self._load().values()
+        # A copy first: a proposal asks from its own thread, while trials end in Tune's.
+        found = list(self._load().values())
         return sorted((r for r in found if role in (None, r.role)), key=lambda r: trial_order(r.trial_id))
 
     def get(self, trial_id: str) -> TrialRecord | None:

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lft_ray.config import Experiment
+from lft_ray.delivery import Bundle, Endpoint
 from lft_ray.environment import environment
 from lft_ray.errors import InputError, NoWinnerError
-from lft_ray.records import Bundle, DatasetRecord, Endpoint, ProfileBook, Selection, TrialRecord
+from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
 from lft_ray.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from lft_ray.search.estimate import Estimate
 
 __all__ = [
-    "check_models",
     "deploy",
     "down",
     "export",
@@ -55,8 +55,9 @@ def run_search(
     """
     from lft_ray.cluster import connect
     from lft_ray.ledger import driver_lock
+    from lft_ray.search.usable import check_usable
 
-    check_models(experiment)
+    check_usable(experiment)
     run = RunFolder.begin(experiment, resume=resume, replace=replace)
     with driver_lock(run.storage):
         run.put_json("environment.json", environment())
@@ -72,21 +73,6 @@ def run_search(
         select(run, experiment, dataset)
         report(run)
     return run
-
-
-def check_models(experiment: Experiment) -> None:
-    """Find every base model and compare its positions with ``training.max_length``, before anything is spent.
-
-    Raises:
-        ModelError: naming what is unknown, out of reach or too short.
-    """
-    from lft_ray.models.base import check_lengths, find_size, model_sizes
-    from lft_ray.models.resolve import find_base
-
-    sizes = model_sizes(experiment.models)
-    check_lengths(sizes, experiment.training.max_length)
-    for name in {size.base: size.name for size in sizes if not size.is_linear}.values():
-        find_base(find_size(experiment.models, name)[0])
 
 
 def plan(experiment: Experiment) -> "Estimate":
@@ -282,8 +268,9 @@ def run_train(
     """
     from lft_ray.ledger import Ledger, driver_lock
     from lft_ray.search.single import train_one
+    from lft_ray.search.usable import check_usable
 
-    check_models(experiment)
+    check_usable(experiment)
     run = RunFolder.begin(experiment, resume=not replace, replace=replace)
     with driver_lock(run.storage):
         run.put_json("environment.json", environment())

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "Bundle", "CurvePoint", "DatasetRecord", "Endpoint", "FrontPoint", "IngressProfile", "JudgedPoint", "LadderRow",
-    "Problem", "ProfileBook", "Record", "Selection", "ServingProfile", "SplitRecord", "TrialConfig", "TrialRecord",
-    "TrialResult", "TrialStatus", "Usage", "Variant", "now_utc",
+    "CurvePoint", "DatasetRecord", "FrontPoint", "IngressProfile", "JudgedPoint", "LadderRow", "Problem", "ProfileBook",
+    "Record", "Selection", "ServingProfile", "SplitRecord", "TrialConfig", "TrialRecord", "TrialResult", "TrialStatus",
+    "Usage", "Variant", "now_utc",
 ]  # fmt: skip
 
 
@@ -142,6 +142,8 @@ class TrialConfig(Record):
     model_size: str
     """``base:layers`` of the ladder, such as ``minilm:3``; ``tfidf`` has no layers."""
     method: str = "full"
+    teacher: str = ""
+    """Id of the trial whose answers a distilled one learns from; empty for every other method."""
     learning_rate: float | None = None
     batch_size: int | None = None
     epochs: int | None = None
@@ -223,7 +225,7 @@ class TrialRecord(TrialResult):
     """Wall seconds from the slot being free to training begun, plus report to record written."""
 
 
-# ---------------------------------------------------------------- decision and delivery
+# ---------------------------------------------------------------- decision
 
 
 class FrontPoint(Record):
@@ -291,40 +293,3 @@ class Selection(Record):
     reason: str
     """One plain sentence."""
     decided_at: str = Field(default_factory=now_utc)
-
-
-class Bundle(Record):
-    """An immutable, verified folder that can be deployed."""
-
-    uri: str
-    version: str
-    """First 12 hex digits of the manifest's sha256."""
-    engine: str
-    precision: str
-    task_kind: str
-    labels: list[str]
-    model_size: str
-    max_length: int
-    bytes: int
-
-
-class Endpoint(Record):
-    """A live endpoint: ``endpoint.json`` in the run folder."""
-
-    url: str
-    version: str
-    pid: int
-    pid_started_at: float
-    """Start time of the process in seconds since the epoch: a reused pid is not signalled."""
-    ports: dict[str, int]
-    state: Literal["starting", "ready", "rejected", "stopped"]
-    bundle_uri: str
-    previous_version: str = ""
-    message: str = ""
-    ready_after_s: float = 0.0
-    log: str = ""
-    """Path of the supervisor's log file."""
-    folder: str = ""
-    """The supervisor's own folder on its machine: sockets and the bundles it serves. Gone when it has stopped."""
-    address: str = ""
-    """Ray address when deployed to an existing cluster; empty when the endpoint owns its cluster."""

@@ -1,8 +1,8 @@
 import pytest
 
+from lft_ray.delivery import Bundle
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.experiment_file import parse
-from lft_ray.records import Bundle
 from lft_ray.run_folder import RunFolder
 
 

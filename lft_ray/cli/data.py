@@ -91,10 +91,10 @@ def check(
     from lft_ray.cli.views import print_card
     from lft_ray.config import Experiment
     from lft_ray.data.prepare import inspect
-    from lft_ray.pipeline import check_models
+    from lft_ray.search.usable import check_usable
 
     experiment = Experiment.load(file, overrides)
-    check_models(experiment)
+    check_usable(experiment)
     card = inspect(experiment.task, experiment.data)
     errors = [problem for problem in card.problems if problem.severity == "error"]
     if as_json:

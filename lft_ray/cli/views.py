@@ -83,6 +83,8 @@ def _points(
         note = "winner" if chosen else ""
         if row.get("dominated_by"):
             note = f"dominated by {row['dominated_by']}"
+        if row.get("teacher"):
+            note = f"{note} ({row['method']} from {row['teacher']})".strip()
         table.add_row(
             row["model_size"],
             row["trial_id"],

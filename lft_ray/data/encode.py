@@ -4,12 +4,7 @@ Ids are kept whole (up to 8,192); the length limit is cut when a batch is gather
 nothing. Uses the tokenizers library alone: importing transformers takes seconds.
 """
 
-import fcntl
 import hashlib
-import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lft_ray.data.store import load_split, target_array, target_column
+from lft_ray.data.store import load_split, locked, target_array, target_column, write_batch
 from lft_ray.errors import ModelError
 from lft_ray.records import DatasetRecord
 
@@ -121,7 +116,7 @@ def encode_split(record: DatasetRecord, split_name: str, tokenizer_folder: Path,
     path = folder / f"{record.fingerprint[:12]}-{digest[:12]}-{split_name}.arrow"
     tokens = _open(path)
     if tokens is None:
-        with _locked(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             tokens = _open(path)
             if tokens is None:
                 _build(record, split_name, source, path)
@@ -135,14 +130,6 @@ def _open(path: Path) -> TokenFile | None:
     except (OSError, pa.ArrowException, KeyError, IndexError):
         # Absent, cut off or of another version: it is built again.
         return None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    # The kernel drops the lock when its holder dies: a killed worker leaves none behind.
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def _build(record: DatasetRecord, split_name: str, source: Path, path: Path) -> None:
@@ -167,7 +154,7 @@ def _build(record: DatasetRecord, split_name: str, source: Path, path: Path) -> 
         }
     )
     schema = batch.schema.with_metadata({"end_id": "" if end_id is None else str(end_id), "format": _FORMAT})
-    _write(batch.replace_schema_metadata(schema.metadata), path)
+    write_batch(batch.replace_schema_metadata(schema.metadata), path)
 
 
 def _ids(tokenizer: "Tokenizer", texts: pa.Array, kind: type) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -187,16 +174,3 @@ def _end_id(tokenizer: "Tokenizer") -> int | None:
     """Return the special token after every text: [SEP] for BERT, none for GPT-2 or where only a first one is added."""
     encoding = tokenizer.encode("a")
     return encoding.ids[-1] if encoding.ids and encoding.special_tokens_mask[-1] else None
-
-
-def _write(batch: pa.RecordBatch, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("wb") as stream:
-            with pa.ipc.new_file(stream, batch.schema) as writer:
-                writer.write_batch(batch)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

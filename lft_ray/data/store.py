@@ -4,10 +4,12 @@ Columns: ``row_id`` uint32 (position in the split's own source), ``text``, ``tar
 float32 for several labels).
 """
 
+import fcntl
 import hashlib
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +24,16 @@ from lft_ray.errors import DataError
 from lft_ray.records import DatasetRecord
 from lft_ray.storage import Storage
 
-__all__ = ["Split", "fingerprint", "load_split", "split_bytes", "target_array", "target_column"]
+__all__ = [
+    "Split",
+    "fingerprint",
+    "load_split",
+    "locked",
+    "split_bytes",
+    "target_array",
+    "target_column",
+    "write_batch",
+]
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,29 @@ def load_split(record: DatasetRecord, name: str, cache: Path | None = None) -> S
         targets=target_array(batch.column("target")),
         row_ids=batch.column("row_id").to_numpy(),
     )
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file against the other processes of this machine."""
+    # The kernel drops the lock when its holder dies: a killed worker leaves none behind.
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def write_batch(batch: pa.RecordBatch, path: Path) -> None:
+    """Write an Arrow IPC file of one batch, atomically."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("wb") as stream:
+            with pa.ipc.new_file(stream, batch.schema) as writer:
+                writer.write_batch(batch)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _local(record: DatasetRecord, name: str, cache: Path | None) -> Path:

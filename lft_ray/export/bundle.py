@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from lft_ray.delivery import Bundle
 from lft_ray.engines import ENGINES
 from lft_ray.engines.base import EngineCard, Runner
 from lft_ray.engines.batching import run_sorted
@@ -23,7 +24,7 @@ from lft_ray.export.card import CardFacts, CardSubject, render_card
 from lft_ray.export.seal import MANIFEST, check_seal, seal
 from lft_ray.models.card import ENGINE_FILE
 from lft_ray.plugins import resolve
-from lft_ray.records import Bundle, Record
+from lft_ray.records import Record
 from lft_ray.storage import Storage
 from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Task

@@ -31,6 +31,8 @@ class CardFacts(Record):
     base_revision: str = ""
     """The commit or package version that was resolved."""
     base_licence: str = ""
+    training: str = ""
+    """How it was trained where that is not plain fine-tuning, such as what it was distilled from."""
     metric: str = "macro_f1"
     validation: dict[str, float] = Field(default_factory=dict)
     """Metrics on the validation split, as served."""
@@ -103,6 +105,7 @@ def _model_rows(subject: CardSubject, facts: CardFacts) -> list[tuple[str, str]]
         ("Model size", subject.model_size),
         ("Base model", base),
         ("Licence of the base", facts.base_licence),
+        ("Trained", facts.training),
         ("Engine, precision", f"{subject.engine}, {subject.precision}"),
         ("Tokens read of a text", str(subject.max_length)),
         ("Chosen by", facts.policy),

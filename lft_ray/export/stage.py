@@ -10,15 +10,17 @@ from pyarrow import BufferReader
 from lft_ray.config import Experiment
 from lft_ray.cost.prices import price_of
 from lft_ray.data.store import load_split
+from lft_ray.delivery import Bundle
 from lft_ray.environment import environment
 from lft_ray.errors import InputError
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts, LabelScoreRow
 from lft_ray.export.parity import check_parity
+from lft_ray.ledger import Ledger
 from lft_ray.models.base import find_size
 from lft_ray.models.ladder import LADDER
 from lft_ray.models.resolve import find_base
-from lft_ray.records import Bundle, DatasetRecord, Selection, TrialRecord, TrialStatus, Variant
+from lft_ray.records import DatasetRecord, Selection, TrialRecord, TrialStatus, Variant
 from lft_ray.storage import Storage
 
 __all__ = ["export_trial"]
@@ -65,7 +67,9 @@ def export_trial(
         task_kind=dataset.task_kind,
         labels=dataset.labels,
         samples=[*SAMPLES, *(label.replace("_", " ") for label in dataset.labels[:12])],
-        facts=_facts(record, variant, experiment, dataset, chosen),
+        facts=_facts(record, variant, experiment, dataset, chosen).model_copy(
+            update={"training": _training(record, experiment, target)}
+        ),
     )
     # Beside the old one until it has proved itself: a bundle that fails parity never takes the name.
     trial = export_bundle(Storage(record.checkpoint_uri).local_folder(""), plan, target, "bundle-candidate")
@@ -110,6 +114,18 @@ def _facts(
         policy=chosen.policy if chosen else "",
         reason=chosen.reason if chosen else "",
         made_with=", ".join(f"{name} {versions[name]}" for name in ("lft-ray", "torch", "scikit-learn")),
+    )
+
+
+def _training(record: TrialRecord, experiment: Experiment, run: Storage) -> str:
+    """What a distilled model learned from; empty for one that learned from labels alone."""
+    if not record.config.teacher:
+        return ""
+    teacher, spec = Ledger(run).get(record.config.teacher), experiment.training.distil
+    # Of a local folder only its last name, as for the base itself.
+    size = "an earlier trial" if teacher is None else Path(teacher.config.model_size).name
+    return (
+        f"distilled from {size} ({record.config.teacher}) at weight {spec.weight:g}, temperature {spec.temperature:g}"
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["DASH", "count", "duration", "learning_rate", "milliseconds", "percent", "score", "usd"]
+__all__ = ["DASH", "count", "duration", "learning_rate", "method", "milliseconds", "percent", "score", "usd"]
 
 DASH = "–"  # noqa: RUF001
 
@@ -57,6 +57,11 @@ def count(value: float | None) -> str:
 def percent(share: float | None, digits: int = 0) -> str:
     """A share of 1 as a percentage: ``62%``."""
     return DASH if share is None or _missing(share) else f"{share * 100:.{digits}f}%"
+
+
+def method(name: str, teacher: str) -> str:
+    """How a trial trained: ``full``, or ``distil from t005`` with its teacher."""
+    return f"{name} from {teacher}" if teacher else name
 
 
 def learning_rate(value: float | None) -> str:

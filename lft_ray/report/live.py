@@ -18,7 +18,7 @@ from rich.text import Text
 from lft_ray.cost.budget import Budget
 from lft_ray.ledger import StartedTrial, trial_order
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus
-from lft_ray.report.formats import DASH, count, duration, learning_rate, percent, score, usd
+from lft_ray.report.formats import DASH, count, duration, learning_rate, method, percent, score, usd
 from lft_ray.report.variants import variant_text
 from lft_ray.report.views import reference_variant
 
@@ -217,6 +217,8 @@ class LiveTable:
         if config.learning_rate is not None:
             words += ["lr", learning_rate(config.learning_rate), "batch", str(config.batch_size)]
             words += ["epochs", str(config.epochs)]
+        if config.teacher:
+            words.append(method(config.method, config.teacher))
         words += [duration(row.took_s), usd(record.training_usd)]
         return " ".join(words) + (f" ({record.reason})" if record.reason else "")
 
@@ -289,7 +291,7 @@ class LiveTable:
         running = row.state == "running"
         return [
             trial_id,
-            config.model_size,
+            f"{config.model_size} {method(config.method, config.teacher)}" if config.teacher else config.model_size,
             learning_rate(config.learning_rate),
             count(config.batch_size),
             count(config.epochs),

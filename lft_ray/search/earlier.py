@@ -109,5 +109,5 @@ def _finished(run: RunFolder, data: DatasetRecord) -> list[tuple[float, Usage, s
     for record in records:
         workload = work[record.usage.device_s > 0.0]
         if record.config.model_size in workload.sizes:
-            found.append((workload.flops(record.config), record.usage, workload.device(record.config)))
+            found.append((workload.flops(record.config, records), record.usage, workload.device(record.config)))
     return found

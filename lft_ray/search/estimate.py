@@ -13,17 +13,19 @@ from lft_ray.cluster import ClusterHandle, this_machine
 from lft_ray.config import Experiment
 from lft_ray.cost.forecast import DEFAULT_RATES, mean_tokens
 from lft_ray.cost.prices import price_of
-from lft_ray.cost.training import training_usd
 from lft_ray.data.prepare import prepare
 from lft_ray.models.base import ModelSize, check_lengths, model_sizes
-from lft_ray.records import DatasetRecord, Record, TrialConfig, Usage
+from lft_ray.records import DatasetRecord, Record, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.earlier import Earlier, look_back
 from lft_ray.search.rehearsal import Rehearsal
 from lft_ray.search.serving_costs import ServingCosts, Source
 from lft_ray.search.space import build_space, start_table
 from lft_ray.search.speed import matmul_flops_per_core_s
+from lft_ray.search.teachers import Teachers
+from lft_ray.search.usable import check_distil
 from lft_ray.search.workload import Workload, admission_of, slots_of
+from lft_ray.search.worst_case import dearest, totals
 from lft_ray.storage import Storage
 
 __all__ = ["Candidate", "Estimate", "estimate", "plan_search"]
@@ -103,6 +105,7 @@ def plan_search(experiment: Experiment) -> Estimate:
         InputError: the data or the models cannot be used.
     """
     check_lengths(model_sizes(experiment.models), experiment.training.max_length)
+    check_distil(experiment)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
         dataset = prepare(experiment.task, experiment.data, Storage(folder))
     return estimate(experiment, dataset, this_machine(), look_back(experiment, dataset), matmul_flops_per_core_s)
@@ -129,7 +132,11 @@ def estimate(
     serving = ServingCosts.of(experiment, dataset, earlier, matmul_flops_per_s)
     sizes = sorted(workload.sizes.values(), key=lambda size: serving.usd(size)[0])
     configs = {c.model_size: c for c in start_table(sizes, experiment.training, seed=experiment.search.seed)}
-    admission = _admission(experiment, workload, earlier)
+    starts = [
+        TrialRecord(trial_id=f"t{i:03d}", attempt=1, config=configs[size.name], status=TrialStatus.DONE)
+        for i, size in enumerate(sizes)
+    ]
+    admission = _admission(experiment, workload, earlier, starts)
     slots = slots_of(experiment, cluster)
     candidates = [
         _candidate(size, configs[size.name], admission, serving, experiment, dataset.splits["train"].rows)
@@ -137,15 +144,7 @@ def estimate(
     ]
     trained = [configs[c.model_size] for c in candidates if not c.refused]
     trained_sizes = [workload.sizes[config.model_size] for config in trained]
-    dearest = _dearest(experiment, admission, trained_sizes)
-    played = Rehearsal(
-        _admission(experiment, workload, earlier),
-        queue=trained,
-        space=build_space(trained_sizes, experiment.training, seed=experiment.search.seed),
-        trials=experiment.search.trials,
-        slots=slots,
-        seed=experiment.search.seed,
-    ).play()
+    played = _play(experiment, workload, earlier, serving, trained, slots)
     candidates = [_with_refusal(c, configs[c.model_size], played) for c in candidates]
     return Estimate(
         device=workload.network_device,
@@ -159,8 +158,30 @@ def estimate(
         expected_minutes=played.ended_s / 60.0,
         notes=_notes(experiment, cluster, candidates, played),
         **_facts(experiment, dataset),
-        **_totals(experiment, admission, trained, dearest, slots),
+        **totals(experiment, admission, trained, dearest(experiment, admission, trained_sizes, starts), slots),
     )
+
+
+def _play(
+    experiment: Experiment,
+    workload: Workload,
+    earlier: Earlier,
+    serving: ServingCosts,
+    starts: Sequence[TrialConfig],
+    slots: int,
+) -> Rehearsal:
+    ended: list[TrialRecord] = []
+    sizes = [workload.sizes[config.model_size] for config in starts]
+    return Rehearsal(
+        _admission(experiment, workload, earlier, ended),
+        Teachers(lambda name: serving.usd(workload.sizes[name])[0]),
+        ended,
+        queue=starts,
+        space=build_space(sizes, experiment.training, seed=experiment.search.seed),
+        trials=experiment.search.trials,
+        slots=slots,
+        seed=experiment.search.seed,
+    ).play()
 
 
 def _facts(experiment: Experiment, dataset: DatasetRecord) -> dict[str, Any]:
@@ -177,8 +198,8 @@ def _facts(experiment: Experiment, dataset: DatasetRecord) -> dict[str, Any]:
     }
 
 
-def _admission(experiment: Experiment, workload: Workload, earlier: Earlier) -> BudgetAdmission:
-    admission = admission_of(experiment, workload, started_s=0.0, clock=lambda: 0.0)
+def _admission(experiment: Experiment, workload: Workload, earlier: Earlier, ran: list[TrialRecord]) -> BudgetAdmission:
+    admission = admission_of(experiment, workload, started_s=0.0, clock=lambda: 0.0, ran=lambda: ran)
     for flops, usage, device in earlier.trials:
         admission.forecast.observe(flops, usage, device=device)
     return admission
@@ -218,51 +239,6 @@ def _with_refusal(candidate: Candidate, config: TrialConfig, played: Rehearsal) 
         return candidate
     reason = played.refused.get(config.model_size, "the trials before it use up the limits")
     return candidate.model_copy(update={"refused": reason})
-
-
-def _totals(
-    experiment: Experiment,
-    admission: BudgetAdmission,
-    queue: Sequence[TrialConfig],
-    dearest: TrialConfig | None,
-    slots: int,
-) -> dict[str, Any]:
-    """Worst cases, and what the limits hold them to."""
-    search, training, budget = experiment.search, experiment.training, admission.budget
-    starts = list(queue)[: search.trials]
-    # The dearest start trial may be a size without epochs; nothing later is dearer than the dearest of both.
-    worst_later = max((admission.worst_usd(c) for c in [*starts, *([dearest] if dearest else [])]), default=0.0)
-    worst_search = sum(admission.worst_usd(c) for c in starts) + max(0, search.trials - len(starts)) * worst_later
-    share = experiment.selection.confirm_share
-    confirm_trials = max(1, round(share * search.trials)) if share > 0 else 0
-    worst = worst_search + confirm_trials * worst_later
-    minutes_usd = None
-    if search.minutes is not None:
-        on_gpu = any(admission.device(c) == "cuda" for c in starts)
-        seconds = search.minutes * 60.0 * slots * training.workers
-        held = Usage(core_s=seconds * training.resources.cpu, device_s=seconds if on_gpu else 0.0)
-        minutes_usd = training_usd(held, admission.price)
-    limits = [usd for usd in (worst, budget.budget_usd, minutes_usd) if usd is not None]
-    return {
-        "worst_search_usd": worst_search,
-        "confirm_trials": confirm_trials,
-        "worst_confirm_usd": confirm_trials * worst_later,
-        "worst_usd": worst,
-        "budget_usd": budget.budget_usd,
-        "kept_for_confirmation_usd": budget.kept_for_confirmation_usd,
-        "minutes": search.minutes,
-        "minutes_usd": minutes_usd,
-        "held_to_usd": min(limits),
-    }
-
-
-def _dearest(experiment: Experiment, admission: BudgetAdmission, sizes: Sequence[ModelSize]) -> TrialConfig | None:
-    """The configuration of the space that costs most to train; None where no network is searched."""
-    epochs = experiment.training.epochs
-    most = max(epochs) if isinstance(epochs, list) else epochs
-    length, networks = experiment.training.max_length, [size for size in sizes if not size.is_linear]
-    configs = [TrialConfig(model_size=size.name, epochs=most, max_length=length) for size in networks]
-    return max(configs, key=admission.worst_usd, default=None)
 
 
 def _training_rates(earlier: Earlier) -> str:

@@ -24,6 +24,7 @@ from lft_ray.search.outlook import (
     variant_offsets,
 )
 from lft_ray.search.space import SearchSpace
+from lft_ray.search.teachers import or_in_full
 
 __all__ = ["Proposer"]
 
@@ -116,9 +117,9 @@ class Proposer:
             return None
         taken = {_key(config) for config in (*(r.config for r in told), *pending)}
         for attempt in range(RESAMPLES):
-            config = self._ask(_seed(self.seed, n, attempt), told, pending, fits)
-            if _key(config) not in taken and (fits is None or fits(config)):
-                return config
+            for config in or_in_full(self._ask(_seed(self.seed, n, attempt), told, pending, fits)):
+                if _key(config) not in taken and (fits is None or fits(config)):
+                    return config
         return self._draw(n, taken, fits)
 
     def _draw(self, n: int, taken: set[TrialConfig], fits: Callable[[TrialConfig], bool] | None) -> TrialConfig | None:
@@ -256,8 +257,8 @@ class Proposer:
 
 
 def _key(config: TrialConfig) -> TrialConfig:
-    """Two configurations that differ in the seed alone are one proposal."""
-    return config.model_copy(update={"seed": 0})
+    """Two configurations that differ in the seed or the teacher alone are one proposal."""
+    return config.model_copy(update={"seed": 0, "teacher": ""})
 
 
 def _seed(*parts: int) -> int:

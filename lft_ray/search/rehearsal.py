@@ -8,9 +8,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lft_ray.records import TrialConfig, TrialRecord, TrialStatus, Usage
+from lft_ray.records import TrialConfig, TrialRecord, TrialStatus, Usage, Variant
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.space import SearchSpace
+from lft_ray.search.teachers import Teachers, or_in_full
 
 __all__ = ["Rehearsal"]
 
@@ -33,6 +34,8 @@ class Rehearsal:
 
     Args:
         admission: of a study that has spent nothing; its clock is replaced.
+        teachers: of distilled trials.
+        ended: where trials that end are added: what the admission hears of them.
         queue: start trials, in order.
         space: what later trials are drawn from.
         trials: how many in all.
@@ -40,9 +43,11 @@ class Rehearsal:
         seed: of the draws.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it plays with, by name
         self,
         admission: BudgetAdmission,
+        teachers: Teachers,
+        ended: list[TrialRecord],
         *,
         queue: Sequence[TrialConfig],
         space: SearchSpace,
@@ -56,7 +61,7 @@ class Rehearsal:
         self.stopped = 0
         """Trials that the deadline ended."""
         self.ended_s = 0.0
-        self._admission = admission
+        self._admission, self._teachers, self._ended = admission, teachers, ended
         self._queue = list(queue)
         self._space, self._trials, self._slots = space, trials, slots
         self._rng = random.Random(seed)
@@ -98,8 +103,12 @@ class Rehearsal:
         return True
 
     def _draw(self) -> TrialConfig | None:
-        drawn = (self._space.draw(self._rng) for _ in range(0 if self._space.is_empty else DRAWS))
-        return next((config for config in drawn if self._admission.verdict(config, "search")), None)
+        for _ in range(0 if self._space.is_empty else DRAWS):
+            for config in or_in_full(self._space.draw(self._rng)):
+                taught = self._teachers.assign(config, self._ended)
+                if taught is not None and self._admission.verdict(taught, "search"):
+                    return taught
+        return None
 
     def _run(self, trial_id: str, config: TrialConfig) -> _Running:
         usage, usd = self._admission.expected(config), self._admission.expected_usd(config)
@@ -113,13 +122,17 @@ class Rehearsal:
         ended = heapq.heappop(self._running)
         self._now_s = self.ended_s = ended.ends_s
         self.stopped += ended.status is TrialStatus.STOPPED
-        self._admission.settle(
-            TrialRecord(
-                trial_id=ended.trial_id,
-                attempt=1,
-                config=ended.config,
-                status=ended.status,
-                usage=ended.usage,
-                training_usd=ended.usd,
-            )
+        usd = self._teachers.cost(ended.config.model_size)
+        # Nothing has a score here. Teachers are chosen by it: what is dearer to serve is taken to answer better.
+        guess = Variant(precision="", max_length=ended.config.max_length, f1=usd / (1.0 + usd))
+        record = TrialRecord(
+            trial_id=ended.trial_id,
+            attempt=1,
+            config=ended.config,
+            status=ended.status,
+            usage=ended.usage,
+            variants=[guess],
+            training_usd=ended.usd,
         )
+        self._ended.append(record)
+        self._admission.settle(record)

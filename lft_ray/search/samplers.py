@@ -1,9 +1,10 @@
 """The built-in Optuna samplers, by the names of ``search.sampler``. Each is made afresh for every proposal.
 
 A sampler of your own is ``package.module:Name`` of a callable ``(seed, startup_trials) -> optuna BaseSampler``. It sees
-two objectives, both minimised (log10 dollars per million predictions, log10(1 - F1)), and integer or float parameters;
-integers are positions in the ordered values of a dimension. One that has a third parameter named ``outlook`` is also
-told what is known before a trial runs (`lft_ray.search.outlook.Outlook`).
+two objectives, both minimised (log10 dollars per million predictions, log10(1 - F1)), and integer, float or categorical
+parameters; integers are positions in the ordered values of a dimension, categories (methods) have no order. One that
+has a third parameter named ``outlook`` is also told what is known before a trial runs
+(`lft_ray.search.outlook.Outlook`).
 """
 
 from typing import TYPE_CHECKING, Any

@@ -26,6 +26,7 @@ from lft_ray.search.plan import Listener, Plan, Queued
 from lft_ray.search.pricing import Pricing
 from lft_ray.search.proposer import Proposer
 from lft_ray.search.space import build_space, start_table
+from lft_ray.search.teachers import Taught, Teachers
 from lft_ray.search.trainable import RunsTrials
 from lft_ray.search.tuning import run_trials
 from lft_ray.search.worker import Worker
@@ -95,7 +96,7 @@ def run_study(
             rule=rule if job.role == "search" else None,
             known_cost=lambda config: pricing.cost(config.model_size),
         ),
-        _proposer(job, sizes, pricing, admission) if job.role == "search" else None,
+        Taught(_proposer(job, sizes, pricing, admission), Teachers(pricing.cost)) if job.role == "search" else None,
         pricing.record,
         admission,
         listener,
@@ -173,18 +174,19 @@ def _fresh_runs(job: StudyJob, ledger: Ledger, admission: BudgetAdmission, slots
     )
     started = [trial.confirms for trial in ledger.started("confirm")]
     seeds = fresh_seeds(
-        [run_cost(admission, record.config) for record in finalists],
+        [run_cost(admission, _reseeded(record.config, 1)) for record in finalists],
         [started.count(record.trial_id) for record in finalists],
         left,
         most_seeds(job.dataset.splits["validation"].rows),
     )
     return tuple(
-        Queued(
-            finalists[i].config.model_copy(update={"seed": finalists[i].config.seed + seed}),
-            confirms=finalists[i].trial_id,
-        )
-        for i, seed in rounds(seeds)
+        Queued(_reseeded(finalists[i].config, seed), confirms=finalists[i].trial_id) for i, seed in rounds(seeds)
     )
+
+
+def _reseeded(config: TrialConfig, seed: int) -> TrialConfig:
+    """The configuration with a fresh seed, and all else as it is: a distilled one keeps its teacher."""
+    return config.model_copy(update={"seed": config.seed + seed})
 
 
 def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admission: BudgetAdmission) -> Proposer:
@@ -215,7 +217,7 @@ def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admis
 def _admission(job: StudyJob, cluster: ClusterHandle, ledger: Ledger) -> BudgetAdmission:
     on_gpu = cluster.gpus_per_worker(job.experiment.training.resources) > 0
     workload = Workload.of(job.experiment, job.dataset, on_gpu=on_gpu)
-    admission = admission_of(job.experiment, workload, started_s=time.time() - _busy_s(ledger))
+    admission = admission_of(job.experiment, workload, started_s=time.time() - _busy_s(ledger), ran=ledger.records)
     for record in ledger.records():
         if record.config.model_size in workload.sizes:
             admission.settle(record)

@@ -4,7 +4,7 @@ In: an experiment, its data. Out: FLOPs and device of a configuration, and the `
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lft_ray.cluster import ClusterHandle
@@ -13,8 +13,9 @@ from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, mean_tokens, trial_flops
 from lft_ray.cost.prices import price_of
 from lft_ray.engines.offers import offers_of
+from lft_ray.ledger import trial_order
 from lft_ray.models.base import ModelSize, model_sizes
-from lft_ray.records import DatasetRecord, TrialConfig
+from lft_ray.records import DatasetRecord, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.tuning import MAX_FAILURES
 
@@ -63,9 +64,14 @@ class Workload:
             network_device="cuda" if on_gpu else "cpu",
         )
 
-    def flops(self, config: TrialConfig) -> float:
-        """Floating point operations of a whole trial; see `trial_flops`."""
-        return trial_flops(
+    def flops(self, config: TrialConfig, ran: Sequence[TrialRecord] = ()) -> float:
+        """Floating point operations of a whole trial; see `trial_flops`.
+
+        Args:
+            config: of the trial.
+            ran: trials of its run that ended, its own perhaps among them: who taught it, and whom else.
+        """
+        own = trial_flops(
             config,
             flops_per_token=self.sizes[config.model_size].flops_per_token,
             train_tokens=self.train_tokens,
@@ -73,6 +79,18 @@ class Workload:
             evaluations=self.evaluations,
             variant_tokens=self.variant_tokens[config.model_size],
         )
+        return own + self._teaching_flops(config, ran)
+
+    def _teaching_flops(self, config: TrialConfig, ran: Sequence[TrialRecord]) -> float:
+        """Of the teacher's pass over train, which the first trial that it teaches makes for all (train/teacher.py)."""
+        teacher = next((r for r in ran if config.teacher and r.trial_id == config.teacher), None)
+        if teacher is None or teacher.config.model_size not in self.sizes:
+            return 0.0
+        taught = [r for r in ran if r.config.teacher == config.teacher and r.status is TrialStatus.DONE]
+        first = min(taught, key=lambda r: (r.role != "search", trial_order(r.trial_id)), default=None)
+        if first is not None and first.config != config:
+            return 0.0
+        return self.sizes[teacher.config.model_size].flops_per_token * self.train_tokens
 
     def device(self, config: TrialConfig) -> str:
         """Key of the forecast's rates: ``linear``, ``cpu`` or ``cuda``."""
@@ -92,7 +110,12 @@ def slots_of(experiment: Experiment, cluster: ClusterHandle) -> int:
 
 
 def admission_of(
-    experiment: Experiment, workload: Workload, *, started_s: float, clock: Callable[[], float] = time.time
+    experiment: Experiment,
+    workload: Workload,
+    *,
+    started_s: float,
+    clock: Callable[[], float] = time.time,
+    ran: Callable[[], Sequence[TrialRecord]] = tuple,
 ) -> BudgetAdmission:
     """Dollars and minutes of a study that has spent nothing yet.
 
@@ -101,6 +124,7 @@ def admission_of(
         workload: of its data.
         started_s: when its first trial began, on the clock.
         clock: seconds since the epoch.
+        ran: trials that have ended; none when left out. A distilled one costs its teacher's pass if no other did.
     """
     budget = Budget(
         budget_usd=experiment.search.budget_usd,
@@ -112,7 +136,7 @@ def admission_of(
         budget,
         Forecast(),
         price_of(experiment.cost),
-        workload.flops,
+        lambda config: workload.flops(config, ran() if config.teacher else ()),
         workload.device,
         retries=MAX_FAILURES,
         lost_s=lost_s(experiment.training),

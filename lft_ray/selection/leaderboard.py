@@ -1,9 +1,9 @@
 """The machine-readable standing of a study. In: records, and the selection once there is one. Out: a JSON-able dict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lft_ray.records import Selection, TrialRecord, TrialStatus
+from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.selection.front import front, ladder, points_of
 
 __all__ = ["leaderboard"]
@@ -14,14 +14,16 @@ def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> 
     ``finalists`` (F1 of fresh seeds, loss against the best and its 95% bound), ``verdict`` (proven, within_noise, or
     null before the decision) and ``rows_needed`` (validation rows that would settle it, or null).
 
+    Rows of the front and the ladder say how their trial trained: ``method``, and ``teacher`` (empty if not distilled).
     Works while a search runs: without a selection the front is that of the trials finished so far.
     """
     points = points_of(records)
+    configs = {r.trial_id: r.config for r in records}
     search = [r for r in records if r.role == "search"]
     counts: dict[str, int] = {s.value: sum(r.status is s for r in search) for s in TrialStatus}
     return {
-        "front": [p.model_dump(mode="json") for p in (selection.front if selection else front(points))],
-        "ladder": [r.model_dump(mode="json") for r in (selection.ladder if selection else ladder(points))],
+        "front": [_row(p, configs) for p in (selection.front if selection else front(points))],
+        "ladder": [_row(r, configs) for r in (selection.ladder if selection else ladder(points))],
         "winner": _winner(selection) if selection else None,
         "trials": {**counts, "confirm": len(records) - len(search)},
         "reason": selection.reason if selection else "",
@@ -29,6 +31,12 @@ def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> 
         "verdict": selection.verdict if selection else None,
         "rows_needed": selection.rows_needed if selection else None,
     }
+
+
+def _row(point: FrontPoint, configs: Mapping[str, TrialConfig]) -> dict[str, Any]:
+    row = point.model_dump(mode="json")
+    config = configs.get(point.trial_id)
+    return row if config is None else {**row, "method": config.method, "teacher": config.teacher}
 
 
 def _winner(selection: Selection) -> dict[str, Any]:

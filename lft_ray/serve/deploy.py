@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from lft_ray.config import ServeSpec
+from lft_ray.delivery import Bundle, Endpoint
 from lft_ray.errors import InputError, LftError, UnreachableError
-from lft_ray.records import Bundle, Endpoint
 from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve import orders, tree
 from lft_ray.serve.environment import import_path

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lft_ray.delivery import Endpoint
 from lft_ray.errors import InputError
-from lft_ray.records import Endpoint
 from lft_ray.storage import Storage
 
 __all__ = ["ENDPOINT_FILE", "is_alive", "is_loopback", "make_folder", "read", "started_at", "url", "write"]

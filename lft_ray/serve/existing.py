@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 
 from lft_ray.config import ClusterSpec, ServeSpec
+from lft_ray.delivery import Endpoint
 from lft_ray.errors import InputError, UnreachableError
 from lft_ray.node_types import Fleet, fleet
-from lft_ray.records import Endpoint
 from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve import rollout
 from lft_ray.serve.app import APP_NAME

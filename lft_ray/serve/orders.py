@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from lft_ray.config import ServeSpec
-from lft_ray.records import Endpoint, Record
+from lft_ray.delivery import Endpoint
+from lft_ray.records import Record
 
 __all__ = ["Desired", "Family", "Order", "Reply", "get", "put"]
 

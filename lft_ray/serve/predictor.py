@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lft_ray.delivery import Bundle
 from lft_ray.engines.base import Runner
 from lft_ray.engines.batching import Batcher
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import open_bundle
-from lft_ray.records import Bundle
 from lft_ray.storage import Storage
 from lft_ray.tasks.base import Task
 from lft_ray.wire import Answer, Info

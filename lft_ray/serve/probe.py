@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lft_ray.config import ModelSpec
+from lft_ray.delivery import Bundle
 from lft_ray.models.base import ModelSize
-from lft_ray.records import Bundle
 from lft_ray.serve.service import Model, Service, Wish
 from lft_ray.wire import Answer, Info, LabelScore
 

@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lft_ray.delivery import Endpoint
 from lft_ray.errors import LftError, UnreachableError
-from lft_ray.records import Endpoint
 from lft_ray.serve import boot, haproxy, orders, tree
 from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve.environment import free_port

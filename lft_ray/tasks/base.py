@@ -56,6 +56,18 @@ class Task(Protocol):
             weights: float [c] class weights, or None.
         """
 
+    def distil_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
+        """SUM over the texts of the divergence of the answers from a teacher's, times the temperature squared.
+
+        The square keeps its gradient as large as that of ``loss`` at any temperature (Hinton et al. 2015,
+        arXiv:1503.02531). Zero, and so is its gradient, where the logits are the teacher's.
+
+        Args:
+            logits: float [n, c].
+            teacher: float [n, c], the teacher's logits.
+            temperature: both logits are divided by it first.
+        """
+
     def class_weights(self, targets: NDArray[Any]) -> Floats:
         """Balanced weights [c], inversely to frequency, mean 1 over the rows."""
 

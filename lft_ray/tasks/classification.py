@@ -87,6 +87,20 @@ class Classification:
 
         return functional.cross_entropy(logits.float(), targets, weight=weights, reduction="sum")
 
+    def distil_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
+        """Return the SUM over the texts of KL(teacher || answers) at a temperature, times its square, in fp32.
+
+        Args:
+            logits: float [n, c].
+            teacher: float [n, c].
+            temperature: both are divided by it before the softmax.
+        """
+        from torch.nn import functional
+
+        wanted = functional.log_softmax(teacher.float() / temperature, dim=1)
+        answers = functional.log_softmax(logits.float() / temperature, dim=1)
+        return temperature**2 * functional.kl_div(answers, wanted, reduction="sum", log_target=True)
+
     def class_weights(self, targets: NDArray[Any]) -> Floats:
         """Return weights [c] inversely to frequency, mean 1 over the rows."""
         return balanced_weights(np.bincount(targets, minlength=self.outputs).astype(np.float64))

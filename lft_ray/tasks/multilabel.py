@@ -88,6 +88,23 @@ class Multilabel:
             logits.float(), targets.float(), weight=weights, reduction="sum"
         )
 
+    def distil_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
+        """Return the SUM over texts and labels of the binary KL(teacher || answers), times the temperature squared.
+
+        Args:
+            logits: float [n, c].
+            teacher: float [n, c].
+            temperature: both are divided by it before the sigmoid.
+        """
+        import torch
+        from torch.nn import functional
+
+        # Yes and no of each label as a distribution of two: the softmax of (z/2, -z/2) is the sigmoid of z.
+        halves = torch.tensor([0.5, -0.5], device=logits.device) / temperature
+        wanted = functional.log_softmax(teacher.float().unsqueeze(2) * halves, dim=2)
+        answers = functional.log_softmax(logits.float().unsqueeze(2) * halves, dim=2)
+        return temperature**2 * functional.kl_div(answers, wanted, reduction="sum", log_target=True)
+
     def class_weights(self, targets: NDArray[Any]) -> Floats:
         """Return weights [c] inversely to frequency, mean 1 over all labels given."""
         return balanced_weights(targets.sum(axis=0, dtype=np.float64))

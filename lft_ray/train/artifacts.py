@@ -4,6 +4,7 @@ The first attempt writes ``checkpoint`` and ``predictions``, attempt k > 1 ``che
 that a worker that was thought dead overwrites nothing. Readers follow the URIs of the result.
 """
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +18,20 @@ from numpy.typing import NDArray
 from lft_ray.records import Variant
 from lft_ray.storage import Storage
 
-__all__ = ["attempt_name", "put_checkpoint", "put_predictions", "variant"]
+__all__ = ["attempt_name", "node_folder", "put_checkpoint", "put_predictions", "variant"]
 
 
 def attempt_name(name: str, attempt: int) -> str:
     """``name`` for the first attempt, ``name-<attempt>`` after it."""
     return name if attempt == 1 else f"{name}-{attempt}"
+
+
+def node_folder(run: Storage, name: str) -> Path:
+    """Where this machine keeps files that its trials map: in the run folder, or beside the bucket that it is.
+
+    A bucket cannot be memory-mapped: then this node keeps its own copy.
+    """
+    return Path(run.uri) / name if run.is_local else Path(tempfile.gettempdir()) / f"lft-{name}-{os.getuid()}"
 
 
 def put_checkpoint(storage: Storage, attempt: int, save: Callable[[Path], None]) -> str:

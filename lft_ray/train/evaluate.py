@@ -16,7 +16,7 @@ from torch import nn
 
 from lft_ray.data.batches import collate, eval_batches
 from lft_ray.models.network import TextNetwork, at_precision
-from lft_ray.train.group import current_group
+from lft_ray.train.group import Group, current_group
 from lft_ray.train.precision import autocast, matmul_precision
 
 if TYPE_CHECKING:
@@ -58,19 +58,25 @@ class Scores:
 
 
 def predict(
-    network: TextNetwork, tokens: "TokenFile", batching: Batching, precision: ComputePrecision = "fp32"
+    network: TextNetwork,
+    tokens: "TokenFile",
+    batching: Batching,
+    precision: ComputePrecision = "fp32",
+    *,
+    group: Group | None = None,
 ) -> NDArray[np.float32]:
-    """Logits float32 [n, c] in row order, the same on every process."""
+    """Logits float32 [n, c] in row order, the same on every process of ``group``: this trial's when left out."""
     if precision == "bf16":
         network = at_precision(copy.deepcopy(network), precision)
-    return _run(network, network, tokens, batching, "bf16" if precision == "autocast" else "fp32", None)
+    computed = "bf16" if precision == "autocast" else "fp32"
+    return _run(network, network, tokens, batching, computed, None, group or current_group())
 
 
 def extract_features(
     network: TextNetwork, tokens: "TokenFile", batching: Batching, rows: NDArray[np.int64] | None = None
 ) -> NDArray[np.float32]:
     """Pooled features float32 [n, hidden] in row order (of ``rows`` when given), in the training precision."""
-    return _run(network, network.features, tokens, batching, batching.dtype, rows)
+    return _run(network, network.features, tokens, batching, batching.dtype, rows, current_group())
 
 
 def score(task: "Task", targets: NDArray[Any], logits: NDArray[np.float32]) -> Scores:
@@ -80,15 +86,15 @@ def score(task: "Task", targets: NDArray[Any], logits: NDArray[np.float32]) -> S
     return Scores(task.metrics(targets, logits), loss / len(targets))
 
 
-def _run(
+def _run(  # noqa: PLR0913 - private; each caller sets all of them
     network: nn.Module,
     forward: Callable[..., Any],
     tokens: "TokenFile",
     batching: Batching,
     autocast_precision: str,
     rows: NDArray[np.int64] | None,
+    group: Group,
 ) -> NDArray[np.float32]:
-    group = current_group()
     lengths = tokens.lengths(batching.max_length)
     if rows is not None:
         lengths = lengths[rows]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from lft_ray.data.encode import TokenFile
     from lft_ray.tasks.base import Task
+    from lft_ray.train.teacher import Teacher
 
 __all__ = ["LoopJob", "LoopResult", "evaluation_steps", "train"]
 
@@ -59,6 +60,7 @@ class LoopJob:
         device: torch device of the network.
         dtype: "fp32" or "bf16" (autocast over float32 weights).
         final_precision: what the last validation pass computes in: as it will be served, so that it is not done twice.
+        teacher: what a distilled trial learns from beside the labels; None: nothing.
         probe_key: what the frozen probe depends on, for the process's cache; None: not cached.
         states: where the training state is saved and resumed from; None: neither.
         meter: measures the usage, from the beginning of the trial.
@@ -75,6 +77,7 @@ class LoopJob:
     device: str = "cpu"
     dtype: str = "fp32"
     final_precision: str = "fp32"
+    teacher: "Teacher | None" = None
     probe_key: "Hashable | None" = None
     states: StateStore | None = None
     meter: Meter = field(default_factory=Meter)
@@ -155,7 +158,7 @@ class _Run:
         self._report, self._should_stop = report, should_stop
         self._peak_rate, self._batch_size = config.learning_rate, config.batch_size
         self._batching = Batching(config.max_length, training.micro_batch_tokens, job.pad_id, job.device, job.dtype)
-        self._stepper = Stepper(job.network, job.task, job.train, self._batching, training)
+        self._stepper = Stepper(job.network, job.task, job.train, self._batching, training, job.teacher)
         self._schedule = Schedule.of(
             training, rows=len(self._stepper.lengths), batch_size=config.batch_size, epochs=config.epochs
         )

@@ -5,11 +5,8 @@ Base weights, tokens and probes stay cached in the process for its next trial; t
 
 import hashlib
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +19,7 @@ from lft_ray.models.network import build, save
 from lft_ray.models.resolve import BaseFiles, find_base
 from lft_ray.records import CurvePoint, TrialStatus, Variant
 from lft_ray.storage import Storage
-from lft_ray.train.artifacts import attempt_name, put_checkpoint, put_predictions, variant
+from lft_ray.train.artifacts import attempt_name, node_folder, put_checkpoint, put_predictions, variant
 from lft_ray.train.checkpoint import StateStore
 from lft_ray.train.evaluate import Batching, predict, score
 from lft_ray.train.group import current_group
@@ -30,6 +27,7 @@ from lft_ray.train.loop import LoopJob, LoopResult
 from lft_ray.train.meter import Meter
 from lft_ray.train.notes import STATE
 from lft_ray.train.precision import training_precision
+from lft_ray.train.teacher import find_teacher
 from lft_ray.train.trial import Outcome, TrialJob, trial_device, trial_storage
 from lft_ray.train.usage import shared_usage
 from lft_ray.train.vocabulary import train_met_tokens
@@ -81,6 +79,8 @@ def run_neural(
 def _loop_job(job: TrialJob, task: "Task", meter: Meter, base: BaseFiles, size: ModelSize) -> LoopJob:
     device = trial_device(job)
     dtype = training_precision(job.training.precision, device)
+    with meter.training():
+        teacher = find_teacher(job, device)
     network = build(base, size, task.outputs, seed=job.config.seed).to(device)
     return LoopJob(
         network=network,
@@ -95,6 +95,7 @@ def _loop_job(job: TrialJob, task: "Task", meter: Meter, base: BaseFiles, size: 
         dtype=dtype,
         final_precision=job.precisions[0],
         probe_key=_probe_key(job, base, dtype),
+        teacher=teacher,
         states=StateStore(trial_storage(job).child(STATE), _state_key(job, base, dtype)),
         meter=meter,
     )
@@ -135,10 +136,7 @@ def _tokens(job: TrialJob, split: str, base: BaseFiles) -> TokenFile:
     """The split's tokens, encoded once a node and mapped once a process."""
     key = (job.dataset.fingerprint, split, str(base.folder))
     if key not in _TOKENS:
-        run = Storage(job.run_uri)
-        # A bucket cannot be memory-mapped: then this node keeps its own copy.
-        folder = Path(run.uri) / "tokens" if run.is_local else Path(gettempdir()) / f"lft-tokens-{os.getuid()}"
-        _TOKENS[key] = encode_split(job.dataset, split, base.folder, folder)
+        _TOKENS[key] = encode_split(job.dataset, split, base.folder, node_folder(Storage(job.run_uri), "tokens"))
         while len(_TOKENS) > TOKEN_FILES:
             _TOKENS.popitem(last=False)
     _TOKENS.move_to_end(key)
@@ -151,7 +149,7 @@ def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]
 
 
 def _state_key(job: TrialJob, base: BaseFiles, dtype: str) -> str:
-    """Fingerprint of all that decides the weights; workers and resources do not."""
+    """Fingerprint of all that decides the weights, teacher and distillation included; workers and resources do not."""
     training = job.training.model_dump(mode="json", exclude={"workers", "resources", "checkpoint_every_s"})
     what = [job.config.model_dump(mode="json"), training, *map(str, _probe_key(job, base, dtype))]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

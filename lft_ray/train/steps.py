@@ -1,7 +1,8 @@
 """One optimiser step: rows in, changed weights out. Knows micro-batches and DDP; knows no schedule of evaluations.
 
 A step's loss is a SUM over its texts divided by the step's global text count, so neither the number of micro-batches
-nor that of processes changes the gradient.
+nor that of processes changes the gradient. With a teacher it is (1 - w) x the task's loss on the labels + w x its
+divergence from the teacher's answers.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +26,7 @@ from lft_ray.train.probe import loss_divisor
 if TYPE_CHECKING:
     from lft_ray.data.encode import TokenFile
     from lft_ray.tasks.base import Task
+    from lft_ray.train.teacher import Teacher
 
 __all__ = ["Stepper"]
 
@@ -38,12 +40,20 @@ class Stepper:
         tokens: the train split.
         batching: how rows become tensors, and what is computed in.
         training: decay, clipping and class weights are read from it.
+        teacher: of a distilled trial.
     """
 
     def __init__(
-        self, network: TextNetwork, task: "Task", tokens: "TokenFile", batching: Batching, training: TrainingSpec
+        self,
+        network: TextNetwork,
+        task: "Task",
+        tokens: "TokenFile",
+        batching: Batching,
+        training: TrainingSpec,
+        teacher: "Teacher | None" = None,
     ) -> None:
         self._network, self._task, self._tokens, self._batching = network, task, tokens, batching
+        self._teacher = teacher
         self._clip_norm = training.clip_norm
         self.lengths = tokens.lengths(batching.max_length)
         self._targets = np.asarray(tokens.targets)
@@ -126,7 +136,7 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         for index, batch in enumerate(batches):
             with self._exchange(last=index == len(batches) - 1):
-                loss = self._loss(batch)
+                loss = self._loss(batch, divisor / len(rows))
                 torch.autograd.backward(loss * scale)
             if mine:
                 self.loss_sum += loss.detach()
@@ -137,13 +147,20 @@ class Stepper:
         self.loss_sum.zero_()
         self.loss_weight = 0.0
 
-    def _loss(self, batch: NDArray[np.int64]) -> torch.Tensor:
+    def _loss(self, batch: NDArray[np.int64], per_text: float) -> torch.Tensor:
+        """Sum of the losses of ``batch``; ``per_text``: mean class weight of the step's texts, 1 without weights."""
         batching = self._batching
         ids, mask = collate(self._tokens.gather(batch, batching.max_length), batching.pad_id)
         targets = torch.from_numpy(self._targets[batch]).to(batching.device)
         with autocast(batching.device, batching.dtype):
-            logits = self._forward(ids.to(batching.device), mask.to(batching.device))
-        return self._task.loss(logits.float(), targets, self._weights_tensor)
+            logits = self._forward(ids.to(batching.device), mask.to(batching.device)).float()
+        loss = self._task.loss(logits, targets, self._weights_tensor)
+        if self._teacher is None:
+            return loss
+        spec, taught = self._teacher.spec, self._teacher.of(batch, batching.device)
+        # Class weights weigh the labels alone: the sum is divided by them, so each text's divergence takes the mean.
+        divergence = self._task.distil_loss(logits, taught, spec.temperature) * per_text
+        return (1.0 - spec.weight) * loss + spec.weight * divergence
 
     def _exchange(self, *, last: bool) -> AbstractContextManager[Any]:
         if self._group.world == 1 or last:

@@ -85,6 +85,61 @@ def test_right_logits_have_less_loss(task, rows, logits):
     )
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
+def test_distillation_is_a_divergence_and_a_sum_over_texts(task, logits, temperature):
+    import torch
+
+    teacher = torch.from_numpy(np.random.default_rng(1).normal(size=logits.shape).astype(np.float32))
+    answers = torch.from_numpy(logits).requires_grad_()
+    whole = task.distil_loss(answers, teacher, temperature)
+    halves = sum(task.distil_loss(answers[part], teacher[part], temperature) for part in (slice(7), slice(7, None)))
+    assert whole.ndim == 0
+    assert whole.item() > 0
+    assert torch.allclose(whole, halves, rtol=1e-5)
+    torch.autograd.backward(whole)
+    # One step against the gradient comes nearer to the teacher.
+    nearer = task.distil_loss(answers.detach() - 0.1 * answers.grad, teacher, temperature)
+    assert nearer < whole
+    assert task.distil_loss(answers.detach().bfloat16(), teacher, temperature).dtype == torch.float32
+
+
+def test_a_student_like_its_teacher_has_no_distillation_gradient(task, logits):
+    import torch
+
+    answers = torch.from_numpy(logits).requires_grad_()
+    loss = task.distil_loss(answers, torch.from_numpy(logits), 2.0)
+    torch.autograd.backward(loss)
+    assert abs(float(loss)) < 1e-4
+    assert float(answers.grad.abs().max()) < 1e-5
+
+
+def test_distillation_at_temperature_one_is_cross_entropy_less_the_teachers_entropy(task, logits):
+    import torch
+
+    teacher = np.random.default_rng(1).normal(size=logits.shape).astype(np.float32)
+    shares = task.probabilities(teacher).astype(np.float64)
+    answers = task.probabilities(logits).astype(np.float64)
+    expected = (shares * np.log(shares / answers)).sum()
+    if task.allows_empty():
+        expected += ((1 - shares) * np.log((1 - shares) / (1 - answers))).sum()
+    got = task.distil_loss(torch.from_numpy(logits), torch.from_numpy(teacher), 1.0)
+    assert float(got) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_square_of_the_temperature_keeps_the_gradient_as_large(task, logits):
+    """Hinton et al. 2015: at high temperatures it nears (answers - teacher) / c; for one yes and no, a quarter."""
+    import torch
+
+    teacher = np.random.default_rng(1).normal(size=logits.shape).astype(np.float32)
+    centred = logits - teacher
+    if not task.allows_empty():
+        centred = centred - centred.mean(axis=1, keepdims=True)
+    answers = torch.from_numpy(logits).requires_grad_()
+    torch.autograd.backward(task.distil_loss(answers, torch.from_numpy(teacher), 100.0))
+    limit = centred / (4 if task.allows_empty() else task.outputs)
+    np.testing.assert_allclose(answers.grad.numpy(), limit, atol=0.02 * np.abs(limit).max())
+
+
 def test_class_weights_have_mean_one_over_the_rows(task, rows):
     targets = task.encode([*rows, ["joy"], ["joy"]])
     weights = task.class_weights(targets)

@@ -71,6 +71,12 @@ def test_what_is_not_known_is_left_out():
     assert set(header(card)) == {"pipeline_tag", "library_name", "metrics", "tags"}
 
 
+def test_a_distilled_model_says_so():
+    told = FACTS.model_copy(update={"training": "distilled from minilm:6 (t005) at weight 0.7, temperature 2"})
+    assert "| Trained | distilled from minilm:6 (t005) at weight 0.7, temperature 2 |" in render_card(SUBJECT, told)
+    assert "Trained" not in render_card(SUBJECT, FACTS)
+
+
 def test_labels_stay_text():
     for facts in (FACTS, CardFacts(name="# x\n<b>")):
         card = render_card(SUBJECT, facts)

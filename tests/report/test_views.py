@@ -1,9 +1,12 @@
+import io
 import math
 
 import pytest
+from rich.console import Console
 
 from lft_ray.report.costs import confusion_rows, cost_view, environment_rows, winner_monthly
 from lft_ray.report.formats import DASH, count, duration, learning_rate, milliseconds, percent, score, usd
+from lft_ray.report.live import LiveTable
 from lft_ray.report.text import front_table
 from lft_ray.report.views import comparison, curve_data, finalist_rows, front_data, reference_variant, trial_rows
 from lft_ray.selection.decide import decide
@@ -142,3 +145,26 @@ def test_fresh_seeds_are_those_of_the_same_variant():
 def test_a_trial_shows_the_variant_that_its_curve_ends_with():
     several = with_variants()
     assert [r["f1"] for r in trial_rows(several)] == [r["f1"] for r in trial_rows(records())]
+
+
+def test_a_distilled_trial_shows_its_teacher_wherever_its_configuration_stands():
+    def distilled(item):
+        return item.model_copy(update={"config": item.config.model_copy(update={"method": "distil", "teacher": "t3"})})
+
+    found = [distilled(r) if r.trial_id == "t2" else r for r in records()]
+    assert [r["method"] for r in trial_rows(found)][:3] == [DASH, "distil from t3", "full"]
+    hover = {p["trial"]: p["hover"] for p in front_data(found, None)["points"]}
+    assert "distil from t3" in hover["t2"]
+    assert "distil" not in hover["t3"]
+    out = io.StringIO()
+    Console(file=out, width=160).print(front_table(None, found))
+    assert next(line for line in out.getvalue().splitlines() if "distil from t3" in line).split()[0] == "minilm:3"
+    live = io.StringIO()
+    with LiveTable(8, console=Console(file=live, width=200)) as table:
+        for item in found:
+            table.trial_started(item.trial_id, item.config)
+            table.trial_ended(item)
+        Console(file=live, width=200).print(table._render())
+    lines = [line for line in live.getvalue().splitlines() if "distil from t3" in line]
+    assert len(lines) == 2
+    assert all(line.split()[0] == "t2" for line in lines)

@@ -11,12 +11,16 @@ from lft_ray.config import Experiment
 from lft_ray.cost.forecast import mean_tokens
 from lft_ray.data.prepare import prepare
 from lft_ray.environment import machine
+from lft_ray.errors import ConfigError
 from lft_ray.ledger import Ledger, StartedTrial
 from lft_ray.records import IngressProfile, ProfileBook, ServingProfile, TrialConfig, TrialRecord, TrialStatus, Usage
 from lft_ray.run_folder import RunFolder
 from lft_ray.search.earlier import Earlier, look_back
-from lft_ray.search.estimate import estimate
+from lft_ray.search.estimate import estimate, plan_search
 from lft_ray.search.pricing import Pricing
+from lft_ray.search.rehearsal import Rehearsal
+from lft_ray.search.space import build_space
+from lft_ray.search.teachers import Teachers
 from lft_ray.search.workload import Workload, admission_of
 from lft_ray.storage import Storage
 
@@ -219,3 +223,59 @@ def test_a_damaged_run_beside_it_is_passed_over(experiment, dataset):
     run = write_run(experiment, dataset, "broken", [profile("minilm:1", 0.002)])
     run.storage.put("profiles.json", "{")
     assert look_back(experiment, dataset).book is None
+
+
+def test_a_plan_counts_the_teachers_passes(experiment, dataset):
+    sizes = [{"base": "minilm", "layers": [5, 6]}]
+    training = {"max_length": 32, "epochs": [1], "method": ["full", "distil"]}
+    full = plan(experiment, dataset, models=sizes, training=training | {"method": ["full"]})
+    found = plan(experiment, dataset, models=sizes, training=training)
+    workload = Workload.of(changed(experiment, models=sizes, training=training), dataset, on_gpu=False)
+    teacher = TrialRecord(trial_id="t1", attempt=1, config=TrialConfig(model_size="minilm:6"), status=TrialStatus.DONE)
+    student = TrialConfig(model_size="minilm:5", method="distil", teacher="t1", epochs=1, max_length=32)
+    admission = admission_of(
+        changed(experiment, models=sizes, training=training), workload, started_s=0.0, ran=lambda: [teacher]
+    )
+    # One epoch of five layers and the teacher's pass of six: dearer than an epoch of six.
+    assert admission.worst_usd(student) > row(full, "minilm:6").worst_usd
+    starts = sum(c.worst_usd for c in found.candidates)
+    assert found.worst_search_usd == pytest.approx(starts + 6 * admission.worst_usd(student))
+    assert full.worst_search_usd == pytest.approx(starts + 6 * row(full, "minilm:6").worst_usd)
+    assert found.expected_trials == full.expected_trials == 8
+
+
+def test_a_played_search_pays_a_teacher_once(experiment, dataset):
+    """Two sizes: of the smaller, whatever is distilled after the first costs what full training costs."""
+    sizes = [{"base": "minilm", "layers": [1, 6]}]
+    training = {"max_length": 32, "epochs": [1], "method": ["full", "distil"]}
+    tree = changed(experiment, models=sizes, training=training, search={"trials": 40})
+    workload = Workload.of(tree, dataset, on_gpu=False)
+    ended: list[TrialRecord] = []
+    admission = admission_of(tree, workload, started_s=0.0, ran=lambda: ended)
+    starts = [TrialConfig(model_size=f"minilm:{k}", epochs=1, max_length=32) for k in (1, 6)]
+    played = Rehearsal(
+        admission,
+        Teachers({"minilm:1": 1.0, "minilm:6": 2.0}.__getitem__),
+        ended,
+        queue=starts,
+        space=build_space(list(workload.sizes.values()), tree.training),
+        trials=40,
+        slots=1,
+    ).play()
+    distilled = [config for config in played.started if config.method == "distil"]
+    assert len(distilled) > 5
+    assert {(c.model_size, c.teacher) for c in distilled} == {("minilm:1", "t001")}
+    passes = workload.sizes["minilm:6"].flops_per_token * workload.train_tokens
+    extra = sum(admission.work(c) - workload.flops(c) for c in played.started)
+    assert extra == pytest.approx(passes)
+
+
+def test_a_plan_refuses_what_cannot_be_distilled(experiment):
+    with pytest.raises(ConfigError, match="distil_loss"):
+        plan_search(
+            changed(
+                experiment,
+                task={"kind": "tests.search.test_teachers:Mute"},
+                training={"method": ["full", "distil"]},
+            )
+        )

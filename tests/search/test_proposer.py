@@ -10,7 +10,7 @@ from lft_ray.config import TrainingSpec
 from lft_ray.errors import ConfigError
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus, Variant
 from lft_ray.search.outlook import EXPECTED_VALUE, expected_f1, variant_offsets
-from lft_ray.search.proposer import Proposer
+from lft_ray.search.proposer import Proposer, _seed
 from lft_ray.search.space import SearchSpace, build_space, start_table
 from tests.search.trivial import COSTS, SIZES, known_f1
 
@@ -309,3 +309,38 @@ def test_a_finished_model_outside_the_space_is_a_rival():
     # The best that a network of the smallest size can do is 0.876, of the largest 0.936.
     assert sizes(0.93) == {"tiny:6"}
     assert sizes(0.5) != {"tiny:6"}
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random", "known_cost"])
+def test_every_sampler_takes_methods(sampler):
+    training = TrainingSpec(method=["full", "distil"], batch_size=32, epochs=2)
+    space = build_space(SIZES, training)
+    records = history(12, space)
+    assert {r.config.method for r in records} == {"full", "distil"}
+    proposer = Proposer(space, sampler, 0, cost)
+    assert proposer.propose(12, records, []).method in {"full", "distil"}
+    in_full = proposer.propose(12, records, [], fits=lambda c: c.method == "full")
+    assert in_full.method == "full"
+    if sampler != "known_cost":
+        # It is not told what fits: one that may not be distilled is proposed as it is, but in full, not drawn anew.
+        first = Proposer(space, sampler, 0, cost)._ask(_seed(0, 12, 0), records, [])
+        assert in_full == first.model_copy(update={"method": "full"})
+
+
+@pytest.mark.parametrize("better", ["full", "distil"])
+def test_the_known_cost_sampler_learns_which_method_is_better(better):
+    space = build_space(SIZES, TrainingSpec(method=["full", "distil"], batch_size=32, epochs=2))
+    configs = [space.draw(random.Random(i)) for i in range(24)]
+    records = [told(c, i, f1=known_f1(c) + (0.05 if c.method == better else 0.0)) for i, c in enumerate(configs)]
+    proposed = [Proposer(space, "known_cost", seed, cost).propose(24, records, []).method for seed in range(6)]
+    assert proposed.count(better) >= 5
+
+
+def test_another_teacher_makes_no_new_proposal():
+    training = TrainingSpec(method=["full", "distil"], learning_rate=1e-4, batch_size=16, epochs=1)
+    space = build_space(SIZES, training)
+    by_others = [
+        told(c.model_copy(update={"teacher": "t003"} if c.method == "distil" else {}), i)
+        for i, c in enumerate(space.all())
+    ]
+    assert Proposer(space, "random", 0, cost).propose(0, by_others, []) is None

@@ -38,6 +38,23 @@ def test_a_configuration_survives_encoding():
         assert space.decode(space.encode(config)) == config
 
 
+def test_methods_are_categories_and_a_teacher_changes_no_code():
+    import optuna
+
+    space = build_space(SIZES, TrainingSpec(method=["full", "distil"], learning_rate=[1e-4], batch_size=16, epochs=1))
+    assert isinstance(space.distributions()["method"], optuna.distributions.CategoricalDistribution)
+    assert space.count == len(set(space.all())) == 4 * 2
+    for config in space.all():
+        assert space.decode(space.encode(config)) == config
+        assert space.encode(config.model_copy(update={"teacher": "t005"})) == space.encode(config)
+    assert "method" not in build_space(SIZES, TrainingSpec()).distributions()
+
+
+def test_the_start_table_trains_in_full():
+    table = start_table(SIZES, TrainingSpec(method=["distil", "full"]))
+    assert {config.method for config in table} == {"full"}
+
+
 def test_what_is_not_of_the_space_has_no_code():
     space = build_space(SIZES, TrainingSpec())
     config = space.draw(random.Random(0))

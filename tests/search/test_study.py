@@ -12,6 +12,7 @@ from lft_ray.cost.forecast import Forecast, mean_tokens
 from lft_ray.cost.prices import price_of
 from lft_ray.data.prepare import prepare
 from lft_ray.errors import ConfigError, InputError
+from lft_ray.export.stage import export_trial
 from lft_ray.ledger import Ledger
 from lft_ray.models.base import model_sizes
 from lft_ray.records import (
@@ -27,7 +28,18 @@ from lft_ray.records import (
 )
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.pricing import Pricing
-from lft_ray.search.study import StudyJob, _admission, _busy_s, _proposer, _worker, allowed_sizes, run_study
+from lft_ray.search.study import (
+    StudyJob,
+    _admission,
+    _busy_s,
+    _proposer,
+    _reseeded,
+    _worker,
+    allowed_sizes,
+    run_study,
+)
+from lft_ray.search.workload import Workload
+from lft_ray.selection.front import points_of
 from lft_ray.storage import Storage
 from tests.tiny_models import SENTENCES, write_tiny_bert
 
@@ -273,6 +285,33 @@ def test_minutes_between_a_crash_and_a_resume_do_not_count(tmp_path):
     assert _busy_s(ledger) == 4 * 60
 
 
+def test_the_first_student_of_a_teacher_is_budgeted_for_the_teachers_pass(job, base):
+    taught = changed(job, name="budgeted", training={"method": ["full", "distil"]})
+    ledger = Ledger(Storage(taught.run_uri))
+    admission = _admission(taught, ClusterHandle("", (), owned=False), ledger)
+    workload = Workload.of(taught.experiment, taught.dataset, on_gpu=False)
+    teachers_pass = workload.sizes[f"{base}:2"].flops_per_token * workload.train_tokens
+    student = TrialConfig(model_size=f"{base}:1", method="distil", teacher="t000", epochs=1)
+    other = student.model_copy(update={"learning_rate": 1e-4})
+    full = workload.flops(student.model_copy(update={"method": "full", "teacher": ""}))
+
+    def put(trial_id: str, config: TrialConfig, status: str = "done") -> None:
+        role = "confirm" if trial_id.startswith("c") else "search"
+        ledger.put(TrialRecord(trial_id=trial_id, attempt=1, config=config, status=status, role=role))
+
+    put("t000", TrialConfig(model_size=f"{base}:2", epochs=1))
+    assert admission.work(student) == full + teachers_pass
+    put("t001", student, status="failed")
+    assert admission.work(student) == full + teachers_pass
+    put("t002", student)
+    # The forecast learns that the first one made the pass; the next need not, nor does a fresh seed of the first.
+    assert admission.work(student) == full + teachers_pass
+    assert admission.work(other) == admission.work(_reseeded(student, 1)) == full
+    put("c000", _reseeded(student, 1))
+    put("t003", other)
+    assert (admission.work(student), admission.work(other)) == (full + teachers_pass, full)
+
+
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_a_study_trains_prices_and_confirms(job, cluster, base):
@@ -298,6 +337,45 @@ def test_a_study_trains_prices_and_confirms(job, cluster, base):
     assert [(r.trial_id, r.confirms, r.config.seed) for r in fresh] == [("c000", "t001", 1), ("c001", "t001", 2)]
     assert [r for r in both if r.role == "search"] == records
     assert {r.config.model_copy(update={"seed": 0}) for r in fresh} == {records[1].config}
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_a_distilled_trial_is_a_point_like_any_other_and_keeps_its_teacher(job, cluster, base):
+    taught = changed(
+        job,
+        name="taught",
+        search={"trials": 6, "sampler": "random", "concurrency": 1},
+        training={"method": ["full", "distil"], "learning_rate": 1e-3, "epochs": 1},
+        selection={"confirm_share": 0.1},
+    )
+    records = run_study(taught, cluster)
+    assert [r.status for r in records] == [TrialStatus.DONE] * len(records), [r.reason for r in records]
+    # Two sizes, two methods: the larger has nobody to learn from, so one configuration is left to propose.
+    assert [(r.config.model_size, r.config.method, r.config.teacher) for r in records] == [
+        ("tfidf", "full", ""),
+        (f"{base}:1", "full", ""),
+        (f"{base}:2", "full", ""),
+        (f"{base}:1", "distil", "t002"),
+    ]
+    assert records[3].variants[0].usd_per_million_predictions == records[1].variants[0].usd_per_million_predictions
+    assert "t003" in {point.trial_id for point in points_of(records)}
+
+    finalist = FrontPoint(
+        trial_id="t003", model_size="x", precision="fp32", max_length=32, f1=0.9, usd_per_million_predictions=1.0
+    )
+    fresh = [r for r in run_study(taught.confirming([finalist]), cluster) if r.role == "confirm"]
+    assert {(r.config.method, r.config.teacher, r.status) for r in fresh} == {("distil", "t002", TrialStatus.DONE)}
+
+    chosen = export_trial(
+        records[3],
+        experiment=taught.experiment,
+        dataset=job.dataset,
+        selection=None,
+        target=Storage(taught.run_uri),
+    )
+    card = (Path(chosen.uri) / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"| Trained | distilled from {base.name}:2 (t002) at weight 0.7, temperature 2 |" in card
 
 
 @pytest.mark.cluster

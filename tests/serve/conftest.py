@@ -8,10 +8,10 @@ import httpx
 import numpy as np
 import pytest
 
+from lft_ray.delivery import Bundle
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts
 from lft_ray.models.tfidf import TfidfModel
-from lft_ray.records import Bundle
 from lft_ray.serve.http import LIMITS, create_app
 from lft_ray.serve.keys import ApiKeys
 from lft_ray.serve.predictor import Predictor

@@ -16,8 +16,8 @@ import pytest
 
 from lft_ray.client import Client
 from lft_ray.config import ServeSpec
+from lft_ray.delivery import Endpoint
 from lft_ray.errors import BundleError, InputError
-from lft_ray.records import Endpoint
 from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve.deploy import deploy, down, rollback
 from lft_ray.storage import Storage

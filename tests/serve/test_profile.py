@@ -14,9 +14,10 @@ import pytest
 from lft_ray.cluster import ClusterHandle, connect
 from lft_ray.config import ClusterSpec, DataSpec, Experiment, ExportSpec, ServeSpec, TaskSpec
 from lft_ray.data.prepare import prepare
+from lft_ray.delivery import Endpoint
 from lft_ray.errors import InputError, UnreachableError
 from lft_ray.models.tokens import TextTokenizer
-from lft_ray.records import DatasetRecord, Endpoint, ProfileBook, ServingProfile
+from lft_ray.records import DatasetRecord, ProfileBook, ServingProfile
 from lft_ray.serve.candidates import profile_requests, skipped_lengths
 from lft_ray.serve.deploy import deploy
 from lft_ray.serve.environment import free_port, import_path

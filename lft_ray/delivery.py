@@ -1,0 +1,44 @@
+"""What is shipped, and where it answers: frozen values, like those of ``records.py``. Nothing here computes."""
+
+from typing import Literal
+
+from lft_ray.records import Record
+
+__all__ = ["Bundle", "Endpoint"]
+
+
+class Bundle(Record):
+    """An immutable, verified folder that can be deployed."""
+
+    uri: str
+    version: str
+    """First 12 hex digits of the manifest's sha256."""
+    engine: str
+    precision: str
+    task_kind: str
+    labels: list[str]
+    model_size: str
+    max_length: int
+    bytes: int
+
+
+class Endpoint(Record):
+    """A live endpoint: ``endpoint.json`` in the run folder."""
+
+    url: str
+    version: str
+    pid: int
+    pid_started_at: float
+    """Start time of the process in seconds since the epoch: a reused pid is not signalled."""
+    ports: dict[str, int]
+    state: Literal["starting", "ready", "rejected", "stopped"]
+    bundle_uri: str
+    previous_version: str = ""
+    message: str = ""
+    ready_after_s: float = 0.0
+    log: str = ""
+    """Path of the supervisor's log file."""
+    folder: str = ""
+    """The supervisor's own folder on its machine: sockets and the bundles it serves. Gone when it has stopped."""
+    address: str = ""
+    """Ray address when deployed to an existing cluster; empty when the endpoint owns its cluster."""

@@ -1,0 +1,76 @@
+"""The most that a search may cost, no result known. In: an admission that has spent nothing. Out: totals of a plan."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lft_ray.config import Experiment
+from lft_ray.cost.training import training_usd
+from lft_ray.methods import DISTIL
+from lft_ray.models.base import ModelSize
+from lft_ray.records import TrialConfig, TrialRecord, Usage
+from lft_ray.search.admission import BudgetAdmission
+
+__all__ = ["dearest", "totals"]
+
+
+def totals(
+    experiment: Experiment,
+    admission: BudgetAdmission,
+    queue: Sequence[TrialConfig],
+    dearest_config: TrialConfig | None,
+    slots: int,
+) -> dict[str, Any]:
+    """Worst cases, and what the limits hold them to."""
+    search, training, budget = experiment.search, experiment.training, admission.budget
+    starts = list(queue)[: search.trials]
+    # The dearest start trial may be a size without epochs; nothing later is dearer than the dearest of both.
+    worst_later = max(
+        (admission.worst_usd(c) for c in [*starts, *([dearest_config] if dearest_config else [])]), default=0.0
+    )
+    worst_search = sum(admission.worst_usd(c) for c in starts) + max(0, search.trials - len(starts)) * worst_later
+    share = experiment.selection.confirm_share
+    confirm_trials = max(1, round(share * search.trials)) if share > 0 else 0
+    worst = worst_search + confirm_trials * worst_later
+    minutes_usd = None
+    if search.minutes is not None:
+        on_gpu = any(admission.device(c) == "cuda" for c in starts)
+        seconds = search.minutes * 60.0 * slots * training.workers
+        held = Usage(core_s=seconds * training.resources.cpu, device_s=seconds if on_gpu else 0.0)
+        minutes_usd = training_usd(held, admission.price)
+    limits = [usd for usd in (worst, budget.budget_usd, minutes_usd) if usd is not None]
+    return {
+        "worst_search_usd": worst_search,
+        "confirm_trials": confirm_trials,
+        "worst_confirm_usd": confirm_trials * worst_later,
+        "worst_usd": worst,
+        "budget_usd": budget.budget_usd,
+        "kept_for_confirmation_usd": budget.kept_for_confirmation_usd,
+        "minutes": search.minutes,
+        "minutes_usd": minutes_usd,
+        "held_to_usd": min(limits),
+    }
+
+
+def dearest(
+    experiment: Experiment, admission: BudgetAdmission, sizes: Sequence[ModelSize], starts: Sequence[TrialRecord]
+) -> TrialConfig | None:
+    """The configuration of the space that costs most to train; None where no network is searched.
+
+    Args:
+        experiment: its epochs and methods.
+        admission: has heard of ``starts``.
+        sizes: that are trained, cheapest to serve first.
+        starts: a trial of each size, any of which may teach the sizes before it.
+    """
+    epochs = experiment.training.epochs
+    most = max(epochs) if isinstance(epochs, list) else epochs
+    length, networks = experiment.training.max_length, [size for size in sizes if not size.is_linear]
+    configs = [TrialConfig(model_size=size.name, epochs=most, max_length=length) for size in networks]
+    if DISTIL in experiment.training.method:
+        teachers = {record.config.model_size: record.trial_id for record in starts}
+        configs += [
+            config.model_copy(update={"method": DISTIL, "teacher": teachers[dearer.name]})
+            for i, config in enumerate(configs)
+            for dearer in networks[i + 1 :]
+        ]
+    return max(configs, key=admission.worst_usd, default=None)
