@@ -67,8 +67,8 @@ TASKS = {
     for task in (
         RecordedTask("trec", "trec", "train.parquet", None, 64, _plain),
         RecordedTask("goemotions6", "goemotions", "train.parquet", None, 64, _commonest_emotions, 800, 500),
-        RecordedTask("sst2", "sst2", "train.parquet", "dev.parquet", 64, _plain, 500, 400),
-        RecordedTask("sms_spam", "sms_spam", "train.parquet", None, 64, _plain, 300, 400),
+        RecordedTask("sst2", "sst2", "train.parquet", "dev.parquet", 64, _plain, 400, 300),
+        RecordedTask("sms_spam", "sms_spam", "train.parquet", None, 64, _plain, 250, 300),
         RecordedTask("ag_news", "ag_news", "train.parquet", None, 128, _plain),
     )
 }
