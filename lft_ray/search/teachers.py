@@ -6,12 +6,15 @@ those that the proposal may see: so it follows from the ledger alone, and it is 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lft_ray.ledger import trial_order
 from lft_ray.methods import DISTIL, FULL
 from lft_ray.records import TrialConfig, TrialRecord
 from lft_ray.search.outlook import reference_variant
-from lft_ray.search.plan import Proposes
+
+if TYPE_CHECKING:
+    from lft_ray.search.plan import Proposes
 
 __all__ = ["Taught", "Teachers", "or_in_full"]
 
@@ -59,7 +62,7 @@ class Taught:
         teachers: assigned to what it proposes.
     """
 
-    proposer: Proposes
+    proposer: "Proposes"
     teachers: Teachers
 
     def warm_up(self) -> None:

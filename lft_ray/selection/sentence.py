@@ -50,7 +50,8 @@ def reason_of(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: Selectio
 
 def _against(winner: JudgedPoint, best: JudgedPoint, name: str) -> str:
     bound = "" if winner.loss_upper is None else f" (95% upper bound {_points(winner.loss_upper)})"
-    return f"{winner.model_size}: -{_points(winner.loss)} {name} points{bound} {_price_against(winner, best)}"
+    served = f" served in {_way(winner)}" if winner.trial_id == best.trial_id else ""
+    return f"{winner.model_size}{served}: -{_points(winner.loss)} {name} points{bound} {_price_against(winner, best)}"
 
 
 def _best(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: SelectionSpec, name: str) -> str:
@@ -65,10 +66,16 @@ def _best(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: SelectionSpe
     return f"{text} at ${usd:.4g} per million predictions"
 
 
+def _way(point: FrontPoint) -> str:
+    """How a checkpoint is served."""
+    return f"{point.precision} at {point.max_length} tokens"
+
+
 def _price_against(winner: FrontPoint, best: FrontPoint) -> str:
     cheap, dear = winner.usd_per_million_predictions, best.usd_per_million_predictions
-    same = winner.model_size == best.model_size
-    other = f"{best.trial_id} of the same size" if same else best.model_size
+    other = f"{best.trial_id} of the same size" if winner.model_size == best.model_size else best.model_size
+    if winner.trial_id == best.trial_id:
+        other = f"the same checkpoint in {_way(best)}"
     if cheap >= dear or cheap <= 0.0:
         return f"at ${cheap:.4g} per million predictions against ${dear:.4g} of {other}"
     return f"for {dear / cheap:.1f}x less per million predictions than {other}"
