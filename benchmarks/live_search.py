@@ -41,7 +41,7 @@ from lft_ray.train.trial import TrialJob, run_trial
 
 REPO = Path(__file__).resolve().parent.parent
 PICTURE = REPO / "benchmarks" / "live_search.svg"
-TEST_ROWS = 2000
+TEST_ROWS = 1000
 BELOW = 0.10
 """F1 of the reference point, below that of the worst shipped model."""
 
