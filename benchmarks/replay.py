@@ -170,7 +170,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--ours", default="", help="the method that ratios speak of; default: chosen on --tune-on")
     parser.add_argument("--seeds", type=int, default=0, help=f"replays a task and method (20; quick {QUICK_SEEDS})")
     parser.add_argument("--workers", type=int, default=2, help="simulated trials at a time")
-    parser.add_argument("--reference-cost", type=float, default=1.0, help="in times the dearest size's")
+    parser.add_argument("--reference-cost", type=float, default=1.2, help="in times the dearest size's")
     parser.add_argument("--results", type=Path, default=REPO / "benchmarks" / "results" / "replay.jsonl")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--curves", type=Path, default=None, help="keep outcomes in this file")

@@ -163,8 +163,8 @@ class SearchSpec(Spec):
     """Training dollars, retries counted. A trial starts only if its worst case still fits."""
     concurrency: Literal["auto"] | PositiveInt = "auto"
     """Trials at a time; auto: as many as the resources hold."""
-    sampler: str = "known_cost"
-    """known_cost (one model of F1; serving costs are known and training dollars are weighed), gp, tpe, random, or
+    sampler: str = "gp"
+    """gp, tpe, random, known_cost (one model of F1; serving costs are known and training dollars are weighed), or
     package.module:Name of an Optuna sampler."""
     scheduler: Annotated[str, AfterValidator(_scheduler_name)] = "fifo"
     """fifo (every trial runs to its end), dominance (ends trials whose F1 will stay below what is served for no more,
