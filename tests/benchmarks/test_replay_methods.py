@@ -198,8 +198,8 @@ def test_quick_takes_slow_methods_from_the_kept_run_says_so_and_leaves_it_as_it_
     kept = Kept(curves)
     for number in (0, 1):
         for method in ("random", "ray_optuna_asha", "gp", "tpe+never"):
-            job = Job(str(tables / f"task{number}"), method, 0, 2, 1.0)
-            one = run_job(Job(job.source, "one_epoch_top_k", 0, 2, 1.0))
+            job = Job(str(tables / f"task{number}"), method, 0, 2, 1.2)
+            one = run_job(Job(job.source, "one_epoch_top_k", 0, 2, 1.2))
             kept.add(job, replace(one, method=method))
     before = curves.read_text()
     options = ["--tables", str(tables), "--seeds", "1", "--quick", "--curves", str(curves), "--resume"]
