@@ -8,19 +8,19 @@ line, one JSON object.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 from pathlib import Path
+
+from publishing import RESULTS, publish
 
 from lft_ray.config import Experiment
 from lft_ray.cost.prices import price_of
 from lft_ray.cost.training import training_usd
 from lft_ray.data.prepare import prepare
-from lft_ray.environment import environment
 from lft_ray.ledger import Ledger, StartedTrial, driver_lock
 from lft_ray.models.base import find_size
-from lft_ray.records import DatasetRecord, TrialConfig, TrialRecord, TrialResult, TrialStatus, now_utc
+from lft_ray.records import DatasetRecord, TrialConfig, TrialRecord, TrialResult, TrialStatus
 from lft_ray.storage import Storage
 from lft_ray.train.trial import TrialJob, run_trial
 
@@ -123,11 +123,7 @@ def main() -> None:
             row = measure(bench, 1 if quick else arguments.seeds, STUDENTS[:1] if quick else STUDENTS)
     row |= {"rows": {name: split.rows for name, split in dataset.splits.items()}, "quick": quick}
     row |= {"distil": experiment.training.distil.model_dump(), "data": Path(arguments.train).parent.name}
-    results = REPO / "benchmarks" / "results" / "distillation.jsonl"
-    results.parent.mkdir(exist_ok=True)
-    with results.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row | {"date": now_utc(), "versions": environment()}) + "\n")
-    print(json.dumps(row))
+    publish(row, RESULTS / "distillation.jsonl")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,9 @@ def points(board: dict[str, Any], rows: list[dict[str, Any]], frame: Frame) -> l
         parts.append(f'{circle} stroke="{ACCENT}" stroke-width="2"/>')
         label = f"{row['model_size']} (winner)" if won else row["model_size"]
         style = 'font-weight="700"' if won else ""
-        parts.append(text(x, y + (24 if index % 2 else -14), label, f'text-anchor="middle" {style}'))
+        # The winner's name is the longest: it has a line of its own.
+        below = -22 if won else 24 if index % 2 else -14
+        parts.append(text(x, y + below, label, f'text-anchor="middle" {style}'))
     return parts
 
 

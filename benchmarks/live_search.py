@@ -11,7 +11,6 @@ the last line.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -22,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from draw_front import draw_fronts
+from publishing import RESULTS, publish
 
 from lft_ray.cluster import connect
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
-from lft_ray.environment import environment
 from lft_ray.export.judge import judge
 from lft_ray.models.base import model_sizes
-from lft_ray.records import DatasetRecord, FrontPoint, ProfileBook, TrialConfig, TrialRecord, TrialResult, now_utc
+from lft_ray.records import DatasetRecord, FrontPoint, ProfileBook, TrialConfig, TrialRecord, TrialResult
 from lft_ray.search.pricing import Pricing
 from lft_ray.search.space import start_table
 from lft_ray.search.study import StudyJob, run_study
@@ -289,11 +288,7 @@ def main() -> None:
         "fronts": {m: [[[p.model_size, p.f1, p.usd_per_million_predictions] for p in run] for run in runs]
                    for m, runs in fronts.items()},
     }  # fmt: skip
-    results = REPO / "benchmarks" / "results" / "live_search.jsonl"
-    results.parent.mkdir(exist_ok=True)
-    with results.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row | {"date": now_utc(), "versions": environment()}) + "\n")
-    print(json.dumps(row))
+    publish(row, RESULTS / "live_search.jsonl")
 
 
 if __name__ == "__main__":

@@ -11,21 +11,19 @@ tasks are reported. Prints a table per task and over tasks and, on the last line
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from publishing import RESULTS, publish
 from replaying.methods import BASELINES, EXPENSIVE, OURS, RAY_DEFAULT, is_available, needs_library
 from replaying.run import SIMULATED, Job, Kept, run_jobs, scale_of, table_of
 from replaying.score import BUDGETS, Outcome
 from replaying.seed_ratio import best_sizes
 from replaying.summary import Curves, curves_of, method_rows, ratio, worse_than
 
-from lft_ray.environment import environment
 from lft_ray.errors import InputError
-from lft_ray.records import now_utc
 
 REPO = Path(__file__).resolve().parent.parent
 TABLES = REPO / "benchmarks" / "tables"
@@ -171,7 +169,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=0, help=f"replays a task and method (20; quick {QUICK_SEEDS})")
     parser.add_argument("--workers", type=int, default=2, help="simulated trials at a time")
     parser.add_argument("--reference-cost", type=float, default=1.2, help="in times the dearest size's")
-    parser.add_argument("--results", type=Path, default=REPO / "benchmarks" / "results" / "replay.jsonl")
+    parser.add_argument("--results", type=Path, default=RESULTS / "replay.jsonl")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--curves", type=Path, default=None, help="keep outcomes in this file")
     parser.add_argument("--resume", action="store_true", help="take what --curves has of these tables, run the rest")
@@ -192,11 +190,7 @@ def main() -> None:
     except InputError as problem:
         print(f"replay: {problem}", file=sys.stderr)
         raise SystemExit(problem.exit_code) from None
-    stamp = {"date": now_utc(), "versions": environment()}
-    arguments.results.parent.mkdir(exist_ok=True)
-    with arguments.results.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row | stamp) + "\n")
-    print(json.dumps(row))
+    publish(row, arguments.results)
 
 
 def report(arguments: argparse.Namespace) -> dict[str, Any]:

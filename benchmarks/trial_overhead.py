@@ -10,7 +10,6 @@ of a turn is left out on both sides: it starts its worker. Prints a table and, o
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import tempfile
@@ -18,11 +17,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from publishing import RESULTS, publish
+
 from lft_ray.cluster import connect
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
-from lft_ray.environment import environment, machine
-from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile, TrialConfig, now_utc
+from lft_ray.environment import machine
+from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile, TrialConfig
 from lft_ray.search.plan import Quiet
 from lft_ray.search.study import StudyJob, run_study
 from lft_ray.storage import Storage
@@ -132,12 +133,7 @@ def main() -> None:
         "trials": {name: len(seconds) for name, seconds in found.items()},
         "quick": arguments.quick,
     }
-    stamp = {"date": now_utc(), "versions": environment()}
-    results = REPO / "benchmarks" / "results" / "trial_overhead.jsonl"
-    results.parent.mkdir(exist_ok=True)
-    with results.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row | stamp) + "\n")
-    print(json.dumps(row))
+    publish(row, RESULTS / "trial_overhead.jsonl")
 
 
 if __name__ == "__main__":

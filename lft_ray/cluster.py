@@ -20,8 +20,8 @@ from types import TracebackType
 
 from lft_ray.config import ClusterSpec, ResourcesSpec, TrainingSpec
 from lft_ray.environment import WORKER_ENV
-from lft_ray.errors import InputError, UnreachableError
-from lft_ray.existing_cluster import check_environments, first_line, probe, resolve_address
+from lft_ray.errors import InputError, UnreachableError, first_line
+from lft_ray.existing_cluster import check_environments, probe, resolve_address
 from lft_ray.node_types import SCALE_UP_S, Node, describe, fleet
 
 __all__ = ["WORKER_ENV", "ClusterHandle", "Node", "connect", "this_machine"]

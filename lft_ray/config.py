@@ -4,15 +4,13 @@ In: plain dictionaries (see ``experiment_file.py`` for YAML, ``extends`` and ``-
 Never reads data, never imports torch or Ray. Floats stay in pydantic's lax mode: YAML 1.1 reads ``1e-5`` as a string.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from lft_ray.errors import nearest
 from lft_ray.methods import DistilSpec, Methods
-from lft_ray.spec import Range, Share, Spec
+from lft_ray.spec import LearningRates, Range, RunName, Share, Spec, StopRuleName
 
 __all__ = [
     "AutoscalingSpec",
@@ -36,9 +34,6 @@ __all__ = [
     "TrainingSpec",
 ]
 
-NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
-SCHEDULER_NAMES = ("fifo", "dominance", "mo_asha")
-"""Keys of `lft_ray.search.SCHEDULERS`, which a file is checked against before anything is spent."""
 Precision = Literal["fp32", "bf16"]
 """Number formats that a trained checkpoint can be served in."""
 
@@ -100,13 +95,6 @@ class ResourcesSpec(Spec):
     """auto: one when the cluster has any, else none. A fraction packs several trials on one device."""
 
 
-def _probability_like(value: "Range | list[float] | float") -> "Range | list[float] | float":
-    top = value.high if isinstance(value, Range) else max(value) if isinstance(value, list) else value
-    if top > 1:
-        raise ValueError(f"a learning rate of {top} is above 1")
-    return value
-
-
 class TrainingSpec(Spec):
     """How one trial trains. Lists and ranges are searched, single values are fixed."""
 
@@ -114,9 +102,7 @@ class TrainingSpec(Spec):
     """full: every weight is trained on the labels. distil: so, and on the answers of the best finished trial of a size
     that is dearer to serve; proposed as soon as there is one."""
     distil: DistilSpec = DistilSpec()
-    learning_rate: Annotated[
-        Range | Annotated[list[PositiveFloat], Field(min_length=1)] | PositiveFloat, AfterValidator(_probability_like)
-    ] = Range(low=1e-5, high=1e-3)
+    learning_rate: LearningRates = Range(low=1e-5, high=1e-3)
     batch_size: Annotated[list[PositiveInt], Field(min_length=1)] | PositiveInt = [16, 32, 64]
     """Texts per optimiser step, over all workers."""
     epochs: Annotated[list[PositiveInt], Field(min_length=1)] | PositiveInt = [1, 2, 3]
@@ -146,13 +132,6 @@ class TrainingSpec(Spec):
     """Least seconds between two saves of the training state: what a crash can cost."""
 
 
-def _scheduler_name(value: str) -> str:
-    if ":" not in value and value not in SCHEDULER_NAMES:
-        names = ", ".join(SCHEDULER_NAMES)
-        raise ValueError(f"expected one of {names}, or package.module:Name.{nearest(value, SCHEDULER_NAMES)}")
-    return value
-
-
 class SearchSpec(Spec):
     """How many trials, which sampler, and when to end."""
 
@@ -166,7 +145,7 @@ class SearchSpec(Spec):
     sampler: str = "gp"
     """gp, tpe, random, known_cost (one model of F1; serving costs are known and training dollars are weighed), or
     package.module:Name of an Optuna sampler."""
-    scheduler: Annotated[str, AfterValidator(_scheduler_name)] = "fifo"
+    scheduler: StopRuleName = "fifo"
     """fifo (every trial runs to its end), dominance (ends trials whose F1 will stay below what is served for no more,
     at most one in ten of them wrongly), mo_asha (ends two of three early, within octaves of serving cost), or
     package.module:Name of a stop rule."""
@@ -271,16 +250,10 @@ class ClusterSpec(Spec):
     """null: a cluster on this machine, started and stopped by the study; auto or host:port: an existing one."""
 
 
-def _run_name(value: str) -> str:
-    if not NAME.match(value):
-        raise ValueError(f"{value!r} must match {NAME.pattern}")
-    return value
-
-
 class Experiment(Spec):
     """One experiment: the whole YAML file."""
 
-    name: Annotated[str, AfterValidator(_run_name)]
+    name: RunName
     """Name of the run folder below storage."""
     task: TaskSpec = TaskSpec()
     data: DataSpec

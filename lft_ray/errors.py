@@ -23,6 +23,7 @@ __all__ = [
     "ModelError",
     "NoWinnerError",
     "UnreachableError",
+    "first_line",
     "nearest",
 ]
 
@@ -92,6 +93,11 @@ def nearest(got: str, allowed: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the closest allowed name, or an empty string."""
     close: Sequence[str] = difflib.get_close_matches(got, list(allowed), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error that says something, or its kind."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _rebuild(kind: type[LftError], message: str, fix: str) -> LftError:

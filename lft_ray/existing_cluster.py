@@ -9,9 +9,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from lft_ray.errors import InputError, UnreachableError
+from lft_ray.errors import InputError, UnreachableError, first_line
 
-__all__ = ["check_environments", "first_line", "probe", "resolve_address"]
+__all__ = ["check_environments", "probe", "resolve_address"]
 
 PROBE_S = 4.0
 WORKER_START_S = 60.0
@@ -68,10 +68,7 @@ def check_environments(address: str) -> None:
     tasks and then never hears back from a replica: that would be a hang, so it is refused here.
     """
     import ray
-    from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    from lft_ray import __version__
 
     def installed() -> tuple[str, str]:
         # Nested, so that Ray pickles it by value: a node without lft_ray can still run it and say so.
@@ -91,26 +88,27 @@ def check_environments(address: str) -> None:
         host: ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote()
         for node_id, host in alive.items()
     }
+    here = installed()
     for host, reference in asked.items():
         try:
-            version, mode = ray.get(reference, timeout=WORKER_START_S)
+            there = ray.get(reference, timeout=WORKER_START_S)
         except ray.exceptions.RayError as error:
             raise UnreachableError(
                 f"node {host} of the cluster did not start a worker in {WORKER_START_S:g} s: {first_line(error)}"
             ) from error
-        here = "disabled" if get_authentication_mode() == AuthenticationMode.DISABLED else "token"
-        if mode != here:
-            raise UnreachableError(
-                f"node {host} of the cluster at {address} has token authentication {mode}, and this driver {here}",
-                fix=f"export RAY_AUTH_MODE={mode}, or better: start the cluster with RAY_AUTH_MODE=token",
-            )
-        if version != __version__:
-            raise InputError(
-                f"node {host} of the cluster at {address} has lft_ray {version}; this driver has {__version__}",
-                fix=f"pip install lft-ray=={__version__} in the environment of every node",
-            )
+        _check_same(f"node {host} of the cluster at {address}", there, here)
 
 
-def first_line(error: BaseException) -> str:
-    """First line of an error that says something."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _check_same(node: str, there: tuple[str, str], here: tuple[str, str]) -> None:
+    """Compare (version of lft_ray, token mode) of a node with the driver's."""
+    (version, mode), (own_version, own_mode) = there, here
+    if mode != own_mode:
+        raise UnreachableError(
+            f"{node} has token authentication {mode}, and this driver {own_mode}",
+            fix=f"export RAY_AUTH_MODE={mode}, or better: start the cluster with RAY_AUTH_MODE=token",
+        )
+    if version != own_version:
+        raise InputError(
+            f"{node} has lft_ray {version}; this driver has {own_version}",
+            fix=f"pip install lft-ray=={own_version} in the environment of every node",
+        )

@@ -95,6 +95,18 @@ class Ledger:
         """The record of one trial, or None while it has not ended."""
         return self._load().get(trial_id)
 
+    def ended(self, trial_id: str) -> TrialRecord:
+        """The record of one trial.
+
+        Raises:
+            InputError: no trial of this id has ended; the message names those that have.
+        """
+        record = self.get(trial_id)
+        if record is None:
+            known = ", ".join(r.trial_id for r in self.records()) or "none"
+            raise InputError(f"no finished trial {trial_id!r}; there are {known}")
+        return record
+
     def started(self, role: Role | None = None) -> list[StartedTrial]:
         """All trials that were ever started, ended or not, oldest id first."""
         self._load()

@@ -4,15 +4,13 @@ Each stage reads records from the run folder and writes records to it, so any of
 machine. No loops over rows and no I/O details here: they live with the nouns that own them.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lft_ray.config import Experiment
 from lft_ray.delivery import Bundle, Endpoint
 from lft_ray.environment import environment
 from lft_ray.errors import InputError, NoWinnerError
+from lft_ray.ledger import Ledger, driver_lock
 from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
 from lft_ray.run_folder import RunFolder
 
@@ -54,7 +52,6 @@ def run_search(
         NoWinnerError: no finished trial may be shipped; the ledger keeps what was measured.
     """
     from lft_ray.cluster import connect
-    from lft_ray.ledger import driver_lock
     from lft_ray.search.usable import check_usable
 
     check_usable(experiment)
@@ -95,7 +92,7 @@ def prepare(run: RunFolder, experiment: Experiment, say: "_Talk") -> DatasetReco
     if found is not None:
         check_unchanged(found)
         return found
-    with _stage(run, "prepare"):
+    with run.stage("prepare"):
         dataset = read_data(experiment.task, experiment.data, run.storage)
     for problem in dataset.problems:
         say(f"{problem.severity}: {problem.file}: {problem.message}")
@@ -118,7 +115,7 @@ def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say:
     for sentence in skipped_lengths(experiment, requests):
         say(sentence)
     say(f"profiling {len(requests)} variants in a Ray Serve replica")
-    with _stage(run, "profile"):
+    with run.stage("profile"):
         profiles = measure_profiles(requests, dataset, experiment.serve)
     for measured in profiles.profiles:
         if measured.warning:
@@ -147,7 +144,7 @@ def search(
     ) as live:
         for record in records_of(run):
             live.on_record(record)
-        with _stage(run, "search"):
+        with run.stage("search"):
             records = run_study(job, cluster, live)
         if experiment.selection.confirm_share > 0:
             chosen = finalists(
@@ -156,7 +153,7 @@ def search(
                 experiment.cost,
                 validation_rows=dataset.splits["validation"].rows,
             )
-            with _stage(run, "confirm"):
+            with run.stage("confirm"):
                 records = run_study(job.confirming(chosen), cluster, live)
     return records
 
@@ -171,13 +168,14 @@ def select(run: RunFolder, experiment: Experiment, dataset: DatasetRecord) -> Se
     from lft_ray.export.judge import judge
     from lft_ray.selection.decide import decide, runs_compared
 
-    with _stage(run, "select"):
-        records, spec, cost = records_of(run), experiment.selection, experiment.cost
+    with run.stage("select"):
+        ledger, spec, cost = Ledger(run.storage), experiment.selection, experiment.cost
+        records = ledger.records()
         rows, metric = dataset.splits["validation"].rows, experiment.task.metric
         compared = runs_compared(records, spec, cost, validation_rows=rows)
         evidence = load_evidence(records, compared, seed=experiment.search.seed)
         selection = decide(records, spec, cost, metric=metric, validation_rows=rows, evidence=evidence)
-        winner = _record(records, selection.winner_seed_trial_id)
+        winner = ledger.ended(selection.winner_seed_trial_id)
         judged = judge(winner, selection.winner, dataset, metric=metric)
         selection = selection.model_copy(update=judged.model_dump())
     run.put("selection.json", selection)
@@ -214,16 +212,16 @@ def export(run: RunFolder, *, trial_id: str | None = None) -> Bundle:
     """
     from lft_ray.export.stage import export_trial
 
-    experiment, records, selection = run.experiment(), records_of(run), run.selection()
+    experiment, ledger, selection = run.experiment(), Ledger(run.storage), run.selection()
     dataset = run.dataset()
-    if dataset is None or not records:
+    if dataset is None or not ledger.records():
         raise InputError(f"{run.uri} has no finished trial", fix="`lft search ... --resume` continues it")
     if trial_id is None and selection is None:
         raise NoWinnerError(f"{run.uri} has no winner", fix="finish the search, or name a trial with --trial")
     chosen = trial_id or (selection.winner_seed_trial_id if selection else "")
-    with _stage(run, "export"):
+    with run.stage("export"):
         bundle = export_trial(
-            _record(records, chosen), experiment=experiment, dataset=dataset, selection=selection, target=run.storage
+            ledger.ended(chosen), experiment=experiment, dataset=dataset, selection=selection, target=run.storage
         )
     run.put("bundle.json", bundle)
     return bundle
@@ -245,7 +243,7 @@ def deploy(
     bundle = run.bundle()
     if bundle is None or trial_id is not None or not run.storage.exists("bundle"):
         bundle = export(run, trial_id=trial_id)
-    with _stage(run, "deploy"):
+    with run.stage("deploy"):
         return start(run.uri, bundle, spec, address=address, foreground=foreground)
 
 
@@ -266,7 +264,6 @@ def run_train(
         size: such as ``minilm:3``; the largest of the experiment when None.
         replace: delete the run of this name first; else a trial is added to it.
     """
-    from lft_ray.ledger import Ledger, driver_lock
     from lft_ray.search.single import train_one
     from lft_ray.search.usable import check_usable
 
@@ -275,15 +272,13 @@ def run_train(
     with driver_lock(run.storage):
         run.put_json("environment.json", environment())
         dataset = prepare(run, experiment, _Talk(None))
-        with _stage(run, "train"):
+        with run.stage("train"):
             record = train_one(experiment, dataset, Ledger(run.storage), size=size)
     return run, record
 
 
 def records_of(run: RunFolder) -> list[TrialRecord]:
     """Every ended trial of a run, by id."""
-    from lft_ray.ledger import Ledger
-
     return Ledger(run.storage).records()
 
 
@@ -296,19 +291,3 @@ class _Talk:
     def __call__(self, text: str) -> None:
         if self._console is not None:
             self._console.print(text, markup=False, soft_wrap=True)
-
-
-def _record(records: list[TrialRecord], trial_id: str) -> TrialRecord:
-    for record in records:
-        if record.trial_id == trial_id:
-            return record
-    raise InputError(f"no finished trial {trial_id!r}; there are {', '.join(r.trial_id for r in records) or 'none'}")
-
-
-@contextmanager
-def _stage(run: RunFolder, name: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        run.add_stage_seconds(name, time.perf_counter() - started)

@@ -5,6 +5,9 @@ report.html environment.json stages.json endpoint.json``
 """
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -147,6 +150,15 @@ class RunFolder:
     def json(self, name: str) -> Any:
         """Read plain JSON; an empty dictionary when it is missing."""
         return json.loads(self.storage.get(name)) if self.storage.exists(name) else {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Note how long the block takes, also when it fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add_stage_seconds(name, time.perf_counter() - started)
 
     def add_stage_seconds(self, stage: str, seconds: float) -> None:
         """Note the wall seconds of a stage; those of a resumed stage add up."""

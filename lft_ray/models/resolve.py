@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lft_ray.config import ModelSpec
-from lft_ray.errors import ModelError, nearest
+from lft_ray.errors import ModelError, first_line, nearest
 from lft_ray.models.architecture import FAMILIES
 from lft_ray.models.convert import BIN_WEIGHTS, CONFIG, SAFE_WEIGHTS, TOKENIZER, WORDPIECE, converted
 from lft_ray.models.foreign import Shape, read_shape
@@ -135,8 +135,7 @@ def _on_hub(repo: str, revision: str, patterns: list[str], tried: list[str]) -> 
     try:
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub client raises its own, httpx's and the system's kinds  # noqa: BLE001
-        first_line = (str(error).splitlines() or [""])[0]
-        tried.append(f"hub: {repo} at {revision}: {type(error).__name__}: {first_line}")
+        tried.append(f"hub: {repo} at {revision}: {type(error).__name__}: {first_line(error)}")
         return None
     return BaseFiles(folder, "hub", folder.name)
 

@@ -45,33 +45,41 @@ def render(  # noqa: PLR0913 - one argument a file of the run folder
     Returns:
         An HTML document under 6 MB that opens from a file, offline.
     """
-    counts = {status.value: sum(r.status is status for r in records) for status in TrialStatus}
-    context: dict[str, Any] = {
+    front, curves = views.front_data(records, selection), views.curve_data(records)
+    return _template().render(
+        _facts(experiment, profiles, records, selection),
+        dataset=dataset,
+        front=front,
+        curves=curves,
+        chart_json=_script_json({"front": front, "curves": curves}),
+        data=costs.data_view(dataset),
+        confusion=costs.confusion_rows(selection, dataset.labels),
+        stages=stage_seconds,
+        environment=costs.environment_rows(environment),
+        generated_at=now_utc(),
+    )
+
+
+def _facts(
+    experiment: Experiment, profiles: ProfileBook | None, records: Sequence[TrialRecord], selection: Selection | None
+) -> dict[str, Any]:
+    """What the template shows of trials, choice and money."""
+    return {
         "experiment": experiment,
-        "dataset": dataset,
         "selection": selection,
         "variant": Naming(records),
         "metric": metric_name(experiment.task.metric),
-        "counts": counts,
+        "counts": {status.value: sum(r.status is status for r in records) for status in TrialStatus},
         "trial_total": len(records),
         "comparison": views.comparison(records, selection),
         "finalists": views.finalist_rows(selection),
         "ladder": views.ladder_rows(records, selection),
         "trials": views.trial_rows(records),
-        "curves": views.curve_data(records),
-        "front": views.front_data(records, selection),
-        "data": costs.data_view(dataset),
         "cost": costs.cost_view(experiment, profiles, records),
         "break_even": break_even_of(experiment, profiles, selection, records),
         "monthly": costs.winner_monthly(experiment, profiles, selection),
-        "confusion": costs.confusion_rows(selection, dataset.labels),
-        "stages": stage_seconds,
-        "environment": costs.environment_rows(environment),
         "commands": costs.commands(experiment),
-        "generated_at": now_utc(),
     }
-    context["chart_json"] = _script_json({"front": context["front"], "curves": context["curves"]})
-    return _template().render(context)
 
 
 @cache

@@ -18,7 +18,8 @@ from rich.text import Text
 from lft_ray.cost.budget import Budget
 from lft_ray.ledger import StartedTrial, trial_order
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus
-from lft_ray.report.formats import DASH, count, duration, learning_rate, method, percent, score, usd
+from lft_ray.report.formats import duration, percent, score, usd
+from lft_ray.report.live_row import NUMBERS, Row
 from lft_ray.report.variants import variant_text
 from lft_ray.report.views import reference_variant
 
@@ -28,26 +29,11 @@ SILENCE_S = 9.0
 """Seconds without a line before one is written: with the ticker's half second it stays under 10."""
 RATE_AFTER_S = 10.0
 """Seconds of a session before its dollars an hour are shown."""
-STYLES = {"running": "", "done": "green", "stopped": "yellow", "failed": "red", "infeasible": "red"}
-
-
-@dataclass(slots=True)
-class _Row:
-    config: TrialConfig
-    started_s: float
-    state: str = "running"
-    fraction: float = 0.0
-    f1: float | None = None
-    usd_per_million: float | None = None
-    training_usd: float | None = None
-    took_s: float | None = None
-    variant: str = ""
-    """Which of several F1 and dollars are of."""
 
 
 @dataclass(slots=True)
 class _State:
-    rows: dict[str, _Row] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
     spent_usd: float = 0.0
     session_usd: float = 0.0
     """Of trials that began in this session: what the rate is made of."""
@@ -118,7 +104,7 @@ class LiveTable:
     def trial_started(self, trial_id: str, config: TrialConfig, *, usd_per_million: float | None = None) -> None:
         """A trial began. ``usd_per_million``: what its architecture was measured to cost to serve."""
         with self._lock:
-            row = _Row(config=config, started_s=time.monotonic(), usd_per_million=usd_per_million)
+            row = Row(config=config, started_s=time.monotonic(), usd_per_million=usd_per_million)
             self._state.rows[trial_id] = row
             self._state.note = ""
 
@@ -138,7 +124,7 @@ class LiveTable:
         shown = reference_variant(record)
         with self._lock:
             known = self._state.rows.get(record.trial_id)
-            row = known or _Row(config=record.config, started_s=time.monotonic())
+            row = known or Row(config=record.config, started_s=time.monotonic())
             row.state = record.status.value
             row.fraction = 1.0 if record.status is TrialStatus.DONE else row.fraction
             row.f1 = shown.f1 if shown else None
@@ -150,7 +136,7 @@ class LiveTable:
             self._state.spent_usd += record.training_usd
             self._state.session_usd += record.training_usd if known else 0.0
         if not self.is_live:
-            self._say(self._ended_line(record, row))
+            self._say(row.ended_line(record))
 
     def note(self, text: str) -> None:
         """Say what is being waited for, such as ``waiting for 2 CPUs, the cluster has 1``."""
@@ -208,20 +194,6 @@ class LiveTable:
             f"{self._header()} | {note or waits}" if not (note and running) else f"{self._header()} | {waits} | {note}"
         )
 
-    def _ended_line(self, record: TrialRecord, row: _Row) -> str:
-        config = record.config
-        words = [record.trial_id, config.model_size, row.state]
-        if row.f1 is not None:
-            words += ["F1", score(row.f1), usd(row.usd_per_million), "per million"]
-            words += [f"({row.variant})"] if row.variant else []
-        if config.learning_rate is not None:
-            words += ["lr", learning_rate(config.learning_rate), "batch", str(config.batch_size)]
-            words += ["epochs", str(config.epochs)]
-        if config.teacher:
-            words.append(method(config.method, config.teacher))
-        words += [duration(row.took_s), usd(record.training_usd)]
-        return " ".join(words) + (f" ({record.reason})" if record.reason else "")
-
     # ------------------------------------------------------------ both
 
     def _header(self) -> str:
@@ -274,38 +246,14 @@ class LiveTable:
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("trial")
         table.add_column("model size")
-        for name in ("lr", "batch", "epochs", "progress", "F1", "$/million", "$ so far", "ETA"):
+        for name in NUMBERS:
             table.add_column(name, justify="right")
         table.add_column("state")
         has_variants = any(row.variant for _, row in rows)
         if has_variants:
             table.add_column("variant")
         for trial_id, row in rows[-room:]:
-            table.add_row(*self._cells(trial_id, row), *([row.variant] if has_variants else []))
+            table.add_row(*row.cells(trial_id), *([row.variant] if has_variants else []))
         hidden = len(rows) - room
         above = Text(f"{hidden} earlier trials not shown", style="dim") if hidden > 0 else Text("")
         return Group(Text(self._header(), style="bold"), above, table, Text(note, style="yellow"))
-
-    def _cells(self, trial_id: str, row: _Row) -> list[str | Text]:
-        config = row.config
-        running = row.state == "running"
-        return [
-            trial_id,
-            f"{config.model_size} {method(config.method, config.teacher)}" if config.teacher else config.model_size,
-            learning_rate(config.learning_rate),
-            count(config.batch_size),
-            count(config.epochs),
-            percent(row.fraction),
-            score(row.f1),
-            usd(row.usd_per_million),
-            usd(row.training_usd),
-            duration(_eta_s(row)) if running else DASH,
-            Text(row.state, style=STYLES.get(row.state, "")),
-        ]
-
-
-def _eta_s(row: _Row) -> float | None:
-    """Seconds to the end at the pace so far; None before the first report."""
-    if row.fraction <= 0.0:
-        return None
-    return (time.monotonic() - row.started_s) * (1.0 - row.fraction) / row.fraction

@@ -6,7 +6,7 @@ back from the ledger, so that a driver may die between any two lines. Never trai
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Literal
 
@@ -14,7 +14,7 @@ from lft_ray.ledger import Ledger, StartedTrial
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage, now_utc
 from lft_ray.search.admission import Admission, AlwaysAdmit
 from lft_ray.search.live import Live, unfinished_result
-from lft_ray.search.plan import Listener, Plan, Proposes, Queued, Quiet
+from lft_ray.search.plan import Listener, Plan, Proposes, Quiet
 from lft_ray.search.standing import Standing
 from lft_ray.storage import Storage
 from lft_ray.train.notes import STATE, clear, noted_usage
@@ -71,7 +71,7 @@ class Dispatcher:
         self._asked: Future[TrialConfig | None] | None = None
         self._asked_while_live = False
         self._holds = False
-        self._queue = deque(self._left_of(plan.queue, started))
+        self._queue = deque(plan.left_of_queue(started))
         if proposer is not None and len(started) < plan.trials:
             self._thread.submit(proposer.warm_up)
 
@@ -183,11 +183,6 @@ class Dispatcher:
         self._cut_off.clear()
 
     # ------------------------------------------------------------ starting
-
-    def _left_of(self, queue: Sequence[Queued], started: Sequence[StartedTrial]) -> list[Queued]:
-        """The queue without what an earlier session started."""
-        known = {(trial.config, trial.confirms) for trial in started}
-        return [queued for queued in queue if (queued.config, queued.confirms) not in known]
 
     def _again(self) -> Next:
         trial = self._unfinished[0]

@@ -132,16 +132,10 @@ def estimate(
     serving = ServingCosts.of(experiment, dataset, earlier, matmul_flops_per_s)
     sizes = sorted(workload.sizes.values(), key=lambda size: serving.usd(size)[0])
     configs = {c.model_size: c for c in start_table(sizes, experiment.training, seed=experiment.search.seed)}
-    starts = [
-        TrialRecord(trial_id=f"t{i:03d}", attempt=1, config=configs[size.name], status=TrialStatus.DONE)
-        for i, size in enumerate(sizes)
-    ]
+    starts = _as_if_done([configs[size.name] for size in sizes])
     admission = _admission(experiment, workload, earlier, starts)
-    slots = slots_of(experiment, cluster)
-    candidates = [
-        _candidate(size, configs[size.name], admission, serving, experiment, dataset.splits["train"].rows)
-        for size in sizes
-    ]
+    slots, rows = slots_of(experiment, cluster), dataset.splits["train"].rows
+    candidates = [_candidate(size, configs[size.name], admission, serving, experiment, rows) for size in sizes]
     trained = [configs[c.model_size] for c in candidates if not c.refused]
     trained_sizes = [workload.sizes[config.model_size] for config in trained]
     played = _play(experiment, workload, earlier, serving, trained, slots)
@@ -152,14 +146,27 @@ def estimate(
         training_rates=_training_rates(earlier),
         serving_rates=serving.rates if any(c.serving_source == "predicted" for c in candidates) else "",
         candidates=candidates,
-        trials=experiment.search.trials,
-        expected_trials=len(played.started),
-        expected_usd=played.spent_usd,
-        expected_minutes=played.ended_s / 60.0,
         notes=_notes(experiment, cluster, candidates, played),
         **_facts(experiment, dataset),
+        **_expected(played),
         **totals(experiment, admission, trained, dearest(experiment, admission, trained_sizes, starts), slots),
     )
+
+
+def _as_if_done(configs: Sequence[TrialConfig]) -> list[TrialRecord]:
+    """The start trials as the ledger would have them: they may be teachers."""
+    return [
+        TrialRecord(trial_id=f"t{i:03d}", attempt=1, config=config, status=TrialStatus.DONE)
+        for i, config in enumerate(configs)
+    ]
+
+
+def _expected(played: Rehearsal) -> dict[str, Any]:
+    return {
+        "expected_trials": len(played.started),
+        "expected_usd": played.spent_usd,
+        "expected_minutes": played.ended_s / 60.0,
+    }
 
 
 def _play(
@@ -185,10 +192,11 @@ def _play(
 
 
 def _facts(experiment: Experiment, dataset: DatasetRecord) -> dict[str, Any]:
-    """Name, data and price."""
+    """Name, limits, data and price."""
     price = price_of(experiment.cost)
     return {
         "name": experiment.name,
+        "trials": experiment.search.trials,
         "rows": {name: split.rows for name, split in dataset.splits.items()},
         "mean_tokens": mean_tokens(dataset, experiment.training.max_length),
         "max_length": experiment.training.max_length,

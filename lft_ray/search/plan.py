@@ -97,3 +97,8 @@ class Plan:
     devices_per_trial: float = 0.0
     rule: StopRule | None = None
     known_cost: Callable[[TrialConfig], float] = _unknown
+
+    def left_of_queue(self, started: Sequence[StartedTrial]) -> list[Queued]:
+        """The queue without what earlier sessions started."""
+        known = {(trial.config, trial.confirms) for trial in started}
+        return [queued for queued in self.queue if (queued.config, queued.confirms) not in known]

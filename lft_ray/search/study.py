@@ -26,6 +26,7 @@ from lft_ray.search.plan import Listener, Plan, Queued
 from lft_ray.search.pricing import Pricing
 from lft_ray.search.proposer import Proposer
 from lft_ray.search.space import build_space, start_table
+from lft_ray.search.standing import StopRule
 from lft_ray.search.teachers import Taught, Teachers
 from lft_ray.search.trainable import RunsTrials
 from lft_ray.search.tuning import run_trials
@@ -82,34 +83,19 @@ def run_study(
     """
     ledger = Ledger(Storage(job.run_uri))
     pricing = Pricing.of(job.experiment, job.profiles)
-    sizes = allowed_sizes(job.experiment, pricing)
-    rule = resolve(job.experiment.search.scheduler, SCHEDULERS, where="search.scheduler")(job.experiment.search.seed)
+    sizes, rule = allowed_sizes(job.experiment, pricing), _rule(job)
     ledger.adopt(pricing.record)
     admission = _admission(job, cluster, ledger)
     if listener is not None:
         listener.on_budget(admission.budget)
-    dispatcher = Dispatcher(
-        ledger,
-        replace(
-            _plan(job, cluster, sizes, ledger, admission),
-            # A finalist's fresh seed is a measurement: it must end.
-            rule=rule if job.role == "search" else None,
-            known_cost=lambda config: pricing.cost(config.model_size),
-        ),
-        Taught(_proposer(job, sizes, pricing, admission), Teachers(pricing.cost)) if job.role == "search" else None,
-        pricing.record,
-        admission,
-        listener,
-    )
+    plan = _plan(job, cluster, sizes, ledger, admission)
+    plan = replace(plan, rule=rule, known_cost=lambda config: pricing.cost(config.model_size))
+    proposer = None
+    if job.role == "search":
+        proposer = Taught(_proposer(job, sizes, pricing, admission), Teachers(pricing.cost))
+    dispatcher = Dispatcher(ledger, plan, proposer, pricing.record, admission, listener)
     deadline = admission.budget.deadline_s(job.role)
-    training = job.experiment.training
-    run_trials(
-        dispatcher,
-        run or _worker(job, pricing, deadline),
-        cluster,
-        training,
-        deadline=deadline,
-    )
+    run_trials(dispatcher, run or _worker(job, pricing, deadline), cluster, job.experiment.training, deadline=deadline)
     if not ledger.started():
         raise ConfigError(
             f"no trial could start: {dispatcher.refusal or dispatcher.end_reason}",
@@ -134,6 +120,13 @@ def allowed_sizes(experiment: Experiment, pricing: Pricing) -> list[ModelSize]:
             fix="raise selection.max_usd_per_million or cost.traffic.p95_ms",
         )
     return sorted(allowed, key=lambda size: pricing.cost(size.name))
+
+
+def _rule(job: StudyJob) -> StopRule | None:
+    search = job.experiment.search
+    rule: StopRule | None = resolve(search.scheduler, SCHEDULERS, where="search.scheduler")(search.seed)
+    # A finalist's fresh seed is a measurement: it must end.
+    return rule if job.role == "search" else None
 
 
 def _plan(

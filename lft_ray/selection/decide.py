@@ -20,7 +20,7 @@ from lft_ray.selection.front import front, ladder
 from lft_ray.selection.policies import best_f1, choose
 from lft_ray.selection.sentence import Facts, reason_of
 from lft_ray.selection.significance import resample
-from lft_ray.selection.verdict import Losses, no_bounds, pick, verdict_of
+from lft_ray.selection.verdict import Losses, Verdict, no_bounds, pick, verdict_of
 from lft_ray.selection.weighted import METRICS, scores
 
 __all__ = ["Evidence", "candidates", "decide", "finalists", "runs_compared"]
@@ -62,6 +62,12 @@ class _Contender:
         f1 = fmean(f1 for f1, _ in self.runs)
         values = self.point.model_dump() | {"f1": f1, "search_f1": self.point.f1}
         return JudgedPoint(**values, fresh_f1=[f for f, _ in self.fresh])
+
+    @property
+    def median_run(self) -> str:
+        """Id of the trial whose checkpoint is shipped."""
+        ordered = sorted(self.runs)
+        return ordered[(len(ordered) - 1) // 2][1]
 
     @property
     def keys(self) -> list[Key]:
@@ -116,7 +122,6 @@ def decide(
     losses = _losses(pool, judged, spec, evidence, metric=metric)
     won = pick(judged, spec, losses, lambda points: choose(spec.policy, points, margin=spec.margin))
     verdict = verdict_of(judged, won, spec, losses)
-    fresh = sorted(pool[won].fresh)
     facts = Facts(metric=metric, trials=len(found.points), verdict=verdict)
     return Selection(
         policy=spec.policy,
@@ -125,15 +130,22 @@ def decide(
         ladder=ladder(found.points),
         finalists=final,
         confirmed_f1=_confirmed([pool[won], *pool]),
-        judged=sorted(verdict.judged, key=lambda p: (p.usd_per_million_predictions, -p.f1, trial_order(p.trial_id))),
-        verdict="proven" if verdict.is_proven else "within_noise",
-        rows_needed=verdict.rows_needed,
-        validation_rows=verdict.rows,
         winner=_plain(judged[won]),
-        winner_seed_trial_id=fresh[(len(fresh) - 1) // 2][1] if fresh else judged[won].trial_id,
+        winner_seed_trial_id=pool[won].median_run,
         excluded=found.excluded,
         reason=reason_of(verdict.judged[won], verdict.judged, spec, facts),
+        **_claims(verdict),
     )
+
+
+def _claims(verdict: Verdict) -> dict[str, Any]:
+    """The fields of a selection that say how sure it is."""
+    return {
+        "judged": sorted(verdict.judged, key=lambda p: (p.usd_per_million_predictions, -p.f1, trial_order(p.trial_id))),
+        "verdict": "proven" if verdict.is_proven else "within_noise",
+        "rows_needed": verdict.rows_needed,
+        "validation_rows": verdict.rows,
+    }
 
 
 def _contenders(

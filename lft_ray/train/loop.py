@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from lft_ray.config import TrainingSpec
 from lft_ray.data.batches import plan_steps
-from lft_ray.errors import ConfigError
+from lft_ray.errors import ConfigError, first_line
 from lft_ray.models.network import TextNetwork
 from lft_ray.records import CurvePoint, TrialConfig, TrialStatus, Usage
 from lft_ray.train.checkpoint import Progress, StateStore
 from lft_ray.train.evaluate import Batching, ComputePrecision, Scores, predict, score
 from lft_ray.train.group import current_group
-from lft_ray.train.memory import OutOfMemoryError, first_line, is_out_of_memory
+from lft_ray.train.memory import OutOfMemoryError, is_out_of_memory
 from lft_ray.train.meter import Meter
 from lft_ray.train.precision import matmul_precision
 from lft_ray.train.probe import head_start

@@ -5,7 +5,7 @@ Torch says so in two ways: `torch.OutOfMemoryError` on a device, and a plain Run
 
 import torch
 
-__all__ = ["HALVINGS", "OutOfMemoryError", "first_line", "free_cached", "is_out_of_memory"]
+__all__ = ["HALVINGS", "OutOfMemoryError", "free_cached", "is_out_of_memory"]
 
 HALVINGS = 2
 """Times that a step is tried again in forward passes of half the tokens. A quarter of the activations that still does
@@ -20,11 +20,6 @@ class OutOfMemoryError(Exception):
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch (or Python) ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or _CPU_ALLOCATOR in str(error)
-
-
-def first_line(error: BaseException) -> str:
-    """What the allocator said, without the advice and the C++ stack below it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def free_cached(device: str) -> None:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from lft_ray.config import TrainingSpec
 from lft_ray.data.batches import collate, micro_batches
+from lft_ray.errors import first_line
 from lft_ray.models.network import TextNetwork
 from lft_ray.train.evaluate import Batching
 from lft_ray.train.group import Group
-from lft_ray.train.memory import HALVINGS, OutOfMemoryError, first_line, free_cached, is_out_of_memory
+from lft_ray.train.memory import HALVINGS, OutOfMemoryError, free_cached, is_out_of_memory
 from lft_ray.train.meter import Meter
 from lft_ray.train.optim import build_optimizer, set_learning_rate
 from lft_ray.train.precision import autocast

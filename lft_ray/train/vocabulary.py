@@ -1,12 +1,12 @@
 """Train with the rows of the token embedding that the data can reach, and no others. In and out: a loop job.
 
 A text's gradient touches the rows of its own tokens, yet AdamW, the clip norm, the exchange between processes and the
-saved state walk the whole table: 11.7 of the 13.7 million weights of a one-layer MiniLM, where 1,000 short texts use
-3,000 of 30,522 tokens. Rows that no text has get no gradient and keep moments of zero; all that AdamW does to them is
-decay, which is one factor, known beforehand. So the trained network is the same to rounding.
+saved state walk the whole table: 11.7 of the 13.7 million weights of a one-layer MiniLM, where 1,600 sentences of SST-2
+have 6,258 of 30,522 tokens. Rows that no text has get no gradient and keep moments of zero; all that AdamW does to them
+is decay, which is one factor, known beforehand. So the trained network is the same to rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from lft_ray.train.schedule import Schedule
 __all__ = ["met_tokens", "train_met_tokens"]
 
 WORTH_IT = 0.8
-"""Greatest share of the table that is still cut out: above it, the copies cost what the steps save."""
+"""Greatest share of the table that is still cut out. A choice: all that is saved is the rest of the table."""
 
 
 def train_met_tokens(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]) -> LoopResult:
@@ -37,8 +37,8 @@ def train_met_tokens(job: LoopJob, report: Callable[[CurvePoint], None], should_
     backbone = job.network.backbone
     if not isinstance(backbone, Transformer):
         return train(job, report, should_stop)
-    met = met_tokens([job.train, job.validation], job.pad_id)
     table = backbone.tokens
+    met = met_tokens([job.train, job.validation], job.pad_id, table.num_embeddings)
     if len(met) > WORTH_IT * table.num_embeddings:
         return train(job, report, should_stop)
     backbone.tokens = nn.Embedding(len(met), table.embedding_dim, _weight=table.weight.detach()[torch.from_numpy(met)])
@@ -51,10 +51,13 @@ def train_met_tokens(job: LoopJob, report: Callable[[CurvePoint], None], should_
     return result
 
 
-def met_tokens(splits: list[TokenFile], pad_id: int) -> NDArray[np.int64]:
-    """Token ids of the splits and the padding, ascending, each once; int64 [u]."""
-    found = [np.unique(split.values) for split in splits]
-    return np.unique(np.concatenate([*found, [pad_id]])).astype(np.int64)
+def met_tokens(splits: Sequence[TokenFile], pad_id: int, vocab: int) -> NDArray[np.int64]:
+    """Token ids below ``vocab`` that the splits and the padding have, ascending, each once; int64 [u]."""
+    is_met = np.zeros(vocab, dtype=bool)
+    is_met[pad_id] = True
+    for split in splits:
+        is_met[split.values] = True
+    return np.flatnonzero(is_met)
 
 
 def _renumbered(job: LoopJob, met: NDArray[np.int64], vocab: int) -> LoopJob:

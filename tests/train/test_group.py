@@ -1,7 +1,6 @@
 """Two real processes over gloo, without Ray: they must come to what one process comes to."""
 
 import itertools
-import multiprocessing
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +14,7 @@ from lft_ray.train.group import Group, current_group
 from lft_ray.train.loop import LoopJob, train
 from lft_ray.train.meter import Meter
 from lft_ray.train.trial import execute, run_trial
+from tests.train.ranks import run_ranks
 
 TOLERANCE = 1e-4
 """Relative, at each point of the curve, in fp32: sums come in another order. Measured: 2e-7 to 3e-6."""
@@ -25,13 +25,8 @@ def clock(stop_at: int | None) -> Callable[[], bool]:
     return lambda: stop_at is not None and next(calls) >= stop_at
 
 
-def run_rank(rank: int, world: int, folder: str) -> None:
-    import torch
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
-    jobs = pickle.loads((Path(folder) / "jobs.pkl").read_bytes())
+def run_rank(rank: int, folder: Path) -> None:
+    jobs = pickle.loads((folder / "jobs.pkl").read_bytes())
     outcomes = []
     for job, stop_at in jobs:
         reported = []
@@ -39,19 +34,12 @@ def run_rank(rank: int, world: int, folder: str) -> None:
         result = train(replace(job, meter=Meter()), reported.append, clock(stop_at if rank == 1 else None))
         head = job.network.head.weight.detach().numpy()
         outcomes.append((result, reported, head))
-    (Path(folder) / f"rank-{rank}.pkl").write_bytes(pickle.dumps(outcomes))
-    dist.destroy_process_group()
+    (folder / f"rank-{rank}.pkl").write_bytes(pickle.dumps(outcomes))
 
 
 def two_ranks(folder: Path, jobs: list[tuple[LoopJob, int]]):
     (folder / "jobs.pkl").write_bytes(pickle.dumps([(replace(job, meter=None), stop_at) for job, stop_at in jobs]))
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=run_rank, args=(rank, 2, str(folder))) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(100)
-        assert process.exitcode == 0
+    run_ranks(run_rank, folder)
     return [pickle.loads((folder / f"rank-{rank}.pkl").read_bytes()) for rank in range(2)]
 
 
@@ -101,26 +89,16 @@ def test_a_group_of_one_talks_to_nobody():
     assert group.merge(rows) is rows
 
 
-def run_trial_rank(rank: int, folder: str) -> None:
-    import torch.distributed as dist
-
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    job = pickle.loads((Path(folder) / "job.pkl").read_bytes())
+def run_trial_rank(rank: int, folder: Path) -> None:
+    job = pickle.loads((folder / "job.pkl").read_bytes())
     result = execute(job, lambda _: None, Meter())
-    (Path(folder) / f"rank-{rank}.pkl").write_bytes(pickle.dumps(result))
-    dist.destroy_process_group()
+    (folder / f"rank-{rank}.pkl").write_bytes(pickle.dumps(result))
 
 
 def test_two_processes_share_the_pass_of_each_variant(trial_job, tmp_path):
     job = trial_job(config={"epochs": 1}, precisions=["fp32", "bf16"], max_lengths=[8])
     (tmp_path / "job.pkl").write_bytes(pickle.dumps(job))
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=run_trial_rank, args=(rank, str(tmp_path))) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(100)
-        assert process.exitcode == 0
+    run_ranks(run_trial_rank, tmp_path)
     lead, other = (pickle.loads((tmp_path / f"rank-{rank}.pkl").read_bytes()) for rank in range(2))
     alone = run_trial(trial_job(trial_id="alone", config={"epochs": 1}, max_lengths=[8]), lambda _: None)
     assert [(v.max_length, v.precision) for v in lead.variants] == [(n, p) for n in (32, 8) for p in ("fp32", "bf16")]

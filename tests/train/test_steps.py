@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from lft_ray.data.batches import micro_batches
+from lft_ray.errors import first_line
 from lft_ray.train.evaluate import Batching
 from lft_ray.train.group import Group
-from lft_ray.train.memory import OutOfMemoryError, first_line, is_out_of_memory
+from lft_ray.train.memory import OutOfMemoryError, is_out_of_memory
 from lft_ray.train.meter import Meter
 from lft_ray.train.steps import Stepper
 

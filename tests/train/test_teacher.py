@@ -1,6 +1,5 @@
 """Distillation: the loss, its gradient, the teacher's logits, and a trial from end to end."""
 
-import multiprocessing
 import shutil
 import threading
 import time
@@ -26,6 +25,7 @@ from lft_ray.train.loop import train
 from lft_ray.train.steps import Stepper
 from lft_ray.train.teacher import Teacher, find_teacher, teacher_logits, teacher_record
 from lft_ray.train.trial import TrialJob, execute, run_trial, trial_meter
+from tests.train.ranks import run_ranks
 
 
 def never() -> bool:
@@ -221,14 +221,10 @@ def test_two_trials_at_once_compute_once(taught_run, monkeypatch):
     np.testing.assert_array_equal(*found)
 
 
-def run_rank(rank: int, folder: str) -> None:
-    import torch.distributed as dist
-
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    job = TrialJob.model_validate_json((Path(folder) / "job.json").read_text())
+def run_rank(rank: int, folder: Path) -> None:
+    job = TrialJob.model_validate_json((folder / "job.json").read_text())
     result = execute(job, lambda _: None, trial_meter(job))
-    (Path(folder) / f"rank-{rank}.json").write_text(result.model_dump_json())
-    dist.destroy_process_group()
+    (folder / f"rank-{rank}.json").write_text(result.model_dump_json())
 
 
 @pytest.mark.timeout(400)
@@ -237,13 +233,7 @@ def test_two_processes_learn_from_a_teacher_as_one_does(taught_run, tmp_path):
     config = {"batch_size": 2, "epochs": 1, "learning_rate": 1e-3}
     job = taught_run("shared", config=config, training={"class_weights": "balanced", "micro_batch_tokens": 128})
     (tmp_path / "job.json").write_text(job.model_dump_json())
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=run_rank, args=(rank, str(tmp_path))) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(300)
-        assert process.exitcode == 0
+    run_ranks(run_rank, tmp_path)
     shared = TrialResult.model_validate_json((tmp_path / "rank-0.json").read_text())
     alone = run_trial(job.model_copy(update={"trial_id": "alone"}), lambda _: None)
     assert len(files(job)) == 1

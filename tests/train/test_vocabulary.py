@@ -52,8 +52,8 @@ def test_the_trained_network_is_the_same(sparse_job):
 
 def test_the_steps_see_a_small_table(sparse_job):
     job, seen = sparse_job(), []
-    met = met_tokens([job.train, job.validation], job.pad_id)
     rows = job.network.backbone.tokens.num_embeddings
+    met = met_tokens([job.train, job.validation], job.pad_id, rows)
 
     def look(_):
         seen.append(job.network.backbone.tokens.num_embeddings)
@@ -62,6 +62,12 @@ def test_the_steps_see_a_small_table(sparse_job):
     assert set(seen) == {len(met)}
     assert len(met) < rows - 100
     assert job.network.backbone.tokens.num_embeddings == rows
+
+
+def test_met_tokens_are_those_of_all_splits_and_the_padding(loop_job):
+    job = loop_job()
+    met = met_tokens([job.train, job.validation], 33, 40)
+    assert met.tolist() == sorted({33, *job.train.values.tolist(), *job.validation.values.tolist()})
 
 
 def test_a_stopped_run_leaves_the_whole_table_in_place(sparse_job):
@@ -81,7 +87,7 @@ def test_a_table_that_is_met_nearly_whole_is_not_cut(loop_job):
 
 def test_renumbered_tokens_keep_cut_texts_ended_and_pickle(loop_job):
     tokens = loop_job().train
-    met = met_tokens([tokens], 0)
+    met = met_tokens([tokens], 0, int(tokens.values.max()) + 1)
     numbers = np.zeros(int(met.max()) + 1, np.uint32)
     numbers[met] = np.arange(len(met))[::-1]
     other = pickle.loads(pickle.dumps(tokens.renumbered(numbers)))
