@@ -200,6 +200,7 @@ def test_a_killed_replica_costs_our_clients_nothing_and_a_killed_supervisor_is_c
     [replica] = [p for p in tree if "ServeReplica" in " ".join(p.cmdline())]
     assert httpx.get(f"{endpoint.url}/info").status_code == 401
     assert not [p for p in tree if "canary-key" in " ".join(p.cmdline())]
+    assert replica.nice() == psutil.Process().nice(), "whoever asks waits for it: it is no batch work"
     with Client(endpoint.url, api_key="canary-key", retries=20) as client:
         asked = threading.Thread(target=replica.kill)
         for number in range(300):
