@@ -34,8 +34,8 @@ __all__ = [
     "TrainingSpec",
 ]
 
-Precision = Literal["fp32", "bf16"]
-"""Number formats that a trained checkpoint can be served in."""
+Precision = Literal["fp32", "bf16", "int8"]
+"""Number formats that a trained checkpoint can be served in: fp32 and int8 run in onnxruntime, bf16 in torch."""
 
 
 class TaskSpec(Spec):
@@ -209,10 +209,17 @@ class ExportSpec(Spec):
 
     precisions: Annotated[list[Precision], Field(min_length=1)] = ["fp32"]
     """Each trained checkpoint is evaluated, profiled and offered at each of these, without more training. The first, at
-    training.max_length, is the reference: its F1 is what a trial's curve ends with."""
+    training.max_length, is the reference: its F1 is what a trial's curve ends with. int8 needs fp32 before it, which it
+    is checked against and which is shipped where int8 answers otherwise."""
     max_lengths: list[Annotated[int, Field(ge=8)]] | None = None
     """Shorter lengths in tokens at which each network is offered too, at every precision; about 4 s of profiling each.
     The trained length is always offered; null: only that. A length that cuts no sample text is left out."""
+
+    @model_validator(mode="after")
+    def _int8_has_its_reference(self) -> Self:
+        if "int8" in self.precisions and "fp32" not in self.precisions[: self.precisions.index("int8")]:
+            raise ValueError("precisions: int8 needs fp32 before it, such as [fp32, int8]")
+        return self
 
 
 class AutoscalingSpec(Spec):
@@ -239,7 +246,10 @@ class ServeSpec(Spec):
     api_keys_env: str = "LFT_API_KEYS"
     """Environment variable with comma-separated bearer keys; unset: no keys."""
     cpus_per_replica: PositiveInt = 1
-    """Cores and model threads of one replica; profiles are measured with the same."""
+    """Cores of one replica; profiles are measured with the same."""
+    preset: Literal["throughput", "latency"] = "throughput"
+    """What the cores of a replica do. throughput: each runs batches of its own, 1.2x the texts a second on 2 cores.
+    latency: all share one batch at a time, so that a text that comes alone is answered soonest."""
     autoscaling: AutoscalingSpec = AutoscalingSpec()
 
 

@@ -28,6 +28,7 @@ class ReplicaOptions:
 
     cores: int
     key_hashes: tuple[str, ...] = ()
+    preset: str = "throughput"
 
 
 class Replica:
@@ -38,7 +39,9 @@ class Replica:
         from lft_ray.serve.predictor import open_predictor
 
         self._options = options
-        self._service = Service(lambda uri: open_predictor(uri, cores=options.cores, limits=LIMITS))
+        self._service = Service(
+            lambda uri: open_predictor(uri, cores=options.cores, limits=LIMITS, preset=options.preset)
+        )
         self._changes: set[asyncio.Task[ServiceState]] = set()
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -112,4 +115,5 @@ def build_app(spec: ServeSpec, wish: Wish, *, key_hashes: tuple[str, ...] = (), 
     # Serve invents a new code version at every run, and a new one restarts all replicas. Ours changes with our code
     # alone, so that a promotion reaches the living replicas as user_config. There is no public way to say so.
     deployment = deployment.options(_internal=True, version=f"lft-{lft_ray.__version__}")
-    return deployment.bind(ReplicaOptions(cores=spec.cpus_per_replica, key_hashes=key_hashes))
+    options = ReplicaOptions(cores=spec.cpus_per_replica, key_hashes=key_hashes, preset=spec.preset)
+    return deployment.bind(options)

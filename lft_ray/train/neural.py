@@ -7,6 +7,8 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +22,7 @@ from lft_ray.models.resolve import BaseFiles, find_base
 from lft_ray.records import CurvePoint, TrialStatus, Variant
 from lft_ray.storage import Storage
 from lft_ray.train.artifacts import attempt_name, node_folder, put_checkpoint, put_predictions, variant
+from lft_ray.train.as_served import int8_answers
 from lft_ray.train.checkpoint import StateStore
 from lft_ray.train.evaluate import Batching, predict, score
 from lft_ray.train.group import current_group
@@ -58,21 +61,18 @@ def run_neural(
     ended = train_met_tokens(loop_job, report, should_stop)
     if ended.status is not TrialStatus.DONE:
         return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter))
-    variants = _variants(job, loop_job, ended)
+    card = EngineCard(
+        engine="torch",
+        model_size=size.name,
+        outputs=task.outputs,
+        max_length=job.config.max_length,
+        pooling=size.pooling,
+    )
+    put = partial(save, loop_job.network, tokenizer_from=base.folder, card=card)
+    variants = _variants(job, loop_job, ended, put)
     checkpoint = ""
     if current_group().leads:
-        card = EngineCard(
-            engine="torch",
-            model_size=size.name,
-            outputs=task.outputs,
-            max_length=job.config.max_length,
-            pooling=size.pooling,
-        )
-        checkpoint = put_checkpoint(
-            trial_storage(job),
-            job.attempt,
-            lambda folder: save(loop_job.network, folder, tokenizer_from=base.folder, card=card),
-        )
+        checkpoint = put_checkpoint(trial_storage(job), job.attempt, put)
     return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, checkpoint)
 
 
@@ -101,20 +101,33 @@ def _loop_job(job: TrialJob, task: "Task", meter: Meter, base: BaseFiles, size: 
     )
 
 
-def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult) -> list[Variant]:
-    """Score each length and serving precision; the first of both is the reference, what the loop ended with."""
+def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable[[Path], None]) -> list[Variant]:
+    """Score each length and serving precision; the first of both is the reference, what the loop ended with.
+
+    ``put`` writes the network into a folder.
+    """
     validation, trained = loop_job.validation, job.config.max_length
     targets = np.asarray(validation.targets)
     # One pass for each set of token ids: a cut that is longer than every validation text changes none.
     passes: dict[tuple[int, str], tuple[NDArray[np.float32], dict[str, float]]] = {}
     if ended.logits is not None:
         passes[_width(validation, trained), loop_job.final_precision] = (ended.logits, ended.metrics)
-    variants = []
-    for length in sorted({trained, *job.max_lengths}, reverse=True):
+    variants, lengths = [], sorted({trained, *job.max_lengths}, reverse=True)
+    if "int8" in job.precisions:
+        different = {_width(validation, length): length for length in lengths}
+        with loop_job.meter.evaluating():
+            threads = max(1, int(job.training.resources.cpu))
+            answers = int8_answers(put, validation, list(different.values()), threads=threads)
+            for length, logits in answers.items():
+                scores = score(loop_job.task, targets, logits)
+                passes[_width(validation, length), "int8"] = (logits, scores.metrics)
+    for length in lengths:
         batching = Batching(length, job.training.micro_batch_tokens, loop_job.pad_id, loop_job.device)
         for precision in job.precisions:
             key = (_width(validation, length), precision)
             if key not in passes:
+                if precision == "int8":
+                    continue  # This architecture cannot be exported.
                 with loop_job.meter.evaluating():
                     logits = predict(loop_job.network, validation, batching, precision)
                     passes[key] = (logits, score(loop_job.task, targets, logits).metrics)
