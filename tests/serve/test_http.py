@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lft_ray.serve.gate import OPEN_PATHS
 from lft_ray.serve.http import LIMITS, MAX_BATCH, MAX_BODY_BYTES, create_app
 from lft_ray.serve.keys import ApiKeys, hash_keys
 from lft_ray.serve.service import Service
@@ -165,11 +166,12 @@ async def test_wrong_paths_and_methods_are_json(http):
     assert_error(await http.delete("/info"), 405)
 
 
-async def test_keys_open_everything_but_health(service):
+async def test_keys_guard_everything_but_health_and_the_pages(service):
     keys = ApiKeys(hash_keys("first, second"))
     async with client_of(service, keys) as http:
-        assert (await http.get("/health")).status_code == 200
-        for path in ("/ready", "/info", "/docs", "/openapi.json", "/nowhere"):
+        for path in sorted(OPEN_PATHS - {"/ui"}):
+            assert (await http.get(path)).status_code == 200
+        for path in ("/info", "/metrics", "/v2", "/v2/models/classifier", "/openapi.json", "/nowhere"):
             assert_error(await http.get(path), 401)
         assert_error(await http.post("/", json={"inputs": "a"}), 401)
         for wrong in ("Bearer third", "Basic first", "first", "Bearer ", "Bearer first,second"):
