@@ -22,12 +22,11 @@ class Answering:
 
     Args:
         service: what answers.
-        seconds: longest wait for it.
     """
 
-    def __init__(self, service: Service, *, seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
-        self._seconds = seconds
+        self._seconds = ANSWER_SECONDS
 
     async def over_http(self, dialect: Dialect, incoming: Incoming) -> Reply:
         """Answer a request.
