@@ -243,6 +243,8 @@ class ServeSpec(Spec):
     """Another address than loopback is refused unless API keys are set."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """0: any free port."""
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Port of the Open Inference Protocol over gRPC; 0: any free port, null: off."""
     api_keys_env: str = "LFT_API_KEYS"
     """Environment variable with comma-separated bearer keys; unset: no keys."""
     cpus_per_replica: PositiveInt = 1

@@ -55,7 +55,7 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
         if old is not None:
             outcome = cluster.promote(bundle_uri, old)
         else:
-            check_address(spec.model_copy(update={"port": 0}))
+            check_address(spec.model_copy(update={"port": 0, "grpc_port": None}))
             outcome = cluster.begin(bundle_uri, folder)
         url = old.url if old is not None else endpoints.url(cluster.head(), spec.port)
     if outcome.reason and old is not None:
@@ -66,7 +66,7 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
         version=outcome.version,
         pid=0,
         pid_started_at=0.0,
-        ports={"http": spec.port},
+        ports={"http": spec.port} | ({"grpc": spec.grpc_port} if spec.grpc_port else {}),
         state="ready",
         bundle_uri=bundle_uri,
         previous_version=old.version if old is not None else "",
@@ -113,8 +113,11 @@ class _Cluster:
     def check(self, bundle_uri: str) -> None:
         """Raise `InputError` where the endpoint could not run."""
         spec, nodes = self.spec, self.nodes
-        if spec.port == 0:
-            raise InputError("serve.port 0 is for an endpoint on this machine alone", fix="--set serve.port=8000")
+        for name, port in (("port", spec.port), ("grpc_port", spec.grpc_port)):
+            if port == 0:
+                raise InputError(
+                    f"serve.{name} 0 is for an endpoint on this machine alone", fix=f"--set serve.{name}=8000"
+                )
         if self.room.size > 1 and endpoints.is_loopback(spec.host):
             raise InputError(
                 f"serve.host {spec.host} cannot be reached from node to node, and the cluster "
@@ -135,7 +138,8 @@ class _Cluster:
         from ray import serve
 
         try:
-            with serve_starting(self.spec.host, self.spec.port, variables=cluster_environment(folder)):
+            variables = cluster_environment(folder)
+            with serve_starting(self.spec.host, self.spec.port, grpc_port=self.spec.grpc_port, variables=variables):
                 outcome = self._apply(Wish(bundle_uri, serial=_serial()))
             if outcome.reason:
                 raise InputError(f"the replicas reject the bundle: {outcome.reason}")

@@ -16,6 +16,7 @@ from lft_ray.engines.base import Runner
 from lft_ray.engines.batching import Batcher
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import open_bundle
+from lft_ray.serve.scored import Scored
 from lft_ray.storage import Storage
 from lft_ray.tasks.base import Task
 from lft_ray.wire import Answer, Info
@@ -67,7 +68,7 @@ class Predictor:
             function: ``softmax``, ``sigmoid`` or ``none`` instead of the task's own probabilities.
 
         Returns:
-            One list a text, best label first.
+            One list a text, best label first, as `Scored`.
 
         Raises:
             Overloaded: too many texts wait already.
@@ -77,14 +78,21 @@ class Predictor:
         self._in_flight += 1
         self._idle.clear()
         try:
-            logits = await self._batcher.submit(list(texts))
+            logits, request = await self._batcher.ask(list(texts))
             self._last_answer = time.monotonic()
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
         answer = self._task.decode(_scores(self._task, logits, function))
-        return [scores[:top_k] for scores in answer]
+        if top_k is not None:
+            answer = [scores[:top_k] for scores in answer]
+        return Scored(answer, request.tokens, request.cut)
+
+    @property
+    def queued(self) -> int:
+        """Texts that wait."""
+        return self._batcher.queued
 
     def check(self) -> None:
         """Raise when texts are in flight and none has been answered for `STUCK_S`: the engine hangs."""

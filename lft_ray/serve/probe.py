@@ -89,6 +89,7 @@ class IdleModel:
     """Answers without a model, so that only the ingress is measured."""
 
     version = "0" * 12
+    queued = 0
 
     def __init__(self, limits: dict[str, int]) -> None:
         self.info = Info(

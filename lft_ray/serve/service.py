@@ -28,6 +28,10 @@ class Model(Protocol):
     version: str
     info: Info
 
+    @property
+    def queued(self) -> int:
+        """Texts that wait for their turn."""
+
     async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Answer:
         """Label scores of each text, best first."""
 
