@@ -29,6 +29,7 @@ __all__ = [
     "profile",
     "records_of",
     "report",
+    "rollback",
     "run_search",
     "run_train",
     "search",
@@ -245,6 +246,13 @@ def deploy(
         bundle = export(run, trial_id=trial_id)
     with run.stage("deploy"):
         return start(run.uri, bundle, spec, address=address, foreground=foreground)
+
+
+def rollback(run: RunFolder) -> Endpoint:
+    """End the canary of the run's endpoint; without one, let it go back to the bundle that it served before."""
+    from lft_ray.serve.deploy import rollback as go_back
+
+    return go_back(run.uri, run.experiment().serve)
 
 
 def down(run: RunFolder) -> Endpoint | None:

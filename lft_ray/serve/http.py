@@ -78,6 +78,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
                 wanted.texts,
                 top_k=parameters.top_k if parameters else None,
                 function=parameters.function_to_apply if parameters else None,
+                key=request.scope["state"]["request_id"],
             )
         except Overloaded:
             raise _busy("the queue is full") from None
@@ -108,7 +109,7 @@ def _add_status(app: FastAPI, service: Service) -> None:
 
     async def info() -> Info:
         try:
-            return service.current.info
+            return service.info
         except NotReady:
             raise _busy("no model is ready yet") from None
 

@@ -16,6 +16,7 @@ from lft_ray.engines.base import Runner
 from lft_ray.engines.batching import Batcher
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import open_bundle
+from lft_ray.serve.model import Probe
 from lft_ray.storage import Storage
 from lft_ray.tasks.base import Task
 from lft_ray.wire import Answer, Info
@@ -37,9 +38,19 @@ class Predictor:
         task: turns logits into label scores.
         workers: threads that run the model.
         limits: the endpoint's limits, for ``/info``: max_batch, max_body_bytes.
+        samples: texts that it was tried on at its export.
     """
 
-    def __init__(self, bundle: Bundle, runner: Runner, task: Task, *, workers: int, limits: dict[str, int]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        runner: Runner,
+        task: Task,
+        *,
+        workers: int,
+        limits: dict[str, int],
+        samples: Sequence[str] = (),
+    ) -> None:
         self.version = bundle.version
         self.info = Info(
             model=bundle.model_size,
@@ -51,7 +62,9 @@ class Predictor:
             precision=bundle.precision,
             **limits,
         )
+        self.samples = list(samples)
         self._task = task
+        self._runner = runner
         self._batcher = Batcher(runner, workers=workers, max_queued_texts=MAX_QUEUED_TEXTS)
         self._in_flight = 0
         self._last_answer = time.monotonic()
@@ -72,6 +85,10 @@ class Predictor:
         Raises:
             Overloaded: too many texts wait already.
         """
+        return self.decode(await self.logits(texts), top_k=top_k, function=function)
+
+    async def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Logits [n, c] of at least one text. Raises `Overloaded`."""
         if not self._in_flight:
             self._last_answer = time.monotonic()
         self._in_flight += 1
@@ -83,8 +100,26 @@ class Predictor:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
+        return logits
+
+    def decode(self, logits: NDArray[np.float32], *, top_k: int | None = None, function: str | None = None) -> Answer:
+        """Label scores of logits [n, c]."""
         answer = self._task.decode(_scores(self._task, logits, function))
         return [scores[:top_k] for scores in answer]
+
+    def probe(self, texts: Sequence[str]) -> list[Probe]:
+        """Best label and latency of each text, asked alone and past the queue. Blocks."""
+        found = []
+        for text in texts:
+            begun = time.perf_counter()
+            logits = self.run_alone(text)
+            latency_ms = (time.perf_counter() - begun) * 1000.0
+            found.append(Probe(self.decode(logits)[0][0].label, latency_ms))
+        return found
+
+    def run_alone(self, text: str) -> NDArray[np.float32]:
+        """Logits [1, c] of one text, past the queue. Blocks."""
+        return self._runner.run(self._runner.encode([text]))
 
     def check(self) -> None:
         """Raise when texts are in flight and none has been answered for `STUCK_S`: the engine hangs."""
@@ -132,4 +167,4 @@ def open_predictor(uri: str, *, cores: int, limits: dict[str, int]) -> Predictor
     finally:
         if not storage.is_local:
             shutil.rmtree(folder, ignore_errors=True)
-    return Predictor(opened.bundle, runner, opened.task(), workers=cores, limits=limits)
+    return Predictor(opened.bundle, runner, opened.task(), workers=cores, limits=limits, samples=opened.smoke.texts)
