@@ -95,3 +95,5 @@ class Info(Wire):
     precision: str
     canary: Canary | None = None
     """None: no candidate answers."""
+    large_share: float | None = None
+    """Of a cascade: share of texts that its large model was asked, by the replica that was asked; None: no cascade."""

@@ -55,6 +55,12 @@ def deploy(
         float | None, typer.Option("--canary", help="Share of requests that it answers first, such as 0.1.")
     ] = None,
     canary_minutes: Annotated[float | None, typer.Option("--canary-minutes", help="How long; default 10.")] = None,
+    cascade: Annotated[
+        str | None,
+        typer.Option(
+            "--cascade", metavar="SMALL,LARGE", help="Two trials or sizes; the large one helps the small one."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Serve the winner with Ray Serve; on a live endpoint, promote it without a gap. Returns when it is ready.
@@ -66,8 +72,24 @@ def deploy(
     found = RunFolder.find(run)
     given = {"serve.rollout.canary_share": canary, "serve.rollout.canary_minutes": canary_minutes}
     overrides = [*(overrides or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
-    endpoint = pipeline.deploy(found, overrides=overrides, address=address, foreground=foreground, trial_id=trial)
+    pair = _pair(cascade) if cascade is not None else None
+    if pair and trial:
+        raise InputError("--trial and --cascade exclude each other")
+    endpoint = pipeline.deploy(
+        found, trial_id=trial, pair=pair, overrides=overrides, address=address, foreground=foreground
+    )
+    if pair:
+        from lft_ray.selection.sentence import cascade_sentence
+
+        told(cascade_sentence(found.cascades()[-1]))
     _tell(endpoint, found, as_json=as_json)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) != 2 or not all(names):
+        raise InputError(f"--cascade takes two names, got {text!r}", fix="--cascade minilm:1,minilm:6")
+    return names[0], names[1]
 
 
 @guarded

@@ -16,7 +16,7 @@ from lft_ray.records import DatasetRecord, FrontPoint, Record, TrialRecord
 from lft_ray.storage import Storage
 from lft_ray.tasks import TASKS
 
-__all__ = ["Judgement", "judge"]
+__all__ = ["Judgement", "judge", "open_checkpoint"]
 
 
 class Judgement(Record):
@@ -40,7 +40,7 @@ def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, *, met
     """
     has_test = "test" in dataset.splits
     split = load_split(dataset, "test" if has_test else "validation")
-    logits = run_sorted(_open_checkpoint(record.checkpoint_uri, point), split.texts)
+    logits = run_sorted(open_checkpoint(record.checkpoint_uri, point), split.texts)
     task = resolve(dataset.task_kind, TASKS, where="task.kind")(dataset.labels)
     metrics = task.metrics(split.targets, logits)
     return Judgement(
@@ -52,7 +52,8 @@ def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, *, met
     )
 
 
-def _open_checkpoint(uri: str, point: FrontPoint) -> Runner:
+def open_checkpoint(uri: str, point: FrontPoint) -> Runner:
+    """Open a trial's checkpoint at a point's precision and length."""
     folder = Storage(uri).local_folder("")
     engine = resolve(EngineCard.read(folder).engine, ENGINES, where="engine.json")
     runner: Runner = engine.open(

@@ -36,13 +36,15 @@ SAMPLES = (
 """Texts of our own for the bundle's smoke sample: a bundle travels, and the user's texts must not travel with it."""
 
 
-def export_trial(
+def export_trial(  # noqa: PLR0913 - what, where to, and how it is served
     record: TrialRecord,
     *,
     experiment: Experiment,
     dataset: DatasetRecord,
     selection: Selection | None,
     target: Storage,
+    name: str = "bundle",
+    variant: Variant | None = None,
 ) -> Bundle:
     """Make ``bundle/`` in the run folder from the checkpoint of ``record``.
 
@@ -52,6 +54,8 @@ def export_trial(
         dataset: labels; its validation split is the parity sample.
         selection: when the record is the one it chose, its test scores stand on the card.
         target: the run folder.
+        name: the bundle's folder there.
+        variant: precision and length of the bundle; None: the winner's where the record is its, else the first.
 
     Raises:
         InputError: the trial did not finish.
@@ -60,7 +64,7 @@ def export_trial(
     if record.status is not TrialStatus.DONE or not record.variants:
         raise InputError(f"trial {record.trial_id} ended as {record.status}: only a finished trial can be exported")
     chosen = selection if selection and record.trial_id == selection.winner_seed_trial_id else None
-    variant = _variant(record, chosen)
+    variant = variant or _variant(record, chosen)
     plan = ExportPlan(
         precision=variant.precision,
         max_length=variant.max_length,
@@ -77,7 +81,7 @@ def export_trial(
         split = load_split(dataset, "validation")
         logits = _predictions(variant.predictions_uri)[:PARITY_ROWS]
         check_parity(target.local_folder("bundle-candidate"), split.texts[: len(logits)], logits)
-        uri = target.put_folder("bundle", target.local_folder("bundle-candidate"))
+        uri = target.put_folder(name, target.local_folder("bundle-candidate"))
     finally:
         target.delete_folder("bundle-candidate")
     return trial.model_copy(update={"uri": uri})

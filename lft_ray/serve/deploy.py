@@ -138,14 +138,14 @@ def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:
 
 
 def check_bundle(uri: str) -> str:
-    """Verify a bundle and return its version. Raises `BundleError`."""
-    from lft_ray.export.bundle import open_bundle
+    """Verify a bundle or a cascade and return its version. Raises `BundleError`."""
+    from lft_ray.export.cascade import version_of
 
     try:
         folder = Storage(uri).local_folder("")
     except FileNotFoundError:
         raise InputError(f"there is no bundle at {uri}", fix="`lft export RUN` makes one") from None
-    return open_bundle(folder).bundle.version
+    return version_of(folder)
 
 
 def check_address(spec: ServeSpec) -> None:

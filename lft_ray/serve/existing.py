@@ -18,6 +18,7 @@ import httpx
 from lft_ray.config import ClusterSpec, ServeSpec
 from lft_ray.delivery import Endpoint
 from lft_ray.errors import InputError, UnreachableError
+from lft_ray.export.cascade import CASCADE_FILE, is_cascade
 from lft_ray.node_types import Fleet, fleet
 from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve import rollout
@@ -174,8 +175,8 @@ class _Cluster:
                 f"{'may have' if self.room.may_start else 'has'} {self.room.size} nodes",
                 fix=f"--set serve.host=0.0.0.0 and keys in {spec.api_keys_env}",
             )
-        manifest = Path(bundle_uri) / "manifest.json"
-        found = _on_each(nodes, manifest.is_file) if Storage(bundle_uri).is_local else {}
+        name = CASCADE_FILE if is_cascade(Path(bundle_uri)) else "manifest.json"
+        found = _on_each(nodes, (Path(bundle_uri) / name).is_file) if Storage(bundle_uri).is_local else {}
         missing = sorted(host for host, is_there in found.items() if not is_there)
         if missing:
             raise InputError(

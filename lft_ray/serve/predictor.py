@@ -15,8 +15,9 @@ from lft_ray.delivery import Bundle
 from lft_ray.engines.base import Runner
 from lft_ray.engines.batching import Batcher
 from lft_ray.errors import BundleError
-from lft_ray.export.bundle import open_bundle
-from lft_ray.serve.model import Probe
+from lft_ray.export.bundle import OpenedBundle, open_bundle
+from lft_ray.export.cascade import is_cascade, open_cascade
+from lft_ray.serve.model import Model, Probe
 from lft_ray.storage import Storage
 from lft_ray.tasks.base import Task
 from lft_ray.wire import Answer, Info
@@ -144,27 +145,37 @@ def _scores(task: Task, logits: NDArray[np.float32], function: str | None) -> ND
     return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def open_predictor(uri: str, *, cores: int, limits: dict[str, int]) -> Predictor:
-    """Open a bundle, verify it, and run its smoke sample, which also warms the engine up.
+def open_predictor(uri: str, *, cores: int, limits: dict[str, int]) -> Model:
+    """Open a bundle or a cascade, verify it, and run its smoke samples, which also warms the engines up.
 
     Args:
-        uri: bundle folder or storage URI.
+        uri: folder or storage URI.
         cores: worker threads, each with one model thread: on shared cores that is 1.2x one batch on all of them.
         limits: see `Predictor`.
 
     Raises:
         BundleError: it is missing, damaged, foreign, or does not give the answers that it was exported with.
     """
+    from lft_ray.serve.cascade import Cascade
+
     storage = Storage(uri)
     try:
         folder = storage.local_folder("")
     except FileNotFoundError:
         raise BundleError(f"there is no bundle at {uri}") from None
     try:
-        opened = open_bundle(folder)
-        runner = opened.open_runner(threads=1)
-        opened.verify_smoke(runner)
+        if not is_cascade(folder):
+            return _opened(open_bundle(folder), cores=cores, limits=limits)
+        found = open_cascade(folder)
+        small, large = (_opened(half, cores=cores, limits=limits) for half in (found.small, found.large))
+        return Cascade(found.version, found.spec, small, large)
     finally:
         if not storage.is_local:
             shutil.rmtree(folder, ignore_errors=True)
-    return Predictor(opened.bundle, runner, opened.task(), workers=cores, limits=limits, samples=opened.smoke.texts)
+
+
+def _opened(opened: OpenedBundle, *, cores: int, limits: dict[str, int]) -> Predictor:
+    runner = opened.open_runner(threads=1)
+    opened.verify_smoke(runner)
+    samples = opened.smoke.texts
+    return Predictor(opened.bundle, runner, opened.task(), workers=cores, limits=limits, samples=samples)
