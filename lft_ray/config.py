@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from lft_ray.methods import DistilSpec, Methods
+from lft_ray.serving_spec import AutoscalingSpec, RolloutSpec, ServeSpec
 from lft_ray.spec import LearningRates, Range, RunName, Share, Spec, StopRuleName
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Precision",
     "Range",
     "ResourcesSpec",
+    "RolloutSpec",
     "SearchSpec",
     "SelectionSpec",
     "ServeSpec",
@@ -220,39 +222,6 @@ class ExportSpec(Spec):
         if "int8" in self.precisions and "fp32" not in self.precisions[: self.precisions.index("int8")]:
             raise ValueError("precisions: int8 needs fp32 before it, such as [fp32, int8]")
         return self
-
-
-class AutoscalingSpec(Spec):
-    """Ray Serve's autoscaling of replicas."""
-
-    min_replicas: Annotated[int, Field(ge=0)] = 1
-    max_replicas: PositiveInt = 4
-    target_ongoing_requests: PositiveFloat = 32
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min_replicas > self.max_replicas:
-            raise ValueError(f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}")
-        return self
-
-
-class ServeSpec(Spec):
-    """The endpoint."""
-
-    host: str = "127.0.0.1"
-    """Another address than loopback is refused unless API keys are set."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """0: any free port."""
-    grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
-    """Port of the Open Inference Protocol over gRPC; 0: any free port, null: off."""
-    api_keys_env: str = "LFT_API_KEYS"
-    """Environment variable with comma-separated bearer keys; unset: no keys."""
-    cpus_per_replica: PositiveInt = 1
-    """Cores of one replica; profiles are measured with the same."""
-    preset: Literal["throughput", "latency"] = "throughput"
-    """What the cores of a replica do. throughput: each runs batches of its own, 1.2x the texts a second on 2 cores.
-    latency: all share one batch at a time, so that a text that comes alone is answered soonest."""
-    autoscaling: AutoscalingSpec = AutoscalingSpec()
 
 
 class ClusterSpec(Spec):

@@ -20,7 +20,7 @@ from lft_ray.records import DatasetRecord, FrontPoint, Record, TrialRecord
 from lft_ray.storage import Storage
 from lft_ray.tasks import TASKS
 
-__all__ = ["Judgement", "judge"]
+__all__ = ["Judgement", "answers_of", "judge"]
 
 
 class Judgement(Record):
@@ -44,7 +44,7 @@ def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, *, met
     """
     has_test = "test" in dataset.splits
     split = load_split(dataset, "test" if has_test else "validation")
-    logits = _answers(record.checkpoint_uri, point, split.texts)
+    logits = answers_of(record.checkpoint_uri, point, split.texts)
     task = resolve(dataset.task_kind, TASKS, where="task.kind")(dataset.labels)
     metrics = task.metrics(split.targets, logits)
     return Judgement(
@@ -56,7 +56,7 @@ def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, *, met
     )
 
 
-def _answers(uri: str, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.float32]:
+def answers_of(uri: str, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.float32]:
     """Logits [n, outputs] through the engine that would serve the checkpoint."""
     source = Storage(uri).local_folder("")
     with tempfile.TemporaryDirectory(prefix="lft-judge-") as scratch:

@@ -38,13 +38,15 @@ SAMPLES = (
 """Texts of our own for the bundle's smoke sample: a bundle travels, and the user's texts must not travel with it."""
 
 
-def export_trial(
+def export_trial(  # noqa: PLR0913 - what, where to, and how it is served
     record: TrialRecord,
     *,
     experiment: Experiment,
     dataset: DatasetRecord,
     selection: Selection | None,
     target: Storage,
+    name: str = "bundle",
+    variant: Variant | None = None,
 ) -> Bundle:
     """Make ``bundle/`` in the run folder from the checkpoint of ``record``.
 
@@ -54,6 +56,8 @@ def export_trial(
         dataset: labels; its validation split is the parity sample.
         selection: when the record is the one it chose, its test scores stand on the card.
         target: the run folder.
+        name: the bundle's folder there.
+        variant: precision and length of the bundle; None: the winner's where the record is its, else the first.
 
     Where the bundle answers otherwise than the trainer did, or its engine cannot be built, the next way of serving is
     taken: int8, fp32 in onnxruntime, fp32 in torch. Bundle and card then say so.
@@ -66,7 +70,7 @@ def export_trial(
         raise InputError(f"trial {record.trial_id} ended as {record.status}: only a finished trial can be exported")
     chosen = selection if selection and record.trial_id == selection.winner_seed_trial_id else None
     training, notes = _training(record, experiment, target), _checked(chosen)
-    ways = _ways(record, _variant(record, chosen))
+    ways = _ways(record, variant or _variant(record, chosen))
     for way in ways:
         facts = _facts(record, way.variant, experiment, dataset, chosen)
         if way.engine is not None:
@@ -85,7 +89,7 @@ def export_trial(
             facts=facts.model_copy(update={"training": training, "serving_note": ". ".join(notes)}),
         )
         try:
-            return _proved(record, way.variant, plan, dataset, target)
+            return _proved(record, way.variant, plan, dataset, (target, name))
         except (ParityError, NotExportableError) as error:
             if way == ways[-1]:
                 raise
@@ -117,14 +121,17 @@ def _checked(chosen: Selection | None) -> list[str]:
     return [check.reason for check in chosen.precision_checks] if chosen else []
 
 
-def _proved(record: TrialRecord, variant: Variant, plan: ExportPlan, dataset: DatasetRecord, target: Storage) -> Bundle:
+def _proved(
+    record: TrialRecord, variant: Variant, plan: ExportPlan, dataset: DatasetRecord, place: tuple[Storage, str]
+) -> Bundle:
     """Export, compare with the trainer's answers, and only then take the name: a bundle that fails never has it."""
+    target, name = place
     trial = export_bundle(Storage(record.checkpoint_uri).local_folder(""), plan, target, "bundle-candidate")
     try:
         split = load_split(dataset, "validation")
         logits = _predictions(variant.predictions_uri)[:PARITY_ROWS]
         check_parity(target.local_folder("bundle-candidate"), split.texts[: len(logits)], logits)
-        uri = target.put_folder("bundle", target.local_folder("bundle-candidate"))
+        uri = target.put_folder(name, target.local_folder("bundle-candidate"))
     finally:
         target.delete_folder("bundle-candidate")
     return trial.model_copy(update={"uri": uri})

@@ -62,7 +62,9 @@ class Answering:
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
         try:
             async with asyncio.timeout(self._seconds):
-                answer, version = await self._service.answer(ask.texts, top_k=ask.top_k, function=ask.function)
+                answer, version = await self._service.answer(
+                    ask.texts, top_k=ask.top_k, function=ask.function, key=request_id
+                )
             info = self._service.current.info
         except Overloaded:
             refusal = busy("the queue is full")

@@ -92,7 +92,8 @@ class Replica:
         """What became of the latest wish, for the supervisor."""
         from ray import serve
 
-        return {"replica": serve.get_replica_context().replica_id.unique_id, **asdict(self._service.state)}
+        replica = serve.get_replica_context().replica_id.unique_id
+        return {"replica": replica, **asdict(self._service.state), "tallies": self._service.tallies}
 
     async def check_health(self) -> None:
         """Called by Serve; raising restarts the replica."""
@@ -105,11 +106,9 @@ def autoscaling(spec: ServeSpec) -> dict[str, Any]:
         "min_replicas": spec.autoscaling.min_replicas,
         "max_replicas": spec.autoscaling.max_replicas,
         "target_ongoing_requests": spec.autoscaling.target_ongoing_requests,
-        # The window must span several pushes of 1 s: 2 s scaled to zero under full load. 12 s also spans Serve's own
-        # push of 10 s, which an existing cluster may have.
-        "look_back_period_s": 12.0,
-        "upscale_delay_s": 5.0,
-        "downscale_delay_s": 120.0,
+        "look_back_period_s": spec.autoscaling.look_back_s,
+        "upscale_delay_s": spec.autoscaling.upscale_delay_s,
+        "downscale_delay_s": spec.autoscaling.downscale_delay_s,
     }
 
 

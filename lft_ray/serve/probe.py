@@ -22,6 +22,7 @@ from lft_ray.delivery import Bundle
 from lft_ray.engines.onnx_build import NotExportableError
 from lft_ray.engines.serving import build_folder, serving_engine
 from lft_ray.models.base import ModelSize
+from lft_ray.serve.model import Probe
 from lft_ray.serve.service import Model, Service, Wish
 from lft_ray.wire import Answer, Info, LabelScore
 
@@ -95,10 +96,15 @@ class IdleModel:
         self.info = Info(
             model=IDLE, version=self.version, task="", labels=[], max_length=0, engine="", precision="", **limits
         )
+        self.samples: list[str] = []
 
     async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Answer:
         """One label a text."""
         return [[LabelScore(label=IDLE, score=1.0)] for _ in texts]
+
+    def probe(self, texts: Sequence[str]) -> list[Probe]:
+        """Takes no time."""
+        return [Probe(IDLE, 0.0) for _ in texts]
 
     def check(self) -> None:
         """Never fails."""
