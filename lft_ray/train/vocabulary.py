@@ -8,6 +8,7 @@ is decay, which is one factor, known beforehand. So the trained network is the s
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 
 from lft_ray.data.encode import TokenFile
 from lft_ray.models.encoder import Transformer
+from lft_ray.models.network import TextNetwork
 from lft_ray.records import CurvePoint, TrialStatus
 from lft_ray.train.loop import LoopJob, LoopResult, train
 from lft_ray.train.schedule import Schedule
@@ -34,11 +36,12 @@ def train_met_tokens(job: LoopJob, report: Callable[[CurvePoint], None], should_
         report: as for `loop.train`.
         should_stop: as for `loop.train`.
     """
-    backbone = job.network.backbone
+    assert isinstance(job.network, TextNetwork)
+    backbone, splits = job.network.backbone, (job.train, job.validation)
     if not isinstance(backbone, Transformer):
         return train(job, report, should_stop)
     table = backbone.tokens
-    met = met_tokens([job.train, job.validation], job.pad_id, table.num_embeddings)
+    met = met_tokens(cast("list[TokenFile]", splits), job.pad_id, table.num_embeddings)
     if len(met) > WORTH_IT * table.num_embeddings:
         return train(job, report, should_stop)
     backbone.tokens = nn.Embedding(len(met), table.embedding_dim, _weight=table.weight.detach()[torch.from_numpy(met)])
@@ -63,10 +66,11 @@ def met_tokens(splits: Sequence[TokenFile], pad_id: int, vocab: int) -> NDArray[
 def _renumbered(job: LoopJob, met: NDArray[np.int64], vocab: int) -> LoopJob:
     numbers = np.zeros(vocab, dtype=np.uint32)
     numbers[met] = np.arange(len(met))
+    train, validation = cast("tuple[TokenFile, TokenFile]", (job.train, job.validation))
     return replace(
         job,
-        train=job.train.renumbered(numbers),
-        validation=job.validation.renumbered(numbers),
+        train=train.renumbered(numbers),
+        validation=validation.renumbered(numbers),
         pad_id=int(numbers[job.pad_id]),
     )
 
