@@ -164,7 +164,9 @@ class _Run:
         self._report, self._should_stop = report, should_stop
         self._peak_rate, self._batch_size = config.learning_rate, config.batch_size
         self._batching = Batching(config.max_length, training.micro_batch_tokens, job.pad_id, job.device, job.dtype)
-        self._stepper = Stepper(job.network, job.task, job.train, self._batching, training, job.teacher)
+        self._stepper = Stepper(
+            job.network, job.task, job.train, self._batching, training, job.teacher, config.layer_decay or 1.0
+        )
         self._schedule = Schedule.of(
             training, rows=len(self._stepper.lengths), batch_size=config.batch_size, epochs=config.epochs
         )

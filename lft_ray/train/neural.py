@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.data.encode import TokenFile, encode_split
-from lft_ray.methods import DISTIL, FROZEN, FULL, HEAD
+from lft_ray.methods import DISTIL, FROZEN, FULL, HEAD, LORA
 from lft_ray.models.base import ModelSize, check_lengths, find_size
 from lft_ray.models.card import EngineCard
 from lft_ray.models.convert import SAFE_WEIGHTS
@@ -28,6 +28,7 @@ from lft_ray.train.evaluate import Batching, predict, score
 from lft_ray.train.frozen import train_frozen, train_head
 from lft_ray.train.group import current_group
 from lft_ray.train.loop import LoopJob, LoopResult
+from lft_ray.train.lora import train_lora
 from lft_ray.train.meter import Meter
 from lft_ray.train.notes import STATE
 from lft_ray.train.precision import training_precision
@@ -45,6 +46,7 @@ RUNS: dict[str, Callable[[LoopJob, Callable[[CurvePoint], None], Callable[[], bo
     FULL: train_met_tokens,
     DISTIL: train_met_tokens,
     FROZEN: train_frozen,
+    LORA: train_lora,
     HEAD: train_head,
 }
 """Method of a configuration -> how its loop job is run. After each the job's network is whole and plain again."""

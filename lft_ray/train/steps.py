@@ -42,9 +42,10 @@ class Stepper:
         batching: how rows become tensors, and what is computed in.
         training: decay, clipping and class weights are read from it.
         teacher: of a distilled trial.
+        layer_decay: factor of the learning rate for each layer below the head.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         network: HeadedNetwork,
         task: "Task",
@@ -52,6 +53,7 @@ class Stepper:
         batching: Batching,
         training: TrainingSpec,
         teacher: "Teacher | None" = None,
+        layer_decay: float = 1.0,
     ) -> None:
         self._network, self._task, self._inputs, self._batching = network, task, inputs, batching
         self._teacher = teacher
@@ -62,7 +64,7 @@ class Stepper:
         self._weights_tensor = (
             None if self.class_weights is None else torch.from_numpy(self.class_weights).to(batching.device)
         )
-        self.optimizer = build_optimizer(network, 0.0, training.weight_decay)
+        self.optimizer = build_optimizer(network, 0.0, training.weight_decay, layer_decay)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=batching.device)
         """Sum of this process's losses since `clear`."""
         self.loss_weight = 0.0

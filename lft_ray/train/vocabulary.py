@@ -20,6 +20,7 @@ from lft_ray.models.encoder import Transformer
 from lft_ray.models.network import TextNetwork
 from lft_ray.records import CurvePoint, TrialStatus
 from lft_ray.train.loop import LoopJob, LoopResult, train
+from lft_ray.train.optim import rate_factors
 from lft_ray.train.schedule import Schedule
 
 __all__ = ["met_tokens", "train_met_tokens"]
@@ -79,6 +80,8 @@ def _write_back(job: LoopJob, table: nn.Embedding, met: NDArray[np.int64]) -> No
     """Give the whole table what the steps of the run would have left in it."""
     config, training = job.config, job.training
     schedule = Schedule.of(training, rows=len(job.train), batch_size=config.batch_size or 1, epochs=config.epochs or 1)
+    name = "backbone.tokens.weight"
+    factor = rate_factors((n for n, _ in job.network.named_parameters()), config.layer_decay or 1.0)[name]
     with torch.no_grad():
-        table.weight.mul_(schedule.decay_left(config.learning_rate or 0.0, training.weight_decay))
-        table.weight[torch.from_numpy(met)] = job.network.get_parameter("backbone.tokens.weight")
+        table.weight.mul_(schedule.decay_left(factor * (config.learning_rate or 0.0), training.weight_decay))
+        table.weight[torch.from_numpy(met)] = job.network.get_parameter(name)
