@@ -159,6 +159,8 @@ def search(
             )
             with run.stage("confirm"):
                 records = run_study(job.confirming(chosen), cluster, live)
+    # What frozen layers answered is gigabytes that only trials read; a bucket's nodes bound their own.
+    run.storage.delete_folder("activations")
     return records
 
 

@@ -149,6 +149,12 @@ class TrialConfig(Record):
     method: str = "full"
     teacher: str = ""
     """Id of the trial whose answers a distilled one learns from; empty for every other method."""
+    frozen_layers: int | None = None
+    """Layers above the embeddings that stay as they are; of method frozen alone."""
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
+    layer_decay: float | None = None
+    """Factor of the learning rate a layer below the head; None: the method has none, or it is 1."""
     learning_rate: float | None = None
     batch_size: int | None = None
     epochs: int | None = None
