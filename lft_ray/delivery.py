@@ -4,7 +4,7 @@ from typing import Literal
 
 from lft_ray.records import Record
 
-__all__ = ["Bundle", "Endpoint"]
+__all__ = ["Bundle", "CanaryRecord", "Endpoint"]
 
 
 class Bundle(Record):
@@ -20,6 +20,30 @@ class Bundle(Record):
     model_size: str
     max_length: int
     bytes: int
+    note: str = ""
+    """How its precision was checked, or why it is not served as it won; empty where there is nothing to say."""
+
+
+class CanaryRecord(Record):
+    """A candidate that answers a share of the traffic, beside the running model; all replicas together."""
+
+    version: str
+    share: float
+    minutes: float
+    elapsed_minutes: float
+    requests: int
+    current_requests: int
+    """Requests of the running model since the canary began."""
+    errors: int
+    """Requests that the candidate failed at; the running model answered them."""
+    current_errors: int
+    p95_ms: float
+    current_p95_ms: float
+    drift: float
+    """Population stability index between the labels that the two gave."""
+    running: bool = True
+    note: str = ""
+    """What it waits for, or how it ended."""
 
 
 class Endpoint(Record):
@@ -34,6 +58,10 @@ class Endpoint(Record):
     state: Literal["starting", "ready", "rejected", "stopped"]
     bundle_uri: str
     previous_version: str = ""
+    previous_uri: str = ""
+    """Bundle to which ``lft rollback`` goes back."""
+    canary: CanaryRecord | None = None
+    """The canary that runs, or the last one."""
     message: str = ""
     ready_after_s: float = 0.0
     log: str = ""
@@ -42,3 +70,8 @@ class Endpoint(Record):
     """The supervisor's own folder on its machine: sockets and the bundles it serves. Gone when it has stopped."""
     address: str = ""
     """Ray address when deployed to an existing cluster; empty when the endpoint owns its cluster."""
+
+    @property
+    def has_canary(self) -> bool:
+        """Whether a candidate answers a share of the traffic now."""
+        return self.canary is not None and self.canary.running and self.state != "stopped"

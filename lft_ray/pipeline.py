@@ -11,7 +11,7 @@ from lft_ray.delivery import Bundle, Endpoint
 from lft_ray.environment import environment
 from lft_ray.errors import InputError, NoWinnerError
 from lft_ray.ledger import Ledger, driver_lock
-from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
+from lft_ray.records import Cascade, DatasetRecord, ProfileBook, Selection, TrialRecord
 from lft_ray.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lft_ray.search.estimate import Estimate
 
 __all__ = [
+    "cascade",
     "deploy",
     "down",
     "export",
@@ -29,6 +30,7 @@ __all__ = [
     "profile",
     "records_of",
     "report",
+    "rollback",
     "run_search",
     "run_train",
     "search",
@@ -120,6 +122,8 @@ def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say:
     for measured in profiles.profiles:
         if measured.warning:
             say(f"warning: {measured.model_size}: {measured.warning}")
+    for variant, reason in profiles.refused.items():
+        say(f"warning: {variant} is not offered: {reason}")
     run.put("profiles.json", profiles)
     return profiles
 
@@ -155,6 +159,8 @@ def search(
             )
             with run.stage("confirm"):
                 records = run_study(job.confirming(chosen), cluster, live)
+    # What frozen layers answered is gigabytes that only trials read; a bucket's nodes bound their own.
+    run.storage.delete_folder("activations")
     return records
 
 
@@ -164,17 +170,15 @@ def select(run: RunFolder, experiment: Experiment, dataset: DatasetRecord) -> Se
     Raises:
         NoWinnerError: no finished trial satisfies the caps.
     """
-    from lft_ray.export.answers import load_evidence
     from lft_ray.export.judge import judge
-    from lft_ray.selection.decide import decide, runs_compared
+    from lft_ray.export.rounding import choose_winner
 
     with run.stage("select"):
         ledger, spec, cost = Ledger(run.storage), experiment.selection, experiment.cost
-        records = ledger.records()
         rows, metric = dataset.splits["validation"].rows, experiment.task.metric
-        compared = runs_compared(records, spec, cost, validation_rows=rows)
-        evidence = load_evidence(records, compared, seed=experiment.search.seed)
-        selection = decide(records, spec, cost, metric=metric, validation_rows=rows, evidence=evidence)
+        selection = choose_winner(
+            ledger.records(), spec, cost, metric=metric, validation_rows=rows, seed=experiment.search.seed
+        )
         winner = ledger.ended(selection.winner_seed_trial_id)
         judged = judge(winner, selection.winner, dataset, metric=metric)
         selection = selection.model_copy(update=judged.model_dump())
@@ -198,6 +202,7 @@ def report(run: RunFolder) -> str:
         selection=run.selection(),
         environment=run.json("environment.json"),
         stage_seconds=run.json("stages.json"),
+        cascades=run.cascades(),
     )
     return run.storage.put("report.html", html)
 
@@ -227,24 +232,77 @@ def export(run: RunFolder, *, trial_id: str | None = None) -> Bundle:
     return bundle
 
 
+def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | None = None) -> Cascade:
+    """Make two trials one: the small one answers where it is sure, the large one the rest. Writes ``cascade/``.
+
+    Args:
+        run: with both trials finished.
+        small: trial id or model size of the one that is asked first.
+        large: of the one that is asked where the first is not sure.
+        experiment: margin and prices; None: the run's own.
+
+    Raises:
+        InputError: there is no such trial, or the pair makes no cascade.
+    """
+    from lft_ray.export.pairing import export_cascade, measure_cascade, point_named
+
+    experiment = experiment or run.experiment()
+    records, dataset, book = records_of(run), run.dataset(), run.profiles()
+    if dataset is None or book is None:
+        raise InputError(f"{run.uri} has no profiles yet", fix="`lft search ... --resume` continues it")
+    points = [point_named(name, records) for name in (small, large)]
+    with run.stage("cascade"):
+        # A pair that was looked at on the test split is not looked at again while nothing about it has changed.
+        found = next((c for c in run.cascades() if [c.small, c.large] == points), None)
+        if found is None or found.margin != experiment.selection.margin:
+            found = measure_cascade(
+                *points, records=records, experiment=experiment, dataset=dataset, ingress=book.ingress
+            )
+        run.add_cascade(found)
+        export_cascade(found, run, experiment=experiment, dataset=dataset)
+    return found
+
+
 def deploy(
     run: RunFolder,
     *,
     trial_id: str | None = None,
+    pair: tuple[str, str] | None = None,
     overrides: list[str] | None = None,
     address: str | None = None,
     foreground: bool = False,
 ) -> Endpoint:
-    """Serve the run's bundle (made first where it is missing); on a live endpoint, promote it without a gap."""
+    """Serve the run's bundle (made first where it is missing); on a live endpoint, promote it without a gap.
+
+    Args:
+        run: a run with a winner.
+        trial_id: serve this trial instead.
+        pair: serve these two as a `cascade` instead.
+        overrides: ``a.b=c`` of the run's experiment.
+        address: an existing Ray cluster.
+        foreground: stay until the endpoint stops.
+    """
     from lft_ray.experiment_file import with_overrides
     from lft_ray.serve.deploy import deploy as start
 
-    spec = with_overrides(run.experiment(), overrides or []).serve
-    bundle = run.bundle()
-    if bundle is None or trial_id is not None or not run.storage.exists("bundle"):
-        bundle = export(run, trial_id=trial_id)
+    experiment = with_overrides(run.experiment(), overrides or [])
+    if pair is not None:
+        cascade(run, *pair, experiment=experiment)
+        uri = run.storage.uri_of("cascade")
+    else:
+        bundle = run.bundle()
+        if bundle is None or trial_id is not None or not run.storage.exists("bundle"):
+            bundle = export(run, trial_id=trial_id)
+        uri = bundle.uri
     with run.stage("deploy"):
-        return start(run.uri, bundle, spec, address=address, foreground=foreground)
+        return start(run.uri, uri, experiment.serve, address=address, foreground=foreground)
+
+
+def rollback(run: RunFolder) -> Endpoint:
+    """End the canary of the run's endpoint; without one, let it go back to the bundle that it served before."""
+    from lft_ray.serve.deploy import rollback as go_back
+
+    return go_back(run.uri, run.experiment().serve)
 
 
 def down(run: RunFolder) -> Endpoint | None:

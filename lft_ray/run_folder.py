@@ -1,7 +1,7 @@
 """The run folder: everything one study wrote, under ``<storage>/<name>``. Reads and writes records, decides nothing.
 
-``experiment.yaml dataset.json profiles.json trials/<id>/record.json front.json selection.json bundle.json bundle/
-report.html environment.json stages.json endpoint.json``
+``experiment.yaml dataset.json profiles.json trials/<id>/record.json front.json selection.json cascades.json bundle.json
+bundle/ cascade/ report.html environment.json stages.json endpoint.json``
 """
 
 import json
@@ -18,7 +18,7 @@ from lft_ray.config import Experiment
 from lft_ray.delivery import Bundle
 from lft_ray.errors import ConfigError, InputError, nearest
 from lft_ray.experiment_file import parse, to_yaml
-from lft_ray.records import DatasetRecord, ProfileBook, Record, Selection
+from lft_ray.records import Cascade, CascadeBook, DatasetRecord, ProfileBook, Record, Selection
 from lft_ray.storage import Storage
 
 __all__ = ["RunFolder"]
@@ -142,6 +142,16 @@ class RunFolder:
     def bundle(self) -> Bundle | None:
         """What ``export`` wrote."""
         return self.find_record("bundle.json", Bundle)
+
+    def cascades(self) -> list[Cascade]:
+        """Every cascade that was asked for; the latest last."""
+        book = self.find_record("cascades.json", CascadeBook)
+        return book.cascades if book is not None else []
+
+    def add_cascade(self, cascade: Cascade) -> None:
+        """Write a cascade down beside those of other pairs."""
+        others = [known for known in self.cascades() if (known.small, known.large) != (cascade.small, cascade.large)]
+        self.put("cascades.json", CascadeBook(cascades=[*others, cascade]))
 
     def put_json(self, name: str, value: Any) -> None:
         """Write plain JSON."""

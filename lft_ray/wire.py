@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-__all__ = ["Answer", "ErrorBody", "Info", "LabelScore", "Parameters", "PredictRequest"]
+__all__ = ["Answer", "Canary", "ErrorBody", "Info", "LabelScore", "Parameters", "PredictRequest"]
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -71,6 +71,16 @@ class ErrorBody(Wire):
     request_id: str
 
 
+class Canary(Wire):
+    """A candidate that answers a share of the requests, as the replica that was asked sees it."""
+
+    version: str
+    share: float
+    requests: int
+    errors: int
+    p95_ms: float
+
+
 class Info(Wire):
     """Answer of ``GET /info``."""
 
@@ -83,3 +93,7 @@ class Info(Wire):
     max_body_bytes: int
     engine: str
     precision: str
+    canary: Canary | None = None
+    """None: no candidate answers."""
+    large_share: float | None = None
+    """Of a cascade: share of texts that its large model was asked, by the replica that was asked; None: no cascade."""

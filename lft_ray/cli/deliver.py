@@ -1,8 +1,8 @@
-"""``lft export | deploy | predict | down``: from a chosen trial to answers."""
+"""``lft export | deploy | rollback | predict | down``: from a chosen trial to answers."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,10 @@ from lft_ray.cli.output import guarded, next_command, print_json, told
 from lft_ray.errors import InputError
 from lft_ray.run_folder import RunFolder
 
-__all__ = ["deploy", "down", "export", "predict"]
+if TYPE_CHECKING:
+    from lft_ray.delivery import Endpoint
+
+__all__ = ["deploy", "down", "export", "predict", "rollback"]
 
 Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -34,6 +37,8 @@ def export(
 
     found = RunFolder.find(run)
     bundle = pipeline.export(found, trial_id=trial)
+    if bundle.note:
+        told(bundle.note)
     if as_json:
         print_json(bundle.model_dump(mode="json"))
     else:
@@ -48,24 +53,73 @@ def deploy(
     overrides: Set = None,
     address: Annotated[str | None, typer.Option("--address", help="Existing Ray cluster (auto or host:port).")] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay here and serve; Ctrl-C stops.")] = False,
+    canary: Annotated[
+        float | None, typer.Option("--canary", help="Share of requests that it answers first, such as 0.1.")
+    ] = None,
+    canary_minutes: Annotated[float | None, typer.Option("--canary-minutes", help="How long; default 10.")] = None,
+    cascade: Annotated[
+        str | None,
+        typer.Option(
+            "--cascade", metavar="SMALL,LARGE", help="Two trials or sizes; the large one helps the small one."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Serve the winner with Ray Serve; on a live endpoint, promote it without a gap. Returns when it is ready.
 
-    Example: lft deploy runs/news --set serve.port=0
+    Example: lft deploy runs/news --trial t007 --canary 0.1
     """
     from lft_ray import pipeline
 
     found = RunFolder.find(run)
-    endpoint = pipeline.deploy(found, overrides=overrides, address=address, foreground=foreground, trial_id=trial)
+    given = {"serve.rollout.canary_share": canary, "serve.rollout.canary_minutes": canary_minutes}
+    overrides = [*(overrides or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
+    pair = _pair(cascade) if cascade is not None else None
+    if pair and trial:
+        raise InputError("--trial and --cascade exclude each other")
+    endpoint = pipeline.deploy(
+        found, trial_id=trial, pair=pair, overrides=overrides, address=address, foreground=foreground
+    )
+    if pair:
+        from lft_ray.selection.sentence import cascade_sentence
+
+        told(cascade_sentence(found.cascades()[-1]))
+    _tell(endpoint, found, as_json=as_json)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) != 2 or not all(names):
+        raise InputError(f"--cascade takes two names, got {text!r}", fix="--cascade minilm:1,minilm:6")
+    return names[0], names[1]
+
+
+@guarded
+def rollback(run: Run, as_json: Json = False) -> None:
+    """End the canary of a live endpoint; without one, go back to the bundle that it served before.
+
+    Example: lft rollback runs/news
+    """
+    from lft_ray import pipeline
+
+    found = RunFolder.find(run)
+    _tell(pipeline.rollback(found), found, as_json=as_json)
+
+
+def _tell(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> None:
+    """Print what became of an endpoint; exit code 2 when it refused the bundle."""
     if as_json:
         print_json(endpoint.model_dump(mode="json"))
     else:
         typer.echo(f"{endpoint.url}  {endpoint.state}, version {endpoint.version} {endpoint.message}".rstrip())
     if endpoint.state == "rejected":
         raise SystemExit(2)
-    if endpoint.state != "stopped":
-        next_command(f"lft predict {shown(found.uri)} 'your text'")
+    if endpoint.state == "stopped":
+        return
+    if endpoint.has_canary:
+        next_command(f"lft status {shown(run.uri)}")
+    else:
+        next_command(f"lft predict {shown(run.uri)} 'your text'")
 
 
 @guarded

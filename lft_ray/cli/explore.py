@@ -29,7 +29,7 @@ def leaderboard_of(run: RunFolder) -> dict[str, Any]:
 
     selection, records = run.selection(), records_of(run)
     pays = break_even_of(run.experiment(), run.profiles(), selection, records)
-    return {**build(selection, records), "break_even": pays.model_dump(mode="json") if pays else None}
+    return {**build(selection, records, run.cascades()), "break_even": pays.model_dump(mode="json") if pays else None}
 
 
 @guarded

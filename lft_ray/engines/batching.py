@@ -16,12 +16,12 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Runner
+from lft_ray.engines.base import Encoded, Runner
 from lft_ray.engines.waiting import Item, Request, Waiting
 from lft_ray.errors import LftError
 from lft_ray.models.tokens import Cut
 
-__all__ = ["Batcher", "Overloaded", "run_sorted"]
+__all__ = ["Batcher", "Overloaded", "run_encoded", "run_sorted"]
 
 Logits = NDArray[np.float32]
 
@@ -223,7 +223,13 @@ def run_sorted(runner: Runner, texts: Sequence[str], *, max_batch_tokens: int = 
         max_batch_tokens: longest text of a batch x texts of the batch.
         max_batch: most texts of a batch.
     """
-    encoded = runner.encode(texts)
+    return run_encoded(runner, runner.encode(texts), max_batch_tokens=max_batch_tokens, max_batch=max_batch)
+
+
+def run_encoded(
+    runner: Runner, encoded: Sequence[Encoded], *, max_batch_tokens: int = 2048, max_batch: int = 64
+) -> Logits:
+    """`run_sorted` for texts that are encoded already."""
     order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
     answers: dict[int, Logits] = {}
     batch: list[int] = []

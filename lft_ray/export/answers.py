@@ -7,12 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lft_ray.errors import InputError
 from lft_ray.records import TrialRecord
 from lft_ray.selection.decide import Evidence
 from lft_ray.selection.finalists import Key
 from lft_ray.storage import Storage
 
-__all__ = ["load_evidence"]
+__all__ = ["load_evidence", "read_predictions"]
 
 
 def load_evidence(records: Sequence[TrialRecord], keys: Sequence[Key], *, seed: int) -> Evidence | None:
@@ -50,13 +51,32 @@ def _read(uri: str) -> tuple[NDArray[np.int64] | NDArray[np.bool_], NDArray[np.i
     Raises:
         OSError, ArrowException, KeyError, ValueError: it is missing or no file of predictions.
     """
-    folder, _, name = uri.rpartition("/")
-    table = pq.read_table(pa.BufferReader(Storage(folder).get(name))).sort_by("row_id")
-    target, logits = _matrix(table["target"]), _matrix(table["logits"])
+    target, logits = _table(uri)
     if target.ndim == 1:
         return target.astype(np.int64), logits.argmax(axis=1).astype(np.int64)
     # A probability of one half is a logit of zero.
     return target >= 0.5, logits >= 0.0
+
+
+def read_predictions(uri: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Truth and logits by row id: int64 [n] and float64 [n, c], of a task with one label a text.
+
+    Raises:
+        InputError: the file is missing or no file of predictions, or the task has several labels a text.
+    """
+    try:
+        target, logits = _table(uri)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise InputError(f"the predictions {uri or 'of a trial'} cannot be read: {error}") from None
+    if target.ndim != 1:
+        raise InputError("a cascade needs a task with one label a text: with several there is no one confidence")
+    return target.astype(np.int64), logits
+
+
+def _table(uri: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    folder, _, name = uri.rpartition("/")
+    table = pq.read_table(pa.BufferReader(Storage(folder).get(name))).sort_by("row_id")
+    return _matrix(table["target"]), _matrix(table["logits"])
 
 
 def _matrix(column: pa.ChunkedArray) -> NDArray[np.float64]:

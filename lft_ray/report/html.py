@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from lft_ray.config import Experiment
 from lft_ray.cost.break_even import break_even_of
-from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord, TrialStatus, now_utc
+from lft_ray.records import Cascade, DatasetRecord, ProfileBook, Selection, TrialRecord, TrialStatus, now_utc
 from lft_ray.report import costs, formats, views
 from lft_ray.report.variants import Naming
-from lft_ray.selection.sentence import metric_name
+from lft_ray.selection.sentence import cascade_sentence, metric_name
 
 __all__ = ["render"]
 
@@ -30,6 +30,7 @@ def render(  # noqa: PLR0913 - one argument a file of the run folder
     selection: Selection | None,
     environment: dict[str, Any],
     stage_seconds: dict[str, float],
+    cascades: Sequence[Cascade] = (),
 ) -> str:
     """Render the report of a study.
 
@@ -41,15 +42,17 @@ def render(  # noqa: PLR0913 - one argument a file of the run folder
         selection: the decision, or None before it.
         environment: versions and machine, nested at will.
         stage_seconds: stage -> wall seconds.
+        cascades: pairs of trials that were put together.
 
     Returns:
         An HTML document under 6 MB that opens from a file, offline.
     """
-    front, curves = views.front_data(records, selection), views.curve_data(records)
+    front, curves = views.front_data(records, selection, cascades), views.curve_data(records)
     return _template().render(
         _facts(experiment, profiles, records, selection),
         dataset=dataset,
         front=front,
+        cascades=[cascade_sentence(cascade) for cascade in cascades],
         curves=curves,
         chart_json=_script_json({"front": front, "curves": curves}),
         data=costs.data_view(dataset),

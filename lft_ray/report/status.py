@@ -29,5 +29,7 @@ def status_of(run: RunFolder) -> dict[str, Any]:
         "stages_s": run.json("stages.json"),
         "winner": f"{selection.winner.model_size} ({selection.winner.trial_id})" if selection else None,
         "endpoint": endpoint["url"] if live else None,
+        "version": endpoint["version"] if live else None,
+        "canary": (endpoint.get("canary") or None) if live else None,
         "next": following,
     }

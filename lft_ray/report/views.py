@@ -9,10 +9,11 @@ from statistics import fmean
 from typing import Any
 
 from lft_ray.ledger import trial_order
-from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus, Variant
+from lft_ray.records import Cascade, FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus, Variant
 from lft_ray.report.formats import DASH, learning_rate, method, milliseconds, score, usd
 from lft_ray.report.variants import Naming
 from lft_ray.selection.front import front, ladder, points_of
+from lft_ray.selection.leaderboard import cascade_point
 
 __all__ = [
     "comparison",
@@ -38,11 +39,15 @@ def reference_variant(record: TrialRecord) -> Variant | None:
     return record.variants[0]
 
 
-def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> dict[str, Any]:
+def front_data(
+    records: Sequence[TrialRecord], selection: Selection | None, cascades: Sequence[Cascade] = ()
+) -> dict[str, Any]:
     """Points of the cost-F1 chart with their texts, and the lines drawn in it."""
     points = points_of(records)
+    pairs = {cascade.pair: cascade for cascade in cascades}
+    both = [cascade_point(cascade) for cascade in pairs.values()]
     configs = {r.trial_id: r.config for r in records}
-    on_front = {_key(p) for p in (selection.front if selection else front(points))}
+    on_front = {_key(p) for p in front([*(selection.front if selection else points), *both])}
     on_ladder = {_key(p) for p in (selection.ladder if selection else ladder(points))}
     winner = _key(selection.winner) if selection else None
     naming = Naming(records)
@@ -56,9 +61,9 @@ def front_data(records: Sequence[TrialRecord], selection: Selection | None) -> d
             "on_front": _key(p) in on_front,
             "on_ladder": _key(p) in on_ladder,
             "winner": _key(p) == winner,
-            "hover": _hover(p, configs[p.trial_id]),
+            "hover": _cascade_hover(p, pairs[p.trial_id]) if p.trial_id in pairs else _hover(p, configs[p.trial_id]),
         }
-        for p in points
+        for p in [*points, *both]
     ]
     return {"points": rows, "confirmed": _confirmed(selection, naming), "floor": _floor(selection)}
 
@@ -124,6 +129,16 @@ def _hover(point: FrontPoint, config: TrialConfig) -> str:
     if config.teacher:
         lines.append(method(config.method, config.teacher))
     return "<br>".join(lines)
+
+
+def _cascade_hover(point: FrontPoint, cascade: Cascade) -> str:
+    return "<br>".join(
+        [
+            f"<b>{point.model_size}</b>  cascade of {point.trial_id}",
+            f"F1 {score(point.f1)}   {usd(point.usd_per_million_predictions)} per million",
+            f"the large one is asked {cascade.share:.0%} of the texts",
+        ]
+    )
 
 
 def ladder_rows(records: Sequence[TrialRecord], selection: Selection | None) -> list[dict[str, Any]]:

@@ -3,16 +3,34 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
+from lft_ray.records import Cascade, FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.selection.front import front, ladder, points_of
 
-__all__ = ["leaderboard"]
+__all__ = ["cascade_point", "leaderboard"]
 
 
-def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> dict[str, Any]:
+def cascade_point(cascade: Cascade) -> FrontPoint:
+    """A cascade as a point. Its p95 was not measured."""
+    small, large = cascade.small, cascade.large
+    return FrontPoint(
+        trial_id=cascade.pair,
+        model_size=f"{small.model_size} > {large.model_size}",
+        precision=small.precision if small.precision == large.precision else f"{small.precision} > {large.precision}",
+        max_length=max(small.max_length, large.max_length),
+        f1=cascade.f1,
+        usd_per_million_predictions=cascade.usd_per_million_predictions,
+    )
+
+
+def leaderboard(
+    selection: Selection | None, records: Sequence[TrialRecord], cascades: Sequence[Cascade] = ()
+) -> dict[str, Any]:
     """Keys ``front`` (non-dominated only), ``ladder``, ``winner`` (null before the decision), ``trials``, ``reason``,
     ``finalists`` (F1 of fresh seeds, loss against the best and its 95% bound), ``verdict`` (proven, within_noise, or
     null before the decision) and ``rows_needed`` (validation rows that would settle it, or null).
+
+    Rows of the front have a ``kind``: ``trial``, or ``cascade`` for two trials that were put together (with ``share``,
+    ``threshold`` and ``test_f1``); a cascade that a point dominates is not among them.
 
     Rows of the front and the ladder say how their trial trained: ``method``, and ``teacher`` (empty if not distilled).
     Works while a search runs: without a selection the front is that of the trials finished so far.
@@ -22,15 +40,31 @@ def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> 
     search = [r for r in records if r.role == "search"]
     counts: dict[str, int] = {s.value: sum(r.status is s for r in search) for s in TrialStatus}
     return {
-        "front": [_row(p, configs) for p in (selection.front if selection else front(points))],
+        "front": _front(selection.front if selection else front(points), cascades, configs),
         "ladder": [_row(r, configs) for r in (selection.ladder if selection else ladder(points))],
         "winner": _winner(selection) if selection else None,
         "trials": {**counts, "confirm": len(records) - len(search)},
         "reason": selection.reason if selection else "",
+        "precision_checks": [c.model_dump(mode="json") for c in selection.precision_checks] if selection else [],
         "finalists": [p.model_dump(mode="json") for p in selection.judged] if selection else [],
         "verdict": selection.verdict if selection else None,
         "rows_needed": selection.rows_needed if selection else None,
     }
+
+
+def _front(
+    points: Sequence[FrontPoint], cascades: Sequence[Cascade], configs: Mapping[str, TrialConfig]
+) -> list[dict[str, Any]]:
+    pairs = {cascade.pair: cascade for cascade in cascades}
+    return [
+        _pair(point, pairs[point.trial_id]) if point.trial_id in pairs else {"kind": "trial", **_row(point, configs)}
+        for point in front([*points, *map(cascade_point, pairs.values())])
+    ]
+
+
+def _pair(point: FrontPoint, cascade: Cascade) -> dict[str, Any]:
+    more = {"share": cascade.share, "threshold": cascade.threshold, "test_f1": cascade.test_f1}
+    return {"kind": "cascade", **point.model_dump(mode="json"), "method": "cascade", "teacher": "", **more}
 
 
 def _row(point: FrontPoint, configs: Mapping[str, TrialConfig]) -> dict[str, Any]:

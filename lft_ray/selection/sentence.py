@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lft_ray.config import SelectionSpec
-from lft_ray.records import FrontPoint, JudgedPoint
+from lft_ray.records import Cascade, FrontPoint, JudgedPoint
 from lft_ray.selection.verdict import Verdict
 
-__all__ = ["Facts", "is_linear", "metric_name", "reason_of"]
+__all__ = ["Facts", "cascade_sentence", "is_linear", "metric_name", "reason_of"]
 
 NAMES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "weighted_f1": "weighted F1", "accuracy": "accuracy"}
 
@@ -29,6 +29,21 @@ def metric_name(metric: str) -> str:
 def is_linear(model_size: str) -> bool:
     """Whether a model size is words and a linear model, without a transformer."""
     return model_size.partition(":")[0] == "tfidf"
+
+
+def cascade_sentence(cascade: Cascade) -> str:
+    """What two models together do, and how that was measured."""
+    small, large = cascade.small, cascade.large
+    text = (
+        f"{small.model_size} with {large.model_size} for the {cascade.share:.0%} of the texts that it is not sure of: "
+        f"F1 {cascade.f1:.3f} at ${cascade.usd_per_million_predictions:.3g} per million predictions. Alone they have "
+        f"{cascade.small_f1:.3f} at ${small.usd_per_million_predictions:.3g} and {cascade.large_f1:.3f} at "
+        f"${large.usd_per_million_predictions:.3g}. Chosen on one half of {cascade.validation_rows:,} validation rows "
+        "and measured on the other, both ways round"
+    )
+    if cascade.test_f1 is None:
+        return f"{text}."
+    return f"{text}; on the {cascade.test_rows:,} test rows, looked at once: F1 {cascade.test_f1:.3f}."
 
 
 def reason_of(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: SelectionSpec, facts: Facts) -> str:

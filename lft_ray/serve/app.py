@@ -29,6 +29,7 @@ class ReplicaOptions:
 
     cores: int
     key_hashes: tuple[str, ...] = ()
+    preset: str = "throughput"
     local_only: bool = False
     """Let in only gRPC callers of this machine; HTTP listens on the endpoint's own address anyhow."""
 
@@ -43,7 +44,9 @@ class Replica:
         from lft_ray.serve.protocols.grpc import GrpcService
 
         self._options = options
-        self._service = Service(lambda uri: open_predictor(uri, cores=options.cores, limits=LIMITS))
+        self._service = Service(
+            lambda uri: open_predictor(uri, cores=options.cores, limits=LIMITS, preset=options.preset)
+        )
         self._changes: set[asyncio.Task[ServiceState]] = set()
         self._grpc = GrpcService(self._service, keys=ApiKeys(options.key_hashes), local_only=options.local_only)
 
@@ -89,7 +92,8 @@ class Replica:
         """What became of the latest wish, for the supervisor."""
         from ray import serve
 
-        return {"replica": serve.get_replica_context().replica_id.unique_id, **asdict(self._service.state)}
+        replica = serve.get_replica_context().replica_id.unique_id
+        return {"replica": replica, **asdict(self._service.state), "tallies": self._service.tallies}
 
     async def check_health(self) -> None:
         """Called by Serve; raising restarts the replica."""
@@ -102,11 +106,9 @@ def autoscaling(spec: ServeSpec) -> dict[str, Any]:
         "min_replicas": spec.autoscaling.min_replicas,
         "max_replicas": spec.autoscaling.max_replicas,
         "target_ongoing_requests": spec.autoscaling.target_ongoing_requests,
-        # The window must span several pushes of 1 s: 2 s scaled to zero under full load. 12 s also spans Serve's own
-        # push of 10 s, which an existing cluster may have.
-        "look_back_period_s": 12.0,
-        "upscale_delay_s": 5.0,
-        "downscale_delay_s": 120.0,
+        "look_back_period_s": spec.autoscaling.look_back_s,
+        "upscale_delay_s": spec.autoscaling.upscale_delay_s,
+        "downscale_delay_s": spec.autoscaling.downscale_delay_s,
     }
 
 
@@ -139,6 +141,9 @@ def build_app(spec: ServeSpec, wish: Wish, *, key_hashes: tuple[str, ...] = (), 
     # alone, so that a promotion reaches the living replicas as user_config. There is no public way to say so.
     deployment = deployment.options(_internal=True, version=f"lft-{lft_ray.__version__}")
     options = ReplicaOptions(
-        cores=spec.cpus_per_replica, key_hashes=key_hashes, local_only=is_loopback(spec.host) and not key_hashes
+        cores=spec.cpus_per_replica,
+        key_hashes=key_hashes,
+        preset=spec.preset,
+        local_only=is_loopback(spec.host) and not key_hashes,
     )
     return deployment.bind(options)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from lft_ray.config import ServeSpec
+from lft_ray.config import RolloutSpec, ServeSpec
 from lft_ray.delivery import Bundle, Endpoint
 from lft_ray.errors import InputError, LftError, UnreachableError
 from lft_ray.serve import endpoint as endpoints
@@ -27,6 +27,7 @@ from lft_ray.storage import Storage
 __all__ = ["deploy", "down", "rollback"]
 
 _POLL_S = 0.1
+_FIRST = "deploy without --canary first"
 _LOG_LINES = 15
 
 
@@ -44,14 +45,15 @@ def deploy(
     Args:
         run_uri: run folder; ``endpoint.json`` is written there.
         bundle: what to serve, or the URI of a bundle folder.
-        spec: host, port, replicas. A live endpoint keeps its own.
+        spec: host, port, replicas, of which a live endpoint keeps its own, and how a new bundle is rolled out there.
         address: an existing Ray cluster (``auto`` or ``host:port``); default: a cluster of the endpoint's own.
         foreground: stay until the endpoint stops; its log goes to stderr.
         wait_s: seconds until the endpoint must be ready, or the promotion decided.
 
     Returns:
-        The endpoint: ``ready``; ``rejected`` when a live endpoint would not take the bundle and goes on with the one
-        it has, the reason in ``message``; ``stopped`` at the end of ``foreground``.
+        The endpoint: ``ready``, with ``canary`` where one has begun (the endpoint ends it by itself, see
+        `lft_ray.serve.canary`); ``rejected`` when a live endpoint would not take the bundle and goes on with the one it
+        has, the reason in ``message``; ``stopped`` at the end of ``foreground``.
 
     Raises:
         InputError: a bad bundle, no free port, no keys for a public address, or too little hardware.
@@ -65,23 +67,35 @@ def deploy(
         return deploy_to(address, storage, uri, spec, wait_s=wait_s)
     live = endpoints.read(storage)
     if live is not None and endpoints.is_alive(live):
-        return _tell(live, uri, wait_s=wait_s)
+        return _tell(live, uri, spec.rollout, wait_s=wait_s)
+    if spec.rollout.canary_share:
+        raise InputError(f"{run_uri} has no live endpoint that a canary could be compared with", fix=_FIRST)
     check_bundle(uri)
     _check_hardware(spec)
     check_address(spec)
     return _launch(storage, uri, spec, foreground=foreground, wait_s=wait_s)
 
 
-def rollback(run_uri: str | Path, *, wait_s: float = 120.0) -> Endpoint:
-    """Let a live endpoint go back to the bundle that it served before the present one.
+def rollback(run_uri: str | Path, spec: ServeSpec | None = None, *, wait_s: float = 120.0) -> Endpoint:
+    """End the canary of a live endpoint; without one, let it go back to the bundle that it served before.
+
+    Args:
+        run_uri: run folder.
+        spec: as the endpoint was deployed with; needed on an existing cluster alone.
+        wait_s: seconds until every replica must have changed.
 
     Raises:
         InputError: no live endpoint.
     """
-    live = endpoints.read(Storage(run_uri))
+    storage = Storage(run_uri)
+    live = endpoints.read(storage)
+    if live is not None and live.address and live.state != "stopped":
+        from lft_ray.serve.existing import roll_back
+
+        return roll_back(live, storage, spec or ServeSpec(), wait_s=wait_s)
     if live is None or not endpoints.is_alive(live):
         raise InputError(f"{run_uri} has no live endpoint", fix=f"`lft deploy {run_uri}` starts one")
-    return _tell(live, None, wait_s=wait_s)
+    return _tell(live, None, RolloutSpec(), wait_s=wait_s)
 
 
 def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:
@@ -123,15 +137,15 @@ def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:
 # ---------------------------------------------------------------- checks
 
 
-def check_bundle(uri: str) -> None:
-    """Open and verify a bundle. Raises `BundleError`."""
-    from lft_ray.export.bundle import open_bundle
+def check_bundle(uri: str) -> str:
+    """Verify a bundle or a cascade and return its version. Raises `BundleError`."""
+    from lft_ray.export.cascade import version_of
 
     try:
         folder = Storage(uri).local_folder("")
     except FileNotFoundError:
         raise InputError(f"there is no bundle at {uri}", fix="`lft export RUN` makes one") from None
-    open_bundle(folder)
+    return version_of(folder)
 
 
 def check_address(spec: ServeSpec) -> None:
@@ -242,13 +256,13 @@ def _tail(log: Path) -> str:
     return "\n".join(lines[-_LOG_LINES:])
 
 
-def _tell(live: Endpoint, bundle_uri: str | None, *, wait_s: float) -> Endpoint:
+def _tell(live: Endpoint, bundle_uri: str | None, rollout: RolloutSpec, *, wait_s: float) -> Endpoint:
     folder = Path(live.folder)
     serial = int(time.time() * 1000)
-    orders.put(folder, orders.Desired(serial=serial, bundle_uri=bundle_uri))
+    orders.put(folder, orders.Desired(serial=serial, bundle_uri=bundle_uri, rollout=rollout))
     os.kill(live.pid, signal.SIGHUP)
-    # The supervisor may itself wait this long for the new bundle, and again when it goes back to the old one.
-    deadline = time.monotonic() + 2 * wait_s
+    # The supervisor may itself wait this long for each of its steps: beside, canary or swap, and back.
+    deadline = time.monotonic() + 3 * wait_s
     while time.monotonic() < deadline:
         reply = orders.get(folder, orders.Reply)
         if reply is not None and reply.serial == serial:
@@ -256,4 +270,4 @@ def _tell(live: Endpoint, bundle_uri: str | None, *, wait_s: float) -> Endpoint:
         if not endpoints.is_alive(live):
             raise UnreachableError("the endpoint stopped while the bundle was promoted", fix=f"read {live.log}")
         time.sleep(_POLL_S)
-    raise UnreachableError(f"the endpoint did not decide within {2 * wait_s:.0f} s", fix=f"read {live.log}")
+    raise UnreachableError(f"the endpoint did not decide within {3 * wait_s:.0f} s", fix=f"read {live.log}")

@@ -18,20 +18,21 @@ import httpx
 from lft_ray.config import ClusterSpec, ServeSpec
 from lft_ray.delivery import Endpoint
 from lft_ray.errors import InputError, UnreachableError
+from lft_ray.export.cascade import CASCADE_FILE, is_cascade
 from lft_ray.node_types import Fleet, fleet
 from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve import rollout
 from lft_ray.serve.app import APP_NAME
 from lft_ray.serve.boot import serve_starting
+from lft_ray.serve.changes import Change, Changes, Outcome
 from lft_ray.serve.deploy import check_address, check_bundle
 from lft_ray.serve.environment import CLUSTER_FOLDER, cluster_environment, cluster_folder
 from lft_ray.serve.keys import hash_keys
 from lft_ray.serve.placement import Placement, place
-from lft_ray.serve.rollout import Outcome
-from lft_ray.serve.service import Wish
+from lft_ray.serve.wish import Wish
 from lft_ray.storage import Storage
 
-__all__ = ["delete_from", "deploy_to"]
+__all__ = ["delete_from", "deploy_to", "roll_back"]
 
 
 def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, *, wait_s: float) -> Endpoint:
@@ -44,22 +45,25 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
     """
     from lft_ray.cluster import connect
 
-    check_bundle(bundle_uri)
+    if spec.rollout.canary_share:
+        raise InputError(
+            "a canary is watched by the endpoint's own process, which an endpoint on an existing cluster does not have",
+            fix="leave --canary out: the bundle is still compared with the running one before it answers",
+        )
+    version = check_bundle(bundle_uri)
     live = endpoints.read(storage)
     begun = time.monotonic()
     with connect(ClusterSpec(address=address)):
         cluster = _Cluster.of(spec, wait_s)
         cluster.check(bundle_uri)
+        served = _published(storage, bundle_uri, version)
         old = _present(live)
-        folder = old.folder if old is not None else cluster_folder()
         if old is not None:
-            outcome = cluster.promote(bundle_uri, old)
-        else:
-            check_address(spec.model_copy(update={"port": 0, "grpc_port": None}))
-            outcome = cluster.begin(bundle_uri, folder)
-        url = old.url if old is not None else endpoints.url(cluster.head(), spec.port)
-    if outcome.reason and old is not None:
-        return old.model_copy(update={"state": "rejected", "message": outcome.reason})
+            return _changed(cluster.changes(old).promote(served, spec.rollout), old, storage, wait_s=wait_s)
+        check_address(spec.model_copy(update={"port": 0, "grpc_port": None}))
+        folder = cluster_folder()
+        outcome = cluster.begin(served, folder)
+        url = endpoints.url(cluster.head(), spec.port)
     _wait_answer(url, timeout_s=wait_s)
     endpoint = Endpoint(
         url=url,
@@ -68,13 +72,62 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
         pid_started_at=0.0,
         ports={"http": spec.port} | ({"grpc": spec.grpc_port} if spec.grpc_port else {}),
         state="ready",
-        bundle_uri=bundle_uri,
-        previous_version=old.version if old is not None else "",
+        bundle_uri=served,
         ready_after_s=round(time.monotonic() - begun, 2),
         address=address,
         folder=folder,
     )
     return endpoints.write(storage, endpoint)
+
+
+def roll_back(live: Endpoint, storage: Storage, spec: ServeSpec, *, wait_s: float) -> Endpoint:
+    """Let the replicas go back to the bundle before.
+
+    Args:
+        live: the endpoint as it was written down.
+        storage: the run folder.
+        spec: as it was deployed with.
+        wait_s: seconds until every replica must have changed.
+
+    Raises:
+        InputError: there is no bundle before, or the cluster serves something else.
+        UnreachableError: the cluster or a replica does not answer.
+    """
+    from lft_ray.cluster import connect
+
+    if not live.previous_uri:
+        raise InputError("there is no earlier bundle to go back to", fix="`lft deploy RUN --trial ID` serves another")
+    with connect(ClusterSpec(address=live.address)):
+        cluster = _Cluster.of(spec, wait_s)
+        if _present(live) is None:
+            raise InputError(f"the cluster at {live.address} serves nothing", fix="`lft deploy` starts the endpoint")
+        return _changed(cluster.changes(live).rollback(), live, storage, wait_s=wait_s)
+
+
+def _published(storage: Storage, bundle_uri: str, version: str) -> str:
+    """A copy of the bundle under its version: a replica that starts next month must find what is served today."""
+    name = f"served/{version}"
+    if storage.exists(name):
+        return storage.uri_of(name)
+    return storage.put_folder(name, Storage(bundle_uri).local_folder(""))
+
+
+def _changed(change: Change, old: Endpoint, storage: Storage, *, wait_s: float) -> Endpoint:
+    if change.kind == "rejected":
+        return old.model_copy(update={"state": "rejected", "message": change.reason})
+    _wait_answer(old.url, timeout_s=wait_s)
+    served = f"{storage.uri}/served/{change.outcome.version}"
+    for name in storage.folders("served"):
+        if storage.uri_of(f"served/{name}") not in (served, old.bundle_uri):
+            storage.delete_folder(f"served/{name}")
+    update = {
+        "version": change.outcome.version,
+        "bundle_uri": served,
+        "previous_version": old.version,
+        "previous_uri": old.bundle_uri,
+        "message": "",
+    }
+    return endpoints.write(storage, old.model_copy(update=update))
 
 
 def delete_from(live: Endpoint, storage: Storage) -> Endpoint:
@@ -92,6 +145,7 @@ def delete_from(live: Endpoint, storage: Storage) -> Endpoint:
         if not serve.status().applications:
             serve.shutdown()  # type: ignore[no-untyped-call]
             _remove(_living_nodes(), live.folder)
+    storage.delete_folder("served")
     return endpoints.write(storage, live.model_copy(update={"state": "stopped"}))
 
 
@@ -124,8 +178,8 @@ class _Cluster:
                 f"{'may have' if self.room.may_start else 'has'} {self.room.size} nodes",
                 fix=f"--set serve.host=0.0.0.0 and keys in {spec.api_keys_env}",
             )
-        manifest = Path(bundle_uri) / "manifest.json"
-        found = _on_each(nodes, manifest.is_file) if Storage(bundle_uri).is_local else {}
+        name = CASCADE_FILE if is_cascade(Path(bundle_uri)) else "manifest.json"
+        found = _on_each(nodes, (Path(bundle_uri) / name).is_file) if Storage(bundle_uri).is_local else {}
         missing = sorted(host for host, is_there in found.items() if not is_there)
         if missing:
             raise InputError(
@@ -140,7 +194,7 @@ class _Cluster:
         try:
             variables = cluster_environment(folder)
             with serve_starting(self.spec.host, self.spec.port, grpc_port=self.spec.grpc_port, variables=variables):
-                outcome = self._apply(Wish(bundle_uri, serial=_serial()))
+                outcome = Changes(self._apply, dict).begin(bundle_uri)
             if outcome.reason:
                 raise InputError(f"the replicas reject the bundle: {outcome.reason}")
         except BaseException:
@@ -149,12 +203,10 @@ class _Cluster:
             raise
         return outcome
 
-    def promote(self, bundle_uri: str, old: Endpoint) -> Outcome:
-        """Let the living replicas change over, or all of them go back."""
-        outcome = self._apply(Wish(bundle_uri, old.bundle_uri, serial=_serial()))
-        if outcome.reason:
-            self._apply(Wish(old.bundle_uri, None, old.version, serial=_serial()))
-        return outcome
+    def changes(self, old: Endpoint) -> Changes:
+        """What may become of the living endpoint."""
+        wish = Wish(old.bundle_uri, old.previous_uri or None, old.version)
+        return Changes(self._apply, dict, wish=wish)
 
     def head(self) -> str:
         """Address of the machine that clients ask."""
@@ -170,10 +222,6 @@ class _Cluster:
             return rollout.settle(handle, wish, timeout_s=self.placement.wait_s)
         except UnreachableError as error:
             raise UnreachableError(error.message, fix=error.fix or self.placement.hint) from error
-
-
-def _serial() -> int:
-    return int(time.time() * 1000)
 
 
 def _living_nodes() -> list[dict[str, Any]]:

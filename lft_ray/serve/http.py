@@ -40,7 +40,7 @@ def create_app(service: Service, *, keys: ApiKeys | None = None, sends_request_i
 
     def info() -> Info | None:
         try:
-            return service.current.info
+            return service.info
         except NotReady:
             return None
 

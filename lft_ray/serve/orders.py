@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TypeVar
 
-from lft_ray.config import ServeSpec
+from lft_ray.config import RolloutSpec, ServeSpec
 from lft_ray.delivery import Endpoint
 from lft_ray.records import Record
 
@@ -29,7 +29,9 @@ class Desired(Record):
 
     serial: int
     bundle_uri: str | None
-    """None: the bundle that served before the present one."""
+    """None: end a canary that runs, or go back to the bundle that served before the present one."""
+    rollout: RolloutSpec = RolloutSpec()
+    """What the bundle must show."""
 
 
 class Reply(Record):

@@ -11,25 +11,15 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.config import ServeSpec
 from lft_ray.errors import LftError, UnreachableError
 from lft_ray.serve.app import APP_NAME, DEPLOYMENT_NAME, build_app
-from lft_ray.serve.service import Wish
+from lft_ray.serve.changes import Outcome
+from lft_ray.serve.wish import Wish
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
-__all__ = ["Outcome", "apply", "settle"]
+__all__ = ["apply", "settle", "survey"]
 
 _POLL_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the replicas say."""
-
-    version: str
-    """The version that all of them answer with; the versions joined by commas if they differ."""
-    reason: str
-    """Why at least one of them rejected the bundle; empty when all accepted it."""
-    replicas: int
 
 
 @dataclass(slots=True)
@@ -75,11 +65,21 @@ def settle(
         if running and len(decided) >= running:
             versions = sorted({state["version"] for state in decided})
             reason = next((state["reason"] for state in decided if state["reason"]), "")
-            return Outcome(",".join(versions), reason, len(decided))
+            candidate = next((state["candidate_version"] for state in decided), "")
+            return Outcome(",".join(versions), reason, len(decided), candidate)
         time.sleep(_POLL_S)
     raise UnreachableError(
         f"the replicas were not ready within {timeout_s:.0f} s: {len(poll.states)} answered. {poll.problem}".rstrip()
     )
+
+
+def survey(handle: "DeploymentHandle[Any]", *, timeout_s: float = 2.0) -> dict[str, dict[str, Any]]:
+    """The state of every running replica by its name; of those that could be met in time."""
+    poll = _Poll()
+    deadline = time.monotonic() + timeout_s
+    while len(poll.states) < _running_replicas() and time.monotonic() < deadline:
+        _ask(handle, poll)
+    return poll.states
 
 
 def _running_replicas() -> int:

@@ -1,86 +1,37 @@
 """Which model answers, and how a better one takes its place. In: wishes (`Wish`). Out: answers. Never raises for a bad
-bundle once a model runs: the new one is opened beside the old one, tried, and one reference is swapped, or it is not.
+bundle once a model runs: the new one is opened beside the old one, compared with it, and one reference is swapped.
 
 Knows no HTTP and no Ray.
 """
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from dataclasses import replace
+from typing import Any
 
 from lft_ray.errors import BundleError, LftError
+from lft_ray.serve.comparison import compare
+from lft_ray.serve.model import Model
+from lft_ray.serve.sharing import Shared
+from lft_ray.serve.wish import ServiceState, Wish
 from lft_ray.wire import Answer, Info
 
 __all__ = ["Model", "NotReady", "Service", "ServiceState", "Wish"]
 
 logger = logging.getLogger("lft_ray.serve")
 
+_RECENT = 64
+_RECENT_CHARS = 2000
+
 
 class NotReady(Exception):
     """No model has been opened yet."""
 
 
-class Model(Protocol):
-    """What the service needs of a predictor."""
-
-    version: str
-    info: Info
-
-    @property
-    def queued(self) -> int:
-        """Texts that wait for their turn."""
-
-    async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Answer:
-        """Label scores of each text, best first."""
-
-    def check(self) -> None:
-        """Raise when the model can no longer answer."""
-
-    async def retire(self) -> None:
-        """Finish what is in flight, then free everything."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What shall be served: Serve's ``user_config``."""
-
-    current: str
-    """URI of the bundle that shall answer."""
-    previous: str | None = None
-    """URI of the bundle that a starting replica opens when ``current`` cannot be opened."""
-    version: str | None = None
-    """Version that ``current`` must have; None: any."""
-    serial: int = 0
-    """Grows with every wish, so that an answer about it can be told from one about an older wish."""
-
-    @classmethod
-    def of(cls, config: dict[str, Any]) -> "Wish":
-        """Read a ``user_config``."""
-        return cls(**config)
-
-    def as_config(self) -> dict[str, Any]:
-        """Write a ``user_config``."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceState:
-    """What became of the latest wish."""
-
-    state: Literal["starting", "loading", "ready", "rejected"]
-    serial: int
-    version: str
-    """Version that answers now; empty when none does."""
-    uri: str
-    """URI of the bundle that answers now; empty when none does."""
-    reason: str = ""
-    """Why the wish was rejected."""
-
-
 class Service:
-    """One model that answers, replaceable while it does.
+    """One model that answers, replaceable while it does, and perhaps a candidate that answers a share of the requests.
 
     Args:
         open_model: opens a bundle URI, verifies it and runs its smoke sample; may block and may raise.
@@ -89,6 +40,8 @@ class Service:
     def __init__(self, open_model: Callable[[str], Model]) -> None:
         self._open = open_model
         self._current: Model | None = None
+        self._candidate: Shared | None = None
+        self._recent: deque[str] = deque(maxlen=_RECENT)
         self._lock = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
         self._latest = -1
@@ -110,11 +63,45 @@ class Service:
             raise NotReady
         return self._current
 
+    @property
+    def info(self) -> Info:
+        """The model that answers, and what a candidate did here. Raises `NotReady` before there is a model."""
+        canary = self._candidate.view() if self._candidate and self._candidate.share else None
+        return self.current.info.model_copy(update={"canary": canary})
+
+    def info_of(self, version: str) -> Info:
+        """The model that answered with ``version``: the running one or the candidate."""
+        held = [model for model in (self._current, self._candidate and self._candidate.model) if model]
+        known = next((model.info for model in held if model.version == version), None)
+        # A model that has just been replaced had the labels of the one after it.
+        return known or self.current.info.model_copy(update={"version": version})
+
+    @property
+    def tallies(self) -> dict[str, Any]:
+        """What the running model and the candidate did since the canary began; empty without one."""
+        return self._candidate.tallies() if self._candidate and self._candidate.share else {}
+
     async def answer(
-        self, texts: Sequence[str], *, top_k: int | None = None, function: str | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        top_k: int | None = None,
+        function: str | None = None,
+        key: str | None = None,
     ) -> tuple[Answer, str]:
-        """Answer with the current model; also returns that model's version. Raises `NotReady` before there is one."""
-        model = self.current
+        """Answer; also returns the version of the model that did. Raises `NotReady` before there is one.
+
+        Args:
+            texts: at least one.
+            top_k: see `Model.answer`.
+            function: see `Model.answer`.
+            key: id of the request, which decides whether a candidate answers it; None: chance does.
+        """
+        model, candidate = self.current, self._candidate
+        if texts and len(texts[0]) <= _RECENT_CHARS:
+            self._recent.append(texts[0])
+        if candidate is not None and candidate.share:
+            return await candidate.answer(model, texts, top_k=top_k, function=function, key=key)
         return await model.answer(texts, top_k=top_k, function=function), model.version
 
     async def reconfigure(self, wish: Wish) -> ServiceState:
@@ -127,30 +114,73 @@ class Service:
         async with self._lock:
             if wish.serial < self._latest:
                 return self.state  # A newer wish came while this one waited.
-            if not self._answers(wish):
-                self.state = replace(self.state, state="loading", serial=wish.serial)
-                reason = await self._change(wish)
-                self.state = replace(self.state, state="rejected" if reason else "ready", reason=reason)
-            else:
-                self.state = replace(self.state, state="ready", serial=wish.serial, reason="")
+            self.state = replace(self.state, state="loading", serial=wish.serial)
+            reason = "" if self._answers(wish) else await self._change(wish)
             if self._current is None:
-                raise BundleError(f"no bundle can be opened: {self.state.reason}")
+                self.state = replace(self.state, state="rejected", reason=reason)
+                raise BundleError(f"no bundle can be opened: {reason}")
+            reason = reason or await self._consider(wish)
+            self.state = replace(
+                self.state,
+                state="rejected" if reason else "ready",
+                reason=reason,
+                candidate_version=self._candidate.model.version if self._candidate else "",
+                share=self._candidate.share if self._candidate else 0.0,
+            )
             return self.state
 
     def _answers(self, wish: Wish) -> bool:
-        return self._current is not None and self.state.uri == wish.current and self.version == wish.version
+        same = self.version == wish.version or wish.version is None
+        return self._current is not None and self.state.uri == wish.current and same
 
     async def _change(self, wish: Wish) -> str:
         # Returns why ``current`` was refused, or an empty string.
-        uri = wish.current
-        model, reason = await self._try(uri, wish.version)
-        if model is None and self._current is None and wish.previous:
-            uri = wish.previous
-            model, _ = await self._try(uri, None)
-        if model is not None:
-            self._swap(model)
-            self.state = replace(self.state, version=model.version, uri=uri)
+        uri, held = wish.current, self._candidate
+        if held is not None and held.uri == uri and wish.version in (None, held.model.version):
+            self._candidate = None
+            model, reason = held.model, ""
+        else:
+            found, reason = await self._try(uri, wish.version)
+            if found is None and self._current is None and wish.previous:
+                uri = wish.previous
+                found, _ = await self._try(uri, None)
+            if found is None:
+                return reason
+            model = found
+        old, self._current = self._current, model
+        self._retire(old)
+        self.state = replace(self.state, version=model.version, uri=uri)
         return reason
+
+    async def _consider(self, wish: Wish) -> str:
+        # Returns why the candidate was refused, or an empty string.
+        held = self._candidate
+        if held is not None and held.uri != wish.candidate:
+            self._candidate = None
+            self._retire(held.model)
+            held = None
+        if wish.candidate is None:
+            return ""
+        if held is None:
+            model, reason = await self._try(wish.candidate, None)
+            if model is None:
+                return reason
+            reason = await self._compared(model, wish)
+            if reason:
+                self._retire(model)
+                return reason
+            held = Shared(wish.candidate, model)
+        held.begin(wish.share)
+        self._candidate = held
+        return ""
+
+    async def _compared(self, model: Model, wish: Wish) -> str:
+        running, recent = self.current, tuple(self._recent)
+        try:
+            return await asyncio.to_thread(compare, model, running, recent, max_slowdown=wish.max_slowdown)
+        except Exception as error:  # whatever a foreign folder makes an engine raise must not stop the replica
+            logger.warning("the bundle at %s is rejected", wish.candidate, exc_info=True)
+            return f"{type(error).__name__}: {error}"
 
     async def _try(self, uri: str, version: str | None) -> tuple[Model | None, str]:
         # Opening reads files and runs the model: in a thread, so that requests are answered meanwhile.
@@ -167,10 +197,9 @@ class Service:
             return None, f"the bundle at {uri} has version {model.version}, expected {version}"
         return model, ""
 
-    def _swap(self, model: Model) -> None:
-        old, self._current = self._current, model
-        if old is not None:
-            task = asyncio.get_running_loop().create_task(old.retire())
+    def _retire(self, model: Model | None) -> None:
+        if model is not None:
+            task = asyncio.get_running_loop().create_task(model.retire())
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
 

@@ -19,15 +19,14 @@ from lft_ray.delivery import Endpoint
 from lft_ray.errors import LftError, UnreachableError
 from lft_ray.serve import boot, haproxy, orders, tree
 from lft_ray.serve import endpoint as endpoints
+from lft_ray.serve.changes import Change, Changes, Outcome
 from lft_ray.serve.environment import free_port
 from lft_ray.serve.keys import hash_keys
-from lft_ray.serve.service import Wish
+from lft_ray.serve.wish import Wish
 from lft_ray.storage import Storage
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
-
-    from lft_ray.serve.rollout import Outcome
 
 __all__ = ["Supervisor", "main"]
 
@@ -53,8 +52,10 @@ class Supervisor:
         self._grpc_port = order.spec.grpc_port if order.spec.grpc_port != 0 else free_port(order.spec.host)
         self._key_hashes = tuple(hash_keys(os.environ.get(order.spec.api_keys_env, "")))
         self._handle: DeploymentHandle[Any] | None = None
-        self._wish = Wish(current=order.bundle_uri)
-        self._previous_uri = ""
+        self._changes = Changes(self._apply, self._survey)
+        self._ordered = 0
+        self._sources: dict[str, str] = {}
+        """Our own copy of a bundle -> where it came from."""
         self._endpoint = self._first_record()
 
     def _first_record(self) -> Endpoint:
@@ -101,9 +102,9 @@ class Supervisor:
         os.environ.pop(self._order.spec.api_keys_env, None)  # only the hashes go on
         boot.start_ray(self._folder)
         self._catch_signals()  # Ray has put its own handler for SIGTERM in place of ours
-        wish = Wish(current=self._own_copy(self._order.bundle_uri, serial=0))
+        copy = self._own_copy(self._order.bundle_uri, serial=0)
         with boot.serve_starting(self._order.spec.host, self._port, grpc_port=self._grpc_port, give_up=self._must_stop):
-            outcome = self._apply(wish, timeout_s=self._order.wait_s)
+            outcome = self._changes.begin(copy)
         if outcome.reason:
             raise LftError(f"the bundle is rejected: {outcome.reason}")
         ports_each = 1 if self._grpc_port is None else 2
@@ -126,19 +127,22 @@ class Supervisor:
                 raise UnreachableError(f"HAProxy did not find {ports} ports of replicas within {timeout_s:.0f} s")
             time.sleep(0.1)
 
-    def _apply(self, wish: Wish, *, timeout_s: float) -> "Outcome":
+    def _apply(self, wish: Wish) -> Outcome:
         from lft_ray.serve import rollout
 
         self._handle = rollout.apply(self._order.spec, wish, key_hashes=self._key_hashes)
-        outcome = rollout.settle(self._handle, wish, timeout_s=timeout_s, interrupted=self._must_stop)
-        if not outcome.reason:
-            self._wish = wish
-        return outcome
+        return rollout.settle(self._handle, wish, timeout_s=self._order.wait_s, interrupted=self._must_stop)
+
+    def _survey(self) -> dict[str, dict[str, Any]]:
+        from lft_ray.serve import rollout
+
+        return rollout.survey(self._handle) if self._handle is not None else {}
 
     def _own_copy(self, uri: str, *, serial: int) -> str:
         # A replica that starts next month must find what is served today, though the run folder has moved on.
         target = self._folder / "bundles" / str(serial)
         shutil.copytree(Storage(uri).local_folder(""), target)
+        self._sources[str(target)] = uri
         return str(target)
 
     # ------------------------------------------------------------ run
@@ -152,55 +156,64 @@ class Supervisor:
             with suppress(queue.Empty):
                 received = self._signals.get(timeout=_WATCH_S)
                 if received == signal.SIGHUP:
-                    self._promote()
+                    self._follow()
                 else:
                     self._stopping = True
+                    continue
+            change = self._changes.look()
+            if change is not None:
+                self._tell_of(change)
 
-    def _promote(self) -> None:
+    def _follow(self) -> None:
         desired = orders.get(self._folder, orders.Desired)
-        if desired is None or desired.serial <= self._wish.serial:
+        if desired is None or desired.serial <= self._ordered:
             return
+        self._ordered = desired.serial
         try:
-            endpoint = self._promoted(desired)
+            endpoint = self._tell_of(self._change(desired))
         except (LftError, OSError) as error:
-            endpoint = self._rejected(str(error))
+            endpoint = self._refused(str(error))
         orders.put(self._folder, orders.Reply(serial=desired.serial, endpoint=endpoint))
 
-    def _promoted(self, desired: orders.Desired) -> Endpoint:
-        old, old_uri = self._wish, self._endpoint.bundle_uri
-        target = old.previous if desired.bundle_uri is None else desired.bundle_uri
-        if target is None:
-            return self._rejected("there is no earlier bundle to go back to")
-        current = self._own_copy(target, serial=desired.serial)
-        reason, outcome = self._attempt(Wish(current, previous=old.current, serial=desired.serial))
-        if outcome is None:
-            # A replica that starts later must not try the bad bundle first, and one that took it must let it go.
-            self._attempt(Wish(old.current, old.previous, self._endpoint.version, serial=desired.serial + 1))
-            shutil.rmtree(current, ignore_errors=True)
-            return self._rejected(reason.replace(current, target))
-        self._keep_only(current, old.current)
-        _say(f"promoted version {outcome.version}, before: {self._endpoint.version}")
-        uri, self._previous_uri = desired.bundle_uri or self._previous_uri, old_uri
+    def _change(self, desired: orders.Desired) -> Change:
+        if desired.bundle_uri is None:
+            return self._changes.rollback()
+        return self._changes.promote(self._own_copy(desired.bundle_uri, serial=desired.serial), desired.rollout)
+
+    def _tell_of(self, change: Change) -> Endpoint:
+        """Write down what came of an order or of the canary."""
+        if change.kind == "rejected":
+            reason = change.reason
+            for copy, source in self._sources.items():
+                reason = reason.replace(copy, source)
+            self._keep_needed()
+            return self._refused(reason, canary=change.canary or self._endpoint.canary)
+        if change.kind == "canary":
+            return self._announce(canary=change.canary, message=change.canary.note if change.canary else "")
+        wish, before = self._changes.wish, self._endpoint
+        _say(f"promoted version {change.outcome.version}, before: {before.version}")
+        self._keep_needed()
         return self._announce(
-            version=outcome.version, previous_version=self._endpoint.version, bundle_uri=uri, message=""
+            version=change.outcome.version,
+            previous_version=before.version,
+            previous_uri=before.bundle_uri,
+            bundle_uri=self._sources[wish.current],
+            canary=change.canary or before.canary,
+            message="promoted after its canary" if change.canary else "",
         )
 
-    def _attempt(self, wish: Wish) -> "tuple[str, Outcome | None]":
-        try:
-            outcome = self._apply(wish, timeout_s=self._order.wait_s)
-        except LftError as error:
-            return error.message, None
-        return outcome.reason, None if outcome.reason else outcome
-
-    def _keep_only(self, *folders: str) -> None:
+    def _keep_needed(self) -> None:
+        wish = self._changes.wish
+        needed = {wish.current, wish.previous, self._changes.candidate}
         for folder in (self._folder / "bundles").iterdir():
-            if str(folder) not in folders:
+            if str(folder) not in needed:
                 shutil.rmtree(folder, ignore_errors=True)
+                self._sources.pop(str(folder), None)
 
-    def _rejected(self, reason: str) -> Endpoint:
+    def _refused(self, reason: str, **changes: Any) -> Endpoint:
         # The file tells of the endpoint, which is as ready as before; only the reply is about the rejected bundle.
         _say(f"rejected: {reason}")
-        return self._announce(message=f"the last promotion was rejected: {reason}").model_copy(
+        return self._announce(message=f"the last promotion was rejected: {reason}", **changes).model_copy(
             update={"state": "rejected", "message": reason}
         )
 

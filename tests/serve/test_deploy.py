@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from lft_ray.client import Client
-from lft_ray.config import ServeSpec
+from lft_ray.config import RolloutSpec, ServeSpec
 from lft_ray.delivery import Endpoint
 from lft_ray.errors import BundleError, InputError
 from lft_ray.serve import endpoint as endpoints
@@ -211,6 +211,30 @@ class TestLife:
         with Client(live.url) as client:
             assert client.info().version == bundles["first"].version
 
+    def test_a_canary_takes_a_share_and_then_all_of_the_traffic(self, live, run, bundles):
+        rules = RolloutSpec(canary_share=0.5, canary_minutes=0.05)
+        with Load(live.url) as load:
+            begun = deploy(run, bundles["second"], ServeSpec(rollout=rules), wait_s=60)
+            assert begun.has_canary
+            assert (begun.version, begun.canary.version) == (bundles["first"].version, bundles["second"].version)
+            ended = wait_until(lambda: endpoints.read(Storage(run)), lambda found: not found.has_canary, seconds=120)
+        assert (ended.version, ended.canary.note) == (bundles["second"].version, "promoted")
+        assert ended.previous_version == bundles["first"].version
+        assert min(ended.canary.requests, ended.canary.current_requests) >= 50
+        assert {status for status, _ in load.answers} == {200}
+        assert httpx.get(f"{live.url}/info").json()["canary"] is None
+
+    def test_a_canary_is_ended_by_hand(self, live, run, bundles):
+        rules = RolloutSpec(canary_share=0.5, canary_minutes=60)
+        deploy(run, bundles["first"], ServeSpec(rollout=rules), wait_s=60)
+        assert httpx.get(f"{live.url}/info").json()["canary"]["version"] == bundles["first"].version
+        ended = rollback(run, wait_s=60)
+        assert ended.message == "it was rolled back by hand"
+        assert not endpoints.read(Storage(run)).has_canary
+        assert {httpx.post(live.url, json={"inputs": "goal"}).headers["x-model-version"] for _ in range(10)} == {
+            bundles["second"].version
+        }
+
     def test_its_port_cannot_be_taken_by_another(self, live, tmp_path, bundles):
         with pytest.raises(InputError, match=r"serve\.port=0"):
             deploy(tmp_path, bundles["first"], ServeSpec(port=live.ports["http"]))
@@ -244,6 +268,7 @@ def test_a_killed_replica_costs_our_clients_nothing_and_a_killed_supervisor_is_c
     [replica] = [p for p in tree if "ServeReplica" in " ".join(p.cmdline())]
     assert httpx.get(f"{endpoint.url}/info").status_code == 401
     assert not [p for p in tree if "canary-key" in " ".join(p.cmdline())]
+    assert replica.nice() == psutil.Process().nice(), "whoever asks waits for it: it is no batch work"
     with Client(endpoint.url, api_key="canary-key", retries=20) as client:
         asked = threading.Thread(target=replica.kill)
         for number in range(300):
@@ -264,7 +289,7 @@ def test_a_killed_replica_costs_our_clients_nothing_and_a_killed_supervisor_is_c
 
 FOREGROUND = """
 import sys
-from lft_ray.config import ServeSpec
+from lft_ray.config import RolloutSpec, ServeSpec
 from lft_ray.serve.deploy import deploy
 print(deploy(sys.argv[1], sys.argv[2], ServeSpec(port=0), foreground=True).state)
 """
@@ -285,6 +310,14 @@ def test_in_the_foreground_it_stays_until_it_is_interrupted(bundles, tmp_path):
     assert (process.returncode, out) == (0, "stopped\n"), error
     assert "ready at" in error
     assert not endpoints.is_alive(endpoint)
+
+
+def wait_until(ask, is_so, seconds: float):
+    deadline = time.monotonic() + seconds
+    while not is_so(found := ask()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+    return found
 
 
 def wait_ready(run: Path, process: subprocess.Popen, seconds: float) -> Endpoint:
@@ -324,6 +357,11 @@ def test_a_public_address_needs_keys(bundles, tmp_path, monkeypatch):
 def test_more_cores_than_there_are_is_refused(bundles, tmp_path):
     with pytest.raises(InputError, match="cpus_per_replica"):
         deploy(tmp_path, bundles["first"], ServeSpec(port=0, cpus_per_replica=4096))
+
+
+def test_a_canary_needs_something_to_be_compared_with(bundles, tmp_path):
+    with pytest.raises(InputError, match="without --canary"):
+        deploy(tmp_path, bundles["first"], ServeSpec(rollout=RolloutSpec(canary_share=0.1)))
 
 
 def test_nothing_to_stop_or_to_roll_back(tmp_path):
