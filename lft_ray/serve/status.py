@@ -148,7 +148,7 @@ class _Tells:
 
     def _info(self) -> Info:
         try:
-            return self._service.current.info
+            return self._service.info
         except NotReady:
             raise busy("no model is ready yet") from None
 
