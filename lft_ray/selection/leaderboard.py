@@ -9,12 +9,16 @@ from lft_ray.selection.front import front, ladder, points_of
 __all__ = ["leaderboard"]
 
 
+_HOW = ("method", "teacher", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay")
+
+
 def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """Keys ``front`` (non-dominated only), ``ladder``, ``winner`` (null before the decision), ``trials``, ``reason``,
     ``finalists`` (F1 of fresh seeds, loss against the best and its 95% bound), ``verdict`` (proven, within_noise, or
     null before the decision) and ``rows_needed`` (validation rows that would settle it, or null).
 
-    Rows of the front and the ladder say how their trial trained: ``method``, and ``teacher`` (empty if not distilled).
+    Rows of the front and the ladder say how their trial trained: ``method``, ``teacher`` (empty if not distilled),
+    ``frozen_layers``, ``lora_rank``, ``lora_alpha`` and ``layer_decay`` (null where the method has none).
     Works while a search runs: without a selection the front is that of the trials finished so far.
     """
     points = points_of(records)
@@ -36,7 +40,7 @@ def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> 
 def _row(point: FrontPoint, configs: Mapping[str, TrialConfig]) -> dict[str, Any]:
     row = point.model_dump(mode="json")
     config = configs.get(point.trial_id)
-    return row if config is None else {**row, "method": config.method, "teacher": config.teacher}
+    return row if config is None else {**row, **{name: getattr(config, name) for name in _HOW}}
 
 
 def _winner(selection: Selection) -> dict[str, Any]:
