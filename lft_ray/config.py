@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from lft_ray.methods import Decays, DistilSpec, LoraSpec, Methods, PlateauSpec, Whole, check_methods
+from lft_ray.methods import Decays, DistilSpec, LoraSpec, Methods, PlateauSpec, Whole, check_conditions
 from lft_ray.serving_spec import AutoscalingSpec, RolloutSpec, ServeSpec
 from lft_ray.spec import LearningRates, Range, RunName, Share, Spec, StopRuleName
 
@@ -148,7 +148,7 @@ class TrainingSpec(Spec):
     @model_validator(mode="after")
     def _methods_fit(self) -> Self:
         named = {"frozen_layers": self.frozen_layers, "layer_decay": self.layer_decay}
-        check_methods(self.method, named | {"lora_rank": self.lora.rank, "lora_alpha": self.lora.alpha})
+        check_conditions(named | {"lora_rank": self.lora.rank, "lora_alpha": self.lora.alpha})
         if self.plateau is not None and self.plateau.patience >= self.evaluations:
             raise ValueError(
                 f"training.plateau.patience is {self.plateau.patience}: with training.evaluations {self.evaluations} "

@@ -23,7 +23,7 @@ from lft_ray.search.serving_costs import ServingCosts, Source
 from lft_ray.search.space import build_space, start_table
 from lft_ray.search.speed import matmul_flops_per_core_s
 from lft_ray.search.teachers import Teachers
-from lft_ray.search.usable import check_distil
+from lft_ray.search.usable import check_methods
 from lft_ray.search.workload import Workload, admission_of, slots_of
 from lft_ray.search.worst_case import dearest, totals
 from lft_ray.storage import Storage
@@ -105,7 +105,7 @@ def plan_search(experiment: Experiment) -> Estimate:
         InputError: the data or the models cannot be used.
     """
     check_lengths(model_sizes(experiment.models), experiment.training.max_length)
-    check_distil(experiment)
+    check_methods(experiment)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
         dataset = prepare(experiment.task, experiment.data, Storage(folder))
     return estimate(experiment, dataset, this_machine(), look_back(experiment, dataset), matmul_flops_per_core_s)
