@@ -150,6 +150,6 @@ def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]
 
 def _state_key(job: TrialJob, base: BaseFiles, dtype: str) -> str:
     """Fingerprint of all that decides the weights, teacher and distillation included; workers and resources do not."""
-    training = job.training.model_dump(mode="json", exclude={"workers", "resources", "checkpoint_every_s"})
+    training = job.training.model_dump(mode="json", exclude={"workers", "sharding", "resources", "checkpoint_every_s"})
     what = [job.config.model_dump(mode="json"), training, *map(str, _probe_key(job, base, dtype))]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
