@@ -263,9 +263,11 @@ def _notes(
 ) -> list[str]:
     notes = []
     training, search = experiment.training, experiment.search
+    if training.workers == "auto":
+        notes.append("training.workers: auto is decided when the search has measured a trial's memory; here it is 1")
     if cluster.slots(training) < 1:
         notes.append(
-            f"a trial asks for {training.workers} x {training.resources.cpu:g} cores, more than this machine has: "
+            f"a trial asks for {training.worker_count} x {training.resources.cpu:g} cores, more than this machine has: "
             "it could not be placed here"
         )
     if experiment.cluster.address is not None:

@@ -146,8 +146,8 @@ def _plan(
         slots=slots,
         role=job.role,
         is_deterministic=search.is_deterministic,
-        cores_per_trial=training.workers * training.resources.cpu,
-        devices_per_trial=training.workers * cluster.gpus_per_worker(training.resources),
+        cores_per_trial=training.worker_count * training.resources.cpu,
+        devices_per_trial=training.worker_count * cluster.gpus_per_worker(training.resources),
     )
 
 

@@ -35,7 +35,7 @@ def totals(
     minutes_usd = None
     if search.minutes is not None:
         on_gpu = any(admission.device(c) == "cuda" for c in starts)
-        seconds = search.minutes * 60.0 * slots * training.workers
+        seconds = search.minutes * 60.0 * slots * training.worker_count
         held = Usage(core_s=seconds * training.resources.cpu, device_s=seconds if on_gpu else 0.0)
         minutes_usd = training_usd(held, admission.price)
     limits = [usd for usd in (worst, budget.budget_usd, minutes_usd) if usd is not None]
