@@ -251,7 +251,7 @@ def deploy(
     address: str | None = None,
     foreground: bool = False,
 ) -> Endpoint:
-    """Serve the run's bundle (made first where it is missing), or a `cascade` of a pair; a live endpoint is promoted."""
+    """Serve the run's bundle (made first where it is missing) or a `cascade`; a live endpoint is promoted to it."""
     from lft_ray.experiment_file import with_overrides
     from lft_ray.serve.deploy import deploy as start
 
