@@ -150,9 +150,9 @@ def export_cascade(cascade: Cascade, run: RunFolder, *, experiment: Experiment, 
         temperature=cascade.temperature,
         threshold=cascade.threshold,
     )
-    folders = [run.storage.local_folder(f"cascade-{part}") for part in ("small", "large")]
+    small, large = (run.storage.local_folder(f"cascade-{part}") for part in ("small", "large"))
     try:
-        put_cascade(*folders, spec, run.storage, "cascade")
+        put_cascade(small, large, spec, run.storage, "cascade")
     finally:
         for part in ("small", "large"):
             run.storage.delete_folder(f"cascade-{part}")

@@ -52,10 +52,11 @@ class Cascade:
         """Label scores of each text, of the model that answered it. Raises `Overloaded`."""
         logits = await self._small.logits(texts)
         answer = self._small.decode(logits, top_k=top_k, function=function)
-        unsure = np.flatnonzero(confidence(logits, self._spec.temperature) < self._spec.threshold)
+        sureness = confidence(logits, self._spec.temperature)
+        unsure: list[int] = np.flatnonzero(sureness < self._spec.threshold).tolist()
         self._texts += len(texts)
         self._asked += len(unsure)
-        if len(unsure):
+        if unsure:
             asked = await self._large.logits([texts[number] for number in unsure])
             scores = self._large.decode(asked, top_k=top_k, function=function)
             for number, better in zip(unsure, scores, strict=True):

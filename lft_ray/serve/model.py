@@ -21,9 +21,12 @@ class Model(Protocol):
     """An opened model."""
 
     version: str
-    info: Info
     samples: list[str]
     """Texts that it was tried on at its export."""
+
+    @property
+    def info(self) -> Info:
+        """What ``/info`` says of it."""
 
     async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Answer:
         """Label scores of each text, best first."""
