@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from lft_ray.methods import DistilSpec, Methods
+from lft_ray.methods import Decays, DistilSpec, LoraSpec, Methods, PlateauSpec, Whole, check_methods
 from lft_ray.serving_spec import AutoscalingSpec, RolloutSpec, ServeSpec
 from lft_ray.spec import LearningRates, Range, RunName, Share, Spec, StopRuleName
 
@@ -36,8 +36,8 @@ __all__ = [
     "TrainingSpec",
 ]
 
-Precision = Literal["fp32", "bf16"]
-"""Number formats that a trained checkpoint can be served in."""
+Precision = Literal["fp32", "bf16", "int8"]
+"""Number formats that a trained checkpoint can be served in: fp32 and int8 run in onnxruntime, bf16 in torch."""
 
 
 class TaskSpec(Spec):
@@ -102,7 +102,13 @@ class TrainingSpec(Spec):
 
     method: Methods = ["full"]
     """full: every weight is trained on the labels. distil: so, and on the answers of the best finished trial of a size
-    that is dearer to serve; proposed as soon as there is one."""
+    that is dearer to serve; proposed as soon as there is one. frozen: embeddings and the first ``frozen_layers`` stay.
+    lora: factors of low rank, merged at the end. head: the linear head alone."""
+    frozen_layers: Whole = [1, 2, 3]
+    """Of method frozen. A number that leaves a model size no layer to train becomes the greatest listed that does."""
+    lora: LoraSpec = LoraSpec()
+    layer_decay: Decays = 1.0
+    """Factor of the learning rate for each layer below the head; 1: all layers learn alike. head has none."""
     distil: DistilSpec = DistilSpec()
     learning_rate: LearningRates = Range(low=1e-5, high=1e-3)
     batch_size: Annotated[list[PositiveInt], Field(min_length=1)] | PositiveInt = [16, 32, 64]
@@ -126,12 +132,29 @@ class TrainingSpec(Spec):
     """How the learning rate falls to zero; warmup_stable_decay: over the last fifth, constant before it."""
     warmup: Share = 0.1
     """Share of the steps (warmup_stable_decay: of the first epoch's) over which the learning rate rises."""
+    plateau: PlateauSpec | None = None
+    """Set: a trial ends itself once validation gains no more, and is done as it is then. The learning rate may not have
+    fallen yet. null: it runs to the end of its schedule."""
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
     clip_norm: PositiveFloat = 1.0
     evaluations: Annotated[int, Field(ge=1, le=50)] = 3
     """Validation passes at equal fractions of the schedule; the last is at its end."""
     checkpoint_every_s: Annotated[float, Field(ge=0.0)] = 30.0
     """Least seconds between two saves of the training state: what a crash can cost."""
+    activations_gb: Annotated[float, Field(ge=0.0)] = 4.0
+    """Disk of a node for what frozen layers answer, computed once for all trials; what was unused longest goes first. A
+    split pair that needs more is computed in every pass. 0: always."""
+
+    @model_validator(mode="after")
+    def _methods_fit(self) -> Self:
+        named = {"frozen_layers": self.frozen_layers, "layer_decay": self.layer_decay}
+        check_methods(self.method, named | {"lora_rank": self.lora.rank, "lora_alpha": self.lora.alpha})
+        if self.plateau is not None and self.plateau.patience >= self.evaluations:
+            raise ValueError(
+                f"training.plateau.patience is {self.plateau.patience}: with training.evaluations {self.evaluations} "
+                f"no trial could end early; expected at most {self.evaluations - 1}"
+            )
+        return self
 
 
 class SearchSpec(Spec):
@@ -211,10 +234,17 @@ class ExportSpec(Spec):
 
     precisions: Annotated[list[Precision], Field(min_length=1)] = ["fp32"]
     """Each trained checkpoint is evaluated, profiled and offered at each of these, without more training. The first, at
-    training.max_length, is the reference: its F1 is what a trial's curve ends with."""
+    training.max_length, is the reference: its F1 is what a trial's curve ends with. int8 needs fp32 before it, which it
+    is checked against and which is shipped where int8 answers otherwise."""
     max_lengths: list[Annotated[int, Field(ge=8)]] | None = None
     """Shorter lengths in tokens at which each network is offered too, at every precision; about 4 s of profiling each.
     The trained length is always offered; null: only that. A length that cuts no sample text is left out."""
+
+    @model_validator(mode="after")
+    def _int8_has_its_reference(self) -> Self:
+        if "int8" in self.precisions and "fp32" not in self.precisions[: self.precisions.index("int8")]:
+            raise ValueError("precisions: int8 needs fp32 before it, such as [fp32, int8]")
+        return self
 
 
 class ClusterSpec(Spec):

@@ -20,6 +20,8 @@ class Bundle(Record):
     model_size: str
     max_length: int
     bytes: int
+    note: str = ""
+    """How its precision was checked, or why it is not served as it won; empty where there is nothing to say."""
 
 
 class CanaryRecord(Record):

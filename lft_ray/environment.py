@@ -29,6 +29,7 @@ _PACKAGES = (
     "ray",
     "torch",
     "transformers",
+    "onnxruntime",
     "tokenizers",
     "optuna",
     "pyarrow",

@@ -172,7 +172,9 @@ def _path(loc: tuple[int | str, ...]) -> str:
 def _is_branch(part: str) -> bool:
     # Pydantic names the branch of a union in the location ("Range", "list[constrained-int]"): not a key of the file.
     return (
-        "[" in part or part in {"Range", "int", "float", "str", "bool"} or part.startswith(("constrained", "literal"))
+        "[" in part
+        or part in {"Range", "Choice", "DecayRange", "int", "float", "str", "bool"}
+        or part.startswith(("constrained", "literal"))
     )
 
 

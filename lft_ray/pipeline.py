@@ -122,6 +122,8 @@ def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say:
     for measured in profiles.profiles:
         if measured.warning:
             say(f"warning: {measured.model_size}: {measured.warning}")
+    for variant, reason in profiles.refused.items():
+        say(f"warning: {variant} is not offered: {reason}")
     run.put("profiles.json", profiles)
     return profiles
 
@@ -157,6 +159,8 @@ def search(
             )
             with run.stage("confirm"):
                 records = run_study(job.confirming(chosen), cluster, live)
+    # What frozen layers answered is gigabytes that only trials read; a bucket's nodes bound their own.
+    run.storage.delete_folder("activations")
     return records
 
 
@@ -166,17 +170,15 @@ def select(run: RunFolder, experiment: Experiment, dataset: DatasetRecord) -> Se
     Raises:
         NoWinnerError: no finished trial satisfies the caps.
     """
-    from lft_ray.export.answers import load_evidence
     from lft_ray.export.judge import judge
-    from lft_ray.selection.decide import decide, runs_compared
+    from lft_ray.export.rounding import choose_winner
 
     with run.stage("select"):
         ledger, spec, cost = Ledger(run.storage), experiment.selection, experiment.cost
-        records = ledger.records()
         rows, metric = dataset.splits["validation"].rows, experiment.task.metric
-        compared = runs_compared(records, spec, cost, validation_rows=rows)
-        evidence = load_evidence(records, compared, seed=experiment.search.seed)
-        selection = decide(records, spec, cost, metric=metric, validation_rows=rows, evidence=evidence)
+        selection = choose_winner(
+            ledger.records(), spec, cost, metric=metric, validation_rows=rows, seed=experiment.search.seed
+        )
         winner = ledger.ended(selection.winner_seed_trial_id)
         judged = judge(winner, selection.winner, dataset, metric=metric)
         selection = selection.model_copy(update=judged.model_dump())

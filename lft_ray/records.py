@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "Cascade", "CascadeBook", "CurvePoint", "DatasetRecord", "FrontPoint", "IngressProfile", "JudgedPoint",
-    "LadderRow", "Problem", "ProfileBook", "Record", "Selection", "ServingProfile", "SplitRecord", "TrialConfig",
+    "Cascade", "CascadeBook", "CurvePoint", "DatasetRecord", "FrontPoint", "IngressProfile", "JudgedPoint", "LadderRow",
+    "PrecisionCheck", "Problem", "ProfileBook", "Record", "Selection", "ServingProfile", "SplitRecord", "TrialConfig",
     "TrialRecord", "TrialResult", "TrialStatus", "Usage", "Variant", "now_utc",
 ]  # fmt: skip
 
@@ -88,6 +88,9 @@ class ServingProfile(Record):
     machine: str
     """Fingerprint of the processor and its count; profiles of another machine are not reused."""
     threads: int
+    """Cores of the replica."""
+    preset: str = "throughput"
+    """``serve.preset`` that it was measured with."""
     core_s_per_text: float
     """Processor (or device) seconds in the replica per text, 32 requests in flight through the product's batcher."""
     texts_per_s: float
@@ -122,6 +125,8 @@ class ProfileBook(Record):
 
     ingress: IngressProfile
     profiles: list[ServingProfile]
+    refused: dict[str, str] = Field(default_factory=dict)
+    """``size precision`` -> why it cannot be served so, and is not offered."""
 
 
 # ---------------------------------------------------------------- trials
@@ -144,6 +149,12 @@ class TrialConfig(Record):
     method: str = "full"
     teacher: str = ""
     """Id of the trial whose answers a distilled one learns from; empty for every other method."""
+    frozen_layers: int | None = None
+    """Layers above the embeddings that stay as they are; of method frozen alone."""
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
+    layer_decay: float | None = None
+    """Factor of the learning rate a layer below the head; None: the method has none, or it is 1."""
     learning_rate: float | None = None
     batch_size: int | None = None
     epochs: int | None = None
@@ -262,6 +273,27 @@ class JudgedPoint(FrontPoint):
     """proven: the bound is within the margin. worse: the loss is above the margin with 95% confidence."""
 
 
+class PrecisionCheck(Record):
+    """Whether a rounded checkpoint (int8, bf16) answers validation as it does in fp32."""
+
+    trial_id: str
+    """The run whose checkpoint would be shipped."""
+    model_size: str
+    precision: str
+    max_length: int
+    rows: int = 0
+    agreement: float | None = None
+    """Share of the rows with the same labels."""
+    f1_loss: float | None = None
+    """F1 in fp32 less F1 rounded, as a fraction."""
+    f1_loss_upper: float | None = None
+    """The loss is below this with 95% confidence, by paired bootstrap over the rows."""
+    passed: bool = False
+    """False: it was not allowed to win."""
+    reason: str
+    """One sentence without a full stop."""
+
+
 class Cascade(Record):
     """Two points that are served as one: the small one answers where it is sure, the large one the rest."""
 
@@ -323,6 +355,8 @@ class Selection(Record):
     per_label: list[dict[str, Any]] = Field(default_factory=list)
     """On the test split (validation if there is none): label, precision, recall, f1, support."""
     confusion: list[list[int]] = Field(default_factory=list)
+    precision_checks: list[PrecisionCheck] = Field(default_factory=list)
+    """Rounded points that would have won, in the order they were looked at; the last one won if it passed."""
     excluded: dict[str, str] = Field(default_factory=dict)
     """Trial id -> why it was not allowed to win (cap, not finished)."""
     reason: str

@@ -1,6 +1,6 @@
 """The knobs of an endpoint: the part ``serve`` of an experiment. Values only."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -54,9 +54,14 @@ class ServeSpec(Spec):
     """Another address than loopback is refused unless API keys are set."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """0: any free port."""
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Port of the Open Inference Protocol over gRPC; 0: any free port, null: off."""
     api_keys_env: str = "LFT_API_KEYS"
     """Environment variable with comma-separated bearer keys; unset: no keys."""
     cpus_per_replica: PositiveInt = 1
-    """Cores and model threads of one replica; profiles are measured with the same."""
+    """Cores of one replica; profiles are measured with the same."""
+    preset: Literal["throughput", "latency"] = "throughput"
+    """What the cores of a replica do. throughput: each runs batches of its own, 1.2x the texts a second on 2 cores.
+    latency: all share one batch at a time, so that a text that comes alone is answered soonest."""
     autoscaling: AutoscalingSpec = AutoscalingSpec()
     rollout: RolloutSpec = RolloutSpec()

@@ -37,6 +37,8 @@ def export(
 
     found = RunFolder.find(run)
     bundle = pipeline.export(found, trial_id=trial)
+    if bundle.note:
+        told(bundle.note)
     if as_json:
         print_json(bundle.model_dump(mode="json"))
     else:

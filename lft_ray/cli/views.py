@@ -33,6 +33,8 @@ def print_leaderboard(board: dict[str, Any], console: "Console") -> None:
         needed = f", about {board['rows_needed']:,} validation rows would settle it" if board["rows_needed"] else ""
         console.print(f"verdict: {board['verdict'].replace('_', ' ')}{needed}")
         console.print(board["reason"])
+        for check in board["precision_checks"]:
+            console.print(f"{'checked' if check['passed'] else 'refused'}: {check['reason']}")
     if board.get("break_even"):
         console.print(board["break_even"]["sentence"])
 

@@ -5,7 +5,7 @@ sum of losses over the step, divided by its text count, is the same for 1 and N 
 """
 
 import heapq
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,28 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["collate", "eval_batches", "micro_batches", "plan_steps"]
+__all__ = ["Inputs", "collate", "eval_batches", "micro_batches", "plan_steps"]
 
 Rows = NDArray[np.int64]
+
+
+class Inputs(Protocol):
+    """A split as a network reads it: token ids (`lft_ray.data.encode.TokenFile`), or what frozen layers made of them.
+
+    Attributes:
+        targets: int64 [n], or float32 [n, c].
+    """
+
+    targets: NDArray[Any]
+
+    def __len__(self) -> int:
+        """Rows."""
+
+    def lengths(self, max_length: int) -> Rows:
+        """Tokens of each row after the cut, int64 [n]: what batches are planned by."""
+
+    def tensors(self, rows: Rows, max_length: int, pad_id: int) -> "tuple[torch.Tensor, torch.Tensor]":
+        """What the network is called with for some rows: inputs [k, ...] and mask [k, t]."""
 
 
 def plan_steps(lengths: Rows, batch_size: int, *, seed: int, epoch: int, window: int = 32) -> list[Rows]:

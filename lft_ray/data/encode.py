@@ -13,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lft_ray.data.store import load_split, locked, target_array, target_column, write_batch
+from lft_ray.data.batches import collate
+from lft_ray.data.store import load_split, made_once, target_array, target_column, write_batch
 from lft_ray.errors import ModelError
 from lft_ray.records import DatasetRecord
 
 if TYPE_CHECKING:
+    import torch
     from tokenizers import Tokenizer
 
 __all__ = ["MAX_TOKENS", "TokenFile", "encode_split"]
@@ -80,6 +82,10 @@ class TokenFile:
             result.append(ids)
         return result
 
+    def tensors(self, rows: NDArray[np.int64], max_length: int, pad_id: int) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Return ids and mask of some rows, padded with ``pad_id``; see `lft_ray.data.batches.collate`."""
+        return collate(self.gather(rows, max_length), pad_id)
+
 
 class RenumberedTokens(TokenFile):
     """A token file with other numbers for its ids."""
@@ -112,16 +118,9 @@ def encode_split(record: DatasetRecord, split_name: str, tokenizer_folder: Path,
         digest = hashlib.sha256(source.read_bytes()).hexdigest()
     except OSError as error:
         raise ModelError(f"no tokenizer at {source}: {error}", fix="give a model with a tokenizer.json") from error
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record.fingerprint[:12]}-{digest[:12]}-{split_name}.arrow"
-    tokens = _open(path)
-    if tokens is None:
-        with locked(path.with_suffix(".lock")):
-            tokens = _open(path)
-            if tokens is None:
-                _build(record, split_name, source, path)
-                tokens = TokenFile(path)
-    return tokens
+    tokens = made_once(path, lambda: _open(path), lambda: _build(record, split_name, source, path))
+    return TokenFile(path) if tokens is None else tokens
 
 
 def _open(path: Path) -> TokenFile | None:

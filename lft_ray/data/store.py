@@ -8,12 +8,12 @@ import fcntl
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,11 +29,15 @@ __all__ = [
     "fingerprint",
     "load_split",
     "locked",
+    "made_once",
     "split_bytes",
     "target_array",
     "target_column",
     "write_batch",
+    "write_batches",
 ]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -145,13 +149,41 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def made_once(path: Path, opened: Callable[[], T | None], make: Callable[[], None]) -> T | None:
+    """Open a file that the processes of this machine share, and make it first where it is not there.
+
+    Args:
+        path: the file; its folder is made.
+        opened: what the file holds, or None where it is absent, cut off or of another version.
+        make: writes it, atomically. Concurrent calls make it once: the others wait for a lock.
+
+    Returns:
+        What ``opened`` says in the end.
+    """
+    found = opened()
+    if found is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_suffix(".lock")):
+            found = opened()
+            if found is None:
+                make()
+                found = opened()
+    return found
+
+
 def write_batch(batch: pa.RecordBatch, path: Path) -> None:
     """Write an Arrow IPC file of one batch, atomically."""
+    write_batches(batch.schema, [batch], path)
+
+
+def write_batches(schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: Path) -> None:
+    """Write an Arrow IPC file batch by batch, atomically: nothing is held but the batch that is written."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with temporary.open("wb") as stream:
-            with pa.ipc.new_file(stream, batch.schema) as writer:
-                writer.write_batch(batch)
+            with pa.ipc.new_file(stream, schema) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

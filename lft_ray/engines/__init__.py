@@ -4,6 +4,7 @@ Your own: a class with the members of `lft_ray.engines.base.Engine`, named ``pac
 """
 
 ENGINES = {
+    "onnxruntime": "lft_ray.engines.onnx_engine:OnnxEngine",
     "torch": "lft_ray.engines.torch_engine:TorchEngine",
     "sklearn": "lft_ray.engines.sklearn_engine:SklearnEngine",
 }

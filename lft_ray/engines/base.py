@@ -16,7 +16,8 @@ from lft_ray.models.card import EngineCard
 __all__ = ["Encoded", "Engine", "EngineCard", "Runner"]
 
 Encoded = Any
-"""One encoded text; ``len(encoded)`` is its length in tokens (TF-IDF: words), at most max_length."""
+"""One encoded text; ``len(encoded)`` is its length in tokens (TF-IDF: words), at most max_length. One whose end was cut
+off is a `lft_ray.models.tokens.Cut`."""
 
 
 class Runner(Protocol):

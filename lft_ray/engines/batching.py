@@ -16,11 +16,12 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Runner
+from lft_ray.engines.base import Encoded, Runner
 from lft_ray.engines.waiting import Item, Request, Waiting
 from lft_ray.errors import LftError
+from lft_ray.models.tokens import Cut
 
-__all__ = ["Batcher", "Overloaded", "run_sorted"]
+__all__ = ["Batcher", "Overloaded", "run_encoded", "run_sorted"]
 
 Logits = NDArray[np.float32]
 
@@ -76,6 +77,10 @@ class Batcher:
             Overloaded: the queue is full, or the batcher is closed.
             Exception: whatever the runner raised for these texts, or for a batch that held one of them.
         """
+        return (await self.ask(texts))[0]
+
+    async def ask(self, texts: Sequence[str]) -> tuple[Logits, Request]:
+        """As `submit`; also returns the request, which knows how long its texts were and which of them were cut."""
         if not texts:
             raise ValueError("submit needs at least one text")
         loop = asyncio.get_running_loop()
@@ -89,7 +94,7 @@ class Batcher:
             self._incoming.append(request)
             self._wake.notify()
         try:
-            return await request.answer
+            return await request.answer, request
         except asyncio.CancelledError:
             self._withdraw(request)
             raise
@@ -152,6 +157,8 @@ class Batcher:
                 if request.dropped:
                     self._queued -= len(request.texts)
                 else:
+                    request.tokens = [len(one) for one in encoded]
+                    request.cut = [isinstance(one, Cut) for one in encoded]
                     self._waiting.add(request, encoded)
                     # Another worker may run these while this one goes on encoding.
                     self._wake.notify()
@@ -216,7 +223,13 @@ def run_sorted(runner: Runner, texts: Sequence[str], *, max_batch_tokens: int = 
         max_batch_tokens: longest text of a batch x texts of the batch.
         max_batch: most texts of a batch.
     """
-    encoded = runner.encode(texts)
+    return run_encoded(runner, runner.encode(texts), max_batch_tokens=max_batch_tokens, max_batch=max_batch)
+
+
+def run_encoded(
+    runner: Runner, encoded: Sequence[Encoded], *, max_batch_tokens: int = 2048, max_batch: int = 64
+) -> Logits:
+    """`run_sorted` for texts that are encoded already."""
     order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
     answers: dict[int, Logits] = {}
     batch: list[int] = []

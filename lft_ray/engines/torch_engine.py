@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.engines.base import Encoded
+from lft_ray.engines.padding import padded
 from lft_ray.errors import BundleError
 from lft_ray.models.card import EngineCard
 from lft_ray.models.tokens import TextTokenizer
@@ -93,21 +94,11 @@ class TorchRunner:
         """Logits [n, outputs] of a batch, padded to its longest member."""
         import torch
 
-        ids, mask = _padded(batch, self._network.pad_id)
+        ids, mask = padded(batch, self._network.pad_id)
         with torch.inference_mode():
             logits = self._network(torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device))
         answer: NDArray[np.float32] = logits.float().cpu().numpy()
         return answer
-
-
-def _padded(batch: Sequence[Encoded], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    width = max(len(ids) for ids in batch)
-    ids = np.full((len(batch), width), pad_id, dtype=np.int64)
-    mask = np.zeros((len(batch), width), dtype=np.int64)
-    for row, own in enumerate(batch):
-        ids[row, : len(own)] = own
-        mask[row, : len(own)] = 1
-    return ids, mask
 
 
 @lru_cache(maxsize=1)

@@ -28,6 +28,10 @@ class Request:
     missing: int
     dropped: bool = False
     """Cancelled, failed or answered: nothing of it is to run any more."""
+    tokens: list[int] = field(default_factory=list)
+    """Length of each text, once it is encoded."""
+    cut: list[bool] = field(default_factory=list)
+    """Whether the end of each text was cut off, once it is encoded."""
 
 
 @dataclass(slots=True, order=True)

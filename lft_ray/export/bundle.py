@@ -5,7 +5,6 @@ Never trains, never serves.
 """
 
 import json
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ from lft_ray.delivery import Bundle
 from lft_ray.engines import ENGINES
 from lft_ray.engines.base import EngineCard, Runner
 from lft_ray.engines.batching import run_sorted
+from lft_ray.engines.serving import Built, build_folder
 from lft_ray.errors import BundleError
 from lft_ray.export.card import CardFacts, CardSubject, render_card
 from lft_ray.export.seal import MANIFEST, check_seal, seal
-from lft_ray.models.card import ENGINE_FILE
 from lft_ray.plugins import resolve
 from lft_ray.records import Record
 from lft_ray.storage import Storage
@@ -32,7 +31,7 @@ from lft_ray.tasks.base import Task
 __all__ = ["TOLERANCES", "ExportPlan", "OpenedBundle", "PredictorSpec", "export_bundle", "open_bundle"]
 
 PREDICTOR, SMOKE, CARD = "predictor.json", "smoke.json", "MODEL_CARD.md"
-TOLERANCES = {"fp32": 1e-3, "bf16": 5e-2}
+TOLERANCES = {"fp32": 1e-3, "bf16": 5e-2, "int8": 0.1}
 """Largest change of a probability between the machine that exported and the one that opens, by precision."""
 
 
@@ -59,6 +58,8 @@ class ExportPlan(Record):
     """What to make of a checkpoint folder."""
 
     precision: str
+    engine: str | None = None
+    """None: the engine that serves a checkpoint at this precision (`lft_ray.engines.serving`)."""
     max_length: int | None = None
     """Tokens that are kept of a text, at most those it was trained with; None: those."""
     task_kind: str
@@ -123,42 +124,48 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
     The same checkpoint, plan and processor give the same version.
 
     Args:
-        source: folder with ``engine.json`` and the engine's files; it stays as it is.
+        source: folder that a trial wrote; it stays as it is. What is sealed is what the serving engine makes of it.
         plan: precision, length, task, samples and the facts of the card.
         target: where the bundle goes.
         name: its folder there.
 
     Raises:
         BundleError: the source cannot be opened, does not fit the task or the length, or answers NaN.
+        NotExportableError: its architecture cannot be served at this precision.
         ConfigError: the engine or the task is unknown.
     """
-    card = EngineCard.read(source).cut_at(plan.max_length)
-    spec = PredictorSpec(
-        task_kind=plan.task_kind,
-        labels=plan.labels,
-        engine=card.engine,
-        precision=plan.precision,
-        model_size=card.model_size,
-        max_length=card.max_length,
-        metric=plan.facts.metric,
-    )
-    _check_plan(plan, card)
+    _check_plan(plan, EngineCard.read(source).cut_at(plan.max_length))
     with tempfile.TemporaryDirectory(prefix="lft-bundle-") as scratch:
         folder = Path(scratch) / "bundle"
-        shutil.copytree(source, folder, symlinks=True)
-        # Made anew: what is copied may be a link to the source's own card.
-        (folder / ENGINE_FILE).unlink()
-        card.write(folder)
-        runner = resolve(spec.engine, ENGINES, where="engine.json").open(folder, precision=spec.precision, threads=1)
-        logits = run_sorted(runner, plan.samples)
-        _check_answers(logits, (len(plan.samples), card.outputs), f"the checkpoint {source}")
+        built = build_folder(source, folder, precision=plan.precision, max_length=plan.max_length, engine=plan.engine)
+        facts = (
+            plan.facts
+            if not built.note
+            else plan.facts.model_copy(update={"serving_note": f"{plan.facts.serving_note} {built.note}".strip()})
+        )
+        spec = _spec(built, plan)
+        logits = run_sorted(built.open(threads=1), plan.samples)
+        _check_answers(logits, (len(plan.samples), built.card.outputs), f"the checkpoint {source}")
         _write(folder / PREDICTOR, spec.model_dump())
         _write(folder / SMOKE, {"texts": plan.samples, "logits": logits.tolist()})
         subject = CardSubject(**spec.model_dump(exclude={"metric"}))
-        (folder / CARD).write_text(render_card(subject, plan.facts), encoding="utf-8")
+        (folder / CARD).write_text(render_card(subject, facts), encoding="utf-8")
         seal(folder)
         bundle = open_bundle(folder).bundle
-        return bundle.model_copy(update={"uri": target.put_folder(name, folder)})
+        uri = target.put_folder(name, folder)
+        return bundle.model_copy(update={"uri": uri, "note": facts.serving_note})
+
+
+def _spec(built: Built, plan: ExportPlan) -> PredictorSpec:
+    return PredictorSpec(
+        task_kind=plan.task_kind,
+        labels=plan.labels,
+        engine=built.card.engine,
+        precision=plan.precision,
+        model_size=built.card.model_size,
+        max_length=built.card.max_length,
+        metric=plan.facts.metric,
+    )
 
 
 def open_bundle(folder: Path) -> OpenedBundle:
@@ -177,7 +184,8 @@ def open_bundle(folder: Path) -> OpenedBundle:
     except (OSError, ValidationError) as error:
         raise BundleError(f"bundle {folder} lacks or misstates {PREDICTOR} or {SMOKE}: {error}") from error
     card = EngineCard.read(folder)
-    if (card.engine, card.max_length) != (spec.engine, spec.max_length) or spec.precision not in TOLERANCES:
+    fits = (card.engine, card.max_length) == (spec.engine, spec.max_length) and spec.precision in TOLERANCES
+    if not fits or card.precision not in ("", spec.precision):
         raise BundleError(f"bundle {folder}: {PREDICTOR} and the engine card do not fit each other")
     if not smoke.texts or len(smoke.texts) != len(smoke.logits):
         raise BundleError(f"bundle {folder}: {SMOKE} holds {len(smoke.texts)} texts and {len(smoke.logits)} answers")

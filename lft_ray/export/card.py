@@ -46,6 +46,8 @@ class CardFacts(Record):
     price: str = ""
     """Row of the price sheet behind the cost."""
     p95_ms: float | None = None
+    serving_note: str = ""
+    """How its precision was checked, or why it is not served as it won."""
     policy: str = ""
     reason: str = ""
     """One sentence: why this model was chosen."""
@@ -107,6 +109,7 @@ def _model_rows(subject: CardSubject, facts: CardFacts) -> list[tuple[str, str]]
         ("Licence of the base", facts.base_licence),
         ("Trained", facts.training),
         ("Engine, precision", f"{subject.engine}, {subject.precision}"),
+        ("How it is served", facts.serving_note),
         ("Tokens read of a text", str(subject.max_length)),
         ("Chosen by", facts.policy),
         ("Made with", facts.made_with),

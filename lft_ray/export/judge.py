@@ -4,19 +4,23 @@ In: the winner's record and point. Out: the test fields of a `Selection`. Never 
 """
 
 import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lft_ray.data.store import load_split
-from lft_ray.engines import ENGINES
-from lft_ray.engines.base import Runner
 from lft_ray.engines.batching import run_sorted
-from lft_ray.models.card import EngineCard
+from lft_ray.engines.serving import build_folder
 from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, FrontPoint, Record, TrialRecord
 from lft_ray.storage import Storage
 from lft_ray.tasks import TASKS
 
-__all__ = ["Judgement", "judge", "open_checkpoint"]
+__all__ = ["Judgement", "answers_of", "judge"]
 
 
 class Judgement(Record):
@@ -40,7 +44,7 @@ def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, *, met
     """
     has_test = "test" in dataset.splits
     split = load_split(dataset, "test" if has_test else "validation")
-    logits = run_sorted(open_checkpoint(record.checkpoint_uri, point), split.texts)
+    logits = answers_of(record.checkpoint_uri, point, split.texts)
     task = resolve(dataset.task_kind, TASKS, where="task.kind")(dataset.labels)
     metrics = task.metrics(split.targets, logits)
     return Judgement(
@@ -52,11 +56,9 @@ def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, *, met
     )
 
 
-def open_checkpoint(uri: str, point: FrontPoint) -> Runner:
-    """Open a trial's checkpoint at a point's precision and length."""
-    folder = Storage(uri).local_folder("")
-    engine = resolve(EngineCard.read(folder).engine, ENGINES, where="engine.json")
-    runner: Runner = engine.open(
-        folder, precision=point.precision, threads=os.cpu_count() or 1, max_length=point.max_length
-    )
-    return runner
+def answers_of(uri: str, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Logits [n, outputs] through the engine that would serve the checkpoint."""
+    source = Storage(uri).local_folder("")
+    with tempfile.TemporaryDirectory(prefix="lft-judge-") as scratch:
+        built = build_folder(source, Path(scratch) / "served", precision=point.precision, max_length=point.max_length)
+        return run_sorted(built.open(threads=os.cpu_count() or 1), texts)

@@ -12,11 +12,10 @@ from lft_ray.config import Experiment
 from lft_ray.cost.prices import price_of
 from lft_ray.cost.serving import usd_per_million
 from lft_ray.data.store import load_split
-from lft_ray.engines.batching import run_sorted
 from lft_ray.errors import InputError, nearest
 from lft_ray.export.answers import read_predictions
 from lft_ray.export.cascade import CascadeSpec, put_cascade
-from lft_ray.export.judge import open_checkpoint
+from lft_ray.export.judge import answers_of
 from lft_ray.export.stage import export_trial
 from lft_ray.ledger import Ledger
 from lft_ray.plugins import resolve
@@ -181,9 +180,7 @@ def _judged(
         return {}
     split = load_split(dataset, "test")
     checkpoints = {record.trial_id: record.checkpoint_uri for record in records}
-    ours, theirs = (
-        run_sorted(open_checkpoint(checkpoints[point.trial_id], point), split.texts) for point in (small, large)
-    )
+    ours, theirs = (answers_of(checkpoints[point.trial_id], point, split.texts) for point in (small, large))
     unsure = confidence(ours, found.temperature) < found.threshold
     task = resolve(dataset.task_kind, TASKS, where="task.kind")(dataset.labels)
     metrics = task.metrics(split.targets, np.where(unsure[:, None], theirs, ours))

@@ -1,5 +1,6 @@
 """From a finished trial to a bundle in the run folder, with its parity check. In: records. Out: a `Bundle`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from lft_ray.config import Experiment
 from lft_ray.cost.prices import price_of
 from lft_ray.data.store import load_split
 from lft_ray.delivery import Bundle
+from lft_ray.engines.onnx_build import NotExportableError
 from lft_ray.environment import environment
 from lft_ray.errors import InputError
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts, LabelScoreRow
-from lft_ray.export.parity import check_parity
+from lft_ray.export.parity import ParityError, check_parity
 from lft_ray.ledger import Ledger
 from lft_ray.models.base import find_size
 from lft_ray.models.ladder import LADDER
@@ -57,25 +59,73 @@ def export_trial(  # noqa: PLR0913 - what, where to, and how it is served
         name: the bundle's folder there.
         variant: precision and length of the bundle; None: the winner's where the record is its, else the first.
 
+    Where the bundle answers otherwise than the trainer did, or its engine cannot be built, the next way of serving is
+    taken: int8, fp32 in onnxruntime, fp32 in torch. Bundle and card then say so.
+
     Raises:
         InputError: the trial did not finish.
-        BundleError: the bundle's answers differ from the trainer's; nothing is kept then.
+        BundleError: the answers of the last way differ from the trainer's, too; nothing is kept then.
     """
     if record.status is not TrialStatus.DONE or not record.variants:
         raise InputError(f"trial {record.trial_id} ended as {record.status}: only a finished trial can be exported")
     chosen = selection if selection and record.trial_id == selection.winner_seed_trial_id else None
-    variant = variant or _variant(record, chosen)
-    plan = ExportPlan(
-        precision=variant.precision,
-        max_length=variant.max_length,
-        task_kind=dataset.task_kind,
-        labels=dataset.labels,
-        samples=[*SAMPLES, *(label.replace("_", " ") for label in dataset.labels[:12])],
-        facts=_facts(record, variant, experiment, dataset, chosen).model_copy(
-            update={"training": _training(record, experiment, target)}
-        ),
-    )
-    # Beside the old one until it has proved itself: a bundle that fails parity never takes the name.
+    training, notes = _training(record, experiment, target), _checked(chosen)
+    ways = _ways(record, variant or _variant(record, chosen))
+    for way in ways:
+        facts = _facts(record, way.variant, experiment, dataset, chosen)
+        if way.engine is not None:
+            # Neither its dollars nor its latency were measured with this engine.
+            facts = facts.model_copy(update={"usd_per_million_predictions": None, "p95_ms": None})
+        if way.variant != ways[0].variant:
+            # The test split was looked at once, as the winner was to be served.
+            facts = facts.model_copy(update={"test": {}, "test_rows": 0, "per_label": []})
+        plan = ExportPlan(
+            precision=way.variant.precision,
+            engine=way.engine,
+            max_length=way.variant.max_length,
+            task_kind=dataset.task_kind,
+            labels=dataset.labels,
+            samples=[*SAMPLES, *(label.replace("_", " ") for label in dataset.labels[:12])],
+            facts=facts.model_copy(update={"training": training, "serving_note": ". ".join(notes)}),
+        )
+        try:
+            return _proved(record, way.variant, plan, dataset, (target, name))
+        except (ParityError, NotExportableError) as error:
+            if way == ways[-1]:
+                raise
+            notes.append(f"Not served in {way.variant.precision} as it won: {error.message}")
+    raise AssertionError("there is always a way")
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to serve a checkpoint; engine None: the one of choice."""
+
+    variant: Variant
+    engine: str | None = None
+
+
+def _ways(record: TrialRecord, variant: Variant) -> list[_Way]:
+    """The variant as it won, then what answers more exactly, dearer or not."""
+    ways = [_Way(variant)]
+    exact = next((v for v in record.variants if (v.precision, v.max_length) == ("fp32", variant.max_length)), None)
+    if exact is not None and exact != variant:
+        ways.append(_Way(exact))
+    if exact is not None and record.config.learning_rate is not None:
+        ways.append(_Way(exact, "torch"))
+    return ways
+
+
+def _checked(chosen: Selection | None) -> list[str]:
+    """What was found about the winner's precision, and about those that may not be shipped."""
+    return [check.reason for check in chosen.precision_checks] if chosen else []
+
+
+def _proved(
+    record: TrialRecord, variant: Variant, plan: ExportPlan, dataset: DatasetRecord, place: tuple[Storage, str]
+) -> Bundle:
+    """Export, compare with the trainer's answers, and only then take the name: a bundle that fails never has it."""
+    target, name = place
     trial = export_bundle(Storage(record.checkpoint_uri).local_folder(""), plan, target, "bundle-candidate")
     try:
         split = load_split(dataset, "validation")
@@ -117,7 +167,7 @@ def _facts(
         p95_ms=variant.p95_ms,
         policy=chosen.policy if chosen else "",
         reason=chosen.reason if chosen else "",
-        made_with=", ".join(f"{name} {versions[name]}" for name in ("lft-ray", "torch", "scikit-learn")),
+        made_with=", ".join(f"{name} {versions[name]}" for name in ("lft-ray", "torch", "onnxruntime", "scikit-learn")),
     )
 
 

@@ -25,6 +25,10 @@ class EngineCard(BaseModel):
     max_length: PositiveInt
     pooling: str = ""
     """mean, cls or last; empty for engines without a network."""
+    precision: str = ""
+    """The one precision of the folder's files; empty where the engine makes its own of them when it opens."""
+    pad_id: int = 0
+    """Token id behind a shorter text, for engines whose files do not say it."""
 
     def cut_at(self, max_length: int | None) -> "EngineCard":
         """The card of the same model that reads fewer tokens of a text; None: itself.

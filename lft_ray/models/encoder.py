@@ -6,13 +6,15 @@ Why not the classes of transformers: importing them costs 3.7 to 7.2 s on top of
 replica. The tests compare each family with them, so the numbers are theirs.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lft_ray.models.architecture import Architecture
 
-__all__ = ["Transformer"]
+__all__ = ["Transformer", "run_layers"]
 
 _HIDDEN = -1e9
 """Added to the scores of tokens that must not be seen: exp of it is 0 in float32 and in bfloat16, and it is finite."""
@@ -85,9 +87,14 @@ class Transformer(nn.Module):
         self.tokens = nn.Embedding(shape.vocab, shape.hidden)
         self.positions = nn.Embedding(shape.positions, shape.hidden)
         self.types = nn.Embedding(shape.token_types, shape.hidden) if shape.token_types else None
+        # Encoders norm the embeddings, decoders the last states: one norm either way. Parts stand in the order in
+        # which they are run: the decay of learning rates reads it.
+        norm = nn.LayerNorm(shape.hidden, eps=shape.norm_eps)
+        if not shape.causal:
+            self.norm = norm
         self.layers = nn.ModuleList([Layer(shape) for _ in range(shape.layers)])
-        # Encoders norm the embeddings, decoders the last states: one norm either way.
-        self.norm = nn.LayerNorm(shape.hidden, eps=shape.norm_eps)
+        if shape.causal:
+            self.norm = norm
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token states.
@@ -99,19 +106,37 @@ class Transformer(nn.Module):
         Returns:
             [n, t, hidden] in the dtype of the weights. What stands at padded positions means nothing.
         """
+        states = run_layers(self.layers, self._embedded(input_ids), attention_mask, causal=self.shape.causal)
+        return self.norm(states) if self.shape.causal else states
+
+    def lower(self, input_ids: Tensor, attention_mask: Tensor, layers: int) -> Tensor:
+        """What comes out of the first ``layers`` layers, [n, t, hidden]; arguments as for ``forward``."""
+        states = self._embedded(input_ids)
+        return run_layers(self.layers[:layers], states, attention_mask, causal=self.shape.causal)
+
+    def _embedded(self, input_ids: Tensor) -> Tensor:
         states = self._embed(input_ids)
-        causal = self.shape.causal
-        bias = _causal_bias(states) if causal else _padding_bias(attention_mask, states.dtype)
-        if not causal:
-            states = self.norm(states)
-        for layer in self.layers:
-            states = layer(states, bias)
-        return self.norm(states) if causal else states
+        return states if self.shape.causal else self.norm(states)
 
     def _embed(self, input_ids: Tensor) -> Tensor:
         first = self.shape.position_offset
         states: Tensor = self.tokens(input_ids) + self.positions.weight[first : first + input_ids.shape[1]]
         return states if self.types is None else states + self.types.weight[0]
+
+
+def run_layers(layers: Iterable[nn.Module], states: Tensor, attention_mask: Tensor, *, causal: bool) -> Tensor:
+    """Token states behind some layers in a row.
+
+    Args:
+        layers: `Layer` each.
+        states: [n, t, hidden], what comes out of the layer (or the embeddings) before them.
+        attention_mask: int64 [n, t], 1 for tokens and 0 for padding.
+        causal: whether each token sees only those before it.
+    """
+    bias = _causal_bias(states) if causal else _padding_bias(attention_mask, states.dtype)
+    for layer in layers:
+        states = layer(states, bias)
+    return states
 
 
 def _padding_bias(mask: Tensor, dtype: torch.dtype) -> Tensor | None:

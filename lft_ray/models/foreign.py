@@ -15,7 +15,16 @@ from typing import Any
 from lft_ray.errors import ModelError, nearest
 from lft_ray.models.architecture import FAMILIES, Architecture, refuse_code
 
-__all__ = ["ForeignShape", "Shape", "drop_pooler", "empty_model", "quiet", "read_config", "read_shape"]
+__all__ = [
+    "ForeignShape",
+    "Shape",
+    "drop_pooler",
+    "empty_model",
+    "quiet",
+    "read_config",
+    "read_shape",
+    "states_without_weights",
+]
 
 _PROBE_TOKENS = 128
 """Length of the text whose forward pass is counted: the length at which a model size states its FLOPs."""
@@ -213,14 +222,15 @@ def _measure(text: str) -> _Measure:
     # The pass is traced even where the caller is in inference mode, or the unused weights could not be told.
     with quiet(), torch.inference_mode(False), torch.enable_grad():
         with FlopCounterMode(display=False) as counter:
-            states = _states_without_weights(model, ids)
+            states = states_without_weights(model, ids)
         torch.autograd.backward(states.sum())
     unused = tuple(name for name, weights in model.named_parameters() if weights.grad is None)
     params = sum(weights.numel() for weights in model.parameters())
     return _Measure(params, counter.get_total_flops() / tokens, tokens, unused, offset)
 
 
-def _states_without_weights(model: Any, ids: Any) -> Any:
+def states_without_weights(model: Any, ids: Any) -> Any:
+    """Token states of a network on the meta device, for counting and tracing."""
     import torch
 
     # Many encoders ask whether the mask is all ones, or look for padding where there is none, and a tensor without

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from lft_ray.errors import ModelError
 from lft_ray.models.convert import SAFE_WEIGHTS
-from lft_ray.models.foreign import ForeignShape, drop_pooler, empty_model, quiet, read_config
+from lft_ray.models.foreign import (
+    ForeignShape,
+    drop_pooler,
+    empty_model,
+    quiet,
+    read_config,
+    states_without_weights,
+)
 
 __all__ = ["ForeignBackbone", "fresh", "pretrained", "restored"]
 
@@ -49,6 +56,36 @@ class ForeignBackbone(nn.Module):
         """
         states: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask)[0]
         return states
+
+    def names_below(self, layers: int) -> list[str]:
+        """Names of the weights that the states behind the first ``layers`` layers depend on, embeddings included.
+
+        Raises:
+            ModelError: the layers share weights, or are not to be found.
+        """
+        return [f"model.{name}" for name in _names_below(self.shape, layers)]
+
+
+@lru_cache(maxsize=64)
+def _names_below(shape: ForeignShape, layers: int) -> tuple[str, ...]:
+    model = empty_model(shape.config)[0]
+    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == shape.layers]
+    if not lists or layers >= shape.layers:
+        raise ModelError(
+            f"the layers of {shape.family} cannot be frozen one by one: they share weights, or are not told apart",
+            fix="leave method frozen out for it, or use full, lora or head",
+        )
+    seen: list[Tensor] = []
+
+    def look(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        seen.append(arguments[0] if arguments else named["hidden_states"])
+
+    lists[0][layers].register_forward_pre_hook(look, with_kwargs=True)
+    names, weights = zip(*model.named_parameters(), strict=True)
+    with quiet(), torch.inference_mode(False), torch.enable_grad():
+        states_without_weights(model, torch.zeros(1, 8, dtype=torch.long, device="meta"))
+        found = torch.autograd.grad(seen[0].sum(), weights, allow_unused=True)
+    return tuple(name for name, gradient in zip(names, found, strict=True) if gradient is not None)
 
 
 def fresh(shape: ForeignShape, seed: int) -> ForeignBackbone:

@@ -22,7 +22,7 @@ from lft_ray.models.foreign_network import ForeignBackbone, fresh, pretrained, r
 from lft_ray.models.resolve import BaseFiles
 from lft_ray.models.weights import base_state
 
-__all__ = ["PRECISIONS", "TextNetwork", "at_precision", "build", "load", "save"]
+__all__ = ["PRECISIONS", "HeadedNetwork", "TextNetwork", "at_precision", "build", "load", "save"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Precision of an experiment file -> dtype of the backbone."""
@@ -30,7 +30,43 @@ _INITIAL_STD = 0.02
 """Standard deviation of fresh weights, as in BERT and GPT-2."""
 
 
-class TextNetwork(nn.Module):
+class HeadedNetwork(nn.Module):
+    """Token states to logits: a pooling and a linear head over whatever makes the states.
+
+    Attributes:
+        pooling: mean, cls or last.
+        head: hidden to c outputs.
+    """
+
+    pooling: str
+    head: nn.Linear
+
+    def states(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token states [n, t, hidden] of ``inputs`` [n, t, ...] and a mask [n, t] (1: token, 0: padding)."""
+        raise NotImplementedError
+
+    def features(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        """One vector a text, float32 [n, hidden]; each text has at least one token."""
+        states = self.states(inputs, attention_mask)
+        if self.pooling == "cls":
+            return states[:, 0].float()
+        if self.pooling == "last":
+            last = attention_mask.sum(1) - 1
+            return states[torch.arange(states.shape[0], device=states.device), last].float()
+        # Sums in float32: in bf16 the mean of 128 states keeps only two digits.
+        weights = attention_mask.to(torch.float32).unsqueeze(-1)
+        return (states.float() * weights).sum(1) / weights.sum(1)
+
+    def forward(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits, float32 [n, outputs]; arguments as for ``states``."""
+        pooled = self.features(inputs, attention_mask)
+        # The head is in float32 under autocast too: it costs nothing and keeps near ties where they are.
+        with torch.autocast(pooled.device.type, enabled=False):
+            logits: Tensor = self.head(pooled.to(self.head.weight.dtype))
+        return logits.float()
+
+
+class TextNetwork(HeadedNetwork):
     """Token ids to logits.
 
     Args:
@@ -65,33 +101,15 @@ class TextNetwork(nn.Module):
         """Head outputs c."""
         return self.head.out_features
 
-    def features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """One vector a text.
+    def states(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token states [n, t, hidden].
 
         Args:
-            input_ids: int64 [n, t], padded on the right; t at most ``shape.max_tokens``.
-            attention_mask: int64 [n, t], 1 for tokens and 0 for padding; each text has at least one token.
-
-        Returns:
-            float32 [n, hidden].
+            inputs: token ids, int64 [n, t], padded on the right; t at most ``shape.max_tokens``.
+            attention_mask: int64 [n, t], 1 for tokens and 0 for padding.
         """
-        states: Tensor = self.backbone(input_ids, attention_mask)
-        if self.pooling == "cls":
-            return states[:, 0].float()
-        if self.pooling == "last":
-            last = attention_mask.sum(1) - 1
-            return states[torch.arange(states.shape[0], device=states.device), last].float()
-        # Sums in float32: in bf16 the mean of 128 states keeps only two digits.
-        weights = attention_mask.to(torch.float32).unsqueeze(-1)
-        return (states.float() * weights).sum(1) / weights.sum(1)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits, float32 [n, outputs]; arguments as for ``features``."""
-        pooled = self.features(input_ids, attention_mask)
-        # The head is in float32 under autocast too: it costs nothing and keeps near ties where they are.
-        with torch.autocast(pooled.device.type, enabled=False):
-            logits: Tensor = self.head(pooled.to(self.head.weight.dtype))
-        return logits.float()
+        states: Tensor = self.backbone(inputs, attention_mask)
+        return states
 
 
 def build(base: BaseFiles, size: ModelSize, outputs: int, *, random: bool = False, seed: int = 0) -> TextNetwork:

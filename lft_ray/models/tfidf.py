@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lft_ray.errors import BundleError
 from lft_ray.models.card import EngineCard
+from lft_ray.models.tokens import Cut
 from lft_ray.tasks.base import Task
 
 __all__ = ["TfidfModel", "ngrams", "split_words"]
@@ -44,8 +45,9 @@ _NEVER = -12.0
 
 
 def split_words(text: str, max_length: int) -> list[str]:
-    """Return the first ``max_length`` words of a text, lower-cased."""
-    return _WORD.findall(text.lower())[:max_length]
+    """Return the first ``max_length`` words of a text, lower-cased; as `Cut` where there are more."""
+    words = _WORD.findall(text.lower())
+    return words if len(words) <= max_length else Cut(words[:max_length])
 
 
 def ngrams(words: Sequence[str]) -> list[str]:

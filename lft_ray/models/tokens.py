@@ -5,11 +5,16 @@ In: a folder with ``tokenizer.json``. Out: id lists. Never pads, never imports t
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lft_ray.errors import BundleError
 from lft_ray.models.convert import TOKENIZER
 
-__all__ = ["TextTokenizer"]
+__all__ = ["Cut", "TextTokenizer"]
+
+
+class Cut(list[Any]):
+    """An encoded text whose end was cut off."""
 
 
 class TextTokenizer:
@@ -41,7 +46,7 @@ class TextTokenizer:
     def encode(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
         """Token ids of each text, special tokens included; at most ``max_length``, at least one.
 
-        A text that is cut keeps its end token; a text without any token becomes token 0.
+        A text that is cut keeps its end token and comes as `Cut`; a text without any token becomes token 0.
         """
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         return [self._cut(encoding.ids, max_length) for encoding in encodings]
@@ -49,4 +54,4 @@ class TextTokenizer:
     def _cut(self, ids: list[int], max_length: int) -> list[int]:
         if len(ids) <= max_length:
             return ids or [0]
-        return ids[:max_length] if self.end_id is None else [*ids[: max_length - 1], self.end_id]
+        return Cut(ids[:max_length] if self.end_id is None else [*ids[: max_length - 1], self.end_id])

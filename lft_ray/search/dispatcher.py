@@ -166,7 +166,7 @@ class Dispatcher:
         record = self.price(found, trial).model_copy(update={"overhead_s": live.overhead_s(at)})
         self.ledger.put(record)
         if stopped:
-            clear(self._folder(trial), trial.attempt)
+            clear(self._folder(trial))
         del self._live[trial_id]
         self._holds = False
         # An end is also what idle slots were waiting for (trial order, dollars): that is no overhead of ours.
@@ -179,7 +179,7 @@ class Dispatcher:
         """Let go of the proposer's thread, and of what workers that were cut off may still have written."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         for trial in self._cut_off:
-            clear(self._folder(trial), trial.attempt)
+            clear(self._folder(trial))
         self._cut_off.clear()
 
     # ------------------------------------------------------------ starting

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from lft_ray.config import Experiment
+from lft_ray.config import Experiment, ServeSpec
 from lft_ray.cost.forecast import mean_tokens
+from lft_ray.engines.serving import serving_engine
 from lft_ray.environment import machine
 from lft_ray.errors import LftError
 from lft_ray.ledger import Ledger
@@ -90,7 +91,7 @@ def _add_run(found: Earlier, run: RunFolder, experiment: Experiment, dataset: Da
         key = (profile.model_size, profile.precision, profile.max_length)
         needs_same_data = profile.engine == "sklearn"
         holds = data.fingerprint == dataset.fingerprint if needs_same_data else alike
-        if holds and profile.threads == experiment.serve.cpus_per_replica and key not in found.profiles:
+        if holds and key not in found.profiles and _is_served_alike(profile, experiment.serve):
             found.profiles[key] = profile
             found.ingress = found.ingress or book.ingress
             if run.uri not in found.profiled_in:
@@ -98,6 +99,12 @@ def _add_run(found: Earlier, run: RunFolder, experiment: Experiment, dataset: Da
     if not found.trials:
         found.trials = _finished(run, data)
         found.trained_in = run.uri if found.trials else ""
+
+
+def _is_served_alike(profile: ServingProfile, spec: ServeSpec) -> bool:
+    """Whether a replica of the experiment would have the same engine on the same cores."""
+    engine = "sklearn" if profile.engine == "sklearn" else serving_engine("torch", profile.precision)
+    return (profile.engine, profile.threads, profile.preset) == (engine, spec.cpus_per_replica, spec.preset)
 
 
 def _finished(run: RunFolder, data: DatasetRecord) -> list[tuple[float, Usage, str]]:

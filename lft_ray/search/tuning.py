@@ -18,6 +18,7 @@ from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.interrupts import catch_interrupts
 from lft_ray.search.trainable import RunsTrials, make_trainable
 from lft_ray.storage import Storage
+from lft_ray.train.notes import GANGS
 
 if TYPE_CHECKING:
     from lft_ray.search.searcher import StudySearcher
@@ -69,6 +70,7 @@ def run_trials(
             _fit(run, searcher, scheduler, _bundle(cluster, training), folder)
     finally:
         dispatcher.close()
+        dispatcher.ledger.storage.delete_folder(GANGS)
     if searcher.fatal is not None:
         raise searcher.fatal
 
@@ -86,8 +88,8 @@ def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dic
                 search_alg=searcher,
                 scheduler=scheduler,
                 num_samples=-1,
-                # Sharded trials start their workers anew whatever happens to their driver.
-                reuse_actors="CPU" in bundle,
+                # The process keeps weights and tokens; that of a sharded trial its gang of workers.
+                reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),

@@ -45,6 +45,7 @@ def leaderboard(
         "winner": _winner(selection) if selection else None,
         "trials": {**counts, "confirm": len(records) - len(search)},
         "reason": selection.reason if selection else "",
+        "precision_checks": [c.model_dump(mode="json") for c in selection.precision_checks] if selection else [],
         "finalists": [p.model_dump(mode="json") for p in selection.judged] if selection else [],
         "verdict": selection.verdict if selection else None,
         "rows_needed": selection.rows_needed if selection else None,

@@ -10,6 +10,7 @@ from typing import Any
 
 import lft_ray
 from lft_ray.config import ServeSpec
+from lft_ray.serve.endpoint import is_loopback
 from lft_ray.serve.service import Service, ServiceState, Wish
 
 __all__ = ["APP_NAME", "DEPLOYMENT_NAME", "Replica", "ReplicaOptions", "autoscaling", "build_app"]
@@ -28,6 +29,9 @@ class ReplicaOptions:
 
     cores: int
     key_hashes: tuple[str, ...] = ()
+    preset: str = "throughput"
+    local_only: bool = False
+    """Let in only gRPC callers of this machine; HTTP listens on the endpoint's own address anyhow."""
 
 
 class Replica:
@@ -35,11 +39,16 @@ class Replica:
 
     def __init__(self, options: ReplicaOptions) -> None:
         from lft_ray.serve.http import LIMITS
+        from lft_ray.serve.keys import ApiKeys
         from lft_ray.serve.predictor import open_predictor
+        from lft_ray.serve.protocols.grpc import GrpcService
 
         self._options = options
-        self._service = Service(lambda uri: open_predictor(uri, cores=options.cores, limits=LIMITS))
+        self._service = Service(
+            lambda uri: open_predictor(uri, cores=options.cores, limits=LIMITS, preset=options.preset)
+        )
         self._changes: set[asyncio.Task[ServiceState]] = set()
+        self._grpc = GrpcService(self._service, keys=ApiKeys(options.key_hashes), local_only=options.local_only)
 
     def __serve_build_asgi_app__(self) -> Any:
         """Called by Serve once, after ``__init__``."""
@@ -47,6 +56,26 @@ class Replica:
         from lft_ray.serve.keys import ApiKeys
 
         return create_app(self._service, keys=ApiKeys(self._options.key_hashes), sends_request_id=False)
+
+    # Serve calls these by the names of the protocol's methods.
+
+    async def ServerLive(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ServerLive", request, grpc_context)
+
+    async def ServerReady(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ServerReady", request, grpc_context)
+
+    async def ModelReady(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ModelReady", request, grpc_context)
+
+    async def ServerMetadata(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ServerMetadata", request, grpc_context)
+
+    async def ModelMetadata(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ModelMetadata", request, grpc_context)
+
+    async def ModelInfer(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ModelInfer", request, grpc_context)
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Take a new wish. Called by Serve before the replica is ready, and again for every promotion."""
@@ -111,4 +140,10 @@ def build_app(spec: ServeSpec, wish: Wish, *, key_hashes: tuple[str, ...] = (), 
     # Serve invents a new code version at every run, and a new one restarts all replicas. Ours changes with our code
     # alone, so that a promotion reaches the living replicas as user_config. There is no public way to say so.
     deployment = deployment.options(_internal=True, version=f"lft-{lft_ray.__version__}")
-    return deployment.bind(ReplicaOptions(cores=spec.cpus_per_replica, key_hashes=key_hashes))
+    options = ReplicaOptions(
+        cores=spec.cpus_per_replica,
+        key_hashes=key_hashes,
+        preset=spec.preset,
+        local_only=is_loopback(spec.host) and not key_hashes,
+    )
+    return deployment.bind(options)

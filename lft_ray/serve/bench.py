@@ -22,7 +22,7 @@ from lft_ray.serve.boot import serve_starting
 from lft_ray.serve.environment import cluster_environment, free_port, serving_environment
 from lft_ray.serve.load import LoadResult, closed_loop, open_loop
 from lft_ray.serve.placement import Placement, place
-from lft_ray.serve.probe import CONCURRENCY, ProbeReplica, ProfileRequest
+from lft_ray.serve.probe import CONCURRENCY, MadeFolder, ProbeReplica, ProfileRequest, make_folder_of
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -47,11 +47,15 @@ class Bench:
         """Call a method of `ProbeReplica`."""
         return getattr(self.handle, method).remote(*arguments).result(timeout_s=_START_S)
 
-    def prepare(self, request: ProfileRequest | None) -> None:
-        """Let the replica serve ``request``."""
-        reason = self.ask("prepare", request)
+    def prepare(self, request: ProfileRequest | None) -> MadeFolder | None:
+        """Let the replica serve ``request``, unless no engine can (``refused``); None: the empty model."""
+        made: MadeFolder | None = self._near(make_folder_of, request) if request is not None else None
+        if made is not None and made.refused:
+            return made
+        reason = self.ask("prepare", request, made)
         if reason:
             raise LftError(f"{request.size.name if request else 'the empty model'} cannot be profiled: {reason}")
+        return made
 
     def load(self, bodies: list[bytes], seconds: float, requests_per_s: float | None) -> LoadResult:
         """Load the replica over HTTP: open loop at a rate, or closed loop with `CONCURRENCY` connections."""
@@ -172,7 +176,7 @@ def _app(spec: ServeSpec, placement: Placement) -> Any:
         graceful_shutdown_wait_loop_s=0.1,
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )(serve.ingress()(ProbeReplica))
-    return deployment.bind(spec.cpus_per_replica)
+    return deployment.bind(spec.cpus_per_replica, spec.preset)
 
 
 def _refuse_other_serve() -> None:

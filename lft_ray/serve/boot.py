@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lft_ray.errors import UnreachableError
 from lft_ray.serve.environment import serving_environment
+from lft_ray.serve.protocols.messages import add_to_server
 
 __all__ = ["prepare", "serve_starting", "start_ray"]
 
@@ -52,7 +53,12 @@ def start_ray(folder: Path) -> None:
 
 @contextmanager
 def serve_starting(
-    host: str, port: int, *, variables: Mapping[str, str] | None = None, give_up: Callable[[], bool] = lambda: False
+    host: str,
+    port: int,
+    *,
+    grpc_port: int | None = None,
+    variables: Mapping[str, str] | None = None,
+    give_up: Callable[[], bool] = lambda: False,
 ) -> Iterator[None]:
     """Start Serve; the body runs as soon as there is a controller, the exit waits for the proxies.
 
@@ -62,6 +68,7 @@ def serve_starting(
     Args:
         host: address that HAProxy listens on.
         port: its port.
+        grpc_port: its port for gRPC; None: no gRPC.
         variables: for Serve's processes, where the cluster was not started with them.
         give_up: asked while the controller is waited for.
 
@@ -69,16 +76,23 @@ def serve_starting(
         UnreachableError: there is no controller after two minutes, or ``give_up`` said so.
     """
     with ThreadPoolExecutor(1) as pool:
-        proxies = pool.submit(_start_serve, host, port, variables or {})
+        proxies = pool.submit(_start_serve, host, port, grpc_port, variables or {})
         _wait_controller(proxies, give_up)
         yield
         proxies.result()
 
 
-def _start_serve(host: str, port: int, variables: Mapping[str, str]) -> None:
+def _start_serve(host: str, port: int, grpc_port: int | None, variables: Mapping[str, str]) -> None:
     from ray import serve
 
+    grpc_options = {
+        "port": grpc_port,
+        "grpc_servicer_functions": [f"{add_to_server.__module__}.{add_to_server.__name__}"],
+        # Its service would answer anybody, and the messages are published.
+        "enable_reflection": False,
+    }
     serve.start(
+        grpc_options=grpc_options if grpc_port is not None else None,
         proxy_location="EveryNode",
         http_options={"host": host, "port": port},
         logging_config={"log_level": "WARNING", "enable_access_log": False},

@@ -12,6 +12,7 @@ from lft_ray.export.cascade import CascadeSpec
 from lft_ray.selection.cascade import confidence
 from lft_ray.serve.model import Probe
 from lft_ray.serve.predictor import Predictor
+from lft_ray.serve.scored import Scored
 from lft_ray.wire import Answer, Info
 
 __all__ = ["Cascade"]
@@ -48,20 +49,28 @@ class Cascade:
             }
         )
 
+    @property
+    def queued(self) -> int:
+        """Texts that wait for their turn at one of the two."""
+        return self._small.queued + self._large.queued
+
     async def answer(self, texts: Sequence[str], *, top_k: int | None = None, function: str | None = None) -> Answer:
-        """Label scores of each text, of the model that answered it. Raises `Overloaded`."""
-        logits = await self._small.logits(texts)
-        answer = self._small.decode(logits, top_k=top_k, function=function)
-        sureness = confidence(logits, self._spec.temperature)
+        """Label scores of each text as `Scored`, of the model that answered it. Raises `Overloaded`."""
+        asked = await self._small.ask(texts)
+        answer = self._small.decode(asked.logits, top_k=top_k, function=function)
+        tokens, cut = list(asked.tokens), list(asked.cut)
+        sureness = confidence(asked.logits, self._spec.temperature)
         unsure: list[int] = np.flatnonzero(sureness < self._spec.threshold).tolist()
         self._texts += len(texts)
         self._asked += len(unsure)
         if unsure:
-            asked = await self._large.logits([texts[number] for number in unsure])
-            scores = self._large.decode(asked, top_k=top_k, function=function)
-            for number, better in zip(unsure, scores, strict=True):
-                answer[number] = better
-        return answer
+            again = await self._large.ask([texts[number] for number in unsure])
+            scores = self._large.decode(again.logits, top_k=top_k, function=function)
+            for place, number in enumerate(unsure):
+                answer[number] = scores[place]
+                tokens[number] += again.tokens[place]
+                cut[number] = again.cut[place]
+        return Scored(answer, tokens, cut)
 
     def probe(self, texts: Sequence[str]) -> list[Probe]:
         """Best label and latency of each text, asked alone and past the queues. Blocks."""

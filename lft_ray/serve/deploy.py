@@ -155,17 +155,16 @@ def check_address(spec: ServeSpec) -> None:
             f"serve.host {spec.host} can be reached from other machines and there are no API keys",
             fix=f"set {spec.api_keys_env}=key1,key2 or use serve.host=127.0.0.1",
         )
-    if spec.port == 0:
-        return
-    try:
-        with socket.socket() as probe:
-            # As HAProxy binds: a port in TIME_WAIT is free, one that somebody listens on is not.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((spec.host, spec.port))
-    except OSError as error:
-        raise InputError(
-            f"cannot listen on {spec.host}:{spec.port}: {error.strerror}", fix="--set serve.port=0 takes a free port"
-        ) from None
+    for name, port in (("port", spec.port), ("grpc_port", spec.grpc_port)):
+        try:
+            with socket.socket() as probe:
+                # As HAProxy binds: a port in TIME_WAIT is free, one that somebody listens on is not.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((spec.host, port or 0))
+        except OSError as error:
+            raise InputError(
+                f"cannot listen on {spec.host}:{port}: {error.strerror}", fix=f"--set serve.{name}=0 takes a free port"
+            ) from None
 
 
 def _check_hardware(spec: ServeSpec) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import lft_ray
 from lft_ray.node_types import fleet
+from lft_ray.serve.protocols.messages import MAX_MESSAGE_BYTES
 
 __all__ = [
     "CLUSTER_FOLDER",
@@ -33,7 +34,8 @@ CLUSTER_FOLDER = "/tmp/lft-h-"
 
 _NODE_ID_CHARS = 56
 _REPLICA_PORTS = range(20000, 29900, 100)
-_PORTS_A_BLOCK = 64
+_PORTS_A_BLOCK = 48
+"""Replicas of a node; as many ports again are gRPC's, from the middle of the block on."""
 
 # HAProxy as Ray configures it opens its metrics and stats pages on all interfaces, lets a client take an hour over its
 # headers, hands on headers that make a replica answer 500, and answers 500 itself where 503 is meant, which no client
@@ -112,7 +114,9 @@ def serving_environment(folder: Path) -> dict[str, str]:
         ValueError: the path is too long.
     """
     binary = haproxy_binary()
-    shared = _SHARED | {"PYTHONPATH": import_path()}
+    # Ray runs its workers at nice 15, as batch work; but here somebody waits. Beside five busy jobs on two cores a
+    # replica answered 12 requests/s so, and 59 at nice 0.
+    shared = _SHARED | {"PYTHONPATH": import_path(), "RAY_worker_niceness": "0"}
     if binary is None:
         return shared
     longest = folder / ("n" * _NODE_ID_CHARS) / "metrics.sock.1234567.tmp"
@@ -189,6 +193,9 @@ def _haproxy(folder: str, first_replica_port: int) -> dict[str, str]:
         "RAY_SERVE_PORT_QUARANTINE_S": "60",
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first_replica_port),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first_replica_port + _PORTS_A_BLOCK),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(first_replica_port + _PORTS_A_BLOCK + 2),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(first_replica_port + 2 * _PORTS_A_BLOCK + 2),
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),
         # A replica that is scaled down stays reachable until HAProxy has surely dropped it; 30 s is Serve's default.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",

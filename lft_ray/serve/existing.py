@@ -63,7 +63,7 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
         old = _present(live)
         if old is not None:
             return _changed(cluster.changes(old).promote(served, spec.rollout), old, storage, wait_s=wait_s)
-        check_address(spec.model_copy(update={"port": 0}))
+        check_address(spec.model_copy(update={"port": 0, "grpc_port": None}))
         folder = cluster_folder()
         outcome = cluster.begin(served, folder)
         url = endpoints.url(cluster.head(), spec.port)
@@ -73,7 +73,7 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
         version=outcome.version,
         pid=0,
         pid_started_at=0.0,
-        ports={"http": spec.port},
+        ports={"http": spec.port} | ({"grpc": spec.grpc_port} if spec.grpc_port else {}),
         state="ready",
         bundle_uri=served,
         ready_after_s=round(time.monotonic() - begun, 2),
@@ -170,8 +170,11 @@ class _Cluster:
     def check(self, bundle_uri: str) -> None:
         """Raise `InputError` where the endpoint could not run."""
         spec, nodes = self.spec, self.nodes
-        if spec.port == 0:
-            raise InputError("serve.port 0 is for an endpoint on this machine alone", fix="--set serve.port=8000")
+        for name, port in (("port", spec.port), ("grpc_port", spec.grpc_port)):
+            if port == 0:
+                raise InputError(
+                    f"serve.{name} 0 is for an endpoint on this machine alone", fix=f"--set serve.{name}=8000"
+                )
         if spec.autoscaling.look_back_s <= PUSH_S:
             raise InputError(
                 f"serve.autoscaling.look_back_s {spec.autoscaling.look_back_s:g} is too short for an existing cluster, "
@@ -198,7 +201,8 @@ class _Cluster:
         from ray import serve
 
         try:
-            with serve_starting(self.spec.host, self.spec.port, variables=cluster_environment(folder)):
+            variables = cluster_environment(folder)
+            with serve_starting(self.spec.host, self.spec.port, grpc_port=self.spec.grpc_port, variables=variables):
                 outcome = Changes(self._apply, dict).begin(bundle_uri)
             if outcome.reason:
                 raise InputError(f"the replicas reject the bundle: {outcome.reason}")

@@ -10,6 +10,7 @@ __all__ = ["admin_sockets", "routed_servers", "stop_accepting", "unanswered"]
 
 _FRONTEND = "http_frontend"
 _STATS_PAGE = "stats"
+_SLOW_PROXY = "SERVE_PROXY_ACTOR"
 
 
 def admin_sockets(folder: Path) -> list[Path]:
@@ -20,10 +21,13 @@ def admin_sockets(folder: Path) -> list[Path]:
 def routed_servers(socket_path: Path) -> list[str]:
     """Addresses (``host:port``) of the replicas that HAProxy holds to be up, its fallback to the slow proxy left out.
 
+    A replica that also speaks gRPC stands there twice, with a port for each.
+
     Returns:
         Empty when HAProxy does not answer (it is being replaced by one with a newer configuration, or gone).
     """
-    return [row["addr"] for row in _rows(socket_path, "2") if row["status"] == "UP" and row["act"] == "1"]
+    rows = (row for row in _rows(socket_path, "2") if not row["svname"].startswith(_SLOW_PROXY))
+    return [row["addr"] for row in rows if row["status"] == "UP" and row["act"] == "1"]
 
 
 def unanswered(socket_path: Path) -> int:

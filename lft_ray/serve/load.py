@@ -161,6 +161,20 @@ def _requests(url: str, bodies: Sequence[bytes], headers: dict[str, str] | None)
         yield f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
+async def _skip_body(reader: asyncio.StreamReader, head: bytes) -> None:
+    """Read the body of an answer whose lower-case ``head`` says how long it is (RFC 9112, section 6)."""
+    _, found, length = head.partition(b"\r\ncontent-length:")
+    if found:
+        await reader.readexactly(int(length.split(b"\r\n", 1)[0]))
+        return
+    if b"\r\ntransfer-encoding: chunked" not in head:
+        raise ValueError("an answer without a length")
+    while size := int((await reader.readline()).split(b";", 1)[0], 16):
+        await reader.readexactly(size + 2)
+    while await reader.readline() != b"\r\n":
+        pass  # trailers
+
+
 class _Connection:
     """One keep-alive connection that opens itself when it must."""
 
@@ -177,10 +191,7 @@ class _Connection:
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         status = int(head.split(b" ", 2)[1])
-        _, found, length = head.partition(b"\r\ncontent-length:")
-        if not found:
-            raise ValueError("an answer without a length")
-        await reader.readexactly(int(length.split(b"\r\n", 1)[0]))
+        await _skip_body(reader, head)
         if b"\r\nconnection: close" in head:
             await self.close()
         return status

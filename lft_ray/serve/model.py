@@ -28,8 +28,12 @@ class Model(Protocol):
     def info(self) -> Info:
         """What ``/info`` says of it."""
 
+    @property
+    def queued(self) -> int:
+        """Texts that wait for their turn."""
+
     async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Answer:
-        """Label scores of each text, best first."""
+        """Label scores of each text, best first; a `Scored` where tokens and cuts are known."""
 
     def probe(self, texts: Sequence[str]) -> list[Probe]:
         """Best label and latency of each text, one after the other. Blocks."""

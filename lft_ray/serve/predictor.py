@@ -7,6 +7,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +19,26 @@ from lft_ray.errors import BundleError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
 from lft_ray.export.cascade import is_cascade, open_cascade
 from lft_ray.serve.model import Model, Probe
+from lft_ray.serve.scored import Scored
 from lft_ray.storage import Storage
 from lft_ray.tasks.base import Task
 from lft_ray.wire import Answer, Info
 
-__all__ = ["MAX_QUEUED_TEXTS", "Predictor", "open_predictor"]
+__all__ = ["MAX_QUEUED_TEXTS", "Predictor", "layout", "open_predictor"]
 
 MAX_QUEUED_TEXTS = 1024
 """Texts that may wait in one replica; above that a request is refused (503). At 200 texts/s that is 5 s of waiting."""
 
 STUCK_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Logits [n, c] of n texts, the tokens that were read of each, and whether its end was cut off."""
+
+    logits: NDArray[np.float32]
+    tokens: Sequence[int]
+    cut: Sequence[bool]
 
 
 class Predictor:
@@ -81,32 +92,38 @@ class Predictor:
             function: ``softmax``, ``sigmoid`` or ``none`` instead of the task's own probabilities.
 
         Returns:
-            One list a text, best label first.
+            One list a text, best label first, as `Scored`.
 
         Raises:
             Overloaded: too many texts wait already.
         """
-        return self.decode(await self.logits(texts), top_k=top_k, function=function)
+        asked = await self.ask(texts)
+        return Scored(self.decode(asked.logits, top_k=top_k, function=function), asked.tokens, asked.cut)
 
-    async def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Logits [n, c] of at least one text. Raises `Overloaded`."""
+    async def ask(self, texts: Sequence[str]) -> Asked:
+        """Run at least one text. Raises `Overloaded`."""
         if not self._in_flight:
             self._last_answer = time.monotonic()
         self._in_flight += 1
         self._idle.clear()
         try:
-            logits = await self._batcher.submit(list(texts))
+            logits, request = await self._batcher.ask(list(texts))
             self._last_answer = time.monotonic()
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
-        return logits
+        return Asked(logits, request.tokens, request.cut)
 
     def decode(self, logits: NDArray[np.float32], *, top_k: int | None = None, function: str | None = None) -> Answer:
         """Label scores of logits [n, c]."""
         answer = self._task.decode(_scores(self._task, logits, function))
-        return [scores[:top_k] for scores in answer]
+        return answer if top_k is None else [scores[:top_k] for scores in answer]
+
+    @property
+    def queued(self) -> int:
+        """Texts that wait."""
+        return self._batcher.queued
 
     def probe(self, texts: Sequence[str]) -> list[Probe]:
         """Best label and latency of each text, asked alone and past the queue. Blocks."""
@@ -145,13 +162,23 @@ def _scores(task: Task, logits: NDArray[np.float32], function: str | None) -> ND
     return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def open_predictor(uri: str, *, cores: int, limits: dict[str, int]) -> Model:
+def layout(cores: int, preset: str) -> tuple[int, int]:
+    """(Worker threads that run batches, model threads of each) of a replica with so many cores.
+
+    Two workers of one thread each answered 458 texts a second on 2 cores, one worker of two threads 374; a text that
+    came alone took 4.1 and 2.9 ms.
+    """
+    return (1, cores) if preset == "latency" else (cores, 1)
+
+
+def open_predictor(uri: str, *, cores: int, limits: dict[str, int], preset: str = "throughput") -> Model:
     """Open a bundle or a cascade, verify it, and run its smoke samples, which also warms the engines up.
 
     Args:
         uri: folder or storage URI.
-        cores: worker threads, each with one model thread: on shared cores that is 1.2x one batch on all of them.
+        cores: of the replica.
         limits: see `Predictor`.
+        preset: ``throughput`` or ``latency``; see `layout`.
 
     Raises:
         BundleError: it is missing, damaged, foreign, or does not give the answers that it was exported with.
@@ -165,17 +192,20 @@ def open_predictor(uri: str, *, cores: int, limits: dict[str, int]) -> Model:
         raise BundleError(f"there is no bundle at {uri}") from None
     try:
         if not is_cascade(folder):
-            return _opened(open_bundle(folder), cores=cores, limits=limits)
+            return _opened(open_bundle(folder), layout=layout(cores, preset), limits=limits)
         found = open_cascade(folder)
-        small, large = (_opened(half, cores=cores, limits=limits) for half in (found.small, found.large))
+        small, large = (
+            _opened(half, layout=layout(cores, preset), limits=limits) for half in (found.small, found.large)
+        )
         return Cascade(found.version, found.spec, small, large)
     finally:
         if not storage.is_local:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _opened(opened: OpenedBundle, *, cores: int, limits: dict[str, int]) -> Predictor:
-    runner = opened.open_runner(threads=1)
+def _opened(opened: OpenedBundle, *, layout: tuple[int, int], limits: dict[str, int]) -> Predictor:
+    workers, threads = layout
+    runner = opened.open_runner(threads=threads)
     opened.verify_smoke(runner)
     samples = opened.smoke.texts
-    return Predictor(opened.bundle, runner, opened.task(), workers=cores, limits=limits, samples=samples)
+    return Predictor(opened.bundle, runner, opened.task(), workers=workers, limits=limits, samples=samples)

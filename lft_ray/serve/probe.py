@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import gc
 import itertools
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from lft_ray.config import ModelSpec
 from lft_ray.delivery import Bundle
+from lft_ray.engines.onnx_build import NotExportableError
+from lft_ray.engines.serving import build_folder, serving_engine
 from lft_ray.models.base import ModelSize
 from lft_ray.serve.model import Probe
 from lft_ray.serve.service import Model, Service, Wish
@@ -26,7 +29,16 @@ from lft_ray.wire import Answer, Info, LabelScore
 if TYPE_CHECKING:
     from lft_ray.serve.predictor import Predictor
 
-__all__ = ["CONCURRENCY", "IDLE", "BatchTimes", "ProbeReplica", "ProfileRequest", "make_folder_of", "open_request"]
+__all__ = [
+    "CONCURRENCY",
+    "IDLE",
+    "BatchTimes",
+    "MadeFolder",
+    "ProbeReplica",
+    "ProfileRequest",
+    "make_folder_of",
+    "open_request",
+]
 
 CONCURRENCY = 32
 """Requests in flight while a profile is measured."""
@@ -49,8 +61,20 @@ class ProfileRequest:
 
     @property
     def engine(self) -> str:
-        """The engine that serves it."""
-        return "sklearn" if self.size.is_linear else "torch"
+        """The engine that serves it, where that can."""
+        return "sklearn" if self.size.is_linear else serving_engine("torch", self.precision)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFolder:
+    """An engine folder of a request's architecture, on the replica's node; the replica removes it."""
+
+    folder: str
+    engine: str = ""
+    note: str = ""
+    """Why another engine serves it."""
+    refused: str = ""
+    """Why it cannot be served so; there is no folder then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +90,7 @@ class IdleModel:
     """Answers without a model, so that only the ingress is measured."""
 
     version = "0" * 12
+    queued = 0
 
     def __init__(self, limits: dict[str, int]) -> None:
         self.info = Info(
@@ -91,10 +116,10 @@ class IdleModel:
 class ProbeReplica:
     """A replica of the product whose model is what the last `prepare` asked for."""
 
-    def __init__(self, cores: int) -> None:
-        self._cores = cores
+    def __init__(self, cores: int, preset: str = "throughput") -> None:
+        self._cores, self._preset = cores, preset
         self._serial = itertools.count()
-        self._requests: dict[str, ProfileRequest] = {}
+        self._requests: dict[str, tuple[ProfileRequest, MadeFolder]] = {}
         self._service = Service(self._open)
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -108,16 +133,18 @@ class ProbeReplica:
 
         if key == IDLE:
             return IdleModel(LIMITS)
-        with tempfile.TemporaryDirectory(prefix="lft-profile-") as folder:
-            make_folder_of(self._requests[key], Path(folder))
-            return open_request(self._requests[key], Path(folder), cores=self._cores, limits=LIMITS)
+        request, made = self._requests[key]
+        try:
+            return open_request(request, made, cores=self._cores, preset=self._preset, limits=LIMITS)
+        finally:
+            shutil.rmtree(made.folder, ignore_errors=True)
 
-    async def prepare(self, request: ProfileRequest | None) -> str:
-        """Serve ``request``, or the empty model for None. Returns why that is not possible, or an empty string."""
+    async def prepare(self, request: ProfileRequest | None, made: MadeFolder | None = None) -> str:
+        """Serve ``request`` from ``made``, or the empty model. Returns why that is not possible, or an empty string."""
         key = IDLE
-        if request is not None:
+        if request is not None and made is not None:
             key = f"{request.size.name} {request.precision} {request.max_length}"
-            self._requests[key] = request
+            self._requests[key] = (request, made)
         state = await self._service.reconfigure(Wish(key, serial=next(self._serial)))
         return state.reason
 
@@ -175,23 +202,40 @@ def _ingress_processes(own: Any) -> list[Any]:
     return found
 
 
-def make_folder_of(request: ProfileRequest, folder: Path) -> None:
-    """Write an engine folder with the request's architecture.
+def make_folder_of(request: ProfileRequest) -> MadeFolder:
+    """Write an engine folder with the request's architecture below the temporary folder of this machine.
+
+    In a process beside the replica, which so stays as it is in production: exporting imports torch.
 
     Raises:
         ModelError: the base model's files cannot be found.
     """
+    folder = Path(tempfile.mkdtemp(prefix="lft-profile-"))
     if request.size.is_linear:
         for name, content in request.files:
             (folder / name).write_bytes(content)
-        return
+        return MadeFolder(str(folder), request.engine)
+    try:
+        with tempfile.TemporaryDirectory(prefix="lft-profile-") as scratch:
+            _save_random(request, Path(scratch))
+            built = build_folder(Path(scratch), folder / "served", precision=request.precision)
+    except NotExportableError as error:
+        shutil.rmtree(folder)
+        return MadeFolder("", refused=error.message)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return MadeFolder(str(folder), built.card.engine, built.note)
+
+
+def _save_random(request: ProfileRequest, folder: Path) -> None:
     from lft_ray.models.card import EngineCard
     from lft_ray.models.network import build, save
     from lft_ray.models.resolve import find_base
 
     base = find_base(request.model)
     card = EngineCard(
-        engine=request.engine,
+        engine="torch",
         model_size=request.size.name,
         outputs=len(request.labels),
         max_length=request.max_length,
@@ -201,19 +245,21 @@ def make_folder_of(request: ProfileRequest, folder: Path) -> None:
     save(network, folder, tokenizer_from=base.folder, card=card)
 
 
-def open_request(request: ProfileRequest, folder: Path, *, cores: int, limits: dict[str, int]) -> "Predictor":
+def open_request(
+    request: ProfileRequest, made: MadeFolder, *, cores: int, preset: str, limits: dict[str, int]
+) -> "Predictor":
     """Open such a folder just as a bundle of that architecture is opened."""
     from lft_ray.engines import ENGINES
     from lft_ray.plugins import resolve
-    from lft_ray.serve.predictor import Predictor
+    from lft_ray.serve.predictor import Predictor, layout
     from lft_ray.tasks import TASKS
 
-    engine = resolve(request.engine, ENGINES, where="engine")
+    folder = Path(made.folder) if request.size.is_linear else Path(made.folder) / "served"
     task = resolve(request.task_kind, TASKS, where="task.kind")(list(request.labels))
     bundle = Bundle(
         uri=str(folder),
         version="0" * 12,
-        engine=request.engine,
+        engine=made.engine,
         precision=request.precision,
         task_kind=request.task_kind,
         labels=list(request.labels),
@@ -221,5 +267,6 @@ def open_request(request: ProfileRequest, folder: Path, *, cores: int, limits: d
         max_length=request.max_length,
         bytes=0,
     )
-    runner = engine.open(folder, precision=request.precision, threads=1)
-    return Predictor(bundle, runner, task, workers=cores, limits=limits)
+    workers, threads = layout(cores, preset)
+    runner = resolve(made.engine, ENGINES, where="engine").open(folder, precision=request.precision, threads=threads)
+    return Predictor(bundle, runner, task, workers=workers, limits=limits)

@@ -48,13 +48,23 @@ def measure_profiles(
     texts = _shuffled(dataset.sample_texts)
     with probe_replica(spec) as bench:
         ingress = _measure_ingress(bench, texts, seconds_per_repeat)
-        profiles = [_measure(bench, request, texts, ingress, spec, seconds_per_repeat) for request in requests]
+        found, refused = {}, {}
+        # Engines without torch first: once it is loaded, it stays in the replica and in its memory.
+        for number in sorted(range(len(requests)), key=lambda number: requests[number].engine == "torch"):
+            request = requests[number]
+            measured = _measure(bench, request, texts, ingress, spec, seconds_per_repeat)
+            if isinstance(measured, str):
+                refused[f"{request.size.name} {request.precision}"] = measured
+            else:
+                found[number] = measured
+        requests, profiles = [requests[number] for number in sorted(found)], [found[n] for n in sorted(found)]
         for number in _out_of_order(requests, profiles):
-            profiles[number] = _measure(bench, requests[number], texts, ingress, spec, seconds_per_repeat)
+            again = _measure(bench, requests[number], texts, ingress, spec, seconds_per_repeat)
+            profiles[number] = again if isinstance(again, ServingProfile) else profiles[number]
         for number in _out_of_order(requests, profiles):
             warning = "more layers measured cheaper than fewer, twice; the machine was busy or too noisy"
             profiles[number] = profiles[number].model_copy(update={"warning": warning})
-    return ProfileBook(ingress=ingress.profile, profiles=profiles)
+    return ProfileBook(ingress=ingress.profile, profiles=profiles, refused=refused)
 
 
 # ---------------------------------------------------------------- numbers
@@ -90,8 +100,11 @@ def _measure_ingress(bench: Bench, texts: list[str], seconds: float) -> _Ingress
 
 def _measure(
     bench: Bench, request: ProfileRequest, texts: list[str], ingress: _Ingress, spec: ServeSpec, seconds: float
-) -> ServingProfile:
-    bench.prepare(request)
+) -> ServingProfile | str:
+    """The profile, or why the request cannot be served."""
+    made = bench.prepare(request)
+    if made is None or made.refused:
+        return made.refused if made else "nothing to serve"
     bench.ask("run_batches", texts, _WARM_S)
     times: list[BatchTimes] = [bench.ask("run_batches", texts, seconds) for _ in range(REPEATS)]
     costs = [one.core_s / one.texts for one in times]
@@ -103,10 +116,11 @@ def _measure(
         model_size=request.size.name,
         precision=request.precision,
         max_length=request.max_length,
-        engine=request.engine,
+        engine=made.engine,
         device="cpu",
         machine=ingress.profile.machine,
         threads=spec.cpus_per_replica,
+        preset=spec.preset,
         core_s_per_text=median,
         texts_per_s=texts_per_s,
         p50_ms=http.p50_ms,
@@ -117,6 +131,7 @@ def _measure(
         repeats=REPEATS,
         spread=(max(costs) - min(costs)) / median,
         texts_measured=sum(one.texts for one in times),
+        warning=made.note,
     )
 
 

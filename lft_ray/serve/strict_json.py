@@ -4,9 +4,13 @@ Python's own reader lets NaN, Infinity, repeated keys and any depth through; eac
 """
 
 import json
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-__all__ = ["BadJson", "read_json"]
+from pydantic import BaseModel, ValidationError
+
+__all__ = ["BadJson", "read_json", "read_object"]
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class BadJson(Exception):
@@ -42,6 +46,34 @@ def read_json(body: bytes) -> Any:
         raise BadJson("the body is nested too deeply", 400) from None
     except ValueError:
         raise BadJson("the body is not valid JSON", 400) from None
+
+
+def read_object(body: bytes, model: type[ModelT]) -> ModelT:
+    """Parse a request body into a model; every mistake is named by its field.
+
+    Raises:
+        BadJson: as `read_json`, or it does not fit the model (422). What came from the request is not repeated.
+    """
+    value = read_json(body)
+    if not isinstance(value, dict):
+        raise BadJson("the body must be an object", 422)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        known = set(model.model_fields)
+        found = [_describe(detail["loc"], detail["type"], known) for detail in error.errors(include_url=False)]
+        raise BadJson("; ".join(dict.fromkeys(found)), 422) from None
+
+
+def _describe(loc: tuple[Any, ...], kind: str, known: set[str]) -> str:
+    if kind == "extra_forbidden":
+        return f"unknown key; known are {', '.join(sorted(known))}"
+    where = next((str(part) for part in loc if part in known), "the body")
+    if kind == "missing":
+        return f"the key {where} is missing"
+    if kind == "string_unicode":
+        return f"{where}: a text holds half of a surrogate pair, which is not Unicode text"
+    return f"{where} is not what it must be: see /docs"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Supervisor:
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._stopping = False
         self._port = order.spec.port or free_port(order.spec.host)
+        self._grpc_port = order.spec.grpc_port if order.spec.grpc_port != 0 else free_port(order.spec.host)
         self._key_hashes = tuple(hash_keys(os.environ.get(order.spec.api_keys_env, "")))
         self._handle: DeploymentHandle[Any] | None = None
         self._changes = Changes(self._apply, self._survey)
@@ -102,26 +103,28 @@ class Supervisor:
         boot.start_ray(self._folder)
         self._catch_signals()  # Ray has put its own handler for SIGTERM in place of ours
         copy = self._own_copy(self._order.bundle_uri, serial=0)
-        with boot.serve_starting(self._order.spec.host, self._port, give_up=self._must_stop):
+        with boot.serve_starting(self._order.spec.host, self._port, grpc_port=self._grpc_port, give_up=self._must_stop):
             outcome = self._changes.begin(copy)
         if outcome.reason:
             raise LftError(f"the bundle is rejected: {outcome.reason}")
-        self._wait_routed(outcome.replicas, timeout_s=self._order.wait_s)
+        ports_each = 1 if self._grpc_port is None else 2
+        self._wait_routed(outcome.replicas * ports_each, timeout_s=self._order.wait_s)
         names = ("METRICS", "STATS")
-        ports = {n.lower(): int(variables.get(f"RAY_SERVE_HAPROXY_{n}_PORT", 0)) for n in names}
+        ports = {"http": self._port, "grpc": self._grpc_port or 0}
+        ports |= {n.lower(): int(variables.get(f"RAY_SERVE_HAPROXY_{n}_PORT", 0)) for n in names}
         self._endpoint = self._endpoint.model_copy(
-            update={"version": outcome.version, "ports": {"http": self._port} | {k: v for k, v in ports.items() if v}}
+            update={"version": outcome.version, "ports": {name: port for name, port in ports.items() if port}}
         )
 
-    def _wait_routed(self, replicas: int, *, timeout_s: float) -> None:
+    def _wait_routed(self, ports: int, *, timeout_s: float) -> None:
         # Serve says RUNNING before HAProxy has the replicas, and answers by way of its slow Python proxy until then.
         folder = self._folder / "h"
         deadline = time.monotonic() + timeout_s
         while (sockets := haproxy.admin_sockets(folder)) and not self._must_stop():
-            if sum(len(haproxy.routed_servers(path)) for path in sockets) >= replicas:
+            if sum(len(haproxy.routed_servers(path)) for path in sockets) >= ports:
                 return
             if time.monotonic() > deadline:
-                raise UnreachableError(f"HAProxy did not find {replicas} replicas within {timeout_s:.0f} s")
+                raise UnreachableError(f"HAProxy did not find {ports} ports of replicas within {timeout_s:.0f} s")
             time.sleep(0.1)
 
     def _apply(self, wish: Wish) -> Outcome:

@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lft_ray.data.batches import collate, eval_batches
-from lft_ray.models.network import TextNetwork, at_precision
+from lft_ray.data.batches import eval_batches
+from lft_ray.models.network import HeadedNetwork, TextNetwork, at_precision
 from lft_ray.train.group import Group, current_group
 from lft_ray.train.precision import autocast, matmul_precision
 
 if TYPE_CHECKING:
-    from lft_ray.data.encode import TokenFile
+    from lft_ray.data.batches import Inputs
     from lft_ray.tasks.base import Task
 
 __all__ = ["Batching", "Scores", "extract_features", "predict", "score"]
@@ -58,25 +58,33 @@ class Scores:
 
 
 def predict(
-    network: TextNetwork,
-    tokens: "TokenFile",
+    network: HeadedNetwork,
+    inputs: "Inputs",
     batching: Batching,
     precision: ComputePrecision = "fp32",
     *,
     group: Group | None = None,
 ) -> NDArray[np.float32]:
-    """Logits float32 [n, c] in row order, the same on every process of ``group``: this trial's when left out."""
-    if precision == "bf16":
+    """Logits float32 [n, c] in row order, the same on every process of ``group``: this trial's when left out.
+
+    ``bf16`` is for a whole `TextNetwork` alone: as it is served.
+    """
+    if precision == "bf16" and isinstance(network, TextNetwork):
         network = at_precision(copy.deepcopy(network), precision)
     computed = "bf16" if precision == "autocast" else "fp32"
-    return _run(network, network, tokens, batching, computed, None, group or current_group())
+    return _run(network, network, inputs, batching, computed, None, group or current_group())
 
 
 def extract_features(
-    network: TextNetwork, tokens: "TokenFile", batching: Batching, rows: NDArray[np.int64] | None = None
+    network: HeadedNetwork,
+    inputs: "Inputs",
+    batching: Batching,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    group: Group | None = None,
 ) -> NDArray[np.float32]:
     """Pooled features float32 [n, hidden] in row order (of ``rows`` when given), in the training precision."""
-    return _run(network, network.features, tokens, batching, batching.dtype, rows, current_group())
+    return _run(network, network.features, inputs, batching, batching.dtype, rows, group or current_group())
 
 
 def score(task: "Task", targets: NDArray[Any], logits: NDArray[np.float32]) -> Scores:
@@ -89,13 +97,13 @@ def score(task: "Task", targets: NDArray[Any], logits: NDArray[np.float32]) -> S
 def _run(  # noqa: PLR0913 - private; each caller sets all of them
     network: nn.Module,
     forward: Callable[..., Any],
-    tokens: "TokenFile",
+    inputs: "Inputs",
     batching: Batching,
     autocast_precision: str,
     rows: NDArray[np.int64] | None,
     group: Group,
 ) -> NDArray[np.float32]:
-    lengths = tokens.lengths(batching.max_length)
+    lengths = inputs.lengths(batching.max_length)
     if rows is not None:
         lengths = lengths[rows]
     was_training = network.training
@@ -103,10 +111,9 @@ def _run(  # noqa: PLR0913 - private; each caller sets all of them
     output: NDArray[np.float32] | None = None
     with torch.inference_mode(), matmul_precision(batching.device), autocast(batching.device, autocast_precision):
         for part in eval_batches(lengths, batching.micro_batch_tokens, group.rank, group.world):
-            ids, mask = collate(
-                tokens.gather(part if rows is None else rows[part], batching.max_length), batching.pad_id
-            )
-            answers = forward(ids.to(batching.device), mask.to(batching.device)).float().cpu().numpy()
+            wanted = part if rows is None else rows[part]
+            read, mask = inputs.tensors(wanted, batching.max_length, batching.pad_id)
+            answers = forward(read.to(batching.device), mask.to(batching.device)).float().cpu().numpy()
             if output is None:
                 output = np.zeros((len(lengths), answers.shape[1]), np.float32)
             output[part] = answers

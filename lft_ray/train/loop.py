@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lft_ray.config import TrainingSpec
 from lft_ray.data.batches import plan_steps
 from lft_ray.errors import ConfigError, first_line
-from lft_ray.models.network import TextNetwork
+from lft_ray.models.network import HeadedNetwork
 from lft_ray.records import CurvePoint, TrialConfig, TrialStatus, Usage
 from lft_ray.train.checkpoint import Progress, StateStore
 from lft_ray.train.evaluate import Batching, ComputePrecision, Scores, predict, score
@@ -32,8 +32,9 @@ from lft_ray.train.usage import session_usage, shared_usage
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from lft_ray.data.encode import TokenFile
+    from lft_ray.data.batches import Inputs
     from lft_ray.tasks.base import Task
+    from lft_ray.train.activations import ActivationStore
     from lft_ray.train.teacher import Teacher
 
 __all__ = ["LoopJob", "LoopResult", "evaluation_steps", "train"]
@@ -49,11 +50,11 @@ class LoopJob:
     """What one training run needs.
 
     Attributes:
-        network: a `TextNetwork`, trained in place; float32.
+        network: trained in place; float32.
         task: loss and metrics.
         metric: key of the task's metrics that is the F1 of the curve.
-        train: tokens and targets trained on.
-        validation: tokens and targets scored.
+        train: what is trained on.
+        validation: what is scored.
         config: learning rate, batch size, epochs, length and seed must be set.
         training: how to train.
         pad_id: token id of the padding.
@@ -62,15 +63,18 @@ class LoopJob:
         final_precision: what the last validation pass computes in: as it will be served, so that it is not done twice.
         teacher: what a distilled trial learns from beside the labels; None: nothing.
         probe_key: what the frozen probe depends on, for the process's cache; None: not cached.
+        activations: where a node keeps what frozen layers answer; None: nowhere.
+        served: makes, after the last step, what the last validation pass runs: the network as it will be served, and
+            its inputs. None: ``network`` and ``validation``.
         states: where the training state is saved and resumed from; None: neither.
         meter: measures the usage, from the beginning of the trial.
     """
 
-    network: TextNetwork
+    network: HeadedNetwork
     task: "Task"
     metric: str
-    train: "TokenFile"
-    validation: "TokenFile"
+    train: "Inputs"
+    validation: "Inputs"
     config: TrialConfig
     training: TrainingSpec
     pad_id: int
@@ -79,6 +83,8 @@ class LoopJob:
     final_precision: str = "fp32"
     teacher: "Teacher | None" = None
     probe_key: "Hashable | None" = None
+    activations: "ActivationStore | None" = None
+    served: "Callable[[], tuple[HeadedNetwork, Inputs]] | None" = None
     states: StateStore | None = None
     meter: Meter = field(default_factory=Meter)
 
@@ -158,7 +164,9 @@ class _Run:
         self._report, self._should_stop = report, should_stop
         self._peak_rate, self._batch_size = config.learning_rate, config.batch_size
         self._batching = Batching(config.max_length, training.micro_batch_tokens, job.pad_id, job.device, job.dtype)
-        self._stepper = Stepper(job.network, job.task, job.train, self._batching, training, job.teacher)
+        self._stepper = Stepper(
+            job.network, job.task, job.train, self._batching, training, job.teacher, config.layer_decay or 1.0
+        )
         self._schedule = Schedule.of(
             training, rows=len(self._stepper.lengths), batch_size=config.batch_size, epochs=config.epochs
         )
@@ -241,11 +249,13 @@ class _Run:
     def _evaluate(self, fraction: float) -> None:
         job, stepper = self.job, self._stepper
         precision: ComputePrecision = "autocast" if job.dtype == "bf16" else "fp32"
+        network, inputs = job.network, job.validation
         if self.step == self.total:
             precision = "bf16" if job.final_precision == "bf16" else "fp32"
+            network, inputs = (network, inputs) if job.served is None else job.served()
         loss_sum = self.group.total([float(stepper.loss_sum)])[0]
         with job.meter.evaluating():
-            logits = predict(job.network, job.validation, self._batching, precision)
+            logits = predict(network, inputs, self._batching, precision)
             if not np.isfinite(logits).all():
                 raise _NotFiniteError(f"validation logits are not finite at step {self.step} of {self.total}")
             scores = self._scored(logits)

@@ -7,23 +7,31 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.data.encode import TokenFile, encode_split
+from lft_ray.methods import DISTIL, FROZEN, FULL, HEAD, LORA
 from lft_ray.models.base import ModelSize, check_lengths, find_size
 from lft_ray.models.card import EngineCard
-from lft_ray.models.network import build, save
+from lft_ray.models.convert import SAFE_WEIGHTS
+from lft_ray.models.network import TextNetwork, build, save
 from lft_ray.models.resolve import BaseFiles, find_base
 from lft_ray.records import CurvePoint, TrialStatus, Variant
 from lft_ray.storage import Storage
+from lft_ray.train.activations import ActivationStore
 from lft_ray.train.artifacts import attempt_name, node_folder, put_checkpoint, put_predictions, variant
+from lft_ray.train.as_served import int8_answers
 from lft_ray.train.checkpoint import StateStore
 from lft_ray.train.evaluate import Batching, predict, score
+from lft_ray.train.frozen import train_frozen, train_head
 from lft_ray.train.group import current_group
 from lft_ray.train.loop import LoopJob, LoopResult
+from lft_ray.train.lora import train_lora
 from lft_ray.train.meter import Meter
 from lft_ray.train.notes import STATE
 from lft_ray.train.precision import training_precision
@@ -37,6 +45,14 @@ if TYPE_CHECKING:
 
 __all__ = ["run_neural"]
 
+RUNS: dict[str, Callable[[LoopJob, Callable[[CurvePoint], None], Callable[[], bool]], LoopResult]] = {
+    FULL: train_met_tokens,
+    DISTIL: train_met_tokens,
+    FROZEN: train_frozen,
+    LORA: train_lora,
+    HEAD: train_head,
+}
+"""Method of a configuration -> how its loop job is run. After each the job's network is whole and plain again."""
 TOKEN_FILES = 8
 """Memory maps kept open in a process: train and validation of four tokenizers."""
 
@@ -55,24 +71,21 @@ def run_neural(
     check_lengths([size], job.config.max_length)
     base = find_base(spec)
     loop_job = _loop_job(job, task, meter, base, size)
-    ended = train_met_tokens(loop_job, report, should_stop)
+    ended = RUNS[job.config.method](loop_job, report, should_stop)
     if ended.status is not TrialStatus.DONE:
         return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter))
-    variants = _variants(job, loop_job, ended)
+    card = EngineCard(
+        engine="torch",
+        model_size=size.name,
+        outputs=task.outputs,
+        max_length=job.config.max_length,
+        pooling=size.pooling,
+    )
+    put = partial(save, cast("TextNetwork", loop_job.network), tokenizer_from=base.folder, card=card)
+    variants = _variants(job, loop_job, ended, put)
     checkpoint = ""
     if current_group().leads:
-        card = EngineCard(
-            engine="torch",
-            model_size=size.name,
-            outputs=task.outputs,
-            max_length=job.config.max_length,
-            pooling=size.pooling,
-        )
-        checkpoint = put_checkpoint(
-            trial_storage(job),
-            job.attempt,
-            lambda folder: save(loop_job.network, folder, tokenizer_from=base.folder, card=card),
-        )
+        checkpoint = put_checkpoint(trial_storage(job), job.attempt, put)
     return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, checkpoint)
 
 
@@ -95,26 +108,40 @@ def _loop_job(job: TrialJob, task: "Task", meter: Meter, base: BaseFiles, size: 
         dtype=dtype,
         final_precision=job.precisions[0],
         probe_key=_probe_key(job, base, dtype),
+        activations=_activations(job, base),
         teacher=teacher,
         states=StateStore(trial_storage(job).child(STATE), _state_key(job, base, dtype)),
         meter=meter,
     )
 
 
-def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult) -> list[Variant]:
-    """Score each length and serving precision; the first of both is the reference, what the loop ended with."""
-    validation, trained = loop_job.validation, job.config.max_length
+def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable[[Path], None]) -> list[Variant]:
+    """Score each length and serving precision; the first of both is the reference, what the loop ended with.
+
+    ``put`` writes the network into a folder.
+    """
+    validation, trained = cast("TokenFile", loop_job.validation), job.config.max_length
     targets = np.asarray(validation.targets)
     # One pass for each set of token ids: a cut that is longer than every validation text changes none.
     passes: dict[tuple[int, str], tuple[NDArray[np.float32], dict[str, float]]] = {}
     if ended.logits is not None:
         passes[_width(validation, trained), loop_job.final_precision] = (ended.logits, ended.metrics)
-    variants = []
-    for length in sorted({trained, *job.max_lengths}, reverse=True):
+    variants, lengths = [], sorted({trained, *job.max_lengths}, reverse=True)
+    if "int8" in job.precisions:
+        different = {_width(validation, length): length for length in lengths}
+        with loop_job.meter.evaluating():
+            threads = max(1, int(job.training.resources.cpu))
+            answers = int8_answers(put, validation, list(different.values()), threads=threads)
+            for length, logits in answers.items():
+                scores = score(loop_job.task, targets, logits)
+                passes[_width(validation, length), "int8"] = (logits, scores.metrics)
+    for length in lengths:
         batching = Batching(length, job.training.micro_batch_tokens, loop_job.pad_id, loop_job.device)
         for precision in job.precisions:
             key = (_width(validation, length), precision)
             if key not in passes:
+                if precision == "int8":
+                    continue  # This architecture cannot be exported.
                 with loop_job.meter.evaluating():
                     logits = predict(loop_job.network, validation, batching, precision)
                     passes[key] = (logits, score(loop_job.task, targets, logits).metrics)
@@ -143,6 +170,13 @@ def _tokens(job: TrialJob, split: str, base: BaseFiles) -> TokenFile:
     return _TOKENS[key]
 
 
+def _activations(job: TrialJob, base: BaseFiles) -> ActivationStore:
+    weights = (base.folder / SAFE_WEIGHTS).stat()
+    key = [job.dataset.fingerprint, str(base.folder), base.revision, weights.st_size, weights.st_mtime_ns]
+    folder = node_folder(Storage(job.run_uri), "activations")
+    return ActivationStore(folder, json.dumps(key), int(job.training.activations_gb * 1e9))
+
+
 def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]:
     what = (job.dataset.fingerprint, job.task_kind, tuple(job.labels), job.training.class_weights)
     return (*what, job.config.model_size, str(base.folder), base.revision, job.config.max_length, dtype)
@@ -150,6 +184,7 @@ def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]
 
 def _state_key(job: TrialJob, base: BaseFiles, dtype: str) -> str:
     """Fingerprint of all that decides the weights, teacher and distillation included; workers and resources do not."""
-    training = job.training.model_dump(mode="json", exclude={"workers", "resources", "checkpoint_every_s"})
+    apart = {"workers", "resources", "checkpoint_every_s", "activations_gb"}
+    training = job.training.model_dump(mode="json", exclude=apart)
     what = [job.config.model_dump(mode="json"), training, *map(str, _probe_key(job, base, dtype))]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

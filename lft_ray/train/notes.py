@@ -8,11 +8,13 @@ from lft_ray.records import Usage
 from lft_ray.storage import Storage
 from lft_ray.train.meter import add_usage
 
-__all__ = ["PREFIX", "STATE", "clear", "noted_usage", "put_usage"]
+__all__ = ["GANGS", "PREFIX", "STATE", "clear", "noted_usage", "put_usage"]
 
 STATE = "state"
 """Folder of the training state and the notes, in the trial's own."""
 PREFIX = "usage-"
+GANGS = ".gangs"
+"""Folder in the run folder for what Ray Train writes while a study runs."""
 
 
 def put_usage(state: Storage, session: str, usage: Usage) -> None:
@@ -30,7 +32,6 @@ def noted_usage(state: Storage, *, but: str = "") -> Usage | None:
     return total
 
 
-def clear(trial: Storage, attempt: int) -> None:
-    """Remove what only a running trial needs: its state (three times its model's size), a sharded attempt's scratch."""
+def clear(trial: Storage) -> None:
+    """Remove what only a running trial needs: its state, three times its model's size."""
     trial.delete_folder(STATE)
-    trial.delete_folder(f"sharded-{attempt}")

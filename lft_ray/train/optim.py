@@ -1,28 +1,67 @@
 """The optimizer: fused AdamW without decay on biases and LayerNorm weights. In: a network. Never touches data."""
 
+import re
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
-__all__ = ["build_optimizer", "set_learning_rate"]
+__all__ = ["build_optimizer", "rate_factors", "set_learning_rate"]
+
+_LAYER = re.compile(r"(?:^|\.)(\d+)\.")
+"""The first number in a weight's name is that of its layer, in our own encoder and in those of transformers."""
+_FACTOR = "rate_factor"
 
 
-def build_optimizer(network: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+def build_optimizer(
+    network: nn.Module, learning_rate: float, weight_decay: float, layer_decay: float = 1.0
+) -> torch.optim.AdamW:
     """AdamW over the trainable parameters.
 
     Args:
         network: float32 parameters.
         learning_rate: the peak, reached at the end of the warm-up.
         weight_decay: for matrices; vectors (biases, LayerNorm) have none, since pulling a scale to zero only hurts.
+        layer_decay: factor of the learning rate for each layer below the head; see `rate_factors`.
     """
-    trainable = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, fused=True)
+    trainable = {name: weights for name, weights in network.named_parameters() if weights.requires_grad}
+    factors = rate_factors(trainable, layer_decay)
+    groups: list[dict[str, object]] = []
+    for factor in sorted(set(factors.values()), reverse=True):
+        alike = [weights for name, weights in trainable.items() if factors[name] == factor]
+        for params, decay in (
+            ([p for p in alike if p.ndim > 1], weight_decay),
+            ([p for p in alike if p.ndim <= 1], 0.0),
+        ):
+            if params:
+                groups.append({"params": params, "weight_decay": decay, _FACTOR: factor})
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    set_learning_rate(optimizer, learning_rate)
+    return optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the rate of every group."""
+    """Set the rate of every group, each times its own factor."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get(_FACTOR, 1.0)
+
+
+def rate_factors(names: Iterable[str], layer_decay: float) -> dict[str, float]:
+    """Factor of the learning rate of each weight, falling from the head down (Howard & Ruder 2018, arXiv 1801.06146).
+
+    1 for the head, ``layer_decay`` for the top layer, its square for the one below, and one step more for embeddings.
+
+    Args:
+        names: of weights, in the order in which their parts are run; those of the head begin with ``head.``.
+        layer_decay: above 0, at most 1.
+    """
+    names = list(names)
+    numbers = {name: int(found[1]) for name in names if (found := _LAYER.search(name)) is not None}
+    top = max(numbers.values(), default=-1)
+    factors, is_behind = {}, False
+    for name in names:
+        is_behind = is_behind or name in numbers
+        # A norm behind the layers is as near to the head as the top one.
+        below = top + 1 - numbers[name] if name in numbers else 1 if is_behind else top + 2
+        factors[name] = 1.0 if name.startswith("head.") else layer_decay**below
+    return factors

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lft_ray.models.network import TextNetwork
+from lft_ray.models.network import HeadedNetwork
 from lft_ray.train.evaluate import Batching, extract_features
 from lft_ray.train.group import current_group
 
 if TYPE_CHECKING:
-    from lft_ray.data.encode import TokenFile
+    from lft_ray.data.batches import Inputs
     from lft_ray.tasks.base import Task
 
 __all__ = ["Probe", "fit_head", "head_start", "loss_divisor"]
@@ -105,9 +105,9 @@ def fit_head(
 
 
 def head_start(
-    network: TextNetwork,
+    network: HeadedNetwork,
     task: "Task",
-    splits: "tuple[TokenFile, TokenFile]",
+    splits: "tuple[Inputs, Inputs]",
     batching: Batching,
     *,
     weights: Floats | None = None,
@@ -116,9 +116,9 @@ def head_start(
     """Fit the probe (or take it from this process's cache) and put it into ``network.head``.
 
     Args:
-        network: a `TextNetwork` with its pretrained backbone.
+        network: with its pretrained backbone.
         task: whose loss is minimised.
-        splits: train and validation tokens.
+        splits: train and validation.
         batching: how rows become tensors; the features are computed in its ``dtype``.
         weights: class weights [c], or None.
         key: whatever the probe depends on; None is never cached.
@@ -140,9 +140,9 @@ def head_start(
 
 
 def _fit(
-    network: TextNetwork,
+    network: HeadedNetwork,
     task: "Task",
-    splits: "tuple[TokenFile, TokenFile]",
+    splits: "tuple[Inputs, Inputs]",
     batching: Batching,
     weights: Floats | None,
 ) -> Probe:

@@ -1,108 +1,90 @@
-"""One trial in several workers: Ray Train around the same loop. The only file of ``train`` that knows Ray.
+"""One trial in several workers: the same loop, on this process's gang of Ray Train workers (`gang`).
 
 In: a `TrialJob` with ``training.workers`` > 1. Out: the `TrialResult` that rank 0 wrote. Called from a Tune trial whose
-driver holds no CPU, or from any script. Points of the curve travel through the run folder, where a dead worker's are
-not lost; the training state lies there too, so a restarted group goes on where the last state was saved.
+driver holds no CPU, or from any script. The training state lies in the run folder, so a group whose worker died, or
+another attempt with another number of workers, goes on where the last state was saved.
 """
 
-import json
 import logging
-import os
-import threading
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lft_ray.environment import WORKER_ENV
-from lft_ray.errors import ConfigError, LftError
+from lft_ray.errors import ConfigError
 from lft_ray.node_types import fleet
 from lft_ray.records import TrialResult, now_utc
 from lft_ray.storage import Storage
+from lft_ray.train.gang import Shape, disband, gang_for
 from lft_ray.train.notes import STATE, noted_usage
-from lft_ray.train.trial import (
-    TrialJob,
-    execute,
-    failed,
-    result_name,
-    trial_meter,
-    trial_storage,
-    try_write_result,
-)
-
-if TYPE_CHECKING:
-    from ray.train.torch import TorchTrainer
+from lft_ray.train.trial import TrialJob, failed, result_name, run_trial, trial_storage, try_write_result
 
 __all__ = ["run_sharded"]
 
 logger = logging.getLogger(__name__)
 
-GROUP_FAILURES = 1
-"""Times that a lost worker's group is started again before the attempt counts as failed."""
-CONTROLLER_FAILURES = 3
-"""Without a limit Ray Train waits for resources that never come forever: a silent livelock."""
-POLL_S = 0.5
-ENVIRONMENT = {
-    # A trial ends when the controller looks: at the default of 2 s that alone is most of a small trial's overhead.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # One actor and one metrics exporter less for each trial to start.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    # Relative paths of the experiment file must mean the same in a worker.
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-}
-_POINTS = "points.json"
-
 
 def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> TrialResult:
     """Run a trial in ``job.training.workers`` workers, each with ``job.training.resources``.
 
+    The workers stay for the next trial of this process: `gang.disband` lets them go, as does the end of the process.
+
     Args:
         job: what to run. Ray must be connected; the run folder must be one that all nodes see.
-        report: as for `run_trial`; called in this process, within half a second of the point.
+        report: as for `run_trial`; called in this process. If it raises, the trial is cancelled: its workers stay.
 
     Returns:
         The result, as for `run_trial`: errors become a failed result.
     """
+    if _is_linear(job):
+        # A linear model is fitted in one process; more would fit the same thing side by side.
+        return run_trial(job, report)
     started_at = now_utc()
     job = job.model_copy(update={"run_uri": Storage(job.run_uri).uri})
-    scratch = trial_storage(job).child(f"sharded-{job.attempt}")
-    for earlier in range(1, job.attempt):
-        trial_storage(job).delete_folder(f"sharded-{earlier}")
     try:
-        _fit(_trainer(job, scratch), scratch, report)
+        error = _run(job, report)
         result = _read_result(job)
-    except Exception as error:
+    except _ReportError as signal:
+        raise signal.error from None
+    except Exception as failure:
         logger.exception("sharded trial %s failed", job.trial_id)
-        result = _read_result(job) or _lost(job, f"{type(error).__name__}: {error}", started_at)
-    scratch.delete_folder()
-    return result or _lost(job, "the workers ended without a result", started_at)
+        error, result = f"{type(failure).__name__}: {failure}", _read_result(job)
+    return result or _lost(job, error or "the workers ended without a result", started_at)
 
 
-def _trainer(job: TrialJob, scratch: Storage) -> "TorchTrainer":
-    import ray.train
-    from ray.train.torch import TorchTrainer
+class _ReportError(Exception):
+    """Whoever hears of the points has had enough."""
 
-    # Typed as Any: the names that ray.train shows to a type checker are those of its first version.
-    train: Any = ray.train
-    os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
-    gpu = _gpu(job)
-    return TorchTrainer(
-        _work,
-        train_loop_config={"job": job.model_dump_json(), "scratch": scratch.uri},
-        scaling_config=train.ScalingConfig(
-            num_workers=_workers(job),
-            use_gpu=gpu > 0,
-            resources_per_worker={"CPU": job.training.resources.cpu} | ({"GPU": gpu} if gpu else {}),
-        ),
-        run_config=train.RunConfig(
-            name="ray-train",
-            storage_path=scratch.uri,
-            failure_config=train.FailureConfig(
-                max_failures=GROUP_FAILURES, controller_failure_limit=CONTROLLER_FAILURES
-            ),
-            worker_runtime_env={"env_vars": WORKER_ENV},
-        ),
-    )
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _run(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> str:
+    """Run it on this process's gang. Returns what went wrong.
+
+    Raises:
+        _ReportError: ``report`` raised.
+        Exception: the gang could not be started.
+    """
+
+    def pass_on(point: dict[str, Any]) -> None:
+        try:
+            report(point)
+        except Exception as error:
+            raise _ReportError(error) from error
+
+    shape = Shape(job.training.workers, float(job.training.resources.cpu), _gpu(job))
+    while True:
+        error = gang_for(shape, Storage(job.run_uri)).run(job, pass_on)
+        if error is not None:
+            return error
+        # It went home, idle for long, just before the job came.
+        disband()
+
+
+def _is_linear(job: TrialJob) -> bool:
+    from lft_ray.models.base import find_size
+
+    return find_size(job.models, job.config.model_size)[1].is_linear
 
 
 def _gpu(job: TrialJob) -> float:
@@ -120,70 +102,6 @@ def _gpu(job: TrialJob) -> float:
             fix="--set training.workers=1, or --set training.resources.gpu=1",
         )
     return float(wish)
-
-
-def _workers(job: TrialJob) -> int:
-    from lft_ray.models.base import find_size
-
-    # A linear model is fitted in one process; more would fit the same thing side by side.
-    return 1 if find_size(job.models, job.config.model_size)[1].is_linear else job.training.workers
-
-
-def _fit(trainer: "TorchTrainer", scratch: Storage, report: Callable[[dict[str, Any]], None]) -> None:
-    """Run the trainer in a thread, and report points as they come from this one, which is Tune's.
-
-    Raises:
-        Exception: whatever ``fit`` raised.
-    """
-    errors: list[Exception] = []
-
-    def fit() -> None:
-        try:
-            trainer.fit()
-        except Exception as error:
-            logger.exception("the workers of a sharded trial failed")
-            errors.append(error)
-
-    thread = threading.Thread(target=fit, name="ray-train", daemon=True)
-    thread.start()
-    reached = -1.0
-    while True:
-        is_over = not thread.is_alive()
-        for point in _points(scratch):
-            # A restarted group repeats the points after its last saved state.
-            if point["fraction"] > reached:
-                reached = point["fraction"]
-                report(point)
-        if is_over:
-            break
-        time.sleep(POLL_S)
-    if errors:
-        raise errors[0]
-
-
-def _points(scratch: Storage) -> list[dict[str, Any]]:
-    try:
-        points: list[dict[str, Any]] = json.loads(scratch.get(_POINTS))
-    except FileNotFoundError:
-        return []
-    return points
-
-
-def _work(config: dict[str, str]) -> None:
-    """What each worker runs: the trial, as one of several processes."""
-    job, scratch = TrialJob.model_validate_json(config["job"]), Storage(config["scratch"])
-    points: list[dict[str, Any]] = []
-
-    def report(point: dict[str, Any]) -> None:
-        points.append(point)
-        scratch.put(_POINTS, json.dumps(points))
-
-    meter = trial_meter(job, whole_process=True)
-    try:
-        execute(job, report, meter)
-    except LftError as error:
-        # All workers meet the same bad input, and so would a second group: this is a result, not a lost worker.
-        try_write_result(job, failed(job, str(error), usage=meter.own()))
 
 
 def _read_result(job: TrialJob) -> TrialResult | None:

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from lft_ray.config import TrainingSpec
-from lft_ray.data.batches import collate, micro_batches
+from lft_ray.data.batches import micro_batches
 from lft_ray.errors import first_line
-from lft_ray.models.network import TextNetwork
+from lft_ray.models.network import HeadedNetwork
 from lft_ray.train.evaluate import Batching
 from lft_ray.train.group import Group
 from lft_ray.train.memory import HALVINGS, OutOfMemoryError, free_cached, is_out_of_memory
@@ -25,7 +25,7 @@ from lft_ray.train.precision import autocast
 from lft_ray.train.probe import loss_divisor
 
 if TYPE_CHECKING:
-    from lft_ray.data.encode import TokenFile
+    from lft_ray.data.batches import Inputs
     from lft_ray.tasks.base import Task
     from lft_ray.train.teacher import Teacher
 
@@ -36,33 +36,35 @@ class Stepper:
     """Turns row numbers into optimiser steps on one network.
 
     Args:
-        network: a `TextNetwork`, float32, trained in place.
+        network: float32, trained in place.
         task: whose loss is minimised.
-        tokens: the train split.
+        inputs: the train split.
         batching: how rows become tensors, and what is computed in.
         training: decay, clipping and class weights are read from it.
         teacher: of a distilled trial.
+        layer_decay: factor of the learning rate for each layer below the head.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
-        network: TextNetwork,
+        network: HeadedNetwork,
         task: "Task",
-        tokens: "TokenFile",
+        inputs: "Inputs",
         batching: Batching,
         training: TrainingSpec,
         teacher: "Teacher | None" = None,
+        layer_decay: float = 1.0,
     ) -> None:
-        self._network, self._task, self._tokens, self._batching = network, task, tokens, batching
+        self._network, self._task, self._inputs, self._batching = network, task, inputs, batching
         self._teacher = teacher
         self._clip_norm = training.clip_norm
-        self.lengths = tokens.lengths(batching.max_length)
-        self._targets = np.asarray(tokens.targets)
+        self.lengths = inputs.lengths(batching.max_length)
+        self._targets = np.asarray(inputs.targets)
         self.class_weights = task.class_weights(self._targets) if training.class_weights == "balanced" else None
         self._weights_tensor = (
             None if self.class_weights is None else torch.from_numpy(self.class_weights).to(batching.device)
         )
-        self.optimizer = build_optimizer(network, 0.0, training.weight_decay)
+        self.optimizer = build_optimizer(network, 0.0, training.weight_decay, layer_decay)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=batching.device)
         """Sum of this process's losses since `clear`."""
         self.loss_weight = 0.0
@@ -151,10 +153,10 @@ class Stepper:
     def _loss(self, batch: NDArray[np.int64], per_text: float) -> torch.Tensor:
         """Sum of the losses of ``batch``; ``per_text``: mean class weight of the step's texts, 1 without weights."""
         batching = self._batching
-        ids, mask = collate(self._tokens.gather(batch, batching.max_length), batching.pad_id)
+        read, mask = self._inputs.tensors(batch, batching.max_length, batching.pad_id)
         targets = torch.from_numpy(self._targets[batch]).to(batching.device)
         with autocast(batching.device, batching.dtype):
-            logits = self._forward(ids.to(batching.device), mask.to(batching.device)).float()
+            logits = self._forward(read.to(batching.device), mask.to(batching.device)).float()
         loss = self._task.loss(logits, targets, self._weights_tensor)
         if self._teacher is None:
             return loss

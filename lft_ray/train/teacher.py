@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from lft_ray.data.encode import encode_split
-from lft_ray.data.store import load_split, locked, target_array, target_column, write_batch
+from lft_ray.data.store import load_split, made_once, target_array, target_column, write_batch
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.methods import DISTIL, DistilSpec
 from lft_ray.models.card import EngineCard
@@ -96,20 +96,18 @@ def teacher_logits(job: TrialJob, device: str) -> Floats:
     # Ids and URIs come again when a run is replaced; what was measured, and when, does not.
     digest = hashlib.sha256(record.model_dump_json().encode()).hexdigest()
     name = f"{record.trial_id}-{job.dataset.fingerprint[:12]}-{digest[:12]}.arrow"
-    folder = node_folder(run, "teachers")
-    path, rows = folder / name, job.dataset.splits["train"].rows
-    logits = _open(path, rows)
-    if logits is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_suffix(".lock")):
-            if not run.is_local and run.exists(f"teachers/{name}"):
-                path.write_bytes(run.get(f"teachers/{name}"))
-            logits = _open(path, rows)
-            if logits is None:
-                _write(path, _compute(job, record, device))
-                logits = _open(path, rows)
-                if not run.is_local:
-                    run.put(f"teachers/{name}", path.read_bytes())
+    path, rows = node_folder(run, "teachers") / name, job.dataset.splits["train"].rows
+
+    def make() -> None:
+        if not run.is_local and run.exists(f"teachers/{name}"):
+            path.write_bytes(run.get(f"teachers/{name}"))
+            if _open(path, rows) is not None:
+                return
+        _write(path, _compute(job, record, device))
+        if not run.is_local:
+            run.put(f"teachers/{name}", path.read_bytes())
+
+    logits = made_once(path, lambda: _open(path, rows), make)
     if logits is None or logits.shape[1] != len(job.labels):
         raise InputError(f"{path} does not hold {rows} rows of {len(job.labels)} logits", fix="remove the file")
     return logits

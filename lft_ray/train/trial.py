@@ -40,6 +40,7 @@ __all__ = [
     "TrialJob",
     "execute",
     "failed",
+    "release",
     "result_name",
     "run_trial",
     "trial_device",
@@ -113,15 +114,16 @@ def run_trial(job: TrialJob, report: Report) -> TrialResult:
         spent = add_usage(meter.carried, meter.own())
         result = failed(job, f"{type(error).__name__}: {error}", started_at=started_at, usage=spent)
     finally:
-        _release()
+        release()
     try_write_result(job, result)
     return result
 
 
-def execute(job: TrialJob, report: Report, meter: Meter) -> TrialResult:
+def execute(job: TrialJob, report: Report, meter: Meter, is_cancelled: Callable[[], bool] | None = None) -> TrialResult:
     """Do what `run_trial` does, but raise whatever goes wrong. Every process of a sharded trial calls this.
 
     With several processes only rank 0 reports and writes; all return the result. ``meter``: made when the trial began.
+    ``is_cancelled``: asked at every step; once true the trial ends, and writes no result, for nobody waits for it.
     """
     import torch
 
@@ -140,9 +142,10 @@ def execute(job: TrialJob, report: Report, meter: Meter) -> TrialResult:
         else:
             last.append(plain)
 
-    outcome = _train(job, meter, pass_on)
+    cancelled = is_cancelled or (lambda: False)
+    outcome = _train(job, meter, pass_on, cancelled)
     result = _result(job, outcome, started_at)
-    if leads:
+    if leads and not (outcome.status is TrialStatus.STOPPED and cancelled()):
         _write_result(job, result)
         trial_storage(job).delete_folder(STATE)
         for point in last:
@@ -208,7 +211,9 @@ def _write_result(job: TrialJob, result: TrialResult) -> None:
     trial_storage(job).put(result_name(job.attempt), result.model_dump_json(indent=1))
 
 
-def _train(job: TrialJob, meter: Meter, report: Callable[[CurvePoint], None]) -> Outcome:
+def _train(
+    job: TrialJob, meter: Meter, report: Callable[[CurvePoint], None], is_cancelled: Callable[[], bool]
+) -> Outcome:
     from lft_ray.models.base import find_size
 
     task = resolve(job.task_kind, TASKS, where="task.kind")(job.labels)
@@ -219,15 +224,17 @@ def _train(job: TrialJob, meter: Meter, report: Callable[[CurvePoint], None]) ->
     from lft_ray.train.neural import run_neural
 
     thrift = Thrift(meter, job.allowance, processes=job.training.workers)
-    outcome = run_neural(
-        job, task, meter, report, lambda: thrift.is_over() or (job.deadline is not None and time.time() >= job.deadline)
-    )
+
+    def should_stop() -> bool:
+        return is_cancelled() or thrift.is_over() or (job.deadline is not None and time.time() >= job.deadline)
+
+    outcome = run_neural(job, task, meter, report, should_stop)
     if outcome.status is TrialStatus.STOPPED and thrift.was_over:
         return replace(outcome, reason="it used up the worst case that it was promised of the budget")
     return outcome
 
 
-def _release() -> None:
+def release() -> None:
     """Give memory back: the next trial of this warm worker needs it, and reference cycles hold whole networks."""
     import torch
 

@@ -8,6 +8,7 @@ is decay, which is one factor, known beforehand. So the trained network is the s
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,8 +17,10 @@ from torch import nn
 
 from lft_ray.data.encode import TokenFile
 from lft_ray.models.encoder import Transformer
+from lft_ray.models.network import TextNetwork
 from lft_ray.records import CurvePoint, TrialStatus
 from lft_ray.train.loop import LoopJob, LoopResult, train
+from lft_ray.train.optim import rate_factors
 from lft_ray.train.schedule import Schedule
 
 __all__ = ["met_tokens", "train_met_tokens"]
@@ -34,11 +37,12 @@ def train_met_tokens(job: LoopJob, report: Callable[[CurvePoint], None], should_
         report: as for `loop.train`.
         should_stop: as for `loop.train`.
     """
-    backbone = job.network.backbone
+    assert isinstance(job.network, TextNetwork)
+    backbone, splits = job.network.backbone, (job.train, job.validation)
     if not isinstance(backbone, Transformer):
         return train(job, report, should_stop)
     table = backbone.tokens
-    met = met_tokens([job.train, job.validation], job.pad_id, table.num_embeddings)
+    met = met_tokens(cast("list[TokenFile]", splits), job.pad_id, table.num_embeddings)
     if len(met) > WORTH_IT * table.num_embeddings:
         return train(job, report, should_stop)
     backbone.tokens = nn.Embedding(len(met), table.embedding_dim, _weight=table.weight.detach()[torch.from_numpy(met)])
@@ -63,10 +67,11 @@ def met_tokens(splits: Sequence[TokenFile], pad_id: int, vocab: int) -> NDArray[
 def _renumbered(job: LoopJob, met: NDArray[np.int64], vocab: int) -> LoopJob:
     numbers = np.zeros(vocab, dtype=np.uint32)
     numbers[met] = np.arange(len(met))
+    train, validation = cast("tuple[TokenFile, TokenFile]", (job.train, job.validation))
     return replace(
         job,
-        train=job.train.renumbered(numbers),
-        validation=job.validation.renumbered(numbers),
+        train=train.renumbered(numbers),
+        validation=validation.renumbered(numbers),
         pad_id=int(numbers[job.pad_id]),
     )
 
@@ -75,6 +80,8 @@ def _write_back(job: LoopJob, table: nn.Embedding, met: NDArray[np.int64]) -> No
     """Give the whole table what the steps of the run would have left in it."""
     config, training = job.config, job.training
     schedule = Schedule.of(training, rows=len(job.train), batch_size=config.batch_size or 1, epochs=config.epochs or 1)
+    name = "backbone.tokens.weight"
+    factor = rate_factors((n for n, _ in job.network.named_parameters()), config.layer_decay or 1.0)[name]
     with torch.no_grad():
-        table.weight.mul_(schedule.decay_left(config.learning_rate or 0.0, training.weight_decay))
-        table.weight[torch.from_numpy(met)] = job.network.get_parameter("backbone.tokens.weight")
+        table.weight.mul_(schedule.decay_left(factor * (config.learning_rate or 0.0), training.weight_decay))
+        table.weight[torch.from_numpy(met)] = job.network.get_parameter(name)

@@ -25,6 +25,7 @@ from lft_ray.storage import Storage
 from lft_ray.tasks.classification import Classification
 
 LABELS = ["book", "money", "sport"]
+ENGINE = {"fp32": "onnxruntime", "int8": "onnxruntime", "bf16": "torch"}
 SAMPLES = ["the team won the match", "stocks fell again", "a warm and funny book", "x"]
 
 
@@ -59,13 +60,13 @@ def bundle(checkpoint, tmp_path) -> Path:
     return Path(export_bundle(checkpoint, plan(), Storage(tmp_path), "bundle").uri)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_a_network_is_exported_opened_and_answers(checkpoint, tmp_path, precision):
     made = export_bundle(checkpoint, plan(precision=precision), Storage(tmp_path), "bundle")
     opened = open_bundle(tmp_path / "bundle")
     assert opened.bundle == made
     assert made.uri == str(tmp_path / "bundle")
-    assert (made.precision, made.engine, made.labels, made.max_length) == (precision, "torch", LABELS, 16)
+    assert (made.precision, made.engine, made.labels, made.max_length) == (precision, ENGINE[precision], LABELS, 16)
     assert made.bytes == sum(path.stat().st_size for path in (tmp_path / "bundle").iterdir())
     runner = opened.open_runner()
     opened.verify_smoke(runner)
@@ -117,7 +118,7 @@ def test_a_bundle_is_found_through_storage(bundle, tmp_path):
     ("changes", "message"),
     [
         ({"labels": ["a", "b"]}, "answers 3 logits, the task"),
-        ({"precision": "int8"}, "unknown precision"),
+        ({"precision": "int3"}, "unknown precision"),
         ({"samples": []}, "1 to 64 sample texts"),
         ({"max_length": 17}, "reads at most 16 tokens of a text, got 17"),
     ],
@@ -178,9 +179,9 @@ def test_bad_answers_are_named(bundle, answer, message):
 
 
 def flip_a_byte(folder: Path) -> None:
-    payload = bytearray((folder / "model.safetensors").read_bytes())
+    payload = bytearray((folder / "model.onnx").read_bytes())
     payload[-1] ^= 1
-    (folder / "model.safetensors").write_bytes(payload)
+    (folder / "model.onnx").write_bytes(payload)
 
 
 def edit_labels(folder: Path) -> None:
@@ -201,8 +202,8 @@ def add_a_link(folder: Path) -> None:
 
 
 def replace_by_a_link(folder: Path) -> None:
-    shutil.move(folder / "config.json", folder.parent / "config.json")
-    (folder / "config.json").symlink_to(folder.parent / "config.json")
+    shutil.move(folder / "engine.json", folder.parent / "engine.json")
+    (folder / "engine.json").symlink_to(folder.parent / "engine.json")
 
 
 def add_a_linked_folder(folder: Path) -> None:
@@ -238,19 +239,19 @@ def name_an_absolute_file(folder: Path) -> None:
 
 def rename_in_manifest(folder: Path, name: str) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"][name] = manifest["files"].pop("config.json")
+    manifest["files"][name] = manifest["files"].pop("engine.json")
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (flip_a_byte, "model.safetensors was changed"),
+        (flip_a_byte, "model.onnx was changed"),
         (edit_labels, "predictor.json was changed"),
         (add_a_file, r"extra \['extra.json'\]"),
         (remove_a_file, r"missing \['tokenizer.json'\]"),
         (add_a_link, "a link or a special file: link.json"),
-        (replace_by_a_link, "a link or a special file: config.json"),
+        (replace_by_a_link, "a link or a special file: engine.json"),
         (add_a_linked_folder, "a link or a special file: sub"),
         (add_a_pipe, "a link or a special file: pipe.json"),
         (change_format, "of format 2; this version reads 1"),
@@ -281,7 +282,13 @@ def test_files_that_could_run_code_are_neither_sealed_nor_opened(checkpoint, tmp
     folder = Path(shutil.copytree(checkpoint, tmp_path / "c"))
     (folder / name).write_bytes(b"x")
     with pytest.raises(BundleError, match="can run code when opened"):
-        export_bundle(folder, plan(), Storage(tmp_path), "bundle")
+        export_bundle(folder, plan(precision="bf16"), Storage(tmp_path), "bundle")
+    # What onnxruntime opens is written anew: nothing else of the checkpoint comes with it.
+    export_bundle(folder, plan(), Storage(tmp_path), "bundle")
+    assert not (tmp_path / "bundle" / name).exists()
+    (tmp_path / "bundle" / name).write_bytes(b"x")
+    with pytest.raises(BundleError, match="can run code when opened"):
+        seal(tmp_path / "bundle")
 
 
 @pytest.mark.parametrize(
@@ -289,6 +296,7 @@ def test_files_that_could_run_code_are_neither_sealed_nor_opened(checkpoint, tmp
     [
         ("predictor.json", {"max_length": 17}),
         ("predictor.json", {"precision": "int3"}),
+        ("predictor.json", {"precision": "int8"}),
         ("predictor.json", {"unknown": 1}),
         ("smoke.json", {"texts": []}),
     ],

@@ -12,6 +12,7 @@ from lft_ray.delivery import Bundle
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts
 from lft_ray.models.tfidf import TfidfModel
+from lft_ray.models.tokens import Cut
 from lft_ray.serve.http import LIMITS, create_app
 from lft_ray.serve.keys import ApiKeys
 from lft_ray.serve.predictor import Predictor
@@ -31,7 +32,8 @@ class CountingRunner:
         self.pause_s = pause_s
 
     def encode(self, texts):
-        return [text.split()[: self.max_length] for text in texts]
+        words = [text.split() for text in texts]
+        return [own if len(own) <= self.max_length else Cut(own[: self.max_length]) for own in words]
 
     def run(self, batch):
         time.sleep(self.pause_s)

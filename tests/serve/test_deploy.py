@@ -228,6 +228,8 @@ def test_a_killed_replica_costs_what_was_in_flight_on_it_and_our_clients_nothing
     assert len(replicas) == two
     assert httpx.get(f"{endpoint.url}/info").status_code == 401
     assert not [p for p in tree if "canary-key" in " ".join(p.cmdline())]
+    nices = {replica.nice() for replica in replicas}
+    assert nices == {psutil.Process().nice()}, "whoever asks waits for it: it is no batch work"
 
     headers = {"authorization": "Bearer canary-key"}
     load = closed_loop(endpoint.url, text_bodies(["goal"]), connections=IN_FLIGHT, seconds=6.0, headers=headers)

@@ -1,12 +1,10 @@
 import asyncio
-import json
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from lft_ray.serve.http import LIMITS, MAX_BATCH, MAX_BODY_BYTES, create_app
+from lft_ray.serve.gate import OPEN_PATHS
+from lft_ray.serve.http import LIMITS, MAX_BATCH, MAX_BODY_BYTES
 from lft_ray.serve.keys import ApiKeys, hash_keys
 from lft_ray.serve.service import Service
 from lft_ray.wire import ErrorBody, Info
@@ -165,11 +163,12 @@ async def test_wrong_paths_and_methods_are_json(http):
     assert_error(await http.delete("/info"), 405)
 
 
-async def test_keys_open_everything_but_health(service):
+async def test_keys_guard_everything_but_health_and_the_pages(service):
     keys = ApiKeys(hash_keys("first, second"))
     async with client_of(service, keys) as http:
-        assert (await http.get("/health")).status_code == 200
-        for path in ("/ready", "/info", "/docs", "/openapi.json", "/nowhere"):
+        for path in sorted(OPEN_PATHS - {"/ui"}):
+            assert (await http.get(path)).status_code == 200
+        for path in ("/info", "/metrics", "/v2", "/v2/models/classifier", "/openapi.json", "/nowhere"):
             assert_error(await http.get(path), 401)
         assert_error(await http.post("/", json={"inputs": "a"}), 401)
         for wrong in ("Bearer third", "Basic first", "first", "Bearer ", "Bearer first,second"):
@@ -213,60 +212,6 @@ async def test_an_error_in_the_model_is_a_500_without_its_text(caplog):
     await service.current.retire()
     assert "hunter2" not in body.error
     assert "hunter2" in caplog.text
-
-
-# ---------------------------------------------------------------- nothing is a 5xx
-
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
-    max_leaves=12,
-)
-near_requests = st.fixed_dictionaries(
-    {"inputs": st.text() | st.lists(st.text(), max_size=5) | values},
-    optional={
-        "parameters": st.fixed_dictionaries(
-            {}, optional={"top_k": st.integers() | values, "function_to_apply": st.text() | values}
-        )
-        | values,
-        "model": values,
-    },
-)
-bodies = (
-    st.binary(max_size=300)
-    | st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass"))
-    | values.map(lambda value: json.dumps(value).encode())
-    | near_requests.map(lambda value: json.dumps(value).encode())
-)
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=bodies, headers=st.sampled_from([JSON, {}, {"content-type": "application/json;charset=utf-8"}]))
-def test_no_body_is_a_server_error(body, headers):
-    # Not async: hypothesis runs the examples, each in a loop of its own.
-    async def ask() -> httpx.Response:
-        async with httpx.AsyncClient(transport=transport(), base_url="http://endpoint") as http:
-            response = await http.post("/", content=body, headers=headers)
-        await held[-1].current.retire()
-        return response
-
-    held: list[Service] = []
-
-    def transport() -> httpx.ASGITransport:
-        return httpx.ASGITransport(app=_late_app(held))
-
-    response = asyncio.run(ask())
-    assert response.status_code < 500, response.text
-    if response.status_code != 200:
-        assert_error(response, response.status_code)
-
-
-def _late_app(held: list[Service]):
-    async def app(scope, receive, send):
-        held.append(await make_service())
-        await create_app(held[-1])(scope, receive, send)
-
-    return app
 
 
 def test_limits_of_the_info_are_the_limits_of_the_app():

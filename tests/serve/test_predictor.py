@@ -1,12 +1,24 @@
 import asyncio
 import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from lft_ray.errors import BundleError
+from lft_ray.config import ModelSpec
+from lft_ray.errors import BundleError, ConfigError
+from lft_ray.experiment_file import parse
+from lft_ray.export.bundle import ExportPlan, export_bundle
+from lft_ray.export.card import CardFacts
+from lft_ray.models.base import model_sizes
+from lft_ray.models.card import EngineCard
+from lft_ray.models.network import build, save
+from lft_ray.models.resolve import find_base
 from lft_ray.serve.http import LIMITS
-from lft_ray.serve.predictor import open_predictor
+from lft_ray.serve.predictor import layout, open_predictor
+from lft_ray.storage import Storage
 from tests.serve.conftest import make_predictor
 
 pytestmark = pytest.mark.anyio
@@ -64,3 +76,49 @@ async def test_a_model_that_hangs_is_unhealthy(monkeypatch):
 def test_bundles_of_the_fixture_differ(bundles):
     assert bundles["first"].version != bundles["second"].version
     assert Path(bundles["first"].uri).is_dir()
+
+
+def test_cores_are_workers_or_threads():
+    assert layout(4, "throughput") == (4, 1)
+    assert layout(4, "latency") == (1, 4)
+    assert layout(1, "throughput") == layout(1, "latency") == (1, 1)
+    with pytest.raises(ConfigError, match=r"serve\.preset"):
+        parse({"name": "x", "data": {"train": "x.csv"}, "models": [{"base": "tfidf"}], "serve": {"preset": "fast"}})
+
+
+@pytest.mark.parametrize(("preset", "workers"), [("throughput", 2), ("latency", 1)])
+async def test_a_preset_decides_how_many_batches_run_at_a_time(bundles, preset, workers):
+    before = threading.active_count()
+    predictor = open_predictor(bundles["first"].uri, cores=2, limits=LIMITS, preset=preset)
+    assert threading.active_count() - before == workers
+    [scores] = await predictor.answer(["goal"])
+    assert scores[0].label == "sport"
+    await predictor.retire()
+
+
+def test_a_replica_of_an_onnx_bundle_never_loads_torch(tiny_bert, tmp_path):
+    spec = ModelSpec(base=str(tiny_bert))
+    (size,) = model_sizes([spec])
+    card = EngineCard(engine="torch", model_size="tiny:2", outputs=3, max_length=16, pooling=size.pooling)
+    save(build(find_base(spec), size, 3), tmp_path / "trained", tokenizer_from=tiny_bert, card=card)
+    plan = ExportPlan(
+        precision="int8",
+        task_kind="classification",
+        labels=["a", "b", "c"],
+        samples=["the team won", "stocks fell"],
+        facts=CardFacts(name="cold"),
+    )
+    bundle = export_bundle(tmp_path / "trained", plan, Storage(tmp_path), "bundle")
+    code = (
+        "import asyncio, sys\nimport lft_ray.serve.app\nfrom lft_ray.serve.http import LIMITS, create_app\n"
+        "from lft_ray.serve.predictor import open_predictor\nfrom lft_ray.serve.service import Service, Wish\n"
+        "service = Service(lambda uri: open_predictor(uri, cores=2, limits=LIMITS))\n"
+        "create_app(service)\n"
+        "async def ask():\n"
+        f"    await service.reconfigure(Wish({bundle.uri!r}))\n"
+        "    return await service.current.answer(['the team'])\n"
+        "assert {s.label for s in asyncio.run(ask())[0]} == {'a', 'b', 'c'}\n"
+        "print(*({'torch', 'transformers', 'onnx', 'sklearn', 'scipy'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.split() == []

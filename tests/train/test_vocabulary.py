@@ -1,5 +1,6 @@
 """Training with the met rows of the token table against training with all of them."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -35,8 +36,10 @@ def never():
     return False
 
 
-def test_the_trained_network_is_the_same(sparse_job):
-    whole, met = sparse_job(training={"weight_decay": 0.1}), sparse_job(training={"weight_decay": 0.1})
+@pytest.mark.parametrize("layer_decay", [None, 0.7])
+def test_the_trained_network_is_the_same(sparse_job, layer_decay):
+    kind = {"training": {"weight_decay": 0.1}, "config": {"layer_decay": layer_decay}}
+    whole, met = sparse_job(**copy.deepcopy(kind)), sparse_job(**kind)
     before = whole.network.backbone.tokens.weight.detach().clone()
     expected, result = train(whole, ignore, never), train_met_tokens(met, ignore, never)
     for name, wanted in whole.network.state_dict().items():

@@ -1,16 +1,18 @@
-"""``POST /``: Hugging Face's text-classification task, always nested, best first.
+"""``POST /``: Hugging Face's text-classification task, always nested, best first. ``/invocations`` is the same.
 
-In: the request's bytes. Out: a `PredictRequest` or a named refusal, and the answer's bytes. Knows no web framework.
+In: the request's bytes. Out: an `Ask` or a named refusal, and the answer's bytes. Knows no web framework.
 """
 
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from lft_ray.serve.dialect import Ask, Dialect, Head, Told
+from lft_ray.serve.exchange import Reply
 from lft_ray.serve.strict_json import BadJson, read_json
 from lft_ray.wire import Answer, Parameters, PredictRequest
 
-__all__ = ["EXAMPLE", "read_request", "write_answer"]
+__all__ = ["EXAMPLE", "HF", "SAGEMAKER", "read_request", "write_answer"]
 
 EXAMPLE = {"inputs": ["the first text", "the second text"], "parameters": {"top_k": 1}}
 
@@ -37,6 +39,21 @@ def read_request(body: bytes) -> PredictRequest:
 def write_answer(answer: Answer) -> bytes:
     """Encode an answer as JSON."""
     return _ANSWER.dump_json(answer)
+
+
+def _read(body: bytes, _: Head) -> Ask:
+    wanted = read_request(body)
+    if wanted.parameters is None:
+        return Ask(wanted.texts)
+    return Ask(wanted.texts, wanted.parameters.top_k, wanted.parameters.function_to_apply)
+
+
+def _write(_: Ask, told: Told) -> Reply:
+    return Reply(write_answer(told.answer))
+
+
+HF = Dialect("hf", _read, _write)
+SAGEMAKER = Dialect("sagemaker", _read, _write)
 
 
 def _describe(loc: tuple[Any, ...], kind: str, message: str) -> str:

@@ -1,0 +1,1 @@
+"""Servers that serving.py measures beside ours, each started as a program of its own: FOLDER PORT."""

@@ -1,0 +1,200 @@
+"""``/v2``: the Open Inference Protocol (KServe, Triton) over REST, with its binary tensor extension.
+
+In: bytes. Out: an `Ask`, and the answer's bytes. One input tensor ``text`` (BYTES [n] or [n, 1]); outputs ``label``
+(BYTES [n], the best label), ``score`` (FP32 [n]) and ``probabilities`` (FP32 [n, labels], in the order of /info).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+import lft_ray
+from lft_ray.serve.dialect import Ask, Dialect, Head, Told, check_model, check_texts
+from lft_ray.serve.exchange import Reply
+from lft_ray.serve.gate import Refusal
+from lft_ray.serve.protocols import tensors
+from lft_ray.serve.strict_json import BadJson, read_object
+from lft_ray.wire import Info, Wire
+
+__all__ = ["EXAMPLE", "INPUT", "KSERVE", "OUTPUTS", "InferRequest", "check_version", "metadata", "server_metadata"]
+
+INPUT = "text"
+OUTPUTS = ("label", "score", "probabilities")
+LENGTH_HEADER = "inference-header-content-length"
+EXAMPLE = {
+    "inputs": [{"name": INPUT, "shape": [2], "datatype": "BYTES", "data": ["the first text", "the second text"]}]
+}
+
+
+class InputTensor(Wire):
+    """An input of an inference request."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    data: list[Any] | None = None
+    """The texts, or lists with one text each; left out where they follow the JSON in binary."""
+
+
+class RequestedOutput(Wire):
+    """An output that is asked for."""
+
+    name: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class InferRequest(Wire):
+    """Body of ``POST /v2/models/{model}/infer``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="InferRequest")
+
+    inputs: list[InputTensor]
+    id: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    outputs: list[RequestedOutput] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the answer holds."""
+
+    id: str
+    outputs: tuple[tuple[str, bool], ...]
+    """Names, and whether each goes out in binary."""
+
+
+def server_metadata() -> dict[str, Any]:
+    """Answer of ``GET /v2``."""
+    return {"name": "lft_ray", "version": lft_ray.__version__, "extensions": ["binary_tensor_data"]}
+
+
+def metadata(name: str, info: Info) -> dict[str, Any]:
+    """Answer of ``GET /v2/models/{model}``."""
+    return {
+        "name": name,
+        "versions": [info.version],
+        "platform": f"lft_ray_{info.engine}",
+        "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [
+            {"name": "label", "datatype": "BYTES", "shape": [-1]},
+            {"name": "score", "datatype": "FP32", "shape": [-1]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(info.labels)]},
+        ],
+    }
+
+
+def check_version(version: str, info: Info) -> None:
+    """Raise where another version is asked for than the one that answers.
+
+    Raises:
+        Refusal: 404.
+    """
+    if version and version != info.version:
+        raise Refusal(404, f"that version does not answer here: this one does: {info.version}")
+
+
+def check_shape(shape: Sequence[int], texts: int) -> None:
+    """Raise where ``texts`` texts are no tensor of that shape.
+
+    Raises:
+        BadJson: 422.
+    """
+    if tuple(shape) not in ((texts,), (texts, 1)):
+        raise BadJson(f"the shape of {INPUT} must be [n] or [n, 1] for its n texts", 422)
+
+
+def check_outputs(names: Sequence[str]) -> None:
+    """Raise where an output is asked for that there is not.
+
+    Raises:
+        BadJson: 422.
+    """
+    if set(names) - set(OUTPUTS):
+        raise BadJson(f"there is no such output: there are {', '.join(OUTPUTS)}", 422)
+
+
+def _read(body: bytes, head: Head) -> Ask:
+    check_model(head.parameters["model"], head.info)
+    check_version(head.parameters.get("version", ""), head.info)
+    text, binary = _split(body, head.header(LENGTH_HEADER.encode()))
+    wanted = read_object(text, InferRequest)
+    if len(wanted.inputs) != 1 or wanted.inputs[0].name != INPUT or wanted.inputs[0].datatype != "BYTES":
+        raise BadJson(f"inputs must be one tensor: {INPUT}, of datatype BYTES", 422)
+    texts = check_texts(_texts(wanted.inputs[0], binary), where="inputs")
+    check_shape(wanted.inputs[0].shape, len(texts))
+    return Ask(texts, extra=Wanted(wanted.id, _outputs(wanted)))
+
+
+def _split(body: bytes, header: str) -> tuple[bytes, bytes | None]:
+    if not header:
+        return body, None
+    if not header.isdigit() or len(header) > 9 or int(header) > len(body):
+        raise BadJson(f"{LENGTH_HEADER} is not the length of a part of the body", 400)
+    return body[: int(header)], body[int(header) :]
+
+
+def _texts(tensor: InputTensor, binary: bytes | None) -> list[Any]:
+    if "shared_memory_region" in tensor.parameters:
+        raise BadJson("shared memory is not served: send the texts", 422)
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        if tensor.data is None or binary:
+            raise BadJson("inputs: data is missing, or there are bytes after the JSON that no tensor names", 422)
+        rows = tensor.data
+        return [row[0] if isinstance(row, list) and len(row) == 1 else row for row in rows]
+    if tensor.data is not None or binary is None or size is True or size != len(binary):
+        raise BadJson("binary_data_size is not the number of bytes after the JSON", 422)
+    return tensors.unpack_texts(binary)
+
+
+def _outputs(wanted: InferRequest) -> tuple[tuple[str, bool], ...]:
+    check_outputs([output.name for output in wanted.outputs])
+    if any({"classification", "shared_memory_region"} & set(output.parameters) for output in wanted.outputs):
+        raise BadJson(
+            "the classification extension and shared memory are not served: ask for the outputs as they are", 422
+        )
+    default = wanted.parameters.get("binary_data_output") is True
+    if not wanted.outputs:
+        return tuple((name, default) for name in OUTPUTS)
+    return tuple((output.name, output.parameters.get("binary_data", default) is True) for output in wanted.outputs)
+
+
+def _write(ask: Ask, told: Told) -> Reply:
+    wanted: Wanted = ask.extra
+    outputs: list[dict[str, Any]] = []
+    binary = b""
+    for name, as_binary in wanted.outputs:
+        tensor, values = output_tensor(name, told)
+        if as_binary:
+            packed = tensors.pack_texts(values) if tensor["datatype"] == "BYTES" else tensors.pack_floats(values)
+            tensor["parameters"] = {"binary_data_size": len(packed)}
+            binary += packed
+        else:
+            tensor["data"] = values
+        outputs.append(tensor)
+    answer: dict[str, Any] = {"model_name": told.info.model, "model_version": told.info.version, "outputs": outputs}
+    if wanted.id:
+        answer["id"] = wanted.id
+    body = json.dumps(answer).encode()
+    if not binary:
+        return Reply(body)
+    headers = {LENGTH_HEADER: str(len(body))}
+    return Reply(body + binary, media_type="application/octet-stream", headers=headers)
+
+
+def output_tensor(name: str, told: Told) -> tuple[dict[str, Any], list[Any]]:
+    """Name, datatype and shape of an output, and its values in one flat list."""
+    texts = len(told.answer)
+    if name == "label":
+        return {"name": name, "datatype": "BYTES", "shape": [texts]}, [scores[0].label for scores in told.answer]
+    if name == "score":
+        return {"name": name, "datatype": "FP32", "shape": [texts]}, [scores[0].score for scores in told.answer]
+    shape = [texts, len(told.labels)]
+    return {"name": name, "datatype": "FP32", "shape": shape}, [value for row in told.matrix() for value in row]
+
+
+KSERVE = Dialect("kserve", _read, _write, media_types=frozenset({"application/json", "application/octet-stream", ""}))
