@@ -84,7 +84,7 @@ class ClusterHandle:
 
     def slots(self, training: TrainingSpec) -> int:
         """Trials that run at the same time."""
-        return self.workers_that_fit(training.resources) // training.workers
+        return self.workers_that_fit(training.resources) // training.worker_count
 
     def preflight(self, training: TrainingSpec, storage: str) -> None:
         """Refuse a trial that could never be placed, and storage that other nodes can't see.
@@ -97,7 +97,13 @@ class ClusterHandle:
             InputError: with what is asked, what there is and what to set.
         """
         gpu = self.gpus_per_worker(training.resources)
-        asked = f"{training.workers} x ({training.resources.cpu:g} CPU, {gpu:g} GPU)"
+        if training.worker_count > 1 and gpu % 1:
+            raise InputError(
+                f"training.resources.gpu is {gpu:g} with {training.worker_count} workers: expected whole devices, "
+                "since workers that share one cannot exchange gradients",
+                fix="--set training.resources.gpu=1, or --set training.workers=1",
+            )
+        asked = f"{training.worker_count} x ({training.resources.cpu:g} CPU, {gpu:g} GPU)"
         if self.slots(training) < 1:
             raise InputError(
                 f"a trial asks for {asked}, and the cluster has {describe(self.nodes)}",
@@ -111,7 +117,7 @@ class ClusterHandle:
                 f"{count} nodes",
                 fix="use s3:// or gs://, or file:///path if every node mounts that path",
             )
-        if self.workers_that_fit(training.resources, up_only=True) < training.workers:
+        if self.workers_that_fit(training.resources, up_only=True) < training.worker_count:
             # A warning is seen wherever the study runs, also in the log of a job, without any setting.
             logger.warning("no node is up that holds a trial (%s): they wait for the autoscaler", asked)
 

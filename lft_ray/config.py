@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from lft_ray.methods import Decays, DistilSpec, LoraSpec, Methods, PlateauSpec, Whole, check_methods
+from lft_ray.methods import Decays, DistilSpec, LoraSpec, Methods, PlateauSpec, Whole, check_conditions
 from lft_ray.serving_spec import AutoscalingSpec, RolloutSpec, ServeSpec
 from lft_ray.spec import LearningRates, Range, RunName, Share, Spec, StopRuleName
 
@@ -94,7 +94,9 @@ class ResourcesSpec(Spec):
 
     cpu: PositiveFloat = 1
     gpu: Literal["auto"] | Annotated[float, Field(ge=0.0)] = "auto"
-    """auto: one when the cluster has any, else none. A fraction packs several trials on one device."""
+    """auto: none where the cluster has none; else a whole device for each of several workers, and for trials of one
+    worker the fraction that packs as many on a device as its memory holds, as measured before the search. A fraction of
+    your own packs as many as you say. The fraction caps a trial's memory, too."""
 
 
 class TrainingSpec(Spec):
@@ -116,8 +118,12 @@ class TrainingSpec(Spec):
     epochs: Annotated[list[PositiveInt], Field(min_length=1)] | PositiveInt = [1, 2, 3]
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
     """Tokens kept of a text: in training, evaluation and serving alike."""
-    workers: PositiveInt = 1
-    """More than one: the trial is sharded with Ray Train."""
+    workers: Literal["auto"] | PositiveInt = 1
+    """More than one: the trial is sharded with Ray Train. auto: one where the largest network fits a worker's memory,
+    as measured before the search, else as few as hold it in parts."""
+    sharding: Literal["auto", "ddp", "fsdp"] = "auto"
+    """Of several workers. ddp: each holds all weights. fsdp: each holds its part of weights, gradients and moments
+    (FSDP2). auto: fsdp where those would take more than 70% of a worker's memory."""
     resources: ResourcesSpec = ResourcesSpec()
     micro_batch_tokens: Annotated[int, Field(ge=128)] = 4096
     """Padded tokens per forward pass; a step is cut into as many as it needs, and into smaller ones where memory runs
@@ -148,13 +154,18 @@ class TrainingSpec(Spec):
     @model_validator(mode="after")
     def _methods_fit(self) -> Self:
         named = {"frozen_layers": self.frozen_layers, "layer_decay": self.layer_decay}
-        check_methods(self.method, named | {"lora_rank": self.lora.rank, "lora_alpha": self.lora.alpha})
+        check_conditions(named | {"lora_rank": self.lora.rank, "lora_alpha": self.lora.alpha})
         if self.plateau is not None and self.plateau.patience >= self.evaluations:
             raise ValueError(
                 f"training.plateau.patience is {self.plateau.patience}: with training.evaluations {self.evaluations} "
                 f"no trial could end early; expected at most {self.evaluations - 1}"
             )
         return self
+
+    @property
+    def worker_count(self) -> int:
+        """Workers of a trial; one while ``auto`` has not been decided."""
+        return 1 if self.workers == "auto" else self.workers
 
 
 class SearchSpec(Spec):

@@ -7,7 +7,7 @@ matrix are trained, and merged into it at the end (Hu et al. 2021, arXiv:2106.09
 A parameter that only some methods have is searched where one of them is proposed, and is None everywhere else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
@@ -16,7 +16,7 @@ from lft_ray.spec import Range, Spec
 
 __all__ = [
     "CONDITIONS", "DISTIL", "FROZEN", "FULL", "HEAD", "LORA", "Choice", "DecayRange", "Decays", "DistilSpec",
-    "LoraSpec", "Methods", "Numbers", "PlateauSpec", "When", "Whole", "check_methods", "condition",
+    "LoraSpec", "Methods", "Numbers", "PlateauSpec", "When", "Whole", "check_conditions", "condition",
 ]  # fmt: skip
 
 MethodName = Literal["full", "distil", "frozen", "lora", "head"]
@@ -129,11 +129,12 @@ def condition(name: str, value: object) -> frozenset[str] | None:
     return CONDITIONS.get(name) if when is None else frozenset(when.method)
 
 
-def check_methods(methods: Sequence[str], named: Mapping[str, object]) -> None:
-    """Refuse conditions that no method fulfils.
+def check_conditions(named: Mapping[str, object]) -> None:
+    """Refuse a condition on methods that do not have the parameter.
+
+    A condition on methods that the file does not list is none: its parameter is not searched.
 
     Args:
-        methods: that the search tries.
         named: field of a `TrialConfig` -> what the file says of it.
 
     Raises:
@@ -148,8 +149,6 @@ def check_methods(methods: Sequence[str], named: Mapping[str, object]) -> None:
         if wrong:
             has = ", ".join(sorted(CONDITIONS[name]))
             raise ValueError(f"{key}: {', '.join(wrong)} has no {name}: expected some of {has}")
-        if not set(when.method) & set(methods):
-            raise ValueError(f"{key}: training.method lists none of {', '.join(when.method)}")
 
 
 def _with_full(value: list[str]) -> list[str]:

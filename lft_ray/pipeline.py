@@ -7,11 +7,11 @@ machine. No loops over rows and no I/O details here: they live with the nouns th
 from typing import TYPE_CHECKING
 
 from lft_ray.config import Experiment
-from lft_ray.delivery import Bundle, Endpoint
+from lft_ray.delivery import Bundle, Cascade, Endpoint
 from lft_ray.environment import environment
 from lft_ray.errors import InputError, NoWinnerError
 from lft_ray.ledger import Ledger, driver_lock
-from lft_ray.records import Cascade, DatasetRecord, ProfileBook, Selection, TrialRecord
+from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
 from lft_ray.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -21,21 +21,9 @@ if TYPE_CHECKING:
     from lft_ray.search.estimate import Estimate
 
 __all__ = [
-    "cascade",
-    "deploy",
-    "down",
-    "export",
-    "plan",
-    "prepare",
-    "profile",
-    "records_of",
-    "report",
-    "rollback",
-    "run_search",
-    "run_train",
-    "search",
-    "select",
-]
+    "cascade", "deploy", "down", "export", "plan", "prepare", "profile", "records_of", "report", "rollback",
+    "run_search", "run_train", "search", "select",
+]  # fmt: skip
 
 
 def run_search(
@@ -62,10 +50,11 @@ def run_search(
         run.put_json("environment.json", environment())
         say = _Talk(console)
         dataset = prepare(run, experiment, say)
-        sharded = experiment.training.workers > 1
+        sharded = experiment.training.workers != 1
         with connect(
             experiment.cluster, object_store_mb=experiment.search.object_store_mb, needs_dashboard=sharded
         ) as cluster:
+            experiment = fit(run, experiment, dataset, cluster, say)
             cluster.preflight(experiment.training, experiment.storage)
             profiles = profile(run, experiment, dataset, say)
             search(run, experiment, dataset, profiles, cluster, console)
@@ -103,6 +92,23 @@ def prepare(run: RunFolder, experiment: Experiment, say: "_Talk") -> DatasetReco
     say(f"data: {rows} rows, {len(dataset.labels)} labels" + (f" (carved from train: {carved})" if carved else ""))
     run.put("dataset.json", dataset)
     return dataset
+
+
+def fit(
+    run: RunFolder, experiment: Experiment, dataset: DatasetRecord, cluster: "ClusterHandle", say: "_Talk"
+) -> Experiment:
+    """Decide ``training.workers: auto`` and ``training.resources.gpu: auto`` by the memory that a trial takes.
+
+    Raises:
+        InputError: the largest size fits no number of workers of this cluster.
+    """
+    from lft_ray.search.fitting import fitted
+
+    decided = fitted(experiment, cluster, run, dataset)
+    if decided is not experiment:
+        training = decided.training
+        say(f"a trial holds {training.workers} x ({training.resources.cpu:g} CPU, {training.resources.gpu} GPU)")
+    return decided
 
 
 def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say: "_Talk") -> ProfileBook:

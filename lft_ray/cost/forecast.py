@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
+from lft_ray.cost.methods import WHOLE, Passes
 from lft_ray.records import DatasetRecord, TrialConfig, Usage
 
 __all__ = ["DEFAULT_RATES", "Forecast", "Rate", "mean_tokens", "trial_flops"]
@@ -57,7 +58,7 @@ def mean_tokens(dataset: DatasetRecord, max_length: int) -> float:
     return sum(min(max_length, w * TOKENS_PER_WORD + SPECIAL_TOKENS) for w in words) / len(words)
 
 
-def trial_flops(
+def trial_flops(  # noqa: PLR0913 - by name
     config: TrialConfig,
     *,
     flops_per_token: float,
@@ -65,19 +66,23 @@ def trial_flops(
     validation_tokens: float = 0.0,
     evaluations: int = 3,
     variant_tokens: float = 0.0,
+    passes: Passes = WHOLE,
 ) -> float:
-    """Floating point operations of a whole trial.
+    """Floating point operations of a whole trial, but for a pass that one trial makes for all.
 
     Args:
         config: its epochs count (1 where the model has none).
         flops_per_token: of one forward pass.
-        train_tokens: tokens of the train split after cutting; a training pass is three forward passes.
+        train_tokens: tokens of the train split after cutting.
         validation_tokens: tokens of the validation split after cutting.
         evaluations: validation passes, the one before training included.
         variant_tokens: validation tokens of the passes at the end, over all variants but the reference.
+        passes: what the method runs of the network; a training pass of all of it is three forward passes.
     """
-    epochs = config.epochs or 1
-    return flops_per_token * (3.0 * epochs * train_tokens + evaluations * validation_tokens + variant_tokens)
+    training = passes.step * (config.epochs or 1) * train_tokens
+    # The last pass runs the whole network wherever it is served in another precision than it was trained in.
+    scored = (passes.scoring * (evaluations - 1) + 1.0) * validation_tokens if evaluations else 0.0
+    return flops_per_token * (training + scored + variant_tokens)
 
 
 class Forecast:

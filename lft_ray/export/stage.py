@@ -19,6 +19,7 @@ from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts, LabelScoreRow
 from lft_ray.export.parity import ParityError, check_parity
 from lft_ray.ledger import Ledger
+from lft_ray.methods import FROZEN, HEAD, LORA
 from lft_ray.models.base import find_size
 from lft_ray.models.ladder import LADDER
 from lft_ray.models.resolve import find_base
@@ -172,9 +173,14 @@ def _facts(
 
 
 def _training(record: TrialRecord, experiment: Experiment, run: Storage) -> str:
-    """What a distilled model learned from; empty for one that learned from labels alone."""
-    if not record.config.teacher:
-        return ""
+    """What a distilled model learned from, or what of it was trained; empty for plain fine-tuning."""
+    config = record.config
+    if not config.teacher:
+        return {
+            FROZEN: f"embeddings and the first {config.frozen_layers} layers as they came",
+            LORA: f"low-rank factors (rank {config.lora_rank}, alpha {config.lora_alpha or 0:g}), merged",
+            HEAD: "the linear head alone",
+        }.get(config.method, "")
     teacher, spec = Ledger(run).get(record.config.teacher), experiment.training.distil
     # Of a local folder only its last name, as for the base itself.
     size = "an earlier trial" if teacher is None else Path(teacher.config.model_size).name

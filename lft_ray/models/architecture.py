@@ -9,7 +9,10 @@ from typing import Any
 
 from lft_ray.errors import ModelError, nearest
 
-__all__ = ["FAMILIES", "Architecture"]
+__all__ = ["FAMILIES", "LINEAR_LAYERS", "Architecture"]
+
+LINEAR_LAYERS = ("qkv", "out", "up", "down")
+"""Names of the matrices of a layer of our own encoder (`lft_ray.models.encoder`)."""
 
 
 @dataclass(frozen=True, slots=True)

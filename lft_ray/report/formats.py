@@ -2,7 +2,21 @@
 
 import math
 
-__all__ = ["DASH", "count", "duration", "learning_rate", "method", "milliseconds", "percent", "score", "usd"]
+from lft_ray.methods import FULL
+from lft_ray.records import TrialConfig
+
+__all__ = [
+    "DASH",
+    "count",
+    "duration",
+    "learning_rate",
+    "method",
+    "milliseconds",
+    "notable_method",
+    "percent",
+    "score",
+    "usd",
+]
 
 DASH = "–"  # noqa: RUF001
 
@@ -59,9 +73,23 @@ def percent(share: float | None, digits: int = 0) -> str:
     return DASH if share is None or _missing(share) else f"{share * 100:.{digits}f}%"
 
 
-def method(name: str, teacher: str) -> str:
-    """How a trial trained: ``full``, or ``distil from t005`` with its teacher."""
-    return f"{name} from {teacher}" if teacher else name
+def method(config: TrialConfig) -> str:
+    """How a trial trained: ``full``, ``distil from t005``, ``frozen 2``, ``lora rank 8 alpha 16``, ``head``."""
+    words = [config.method]
+    if config.teacher:
+        words.append(f"from {config.teacher}")
+    if config.frozen_layers is not None:
+        words.append(str(config.frozen_layers))
+    if config.lora_rank is not None:
+        words.append(f"rank {config.lora_rank} alpha {config.lora_alpha or 0:g}")
+    if config.layer_decay is not None:
+        words.append(f"layer decay {config.layer_decay:g}")
+    return " ".join(words)
+
+
+def notable_method(config: TrialConfig) -> str:
+    """The same where it is not plain fine-tuning, else nothing."""
+    return "" if method(config) == FULL else method(config)
 
 
 def learning_rate(value: float | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from lft_ray.records import TrialConfig, TrialRecord
-from lft_ray.report.formats import DASH, count, duration, learning_rate, method, percent, score, usd
+from lft_ray.report.formats import DASH, count, duration, learning_rate, notable_method, percent, score, usd
 
 __all__ = ["NUMBERS", "Row"]
 
@@ -35,7 +35,7 @@ class Row:
         config = self.config
         return [
             trial_id,
-            f"{config.model_size} {method(config.method, config.teacher)}" if config.teacher else config.model_size,
+            f"{config.model_size} {notable_method(config)}".strip(),
             learning_rate(config.learning_rate),
             count(config.batch_size),
             count(config.epochs),
@@ -57,8 +57,7 @@ class Row:
         if config.learning_rate is not None:
             words += ["lr", learning_rate(config.learning_rate), "batch", str(config.batch_size)]
             words += ["epochs", str(config.epochs)]
-        if config.teacher:
-            words.append(method(config.method, config.teacher))
+        words += [how] if (how := notable_method(config)) else []
         words += [duration(self.took_s), usd(record.training_usd)]
         return " ".join(words) + (f" ({record.reason})" if record.reason else "")
 

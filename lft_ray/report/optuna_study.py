@@ -21,7 +21,10 @@ __all__ = ["METRICS", "write_study"]
 
 METRICS = ("usd_per_million_predictions", "f1")
 """Names of the two objectives: the first is minimised, the second maximised."""
-_PARAMS = ("model_size", "method", "learning_rate", "batch_size", "epochs", "max_length")
+_PARAMS = (
+    "model_size", "method", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay", "learning_rate", "batch_size",
+    "epochs", "max_length",
+)  # fmt: skip
 
 
 def write_study(experiment: Experiment, records: Sequence[TrialRecord], url: str) -> int:

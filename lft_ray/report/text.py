@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from lft_ray.records import FrontPoint, LadderRow, Selection, TrialRecord
-from lft_ray.report.formats import DASH, method, milliseconds, score, usd
+from lft_ray.report.formats import DASH, milliseconds, notable_method, score, usd
 from lft_ray.report.variants import Naming
 from lft_ray.report.views import fresh_f1
 from lft_ray.selection.front import front, ladder, points_of
@@ -22,7 +22,7 @@ def front_table(selection: Selection | None, records: Sequence[TrialRecord]) -> 
     """
     points = points_of(records)
     rows = selection.ladder if selection else ladder(points)
-    teachers = {r.trial_id: method(r.config.method, r.config.teacher) for r in records if r.config.teacher}
+    methods = {r.trial_id: how for r in records if (how := notable_method(r.config))}
     size = len(selection.front if selection else front(points))
     table = Table(title=f"{size} {'point' if size == 1 else 'points'} on the front", title_justify="left", box=None)
     naming = Naming(records)
@@ -33,12 +33,12 @@ def front_table(selection: Selection | None, records: Sequence[TrialRecord]) -> 
     table.add_column("")
     for row in rows:
         style = "bold green" if _won(row, selection) else "" if row.on_front else "dim"
-        table.add_row(*_cells(row, selection, naming, teachers), style=style)
+        table.add_row(*_cells(row, selection, naming, methods), style=style)
     if selection is not None and not any(_won(row, selection) for row in rows):
         # The winner need not be the best of its size: a cheaper variant of the same size may be.
         shown = next((p for p in selection.front if _won(p, selection)), selection.winner)
         winner = LadderRow(**shown.model_dump(), on_front=True)
-        table.add_row(*_cells(winner, selection, naming, teachers), style="bold green")
+        table.add_row(*_cells(winner, selection, naming, methods), style="bold green")
     return table
 
 
@@ -50,7 +50,7 @@ def _won(point: FrontPoint, selection: Selection | None) -> bool:
     return ours == (winner.trial_id, winner.precision, winner.max_length)
 
 
-def _cells(row: LadderRow, selection: Selection | None, naming: Naming, teachers: Mapping[str, str]) -> list[str]:
+def _cells(row: LadderRow, selection: Selection | None, naming: Naming, methods: Mapping[str, str]) -> list[str]:
     fresh = fresh_f1(selection, row)
     won = _won(row, selection)
     standing = "winner" if won else "" if row.on_front else f"dominated by {row.dominated_by}"
@@ -61,5 +61,5 @@ def _cells(row: LadderRow, selection: Selection | None, naming: Naming, teachers
         f"{score(sum(fresh) / len(fresh))} ({len(fresh)})" if fresh else DASH,
         usd(row.usd_per_million_predictions),
         milliseconds(row.p95_ms),
-        f"{standing} ({teachers[row.trial_id]})".strip() if row.trial_id in teachers else standing,
+        f"{standing} ({methods[row.trial_id]})".strip() if row.trial_id in methods else standing,
     ]

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from lft_ray.delivery import Cascade
 from lft_ray.ledger import trial_order
-from lft_ray.records import Cascade, FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus, Variant
-from lft_ray.report.formats import DASH, learning_rate, method, milliseconds, score, usd
+from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus, Variant
+from lft_ray.report.formats import DASH, learning_rate, method, milliseconds, notable_method, score, usd
 from lft_ray.report.variants import Naming
 from lft_ray.selection.front import front, ladder, points_of
 from lft_ray.selection.leaderboard import cascade_point
@@ -126,8 +127,8 @@ def _hover(point: FrontPoint, config: TrialConfig) -> str:
     if config.learning_rate is not None:
         rate = learning_rate(config.learning_rate)
         lines.append(f"lr {rate}   batch {config.batch_size}   epochs {config.epochs}")
-    if config.teacher:
-        lines.append(method(config.method, config.teacher))
+    if how := notable_method(config):
+        lines.append(how)
     return "<br>".join(lines)
 
 
@@ -160,7 +161,7 @@ def trial_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
                 "id": record.trial_id,
                 "role": f"fresh seed of {record.confirms}" if record.role == "confirm" else "search",
                 "size": config.model_size,
-                "method": DASH if config.learning_rate is None else method(config.method, config.teacher),
+                "method": DASH if config.learning_rate is None else method(config),
                 "learning_rate": config.learning_rate,
                 "batch": config.batch_size,
                 "epochs": config.epochs,

@@ -64,6 +64,7 @@ class BudgetAdmission:
         price: dollars per second.
         work: FLOPs of a whole trial of a configuration.
         device: key of the forecast's rates for a configuration (``cpu``, ``cuda``, ``linear``).
+        most_work: FLOPs at worst, where a trial may have to make again what it would share; ``work`` when left out.
         retries: how often a trial may be started again after its worker died.
         lost_s: wall seconds that one such death can cost: the checkpoint interval and a cold start.
         clock: seconds since the epoch.
@@ -77,6 +78,7 @@ class BudgetAdmission:
     retries: int = 2
     lost_s: float = 40.0
     clock: Callable[[], float] = field(default=time.time)
+    most_work: Callable[[TrialConfig], float] | None = None
     # A proposal asks what fits from its own thread, while trials settle in Tune's.
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
 
@@ -124,7 +126,8 @@ class BudgetAdmission:
 
     def worst_usd(self, config: TrialConfig) -> float:
         """Most that a trial is expected to cost, retries counted: what a start promises."""
+        work = self.work if self.most_work is None else self.most_work
         worst = self.forecast.worst_case(
-            self.work(config), device=self.device(config), retries=self.retries, lost_s=self.lost_s
+            work(config), device=self.device(config), retries=self.retries, lost_s=self.lost_s
         )
         return training_usd(worst, self.price)

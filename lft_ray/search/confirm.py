@@ -55,10 +55,9 @@ def run_cost(admission: BudgetAdmission, config: TrialConfig) -> RunCost:
     """What the forecast says of a run of ``config``."""
     work, device = admission.work(config), admission.device(config)
     expected = admission.forecast.predict(work, device=device)
-    worst = admission.forecast.worst_case(work, device=device, retries=admission.retries, lost_s=admission.lost_s)
     return RunCost(
         usd=training_usd(expected, admission.price),
-        worst_usd=training_usd(worst, admission.price),
+        worst_usd=admission.worst_usd(config),
         wall_s=WALL_MARGIN * expected.wall_s,
     )
 

@@ -23,7 +23,7 @@ from lft_ray.search.serving_costs import ServingCosts, Source
 from lft_ray.search.space import build_space, start_table
 from lft_ray.search.speed import matmul_flops_per_core_s
 from lft_ray.search.teachers import Teachers
-from lft_ray.search.usable import check_distil
+from lft_ray.search.usable import check_methods
 from lft_ray.search.workload import Workload, admission_of, slots_of
 from lft_ray.search.worst_case import dearest, totals
 from lft_ray.storage import Storage
@@ -105,7 +105,7 @@ def plan_search(experiment: Experiment) -> Estimate:
         InputError: the data or the models cannot be used.
     """
     check_lengths(model_sizes(experiment.models), experiment.training.max_length)
-    check_distil(experiment)
+    check_methods(experiment)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
         dataset = prepare(experiment.task, experiment.data, Storage(folder))
     return estimate(experiment, dataset, this_machine(), look_back(experiment, dataset), matmul_flops_per_core_s)
@@ -263,9 +263,11 @@ def _notes(
 ) -> list[str]:
     notes = []
     training, search = experiment.training, experiment.search
+    if training.workers == "auto":
+        notes.append("training.workers: auto is decided when the search has measured a trial's memory; here it is 1")
     if cluster.slots(training) < 1:
         notes.append(
-            f"a trial asks for {training.workers} x {training.resources.cpu:g} cores, more than this machine has: "
+            f"a trial asks for {training.worker_count} x {training.resources.cpu:g} cores, more than this machine has: "
             "it could not be placed here"
         )
     if experiment.cluster.address is not None:

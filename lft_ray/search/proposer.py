@@ -220,7 +220,7 @@ class Proposer:
         worst = max((score[1] for r in finished if (score := self._score(r))), default=0.0)
         trials = []
         for record in told:
-            params = self.space.encode(record.config)
+            params = self._params(record.config)
             if params is None:
                 continue
             attributes: dict[str, Any] = {}
@@ -237,15 +237,20 @@ class Proposer:
                 create_trial(
                     state=TrialState.PRUNED if values is None else TrialState.COMPLETE,
                     params=params,
-                    distributions=distributions,
+                    distributions={name: distributions[name] for name in params},
                     values=values,
                     user_attrs=attributes,
                 )
             )
         for config in pending:
-            if (params := self.space.encode(config)) is not None:
-                trials.append(create_trial(state=TrialState.RUNNING, params=params, distributions=distributions))
+            if (params := self._params(config)) is not None:
+                own = {name: distributions[name] for name in params}
+                trials.append(create_trial(state=TrialState.RUNNING, params=params, distributions=own))
         return trials
+
+    def _params(self, config: TrialConfig) -> dict[str, Any] | None:
+        """What the sampler is told of a configuration; Optuna's own need every parameter in every trial."""
+        return self.space.encode(config, fills=not self._tells_outlook)
 
     def _score(self, record: TrialRecord) -> tuple[float, float] | None:
         """(log10 dollars, log10 error) of a finished trial's reference variant."""

@@ -25,7 +25,7 @@ from lft_ray.search.outlook import Offer
 from lft_ray.search.plan import Listener, Plan, Queued
 from lft_ray.search.pricing import Pricing
 from lft_ray.search.proposer import Proposer
-from lft_ray.search.space import build_space, start_table
+from lft_ray.search.space import build_space, default_rate, start_table
 from lft_ray.search.standing import StopRule
 from lft_ray.search.teachers import Taught, Teachers
 from lft_ray.search.trainable import RunsTrials
@@ -146,8 +146,8 @@ def _plan(
         slots=slots,
         role=job.role,
         is_deterministic=search.is_deterministic,
-        cores_per_trial=training.workers * training.resources.cpu,
-        devices_per_trial=training.workers * cluster.gpus_per_worker(training.resources),
+        cores_per_trial=training.worker_count * training.resources.cpu,
+        devices_per_trial=training.worker_count * cluster.gpus_per_worker(training.resources),
     )
 
 
@@ -185,7 +185,7 @@ def _reseeded(config: TrialConfig, seed: int) -> TrialConfig:
 def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admission: BudgetAdmission) -> Proposer:
     search = job.experiment.search
     space = build_space(sizes, job.experiment.training, seed=search.seed)
-    rates = {size.name: size.default_learning_rate for size in sizes}
+    by_name = {size.name: size for size in sizes}
     cap_usd, cap_ms = job.experiment.selection.max_usd_per_million, job.experiment.cost.traffic.p95_ms
     # Measured seconds differ between two runs of the same seed; FLOPs do not.
     uses_measured = not search.is_deterministic
@@ -203,7 +203,7 @@ def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admis
         lambda config: pricing.reference_cost(config.model_size),
         variants=variants,
         train_usd=lambda config: admission.expected_usd(config, uses_measured=uses_measured),
-        default_rate=lambda config: rates[config.model_size],
+        default_rate=lambda config: default_rate(by_name[config.model_size], config.method),
     )
 
 

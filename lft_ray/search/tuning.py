@@ -104,7 +104,7 @@ def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dic
 
 
 def _bundle(cluster: ClusterHandle, training: TrainingSpec) -> dict[str, float]:
-    if training.workers > 1:
+    if training.worker_count > 1:
         # The driver of a sharded trial holds no core: with one each, n drivers can take all cores from their workers,
         # which is a livelock without an error. An empty bundle is refused, so it holds a sliver of the head node.
         return {"node:__internal_head__": 0.001}

@@ -39,7 +39,7 @@ class Worker:
                 "node": _node(),
             }
         )
-        if job.training.workers == 1 or trial.config.model_size in self.linear:
+        if job.training.worker_count == 1 or trial.config.model_size in self.linear:
             return run_trial(job, report)
         from lft_ray.train.sharded import run_sharded
 

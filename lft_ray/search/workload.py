@@ -3,6 +3,7 @@
 In: an experiment, its data. Out: FLOPs and device of a configuration, and the `BudgetAdmission` made of them.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ from lft_ray.cluster import ClusterHandle
 from lft_ray.config import Experiment, TrainingSpec
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, mean_tokens, trial_flops
+from lft_ray.cost.methods import HEAD_STEP_FLOPS, Passes, passes_of
 from lft_ray.cost.prices import price_of
 from lft_ray.engines.offers import offers_of
 from lft_ray.ledger import trial_order
+from lft_ray.methods import FROZEN, HEAD
+from lft_ray.models.architecture import FAMILIES
 from lft_ray.models.base import ModelSize, model_sizes
 from lft_ray.records import DatasetRecord, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.admission import BudgetAdmission
@@ -35,6 +39,8 @@ class Workload:
         validation_tokens: the same of the validation split.
         variant_tokens: tokens of the validation passes of the variants beside the reference, by model size.
         evaluations: validation passes a trial.
+        train_rows: texts of the train split.
+        kept_bytes: what a node may keep of the answers of frozen layers.
         network_device: ``cpu`` or ``cuda``: key of the forecast's rates for networks.
     """
 
@@ -44,6 +50,8 @@ class Workload:
     variant_tokens: dict[str, float]
     evaluations: int
     network_device: str
+    train_rows: int = 0
+    kept_bytes: float = 0.0
 
     @classmethod
     def of(cls, experiment: Experiment, dataset: DatasetRecord, *, on_gpu: bool) -> "Workload":
@@ -62,15 +70,21 @@ class Workload:
             },
             evaluations=training.evaluations,
             network_device="cuda" if on_gpu else "cpu",
+            train_rows=dataset.splits["train"].rows,
+            kept_bytes=training.activations_gb * 1e9,
         )
 
-    def flops(self, config: TrialConfig, ran: Sequence[TrialRecord] = ()) -> float:
+    def flops(self, config: TrialConfig, ran: Sequence[TrialRecord] = (), *, alone: bool = False) -> float:
         """Floating point operations of a whole trial; see `trial_flops`.
 
         Args:
             config: of the trial.
-            ran: trials of its run that ended, its own perhaps among them: who taught it, and whom else.
+            ran: trials of its run that ended, its own perhaps among them: who taught it, and whom else; who ran the
+                frozen layers that it starts above.
+            alone: count the pass over frozen layers even where another trial has made it: on another node, or once its
+                file has gone, it is made again.
         """
+        passes = self._passes(config)
         own = trial_flops(
             config,
             flops_per_token=self.sizes[config.model_size].flops_per_token,
@@ -78,8 +92,41 @@ class Workload:
             validation_tokens=self.validation_tokens,
             evaluations=self.evaluations,
             variant_tokens=self.variant_tokens[config.model_size],
+            passes=passes,
         )
+        if config.method == HEAD:
+            own += HEAD_STEP_FLOPS * (config.epochs or 1) * math.ceil(self.train_rows / (config.batch_size or 1))
+        if passes.shared and (alone or not passes.is_shared or self._is_first_above(config, ran)):
+            both = self.train_tokens + self.validation_tokens
+            own += passes.shared * self.sizes[config.model_size].flops_per_token * both
         return own + self._teaching_flops(config, ran)
+
+    def _passes(self, config: TrialConfig) -> Passes:
+        size = self.sizes[config.model_size]
+        # In float32: a trial in bf16 keeps half of it.
+        tokens = self.train_tokens + self.validation_tokens if config.method == FROZEN else self.train_rows
+        is_kept = size.family in FAMILIES or config.method == HEAD
+        is_kept = is_kept and 4.0 * size.hidden * tokens <= self.kept_bytes
+        return passes_of(config, layers=size.layers or 1, hidden=size.hidden or 1, is_kept=is_kept)
+
+    def _is_first_above(self, config: TrialConfig, ran: Sequence[TrialRecord]) -> bool:
+        """Whether no other finished trial has run the same frozen layers before."""
+
+        def below(other: TrialConfig) -> tuple[object, ...]:
+            size = self.sizes[other.model_size]
+            depth = other.frozen_layers if other.method == FROZEN else size.layers
+            return (other.method, size.base, depth, other.max_length)
+
+        alike = [
+            r
+            for r in ran
+            if r.status is TrialStatus.DONE
+            and r.config.method in {FROZEN, HEAD}
+            and r.config.model_size in self.sizes
+            and below(r.config) == below(config)
+        ]
+        first = min(alike, key=lambda r: (r.role != "search", trial_order(r.trial_id)), default=None)
+        return first is None or first.config == config
 
     def _teaching_flops(self, config: TrialConfig, ran: Sequence[TrialRecord]) -> float:
         """Of the teacher's pass over train, which the first trial that it teaches makes for all (train/teacher.py)."""
@@ -100,6 +147,11 @@ class Workload:
 def lost_s(training: TrainingSpec) -> float:
     """Wall seconds that one crash of a worker can cost: what was not saved, and a cold start."""
     return training.checkpoint_every_s + COLD_START_S
+
+
+def _shares(config: TrialConfig) -> bool:
+    """Whether what it costs depends on the trials before it."""
+    return bool(config.teacher) or config.method in {FROZEN, HEAD}
 
 
 def slots_of(experiment: Experiment, cluster: ClusterHandle) -> int:
@@ -136,8 +188,9 @@ def admission_of(
         budget,
         Forecast(),
         price_of(experiment.cost),
-        lambda config: workload.flops(config, ran() if config.teacher else ()),
+        lambda config: workload.flops(config, ran() if _shares(config) else ()),
         workload.device,
+        most_work=lambda config: workload.flops(config, ran() if config.teacher else (), alone=True),
         retries=MAX_FAILURES,
         lost_s=lost_s(experiment.training),
         clock=clock,

@@ -9,6 +9,7 @@ from lft_ray.methods import DISTIL
 from lft_ray.models.base import ModelSize
 from lft_ray.records import TrialConfig, TrialRecord, Usage
 from lft_ray.search.admission import BudgetAdmission
+from lft_ray.search.space import build_space
 
 __all__ = ["dearest", "totals"]
 
@@ -34,7 +35,7 @@ def totals(
     minutes_usd = None
     if search.minutes is not None:
         on_gpu = any(admission.device(c) == "cuda" for c in starts)
-        seconds = search.minutes * 60.0 * slots * training.workers
+        seconds = search.minutes * 60.0 * slots * training.worker_count
         held = Usage(core_s=seconds * training.resources.cpu, device_s=seconds if on_gpu else 0.0)
         minutes_usd = training_usd(held, admission.price)
     limits = [usd for usd in (worst, budget.budget_usd, minutes_usd) if usd is not None]
@@ -62,15 +63,22 @@ def dearest(
         sizes: that are trained, cheapest to serve first.
         starts: a trial of each size, any of which may teach the sizes before it.
     """
-    epochs = experiment.training.epochs
-    most = max(epochs) if isinstance(epochs, list) else epochs
-    length, networks = experiment.training.max_length, [size for size in sizes if not size.is_linear]
-    configs = [TrialConfig(model_size=size.name, epochs=most, max_length=length) for size in networks]
-    if DISTIL in experiment.training.method:
-        teachers = {record.config.model_size: record.trial_id for record in starts}
-        configs += [
-            config.model_copy(update={"method": DISTIL, "teacher": teachers[dearer.name]})
-            for i, config in enumerate(configs)
-            for dearer in networks[i + 1 :]
-        ]
-    return max(configs, key=admission.worst_usd, default=None)
+    training, networks = experiment.training, [size for size in sizes if not size.is_linear]
+    # What costs no dollars does not matter; of the rest, the most epochs and the smallest steps do.
+    corners = {"learning_rate": 1e-4, "layer_decay": 1.0, "epochs": _all(training.epochs)[-1:]}
+    corners |= {"batch_size": _all(training.batch_size)[:1], "lora": training.lora.model_copy(update={"alpha": 1.0})}
+    space = build_space(networks, training.model_copy(update=corners))
+    configs = [] if space.is_empty else space.all()
+    teachers = {record.config.model_size: record.trial_id for record in starts}
+    place = {size.name: number for number, size in enumerate(networks)}
+    taught = [
+        config.model_copy(update={"teacher": teachers[dearer.name]})
+        for config in configs
+        if config.method == DISTIL
+        for dearer in networks[place[config.model_size] + 1 :]
+    ]
+    return max([*configs, *taught], key=admission.worst_usd, default=None)
+
+
+def _all(numbers: list[int] | int) -> list[int]:
+    return sorted(numbers) if isinstance(numbers, list) else [numbers]

@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lft_ray.records import Cascade, FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
+from lft_ray.delivery import Cascade
+from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.selection.front import front, ladder, points_of
 
 __all__ = ["cascade_point", "leaderboard"]
+
+
+_HOW = ("method", "teacher", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay")
 
 
 def cascade_point(cascade: Cascade) -> FrontPoint:
@@ -32,7 +36,8 @@ def leaderboard(
     Rows of the front have a ``kind``: ``trial``, or ``cascade`` for two trials that were put together (with ``share``,
     ``threshold`` and ``test_f1``); a cascade that a point dominates is not among them.
 
-    Rows of the front and the ladder say how their trial trained: ``method``, and ``teacher`` (empty if not distilled).
+    Rows of the front and the ladder say how their trial trained: ``method``, ``teacher`` (empty if not distilled),
+    ``frozen_layers``, ``lora_rank``, ``lora_alpha`` and ``layer_decay`` (null where the method has none).
     Works while a search runs: without a selection the front is that of the trials finished so far.
     """
     points = points_of(records)
@@ -70,7 +75,7 @@ def _pair(point: FrontPoint, cascade: Cascade) -> dict[str, Any]:
 def _row(point: FrontPoint, configs: Mapping[str, TrialConfig]) -> dict[str, Any]:
     row = point.model_dump(mode="json")
     config = configs.get(point.trial_id)
-    return row if config is None else {**row, "method": config.method, "teacher": config.teacher}
+    return row if config is None else {**row, **{name: getattr(config, name) for name in _HOW}}
 
 
 def _winner(selection: Selection) -> dict[str, Any]:

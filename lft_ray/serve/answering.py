@@ -65,7 +65,7 @@ class Answering:
                 answer, version = await self._service.answer(
                     ask.texts, top_k=ask.top_k, function=ask.function, key=request_id
                 )
-            info = self._service.current.info
+            info = self._service.info_of(version)
         except Overloaded:
             refusal = busy("the queue is full")
             refusal.kind = "overloaded"
@@ -74,8 +74,6 @@ class Answering:
             raise busy("no model is ready yet") from None
         except TimeoutError:
             raise busy(f"no answer within {self._seconds:.0f} s") from None
-        if info.version != version:
-            info = info.model_copy(update={"version": version})
         if not isinstance(answer, Scored):
             return Told(answer, info, request_id)
         if not ask.may_cut and any(answer.cut):

@@ -18,6 +18,9 @@ __all__ = ["prepare", "serve_starting", "start_ray"]
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Requests do not pass through the object store, so it has the least size that Ray takes without complaint."""
 _CONTROLLER_S = 120.0
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray replaces a node address of 127.0.0.1 by the machine's own unless it is told that there is one node only, and then
+all its servers listen on every interface. This is how it is told, on Linux too."""
 
 
 def prepare(folder: Path) -> dict[str, str]:
@@ -32,7 +35,8 @@ def prepare(folder: Path) -> dict[str, str]:
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="utf-8")
     variables = serving_environment(haproxy_folder)
-    os.environ.update(variables | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)})
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), **_LOOPBACK}
+    os.environ.update(variables | own)
     return variables
 
 

@@ -7,12 +7,14 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 import lft_ray
+from lft_ray.serve.dialect import MODEL_NAMES
 from lft_ray.serve.routes import Route
 from lft_ray.wire import ErrorBody
 
 __all__ = ["document"]
 
 _SCHEMAS = "#/components/schemas/"
+_PARTS = {"model": {"example": MODEL_NAMES[0], "description": f"{MODEL_NAMES[0]}, or the model's own name"}}
 _MEANINGS = {
     200: "the answer",
     400: "not JSON in UTF-8",
@@ -55,7 +57,8 @@ def _operation(route: Route, schemas: dict[str, Any], *, with_keys: bool) -> dic
     parts = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
     if parts:
         found["parameters"] = [
-            {"name": part, "in": "path", "required": True, "schema": {"type": "string"}} for part in parts
+            {"name": part, "in": "path", "required": True, "schema": {"type": "string"}, **_PARTS.get(part, {})}
+            for part in parts
         ]
     if route.request is not None:
         content = {"application/json": {"schema": _reference(route.request, schemas), "example": route.example}}

@@ -69,6 +69,13 @@ class Service:
         canary = self._candidate.view() if self._candidate and self._candidate.share else None
         return self.current.info.model_copy(update={"canary": canary})
 
+    def info_of(self, version: str) -> Info:
+        """The model that answered with ``version``: the running one or the candidate."""
+        held = [model for model in (self._current, self._candidate and self._candidate.model) if model]
+        known = next((model.info for model in held if model.version == version), None)
+        # A model that has just been replaced had the labels of the one after it.
+        return known or self.current.info.model_copy(update={"version": version})
+
     @property
     def tallies(self) -> dict[str, Any]:
         """What the running model and the candidate did since the canary began; empty without one."""

@@ -6,11 +6,11 @@ from typing import Any
 
 from lft_ray.serve.answering import MAX_BATCH, Answering
 from lft_ray.serve.dialect import Dialect, check_model
-from lft_ray.serve.docs_page import DOCS_CSP, DOCS_PAGE
 from lft_ray.serve.exchange import MAX_BODY_BYTES, Incoming, Reply
 from lft_ray.serve.gate import busy
 from lft_ray.serve.metrics import MEDIA_TYPE, Metrics
 from lft_ray.serve.openapi import document
+from lft_ray.serve.pages import DOCS, UI, Page
 from lft_ray.serve.protocols import hf, kserve, tei, vllm
 from lft_ray.serve.routes import Route
 from lft_ray.serve.service import NotReady, Service
@@ -22,7 +22,7 @@ TITLE = "Text classification endpoint"
 _REFUSED = (200, 400, 408, 413, 415, 422, 503)
 _LIMITS = (
     f"At most {MAX_BATCH} texts and {MAX_BODY_BYTES} bytes a request. A text that is longer than the model's "
-    "max_length (see /info) is cut to it, and the header x-truncated counts from 0 which ones were."
+    "max_length (see /info) is cut to it, and the header x-truncated lists those texts, counted from 0."
 )
 
 
@@ -79,10 +79,11 @@ def status_routes(
     async def counted(_: Incoming) -> Reply:
         return Reply(metrics.text(), media_type=MEDIA_TYPE)
 
-    async def docs(_: Incoming) -> Reply:
-        return Reply(
-            DOCS_PAGE.encode(), media_type="text/html; charset=utf-8", headers={"content-security-policy": DOCS_CSP}
-        )
+    def shows(page: Page) -> Callable[[Incoming], Awaitable[Reply]]:
+        async def handler(_: Incoming) -> Reply:
+            return Reply(page.body, media_type="text/html; charset=utf-8", headers=dict(page.headers))
+
+        return handler
 
     def get(path: str, handler: Callable[[Incoming], Awaitable[Reply]], summary: str, **more: Any) -> Route:
         return Route("GET", path, handler, summary, **{"response": dict[str, Any], "statuses": (200, 503), **more})
@@ -101,7 +102,8 @@ def status_routes(
         get("/v2/models/{model}/ready", tells.model_ready, "The model answers", **of_model),
         get("/v2/models/{model}/versions/{version}", tells.model, "The model's tensors", **of_model),
         get("/v2/models/{model}/versions/{version}/ready", tells.model_ready, "The model answers", **of_model),
-        get("/docs", docs, "This page", is_public=False),
+        get("/docs", shows(DOCS), "This page", is_public=False),
+        get("/ui", shows(UI), "A page to try the model", is_public=False),
         get("/openapi.json", schema, "This document", is_public=False),
     ]
 
@@ -146,7 +148,7 @@ class _Tells:
 
     def _info(self) -> Info:
         try:
-            return self._service.current.info
+            return self._service.info
         except NotReady:
             raise busy("no model is ready yet") from None
 

@@ -1,8 +1,8 @@
 """The training state of a trial on storage, so that a crash costs at most one interval. Safetensors and JSON only.
 
-One folder a save, ``<session>-<step>``: ``tensors.safetensors`` first, ``state.json`` last, so a folder with its JSON
-is whole. A session is one process's run: two of them (one of which was thought dead) never write the same file. Beside
-them lie the sessions' usage notes.
+One folder a save, ``<session>-<step>``: first each process's ``part-<rank>.safetensors``, last ``state.json``, which
+says what is where: so a folder with its JSON is whole, and any number of processes can go on from it. A session is one
+run: two of them (one of which was thought dead) never write the same file. Beside them lie the sessions' usage notes.
 """
 
 import os
@@ -11,17 +11,19 @@ import uuid
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import nn
 
 from lft_ray.records import CurvePoint, Record, Usage
 from lft_ray.storage import Storage
+from lft_ray.train.group import Group
+from lft_ray.train.layout import Entry, TensorReader, index_of, own_parts, part_name
 from lft_ray.train.notes import PREFIX, noted_usage, put_usage
 
 __all__ = ["Progress", "StateStore"]
 
-FORMAT = 2
-"""2: the token embedding holds the rows of the tokens that the data have."""
+FORMAT = 3
+"""2: the token embedding holds the rows of the tokens that the data have. 3: each process writes a part."""
 
 
 class Progress(Record):
@@ -36,6 +38,15 @@ class Progress(Record):
     loss_sum: float = 0.0
     """Training loss and its divisor since the last curve point."""
     loss_weight: float = 0.0
+    tensors: dict[str, Entry] = Field(default_factory=dict)
+    """What the files hold and which rows are where; filled in when it is saved."""
+
+
+class Scarcity(Record):
+    """How often a step has to be cut in half, as sessions that ran out of memory found, and the most that they held."""
+
+    halvings: int = 0
+    peak_bytes: int = 0
 
 
 class StateStore:
@@ -52,11 +63,30 @@ class StateStore:
         self._session = uuid.uuid4().hex[:12]
         self._saved: list[str] = []
 
-    def save(self, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Write the state; the one before it of this session goes when the new one is whole."""
-        name = f"{self._session}-{progress.step:09d}"
-        self._put_tensors(f"{name}/tensors.safetensors", _tensors(network, optimizer))
-        self._storage.put(f"{name}/state.json", progress.model_dump_json())
+    def save(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, group: Group | None = None
+    ) -> None:
+        """Write the state; the one before it of this session goes when the new one is whole.
+
+        Every process of ``group`` must call it, and writes its part.
+
+        Raises:
+            OSError: on every process, where one of them could not write.
+        """
+        group = group or Group()
+        name = str(group.from_lead(f"{self._session}-{progress.step:09d}"))
+        tensors = _tensors(network, optimizer)
+        index = index_of(tensors, group.world)
+        problem: OSError | None = None
+        try:
+            self._put_tensors(f"{name}/{part_name(group.rank)}", own_parts(tensors, index, group.rank))
+        except OSError as error:
+            problem = error
+        if group.largest(float(problem is not None)) > 0:
+            raise problem or OSError("another process could not write its part of the training state")
+        if not group.leads:
+            return
+        self._storage.put(f"{name}/state.json", progress.model_copy(update={"tensors": index}).model_dump_json())
         for old in self._saved:
             self._storage.delete_folder(old)
         self._saved = [name]
@@ -66,21 +96,44 @@ class StateStore:
         found = [(name, progress) for name in self._storage.folders() if (progress := self._read(name))]
         return max(found, key=lambda pair: pair[1].step) if found else None
 
-    def restore(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Load the tensors of a state into a network and its optimizer, in place."""
-        from safetensors.torch import load_file
+    def restore(self, name: str, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Load the tensors of a state into a network and its optimizer, in place; as many processes as like may do so.
 
+        Args:
+            name: folder, from `newest`.
+            progress: of that state.
+            network: whole, or sharded by FSDP2: then only this process's rows are read.
+            optimizer: of the network.
+        """
         with tempfile.TemporaryDirectory(prefix="lft-state-") as cache:
-            tensors = load_file(str(self._storage.local_folder(name, Path(cache)) / "tensors.safetensors"))
-        weights = {key.removeprefix("model/"): value for key, value in tensors.items() if key.startswith("model/")}
-        network.load_state_dict(weights, strict=False)
-        for parameter_name, parameter in network.named_parameters():
-            prefix = f"optimizer/{parameter_name}/"
-            moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            if moments:
-                # "step" too: the fused kernel wants it beside the weights.
-                optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
-        torch.set_rng_state(tensors["rng"])
+            reader = TensorReader(self._storage.local_folder(name, Path(cache)), progress.tensors)
+            held = dict(network.named_parameters()) | dict(network.named_buffers())
+            with torch.no_grad():
+                for tensor_name in reader.names("model/"):
+                    held[tensor_name].copy_(reader.like(f"model/{tensor_name}", held[tensor_name]))
+                for parameter_name, parameter in network.named_parameters():
+                    prefix = f"optimizer/{parameter_name}/"
+                    moments = {
+                        moment: self._moment(reader, prefix + moment, parameter) for moment in reader.names(prefix)
+                    }
+                    if moments:
+                        optimizer.state[parameter] = moments
+            torch.set_rng_state(reader.whole("rng"))
+
+    @staticmethod
+    def _moment(reader: TensorReader, name: str, parameter: nn.Parameter) -> torch.Tensor:
+        # The count of steps is one number, which the fused kernel wants beside the weights.
+        return reader.whole(name).to(parameter.device) if name.endswith("/step") else reader.like(name, parameter)
+
+    def put_halvings(self, halvings: int, peak_bytes: int) -> None:
+        """Note that memory ran out where the processes could not agree on it: the next session begins so far down."""
+        self._storage.put("memory.json", Scarcity(halvings=halvings, peak_bytes=peak_bytes).model_dump_json())
+
+    def scarcity(self) -> "Scarcity":
+        """What was noted last."""
+        if not self._storage.exists("memory.json"):
+            return Scarcity()
+        return Scarcity.model_validate_json(self._storage.get("memory.json"))
 
     def put_usage(self, usage: Usage) -> None:
         """Note what this session has spent so far."""
@@ -107,7 +160,7 @@ class StateStore:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".state-", dir=folder) as temporary:
-            path = Path(temporary) / "tensors.safetensors"
+            path = Path(temporary) / Path(name).name
             save_file(tensors, str(path))
             if folder is None:
                 self._storage.put(name, path.read_bytes())
@@ -119,13 +172,10 @@ class StateStore:
 
 def _tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     named = dict(network.named_parameters())
-    tensors = {f"model/{name}": value.detach().contiguous() for name, value in named.items()}
-    kept = {value.data_ptr() for value in named.values()}
-    # Buffers; a name that shares the memory of a parameter (tied weights) is one tensor and kept once.
-    for name, value in network.state_dict().items():
-        if name not in named and value.data_ptr() not in kept:
-            tensors[f"model/{name}"] = value.detach().contiguous()
+    tensors: dict[str, torch.Tensor] = {f"model/{name}": value.detach() for name, value in named.items()}
+    # Tied weights and buffers come once under each method's first name.
+    tensors |= {f"model/{name}": value for name, value in network.named_buffers()}
     for name, parameter in named.items():
         for moment, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer/{name}/{moment}"] = value.detach().contiguous()
+            tensors[f"optimizer/{name}/{moment}"] = value.detach()
     return tensors | {"rng": torch.get_rng_state()}

@@ -5,7 +5,8 @@ processes each runs its share and all get all rows. Never trains, never reads te
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,8 @@ from torch import nn
 from lft_ray.data.batches import eval_batches
 from lft_ray.models.network import HeadedNetwork, TextNetwork, at_precision
 from lft_ray.train.group import Group, current_group
+from lft_ray.train.memory import fits_everywhere
+from lft_ray.train.parallel import is_sharded
 from lft_ray.train.precision import autocast, matmul_precision
 
 if TYPE_CHECKING:
@@ -58,7 +61,7 @@ class Scores:
 
 
 def predict(
-    network: HeadedNetwork,
+    network: nn.Module,
     inputs: "Inputs",
     batching: Batching,
     precision: ComputePrecision = "fp32",
@@ -109,17 +112,43 @@ def _run(  # noqa: PLR0913 - private; each caller sets all of them
     was_training = network.training
     network.eval()
     output: NDArray[np.float32] | None = None
-    with torch.inference_mode(), matmul_precision(batching.device), autocast(batching.device, autocast_precision):
-        for part in eval_batches(lengths, batching.micro_batch_tokens, group.rank, group.world):
-            wanted = part if rows is None else rows[part]
-            read, mask = inputs.tensors(wanted, batching.max_length, batching.pad_id)
+    parts = eval_batches(lengths, batching.micro_batch_tokens, group.rank, group.world)
+    with ExitStack() as modes:
+        for mode in _modes(network, batching, autocast_precision, group):
+            modes.enter_context(mode)
+        for part in _padded(parts, network, group):
+            wanted = part if len(part) else np.zeros(1, np.int64)
+            read, mask = inputs.tensors(wanted if rows is None else rows[wanted], batching.max_length, batching.pad_id)
             answers = forward(read.to(batching.device), mask.to(batching.device)).float().cpu().numpy()
             if output is None:
                 output = np.zeros((len(lengths), answers.shape[1]), np.float32)
-            output[part] = answers
+            output[part] = answers[: len(part)]
     network.train(was_training)
+    if is_sharded(network):
+        # Its outermost weights stay gathered after a forward pass: the next steps would compute with these.
+        network.reshard()
     if group.world > 1:
         # A process may have had no rows: it learns the width from the others.
         width = int(group.largest(0 if output is None else output.shape[1]))
         output = group.merge(np.zeros((len(lengths), width), np.float32) if output is None else output)
     return np.zeros((0, 0), np.float32) if output is None else output
+
+
+def _modes(
+    network: nn.Module, batching: Batching, precision: str, group: Group
+) -> Iterator[AbstractContextManager[Any]]:
+    if is_sharded(network):
+        # What is gathered in inference mode cannot be used in the next training step.
+        yield torch.no_grad()
+    else:
+        yield torch.inference_mode()
+        if group.world > 1:
+            yield fits_everywhere(group)
+    yield matmul_precision(batching.device)
+    yield autocast(batching.device, precision)
+
+
+def _padded(parts: list[NDArray[np.int64]], network: nn.Module, group: Group) -> list[NDArray[np.int64]]:
+    """Parts of this process, with empty ones behind them where all processes must make as many passes."""
+    missing = int(group.largest(len(parts))) - len(parts) if is_sharded(network) else 0
+    return [*parts, *[np.zeros(0, np.int64)] * missing]

@@ -1,7 +1,7 @@
 """The training loop: plain PyTorch, free of Ray. In: network, tokens, configuration. Out: a curve, a trained network.
 
-Runs the same in one process on a core or a GPU, and in several processes under DDP when torch.distributed is
-initialised; one step is `Stepper`'s. Never reads text, never writes results; its state goes to a `StateStore`.
+Runs the same in one process on a core or a GPU, and in several when torch.distributed is initialised; one step is
+`Stepper`'s. Never reads text, never writes results; its state goes to a `StateStore`.
 """
 
 import time
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lft_ray.config import TrainingSpec
 from lft_ray.data.batches import plan_steps
@@ -21,8 +22,9 @@ from lft_ray.records import CurvePoint, TrialConfig, TrialStatus, Usage
 from lft_ray.train.checkpoint import Progress, StateStore
 from lft_ray.train.evaluate import Batching, ComputePrecision, Scores, predict, score
 from lft_ray.train.group import current_group
-from lft_ray.train.memory import OutOfMemoryError, is_out_of_memory
+from lft_ray.train.memory import OutOfMemoryError, is_out_of_memory, memory_bytes
 from lft_ray.train.meter import Meter
+from lft_ray.train.parallel import needs_shards
 from lft_ray.train.precision import matmul_precision
 from lft_ray.train.probe import head_start
 from lft_ray.train.schedule import Schedule
@@ -140,6 +142,8 @@ def train(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Calla
     except _DeadlineError:
         status, reason = TrialStatus.STOPPED, f"the deadline came at step {run.step} of {run.total}"
     except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error) and run.group.world > 1:
+            run.note_scarcity()
         if not is_out_of_memory(error) or run.group.world > 1:
             raise
         status, reason = TrialStatus.INFEASIBLE, f"out of memory outside of the forward passes: {first_line(error)}"
@@ -181,10 +185,13 @@ class _Run:
         self._saved_at, self._noted_at = time.monotonic(), 0.0
 
     def begin(self) -> None:
-        """Resume a saved state or start the head, then join the other processes."""
-        if not self._resume() and self.job.training.head_start == "probe":
+        """Start the head or find a saved state, join the other processes, and resume it."""
+        job, found = self.job, self._find()
+        if found is None and job.training.head_start == "probe":
             self._start_head()
-        self._stepper.connect(self.group)
+        self._stepper.connect(self.group, is_sharded=self._is_sharded())
+        if found is not None:
+            self._resume(*found)
 
     def steps(self) -> None:
         """All optimiser steps that are left, with the validation passes between them."""
@@ -198,17 +205,33 @@ class _Run:
                 self.step += 1
                 self._after_step()
 
-    def _resume(self) -> bool:
-        states, stepper = self.job.states, self._stepper
+    def _find(self) -> tuple[str, Progress] | None:
+        states = self.job.states
         if states is None:
-            return False
-        self.job.meter.carried, found = self.group.from_lead(
-            (states.spent_before(), states.newest()) if self.group.leads else None
+            return None
+        carried, found, scarcity = self.group.from_lead(
+            (states.spent_before(), states.newest(), states.scarcity()) if self.group.leads else None
         )
-        if found is None:
-            return False
-        name, progress = found
-        states.restore(name, self.job.network, stepper.optimizer)
+        peak = max(carried.peak_bytes, scarcity.peak_bytes)
+        self.job.meter.carried = carried.model_copy(update={"peak_bytes": peak})
+        self._stepper.halve(scarcity.halvings)
+        return found  # type: ignore[no-any-return]
+
+    def note_scarcity(self) -> None:
+        """Leave word to the next group, which starts because this process leaves the others in an exchange."""
+        if self.job.states is not None:
+            self.job.states.put_halvings(self._stepper.halvings + 1, self.job.meter.own().peak_bytes)
+
+    def _is_sharded(self) -> bool:
+        wish, job = self.job.training.sharding, self.job
+        if wish != "auto" or self.group.world == 1:
+            return wish == "fsdp"
+        return needs_shards(job.network, self.group, memory_bytes(job.device))
+
+    def _resume(self, name: str, progress: Progress) -> None:
+        assert self.job.states is not None
+        stepper = self._stepper
+        self.job.states.restore(name, progress, stepper.network, stepper.optimizer)
         self.step, self.curve = progress.step, list(progress.curve)
         if self.group.leads:
             # Who hears them may be new, too, and judges a trial by its whole curve.
@@ -216,7 +239,6 @@ class _Run:
                 self._report(point)
         stepper.loss_sum += progress.loss_sum if self.group.leads else 0.0
         stepper.loss_weight = progress.loss_weight
-        return True
 
     def _start_head(self) -> None:
         job = self.job
@@ -249,8 +271,11 @@ class _Run:
     def _evaluate(self, fraction: float) -> None:
         job, stepper = self.job, self._stepper
         precision: ComputePrecision = "autocast" if job.dtype == "bf16" else "fp32"
-        network, inputs = job.network, job.validation
+        network: nn.Module = stepper.network
+        inputs = job.validation
         if self.step == self.total:
+            stepper.disconnect()
+            network = job.network
             precision = "bf16" if job.final_precision == "bf16" else "fp32"
             network, inputs = (network, inputs) if job.served is None else job.served()
         loss_sum = self.group.total([float(stepper.loss_sum)])[0]
@@ -291,10 +316,10 @@ class _Run:
             return
         self._note(states)
         loss_sum = self.group.total([float(self._stepper.loss_sum)])[0]
-        if self.group.leads and saves:
-            weight = self._stepper.loss_weight
+        if saves:
+            stepper, weight = self._stepper, self._stepper.loss_weight
             progress = Progress(key=states.key, step=self.step, curve=self.curve, loss_sum=loss_sum, loss_weight=weight)
-            states.save(self.job.network, self._stepper.optimizer, progress)
+            states.save(stepper.network, stepper.optimizer, progress, self.group)
         self._saved_at = time.monotonic() if saves else self._saved_at
 
     def _note(self, states: StateStore) -> None:

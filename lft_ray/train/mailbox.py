@@ -16,6 +16,8 @@ __all__ = ["IDLE_S", "STARTS", "Mailbox", "News", "Order"]
 
 STARTS = 2
 """Groups that may begin one job: the first, and one after a worker died."""
+RETRIES = 3
+"""More of them that may begin it because memory ran out: each begins with smaller passes (`memory.HALVINGS`)."""
 IDLE_S = 20.0
 """An idle gang lets go of its resources: what is not needed now may be what another trial's gang waits for (for a
 minute, then Ray Train gives up). Between two trials of a study lie a tenth of a second to some seconds."""
@@ -49,6 +51,7 @@ class _Job:
     groups: list[str] = field(default_factory=list)
     """Those that began it."""
     points: list[dict[str, Any]] = field(default_factory=list)
+    retries: int = 0
     is_cancelled: bool = False
     is_over: bool = False
     error: str = ""
@@ -146,7 +149,9 @@ class Mailbox:
                 lambda: self._job.number != number or self._job.is_cancelled or self._job.is_over
             )
 
-    async def ended(self, number: int, rank: int, error: str = "", *, is_lost: bool = False) -> None:
+    async def ended(
+        self, number: int, rank: int, error: str = "", *, is_lost: bool = False, may_retry: bool = False
+    ) -> None:
         """A worker ended a job.
 
         Args:
@@ -154,6 +159,7 @@ class Mailbox:
             rank: of the worker; the job is over when rank 0 says so.
             error: what went wrong for it.
             is_lost: the worker cannot go on; its group starts again.
+            may_retry: what it lacked the next group needs less of (memory): a few of those count as none.
         """
         async with self._changed:
             job = self._job
@@ -161,6 +167,9 @@ class Mailbox:
                 return
             if error:
                 job.error, self._erred_at = job.error or error, time.monotonic()
+            if may_retry and job.groups and job.retries < RETRIES:
+                job.retries += 1
+                job.groups.pop()
             if rank == 0 and not is_lost:
                 self._finish()
 
@@ -169,7 +178,7 @@ class Mailbox:
         self._groups.append(group)
         self._waiting, self._erred_at = set(), None
         self._handed = _Job(0, "", is_over=True)
-        if job.is_over or not job.groups:
+        if job.is_over:
             return
         if len(job.groups) >= STARTS:
             job.error = job.error or f"workers died in {len(job.groups)} groups that began it"

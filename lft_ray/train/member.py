@@ -1,4 +1,4 @@
-"""What each worker of a gang runs: one job after another, as one of several processes. In: a mailbox. Ray Train calls it.
+"""What each worker of a gang runs: job after job, as one of several processes. In: a mailbox. Ray Train calls it.
 
 The process group, the imports, the base weights and the token maps stay; what a job made goes with it. An error that
 all workers meet (bad input) is a result. Any other may have left somebody in an exchange: then the group starts again.
@@ -49,6 +49,8 @@ def work(config: dict[str, Any]) -> None:
 def _run(mailbox: Any, order: Order, rank: int, *, is_first: bool) -> None:
     import ray
 
+    from lft_ray.train.memory import is_out_of_memory
+
     job = TrialJob.model_validate_json(order.payload)
 
     def report(point: dict[str, Any]) -> None:
@@ -65,7 +67,8 @@ def _run(mailbox: Any, order: Order, rank: int, *, is_first: bool) -> None:
         ray.get(mailbox.ended.remote(order.number, rank, str(error)))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        ray.get(mailbox.ended.remote(order.number, rank, reason, is_lost=True))
+        may_retry = is_out_of_memory(error)
+        ray.get(mailbox.ended.remote(order.number, rank, reason, is_lost=True, may_retry=may_retry))
         raise
     else:
         ray.get(mailbox.ended.remote(order.number, rank))

@@ -3,10 +3,28 @@
 Torch says so in two ways: `torch.OutOfMemoryError` on a device, and a plain RuntimeError of its processor allocator.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
-__all__ = ["HALVINGS", "OutOfMemoryError", "free_cached", "is_out_of_memory"]
+from lft_ray.errors import first_line
+from lft_ray.train.footprint import USABLE
+from lft_ray.train.group import Group
 
+__all__ = [
+    "ELSEWHERE",
+    "HALVINGS",
+    "OutOfMemoryError",
+    "cap_memory",
+    "fits_everywhere",
+    "free_cached",
+    "is_out_of_memory",
+    "memory_bytes",
+]
+
+ELSEWHERE = "another of its processes ran out of memory"
 HALVINGS = 2
 """Times that a step is tried again in forward passes of half the tokens. A quarter of the activations that still does
 not fit is a model that does not fit: weights, gradients and moments stay as they are."""
@@ -26,3 +44,39 @@ def free_cached(device: str) -> None:
     """Give the blocks that torch keeps for later back to the device."""
     if device != "cpu":
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def fits_everywhere(group: Group) -> Iterator[None]:
+    """Let all processes of a group know where one of them runs out of memory inside, where nothing may be exchanged.
+
+    Raises:
+        OutOfMemoryError: on every process.
+    """
+    reason = ""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = first_line(error)
+    if group.largest(float(bool(reason))) > 0:
+        raise OutOfMemoryError(f"out of memory outside of the forward passes: {reason or ELSEWHERE}")
+
+
+def cap_memory(device: str, share: float | str) -> None:
+    """Let torch allocate a trial's share of its device and no more: what it takes beyond is its neighbours'."""
+    if device != "cpu":
+        is_packed = isinstance(share, float) and share < 1.0
+        torch.cuda.set_per_process_memory_fraction(USABLE * float(share) if is_packed else 1.0, device)
+
+
+def memory_bytes(device: str) -> float:
+    """Memory that this process may use: its share of its device, or what is free of the machine's."""
+    if device != "cpu":
+        share = torch.cuda.get_per_process_memory_fraction(device)
+        return float(torch.cuda.get_device_properties(device).total_memory) * share
+    import psutil
+
+    # Workers of one trial on one machine divide what is free among them.
+    return float(psutil.virtual_memory().available) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -184,7 +184,7 @@ def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]
 
 def _state_key(job: TrialJob, base: BaseFiles, dtype: str) -> str:
     """Fingerprint of all that decides the weights, teacher and distillation included; workers and resources do not."""
-    apart = {"workers", "resources", "checkpoint_every_s", "activations_gb"}
+    apart = {"workers", "sharding", "resources", "checkpoint_every_s", "activations_gb"}
     training = job.training.model_dump(mode="json", exclude=apart)
     what = [job.config.model_dump(mode="json"), training, *map(str, _probe_key(job, base, dtype))]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

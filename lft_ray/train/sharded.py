@@ -72,7 +72,7 @@ def _run(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> str:
         except Exception as error:
             raise _ReportError(error) from error
 
-    shape = Shape(job.training.workers, float(job.training.resources.cpu), _gpu(job))
+    shape = Shape(job.training.worker_count, float(job.training.resources.cpu), _gpu(job))
     while True:
         error = gang_for(shape, Storage(job.run_uri)).run(job, pass_on)
         if error is not None:
@@ -96,9 +96,9 @@ def _gpu(job: TrialJob) -> float:
     wish = job.training.resources.gpu
     if wish == "auto":
         return float(any(node.gpus for node in fleet().nodes))
-    if wish % 1 and job.training.workers > 1:
+    if wish % 1 and job.training.worker_count > 1:
         raise ConfigError(
-            f"training.resources.gpu is {wish} with {job.training.workers} workers: expected 0 or whole devices",
+            f"training.resources.gpu is {wish} with {job.training.worker_count} workers: expected 0 or whole devices",
             fix="--set training.workers=1, or --set training.resources.gpu=1",
         )
     return float(wish)

@@ -1,12 +1,11 @@
-"""One optimiser step: rows in, changed weights out. Knows micro-batches and DDP; knows no schedule of evaluations.
+"""One optimiser step: rows in, changed weights out. Knows micro-batches and processes; knows no schedule.
 
 A step's loss is a SUM over its texts divided by the step's global text count, so neither the number of micro-batches
 nor that of processes changes the gradient. With a teacher it is (1 - w) x the task's loss on the labels + w x its
 divergence from the teacher's answers.
 """
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +17,17 @@ from lft_ray.errors import first_line
 from lft_ray.models.network import HeadedNetwork
 from lft_ray.train.evaluate import Batching
 from lft_ray.train.group import Group
-from lft_ray.train.memory import HALVINGS, OutOfMemoryError, free_cached, is_out_of_memory
+from lft_ray.train.memory import (
+    ELSEWHERE,
+    HALVINGS,
+    OutOfMemoryError,
+    fits_everywhere,
+    free_cached,
+    is_out_of_memory,
+)
 from lft_ray.train.meter import Meter
 from lft_ray.train.optim import build_optimizer, set_learning_rate
+from lft_ray.train.parallel import share
 from lft_ray.train.precision import autocast
 from lft_ray.train.probe import loss_divisor
 
@@ -64,26 +71,35 @@ class Stepper:
         self._weights_tensor = (
             None if self.class_weights is None else torch.from_numpy(self.class_weights).to(batching.device)
         )
-        self.optimizer = build_optimizer(network, 0.0, training.weight_decay, layer_decay)
+        self._weight_decay = training.weight_decay
+        self._is_first = True
+        self._layer_decay = layer_decay
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=batching.device)
         """Sum of this process's losses since `clear`."""
         self.loss_weight = 0.0
         """What the sum over all processes is to be divided by to be a mean; the same on each."""
         self.micro_batch_tokens = batching.micro_batch_tokens
         """Padded tokens of a forward pass; halved when memory runs out."""
-        self._halvings = 0
+        self.halvings = 0
+        """Times that forward passes were halved."""
         self.norm = torch.zeros(())
         """Gradient norm of the last step before clipping, over all processes."""
 
-    def connect(self, group: Group) -> None:
-        """Share gradients with the other processes from now on; call after the weights are in place."""
+    def connect(self, group: Group, *, is_sharded: bool = False) -> None:
+        """Share the network with the other processes from now on; call after the weights are in place."""
         self._group = group
-        self._forward: Any = self._network
-        if group.world > 1:
-            device_ids = None if self._batching.device == "cpu" else [torch.device(self._batching.device)]
-            self._forward = torch.nn.parallel.DistributedDataParallel(
-                self._network, device_ids=device_ids, gradient_as_bucket_view=True
-            )
+        self._sharing = share(self._network, group, is_sharded=is_sharded)
+        self.optimizer = build_optimizer(self._sharing.network, 0.0, self._weight_decay, self._layer_decay)
+
+    def disconnect(self) -> None:
+        """Have the trained weights in the network itself, on every process; no step can follow."""
+        self._sharing.gather()
+        self.optimizer.state.clear()
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """What runs forward while connected; its parameters are those that the optimizer changes."""
+        return self._sharing.network
 
     def take(self, rows: NDArray[np.int64], learning_rate: float, meter: Meter) -> None:
         """Change the weights by one step over the global ``rows``, of which this process runs its share.
@@ -92,9 +108,15 @@ class Stepper:
             OutOfMemoryError: the step does not fit, not even in passes of a quarter of the tokens.
         """
         mine = self._differentiate(rows)
-        self.norm = torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._clip_norm)
+        self.norm = self._sharing.clip(self._clip_norm)
         set_learning_rate(self.optimizer, learning_rate)
-        self.optimizer.step()
+        if self._is_first:
+            # It allocates the moments. With several processes all must hear of one where they do not fit.
+            self._is_first = False
+            with fits_everywhere(self._group):
+                self.optimizer.step()
+        else:
+            self.optimizer.step()
         meter.count(
             sum(int(self.lengths[batch].sum()) for batch in mine),
             sum(len(batch) * int(self.lengths[batch].max()) for batch in mine),
@@ -105,43 +127,49 @@ class Stepper:
         while True:
             group = self._group
             mine = micro_batches(rows, self.lengths, self.micro_batch_tokens, rank=group.rank, world=group.world)
-            before = self.loss_sum.clone()
+            before, reason = (self.loss_sum.clone(), self.loss_weight), ""
             try:
                 self.accumulate(rows, mine)
             except (RuntimeError, MemoryError) as error:
-                # With several processes the others wait in the exchange already: the group must start again.
-                if not is_out_of_memory(error) or group.world > 1:
+                # Where layers are gathered in each pass the others wait in one already: the group must start again.
+                if not is_out_of_memory(error) or not self._sharing.can_agree:
                     raise
                 reason = first_line(error)
-            else:
+            if self._sharing.all_fit(fits=not reason):
+                self._sharing.exchange()
                 return mine
             # Here, not in the handler: the traceback holds the tensors of the pass that did not fit.
-            self.loss_sum = before
-            self._halve(reason)
+            self.loss_sum, self.loss_weight = before
+            self._sharing.clear()
+            self.halve(1, reason or ELSEWHERE)
+            free_cached(self._batching.device)
 
-    def _halve(self, reason: str) -> None:
-        if self._halvings == HALVINGS:
-            raise OutOfMemoryError(
-                f"out of memory in passes of {self.micro_batch_tokens} tokens, halved {HALVINGS} times: {reason}"
-            )
-        self._halvings += 1
-        self.micro_batch_tokens = max(1, self.micro_batch_tokens // 2)
-        self.optimizer.zero_grad(set_to_none=True)
-        free_cached(self._batching.device)
+    def halve(self, times: int, reason: str = "in the groups of workers before this one") -> None:
+        """Make forward passes smaller from now on.
+
+        Raises:
+            OutOfMemoryError: they were halved often enough.
+        """
+        for _ in range(times):
+            if self.halvings == HALVINGS:
+                raise OutOfMemoryError(
+                    f"out of memory in passes of {self.micro_batch_tokens} tokens, halved {HALVINGS} times: {reason}"
+                )
+            self.halvings += 1
+            self.micro_batch_tokens = max(1, self.micro_batch_tokens // 2)
 
     def accumulate(self, rows: NDArray[np.int64], mine: list[NDArray[np.int64]]) -> None:
-        """Put the gradient of the mean loss over ``rows`` into the parameters; ``mine``: our micro-batches."""
-        divisor = loss_divisor(self._targets[rows], self.class_weights)
-        # DDP averages over the processes, so each sends world x its share of the mean. One without rows must still take
-        # part in the exchange, or the others wait forever: it runs one text at weight zero.
-        scale = self._group.world / divisor if mine else 0.0
-        batches = mine or [rows[:1]]
-        self.optimizer.zero_grad(set_to_none=True)
-        for index, batch in enumerate(batches):
-            with self._exchange(last=index == len(batches) - 1):
+        """Put our share of the gradient of the mean loss over ``rows`` into the parameters; ``mine``: our passes."""
+        divisor, sharing = loss_divisor(self._targets[rows], self.class_weights), self._sharing
+        passes = sharing.passes(len(mine))
+        sharing.clear()
+        for index in range(passes):
+            # A pass that is made for the others' sake runs one text at weight zero.
+            batch, scale = (mine[index], sharing.loss_scale / divisor) if index < len(mine) else (rows[:1], 0.0)
+            with sharing.backward(is_last=index == passes - 1):
                 loss = self._loss(batch, divisor / len(rows))
                 torch.autograd.backward(loss * scale)
-            if mine:
+            if index < len(mine):
                 self.loss_sum += loss.detach()
         self.loss_weight += divisor
 
@@ -156,7 +184,7 @@ class Stepper:
         read, mask = self._inputs.tensors(batch, batching.max_length, batching.pad_id)
         targets = torch.from_numpy(self._targets[batch]).to(batching.device)
         with autocast(batching.device, batching.dtype):
-            logits = self._forward(read.to(batching.device), mask.to(batching.device)).float()
+            logits = self._sharing.network(read.to(batching.device), mask.to(batching.device)).float()
         loss = self._task.loss(logits, targets, self._weights_tensor)
         if self._teacher is None:
             return loss
@@ -164,9 +192,3 @@ class Stepper:
         # Class weights weigh the labels alone: the sum is divided by them, so each text's divergence takes the mean.
         divergence = self._task.distil_loss(logits, taught, spec.temperature) * per_text
         return (1.0 - spec.weight) * loss + spec.weight * divergence
-
-    def _exchange(self, *, last: bool) -> AbstractContextManager[Any]:
-        if self._group.world == 1 or last:
-            return nullcontext()
-        quiet: AbstractContextManager[Any] = self._forward.no_sync()
-        return quiet

@@ -128,10 +128,12 @@ def execute(job: TrialJob, report: Report, meter: Meter, is_cancelled: Callable[
     import torch
 
     from lft_ray.train.group import current_group
+    from lft_ray.train.memory import cap_memory
 
     started_at = now_utc()
     leads = current_group().leads
     torch.set_num_threads(max(1, int(job.training.resources.cpu)))
+    cap_memory(trial_device(job), job.training.resources.gpu)
     last: list[dict[str, Any]] = []
 
     def pass_on(point: CurvePoint) -> None:
@@ -223,7 +225,7 @@ def _train(
         return run_linear(job, task, meter, report)
     from lft_ray.train.neural import run_neural
 
-    thrift = Thrift(meter, job.allowance, processes=job.training.workers)
+    thrift = Thrift(meter, job.allowance, processes=job.training.worker_count)
 
     def should_stop() -> bool:
         return is_cancelled() or thrift.is_over() or (job.deadline is not None and time.time() >= job.deadline)

@@ -23,6 +23,10 @@ class TinySize:
     is_linear: bool = False
     default_learning_rate: float | None = 2e-4
 
+    @property
+    def layers(self) -> int | None:
+        return None if self.is_linear else int(self.name.rpartition(":")[2])
+
 
 SIZES = [
     TinySize(name, is_linear=name == "tfidf", default_learning_rate=None if name == "tfidf" else 2e-4) for name in COSTS

@@ -1,6 +1,7 @@
 """A real endpoint from start to end: Ray, Serve, HAProxy, the supervisor, and the clients that people use."""
 
 import asyncio
+import ipaddress
 import os
 import shutil
 import signal
@@ -9,9 +10,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
+import grpc
 import httpx
+import numpy as np
 import psutil
 import pytest
 
@@ -25,7 +29,7 @@ from lft_ray.serve.load import closed_loop, text_bodies
 from lft_ray.serving_spec import AutoscalingSpec
 from lft_ray.storage import Storage
 
-SPEC = ServeSpec(port=0)
+SPEC = ServeSpec(port=0, grpc_port=0)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +51,23 @@ def damaged(bundle_uri: str, folder: Path) -> str:
     weights = folder / "linear.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     return str(folder)
+
+
+def public_listeners(pid: int) -> list[tuple[str, int]]:
+    """Every process below ``pid`` that listens on more than loopback, with the port."""
+    supervisor = psutil.Process(pid)
+    return [
+        (process.name(), connection.laddr.port)
+        for process in [supervisor, *supervisor.children(recursive=True)]
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and not ipaddress.ip_address(connection.laddr.ip.removeprefix("::ffff:")).is_loopback
+    ]
+
+
+def own_addresses() -> list[str]:
+    found = (one for addresses in psutil.net_if_addrs().values() for one in addresses)
+    return [one.address for one in found if one.family == socket.AF_INET]
 
 
 class Load:
@@ -100,12 +121,35 @@ class TestLife:
         assert len(headers.get_list("x-request-id")) == 1
         assert len(headers.get_list("x-model-version")) == 1
 
-    def test_nothing_listens_for_other_machines(self, live):
-        supervisor = psutil.Process(live.pid)
-        for process in [supervisor, *supervisor.children(recursive=True)]:
-            for connection in process.net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN and process.name() == "haproxy":
-                    assert connection.laddr.ip in ("127.0.0.1", "::1")
+    def test_what_listens_for_other_machines_is_what_the_readme_says_and_answers_none_of_them(self, live):
+        found = public_listeners(live.pid)
+        assert Counter(name for name, _ in found) == {"ray::ServeReplica:lft:model": 2, "ray::ProxyActor": 1}
+        address = next((ip for ip in own_addresses() if not ip.startswith("127.")), None)
+        if address is None:
+            pytest.skip("this machine has no address but loopback to knock from")
+        for _, port in found:
+            with grpc.insecure_channel(f"{address}:{port}") as channel:
+                for method in ("inference.GRPCInferenceService/ServerLive", "ray.serve.ASGIService/HandleRequest"):
+                    with pytest.raises(grpc.RpcError) as raised:
+                        channel.unary_unary(f"/{method}")(b"", timeout=20)
+                    assert raised.value.code().name in ("PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED")
+
+    def test_tritons_client_speaks_grpc_through_haproxy(self, live):
+        from tritonclient import grpc as triton
+        from tritonclient.utils import InferenceServerException
+
+        text = triton.InferInput("text", [2], "BYTES")
+        text.set_data_from_numpy(np.array(["the bank makes profit", "a distant planet"], dtype=object))
+        large = triton.InferInput("text", [1], "BYTES")
+        large.set_data_from_numpy(np.array(["a" * 5_000_000], dtype=object))
+        with triton.InferenceServerClient(f"127.0.0.1:{live.ports['grpc']}") as client:
+            assert client.is_server_ready()
+            result = client.infer("classifier", [text])
+            assert list(result.as_numpy("label")) == [b"business", b"science"]
+            assert result.get_response().model_version == live.version
+            for name, tensor, code in (("other", text, "NOT_FOUND"), ("classifier", large, "RESOURCE_EXHAUSTED")):
+                with pytest.raises(InferenceServerException, match=code):
+                    client.infer(name, [tensor])
 
     def test_our_client_and_hugging_faces_agree(self, live, monkeypatch):
         from huggingface_hub import InferenceClient

@@ -1,7 +1,9 @@
 """Profiles in a real replica, and an endpoint on an existing cluster: both on one local Ray cluster."""
 
+import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,15 +17,20 @@ from lft_ray.cluster import ClusterHandle, connect
 from lft_ray.config import ClusterSpec, DataSpec, Experiment, ExportSpec, ServeSpec, TaskSpec
 from lft_ray.data.prepare import prepare
 from lft_ray.delivery import Endpoint
+from lft_ray.engines import onnx_build
 from lft_ray.errors import InputError, UnreachableError
 from lft_ray.models.tokens import TextTokenizer
 from lft_ray.records import DatasetRecord, ProfileBook, ServingProfile
 from lft_ray.serve.candidates import profile_requests, skipped_lengths
 from lft_ray.serve.deploy import deploy
 from lft_ray.serve.environment import free_port, import_path
+from lft_ray.serve.http import LIMITS
+from lft_ray.serve.probe import make_folder_of, open_request
 from lft_ray.serve.profile import _out_of_order, measure_profiles
 from lft_ray.storage import Storage
 from tests.serve.conftest import WORDS
+
+ENGINES = {"fp32": "onnxruntime", "int8": "onnxruntime", "bf16": "torch"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,7 @@ def experiment(tmp_path_factory, tiny_bert) -> Experiment:
         data=DataSpec(train=str(folder / "train.csv")),
         models=[{"base": str(tiny_bert), "layers": [1, 2]}, {"base": "tfidf"}],
         training={"max_length": 32},
-        export={"precisions": ["fp32", "bf16"]},
+        export={"precisions": ["fp32", "int8", "bf16"]},
         storage=str(folder),
     )
 
@@ -50,7 +57,7 @@ def dataset(experiment) -> DatasetRecord:
 def test_every_variant_is_asked_for_once(experiment, dataset):
     asked = [(r.size.layers, r.precision, r.engine) for r in profile_requests(experiment, dataset)]
     assert sorted(asked, key=str) == sorted(
-        [(None, "fp32", "sklearn"), *((n, p, "torch") for n in (1, 2) for p in ("fp32", "bf16"))], key=str
+        [(None, "fp32", "sklearn"), *((n, p, e) for n in (1, 2) for p, e in ENGINES.items())], key=str
     )
 
 
@@ -84,6 +91,22 @@ def test_more_layers_that_cost_less_are_found(experiment, dataset):
     assert _out_of_order(requests, [profile(1.0, 0.1), profile(0.95, 0.0)]) == []
     assert _out_of_order(requests, [profile(1.0, 0.1), profile(0.8, 0.0)]) == [0, 1]
     assert _out_of_order(requests[::-1], [profile(1.0, 0.1), profile(0.8, 0.0)]) == []
+
+
+def test_what_cannot_be_exported_is_profiled_with_torch_or_refused(experiment, dataset, monkeypatch):
+    requests = {r.precision: r for r in profile_requests(experiment, dataset) if r.size.layers == 1}
+    good = make_folder_of(requests["int8"])
+    assert (good.engine, good.note, good.refused) == ("onnxruntime", "", "")
+    shutil.rmtree(good.folder)
+    monkeypatch.setattr(onnx_build, "OPSET", 999)
+    exact, rounded = make_folder_of(requests["fp32"]), make_folder_of(requests["int8"])
+    assert (exact.engine, exact.refused) == ("torch", "")
+    assert exact.note.startswith("bert cannot be exported to ONNX")
+    assert (rounded.folder, rounded.refused) == ("", exact.note)
+    predictor = open_request(requests["fp32"], exact, cores=2, preset="latency", limits=LIMITS)
+    assert predictor.info.engine == "torch"
+    asyncio.run(predictor.retire())
+    shutil.rmtree(exact.folder)
 
 
 def test_an_address_where_nobody_is_is_unreachable(bundles, tmp_path):
@@ -143,12 +166,16 @@ def haproxies() -> list[psutil.Process]:
 def test_profiles_are_measured_in_a_replica_and_serve_is_gone_after_it(cluster, experiment, dataset):
     from ray.util import list_named_actors
 
-    requests = [request for request in profile_requests(experiment, dataset) if request.precision == "fp32"]
+    requests = [r for r in profile_requests(experiment, dataset) if r.precision != "bf16" or r.size.layers == 1]
     book = measure_profiles(requests, dataset, ServeSpec(), seconds_per_repeat=0.2)
     assert ProfileBook.model_validate_json(book.model_dump_json()) == book
     assert 0 < book.ingress.core_s_per_request < 0.1
-    found = {(p.model_size, p.precision): p for p in book.profiles}
-    assert len(found) == len(requests)
+    # In the order that was asked for, whatever the order in which they were measured.
+    assert [(p.model_size, p.precision) for p in book.profiles] == [(r.size.name, r.precision) for r in requests]
+    engines = ENGINES | {"": "sklearn"}
+    assert [p.engine for p in book.profiles] == [engines[r.precision if r.size.layers else ""] for r in requests]
+    # A replica without torch is small: what builds the graphs is another process.
+    assert max(p.peak_bytes for p in book.profiles if p.engine != "torch") < 300e6
     for measured in book.profiles:
         assert measured.core_s_per_text > 0
         assert 0 < measured.p50_ms <= measured.p95_ms <= measured.p99_ms

@@ -1,5 +1,6 @@
 """Every protocol of the endpoint, asked by the clients that people use."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -24,6 +25,13 @@ LONG = "b " * 40  # the test model reads 32 words
 def live():
     with running() as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def _no_leftover_clients():
+    yield
+    # Triton's client closes itself again when it is collected, which gevent forbids in any other thread than this one.
+    gc.collect()
 
 
 def probabilities(url: str, text: str) -> dict[str, float]:

@@ -107,7 +107,7 @@ def test_newest_whole_state_of_the_same_run(loop_job, tmp_path):
     saved(job, folder, 7)
     saved(job, folder, 9, key="another")
     # A save that was cut off has tensors but no JSON, or half a JSON.
-    folder.put("cut-000000011/tensors.safetensors", b"half")
+    folder.put("cut-000000011/part-0000.safetensors", b"half")
     folder.put("torn-000000012/state.json", b'{"key": "key", "st')
     found = StateStore(folder, "key").newest()
     assert found is not None
@@ -129,4 +129,4 @@ def test_one_state_a_session_is_kept(loop_job, tmp_path):
 def test_no_pickle_is_written(loop_job, tmp_path):
     saved(loop_job(), Storage(tmp_path / "state"), 3)
     names = {path.name for path in (tmp_path / "state").rglob("*") if path.is_file()}
-    assert names == {"tensors.safetensors", "state.json"}
+    assert names == {"part-0000.safetensors", "state.json"}

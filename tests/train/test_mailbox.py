@@ -92,6 +92,20 @@ def test_an_error_of_the_last_group_is_the_reason():
     play(scene)
 
 
+def test_groups_that_ran_out_of_memory_are_retries():
+    async def scene(box):
+        await box.post("one")
+        for group in "abcd":
+            assert await both(box, 0, group=group) == [Order(1, "one")] * 2
+            await box.ended(1, 1, "OutOfMemoryError: 2 GiB", is_lost=True, may_retry=True)
+        # Three were for nothing, the fourth counts; one more may begin it.
+        assert await both(box, 0, group="e") == [Order(1, "one")] * 2
+        await both(box, 0, group="f", wait_s=SOON)
+        assert (await box.news(1, 0, LATER)).is_over
+
+    play(scene)
+
+
 def test_a_cancelled_job_that_nobody_began_is_over():
     async def scene(box):
         await box.post("one")

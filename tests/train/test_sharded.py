@@ -9,8 +9,18 @@ import time
 import psutil
 import pytest
 
-from lft_ray.records import TrialResult, TrialStatus
+from lft_ray.cluster import connect
+from lft_ray.config import ClusterSpec
+from lft_ray.ledger import Ledger, StartedTrial
+from lft_ray.records import TrialRecord, TrialResult, TrialStatus
+from lft_ray.search.dispatcher import Dispatcher
+from lft_ray.search.plan import Plan, Queued, Quiet
+from lft_ray.search.standing import Standing
+from lft_ray.search.tuning import run_trials
+from lft_ray.search.worker import Worker
+from lft_ray.storage import Storage
 from lft_ray.train.gang import disband
+from lft_ray.train.notes import GANGS
 from lft_ray.train.sharded import run_sharded
 from lft_ray.train.trial import result_name, run_trial, trial_storage
 
@@ -29,7 +39,9 @@ def cluster():
     ray.init(
         address="local",
         num_cpus=3,
-        include_dashboard=False,
+        # Its State API frees what a gang held whose process is gone.
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
         object_store_memory=100_000_000,
         _temp_dir=folder,
         log_to_driver=False,
@@ -155,3 +167,73 @@ def test_bad_input_is_a_failed_result_at_once(cluster, trial_job):
     result = run_sharded(job, lambda _: None)
     assert result.status is TrialStatus.FAILED
     assert "max_length" in result.reason
+
+
+class Watch(Quiet):
+    def __init__(self) -> None:
+        self.gangs: list[set[int]] = []
+
+    def on_point(self, trial_id, point):
+        self.gangs.append({process.pid for process in workers()})
+
+
+def stop_the_second(standing: Standing) -> str:
+    return "it was enough" if standing.trial.trial_id == "t001" else ""
+
+
+def until_it_is_gone(is_there, limit_s: float = 60.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while is_there():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def price(result: TrialResult, trial: StartedTrial) -> TrialRecord:
+    return TrialRecord(**dict(result), role=trial.role, start=trial.start, training_usd=0.0)
+
+
+def study(run_uri: str, template, listener, **plan) -> list[TrialRecord]:
+    ledger = Ledger(Storage(run_uri))
+    ledger.adopt(price)
+    configs = [template.config.model_copy(update={"seed": seed}) for seed in range(3)]
+    plan = Plan(queue=tuple(map(Queued, configs)), trials=3, slots=1, known_cost=lambda _: 1.0, **plan)
+    with connect(ClusterSpec()) as handle:
+        dispatcher = Dispatcher(ledger, plan, None, price, listener=listener)
+        run_trials(dispatcher, Worker(template), handle, template.training)
+    return ledger.records()
+
+
+def test_a_study_keeps_one_gang_through_a_stopped_trial_and_leaves_nothing(cluster, trial_job, tmp_path):
+    disband()
+    template = trial_job(training={"workers": 2, "evaluations": 6}, config={"batch_size": 2, "epochs": 4})
+    watch = Watch()
+    records = study(template.run_uri, template, watch, rule=stop_the_second)
+    assert [r.status for r in records] == [TrialStatus.DONE, TrialStatus.STOPPED, TrialStatus.DONE], records
+    assert records[1].reason == "it was enough"
+    assert len(records[1].curve) < len(records[0].curve) == 7
+    assert len(set().union(*watch.gangs)) == 2, "one gang of two workers ran all trials"
+    # The first trial waited for the gang to start, the others for nothing.
+    print("overhead of the trials:", [round(r.overhead_s or 0.0, 2) for r in records])
+    import ray
+
+    until_it_is_gone(workers)
+    until_it_is_gone(lambda: ray.available_resources().get("CPU") != 3.0)
+    assert not Storage(template.run_uri).exists(GANGS)
+
+
+def test_an_interrupted_study_leaves_nothing(cluster, trial_job, tmp_path):
+    disband()
+    template = trial_job(training={"workers": 2, "evaluations": 20}, config={"batch_size": 1, "epochs": 40})
+
+    class Impatient(Quiet):
+        def on_point(self, trial_id, point):
+            if point.fraction > 0:
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        study(template.run_uri, template, Impatient())
+    assert Ledger(Storage(template.run_uri)).records() == []
+    import ray
+
+    until_it_is_gone(workers)
+    until_it_is_gone(lambda: ray.available_resources().get("CPU") != 3.0)

@@ -1,0 +1,87 @@
+"""Memory that training a network takes, measured: two steps of it on made-up tokens. In: a size. Out: a `Footprint`.
+
+Runs where a trial would run. Weights are random (memory does not look at them), so only the base's config is read.
+"""
+
+from lft_ray.config import ModelSpec, TrainingSpec
+from lft_ray.records import Record
+
+__all__ = ["USABLE", "Footprint", "measure"]
+
+USABLE = 0.9
+"""Share of a worker's memory that trials may allocate; the rest is for gaps, and for CUDA's own where several share."""
+
+
+class Footprint(Record):
+    """What one worker that trains a whole network takes, and has.
+
+    Attributes:
+        model_size: that was measured.
+        state_bytes: weights, gradients and moments, computed: what FSDP2 divides among workers.
+        peak_bytes: most that was allocated, measured; None: it did not fit.
+        memory_bytes: of the device, or of the whole machine without one.
+        on_gpu: whether a device was measured.
+    """
+
+    model_size: str
+    state_bytes: int
+    peak_bytes: int | None
+    memory_bytes: int
+    on_gpu: bool
+
+
+def measure(models: list[ModelSpec], name: str, training: TrainingSpec, outputs: int) -> Footprint:
+    """Train a network for two steps in passes of ``training.micro_batch_tokens`` and look at the peak.
+
+    Args:
+        models: the models part of the experiment.
+        name: of the size.
+        training: length, passes and precision are read from it.
+        outputs: of the head.
+    """
+    import psutil
+    import torch
+
+    from lft_ray.models.base import find_size
+    from lft_ray.models.network import build
+    from lft_ray.models.resolve import find_base
+    from lft_ray.train.memory import is_out_of_memory
+    from lft_ray.train.meter import Meter
+    from lft_ray.train.parallel import STATE_BYTES
+
+    spec, size = find_size(models, name)
+    on_gpu = torch.cuda.is_available() and training.resources.gpu != 0
+    device = "cuda:0" if on_gpu else "cpu"
+    memory = torch.cuda.get_device_properties(device).total_memory if on_gpu else psutil.virtual_memory().total
+    meter = Meter(device)
+    network = build(find_base(spec), size, outputs, random=True)
+    state = STATE_BYTES * sum(parameter.numel() for parameter in network.parameters())
+    peak: int | None = None
+    try:
+        _train(network.to(device), training, device)
+        peak = meter.own().peak_bytes
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    return Footprint(model_size=name, state_bytes=state, peak_bytes=peak, memory_bytes=memory, on_gpu=on_gpu)
+
+
+def _train(network: "object", training: TrainingSpec, device: str) -> None:
+    import torch
+
+    from lft_ray.models.network import TextNetwork
+    from lft_ray.train.optim import build_optimizer
+    from lft_ray.train.precision import autocast, training_precision
+
+    assert isinstance(network, TextNetwork)
+    length = min(training.max_length, network.shape.max_tokens)
+    shape = (max(1, training.micro_batch_tokens // length), length)
+    # Any token but the padding's will do.
+    ids = torch.full(shape, network.pad_id + 1, device=device)
+    optimizer = build_optimizer(network, 0.0, training.weight_decay)
+    dtype = training_precision(training.precision, device)
+    for _ in range(2):
+        with autocast(device, dtype):
+            loss = network(ids, torch.ones_like(ids)).float().square().mean()
+        torch.autograd.backward(loss)
+        optimizer.step()
