@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.errors import LftError
 
 if TYPE_CHECKING:
-    from lft_ray.client import Client
+    from lft_ray.client import AsyncClient, Client
     from lft_ray.config import Experiment
 
 __version__ = "0.1.0"
-__all__ = ["Client", "Experiment", "LftError", "__version__"]
+__all__ = ["AsyncClient", "Client", "Experiment", "LftError", "__version__"]
 
-_LAZY = {"Client": "lft_ray.client", "Experiment": "lft_ray.config"}
+_LAZY = {"AsyncClient": "lft_ray.client", "Client": "lft_ray.client", "Experiment": "lft_ray.config"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from lft_ray.records import Record
+from lft_ray.records import FrontPoint, Record
 
-__all__ = ["Bundle", "CanaryRecord", "Endpoint"]
+__all__ = ["Bundle", "CanaryRecord", "Cascade", "CascadeBook", "Endpoint"]
 
 
 class Bundle(Record):
@@ -22,6 +22,41 @@ class Bundle(Record):
     bytes: int
     note: str = ""
     """How its precision was checked, or why it is not served as it won; empty where there is nothing to say."""
+
+
+class Cascade(Record):
+    """Two points that are served as one: the small one answers where it is sure, the large one the rest."""
+
+    small: FrontPoint
+    large: FrontPoint
+    temperature: float
+    threshold: float
+    """Calibrated confidence below which the large model is asked."""
+    share: float
+    """Of validation texts that the large model is asked, on the half that did not choose the threshold, both ways."""
+    f1: float
+    """On those same rows."""
+    small_f1: float
+    large_f1: float
+    usd_per_million_predictions: float
+    """Every text through the small model, the share through the large one too; from their measured profiles."""
+    margin: float
+    validation_rows: int
+    test_f1: float | None = None
+    """Of one look at the test split, with the threshold that is deployed."""
+    test_share: float | None = None
+    test_rows: int = 0
+
+    @property
+    def pair(self) -> str:
+        """Ids of both trials: ``t001+t004``."""
+        return f"{self.small.trial_id}+{self.large.trial_id}"
+
+
+class CascadeBook(Record):
+    """``cascades.json``: every cascade that was asked for, one a pair of variants."""
+
+    cascades: list[Cascade]
 
 
 class CanaryRecord(Record):

@@ -7,11 +7,11 @@ machine. No loops over rows and no I/O details here: they live with the nouns th
 from typing import TYPE_CHECKING
 
 from lft_ray.config import Experiment
-from lft_ray.delivery import Bundle, Endpoint
+from lft_ray.delivery import Bundle, Cascade, Endpoint
 from lft_ray.environment import environment
 from lft_ray.errors import InputError, NoWinnerError
 from lft_ray.ledger import Ledger, driver_lock
-from lft_ray.records import Cascade, DatasetRecord, ProfileBook, Selection, TrialRecord
+from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
 from lft_ray.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -21,21 +21,9 @@ if TYPE_CHECKING:
     from lft_ray.search.estimate import Estimate
 
 __all__ = [
-    "cascade",
-    "deploy",
-    "down",
-    "export",
-    "plan",
-    "prepare",
-    "profile",
-    "records_of",
-    "report",
-    "rollback",
-    "run_search",
-    "run_train",
-    "search",
-    "select",
-]
+    "cascade", "deploy", "down", "export", "plan", "prepare", "profile", "records_of", "report", "rollback",
+    "run_search", "run_train", "search", "select",
+]  # fmt: skip
 
 
 def run_search(
@@ -251,34 +239,15 @@ def export(run: RunFolder, *, trial_id: str | None = None) -> Bundle:
 
 
 def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | None = None) -> Cascade:
-    """Make two trials one: the small one answers where it is sure, the large one the rest. Writes ``cascade/``.
-
-    Args:
-        run: with both trials finished.
-        small: trial id or model size of the one that is asked first.
-        large: of the one that is asked where the first is not sure.
-        experiment: margin and prices; None: the run's own.
+    """Make two trials one, in ``cascade/``: the small one answers where it is sure, the large one the rest.
 
     Raises:
         InputError: there is no such trial, or the pair makes no cascade.
     """
-    from lft_ray.export.pairing import export_cascade, measure_cascade, point_named
+    from lft_ray.export.pairing import make_cascade
 
-    experiment = experiment or run.experiment()
-    records, dataset, book = records_of(run), run.dataset(), run.profiles()
-    if dataset is None or book is None:
-        raise InputError(f"{run.uri} has no profiles yet", fix="`lft search ... --resume` continues it")
-    points = [point_named(name, records) for name in (small, large)]
     with run.stage("cascade"):
-        # A pair that was looked at on the test split is not looked at again while nothing about it has changed.
-        found = next((c for c in run.cascades() if [c.small, c.large] == points), None)
-        if found is None or found.margin != experiment.selection.margin:
-            found = measure_cascade(
-                *points, records=records, experiment=experiment, dataset=dataset, ingress=book.ingress
-            )
-        run.add_cascade(found)
-        export_cascade(found, run, experiment=experiment, dataset=dataset)
-    return found
+        return make_cascade(run, small, large, experiment=experiment or run.experiment())
 
 
 def deploy(
@@ -290,16 +259,7 @@ def deploy(
     address: str | None = None,
     foreground: bool = False,
 ) -> Endpoint:
-    """Serve the run's bundle (made first where it is missing); on a live endpoint, promote it without a gap.
-
-    Args:
-        run: a run with a winner.
-        trial_id: serve this trial instead.
-        pair: serve these two as a `cascade` instead.
-        overrides: ``a.b=c`` of the run's experiment.
-        address: an existing Ray cluster.
-        foreground: stay until the endpoint stops.
-    """
+    """Serve the run's bundle (made first where it is missing) or a `cascade`; a live endpoint is promoted to it."""
     from lft_ray.experiment_file import with_overrides
     from lft_ray.serve.deploy import deploy as start
 

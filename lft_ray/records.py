@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "Cascade", "CascadeBook", "CurvePoint", "DatasetRecord", "FrontPoint", "IngressProfile", "JudgedPoint", "LadderRow",
+    "CurvePoint", "DatasetRecord", "FrontPoint", "IngressProfile", "JudgedPoint", "LadderRow",
     "PrecisionCheck", "Problem", "ProfileBook", "Record", "Selection", "ServingProfile", "SplitRecord", "TrialConfig",
     "TrialRecord", "TrialResult", "TrialStatus", "Usage", "Variant", "now_utc",
 ]  # fmt: skip
@@ -292,41 +292,6 @@ class PrecisionCheck(Record):
     """False: it was not allowed to win."""
     reason: str
     """One sentence without a full stop."""
-
-
-class Cascade(Record):
-    """Two points that are served as one: the small one answers where it is sure, the large one the rest."""
-
-    small: FrontPoint
-    large: FrontPoint
-    temperature: float
-    threshold: float
-    """Calibrated confidence below which the large model is asked."""
-    share: float
-    """Of validation texts that the large model is asked, on the half that did not choose the threshold, both ways."""
-    f1: float
-    """On those same rows."""
-    small_f1: float
-    large_f1: float
-    usd_per_million_predictions: float
-    """Every text through the small model, the share through the large one too; from their measured profiles."""
-    margin: float
-    validation_rows: int
-    test_f1: float | None = None
-    """Of one look at the test split, with the threshold that is deployed."""
-    test_share: float | None = None
-    test_rows: int = 0
-
-    @property
-    def pair(self) -> str:
-        """Ids of both trials: ``t001+t004``."""
-        return f"{self.small.trial_id}+{self.large.trial_id}"
-
-
-class CascadeBook(Record):
-    """``cascades.json``: every cascade that was asked for, one a pair of variants."""
-
-    cascades: list[Cascade]
 
 
 class Selection(Record):

@@ -1,12 +1,19 @@
+import asyncio
 import json
+import random
+import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lft_ray.client import Client
+from lft_ray.client import AsyncClient, Client, _Plan, _retry_after_s
 from lft_ray.errors import InputError, LftError, UnreachableError
 
 INFO = {
@@ -15,9 +22,47 @@ INFO = {
 }  # fmt: skip
 
 
+RESET = object()
+
+
+class Quiet(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """A connection that was reset on purpose is no news."""
+
+
+class Blocking:
+    """`AsyncClient` with the methods of `Client`, so that one test asks both."""
+
+    def __init__(self, url, **options):
+        self.runner = asyncio.Runner()
+        self.client = AsyncClient(url, **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.runner.run(self.client.close())
+        self.runner.close()
+
+    def predict(self, *arguments, **options):
+        return self.runner.run(self.client.predict(*arguments, **options))
+
+    def info(self):
+        return self.runner.run(self.client.info())
+
+    def health(self):
+        return self.runner.run(self.client.health())
+
+
+@pytest.fixture(params=[Client, Blocking], ids=["blocking", "async"])
+def connect(request):
+    return request.param
+
+
 @contextmanager
-def server(answer: Callable[[str, dict | None], tuple[int, object]]) -> Iterator[tuple[str, list]]:
-    """A real HTTP server; ``answer(path, body)`` returns status and JSON, or a bytes body that is sent as text."""
+def server(answer: Callable[[str, dict | None], object]) -> Iterator[tuple[str, list]]:
+    """A real HTTP server; ``answer(path, body)`` returns status and JSON, or a bytes body that is sent as text, and
+    perhaps headers; or RESET."""
     seen: list[tuple[str, dict | None, dict]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -29,18 +74,26 @@ def server(answer: Callable[[str, dict | None], tuple[int, object]]) -> Iterator
 
         def reply(self, body):
             seen.append((self.path, body, dict(self.headers)))
-            status, value = answer(self.path, body)
+            found = answer(self.path, body)
+            if found is RESET:
+                # Closing with a linger time of 0 sends RST, as a killed process's kernel does.
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                return
+            status, value, *more = found
             payload = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             self.send_header("content-type", "text/plain" if isinstance(value, bytes) else "application/json")
             self.send_header("content-length", str(len(payload)))
+            for name, text in (more[0] if more else {}).items():
+                self.send_header(name, text)
             self.end_headers()
             self.wfile.write(payload)
 
         def log_message(self, *_):
             pass
 
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running = Quiet(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -62,86 +115,194 @@ def serving(status: int, body: object):
     return server(lambda path, _: (200, INFO) if path == "/info" else (status, body))
 
 
-def test_many_texts_are_sent_in_batches_and_come_back_in_order():
+def test_many_texts_are_sent_in_batches_and_come_back_in_order(connect):
     texts = [f"text {n}" for n in range(8)]
-    with server(echo) as (url, seen), Client(url, api_key="k") as client:
+    with server(echo) as (url, seen), connect(url, api_key="k") as client:
         answers = client.predict(texts, top_k=1)
     assert [scores[0].label for scores in answers] == texts
     bodies = [body for path, body, _ in seen if path == "/"]
-    assert [len(body["inputs"]) for body in bodies] == [3, 3, 2]
+    assert sorted(len(body["inputs"]) for body in bodies) == [2, 3, 3]
     assert bodies[0]["parameters"] == {"top_k": 1}
-    assert seen[0][2]["authorization"] == "Bearer k"
+    assert {headers["authorization"] for _, _, headers in seen} == {"Bearer k"}
+    assert len({headers["x-request-id"] for _, _, headers in seen}) == len(seen)
 
 
-def test_a_batch_stays_below_the_body_limit():
-    with server(echo) as (url, seen), Client(url) as client:
+def test_a_batch_stays_below_the_body_limit(connect):
+    with server(echo) as (url, seen), connect(url) as client:
         assert len(client.predict(['"' * 500, "é" * 400, "c" * 500])) == 3
     sizes = [int(headers["Content-Length"]) for path, _, headers in seen if path == "/"]
     assert len(sizes) > 1
     assert max(sizes) <= INFO["max_body_bytes"]
 
 
-def test_no_texts_are_no_request():
-    with server(echo) as (url, seen), Client(url) as client:
+def test_no_texts_are_no_request(connect):
+    with server(echo) as (url, seen), connect(url) as client:
         assert client.predict([]) == []
     assert seen == []
 
 
 @pytest.mark.parametrize("failure", [(503, {"error": "busy"}), (502, b"bad gateway"), (504, b""), (500, b"Internal")])
-def test_busy_servers_and_dying_replicas_are_asked_again(failure):
+def test_busy_servers_and_dying_replicas_are_asked_again(connect, failure):
     left = [failure, failure]
 
     def answer(path, body):
         return left.pop() if path == "/" and left else echo(path, body)
 
-    with server(answer) as (url, _), Client(url, retries=2) as client:
+    with server(answer) as (url, _), connect(url, retries=2) as client:
         assert client.predict(["a"])[0][0].label == "a"
 
 
-def test_an_error_of_ours_is_not_asked_again():
+def test_an_error_of_ours_is_not_asked_again(connect):
     body = {"error": "internal error", "error_type": "internal_server_error", "request_id": "1"}
-    with serving(500, body) as (url, seen), Client(url) as client, pytest.raises(LftError, match="internal error"):
+    with serving(500, body) as (url, seen), connect(url) as client, pytest.raises(LftError, match="internal error"):
         client.predict(["a"])
     assert len(seen) == 2
 
 
-def test_a_refusal_is_an_input_error_with_the_reason():
+def test_a_refusal_is_an_input_error_with_the_reason(connect):
     body = {"error": "a text is empty", "error_type": "unprocessable_entity", "request_id": "1"}
-    with serving(422, body) as (url, _), Client(url) as client, pytest.raises(InputError, match="a text is empty"):
+    with serving(422, body) as (url, _), connect(url) as client, pytest.raises(InputError, match="a text is empty"):
         client.predict(["a"])
 
 
-def test_a_stranger_is_told_from_an_endpoint():
-    with serving(200, {"hello": 1}) as (url, _), Client(url) as client, pytest.raises(LftError, match="not a text"):
+def test_a_stranger_is_told_from_an_endpoint(connect):
+    with serving(200, {"hello": 1}) as (url, _), connect(url) as client, pytest.raises(LftError, match="not a text"):
         client.predict(["a"])
 
 
-def test_nobody_there_is_unreachable():
+def test_nobody_there_is_unreachable(connect):
     with server(echo) as (url, _):
         pass
-    with Client(url, retries=1) as client:
+    with connect(url, retries=1) as client:
         assert not client.health()
         with pytest.raises(UnreachableError) as raised:
             client.predict(["a"])
     assert raised.value.exit_code == 4
 
 
-def test_health_asks_for_readiness():
-    with server(lambda path, _: (503 if path == "/ready" else 200, {})) as (url, _), Client(url) as client:
+def test_health_asks_for_readiness(connect):
+    with server(lambda path, _: (503 if path == "/ready" else 200, {})) as (url, _), connect(url) as client:
         assert not client.health()
 
 
 @pytest.mark.parametrize("texts", ["one text", ["a", 3], ["\ud800"]])
-def test_what_is_not_a_list_of_texts_is_refused_before_it_is_sent(texts):
-    with server(echo) as (url, seen), Client(url) as client, pytest.raises(InputError):
+def test_what_is_not_a_list_of_texts_is_refused_before_it_is_sent(connect, texts):
+    with server(echo) as (url, seen), connect(url) as client, pytest.raises(InputError):
         client.predict(texts)
     assert [path for path, _, _ in seen if path == "/"] == []
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://host", "http://", "http://host:port"])
-def test_an_address_that_is_none_is_refused(url):
+def test_an_address_that_is_none_is_refused(connect, url):
     with pytest.raises(InputError):
-        Client(url)
+        connect(url)
+
+
+def scripted(*failures):
+    """A server that fails at the first requests for answers in these ways, and then answers."""
+    left = list(failures)
+
+    def answer(path, body):
+        if path == "/" and left:
+            failure = left.pop(0)
+            return failure() if callable(failure) else failure
+        return echo(path, body)
+
+    return server(answer)
+
+
+def test_a_connection_that_is_reset_is_opened_again_with_the_same_request_id(connect):
+    with scripted(RESET, RESET) as (url, seen), connect(url) as client:
+        assert client.predict(["a"])[0][0].label == "a"
+    ids = [headers["x-request-id"] for path, _, headers in seen if path == "/"]
+    assert len(ids) == 3
+    assert len(set(ids)) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_it_waits_as_long_as_it_is_told(connect, status):
+    with scripted((status, {"error": "busy"}, {"retry-after": "1"})) as (url, _), connect(url) as client:
+        begun = time.monotonic()
+        assert client.predict(["a"])[0][0].label == "a"
+        assert time.monotonic() - begun >= 1.0
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun(connect):
+    with scripted((503, {}, {"retry-after": "3600"})) as (url, seen), connect(url, deadline_s=20.0) as client:
+        begun = time.monotonic()
+        with pytest.raises(UnreachableError, match="HTTP 503, and 20 s allow no further one, 1 try"):
+            client.predict(["a"])
+        assert time.monotonic() - begun < 15.0
+    assert [path for path, _, _ in seen] == ["/info", "/"]
+
+
+def test_a_slow_answer_is_given_up_and_asked_for_again(connect):
+    def slow():
+        time.sleep(1.5)
+        return 200, []
+
+    with scripted(slow) as (url, _), connect(url, timeout_s=0.5) as client:
+        assert client.predict(["a"])[0][0].label == "a"
+
+
+def test_the_deadline_counts_all_tries(connect):
+    def never():
+        time.sleep(0.6)
+        return RESET
+
+    with (
+        scripted(*[never] * 50) as (url, seen),
+        connect(url, retries=50, deadline_s=2.0) as client,
+        pytest.raises(UnreachableError, match="2 s allow no further one"),
+    ):
+        client.predict(["a"])
+    assert 2 <= len(seen) <= 6
+
+
+def test_waits_are_random_and_grow(monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+    steps = _Plan("http://host", 7, 1000.0).steps()
+    waits = [steps.send(None).wait_s] + [steps.send(OSError("gone")).wait_s for _ in range(7)]
+    assert waits == pytest.approx([0.0, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+    with pytest.raises(UnreachableError, match="8 tries"):
+        steps.send(OSError("gone"))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("7", 7.0), ("", 0.0), ("soon", 0.0), ("-3", 0.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)],
+)
+def test_what_retry_after_says(value, expected):
+    import httpx
+
+    assert _retry_after_s(httpx.Response(503, headers={"retry-after": value})) == expected
+    due = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    assert 90.0 < _retry_after_s(httpx.Response(503, headers={"retry-after": due})) <= 100.0
+
+
+def test_the_parts_of_many_texts_are_asked_side_by_side_but_not_all():
+    in_flight, most, lock = 0, 0, threading.Lock()
+
+    def answer(path, body):
+        nonlocal in_flight, most
+        with lock:
+            in_flight += 1
+            most = max(most, in_flight)
+        time.sleep(0.1)
+        with lock:
+            in_flight -= 1
+        return echo(path, body)
+
+    texts = [f"text {n}" for n in range(30)]
+    with server(answer) as (url, _), Blocking(url, connections=4) as client:
+        assert [scores[0].label for scores in client.predict(texts)] == texts
+    assert most == 4
+
+
+def test_of_parts_that_fail_the_reason_is_told():
+    body = {"error": "a text is empty", "error_type": "unprocessable_entity", "request_id": "1"}
+    with serving(422, body) as (url, _), Blocking(url) as client, pytest.raises(InputError, match="a text is empty"):
+        client.predict([f"text {n}" for n in range(30)])
 
 
 def test_the_client_is_light():

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lft_ray.cli import data, deliver, explore, plan
+from lft_ray.cli import data, deliver, explore, measure, plan
 from lft_ray.cli.output import guarded, next_command, print_json, stderr, stdout
 from lft_ray.environment import WORKER_ENV
 
@@ -97,6 +97,7 @@ app.command()(explore.leaderboard)
 app.command()(explore.report)
 app.command()(deliver.export)
 app.command()(deliver.deploy)
+app.command()(measure.bench)
 app.command()(deliver.rollback)
 app.command()(deliver.predict)
 app.command()(deliver.down)

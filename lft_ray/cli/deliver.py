@@ -15,7 +15,7 @@ from lft_ray.storage import Storage
 if TYPE_CHECKING:
     from lft_ray.delivery import Endpoint
 
-__all__ = ["deploy", "down", "export", "predict", "rollback"]
+__all__ = ["deploy", "down", "export", "predict", "read_lines", "rollback", "url_of"]
 
 Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -151,8 +151,8 @@ def predict(
 
     from lft_ray.client import Client
 
-    url = target if target.startswith(("http://", "https://")) else _url_of(target)
-    asked = texts or _read_lines(file)
+    url = target if target.startswith(("http://", "https://")) else url_of(target)
+    asked = texts or read_lines(file)
     with Client(url, api_key=api_key) as client:
         answers = client.predict(asked, top_k=top_k)
     for text, scores in zip(asked, answers, strict=True):
@@ -197,14 +197,16 @@ def _tell_progress(done: int, rows: int, rows_per_s: float) -> None:
     told(f"{done:,} of {rows:,} rows, {rows_per_s:,.0f} rows/s, {(rows - done) / rows_per_s:.0f} s left")
 
 
-def _url_of(run: str) -> str:
+def url_of(run: str) -> str:
+    """Address of a run's live endpoint."""
     endpoint = RunFolder.find(run).json("endpoint.json")
     if not endpoint or endpoint.get("state") not in {"ready", "rejected"}:
         raise InputError(f"{run} has no live endpoint", fix=f"`lft deploy {run}` starts one")
     return str(endpoint["url"])
 
 
-def _read_lines(file: str | None) -> list[str]:
+def read_lines(file: str | None) -> list[str]:
+    """Texts of a file or of standard input, one a line; at least one."""
     if file is not None:
         path = Path(file)
         if not path.is_file():

@@ -12,6 +12,7 @@ from lft_ray.config import Experiment
 from lft_ray.cost.prices import price_of
 from lft_ray.cost.serving import usd_per_million
 from lft_ray.data.store import load_split
+from lft_ray.delivery import Cascade
 from lft_ray.errors import InputError, nearest
 from lft_ray.export.answers import read_predictions
 from lft_ray.export.cascade import CascadeSpec, put_cascade
@@ -19,13 +20,39 @@ from lft_ray.export.judge import answers_of
 from lft_ray.export.stage import export_trial
 from lft_ray.ledger import Ledger
 from lft_ray.plugins import resolve
-from lft_ray.records import Cascade, DatasetRecord, FrontPoint, IngressProfile, TrialRecord, Variant
+from lft_ray.records import DatasetRecord, FrontPoint, IngressProfile, TrialRecord, Variant
 from lft_ray.run_folder import RunFolder
 from lft_ray.selection.cascade import CascadeEstimate, cascade_usd, confidence, estimate
 from lft_ray.selection.front import points_of
 from lft_ray.tasks import TASKS
 
-__all__ = ["export_cascade", "measure_cascade", "point_named"]
+__all__ = ["export_cascade", "make_cascade", "measure_cascade", "point_named"]
+
+
+def make_cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment) -> Cascade:
+    """Measure a pair, write it down, and put its ``cascade/`` into the run folder.
+
+    Args:
+        run: with both trials finished.
+        small: trial id or model size of the one that is asked first.
+        large: of the one that is asked where the first is not sure.
+        experiment: margin and prices.
+
+    Raises:
+        InputError: there is no such trial, or the pair makes no cascade.
+        BundleError: the answers of one of them differ from its trainer's.
+    """
+    records, dataset, book = Ledger(run.storage).records(), run.dataset(), run.profiles()
+    if dataset is None or book is None:
+        raise InputError(f"{run.uri} has no profiles yet", fix="`lft search ... --resume` continues it")
+    points = [point_named(name, records) for name in (small, large)]
+    # A pair that was looked at on the test split is not looked at again while nothing about it has changed.
+    found = next((c for c in run.cascades() if [c.small, c.large] == points), None)
+    if found is None or found.margin != experiment.selection.margin:
+        found = measure_cascade(*points, records=records, experiment=experiment, dataset=dataset, ingress=book.ingress)
+    run.add_cascade(found)
+    export_cascade(found, run, experiment=experiment, dataset=dataset)
+    return found
 
 
 def point_named(name: str, records: Sequence[TrialRecord]) -> FrontPoint:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lft_ray.records import Cascade, FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
+from lft_ray.delivery import Cascade
+from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.selection.front import front, ladder, points_of
 
 __all__ = ["cascade_point", "leaderboard"]

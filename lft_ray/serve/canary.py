@@ -18,7 +18,7 @@ __all__ = ["LEAST_REQUESTS", "Drift", "Verdict", "drift", "verdict"]
 LEAST_REQUESTS = 100
 """Answers of the candidate without which it is neither promoted nor judged by its labels."""
 _ALPHA_LOOK = 1e-3
-"""False alarm of one look. They repeat every few seconds: of 300 canaries of equal models, each looked at 100 times,
+"""False alarm of one look. They repeat every few seconds: of 300 canaries of equal models, looked at 100 times each,
 one was ended."""
 _ALPHA_END = 0.05
 _LEAST_EXPECTED = 5.0

@@ -59,11 +59,12 @@ class Cascade:
         asked = await self._small.ask(texts)
         answer = self._small.decode(asked.logits, top_k=top_k, function=function)
         tokens, cut = list(asked.tokens), list(asked.cut)
-        unsure = np.flatnonzero(confidence(asked.logits, self._spec.temperature) < self._spec.threshold)
+        sureness = confidence(asked.logits, self._spec.temperature)
+        unsure: list[int] = np.flatnonzero(sureness < self._spec.threshold).tolist()
         self._texts += len(texts)
         self._asked += len(unsure)
-        if len(unsure):
-            again = await self._large.ask([texts[int(number)] for number in unsure])
+        if unsure:
+            again = await self._large.ask([texts[number] for number in unsure])
             scores = self._large.decode(again.logits, top_k=top_k, function=function)
             for place, number in enumerate(unsure):
                 answer[number] = scores[place]

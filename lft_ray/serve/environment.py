@@ -185,6 +185,8 @@ def _haproxy(folder: str, first_replica_port: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # A prediction changes nothing, so what a killed replica took with it is asked of another one.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "120",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
         # A freed port is not given to a new replica while an old HAProxy may still route to it.

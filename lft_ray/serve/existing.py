@@ -32,6 +32,9 @@ from lft_ray.serve.placement import Placement, place
 from lft_ray.serve.wish import Wish
 from lft_ray.storage import Storage
 
+PUSH_S = 10.0
+"""How often Serve's replicas tell their load where nothing else is set."""
+
 __all__ = ["delete_from", "deploy_to", "roll_back"]
 
 
@@ -172,6 +175,12 @@ class _Cluster:
                 raise InputError(
                     f"serve.{name} 0 is for an endpoint on this machine alone", fix=f"--set serve.{name}=8000"
                 )
+        if spec.autoscaling.look_back_s <= PUSH_S:
+            raise InputError(
+                f"serve.autoscaling.look_back_s {spec.autoscaling.look_back_s:g} is too short for an existing cluster, "
+                f"whose replicas may tell their load every {PUSH_S:g} s alone: it would scale down under load",
+                fix="--set serve.autoscaling.look_back_s=12",
+            )
         if self.room.size > 1 and endpoints.is_loopback(spec.host):
             raise InputError(
                 f"serve.host {spec.host} cannot be reached from node to node, and the cluster "

@@ -26,7 +26,7 @@ class Model(Protocol):
 
     @property
     def info(self) -> Info:
-        """Names, labels and limits."""
+        """What ``/info`` says of it."""
 
     @property
     def queued(self) -> int:

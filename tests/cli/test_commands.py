@@ -15,7 +15,7 @@ from lft_ray.cli.app import app
 
 COMMANDS = {
     "init", "check", "plan", "search", "train", "status", "leaderboard", "report", "export", "deploy", "predict",
-    "down", "env",
+    "down", "env", "rollback", "bench",
 }  # fmt: skip
 
 
