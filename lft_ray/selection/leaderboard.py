@@ -12,7 +12,8 @@ __all__ = ["leaderboard"]
 def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """Keys ``front`` (non-dominated only), ``ladder``, ``winner`` (null before the decision), ``trials``, ``reason``,
     ``finalists`` (F1 of fresh seeds, loss against the best and its 95% bound), ``verdict`` (proven, within_noise, or
-    null before the decision) and ``rows_needed`` (validation rows that would settle it, or null).
+    null before the decision), ``rows_needed`` (validation rows that would settle it, or null) and ``precision_checks``
+    (of rounded points that would have won: agreement with fp32, F1 loss and its bound, ``passed``).
 
     Rows of the front and the ladder say how their trial trained: ``method``, and ``teacher`` (empty if not distilled).
     Works while a search runs: without a selection the front is that of the trials finished so far.
@@ -27,10 +28,10 @@ def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> 
         "winner": _winner(selection) if selection else None,
         "trials": {**counts, "confirm": len(records) - len(search)},
         "reason": selection.reason if selection else "",
-        "precision_checks": [c.model_dump(mode="json") for c in selection.precision_checks] if selection else [],
         "finalists": [p.model_dump(mode="json") for p in selection.judged] if selection else [],
         "verdict": selection.verdict if selection else None,
         "rows_needed": selection.rows_needed if selection else None,
+        "precision_checks": [c.model_dump(mode="json") for c in selection.precision_checks] if selection else [],
     }
 
 

@@ -31,7 +31,8 @@ RATE = 5e10
 
 def profile(size: str, core_s: float, **change) -> ServingProfile:
     fields = {
-        "model_size": size, "precision": "fp32", "max_length": 32, "engine": "sklearn" if size == "tfidf" else "torch",
+        "model_size": size, "precision": "fp32", "max_length": 32,
+        "engine": "sklearn" if size == "tfidf" else "onnxruntime",
         "device": "cpu", "machine": machine(), "threads": 1, "core_s_per_text": core_s, "texts_per_s": 1 / core_s,
         "p50_ms": 3, "p95_ms": 6, "p99_ms": 9, "load_requests_per_s": 10, "peak_bytes": 1, "repeats": 3, "spread": 0.0,
         "texts_measured": 10,
@@ -201,6 +202,17 @@ def test_a_profile_on_longer_texts_or_tfidf_on_other_data_says_nothing(experimen
     other = dataset.model_copy(update={"fingerprint": "0" * 64})
     write_run(experiment, other, "other", [profile("tfidf", 1e-4), profile("minilm:6", 0.009)])
     assert list(look_back(experiment, dataset).profiles) == [("minilm:6", "fp32", 32)]
+
+
+@pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize(
+    "change", [{"engine": "torch"}, {"preset": "latency"}, {"threads": 2}, {"engine": "torch", "precision": "int8"}]
+)
+def test_profiles_of_another_engine_preset_or_core_count_are_not_reused(experiment, dataset, change):
+    write_run(experiment, dataset, "before", [profile("minilm:1", 0.002, **change)])
+    assert look_back(experiment, dataset).book is None
+    write_run(experiment, dataset, "bf16", [profile("minilm:1", 0.002, engine="torch", precision="bf16")])
+    assert list(look_back(experiment, dataset).profiles) == [("minilm:1", "bf16", 32)]
 
 
 @pytest.mark.usefixtures("runs")

@@ -9,7 +9,9 @@ from tests.selection.builders import study, trial
 def test_keys_are_those_that_scripts_rely_on():
     choice = decide(study(), SelectionSpec(), CostSpec()).model_copy(update={"test_f1": 0.91})
     board = leaderboard(choice, study())
-    assert list(board) == ["front", "ladder", "winner", "trials", "reason", "finalists", "verdict", "rows_needed"]
+    assert list(board) == [
+        "front", "ladder", "winner", "trials", "reason", "finalists", "verdict", "rows_needed", "precision_checks",
+    ]  # fmt: skip
     assert board["winner"] == {
         "trial_id": "t2", "model_size": "minilm:3", "precision": "fp32", "max_length": 128, "f1": 0.912,
         "test_f1": 0.91, "usd_per_million_predictions": 0.04,
