@@ -155,3 +155,8 @@ def test_sklearn_engine_never_loads_torch():
     assert not {"torch", "transformers", "ray"} & cold(
         "import lft_ray.engines.sklearn_engine, lft_ray.engines.batching"
     )
+
+
+def test_opening_an_onnx_bundle_never_loads_torch():
+    modules = "lft_ray.engines.onnx_engine, lft_ray.engines.bulk, lft_ray.export.predict_file, lft_ray.serve.predictor"
+    assert not {"torch", "transformers", "onnx", "ray", "sklearn"} & cold(f"import {modules}, onnxruntime")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.data.store import load_split
-from lft_ray.engines.batching import run_sorted
+from lft_ray.engines.bulk import Bulk
 from lft_ray.engines.serving import build_folder
 from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, FrontPoint, Record, TrialRecord
@@ -61,4 +61,8 @@ def answers_of(uri: str, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.
     source = Storage(uri).local_folder("")
     with tempfile.TemporaryDirectory(prefix="lft-judge-") as scratch:
         built = build_folder(source, Path(scratch) / "served", precision=point.precision, max_length=point.max_length)
-        return run_sorted(built.open(threads=os.cpu_count() or 1), texts)
+        bulk = Bulk(built.open(threads=1), workers=os.cpu_count() or 1)
+        try:
+            return bulk.run(texts)
+        finally:
+            bulk.close()

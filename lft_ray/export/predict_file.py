@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lft_ray.data.read import file_sha256, read_texts
+from lft_ray.engines.base import Runner
 from lft_ray.engines.bulk import Bulk
 from lft_ray.errors import InputError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
@@ -89,18 +90,7 @@ def predict_file(
     """
     begun = time.perf_counter()
     target = _checked_output(output)
-    storage = Storage(bundle)
-    try:
-        folder = storage.local_folder("")
-    except FileNotFoundError:
-        raise InputError(f"there is no bundle at {bundle}", fix="`lft export RUN` makes one") from None
-    try:
-        opened = open_bundle(folder)
-        runner = opened.open_runner(threads=1)
-        opened.verify_smoke(runner)
-    finally:
-        if not storage.is_local:
-            shutil.rmtree(folder, ignore_errors=True)
+    opened, runner = _opened(bundle)
     texts = read_texts(source, text=text)
     parts = _Parts(target, _job(source, text, opened, len(texts)))
     bulk = Bulk(runner, workers=workers or _cores())
@@ -126,6 +116,22 @@ def predict_file(
         engine=opened.bundle.engine,
         precision=opened.bundle.precision,
     )
+
+
+def _opened(bundle: str | Path) -> tuple[OpenedBundle, Runner]:
+    storage = Storage(bundle)
+    try:
+        folder = storage.local_folder("")
+    except FileNotFoundError:
+        raise InputError(f"there is no bundle at {bundle}", fix="`lft export RUN` makes one") from None
+    try:
+        opened = open_bundle(folder)
+        runner = opened.open_runner(threads=1)
+        opened.verify_smoke(runner)
+    finally:
+        if not storage.is_local:
+            shutil.rmtree(folder, ignore_errors=True)
+    return opened, runner
 
 
 class _Parts:

@@ -74,7 +74,10 @@ class ServingCosts:
             except InputError:
                 pass  # This size was in none of the earlier runs.
         flops = size.flops_per_text(round(self.tokens))
-        text_s = predicted_core_s_per_text(flops, self.flops_per_s, is_linear=size.is_linear)
+        text_s = min(
+            predicted_core_s_per_text(flops, self.flops_per_s, is_linear=size.is_linear, precision=precision)
+            for precision in self.experiment.export.precisions
+        )
         spec = self.experiment.cost
         return usd_per_million(text_s, self.request_s, price_of(spec), utilisation=spec.utilisation), "predicted"
 

@@ -187,7 +187,8 @@ def _losses(
     again = scores(evidence.truth, [run for runs in answers for run in runs], metric)
     if max(abs(again - recorded)) > SAME_F1:
         return no_bounds(judged, best)
-    sample = resample(evidence.truth, answers, metric=metric, seed=evidence.seed)
+    names = [[trial_id for _, trial_id in contender.runs] for contender in pool]
+    sample = resample(evidence.truth, answers, metric=metric, seed=evidence.seed, names=names)
     return Losses.of(sample, judged, best, margin=spec.margin)
 
 

@@ -31,7 +31,8 @@ def leaderboard(
 ) -> dict[str, Any]:
     """Keys ``front`` (non-dominated only), ``ladder``, ``winner`` (null before the decision), ``trials``, ``reason``,
     ``finalists`` (F1 of fresh seeds, loss against the best and its 95% bound), ``verdict`` (proven, within_noise, or
-    null before the decision) and ``rows_needed`` (validation rows that would settle it, or null).
+    null before the decision), ``rows_needed`` (validation rows that would settle it, or null) and ``precision_checks``
+    (of rounded points that would have won: agreement with fp32, F1 loss and its bound, ``passed``).
 
     Rows of the front have a ``kind``: ``trial``, or ``cascade`` for two trials that were put together (with ``share``,
     ``threshold`` and ``test_f1``); a cascade that a point dominates is not among them.
@@ -50,10 +51,10 @@ def leaderboard(
         "winner": _winner(selection) if selection else None,
         "trials": {**counts, "confirm": len(records) - len(search)},
         "reason": selection.reason if selection else "",
-        "precision_checks": [c.model_dump(mode="json") for c in selection.precision_checks] if selection else [],
         "finalists": [p.model_dump(mode="json") for p in selection.judged] if selection else [],
         "verdict": selection.verdict if selection else None,
         "rows_needed": selection.rows_needed if selection else None,
+        "precision_checks": [c.model_dump(mode="json") for c in selection.precision_checks] if selection else [],
     }
 
 

@@ -97,12 +97,15 @@ class Resampled:
         replicates: m arrays float64 [B, k_i], on drawn rows; replicate b has the same rows for all runs.
         rows: validation rows.
         seed: of the draws of seeds.
+        names: the runs of each finalist, by name. Two finalists with the same runs are the same checkpoints served in
+            two ways: no draw of seeds comes between them. Empty: no two share theirs.
     """
 
     observed: list[Floats]
     replicates: list[Floats]
     rows: int
     seed: int = 0
+    names: tuple[tuple[str, ...], ...] = ()
 
     @cached_property
     def means(self) -> Floats:
@@ -117,9 +120,11 @@ class Resampled:
     def difference(self, finalist: int, best: int) -> Difference:
         """Compare two finalists, on the same rows."""
         by_rows = self._rows[:, best] - self._rows[:, finalist]
-        by_seeds = self._seeds[:, best] - self._seeds[:, finalist]
+        shared = bool(self.names) and self.names[finalist] == self.names[best]
+        by_seeds = (self._seeds[:, best] - self._seeds[:, finalist]) * float(not shared)
         rows_variance, seeds_variance = float(by_rows.var()), float(by_seeds.var())
-        guessed = sum(self._raw_variance / len(self.observed[i]) for i in (finalist, best) if not self._is_fixed(i))
+        drawn = [i for i in (finalist, best) if not shared and not self._is_fixed(i)]
+        guessed = sum(self._raw_variance / len(self.observed[i]) for i in drawn)
         total = rows_variance + seeds_variance
         freedom = sum(len(self.observed[i]) - 1 for i in self._spread_of)
         return Difference(
@@ -127,7 +132,8 @@ class Resampled:
             deviations=by_rows + by_seeds,
             rows_variance=rows_variance,
             seeds_variance=seeds_variance,
-            freedom=freedom * (total / guessed) ** 2 if guessed > 0.0 and freedom else math.inf,
+            # Never less than that of the seeds alone: the luck with rows, taken out above, must not make it so.
+            freedom=freedom * max(1.0, total / guessed) ** 2 if guessed > 0.0 and freedom else math.inf,
             rows=self.rows,
         )
 
@@ -189,6 +195,7 @@ def resample(
     metric: str = "macro_f1",
     replicates: int | None = None,
     seed: int = 0,
+    names: Sequence[Sequence[str]] = (),
 ) -> Resampled:
     """Score m finalists on rows drawn again and again. 10,000 replicates of 25 runs on 8,000 rows: about ten seconds.
 
@@ -198,6 +205,7 @@ def resample(
         metric: one of `METRICS`.
         replicates: how many; None: 10,000, fewer above 20,000 rows.
         seed: equal seeds give equal numbers.
+        names: see `Resampled`.
 
     Raises:
         ValueError: no row, no run, an unknown metric, or answers of another shape than the truth.
@@ -219,7 +227,8 @@ def resample(
         part = found[begin : begin + step]
         part[:] = counter.scores(draw(rng, starts, sizes, len(part)))
     ends = np.cumsum([len(finalist) for finalist in answers])[:-1]
-    return Resampled(np.split(observed, ends), np.split(found, ends, axis=1), rows, seed)
+    named = tuple(tuple(runs_of) for runs_of in names)
+    return Resampled(np.split(observed, ends), np.split(found, ends, axis=1), rows, seed, named)
 
 
 def holm_levels(differences: Sequence[Difference], boundary: float, confidence: float = CONFIDENCE) -> list[float]:

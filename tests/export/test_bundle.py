@@ -337,3 +337,16 @@ def test_a_tie_is_not_a_disagreement(linear, tmp_path):
     report = check_parity(tmp_path / "bundle", ["words that nobody has seen"], swapped)
     assert (report.agreement, report.ties) == (1.0, 1)
     assert 0 < report.largest_probability_change < 1e-3
+
+
+def test_a_bundle_of_an_earlier_version_still_opens(checkpoint, tmp_path):
+    export_bundle(checkpoint, plan(engine="torch"), Storage(tmp_path), "bundle")
+    folder = tmp_path / "bundle"
+    card = json.loads((folder / "engine.json").read_text())
+    kept = ("engine", "model_size", "outputs", "max_length", "pooling")
+    (folder / "engine.json").write_text(json.dumps({key: card[key] for key in kept}))
+    (folder / "manifest.json").unlink()
+    seal(folder)
+    opened = open_bundle(folder)
+    assert (opened.bundle.engine, opened.bundle.precision, opened.bundle.note) == ("torch", "fp32", "")
+    opened.verify_smoke(opened.open_runner())

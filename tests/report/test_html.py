@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from lft_ray.records import PrecisionCheck
 from lft_ray.report.formats import DASH
 from lft_ray.report.html import render
 from lft_ray.selection.decide import decide
@@ -58,6 +59,18 @@ def make(**change):
 @pytest.fixture(scope="module")
 def full():
     return make()
+
+
+def test_it_says_how_a_precision_was_checked():
+    checks = [
+        PrecisionCheck(trial_id="t1", model_size="<b>", precision="int8", max_length=64, reason="int8 of <b> differs"),
+        PrecisionCheck(
+            trial_id="t2", model_size="m:1", precision="int8", max_length=64, passed=True, reason="int8 fits"
+        ),
+    ]
+    html = make(selection=selection().model_copy(update={"precision_checks": checks}))
+    assert "Refused: int8 of &lt;b&gt; differs." in html
+    assert "Checked: int8 fits." in html
 
 
 def body(text):

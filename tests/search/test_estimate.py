@@ -205,6 +205,17 @@ def test_a_profile_on_longer_texts_or_tfidf_on_other_data_says_nothing(experimen
 
 
 @pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize(
+    "change", [{"engine": "torch"}, {"preset": "latency"}, {"threads": 2}, {"engine": "torch", "precision": "int8"}]
+)
+def test_profiles_of_another_engine_preset_or_core_count_are_not_reused(experiment, dataset, change):
+    write_run(experiment, dataset, "before", [profile("minilm:1", 0.002, **change)])
+    assert look_back(experiment, dataset).book is None
+    write_run(experiment, dataset, "bf16", [profile("minilm:1", 0.002, engine="torch", precision="bf16")])
+    assert list(look_back(experiment, dataset).profiles) == [("minilm:1", "bf16", 32)]
+
+
+@pytest.mark.usefixtures("runs")
 def test_finished_trials_of_an_earlier_run_teach_the_forecast(experiment, dataset):
     run = write_run(experiment, dataset, "plan", [profile("minilm:1", 0.002)])
     config = TrialConfig(model_size="minilm:1", epochs=1, max_length=32, learning_rate=1e-4, batch_size=16)

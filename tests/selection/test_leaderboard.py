@@ -10,16 +10,8 @@ def test_keys_are_those_that_scripts_rely_on():
     choice = decide(study(), SelectionSpec(), CostSpec()).model_copy(update={"test_f1": 0.91})
     board = leaderboard(choice, study())
     assert list(board) == [
-        "front",
-        "ladder",
-        "winner",
-        "trials",
-        "reason",
-        "precision_checks",
-        "finalists",
-        "verdict",
-        "rows_needed",
-    ]
+        "front", "ladder", "winner", "trials", "reason", "finalists", "verdict", "rows_needed", "precision_checks",
+    ]  # fmt: skip
     assert board["winner"] == {
         "trial_id": "t2", "model_size": "minilm:3", "precision": "fp32", "max_length": 128, "f1": 0.912,
         "test_f1": 0.91, "usd_per_million_predictions": 0.04,

@@ -98,6 +98,32 @@ def test_a_model_that_no_seed_changes_adds_no_seed_noise():
     assert mixed.difference(1, 0).freedom >= 2
 
 
+def test_two_ways_to_serve_the_same_seeds_differ_by_rows_alone():
+    rng = np.random.default_rng(5)
+    truth = rng.integers(0, 2, 400)
+    seeds = [np.where(rng.random(400) < share, 1 - truth, truth) for share in (0.05, 0.15)]
+    rounded = [np.where(np.arange(400) == row, 1 - answer, answer) for row, answer in enumerate(seeds)]
+    other = [np.where(rng.random(400) < 0.2, 1 - truth, truth)]
+    names = [["c1", "c2"], ["c1", "c2"], ["c3"]]
+    plain = resample(truth, [seeds, rounded, other], replicates=2000)
+    named = resample(truth, [seeds, rounded, other], replicates=2000, names=names)
+    assert named.difference(1, 0).seeds_variance == 0.0 < plain.difference(1, 0).seeds_variance
+    assert named.difference(1, 0).freedom == math.inf
+    assert abs(named.difference(1, 0).upper()) < 0.01 < plain.difference(1, 0).upper()
+    assert named.difference(2, 0).upper() == plain.difference(2, 0).upper()
+
+
+def test_few_seeds_never_have_less_than_their_own_freedom():
+    rng = np.random.default_rng(6)
+    truth = rng.integers(0, 2, 400)
+    # Two seeds whose difference is all luck with the rows: their guessed variance exceeds the total.
+    pair = [np.where(rng.random(400) < 0.1, 1 - truth, truth) for _ in range(2)]
+    single = [np.where(rng.random(400) < 0.1, 1 - truth, truth)]
+    found = resample(truth, [pair, single], replicates=2000).difference(1, 0)
+    assert found.freedom >= 1.0
+    assert found.upper() < 0.5
+
+
 def difference(loss, error, *, seeds_variance=0.0, rows=1000):
     grid = np.random.default_rng(0).normal(0, math.sqrt(error**2 + seeds_variance), 20_000)
     return Difference(loss, grid - grid.mean(), error**2, seeds_variance, math.inf, rows)
