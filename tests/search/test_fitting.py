@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -92,8 +93,10 @@ class OnDevice:
 
         context = ray.get_runtime_context()
         place = f"{context.get_node_id()[:8]}/{','.join(context.get_accelerator_ids()['GPU'])}"
-        result = Trivial(self.run_uri, seconds=2.0)(trial, report)
-        return result.model_copy(update={"node": place})
+        folder = Path(self.run_uri) / "places"
+        folder.mkdir(exist_ok=True)
+        (folder / trial.trial_id).write_text(place)
+        return Trivial(self.run_uri, seconds=2.0)(trial, report)
 
 
 @pytest.mark.cluster
