@@ -9,9 +9,9 @@ from itertools import combinations
 from statistics import median
 
 from lft_ray.cost.methods import WHOLE, Passes
-from lft_ray.records import DatasetRecord, TrialConfig, Usage
+from lft_ray.records import DatasetRecord, TrialConfig, TrialResult, Usage
 
-__all__ = ["DEFAULT_RATES", "Forecast", "Rate", "mean_tokens", "trial_flops"]
+__all__ = ["DEFAULT_RATES", "Forecast", "Rate", "mean_tokens", "schedule_share", "trial_flops"]
 
 TOKENS_PER_WORD = 1.4
 """An English word makes about 1.3 word pieces; rounded up, since a forecast that is too dear is the safe one."""
@@ -56,6 +56,11 @@ def mean_tokens(dataset: DatasetRecord, max_length: int) -> float:
         shares = [(i + 0.5) / 20 for i in range(20)]
         words = [2 * q * middle if q <= 0.5 else middle + (q - 0.5) * 2 * (high - middle) for q in shares]
     return sum(min(max_length, w * TOKENS_PER_WORD + SPECIAL_TOKENS) for w in words) / len(words)
+
+
+def schedule_share(result: TrialResult) -> float:
+    """Share of its schedule that a finished trial ran: below 1 where it ended itself on a plateau."""
+    return result.curve[-1].fraction if result.curve else 1.0
 
 
 def trial_flops(  # noqa: PLR0913 - by name

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from lft_ray.cost.base import Price
 from lft_ray.cost.budget import Budget, Verdict
-from lft_ray.cost.forecast import Forecast
+from lft_ray.cost.forecast import Forecast, schedule_share
 from lft_ray.cost.training import allowance, training_usd
 from lft_ray.ledger import Allowance, Role
 from lft_ray.records import TrialConfig, TrialRecord, TrialStatus, Usage
@@ -104,7 +104,8 @@ class BudgetAdmission:
             self.budget.settle(record.trial_id, record.training_usd, role=record.role)
             work, device = self.work(record.config), self.device(record.config)
             if record.status is TrialStatus.DONE:
-                self.forecast.observe(work, record.usage, device=device)
+                # Of one that ended itself, the share of the work that it did: else every later one looked cheap.
+                self.forecast.observe(work * schedule_share(record), record.usage, device=device)
             else:
                 self.forecast.observe_unfinished(work, record.usage, device=device)
 

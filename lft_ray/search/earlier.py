@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lft_ray.config import Experiment, ServeSpec
-from lft_ray.cost.forecast import mean_tokens
+from lft_ray.cost.forecast import mean_tokens, schedule_share
 from lft_ray.engines.serving import serving_engine
 from lft_ray.environment import machine
 from lft_ray.errors import LftError
@@ -116,5 +116,6 @@ def _finished(run: RunFolder, data: DatasetRecord) -> list[tuple[float, Usage, s
     for record in records:
         workload = work[record.usage.device_s > 0.0]
         if record.config.model_size in workload.sizes:
-            found.append((workload.flops(record.config, records), record.usage, workload.device(record.config)))
+            work = workload.flops(record.config, records) * schedule_share(record)
+            found.append((work, record.usage, workload.device(record.config)))
     return found

@@ -8,7 +8,7 @@ import numpy as np
 
 from lft_ray.errors import ConfigError
 from lft_ray.records import CurvePoint, TrialConfig
-from lft_ray.search.standing import Standing, StopRule, check_fractions, f1_at, is_look, is_probe
+from lft_ray.search.standing import Standing, StopRule, check_fractions, f1_at, held, is_look, is_probe
 
 __all__ = ["mo_asha"]
 
@@ -76,7 +76,7 @@ class _MoAsha:
 
 def _others(standing: Standing) -> Iterator[tuple[TrialConfig, Sequence[CurvePoint]]]:
     for record in standing.ended:
-        yield record.config, record.curve
+        yield record.config, held(record, standing.curve[-1].fraction)
     for trial, curve in standing.live.values():
         yield trial.config, curve
 

@@ -12,7 +12,9 @@ from lft_ray.errors import ConfigError
 from lft_ray.ledger import StartedTrial, trial_order
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus
 
-__all__ = ["TOLERANCE", "FullCurve", "Standing", "StopRule", "check_fractions", "f1_at", "is_look", "is_probe"]
+__all__ = [
+    "TOLERANCE", "FullCurve", "Standing", "StopRule", "check_fractions", "f1_at", "held", "is_look", "is_probe",
+]  # fmt: skip
 
 TOLERANCE = 0.02
 """Fractions of the schedule this close are the same: evaluations fall on whole optimiser steps."""
@@ -66,8 +68,11 @@ class FullCurve:
 
     @classmethod
     def of(cls, record: TrialRecord) -> "FullCurve | None":
-        """The curve of a finished trial; None if it did not finish or was evaluated at its end only."""
-        found = {p.fraction: p.f1 for p in record.curve if p.fraction > TOLERANCE}
+        """The curve of a finished trial; None if it did not finish or was evaluated at its end only.
+
+        One that ended itself on a plateau has its last score from there on: that is what it came to.
+        """
+        found = {p.fraction: p.f1 for p in held(record, 1.0) if p.fraction > TOLERANCE}
         points = tuple(sorted(found.items()))
         if record.status is not TrialStatus.DONE or len(points) < 2 or points[-1][0] < 1.0 - TOLERANCE:
             return None
@@ -89,6 +94,14 @@ class FullCurve:
         if best >= 1.0:
             return 0.0 if final >= 1.0 else math.inf
         return (1.0 - final) / (1.0 - best)
+
+
+def held(record: TrialRecord, fraction: float) -> Sequence[CurvePoint]:
+    """The curve of an ended trial; one that ended itself before ``fraction`` keeps its last score up to there."""
+    last = record.curve[-1] if record.curve else None
+    if record.status is not TrialStatus.DONE or last is None or last.fraction >= fraction - TOLERANCE:
+        return record.curve
+    return [*record.curve, last.model_copy(update={"fraction": fraction})]
 
 
 def f1_at(curve: Sequence[CurvePoint], fraction: float) -> float | None:

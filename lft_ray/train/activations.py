@@ -193,11 +193,12 @@ class ActivationStore:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
     def _say_too_large(self, size: int) -> None:
-        logger.warning(
-            "activations of %.1f GB are computed anew: training.activations_gb allows %.1f",
-            size / 1e9,
-            self.limit_bytes / 1e9,
-        )
+        if self.limit_bytes:
+            logger.warning(
+                "activations of %.3g GB are computed anew: training.activations_gb allows %.3g",
+                size / 1e9,
+                self.limit_bytes / 1e9,
+            )
 
     def _file(self, name: str, size: int, read: Callable[[Path], T], write: Callable[[Path], None]) -> T | None:
         """Open a file of ``size`` bytes, or make it; None where the disk has no room."""

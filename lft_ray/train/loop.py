@@ -25,6 +25,7 @@ from lft_ray.train.group import current_group
 from lft_ray.train.memory import OutOfMemoryError, is_out_of_memory, memory_bytes
 from lft_ray.train.meter import Meter
 from lft_ray.train.parallel import needs_shards
+from lft_ray.train.plateau import has_ended
 from lft_ray.train.precision import matmul_precision
 from lft_ray.train.probe import head_start
 from lft_ray.train.schedule import Schedule
@@ -97,8 +98,8 @@ class LoopResult:
 
     Attributes:
         status: done, stopped (deadline) or infeasible (a loss that is not finite, or too little memory).
-        reason: empty when done.
-        curve: every validation pass, fraction 0 (the probe) first.
+        reason: empty when done at the end of the schedule.
+        curve: every validation pass, fraction 0 (the probe) first; the last is the end of the run.
         logits: float32 [n, c] of the last validation pass, in ``final_precision``; None unless done.
         metrics: all metrics of the task on ``logits``.
         usage: of all processes, those before a resume included.
@@ -137,6 +138,7 @@ def train(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Calla
         with matmul_precision(job.device), job.meter.training():
             run.begin()
             run.steps()
+        reason = run.end_reason
     except (_NotFiniteError, OutOfMemoryError) as signal:
         status, reason = TrialStatus.INFEASIBLE, str(signal)
     except _DeadlineError:
@@ -177,7 +179,9 @@ class _Run:
         self.total = self._schedule.total
         self._evaluate_after = evaluation_steps(self.total, training.evaluations)
         self._check_every = 1 if job.device == "cpu" else GPU_CHECK_STEPS
-        self.step = 0
+        self.step, self.end = 0, self.total
+        self.end_reason = ""
+        """Why ``end``, the last step, comes before that of the schedule."""
         self.curve: list[CurvePoint] = []
         self.logits: NDArray[np.float32] | None = None
         self.metrics: dict[str, float] = {}
@@ -197,13 +201,15 @@ class _Run:
         """All optimiser steps that are left, with the validation passes between them."""
         job, stepper = self.job, self._stepper
         job.network.train()
-        while self.step < self.total:
+        while self.step < self.end:
             epoch, first = divmod(self.step, self._schedule.per_epoch)
             plan = plan_steps(stepper.lengths, self._batch_size, seed=job.config.seed, epoch=epoch)
             for rows in plan[first:]:
                 stepper.take(rows, self._peak_rate * self._schedule.factor(self.step), job.meter)
                 self.step += 1
                 self._after_step()
+                if self.step == self.end:
+                    break
 
     def _find(self) -> tuple[str, Progress] | None:
         states = self.job.states
@@ -261,32 +267,44 @@ class _Run:
             # The norm is taken after the exchange: one process's NaN shows on all of them in the same step.
             if not bool(torch.isfinite(self._stepper.norm)):
                 raise _NotFiniteError(f"the gradient is not finite at step {self.step} of {self.total}")
-            if self.group.total([self._should_stop()])[0] > 0 and self.step < self.total:
+            if self.group.total([self._should_stop()])[0] > 0 and self.step < self.end:
                 raise _DeadlineError
         if due is not None:
             self._evaluate(due)
-        if looks and self.job.states is not None and self.step < self.total:
+        if looks and self.job.states is not None and self.step < self.end:
             self._keep(self.job.states)
 
     def _evaluate(self, fraction: float) -> None:
-        job, stepper = self.job, self._stepper
+        stepper = self._stepper
+        loss_sum = self.group.total([float(stepper.loss_sum)])[0]
+        scores = self._pass(is_last=self.step == self.end)
+        plateau = self.job.training.plateau
+        seen = [point.f1 for point in self.curve if point.step] + [scores.metrics[self.job.metric]]
+        if self.step < self.total and has_ended(seen, plateau):
+            self.end, waited = self.step, 0 if plateau is None else plateau.patience
+            self.end_reason = f"ended itself at {fraction:.0%} of its schedule: no gain in {waited} validation passes"
+            scores = self._pass(is_last=True)
+        self._tell(fraction, scores, loss_sum / stepper.loss_weight)
+        stepper.clear()
+
+    def _pass(self, *, is_last: bool) -> Scores:
+        """Score validation: between steps as it is trained, at the end as it will be served."""
+        job = self.job
         precision: ComputePrecision = "autocast" if job.dtype == "bf16" else "fp32"
-        network: nn.Module = stepper.network
+        network: nn.Module = self._stepper.network
         inputs = job.validation
-        if self.step == self.total:
-            stepper.disconnect()
+        if is_last:
+            self._stepper.disconnect()
             network = job.network
             precision = "bf16" if job.final_precision == "bf16" else "fp32"
             network, inputs = (network, inputs) if job.served is None else job.served()
-        loss_sum = self.group.total([float(stepper.loss_sum)])[0]
         with job.meter.evaluating():
             logits = predict(network, inputs, self._batching, precision)
             if not np.isfinite(logits).all():
                 raise _NotFiniteError(f"validation logits are not finite at step {self.step} of {self.total}")
             scores = self._scored(logits)
         self.logits, self.metrics = logits, scores.metrics
-        self._tell(fraction, scores, loss_sum / stepper.loss_weight)
-        stepper.clear()
+        return scores
 
     def _scored(self, logits: NDArray[np.float32]) -> Scores:
         return score(self.job.task, np.asarray(self.job.validation.targets), logits)

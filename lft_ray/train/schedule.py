@@ -54,13 +54,15 @@ class Schedule:
             return min(1.0, (self.total - step) / falling)
         return left
 
-    def decay_left(self, peak: float, weight_decay: float) -> float:
-        """What the whole run leaves of a weight that never has a gradient.
+    def decay_left(self, peak: float, weight_decay: float, steps: int | None = None) -> float:
+        """What a run leaves of a weight that never has a gradient.
 
         AdamW multiplies by 1 - rate x decay a step (Loshchilov & Hutter 2019, arXiv 1711.05101).
 
         Args:
             peak: highest learning rate.
             weight_decay: of the weight's group.
+            steps: that were taken; all of the schedule when left out.
         """
-        return math.prod(1.0 - peak * self.factor(step) * weight_decay for step in range(self.total))
+        taken = self.total if steps is None else steps
+        return math.prod(1.0 - peak * self.factor(step) * weight_decay for step in range(taken))

@@ -49,7 +49,7 @@ def train_met_tokens(job: LoopJob, report: Callable[[CurvePoint], None], should_
     try:
         result = train(_renumbered(job, met, table.num_embeddings), report, should_stop)
         if result.status is TrialStatus.DONE:
-            _write_back(job, table, met)
+            _write_back(job, table, met, result.curve[-1].step)
     finally:
         backbone.tokens = table
     return result
@@ -76,12 +76,12 @@ def _renumbered(job: LoopJob, met: NDArray[np.int64], vocab: int) -> LoopJob:
     )
 
 
-def _write_back(job: LoopJob, table: nn.Embedding, met: NDArray[np.int64]) -> None:
+def _write_back(job: LoopJob, table: nn.Embedding, met: NDArray[np.int64], steps: int) -> None:
     """Give the whole table what the steps of the run would have left in it."""
     config, training = job.config, job.training
     schedule = Schedule.of(training, rows=len(job.train), batch_size=config.batch_size or 1, epochs=config.epochs or 1)
     name = "backbone.tokens.weight"
     factor = rate_factors((n for n, _ in job.network.named_parameters()), config.layer_decay or 1.0)[name]
     with torch.no_grad():
-        table.weight.mul_(schedule.decay_left(factor * (config.learning_rate or 0.0), training.weight_decay))
+        table.weight.mul_(schedule.decay_left(factor * (config.learning_rate or 0.0), training.weight_decay, steps))
         table.weight[torch.from_numpy(met)] = job.network.get_parameter(name)

@@ -3,7 +3,7 @@ import pytest
 from lft_ray.cost.base import Price
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, Rate
-from lft_ray.records import TrialConfig, TrialRecord, Usage
+from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, Usage
 from lft_ray.search.admission import AlwaysAdmit, BudgetAdmission
 
 PRICE = Price("p", 0.01, 0.0, 0.01, 0.0, as_of="2026-11-01", source="test")
@@ -68,6 +68,13 @@ def test_only_whole_trials_teach_the_forecast():
     a.settle(ended(SMALL, 1.0, "failed", "t001"))
     assert not a.forecast.is_measured("cpu")
     a.settle(ended(SMALL, 20.0, trial_id="t002"))
+    assert a.forecast.predict(10.0).wall_s == pytest.approx(20.0)
+
+
+def test_a_trial_that_ended_itself_teaches_the_share_it_ran():
+    a = admission()
+    point = CurvePoint(fraction=0.5, f1=0.9, loss=0.1, train_s=1.0)
+    a.settle(ended(SMALL, 10.0).model_copy(update={"curve": [point]}))
     assert a.forecast.predict(10.0).wall_s == pytest.approx(20.0)
 
 

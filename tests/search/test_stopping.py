@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lft_ray.errors import ConfigError
-from lft_ray.search.standing import FullCurve
+from lft_ray.records import TrialStatus
+from lft_ray.search.standing import FullCurve, f1_at, held
 from lft_ray.search.stopping import dominance, mo_asha
 from tests.search.curves import THIRDS, draws, ended, library, points, standing
 
@@ -202,3 +203,14 @@ def test_rungs_that_meet_at_one_evaluation_are_one_look():
 def test_options_out_of_range_are_refused(make, options):
     with pytest.raises(ConfigError, match="expected"):
         make(0, **options)
+
+
+def test_a_trial_that_ended_itself_keeps_its_last_score():
+    whole = ended(0, [0.7, 0.8, 0.9])
+    early = whole.model_copy(update={"curve": whole.curve[:-1]})
+    assert [f1 for _, f1 in FullCurve.of(early).points] == [0.7, 0.8, 0.8]
+    assert f1_at(held(early, 0.9), 0.9) == 0.8
+    assert held(whole, 0.9) == whole.curve
+    stopped = early.model_copy(update={"status": TrialStatus.STOPPED})
+    assert FullCurve.of(stopped) is None
+    assert held(stopped, 0.9) == stopped.curve
