@@ -10,8 +10,8 @@ DEFAULT_MATMUL_FLOPS_PER_S = 5e10
 REQUEST_CORE_S = 5e-4
 """Core seconds of a request before any model is asked: 0.49 ms were measured on an EPYC core."""
 SERVED_SHARE = 0.75
-"""Share of the matrix rate that a replica reaches. With the overhead below it gives the fp32 profiles of MiniLM with 1, 3
-and 6 layers at 22 tokens a text within 6% (measured 1.23, 3.53 and 6.74 ms; matrix rate 95 GFLOP/s)."""
+"""Share of the matrix rate that a replica reaches. With the overhead below it gives the fp32 profiles of MiniLM with 1,
+3 and 6 layers at 22 tokens a text within 6% (measured 1.23, 3.53 and 6.74 ms; matrix rate 95 GFLOP/s)."""
 TEXT_OVERHEAD_S = 2e-4
 """Tokenising a text, batching it and answering."""
 PRECISION_GAIN = {"fp32": 1.0, "bf16": 1.5, "int8": 2.4}
