@@ -104,7 +104,7 @@ def fit(
     """
     from lft_ray.search.fitting import fitted
 
-    decided = fitted(experiment, cluster, run, dataset)
+    decided = fitted(experiment, cluster, run.storage, dataset)
     if decided is not experiment:
         training = decided.training
         say(f"a trial holds {training.workers} x ({training.resources.cpu:g} CPU, {training.resources.gpu} GPU)")

@@ -10,6 +10,7 @@ from lft_ray.cli.explore import shown
 from lft_ray.cli.output import guarded, next_command, print_json, told
 from lft_ray.errors import InputError
 from lft_ray.run_folder import RunFolder
+from lft_ray.storage import Storage
 
 if TYPE_CHECKING:
     from lft_ray.delivery import Endpoint
@@ -124,17 +125,28 @@ def _tell(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> None:
 
 @guarded
 def predict(
-    target: Annotated[str, typer.Argument(help="Run folder with a live endpoint, or its URL.", show_default=False)],
+    target: Annotated[str, typer.Argument(help="Run folder with a live endpoint, or its URL; a bundle with --output.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; default: lines of standard input.")] = None,
-    file: Annotated[str | None, typer.Option("--input", help="A file with one text a line.")] = None,
+    file: Annotated[
+        str | None, typer.Option("--input", help="One text a line; with --output CSV, TSV, JSONL or Parquet.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", help="Parquet file: label --input in this process, no endpoint needed.")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Text column of --input; default: found.")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Only the k best labels.")] = None,
     api_key: Annotated[str | None, typer.Option("--api-key", envvar="LFT_API_KEY", help="Bearer key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a text.")] = False,
 ) -> None:
     """Ask the endpoint: one line a text with its label and score, or JSON lines.
 
+    With --output the run's bundle labels a whole file here, on all cores; called again it goes on where it stopped.
+
     Example: lft predict runs/news "Shares fell after the report"
     """
+    if output is not None:
+        _predict_file(target, file, output, text, as_json=as_json)
+        return
     import json
 
     from lft_ray.client import Client
@@ -162,6 +174,27 @@ def down(run: Run) -> None:
     found = RunFolder.find(run)
     endpoint = pipeline.down(found)
     told(f"stopped {endpoint.url}" if endpoint else f"{shown(found.uri)} has no live endpoint")
+
+
+def _predict_file(target: str, file: str | None, output: str, text: str | None, *, as_json: bool) -> None:
+    from lft_ray.export.predict_file import predict_file
+
+    if file is None:
+        raise InputError("--output needs --input FILE", fix="lft predict RUN --input rows.csv --output answers.parquet")
+    if target.startswith(("http://", "https://")):
+        raise InputError("a file is labelled by a bundle, not by an endpoint", fix="give the run folder or a bundle")
+    is_bundle = Storage(target).exists("predictor.json")
+    bundle = target if is_bundle else RunFolder.find(target).storage.uri_of("bundle")
+    done = predict_file(bundle, file, output, text=text, progress=_tell_progress)
+    if as_json:
+        print_json(done.model_dump(mode="json"))
+    else:
+        again = f", {done.resumed_rows:,} of an earlier call" if done.resumed_rows else ""
+        typer.echo(f"{done.output}  {done.rows:,} rows{again}, {done.rows_per_s:,.0f} rows/s ({done.engine})")
+
+
+def _tell_progress(done: int, rows: int, rows_per_s: float) -> None:
+    told(f"{done:,} of {rows:,} rows, {rows_per_s:,.0f} rows/s, {(rows - done) / rows_per_s:.0f} s left")
 
 
 def url_of(run: str) -> str:

@@ -34,7 +34,7 @@ def read_parquet(path: Path, file: str, *, wanted: WantedColumns, findings: Find
             if positions is None:
                 return None
             chosen = [names[position] for position in positions]
-            table = source.read(columns=chosen)
+            table = source.read(columns=list(dict.fromkeys(chosen)))
             metadata = source.schema_arrow.metadata or {}
     except (pa.ArrowException, OSError) as error:
         message = f"the Parquet file is damaged or cut off: {str(error).splitlines()[0]}"

@@ -23,6 +23,8 @@ class WantedColumns:
     label: str | None
     label_names: tuple[str, ...]
     """The task's names for a label column, best first."""
+    only_text: bool = False
+    """The file needs no label: the text column then stands for it, and what is read of it is not looked at."""
 
     def find(self, names: Sequence[str], file: str, findings: Findings) -> tuple[int, int] | None:
         """Return the positions of text and label, or None after an error was added.
@@ -39,6 +41,8 @@ class WantedColumns:
             findings.error("duplicate_header", message, file=file, row=1, fix="give each column a name of its own")
             return None
         text = _position("text", self.text, TEXT_NAMES, trimmed, (file, findings))
+        if self.only_text:
+            return None if text is None else (text, text)
         label = _position("label", self.label, self.label_names, trimmed, (file, findings))
         if text is None or label is None:
             return None

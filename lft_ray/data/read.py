@@ -16,14 +16,14 @@ import numpy as np
 from lft_ray.data.columnar import HUB_PREFIX, read_hub, read_parquet
 from lft_ray.data.columns import WantedColumns
 from lft_ray.data.delimited import read_delimited
-from lft_ray.data.findings import Findings
+from lft_ray.data.findings import Findings, raise_on_errors
 from lft_ray.data.json_rows import read_json
 from lft_ray.data.sniff import Format, sniff
 from lft_ray.data.table import FileColumns, RawTable
 from lft_ray.errors import ConfigError, DataError
 from lft_ray.tasks.base import Task
 
-__all__ = ["file_sha256", "read_table"]
+__all__ = ["file_sha256", "read_table", "read_texts"]
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://")
 
@@ -66,6 +66,31 @@ def read_table(
         else:
             parts += _read_entry(entry, encoding, wanted, (files, findings))
     return _assemble(parts, files, task, findings)
+
+
+def read_texts(file: str, *, text: str | None = None, encoding: str = "utf-8") -> list[str]:
+    """Read the text column of one CSV, TSV, JSONL, JSON or Parquet file, labelled or not, in its order.
+
+    Args:
+        file: path; no glob.
+        text: text column; found by its name when None.
+        encoding: of CSV, TSV and JSON files.
+
+    Returns:
+        A text a row; a missing one is an empty string.
+
+    Raises:
+        DataError: listing what is wrong with the file, by row.
+    """
+    _check_encoding(encoding)
+    findings = Findings()
+    columns = None
+    if not glob.has_magic(file) and _expand(file, findings):
+        columns = _read_file(file, encoding, WantedColumns(text, None, (), only_text=True), findings)
+    raise_on_errors(findings.problems)
+    if columns is None:
+        raise DataError(f"{file} cannot be read", fix="give one CSV, TSV, JSONL or Parquet file")
+    return columns.texts
 
 
 def file_sha256(path: Path) -> str:

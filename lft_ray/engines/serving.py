@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Built", "build_folder", "serving_engine"]
 
 _ON_CORES = {"fp32": "onnxruntime", "int8": "onnxruntime", "bf16": "torch"}
-"""Precision -> engine of a network on processor cores. onnxruntime's fp32 is exact and 2.3 times torch's; bf16 it has
-only for accelerators."""
+"""Precision -> engine of a network on processor cores. In fp32 MiniLM with 6 layers costs 12 to 26% less processor time
+a text in onnxruntime than in torch, and 200 MB less memory; bf16 onnxruntime has only for accelerators."""
 
 
 @dataclass(frozen=True, slots=True)

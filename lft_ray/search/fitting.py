@@ -6,7 +6,6 @@ trials of a study hold the same: a trial can then never wait for a bundle that i
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from lft_ray.cluster import ClusterHandle
 from lft_ray.config import Experiment, TrainingSpec
@@ -15,11 +14,9 @@ from lft_ray.models.base import ModelSize, model_sizes
 from lft_ray.node_types import Node, describe
 from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord
+from lft_ray.storage import Storage
 from lft_ray.tasks import TASKS
 from lft_ray.train.footprint import USABLE, Footprint, measure
-
-if TYPE_CHECKING:
-    from lft_ray.run_folder import RunFolder
 
 __all__ = ["MOST_PACKED", "fit_training", "fitted"]
 
@@ -30,13 +27,13 @@ MOST_PACKED = 8
 _FILE = "footprint.json"
 
 
-def fitted(experiment: Experiment, cluster: ClusterHandle, run: "RunFolder", dataset: DatasetRecord) -> Experiment:
+def fitted(experiment: Experiment, cluster: ClusterHandle, run: Storage, dataset: DatasetRecord) -> Experiment:
     """The experiment with numbers in place of ``auto``; measured once a run, on a worker, if there is any to choose.
 
     Args:
         experiment: resolved but for these.
         cluster: connected.
-        run: keeps the footprint, so that a resumed run holds what it held.
+        run: folder that keeps the footprint, so that a resumed run holds what it held.
         dataset: prepared.
 
     Raises:
@@ -48,12 +45,11 @@ def fitted(experiment: Experiment, cluster: ClusterHandle, run: "RunFolder", dat
     if not networks or not (packs or training.workers == "auto"):
         return experiment
     largest = networks[-1]
-    found = run.json(_FILE)
-    footprint = Footprint.model_validate(found) if found.get("model_size") == largest.name else None
-    if footprint is None:
+    footprint = Footprint.model_validate_json(run.get(_FILE)) if run.exists(_FILE) else None
+    if footprint is None or footprint.model_size != largest.name:
         outputs = resolve(experiment.task.kind, TASKS, where="task.kind")(dataset.labels).outputs
         footprint = _measured(experiment, cluster, largest, outputs)
-        run.put_json(_FILE, footprint.model_dump(mode="json"))
+        run.put(_FILE, footprint.model_dump_json(indent=1))
     return experiment.model_copy(update={"training": fit_training(training, footprint, cluster.nodes)})
 
 

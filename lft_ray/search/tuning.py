@@ -18,6 +18,7 @@ from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.interrupts import catch_interrupts
 from lft_ray.search.trainable import RunsTrials, make_trainable
 from lft_ray.storage import Storage
+from lft_ray.train.gang import disband_all
 from lft_ray.train.notes import GANGS
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def run_trials(
             _fit(run, searcher, scheduler, _bundle(cluster, training), folder)
     finally:
         dispatcher.close()
-        dispatcher.ledger.storage.delete_folder(GANGS)
+        if training.worker_count > 1:
+            disband_all(dispatcher.ledger.storage.uri)
+            dispatcher.ledger.storage.delete_folder(GANGS)
     if searcher.fatal is not None:
         raise searcher.fatal
 

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -126,7 +126,7 @@ def _run(  # noqa: PLR0913 - private; each caller sets all of them
     network.train(was_training)
     if is_sharded(network):
         # Its outermost weights stay gathered after a forward pass: the next steps would compute with these.
-        network.reshard()
+        cast("Any", network).reshard()
     if group.world > 1:
         # A process may have had no rows: it learns the width from the others.
         width = int(group.largest(0 if output is None else output.shape[1]))

@@ -74,7 +74,7 @@ def _train(network: "object", training: TrainingSpec, device: str) -> None:
     from lft_ray.train.precision import autocast, training_precision
 
     assert isinstance(network, TextNetwork)
-    length = min(training.max_length, network.shape.max_tokens)
+    length = min(training.max_length, network.shape.max_tokens or training.max_length)
     shape = (max(1, training.micro_batch_tokens // length), length)
     # Any token but the padding's will do.
     ids = torch.full(shape, network.pad_id + 1, device=device)

@@ -5,11 +5,13 @@ script. So there are as many gangs as trials run at a time, and a gang ends with
 processor seconds (controller, workers, torch in each); a job on one that is up starts within milliseconds.
 """
 
+import hashlib
 import logging
 import os
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from lft_ray.train.trial import TrialJob
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
-__all__ = ["Gang", "Shape", "disband", "gang_for"]
+__all__ = ["DisbandedError", "Gang", "Shape", "disband", "disband_all", "gang_for"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,10 @@ ENVIRONMENT = {
     # Relative paths of the experiment file must mean the same in a worker.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
+
+
+class DisbandedError(Exception):
+    """The gang was sent home in the middle of a job, whose state is saved: its study ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,9 @@ class Gang:
             ray.get_runtime_context().get_node_id(), soft=False
         )
         actor: Any = ray.remote(Mailbox)
-        mailbox = actor.options(num_cpus=0, max_concurrency=1000, scheduling_strategy=here).remote(shape.workers)
+        name = f"{_names(run.uri)}{uuid.uuid4().hex[:12]}"
+        options = {"name": name, "num_cpus": 0, "max_concurrency": 1000, "scheduling_strategy": here}
+        mailbox = actor.options(**options).remote(shape.workers)
         folder = run.child(GANGS, uuid.uuid4().hex[:12])
         errors: list[Exception] = []
         trainer = _trainer(shape, mailbox, folder)
@@ -101,6 +109,9 @@ class Gang:
 
         Returns:
             What went wrong, empty if nothing; None where the workers had gone home before the job came.
+
+        Raises:
+            DisbandedError: `disband_all` came before the end.
         """
         import ray
 
@@ -114,6 +125,8 @@ class Gang:
                 seen += len(news.points)
                 for point in news.points:
                     report(point)
+                if news.is_closed:
+                    raise DisbandedError
                 if news.is_over:
                     return news.error
                 if is_last:
@@ -159,6 +172,24 @@ def disband() -> None:
     """Send this process's gang home, if it has one."""
     while _OURS:
         _OURS.pop().disband()
+
+
+def disband_all(run_uri: str) -> None:
+    """Send the gangs of a study home, whichever process of this driver's owns them; jobs end at their next step.
+
+    They would end with their processes, too, but not as soon, and what they held would be freed by Ray's dashboard,
+    where there is one.
+    """
+    import ray
+
+    for name in ray.util.list_named_actors():
+        if name.startswith(_names(run_uri)):
+            with suppress(ValueError):  # it has gone meanwhile
+                ray.get_actor(name).close.remote()
+
+
+def _names(run_uri: str) -> str:
+    return f"lft-gang-{hashlib.sha256(run_uri.encode()).hexdigest()[:12]}-"
 
 
 def _fit(trainer: "TorchTrainer", errors: list[Exception]) -> None:

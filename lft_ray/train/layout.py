@@ -91,7 +91,7 @@ class TensorReader:
         sharded: Any = model
         rank, world = sharded.device_mesh.get_local_rank(), sharded.device_mesh.size()
         local = self._read(name, *_span(model.shape[0], rank, world)).to(model.device)
-        return DTensor.from_local(  # type: ignore[no-any-return]
+        return DTensor.from_local(
             local, sharded.device_mesh, sharded.placements, shape=model.shape, stride=sharded.stride()
         )
 
@@ -127,5 +127,6 @@ def _is_sharded(tensor: torch.Tensor) -> bool:
 
 
 def _local(tensor: torch.Tensor) -> torch.Tensor:
-    part: torch.Tensor = tensor.to_local() if _is_sharded(tensor) else tensor  # type: ignore[operator]
+    sharded: Any = tensor
+    part: torch.Tensor = sharded.to_local() if _is_sharded(tensor) else tensor
     return part

@@ -34,11 +34,15 @@ class Order(NamedTuple):
 
 
 class News(NamedTuple):
-    """What the owner is told of a job: its points so far, and once it has ended what went wrong (empty: nothing)."""
+    """What the owner is told of a job: its points so far, and once it has ended what went wrong (empty: nothing).
+
+    ``is_closed``: somebody sent the gang home, and the job did not end before.
+    """
 
     points: list[dict[str, Any]]
     is_over: bool
     error: str
+    is_closed: bool = False
 
 
 AGAIN, HOME, RESTART = Order(0), Order(-1), Order(-2)
@@ -107,8 +111,11 @@ class Mailbox:
         """Points of a job after the first ``seen``; waits for one, or for the end, at most ``wait_s`` seconds."""
         async with self._changed:
             job = self._job
-            await self._wait(lambda: len(job.points) > seen or job.is_over or job.number != number, wait_s)
-            return News(job.points[seen:], job.is_over or job.number != number, job.error)
+            await self._wait(
+                lambda: len(job.points) > seen or job.is_over or job.number != number or self._is_closed, wait_s
+            )
+            is_over = job.is_over or job.number != number
+            return News(job.points[seen:], is_over, job.error, self._is_closed and not is_over)
 
     async def take(self, group: str, rank: int, done: int, wait_s: float) -> Order:
         """The job after number ``done``, once all workers of the group ask for it.

@@ -135,7 +135,7 @@ class _Replicas:
 
     @staticmethod
     def _parts(flat: torch.Tensor, parameters: list[nn.Parameter]) -> list[torch.Tensor]:
-        pieces = flat.split([parameter.numel() for parameter in parameters])
+        pieces = torch.split(flat, [parameter.numel() for parameter in parameters])
         return [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
 
 

@@ -13,7 +13,7 @@ from lft_ray.errors import ConfigError
 from lft_ray.node_types import fleet
 from lft_ray.records import TrialResult, now_utc
 from lft_ray.storage import Storage
-from lft_ray.train.gang import Shape, disband, gang_for
+from lft_ray.train.gang import DisbandedError, Shape, disband, gang_for
 from lft_ray.train.notes import STATE, noted_usage
 from lft_ray.train.trial import TrialJob, failed, result_name, run_trial, trial_storage, try_write_result
 
@@ -33,6 +33,9 @@ def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> Tria
 
     Returns:
         The result, as for `run_trial`: errors become a failed result.
+
+    Raises:
+        DisbandedError: the study ends; the trial can be resumed.
     """
     if _is_linear(job):
         # A linear model is fitted in one process; more would fit the same thing side by side.
@@ -44,6 +47,8 @@ def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> Tria
         result = _read_result(job)
     except _ReportError as signal:
         raise signal.error from None
+    except DisbandedError:
+        raise
     except Exception as failure:
         logger.exception("sharded trial %s failed", job.trial_id)
         error, result = f"{type(failure).__name__}: {failure}", _read_result(job)

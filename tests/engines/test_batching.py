@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from lft_ray.engines.batching import Batcher, Overloaded, run_sorted
+from lft_ray.engines.batching import BATCH_TOKENS, Batcher, Overloaded, run_sorted
 
 WAIT_S = 20.0
 
@@ -121,7 +121,7 @@ def test_a_thousand_concurrent_submits_lose_no_answer(workers):
     assert sum(map(len, runner.batches)) == sum(map(len, requests))
     for batch in runner.batches:
         assert len(batch) <= 64
-        assert len(batch) == 1 or len(batch) * max(map(len, batch)) <= 2048
+        assert len(batch) == 1 or len(batch) * max(map(len, batch)) <= BATCH_TOKENS
 
 
 def test_threads_of_several_event_loops_share_one_batcher():

@@ -31,7 +31,8 @@ RATE = 5e10
 
 def profile(size: str, core_s: float, **change) -> ServingProfile:
     fields = {
-        "model_size": size, "precision": "fp32", "max_length": 32, "engine": "sklearn" if size == "tfidf" else "torch",
+        "model_size": size, "precision": "fp32", "max_length": 32,
+        "engine": "sklearn" if size == "tfidf" else "onnxruntime",
         "device": "cpu", "machine": machine(), "threads": 1, "core_s_per_text": core_s, "texts_per_s": 1 / core_s,
         "p50_ms": 3, "p95_ms": 6, "p99_ms": 9, "load_requests_per_s": 10, "peak_bytes": 1, "repeats": 3, "spread": 0.0,
         "texts_measured": 10,

@@ -1,0 +1,60 @@
+"""Long lists on several threads: every text's own answer, in order, whatever finished first."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from lft_ray.engines.batching import BATCH_TOKENS, sorted_batches
+from lft_ray.engines.bulk import Bulk
+
+
+class Lengths:
+    """Answers each text's length; remembers its batches and threads."""
+
+    max_length = 1000
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.threads: set[str] = set()
+        self.lock = threading.Lock()
+
+    def encode(self, texts):
+        return list(texts)
+
+    def run(self, batch):
+        with self.lock:
+            self.batches.append([len(text) for text in batch])
+            self.threads.add(threading.current_thread().name)
+        return np.array([[len(text), -len(text)] for text in batch], dtype=np.float32)
+
+
+def test_answers_stand_in_the_order_of_the_texts():
+    lengths = np.random.default_rng(0).integers(1, 900, 2000)
+    runner = Lengths()
+    bulk = Bulk(runner, workers=3)
+    answers = bulk.run(["x" * n for n in lengths])
+    assert answers.shape == (2000, 2)
+    assert answers[:, 0].tolist() == lengths.tolist()
+    assert all(len(b) == 1 or len(b) * max(b) <= BATCH_TOKENS for b in runner.batches)
+    assert sum(map(len, runner.batches)) == 2000
+    assert bulk.run(["abc"]).tolist() == [[3.0, -3.0]]
+    assert {name.rpartition("_")[0] for name in runner.threads} == {"lft-bulk"}
+    bulk.close()
+
+
+def test_an_error_of_the_engine_is_the_callers():
+    class Broken(Lengths):
+        def run(self, batch):
+            raise RuntimeError("no memory")
+
+    bulk = Bulk(Broken(), workers=2)
+    with pytest.raises(RuntimeError, match="no memory"):
+        bulk.run(["a", "b"])
+    bulk.close()
+
+
+def test_batches_are_sorted_and_within_the_budget():
+    assert list(sorted_batches([5, 1, 3, 90, 2], 10, 64)) == [[1, 4, 2], [0], [3]]
+    assert list(sorted_batches([1] * 5, 100, 2)) == [[0, 1], [2, 3], [4]]
+    assert list(sorted_batches([], 100, 2)) == []
