@@ -29,9 +29,11 @@ from lft_ray.errors import LftError
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts
 from lft_ray.models.base import find_size
+from lft_ray.models.card import EngineCard
+from lft_ray.models.network import build, save
+from lft_ray.models.resolve import find_base
 from lft_ray.serve.deploy import deploy, down
 from lft_ray.serve.load import LoadResult, closed_loop, open_loop, text_bodies
-from lft_ray.serve.probe import ProfileRequest, make_folder_of
 from lft_ray.serving_spec import AutoscalingSpec
 from lft_ray.storage import Storage
 
@@ -61,15 +63,12 @@ QUICK = Lengths(steady=5.0, kill=30.0, overload=10.0)
 
 def two_bundles(folder: Path) -> list[Bundle]:
     """The same weights twice, as two versions."""
-    models = [ModelSpec(base="minilm", layers=[1])]
-    _, size = find_size(models, SIZE)
+    spec, size = find_size([ModelSpec(base="minilm", layers=[1])], SIZE)
+    base = find_base(spec)
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir()
-    request = ProfileRequest(
-        size=size, model=models[0], precision="fp32", max_length=MAX_LENGTH, task_kind="classification",
-        labels=tuple(LABELS), files=(),
-    )  # fmt: skip
-    make_folder_of(request, checkpoint)
+    card = EngineCard(engine="torch", model_size=SIZE, outputs=len(LABELS), max_length=MAX_LENGTH, pooling=size.pooling)
+    save(build(base, size, len(LABELS), random=True), checkpoint, tokenizer_from=base.folder, card=card)
     return [
         export_bundle(
             checkpoint,
@@ -254,7 +253,7 @@ def measure_overload(endpoint: Endpoint, texts: list[str], seconds: float) -> di
 
 def run(lengths: Lengths) -> dict[str, Any]:
     texts = [f"The {word} of number {n} was not what they had expected" for n in range(8) for word in WORDS]
-    spec = ServeSpec(port=0, autoscaling=AutoscalingSpec(min_replicas=2, max_replicas=2))
+    spec = ServeSpec(port=0, grpc_port=None, autoscaling=AutoscalingSpec(min_replicas=2, max_replicas=2))
     with tempfile.TemporaryDirectory(prefix="lft-chaos-") as name:
         folder = Path(name)
         first, second = two_bundles(folder)

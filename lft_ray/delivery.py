@@ -3,6 +3,7 @@
 from typing import Literal
 
 from lft_ray.records import FrontPoint, Record
+from lft_ray.serving_spec import ServeSpec
 
 __all__ = ["Bundle", "CanaryRecord", "Cascade", "CascadeBook", "Endpoint"]
 
@@ -105,6 +106,8 @@ class Endpoint(Record):
     """The supervisor's own folder on its machine: sockets and the bundles it serves. Gone when it has stopped."""
     address: str = ""
     """Ray address when deployed to an existing cluster; empty when the endpoint owns its cluster."""
+    spec: ServeSpec | None = None
+    """How it was deployed to an existing cluster: going back to the bundle before must change nothing else."""
 
     @property
     def has_canary(self) -> bool:

@@ -280,7 +280,7 @@ def rollback(run: RunFolder) -> Endpoint:
     """End the canary of the run's endpoint; without one, let it go back to the bundle that it served before."""
     from lft_ray.serve.deploy import rollback as go_back
 
-    return go_back(run.uri, run.experiment().serve)
+    return go_back(run.uri)
 
 
 def down(run: RunFolder) -> Endpoint | None:

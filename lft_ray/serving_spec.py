@@ -13,7 +13,7 @@ class AutoscalingSpec(Spec):
     """Ray Serve's autoscaling of replicas."""
 
     min_replicas: Annotated[int, Field(ge=0)] = 1
-    """0: none runs without traffic, and the first request after a pause waits for a process to start: 8 to 17 s."""
+    """0: none runs without traffic, and the first request after a pause waits for a process to start: 8 to 20 s."""
     max_replicas: PositiveInt = 4
     target_ongoing_requests: PositiveFloat = 32
     look_back_s: Annotated[float, Field(ge=6.0)] = 12.0

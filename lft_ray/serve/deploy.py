@@ -76,12 +76,11 @@ def deploy(
     return _launch(storage, uri, spec, foreground=foreground, wait_s=wait_s)
 
 
-def rollback(run_uri: str | Path, spec: ServeSpec | None = None, *, wait_s: float = 120.0) -> Endpoint:
+def rollback(run_uri: str | Path, *, wait_s: float = 120.0) -> Endpoint:
     """End the canary of a live endpoint; without one, let it go back to the bundle that it served before.
 
     Args:
         run_uri: run folder.
-        spec: as the endpoint was deployed with; needed on an existing cluster alone.
         wait_s: seconds until every replica must have changed.
 
     Raises:
@@ -92,7 +91,7 @@ def rollback(run_uri: str | Path, spec: ServeSpec | None = None, *, wait_s: floa
     if live is not None and live.address and live.state != "stopped":
         from lft_ray.serve.existing import roll_back
 
-        return roll_back(live, storage, spec or ServeSpec(), wait_s=wait_s)
+        return roll_back(live, storage, wait_s=wait_s)
     if live is None or not endpoints.is_alive(live):
         raise InputError(f"{run_uri} has no live endpoint", fix=f"`lft deploy {run_uri}` starts one")
     return _tell(live, None, RolloutSpec(), wait_s=wait_s)

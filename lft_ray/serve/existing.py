@@ -62,7 +62,8 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
         served = _published(storage, bundle_uri, version)
         old = _present(live)
         if old is not None:
-            return _changed(cluster.changes(old).promote(served, spec.rollout), old, storage, wait_s=wait_s)
+            changed = cluster.changes(old).promote(served, spec.rollout)
+            return _changed(changed, old.model_copy(update={"spec": spec}), storage, wait_s=wait_s)
         check_address(spec.model_copy(update={"port": 0, "grpc_port": None}))
         folder = cluster_folder()
         outcome = cluster.begin(served, folder)
@@ -79,17 +80,17 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
         ready_after_s=round(time.monotonic() - begun, 2),
         address=address,
         folder=folder,
+        spec=spec,
     )
     return endpoints.write(storage, endpoint)
 
 
-def roll_back(live: Endpoint, storage: Storage, spec: ServeSpec, *, wait_s: float) -> Endpoint:
+def roll_back(live: Endpoint, storage: Storage, *, wait_s: float) -> Endpoint:
     """Let the replicas go back to the bundle before.
 
     Args:
         live: the endpoint as it was written down.
         storage: the run folder.
-        spec: as it was deployed with.
         wait_s: seconds until every replica must have changed.
 
     Raises:
@@ -101,7 +102,7 @@ def roll_back(live: Endpoint, storage: Storage, spec: ServeSpec, *, wait_s: floa
     if not live.previous_uri:
         raise InputError("there is no earlier bundle to go back to", fix="`lft deploy RUN --trial ID` serves another")
     with connect(ClusterSpec(address=live.address)):
-        cluster = _Cluster.of(spec, wait_s)
+        cluster = _Cluster.of(live.spec or ServeSpec(), wait_s)
         if _present(live) is None:
             raise InputError(f"the cluster at {live.address} serves nothing", fix="`lft deploy` starts the endpoint")
         return _changed(cluster.changes(live).rollback(), live, storage, wait_s=wait_s)

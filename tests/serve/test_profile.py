@@ -189,9 +189,11 @@ def test_profiles_are_measured_in_a_replica_and_serve_is_gone_after_it(cluster, 
 DEPLOY = """
 import sys
 from lft_ray.config import ServeSpec
-from lft_ray.serve.deploy import deploy, down
+from lft_ray.serve.deploy import deploy, down, rollback
 run, bundle, address, port = sys.argv[1:]
-if bundle:
+if bundle == "before":
+    print(rollback(run, wait_s=90).model_dump_json())
+elif bundle:
     print(deploy(run, bundle, ServeSpec(port=int(port)), address=address, wait_s=90).model_dump_json())
 else:
     print(down(run).model_dump_json())
@@ -218,6 +220,12 @@ def test_an_existing_cluster_serves_promotes_rejects_and_lets_go(cluster, bundle
     assert (second.state, second.version, second.url) == ("ready", bundles["second"].version, first.url)
     assert second.previous_version == first.version
     assert httpx.get(f"{first.url}/info").json()["version"] == second.version
+
+    # The replicas read copies under their versions, so that the bundle before is there though the run has moved on.
+    assert {path.name for path in (tmp_path / "served").iterdir()} == {first.version, second.version}
+    back = call("before")
+    assert (back.state, back.version, back.previous_version) == ("ready", first.version, second.version)
+    assert httpx.get(f"{first.url}/info").json()["version"] == first.version
 
     assert Path(first.folder).is_dir()
     assert call("").state == "stopped"
