@@ -72,7 +72,7 @@ def run_trials(
     finally:
         dispatcher.close()
         if training.worker_count > 1:
-            disband_all(dispatcher.ledger.storage.uri)
+            disband_all(dispatcher.ledger.storage)
             dispatcher.ledger.storage.delete_folder(GANGS)
     if searcher.fatal is not None:
         raise searcher.fatal

@@ -5,7 +5,6 @@ script. So there are as many gangs as trials run at a time, and a gang ends with
 processor seconds (controller, workers, torch in each); a job on one that is up starts within milliseconds.
 """
 
-import hashlib
 import logging
 import os
 import threading
@@ -19,7 +18,7 @@ from lft_ray.environment import WORKER_ENV
 from lft_ray.storage import Storage
 from lft_ray.train.mailbox import Mailbox, News
 from lft_ray.train.member import work
-from lft_ray.train.notes import GANGS
+from lft_ray.train.notes import GANGS, HELD
 from lft_ray.train.trial import TrialJob
 
 if TYPE_CHECKING:
@@ -85,10 +84,11 @@ class Gang:
             ray.get_runtime_context().get_node_id(), soft=False
         )
         actor: Any = ray.remote(Mailbox)
-        name = f"{_names(run.uri)}{uuid.uuid4().hex[:12]}"
-        options = {"name": name, "num_cpus": 0, "max_concurrency": 1000, "scheduling_strategy": here}
+        _sweep(run)
+        gang = uuid.uuid4().hex[:12]
+        options = {"name": _mailbox_name(gang), "num_cpus": 0, "max_concurrency": 1000, "scheduling_strategy": here}
         mailbox = actor.options(**options).remote(shape.workers)
-        folder = run.child(GANGS, uuid.uuid4().hex[:12])
+        folder = run.child(GANGS, gang)
         errors: list[Exception] = []
         trainer = _trainer(shape, mailbox, folder)
         thread = threading.Thread(target=_fit, args=(trainer, errors), name="lft-gang", daemon=True)
@@ -140,9 +140,11 @@ class Gang:
         """Send the workers home and wait for that; what is left of them after half a minute dies with this process."""
         import ray
 
-        self._mailbox.close.remote()
-        self._thread.join(LEAVE_S)
-        ray.kill(self._mailbox)
+        # A handle of a connection to Ray that was closed since cannot be called: then nothing is left to send home.
+        with suppress(Exception):
+            self._mailbox.close.remote()
+            self._thread.join(LEAVE_S)
+            ray.kill(self._mailbox)
         self._folder.delete_folder()
 
     def _end_reason(self) -> str:
@@ -174,22 +176,43 @@ def disband() -> None:
         _OURS.pop().disband()
 
 
-def disband_all(run_uri: str) -> None:
-    """Send the gangs of a study home, whichever process of this driver's owns them; jobs end at their next step.
+def disband_all(run: Storage) -> None:
+    """End the gangs of a study, whichever process of this driver's owned them, and free what they held."""
+    import ray
 
-    They would end with their processes, too, but not as soon, and what they held would be freed by Ray's dashboard,
-    where there is one.
+    for gang in run.folders(GANGS):
+        with suppress(ValueError):  # its owner has gone, and its mailbox with it
+            ray.get_actor(_mailbox_name(gang)).close.remote()
+        _free(run, gang)
+
+
+def _sweep(run: Storage) -> None:
+    """Free what gangs hold whose owner died.
+
+    Ray Train leaves that to the dashboard's State API, which may be slow or off, and cores that nobody frees are lost.
     """
     import ray
 
-    for name in ray.util.list_named_actors():
-        if name.startswith(_names(run_uri)):
-            with suppress(ValueError):  # it has gone meanwhile
-                ray.get_actor(name).close.remote()
+    for gang in run.folders(GANGS):
+        try:
+            ray.get_actor(_mailbox_name(gang))
+        except ValueError:
+            _free(run, gang)
 
 
-def _names(run_uri: str) -> str:
-    return f"lft-gang-{hashlib.sha256(run_uri.encode()).hexdigest()[:12]}-"
+def _free(run: Storage, gang: str) -> None:
+    import ray
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    with suppress(FileNotFoundError):
+        held = run.get(f"{GANGS}/{gang}/{HELD}").decode()
+        if held:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(held))))
+    run.delete_folder(f"{GANGS}/{gang}")
+
+
+def _mailbox_name(gang: str) -> str:
+    return f"lft-gang-{gang}"
 
 
 def _fit(trainer: "TorchTrainer", errors: list[Exception]) -> None:
@@ -209,7 +232,7 @@ def _trainer(shape: Shape, mailbox: Any, folder: Storage) -> "TorchTrainer":
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
     return TorchTrainer(
         work,
-        train_loop_config={"mailbox": mailbox},
+        train_loop_config={"mailbox": mailbox, "folder": folder.uri},
         scaling_config=train.ScalingConfig(
             num_workers=shape.workers,
             use_gpu=shape.gpu > 0,

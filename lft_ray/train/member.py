@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from lft_ray.errors import LftError
+from lft_ray.storage import Storage
 from lft_ray.train.mailbox import HOME, RESTART, Order
+from lft_ray.train.notes import HELD
 from lft_ray.train.trial import TrialJob, execute, failed, release, trial_meter, try_write_result
 
 __all__ = ["work"]
@@ -24,13 +26,16 @@ def work(config: dict[str, Any]) -> None:
     """Take jobs until there are no more.
 
     Args:
-        config: ``mailbox``: handle of the gang's `Mailbox` actor.
+        config: ``mailbox``: handle of the gang's `Mailbox` actor; ``folder``: where it leaves word of what it holds.
     """
     import ray
 
     from lft_ray.train.group import current_group
 
     mailbox, group = config["mailbox"], current_group()
+    if group.leads:
+        held = ray.util.get_current_placement_group()
+        Storage(config["folder"]).put(HELD, held.id.hex() if held else "")
     name, done = group.from_lead(uuid.uuid4().hex), 0
     while True:
         try:

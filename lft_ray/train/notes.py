@@ -8,13 +8,15 @@ from lft_ray.records import Usage
 from lft_ray.storage import Storage
 from lft_ray.train.meter import add_usage
 
-__all__ = ["GANGS", "PREFIX", "STATE", "clear", "noted_usage", "put_usage"]
+__all__ = ["GANGS", "HELD", "PREFIX", "STATE", "clear", "noted_usage", "put_usage"]
 
 STATE = "state"
 """Folder of the training state and the notes, in the trial's own."""
 PREFIX = "usage-"
 GANGS = ".gangs"
-"""Folder in the run folder for what Ray Train writes while a study runs."""
+"""Folder in the run folder with one for each gang: what Ray Train writes, and what the gang holds."""
+HELD = "placement-group"
+"""File in the folder of a gang: the id of its placement group, in hex."""
 
 
 def put_usage(state: Storage, session: str, usage: Usage) -> None:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> TrialResult:
     """Run a trial in ``job.training.workers`` workers, each with ``job.training.resources``.
 
-    The workers stay for the next trial of this process: `gang.disband` lets them go, as does the end of the process.
+    The workers stay for the next trial of this process: `gang.disband` lets them go, as do its end and 20 idle seconds.
 
     Args:
         job: what to run. Ray must be connected; the run folder must be one that all nodes see.

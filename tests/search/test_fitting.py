@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from lft_ray.config import ModelSpec, ResourcesSpec, TrainingSpec
+from lft_ray.config import Experiment, ModelSpec, ResourcesSpec, TrainingSpec
 from lft_ray.errors import InputError
 from lft_ray.node_types import Node
-from lft_ray.search.fitting import MOST_PACKED, fit_training
+from lft_ray.records import DatasetRecord
+from lft_ray.search.fitting import MOST_PACKED, fit_training, fitted
+from lft_ray.storage import Storage
 from lft_ray.train.footprint import Footprint, measure
+from tests.conftest import REPO
 
 GB = 10**9
 NODES = (Node("head", 1, 0), Node("a", 8, 1), Node("b", 8, 1))
@@ -78,6 +81,26 @@ def test_a_footprint_is_measured(tiny_bert):
     found = measure([ModelSpec(base=str(tiny_bert), layers=[2])], f"{tiny_bert}:2", spec, 3)
     assert not found.on_gpu
     assert found.state_bytes < found.peak_bytes < found.memory_bytes
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_auto_is_measured_on_a_worker_and_kept_for_a_resume(cluster, tiny_bert, tmp_path):
+    overrides = [f"models=[{{base: {tiny_bert}, layers: [1, 2]}}]", "training.workers=auto"]
+    experiment = Experiment.load(REPO / "experiments" / "quickstart.yaml", overrides)
+    dataset, run = DatasetRecord.model_construct(labels=["a", "b"]), Storage(tmp_path)
+    decided = fitted(experiment, cluster, run, dataset).training
+    assert (decided.workers, decided.resources.gpu) == (1, "auto")
+    kept = Footprint.model_validate_json(run.get("footprint.json"))
+    assert kept.model_size == f"{tiny_bert}:2"
+    assert kept.state_bytes < kept.peak_bytes
+    # What was measured decides on resume: this one holds the state in parts alone.
+    share = kept.memory_bytes // int(max(node.cpus for node in cluster.nodes))
+    large = kept.model_copy(update={"peak_bytes": int(1.2 * share), "state_bytes": int(1.1 * share)})
+    run.put("footprint.json", large.model_dump_json())
+    assert fitted(experiment, cluster, run, dataset).training.workers == 2
+    given = experiment.model_copy(update={"training": experiment.training.model_copy(update={"workers": 3})})
+    assert fitted(given, cluster, run, dataset) is given
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lft_ray.records import TrialStatus
 from lft_ray.storage import Storage
@@ -19,6 +20,7 @@ from lft_ray.train.group import Group, current_group
 from lft_ray.train.loop import LoopJob, train
 from lft_ray.train.meter import Meter
 from lft_ray.train.trial import execute, run_trial
+from lft_ray.train.vocabulary import train_met_tokens
 from tests.train.ranks import run_ranks
 
 TOLERANCE = 1e-4
@@ -36,9 +38,10 @@ def run_rank(rank: int, folder: Path) -> None:
     for job, stop_at in jobs:
         reported = []
         # Only rank 1's clock says stop: rank 0 must hear of it.
-        result = train(replace(job, meter=Meter()), reported.append, clock(stop_at if rank == 1 else None))
-        head = job.network.head.weight.detach().numpy()
-        outcomes.append((result, reported, head))
+        run = train if isinstance(job.network, Hungry) else train_met_tokens
+        result = run(replace(job, meter=Meter()), reported.append, clock(stop_at if rank == 1 else None))
+        tensors = (job.network.head.weight, next(job.network.parameters()))
+        outcomes.append((result, reported, [tensor.detach().numpy() for tensor in tensors]))
     (folder / f"rank-{rank}.pkl").write_bytes(pickle.dumps(outcomes))
 
 
@@ -47,6 +50,15 @@ def run_jobs(folder: Path, jobs: list[tuple[LoopJob, int]], world: int = 2):
     (folder / "jobs.pkl").write_bytes(pickle.dumps([(replace(job, meter=None), stop_at) for job, stop_at in jobs]))
     run_ranks(run_rank, folder, world)
     return [pickle.loads((folder / f"rank-{rank}.pkl").read_bytes()) for rank in range(world)]
+
+
+def with_unmet_tokens(job: LoopJob) -> LoopJob:
+    table = job.network.backbone.tokens
+    unmet = torch.randn(120, table.embedding_dim, generator=torch.Generator().manual_seed(5))
+    job.network.backbone.tokens = torch.nn.Embedding.from_pretrained(
+        torch.cat([table.weight.detach(), unmet]), freeze=False
+    )
+    return job
 
 
 NEVER = 10_000
@@ -65,10 +77,12 @@ KINDS = [
     [(2, "ddp", KINDS), (4, "ddp", KINDS[1::2]), (2, "fsdp", KINDS[2:]), (4, "fsdp", KINDS[3:])],
 )
 def test_several_processes_come_to_what_one_does(loop_job, tmp_path, world, sharding, kinds):
-    alone = [train(job, lambda _: None, lambda: False) for job in (loop_job(**kind) for kind in kinds)]
+    whole = [with_unmet_tokens(loop_job(**kind)) for kind in kinds]
+    alone = [train(job, lambda _: None, lambda: False) for job in whole]
 
     def job(kind):
-        return loop_job(**(kind | {"training": kind.get("training", {}) | {"sharding": sharding}}))
+        # The processes train the rows of the token table that the data meet, and leave the whole table behind.
+        return with_unmet_tokens(loop_job(**(kind | {"training": kind.get("training", {}) | {"sharding": sharding}})))
 
     jobs = [
         *[(job(kind), NEVER) for kind in kinds],
@@ -77,12 +91,14 @@ def test_several_processes_come_to_what_one_does(loop_job, tmp_path, world, shar
     ]
     lead, *others = run_jobs(tmp_path, jobs, world)
     worst = 0.0
-    for one, (shared, reported, head), *rest in zip(alone, lead, *others, strict=False):
+    for one, job, (shared, reported, weights), *rest in zip(alone, whole, lead, *others, strict=False):
         assert shared.status is TrialStatus.DONE, shared.reason
         assert reported == shared.curve
-        for _, unheard, twin in rest:
+        for _, unheard, twins in rest:
             assert unheard == []
-            assert np.array_equal(head, twin)
+            assert all(np.array_equal(mine, twin) for mine, twin in zip(weights, twins, strict=True))
+        for mine, theirs in zip(weights, (job.network.head.weight, next(job.network.parameters())), strict=True):
+            np.testing.assert_allclose(mine, theirs.detach().numpy(), atol=1e-3)
         assert [point.step for point in shared.curve] == [point.step for point in one.curve]
         for mine, theirs in zip(shared.curve, one.curve, strict=True):
             worst = max(worst, abs(mine.loss - theirs.loss) / theirs.loss)
@@ -128,7 +144,7 @@ def test_out_of_memory_in_one_process_is_a_fact_for_all(loop_job, tmp_path):
     assert retried.status is TrialStatus.DONE, retried.reason
     for mine, theirs in zip(retried.curve, alone.curve, strict=True):
         assert mine.loss == pytest.approx(theirs.loss, rel=TOLERANCE)
-    assert np.array_equal(lead[0][2], other[0][2])
+    assert np.array_equal(lead[0][2][0], other[0][2][0])
     for result in (never, unscored, other[1][0], other[2][0]):
         assert result.status is TrialStatus.INFEASIBLE
         assert result.usage.peak_bytes > 0
@@ -249,8 +265,14 @@ def run_trial_rank(rank: int, folder: Path) -> None:
     (folder / f"rank-{rank}.pkl").write_bytes(pickle.dumps(result))
 
 
-def test_two_processes_share_the_pass_of_each_variant(trial_job, tmp_path):
-    job = trial_job(config={"epochs": 1}, precisions=["fp32", "bf16"], max_lengths=[8])
+def weights_of(uri: str) -> dict[str, torch.Tensor]:
+    return load_file(str(next(Path(uri).rglob("*.safetensors"))))
+
+
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_two_processes_share_the_pass_of_each_variant(trial_job, tmp_path, sharding):
+    precisions = ["fp32", "bf16"]
+    job = trial_job(config={"epochs": 1}, precisions=precisions, max_lengths=[8], training={"sharding": sharding})
     (tmp_path / "job.pkl").write_bytes(pickle.dumps(job))
     run_ranks(run_trial_rank, tmp_path)
     lead, other = (pickle.loads((tmp_path / f"rank-{rank}.pkl").read_bytes()) for rank in range(2))
@@ -261,3 +283,7 @@ def test_two_processes_share_the_pass_of_each_variant(trial_job, tmp_path):
     # Only the first writes.
     assert all(v.predictions_uri for v in lead.variants)
     assert not any(v.predictions_uri for v in other.variants)
+    saved, wanted = weights_of(lead.checkpoint_uri), weights_of(alone.checkpoint_uri)
+    assert saved.keys() == wanted.keys()
+    for name, tensor in saved.items():
+        torch.testing.assert_close(tensor, wanted[name], atol=1e-3, rtol=1e-3)
