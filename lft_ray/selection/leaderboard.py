@@ -6,10 +6,11 @@ from typing import Any
 from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.selection.front import front, ladder, points_of
 
-__all__ = ["leaderboard"]
+__all__ = ["HOW", "leaderboard"]
 
 
-_HOW = ("method", "teacher", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay")
+HOW = ("method", "teacher", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay")
+"""Fields of a configuration that say how it trained."""
 
 
 def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def leaderboard(selection: Selection | None, records: Sequence[TrialRecord]) -> 
 def _row(point: FrontPoint, configs: Mapping[str, TrialConfig]) -> dict[str, Any]:
     row = point.model_dump(mode="json")
     config = configs.get(point.trial_id)
-    return row if config is None else {**row, **{name: getattr(config, name) for name in _HOW}}
+    return row if config is None else {**row, **{name: getattr(config, name) for name in HOW}}
 
 
 def _winner(selection: Selection) -> dict[str, Any]:
