@@ -310,6 +310,7 @@ def run_train(
         dataset = prepare(run, experiment, _Talk(None))
         with run.stage("train"):
             record = train_one(experiment, dataset, Ledger(run.storage), size=size)
+        run.storage.delete_folder("activations")
     return run, record
 
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from lft_ray.selection.leaderboard import HOW
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -64,6 +66,16 @@ def _finalists(console: "Console", rows: list[dict[str, Any]], winner: dict[str,
     console.print(table)
 
 
+def _how(row: dict[str, Any]) -> str:
+    """How the row's trial trained, where that is not plain fine-tuning."""
+    from lft_ray.records import TrialConfig
+    from lft_ray.report.formats import notable_method
+
+    return notable_method(
+        TrialConfig(**{name: row[name] for name in ("model_size", *HOW) if row.get(name) is not None})
+    )
+
+
 def _same(row: dict[str, Any], winner: dict[str, Any] | None) -> bool:
     return winner is not None and all(row[key] == winner[key] for key in ("trial_id", *VARIANT))
 
@@ -85,8 +97,8 @@ def _points(
         note = "winner" if chosen else ""
         if row.get("dominated_by"):
             note = f"dominated by {row['dominated_by']}"
-        if row.get("teacher"):
-            note = f"{note} ({row['method']} from {row['teacher']})".strip()
+        if how := _how(row):
+            note = f"{note} ({how})".strip()
         table.add_row(
             row["model_size"],
             row["trial_id"],

@@ -116,6 +116,6 @@ def _finished(run: RunFolder, data: DatasetRecord) -> list[tuple[float, Usage, s
     for record in records:
         workload = work[record.usage.device_s > 0.0]
         if record.config.model_size in workload.sizes:
-            work = workload.flops(record.config, records) * schedule_share(record)
-            found.append((work, record.usage, workload.device(record.config)))
+            flops = workload.flops(record.config, records) * schedule_share(record)
+            found.append((flops, record.usage, workload.device(record.config)))
     return found

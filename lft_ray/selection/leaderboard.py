@@ -7,10 +7,11 @@ from lft_ray.delivery import Cascade
 from lft_ray.records import FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.selection.front import front, ladder, points_of
 
-__all__ = ["cascade_point", "leaderboard"]
+__all__ = ["HOW", "cascade_point", "leaderboard"]
 
 
-_HOW = ("method", "teacher", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay")
+HOW = ("method", "teacher", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay")
+"""Fields of a configuration that say how it trained."""
 
 
 def cascade_point(cascade: Cascade) -> FrontPoint:
@@ -76,7 +77,7 @@ def _pair(point: FrontPoint, cascade: Cascade) -> dict[str, Any]:
 def _row(point: FrontPoint, configs: Mapping[str, TrialConfig]) -> dict[str, Any]:
     row = point.model_dump(mode="json")
     config = configs.get(point.trial_id)
-    return row if config is None else {**row, **{name: getattr(config, name) for name in _HOW}}
+    return row if config is None else {**row, **{name: getattr(config, name) for name in HOW}}
 
 
 def _winner(selection: Selection) -> dict[str, Any]:

@@ -120,6 +120,9 @@ def train_head(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: 
 def _above(job: LoopJob, network: HeadedNetwork, splits: "tuple[Inputs, Inputs]", layers: int) -> LoopJob:
     # Answers in bf16 are kept rounded: their probe is not that of the whole network.
     key = None if job.probe_key is None else (job.probe_key, "above", layers)
+    if job.states is not None:
+        # A state holds what stands above alone: should the next attempt have to run the whole network, it is not its.
+        job.states.key = f"{job.states.key}-above-{layers}"
     # In float32 both ways of the last pass come to the same, but for the order of sums.
     is_served_so = (job.dtype, job.final_precision) == ("fp32", "fp32")
     served = None if is_served_so else lambda: (job.network, job.validation)

@@ -37,6 +37,23 @@ def test_points_say_their_length_where_several_are_offered():
     assert any(line.startswith("winner: minilm:6 (t3, fp32, 32 tokens)") for line in lines)
 
 
+def test_a_point_says_how_it_was_trained_where_that_is_not_plain():
+    how = {
+        "t2": ({"method": "lora", "lora_rank": 8, "lora_alpha": 16.0}, "(lora rank 8 alpha 16)"),
+        "t3": ({"method": "frozen", "frozen_layers": 2, "layer_decay": 0.8}, "(frozen 2 layer decay 0.8)"),
+    }
+    found = [
+        r.model_copy(update={"config": r.config.model_copy(update=how[r.trial_id][0])}) if r.trial_id in how else r
+        for r in records()
+    ]
+    lines = printed_lines(found)
+    for trial_id, (_, words) in how.items():
+        rows = [line for line in lines if line.split()[1:2] == [trial_id] and "fp32" not in line]
+        assert rows
+        assert all(line.rstrip().endswith(words) for line in rows)
+    assert not any("full" in line for line in lines)
+
+
 def test_a_study_with_one_variant_says_it_once():
     lines = printed_lines(records())
     assert "tokens" not in next(line for line in lines if line.startswith("model size"))

@@ -178,6 +178,22 @@ def test_frozen_trials_of_a_run_share_a_folder(trial_job, tmp_path):
     assert len(list((tmp_path / "run" / "activations").glob("*.arrow"))) == 4
 
 
+def test_a_state_of_the_upper_layers_is_not_taken_for_one_of_the_whole_network(trial_job):
+    """The first attempt keeps activations, the second finds no room for them and runs every layer."""
+    config = {"method": "frozen", "frozen_layers": 1}
+
+    def crash(point):
+        if point["fraction"] > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(trial_job(config=config, training={"checkpoint_every_s": 0.0}), crash)
+    nowhere = {"checkpoint_every_s": 0.0, "activations_gb": 0.0}
+    second = run_trial(trial_job(config=config, training=nowhere, attempt=2), ignore)
+    undisturbed = run_trial(trial_job(trial_id="other", config=config, training=nowhere), ignore)
+    assert [(p.f1, p.loss) for p in second.curve] == [(p.f1, p.loss) for p in undisturbed.curve]
+
+
 def test_layers_of_transformers_are_frozen_too(tmp_path):
     from lft_ray.config import ModelSpec
     from lft_ray.errors import ModelError
