@@ -100,7 +100,7 @@ def load_rows(job: Job) -> Rows:
 
 def ours(job: Job, rows: Rows) -> Measured:
     """The product's loop."""
-    from lft_ray.train.loop import LoopJob
+    from lft_ray.train.loop_job import LoopJob
     from lft_ray.train.meter import Meter
     from lft_ray.train.precision import training_precision
     from lft_ray.train.vocabulary import train_met_tokens

@@ -18,7 +18,8 @@ from lft_ray.records import CurvePoint
 from lft_ray.train.activations import Splits, text_features
 from lft_ray.train.evaluate import Batching
 from lft_ray.train.group import current_group
-from lft_ray.train.loop import LoopJob, LoopResult, train
+from lft_ray.train.loop import train
+from lft_ray.train.loop_job import LoopJob, LoopResult
 
 if TYPE_CHECKING:
     from lft_ray.data.batches import Inputs

@@ -15,7 +15,8 @@ from torch import nn
 from lft_ray.errors import ConfigError
 from lft_ray.models.network import TextNetwork
 from lft_ray.records import CurvePoint
-from lft_ray.train.loop import LoopJob, LoopResult, train
+from lft_ray.train.loop import train
+from lft_ray.train.loop_job import LoopJob, LoopResult
 
 if TYPE_CHECKING:
     from lft_ray.data.batches import Inputs

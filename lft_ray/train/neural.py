@@ -30,7 +30,7 @@ from lft_ray.train.checkpoint import StateStore
 from lft_ray.train.evaluate import Batching, predict, score
 from lft_ray.train.frozen import train_frozen, train_head
 from lft_ray.train.group import current_group
-from lft_ray.train.loop import LoopJob, LoopResult
+from lft_ray.train.loop_job import LoopJob, LoopResult
 from lft_ray.train.lora import train_lora
 from lft_ray.train.meter import Meter
 from lft_ray.train.notes import STATE

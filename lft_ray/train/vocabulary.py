@@ -19,7 +19,8 @@ from lft_ray.data.encode import TokenFile
 from lft_ray.models.encoder import Transformer
 from lft_ray.models.network import TextNetwork
 from lft_ray.records import CurvePoint, TrialStatus
-from lft_ray.train.loop import LoopJob, LoopResult, train
+from lft_ray.train.loop import train
+from lft_ray.train.loop_job import LoopJob, LoopResult
 from lft_ray.train.optim import rate_factors
 from lft_ray.train.schedule import Schedule
 

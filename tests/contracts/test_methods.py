@@ -16,7 +16,7 @@ from lft_ray.methods import CONDITIONS
 from lft_ray.models.network import load
 from lft_ray.records import CurvePoint, TrialResult, TrialStatus
 from lft_ray.storage import Storage
-from lft_ray.train.loop import LoopJob
+from lft_ray.train.loop_job import LoopJob
 from lft_ray.train.meter import Meter
 from lft_ray.train.neural import RUNS
 from lft_ray.train.trial import TrialJob, execute, run_trial

@@ -17,7 +17,8 @@ from lft_ray.records import TrialStatus
 from lft_ray.storage import Storage
 from lft_ray.train.checkpoint import StateStore
 from lft_ray.train.group import Group, current_group
-from lft_ray.train.loop import LoopJob, train
+from lft_ray.train.loop import train
+from lft_ray.train.loop_job import LoopJob
 from lft_ray.train.meter import Meter
 from lft_ray.train.trial import execute, run_trial
 from lft_ray.train.vocabulary import train_met_tokens
