@@ -26,9 +26,10 @@ from publishing import RESULTS, publish
 from lft_ray.cluster import connect
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
+from lft_ray.decision import FrontPoint
 from lft_ray.export.judge import judge
 from lft_ray.models.base import model_sizes
-from lft_ray.records import DatasetRecord, FrontPoint, ProfileBook, TrialConfig, TrialRecord, TrialResult
+from lft_ray.records import DatasetRecord, ProfileBook, TrialConfig, TrialRecord, TrialResult
 from lft_ray.search.pricing import Pricing
 from lft_ray.search.space import start_table
 from lft_ray.search.study import StudyJob, run_study

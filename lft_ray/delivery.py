@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from lft_ray.records import FrontPoint, Record
+from lft_ray.decision import FrontPoint
+from lft_ray.records import Record
 from lft_ray.serving_spec import ServeSpec
 
 __all__ = ["Bundle", "CanaryRecord", "Cascade", "CascadeBook", "Endpoint"]

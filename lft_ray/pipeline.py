@@ -7,11 +7,12 @@ machine. No loops over rows and no I/O details here: they live with the nouns th
 from typing import TYPE_CHECKING
 
 from lft_ray.config import Experiment
+from lft_ray.decision import Selection
 from lft_ray.delivery import Bundle, Cascade, Endpoint
 from lft_ray.environment import environment
 from lft_ray.errors import InputError, NoWinnerError
 from lft_ray.ledger import Ledger, driver_lock
-from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
+from lft_ray.records import DatasetRecord, ProfileBook, TrialRecord
 from lft_ray.run_folder import RunFolder
 
 if TYPE_CHECKING:

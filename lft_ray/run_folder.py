@@ -15,10 +15,11 @@ import yaml
 from pydantic import ValidationError
 
 from lft_ray.config import Experiment
+from lft_ray.decision import Selection
 from lft_ray.delivery import Bundle, Cascade, CascadeBook
 from lft_ray.errors import ConfigError, InputError, nearest
 from lft_ray.experiment_file import parse, to_yaml
-from lft_ray.records import DatasetRecord, ProfileBook, Record, Selection
+from lft_ray.records import DatasetRecord, ProfileBook, Record
 from lft_ray.storage import Storage
 
 __all__ = ["RunFolder"]

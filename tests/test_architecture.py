@@ -16,6 +16,7 @@ LAYERS = [
     {"errors", "environment", "spec"},
     {"methods", "serving_spec"},
     {"records", "wire", "config"},
+    {"decision"},
     {"delivery"},
     {
         "experiment_file",

@@ -8,10 +8,10 @@ import pytest
 
 from lft_ray.client import Client
 from lft_ray.data.store import load_split
+from lft_ray.decision import FrontPoint
 from lft_ray.experiment_file import parse
 from lft_ray.ledger import Ledger
 from lft_ray.pipeline import deploy, down, export, run_search
-from lft_ray.records import FrontPoint
 from lft_ray.tasks.classification import Classification
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]

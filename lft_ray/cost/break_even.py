@@ -13,7 +13,8 @@ from lft_ray.config import Experiment
 from lft_ray.cost.base import Price
 from lft_ray.cost.prices import price_of
 from lft_ray.cost.serving import monthly_usd
-from lft_ray.records import FrontPoint, ProfileBook, Record, Selection, TrialRecord
+from lft_ray.decision import FrontPoint, Selection
+from lft_ray.records import ProfileBook, Record, TrialRecord
 
 __all__ = ["BreakEven", "Month", "Saving", "break_even", "break_even_of", "dollars"]
 

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.data.store import load_split
+from lft_ray.decision import FrontPoint
 from lft_ray.engines.bulk import Bulk
 from lft_ray.engines.serving import build_folder
 from lft_ray.plugins import resolve
-from lft_ray.records import DatasetRecord, FrontPoint, Record, TrialRecord
+from lft_ray.records import DatasetRecord, Record, TrialRecord
 from lft_ray.storage import Storage
 from lft_ray.tasks import TASKS
 

@@ -12,6 +12,7 @@ from lft_ray.config import Experiment
 from lft_ray.cost.prices import price_of
 from lft_ray.cost.serving import usd_per_million
 from lft_ray.data.store import load_split
+from lft_ray.decision import FrontPoint
 from lft_ray.delivery import Cascade
 from lft_ray.errors import InputError, nearest
 from lft_ray.export.answers import read_predictions
@@ -20,7 +21,7 @@ from lft_ray.export.judge import answers_of
 from lft_ray.export.stage import export_trial
 from lft_ray.ledger import Ledger
 from lft_ray.plugins import resolve
-from lft_ray.records import DatasetRecord, FrontPoint, IngressProfile, TrialRecord, Variant
+from lft_ray.records import DatasetRecord, IngressProfile, TrialRecord, Variant
 from lft_ray.run_folder import RunFolder
 from lft_ray.selection.cascade import CascadeEstimate, cascade_usd, confidence, estimate
 from lft_ray.selection.front import points_of

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from lft_ray.config import CostSpec, SelectionSpec
+from lft_ray.decision import FrontPoint, PrecisionCheck, Selection
 from lft_ray.errors import NoWinnerError
 from lft_ray.export.answers import load_evidence
 from lft_ray.export.parity import LEAST_AGREEMENT
-from lft_ray.records import FrontPoint, PrecisionCheck, Selection, TrialRecord
+from lft_ray.records import TrialRecord
 from lft_ray.selection.decide import Evidence, decide, runs_compared
 from lft_ray.selection.sentence import metric_name
 from lft_ray.selection.significance import resample

@@ -11,6 +11,7 @@ from pyarrow import BufferReader
 from lft_ray.config import Experiment
 from lft_ray.cost.prices import price_of
 from lft_ray.data.store import load_split
+from lft_ray.decision import Selection
 from lft_ray.delivery import Bundle
 from lft_ray.engines.onnx_build import NotExportableError
 from lft_ray.environment import environment
@@ -23,7 +24,7 @@ from lft_ray.methods import FROZEN, HEAD, LORA
 from lft_ray.models.base import find_size
 from lft_ray.models.ladder import LADDER
 from lft_ray.models.resolve import find_base
-from lft_ray.records import DatasetRecord, Selection, TrialRecord, TrialStatus, Variant
+from lft_ray.records import DatasetRecord, TrialRecord, TrialStatus, Variant
 from lft_ray.storage import Storage
 
 __all__ = ["export_trial"]

@@ -8,7 +8,8 @@ from lft_ray.cost.base import Price
 from lft_ray.cost.break_even import Month
 from lft_ray.cost.prices import price_of
 from lft_ray.cost.serving import usd_per_million_predictions
-from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
+from lft_ray.decision import Selection
+from lft_ray.records import DatasetRecord, ProfileBook, TrialRecord
 
 __all__ = ["commands", "confusion_rows", "cost_view", "data_view", "environment_rows", "winner_monthly"]
 

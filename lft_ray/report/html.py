@@ -13,8 +13,9 @@ from markupsafe import Markup
 
 from lft_ray.config import Experiment
 from lft_ray.cost.break_even import break_even_of
+from lft_ray.decision import Selection
 from lft_ray.delivery import Cascade
-from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord, TrialStatus, now_utc
+from lft_ray.records import DatasetRecord, ProfileBook, TrialRecord, TrialStatus, now_utc
 from lft_ray.report import costs, formats, views
 from lft_ray.report.variants import Naming
 from lft_ray.selection.sentence import cascade_sentence, metric_name

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from lft_ray.records import FrontPoint, TrialRecord, Variant
+from lft_ray.decision import FrontPoint
+from lft_ray.records import TrialRecord, Variant
 
 __all__ = ["Naming", "variant_text"]
 

@@ -12,11 +12,12 @@ from datetime import datetime
 
 from lft_ray.cluster import ClusterHandle
 from lft_ray.config import Experiment
+from lft_ray.decision import FrontPoint
 from lft_ray.errors import ConfigError
 from lft_ray.ledger import Ledger, Role
 from lft_ray.models.base import ModelSize, model_sizes
 from lft_ray.plugins import resolve
-from lft_ray.records import DatasetRecord, FrontPoint, ProfileBook, TrialConfig, TrialRecord
+from lft_ray.records import DatasetRecord, ProfileBook, TrialConfig, TrialRecord
 from lft_ray.search import SCHEDULERS
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.confirm import Left, fresh_seeds, most_seeds, rounds, run_cost

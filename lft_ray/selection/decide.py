@@ -12,8 +12,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lft_ray.config import CostSpec, SelectionSpec
+from lft_ray.decision import FrontPoint, JudgedPoint, Selection
 from lft_ray.ledger import trial_order
-from lft_ray.records import FrontPoint, JudgedPoint, Selection, TrialRecord, TrialStatus
+from lft_ray.records import TrialRecord, TrialStatus
 from lft_ray.selection import POLICIES
 from lft_ray.selection.finalists import Candidates, Key, candidates, finalists, key_of
 from lft_ray.selection.front import front, ladder

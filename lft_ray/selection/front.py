@@ -6,8 +6,9 @@ Only trials that ran to their end become points: a stopped trial looks cheap bec
 import math
 from collections.abc import Iterable, Sequence
 
+from lft_ray.decision import FrontPoint, LadderRow
 from lft_ray.ledger import trial_order
-from lft_ray.records import FrontPoint, LadderRow, TrialRecord, TrialStatus
+from lft_ray.records import TrialRecord, TrialStatus
 
 __all__ = ["dominates", "front", "hypervolume", "ladder", "points_of"]
 

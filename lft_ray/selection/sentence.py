@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lft_ray.config import SelectionSpec
+from lft_ray.decision import FrontPoint, JudgedPoint
 from lft_ray.delivery import Cascade
-from lft_ray.records import FrontPoint, JudgedPoint
 from lft_ray.selection.verdict import Verdict
 
 __all__ = ["Facts", "cascade_sentence", "is_linear", "metric_name", "reason_of"]

@@ -3,7 +3,7 @@ import pytest
 from lft_ray.cost.base import Price
 from lft_ray.cost.break_even import Month, break_even, break_even_of, dollars
 from lft_ray.cost.serving import HOURS_PER_MONTH
-from lft_ray.records import FrontPoint
+from lft_ray.decision import FrontPoint
 from tests.report.builders import experiment, profiles, records, selection
 
 CENT_A_SECOND = Price("p", 0.01, 0.0, 0.01, 0.0, as_of="now", source="test")

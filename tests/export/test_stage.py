@@ -8,13 +8,14 @@ import pytest
 
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
+from lft_ray.decision import Selection
 from lft_ray.engines import onnx_build
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import open_bundle
 from lft_ray.export.stage import export_trial
 from lft_ray.ledger import Ledger
 from lft_ray.pipeline import select
-from lft_ray.records import Selection, TrialRecord
+from lft_ray.records import TrialRecord
 from lft_ray.run_folder import RunFolder
 from lft_ray.search.single import train_one
 from lft_ray.storage import Storage

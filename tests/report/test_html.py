@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lft_ray.records import PrecisionCheck
+from lft_ray.decision import PrecisionCheck
 from lft_ray.report.formats import DASH
 from lft_ray.report.html import render
 from lft_ray.selection.decide import decide

@@ -11,13 +11,13 @@ from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, mean_tokens
 from lft_ray.cost.prices import price_of
 from lft_ray.data.prepare import prepare
+from lft_ray.decision import FrontPoint
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.export.stage import export_trial
 from lft_ray.ledger import Ledger
 from lft_ray.models.base import model_sizes
 from lft_ray.records import (
     DatasetRecord,
-    FrontPoint,
     IngressProfile,
     ProfileBook,
     ServingProfile,

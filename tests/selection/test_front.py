@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lft_ray.records import FrontPoint, TrialRecord, Variant
+from lft_ray.decision import FrontPoint
+from lft_ray.records import TrialRecord, Variant
 from lft_ray.selection.front import dominates, front, hypervolume, ladder, points_of
 from tests.selection.builders import study, trial
 
