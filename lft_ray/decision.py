@@ -1,4 +1,4 @@
-"""What is decided from the records of a study: points, finalists, the choice. Frozen values like those of ``records.py``.
+"""What is decided from the records of a study: points, finalists, the choice. Frozen values, like ``records.py``.
 
 Nothing here computes.
 """
