@@ -108,7 +108,8 @@ def _measured(experiment: Experiment, cluster: ClusterHandle, largest: ModelSize
 
     training = experiment.training
     gpus = min(1.0, cluster.gpus_per_worker(training.resources))
-    task = ray.remote(measure).options(num_cpus=training.resources.cpu, num_gpus=gpus, max_calls=1, max_retries=2)
+    # A process of its own, which gives all its memory back.
+    task = ray.remote(num_cpus=training.resources.cpu, num_gpus=gpus, max_calls=1, max_retries=2)(measure)
     answer = task.remote(list(experiment.models), largest.name, training, outputs)
     footprint: Footprint = ray.get(answer)
     return footprint
