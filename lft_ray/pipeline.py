@@ -16,10 +16,14 @@ from lft_ray.records import DatasetRecord, ProfileBook, TrialRecord
 from lft_ray.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from lft_ray.cluster import ClusterHandle
     from lft_ray.search.estimate import Estimate
+
+    Say = Callable[[str], None]
 
 __all__ = [
     "cascade", "deploy", "down", "export", "plan", "prepare", "profile", "records_of", "report", "rollback",
@@ -49,7 +53,7 @@ def run_search(
     run = RunFolder.begin(experiment, resume=resume, replace=replace)
     with driver_lock(run.storage):
         run.put_json("environment.json", environment())
-        say = _Talk(console)
+        say = _teller(console)
         dataset = prepare(run, experiment, say)
         sharded = experiment.training.workers != 1
         with connect(
@@ -71,7 +75,7 @@ def plan(experiment: Experiment) -> "Estimate":
     return plan_search(experiment)
 
 
-def prepare(run: RunFolder, experiment: Experiment, say: "_Talk") -> DatasetRecord:
+def prepare(run: RunFolder, experiment: Experiment, say: "Say") -> DatasetRecord:
     """Read, check and split the data; a resumed run keeps what it has, and refuses files that changed.
 
     Raises:
@@ -96,7 +100,7 @@ def prepare(run: RunFolder, experiment: Experiment, say: "_Talk") -> DatasetReco
 
 
 def fit(
-    run: RunFolder, experiment: Experiment, dataset: DatasetRecord, cluster: "ClusterHandle", say: "_Talk"
+    run: RunFolder, experiment: Experiment, dataset: DatasetRecord, cluster: "ClusterHandle", say: "Say"
 ) -> Experiment:
     """Decide ``training.workers: auto`` and ``training.resources.gpu: auto`` by the memory that a trial takes.
 
@@ -112,7 +116,7 @@ def fit(
     return decided
 
 
-def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say: "_Talk") -> ProfileBook:
+def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say: "Say") -> ProfileBook:
     """Measure what each candidate would cost to serve, in one real replica, before any of them is trained."""
     from lft_ray.serve.candidates import profile_requests, skipped_lengths
     from lft_ray.serve.profile import measure_profiles
@@ -308,7 +312,7 @@ def run_train(
     run = RunFolder.begin(experiment, resume=not replace, replace=replace)
     with driver_lock(run.storage):
         run.put_json("environment.json", environment())
-        dataset = prepare(run, experiment, _Talk(None))
+        dataset = prepare(run, experiment, _teller(None))
         with run.stage("train"):
             record = train_one(experiment, dataset, Ledger(run.storage), size=size)
         run.storage.delete_folder("activations")
@@ -320,12 +324,6 @@ def records_of(run: RunFolder) -> list[TrialRecord]:
     return Ledger(run.storage).records()
 
 
-class _Talk:
-    """One line on the console, or nothing."""
-
-    def __init__(self, console: "Console | None") -> None:
-        self._console = console
-
-    def __call__(self, text: str) -> None:
-        if self._console is not None:
-            self._console.print(text, markup=False, soft_wrap=True)
+def _teller(console: "Console | None") -> "Say":
+    """What says one line on the console, or nothing."""
+    return lambda text: console.print(text, markup=False, soft_wrap=True) if console is not None else None
