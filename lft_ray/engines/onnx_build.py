@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["NotExportableError", "build_onnx"]
 
 OPSET = 17
+_HEAD = "/head/"
+"""How the exporter begins the names of what `TextNetwork.head` does."""
 _TRACED = (2, 8)
 """Texts and tokens of the batch that is traced. One text is shorter, so that the mask is not left out."""
 _COMPARED = ((1, 1), (1, 5), (3, 17))
@@ -130,12 +132,27 @@ def _compare(network: "TextNetwork", folder: Path, max_length: int) -> None:
 
 
 def _quantise(path: Path) -> None:
+    """Round the weights of matrix products in place, but for the head's.
+
+    The head stays in float32, as in bf16: it costs nothing, and where it began as a probe on standardised features it
+    has a weight of 220 for one that hardly varies, beside which all others round to zero. MiniLM on AG News has a
+    macro-F1 of .898 in fp32, .900 in int8 and .824 with the head in int8, too.
+    """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    nodes = onnx.load(str(path), load_external_data=False).graph.node
+    head = [node.name for node in nodes if node.name.startswith(_HEAD)]
     with tempfile.TemporaryDirectory(prefix="lft-int8-", dir=path.parent) as folder, _quiet():
         small = Path(folder) / GRAPH
         quantize_dynamic(
-            str(path), str(small), weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"]
+            str(path),
+            str(small),
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=["MatMul"],
+            # A Gemm is made a MatMul first, under a name of its own.
+            nodes_to_exclude=[*head, *(f"{name}_MatMul" for name in head)],
         )
         small.replace(path)
 

@@ -22,11 +22,15 @@ from tests.tiny_models import FOREIGN, write_tiny_foreign
 TEXTS = ["the team won the match", "stocks fell as the bank raised its rate", "x", "a warm and funny book " * 9]
 
 
-def trained(folder: Path, source: Path, *, max_length: int = 32, spread: float = 40.0) -> Path:
+def trained(folder: Path, source: Path, *, max_length: int = 32, spread: float = 40.0, outlier: float = 0.0) -> Path:
     spec = ModelSpec(base=str(source))
     size = model_sizes([spec])[0]
     network = build(find_base(spec), size, 3)
     network.head.weight.data *= spread
+    if outlier:
+        # A feature that hardly varies, as a probe on standardised features weighs it.
+        network.backbone.layers[-1].output_norm.weight.data[0] = 1e-4
+        network.head.weight.data[:, 0] = outlier
     card = EngineCard(engine="torch", model_size="tiny:2", outputs=3, max_length=max_length, pooling=size.pooling)
     save(network, folder, tokenizer_from=source, card=card)
     return folder
@@ -50,6 +54,14 @@ def test_fp32_is_the_network_and_int8_is_close(base, request, tmp_path):
     sizes = [(tmp_path / precision / GRAPH).stat().st_size for precision in ("fp32", "int8")]
     assert sizes[1] < sizes[0]
     assert sorted(path.name for path in (tmp_path / "int8").iterdir()) == ["engine.json", GRAPH, "tokenizer.json"]
+
+
+def test_int8_leaves_the_head_as_it_is(tiny_bert, tmp_path):
+    source = trained(tmp_path / "trained", tiny_bert, outlier=4000.0)
+    expected = answers(TorchEngine, source, "fp32")
+    build_onnx(source, tmp_path / "int8", precision="int8")
+    spread = float(np.ptp(expected, axis=0).max())
+    assert np.abs(answers(OnnxEngine, tmp_path / "int8", "int8") - expected).max() < 0.1 * spread
 
 
 @pytest.mark.parametrize("family", sorted(FOREIGN))
