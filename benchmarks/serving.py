@@ -7,7 +7,8 @@ those of its validation split, in their own order. Peers that are not set up are
 Python with litserve, bentoml, transformers, torch and onnxruntime; INFINITY_PYTHON one with infinity-emb[server,torch].
 In each round every server is
 started, warmed and loaded in turn, alone on the machine with the load generator: closed loops of 1, 8, 32 and 64
-connections, open loops at fixed rates (latency from when a request was due). --quick: one round, 32 connections.
+connections, open loops at the fixed rates that it can answer (latency from when a request was due). --quick: one round,
+1 and 32 connections.
 Prints a table and, on the last line, one JSON object; its ratios are of requests a second at 32 connections.
 """
 
@@ -37,6 +38,7 @@ from lft_ray.serve.load import LoadResult, closed_loop, open_loop, text_bodies
 from lft_ray.storage import Storage
 
 CONNECTIONS = (1, 8, 32, 64)
+QUICK = (1, 32)
 RATES = (20, 100, 200)
 SECONDS, WARM_S = 5.0, 6.0
 AS_SHIPPED = ("litserve", "bentoml", "infinity")
@@ -78,7 +80,10 @@ def load(server: Server, connections: tuple[int, ...], rates: tuple[int, ...]) -
         closed[count] = _facts(
             asyncio.run(closed_loop(server.url, server.bodies, connections=count, seconds=SECONDS)), server
         )
+    most = max(facts["requests_per_s"] for facts in closed.values())
     for rate in rates:
+        if rate > most:
+            break  # It would only measure how long its queue is.
         offered[rate] = _facts(
             asyncio.run(open_loop(server.url, server.bodies, requests_per_s=rate, seconds=SECONDS)), server
         )
@@ -117,7 +122,7 @@ def table(found: dict[str, list[Measured]]) -> str:
 
 def open_table(found: dict[str, list[Measured]]) -> str:
     """The table of open loops, in Markdown."""
-    rates = list(next(iter(found.values()))[0].open)
+    rates = sorted({rate for runs in found.values() for run in runs for rate in run.open})
     if not rates:
         return ""
     heads = " | ".join(f"{rate}/s: p50 / p99 ms" for rate in rates)
@@ -125,8 +130,9 @@ def open_table(found: dict[str, list[Measured]]) -> str:
     for name, runs in found.items():
         cells = []
         for rate in rates:
-            p50, p99 = (statistics.median(run.open[rate][key] for run in runs) for key in ("p50_ms", "p99_ms"))
-            cells.append(f"{p50:.1f} / {p99:.0f}")
+            there = [run.open[rate] for run in runs if rate in run.open]
+            middle = {key: statistics.median(facts[key] for facts in there) for key in ("p50_ms", "p99_ms") if there}
+            cells.append(f"{middle['p50_ms']:.1f} / {middle['p99_ms']:.0f}" if there else "-")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -183,7 +189,7 @@ def main() -> None:
                     continue
                 server = ours(folders, texts, arguments.set) if name == "ours" else started(name, folders, texts)
                 with server as live:
-                    measured = load(live, (32,) if quick else CONNECTIONS, () if quick else RATES)
+                    measured = load(live, QUICK if quick else CONNECTIONS, () if quick else RATES)
                 found.setdefault(name, []).append(measured)
                 rate = measured.closed[32]["requests_per_s"]
                 print(f"round {number} {name:18} {rate:8.1f} requests/s at 32", file=sys.stderr, flush=True)
