@@ -6,6 +6,7 @@ trains, never tokenises, never downloads.
 
 import json
 import shutil
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from lft_ray.models.foreign_network import ForeignBackbone, fresh, pretrained, r
 from lft_ray.models.resolve import BaseFiles
 from lft_ray.models.weights import base_state
 
-__all__ = ["PRECISIONS", "HeadedNetwork", "TextNetwork", "at_precision", "build", "load", "save"]
+__all__ = ["PRECISIONS", "HeadedNetwork", "TextNetwork", "at_precision", "build", "load", "pooled", "save"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Precision of an experiment file -> dtype of the backbone."""
@@ -30,8 +31,29 @@ _INITIAL_STD = 0.02
 """Standard deviation of fresh weights, as in BERT and GPT-2."""
 
 
-class HeadedNetwork(nn.Module):
-    """Token states to logits: a pooling and a linear head over whatever makes the states.
+def pooled(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
+    """One vector a text.
+
+    Args:
+        states: token states [n, t, hidden].
+        attention_mask: int64 [n, t], 1 for tokens and 0 for padding; each text has at least one token.
+        pooling: mean, cls or last.
+
+    Returns:
+        float32 [n, hidden].
+    """
+    if pooling == "cls":
+        return states[:, 0].float()
+    if pooling == "last":
+        last = attention_mask.sum(1) - 1
+        return states[torch.arange(states.shape[0], device=states.device), last].float()
+    # Sums in float32: in bf16 the mean of 128 states keeps only two digits.
+    weights = attention_mask.to(torch.float32).unsqueeze(-1)
+    return (states.float() * weights).sum(1) / weights.sum(1)
+
+
+class HeadedNetwork(nn.Module, ABC):
+    """A linear head over whatever makes one vector of a text.
 
     Attributes:
         pooling: mean, cls or last.
@@ -41,28 +63,16 @@ class HeadedNetwork(nn.Module):
     pooling: str
     head: nn.Linear
 
-    def states(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token states [n, t, hidden] of ``inputs`` [n, t, ...] and a mask [n, t] (1: token, 0: padding)."""
-        raise NotImplementedError
-
+    @abstractmethod
     def features(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """One vector a text, float32 [n, hidden]; each text has at least one token."""
-        states = self.states(inputs, attention_mask)
-        if self.pooling == "cls":
-            return states[:, 0].float()
-        if self.pooling == "last":
-            last = attention_mask.sum(1) - 1
-            return states[torch.arange(states.shape[0], device=states.device), last].float()
-        # Sums in float32: in bf16 the mean of 128 states keeps only two digits.
-        weights = attention_mask.to(torch.float32).unsqueeze(-1)
-        return (states.float() * weights).sum(1) / weights.sum(1)
+        """One vector a text, float32 [n, hidden], of ``inputs`` [n, t, ...] and a mask [n, t] (1 for tokens)."""
 
     def forward(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits, float32 [n, outputs]; arguments as for ``states``."""
-        pooled = self.features(inputs, attention_mask)
+        """Logits, float32 [n, outputs]; arguments as for ``features``."""
+        vectors = self.features(inputs, attention_mask)
         # The head is in float32 under autocast too: it costs nothing and keeps near ties where they are.
-        with torch.autocast(pooled.device.type, enabled=False):
-            logits: Tensor = self.head(pooled.to(self.head.weight.dtype))
+        with torch.autocast(vectors.device.type, enabled=False):
+            logits: Tensor = self.head(vectors.to(self.head.weight.dtype))
         return logits.float()
 
 
@@ -100,6 +110,10 @@ class TextNetwork(HeadedNetwork):
     def outputs(self) -> int:
         """Head outputs c."""
         return self.head.out_features
+
+    def features(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        """One vector a text, float32 [n, hidden], of token ids; arguments as for ``states``."""
+        return pooled(self.states(inputs, attention_mask), attention_mask, self.pooling)
 
     def states(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
         """Token states [n, t, hidden].

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lft_ray.errors import ConfigError
 from lft_ray.models.encoder import Transformer, run_layers
-from lft_ray.models.network import HeadedNetwork, TextNetwork
+from lft_ray.models.network import HeadedNetwork, TextNetwork, pooled
 from lft_ray.records import CurvePoint
 from lft_ray.train.activations import Splits, text_features
 from lft_ray.train.evaluate import Batching
@@ -45,10 +45,11 @@ class UpperLayers(HeadedNetwork):
         self.norm = backbone.norm if self.causal else nn.Identity()
         self.head = network.head
 
-    def states(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token states [n, t, hidden] of what the frozen layers answered, [n, t, hidden]."""
+    def features(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        """One vector a text, float32 [n, hidden], of what the frozen layers answered, [n, t, hidden]."""
         # In float32, as between two layers of the whole network: the sums of residuals are.
-        return cast("Tensor", self.norm(run_layers(self.layers, inputs.float(), attention_mask, causal=self.causal)))
+        states = self.norm(run_layers(self.layers, inputs.float(), attention_mask, causal=self.causal))
+        return pooled(states, attention_mask, self.pooling)
 
 
 class HeadAlone(HeadedNetwork):
