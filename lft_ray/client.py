@@ -5,33 +5,29 @@ Requests change nothing at the server, so they are repeated when the connection 
 
 import asyncio
 import json
-import random
 import time
 import uuid
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from lft_ray.errors import InputError, LftError, UnreachableError
+from lft_ray.errors import InputError, LftError
+from lft_ray.retries import Tries
 from lft_ray.wire import Answer, ErrorBody, Info, LabelScore
 
 __all__ = ["AsyncClient", "Client"]
 
-_BUSY = frozenset({429, 502, 503, 504})
 _ENVELOPE_BYTES = 256
 """Room for what stands around the texts of one request."""
-_FIRST_WAIT_S = 0.2
-_LONGEST_WAIT_S = 5.0
 _CONNECTIONS = 8
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
+_INFO: TypeAdapter[Info] = TypeAdapter(Info)
 
 Scores = list[list[LabelScore]]
+Read = TypeVar("Read")
 
 
 class Client:
@@ -54,7 +50,7 @@ class Client:
         retries: int = 4,
         deadline_s: float = 120.0,
     ) -> None:
-        self._plan = _Plan(url, retries, deadline_s)
+        self._tries = Tries(url, retries, deadline_s)
         self._http: httpx.Client = _opened(httpx.Client, url, api_key, timeout_s)
         self._info: Info | None = None
 
@@ -75,11 +71,11 @@ class Client:
         if not _some(texts):
             return []
         bodies = _bodies(texts, top_k, self._info or self.info())
-        return [scores for body in bodies for scores in self._plan.parse(self._ask("POST", "/", body))]
+        return [scores for body in bodies for scores in _read(_ANSWER, self._ask("POST", "/", body), self._tries.url)]
 
     def info(self) -> Info:
         """The model that answers now, and the server's limits."""
-        self._info = self._plan.parse_info(self._ask("GET", "/info"))
+        self._info = _read(_INFO, self._ask("GET", "/info"), self._tries.url)
         return self._info
 
     def health(self) -> bool:
@@ -100,7 +96,7 @@ class Client:
         self.close()
 
     def _ask(self, method: str, path: str, body: object = None) -> httpx.Response:
-        steps = self._plan.steps()
+        steps = self._tries.steps()
         result: httpx.Response | Exception | None = None
         headers = {"x-request-id": uuid.uuid4().hex}
         while True:
@@ -137,7 +133,7 @@ class AsyncClient:
         deadline_s: float = 120.0,
         connections: int = _CONNECTIONS,
     ) -> None:
-        self._plan = _Plan(url, retries, deadline_s)
+        self._tries = Tries(url, retries, deadline_s)
         self._http: httpx.AsyncClient = _opened(httpx.AsyncClient, url, api_key, timeout_s)
         self._free = asyncio.Semaphore(connections)
         self._info: Info | None = None
@@ -152,11 +148,11 @@ class AsyncClient:
                 tasks = [group.create_task(self._ask("POST", "/", body)) for body in bodies]
         except* LftError as failures:
             raise failures.exceptions[0] from None
-        return [scores for task in tasks for scores in self._plan.parse(task.result())]
+        return [scores for task in tasks for scores in _read(_ANSWER, task.result(), self._tries.url)]
 
     async def info(self) -> Info:
         """The model that answers now, and the server's limits."""
-        self._info = self._plan.parse_info(await self._ask("GET", "/info"))
+        self._info = _read(_INFO, await self._ask("GET", "/info"), self._tries.url)
         return self._info
 
     async def health(self) -> bool:
@@ -182,7 +178,7 @@ class AsyncClient:
         result: httpx.Response | Exception | None = None
         headers = {"x-request-id": uuid.uuid4().hex}
         async with self._free:
-            steps = self._plan.steps()
+            steps = self._tries.steps()
             while True:
                 try:
                     step = steps.send(result)
@@ -196,66 +192,11 @@ class AsyncClient:
                     result = error
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """Wait, then try for as long as is left."""
-
-    wait_s: float
-    left_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """When to try again, and how to read what came: what both clients share. Sends nothing itself."""
-
-    url: str
-    retries: int
-    deadline_s: float
-
-    def steps(self) -> Generator[_Step, httpx.Response | Exception | None, httpx.Response]:
-        """Yields the next try, takes what came of it, returns an answer that is not worth another try.
-
-        Raises:
-            UnreachableError: no try and no time are left.
-        """
-        ends = time.monotonic() + self.deadline_s
-        wait_s, problem, tries = 0.0, "", 0
-        for attempt in range(self.retries + 1):
-            left_s = ends - time.monotonic() - wait_s
-            if left_s <= 0.0:
-                problem += f", and {self.deadline_s:g} s allow no further one"
-                break
-            result = yield _Step(wait_s, left_s)
-            tries += 1
-            if isinstance(result, httpx.Response):
-                if not _may_be_repeated(result):
-                    return result
-                problem, asked_s = f"HTTP {result.status_code}", _retry_after_s(result)
-            else:
-                problem, asked_s = f"{type(result).__name__}: {result}", 0.0
-            # Full jitter: clients that were cut off together do not come back together.
-            wait_s = asked_s + random.uniform(0.0, min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt))
-        raise UnreachableError(
-            f"{self.url} does not answer: {problem}, {tries} {'try' if tries == 1 else 'tries'}",
-            fix="`lft deploy RUN` starts an endpoint; GET /health and /ready tell how it is",
-        )
-
-    def parse(self, response: httpx.Response) -> Answer:
-        """Label scores."""
-        try:
-            return _ANSWER.validate_json(response.content)
-        except ValidationError:
-            raise self._stranger() from None
-
-    def parse_info(self, response: httpx.Response) -> Info:
-        """The answer of ``/info``."""
-        try:
-            return Info.model_validate_json(response.content)
-        except ValidationError:
-            raise self._stranger() from None
-
-    def _stranger(self) -> LftError:
-        return LftError(f"{self.url} is not a text classification endpoint: its answer has another form")
+def _read(kind: TypeAdapter[Read], response: httpx.Response, url: str) -> Read:
+    try:
+        return kind.validate_json(response.content)
+    except ValidationError:
+        raise LftError(f"{url} is not a text classification endpoint: its answer has another form") from None
 
 
 def _opened(kind: Any, url: str, api_key: str | None, timeout_s: float) -> Any:
@@ -267,24 +208,6 @@ def _opened(kind: Any, url: str, api_key: str | None, timeout_s: float) -> Any:
     if http.base_url.scheme not in ("http", "https") or not http.base_url.host:
         raise InputError(f"{url!r} is not the address of an endpoint", fix="write it as http://host:port")
     return http
-
-
-def _may_be_repeated(response: httpx.Response) -> bool:
-    # Ray's proxy says 500 in plain text when a replica dies under a request; our own 500 is JSON and would come again.
-    is_ours = response.headers.get("content-type", "").startswith("application/json")
-    return response.status_code in _BUSY or (response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and not is_ours)
-
-
-def _retry_after_s(response: httpx.Response) -> float:
-    """Seconds, or a date, as RFC 9110 has both."""
-    value = response.headers.get("retry-after", "")
-    if value.isdigit():
-        return float(value)
-    try:
-        due = parsedate_to_datetime(value)
-    except ValueError:
-        return 0.0
-    return max(0.0, (due.replace(tzinfo=due.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _checked(response: httpx.Response) -> httpx.Response:

@@ -13,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lft_ray.client import AsyncClient, Client, _Plan, _retry_after_s
+from lft_ray.client import AsyncClient, Client
 from lft_ray.errors import InputError, LftError, UnreachableError
+from lft_ray.retries import Tries, retry_after_s
 
 INFO = {
     "model": "minilm:1", "version": "v1", "task": "classification", "labels": ["a", "b"], "max_length": 32,
@@ -261,7 +262,7 @@ def test_the_deadline_counts_all_tries(connect):
 
 def test_waits_are_random_and_grow(monkeypatch):
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
-    steps = _Plan("http://host", 7, 1000.0).steps()
+    steps = Tries("http://host", 7, 1000.0).steps()
     waits = [steps.send(None).wait_s] + [steps.send(OSError("gone")).wait_s for _ in range(7)]
     assert waits == pytest.approx([0.0, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
     with pytest.raises(UnreachableError, match="8 tries"):
@@ -275,9 +276,9 @@ def test_waits_are_random_and_grow(monkeypatch):
 def test_what_retry_after_says(value, expected):
     import httpx
 
-    assert _retry_after_s(httpx.Response(503, headers={"retry-after": value})) == expected
+    assert retry_after_s(httpx.Response(503, headers={"retry-after": value})) == expected
     due = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
-    assert 90.0 < _retry_after_s(httpx.Response(503, headers={"retry-after": due})) <= 100.0
+    assert 90.0 < retry_after_s(httpx.Response(503, headers={"retry-after": due})) <= 100.0
 
 
 def test_the_parts_of_many_texts_are_asked_side_by_side_but_not_all():
