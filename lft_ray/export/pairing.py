@@ -4,6 +4,7 @@ In: records. Out: a `Cascade`, and a folder that is deployed like a bundle.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,12 +96,7 @@ def measure_cascade(
     Raises:
         InputError: the small one is not the cheaper, or no cascade can be chosen.
     """
-    if small.usd_per_million_predictions >= large.usd_per_million_predictions:
-        raise InputError(
-            f"{small.model_size} is to be asked first, and costs ${small.usd_per_million_predictions:.4g} per million; "
-            f"{large.model_size} costs ${large.usd_per_million_predictions:.4g}",
-            fix=f"--cascade {large.trial_id},{small.trial_id}",
-        )
+    _check_order(small, large)
     (truth, ours), (other_truth, theirs) = (_answers(point, records) for point in (small, large))
     if not np.array_equal(truth, other_truth):
         raise InputError("the two trials were not evaluated on the same validation rows")
@@ -113,17 +109,21 @@ def measure_cascade(
     return Cascade(
         small=small,
         large=large,
-        temperature=found.temperature,
-        threshold=found.threshold,
-        share=found.share,
-        f1=found.f1,
-        small_f1=found.small_f1,
-        large_f1=found.large_f1,
+        **asdict(found),
         usd_per_million_predictions=usd,
         margin=experiment.selection.margin,
         validation_rows=len(truth),
         **_judged(small, large, found, records=records, dataset=dataset, metric=metric),
     )
+
+
+def _check_order(small: FrontPoint, large: FrontPoint) -> None:
+    if small.usd_per_million_predictions >= large.usd_per_million_predictions:
+        raise InputError(
+            f"{small.model_size} is to be asked first, and costs ${small.usd_per_million_predictions:.4g} per million; "
+            f"{large.model_size} costs ${large.usd_per_million_predictions:.4g}",
+            fix=f"--cascade {large.trial_id},{small.trial_id}",
+        )
 
 
 def export_cascade(cascade: Cascade, run: RunFolder, *, experiment: Experiment, dataset: DatasetRecord) -> None:

@@ -95,16 +95,10 @@ def predict_file(
     parts = _Parts(target, _job(source, text, opened, len(texts)))
     bulk = Bulk(runner, workers=workers or _cores())
     resumed = sum(min(CHUNK_ROWS, len(texts) - start) for start in parts.done())
-    answered, started = 0, time.perf_counter()
     try:
-        for start in parts.missing():
-            chunk = texts[start : start + CHUNK_ROWS]
-            parts.put(start, _answers(bulk, opened.task(), start, chunk))
-            answered += len(chunk)
-            progress(resumed + answered, len(texts), answered / (time.perf_counter() - started))
+        rate = _fill(parts, texts, bulk, opened.task(), lambda done, rate: progress(resumed + done, len(texts), rate))
     finally:
         bulk.close()
-    rate = answered / max(time.perf_counter() - started, 1e-9)
     parts.join(target)
     return FilePredicted(
         output=str(target),
@@ -116,6 +110,17 @@ def predict_file(
         engine=opened.bundle.engine,
         precision=opened.bundle.precision,
     )
+
+
+def _fill(parts: "_Parts", texts: list[str], bulk: Bulk, task: Task, progress: Callable[[int, float], None]) -> float:
+    """Answer the parts that are missing. Returns rows a second."""
+    answered, started = 0, time.perf_counter()
+    for start in parts.missing():
+        chunk = texts[start : start + CHUNK_ROWS]
+        parts.put(start, _answers(bulk, task, start, chunk))
+        answered += len(chunk)
+        progress(answered, answered / (time.perf_counter() - started))
+    return answered / max(time.perf_counter() - started, 1e-9)
 
 
 def _opened(bundle: str | Path) -> tuple[OpenedBundle, Runner]:

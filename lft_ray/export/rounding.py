@@ -86,12 +86,7 @@ def check_rounding(
         return None
     keys = [(run.trial_id, precision, point.max_length) for precision in (REFERENCE, point.precision)]
     evidence = load_evidence([run], keys, seed=seed)
-    facts = {
-        "trial_id": run.trial_id,
-        "model_size": point.model_size,
-        "precision": point.precision,
-        "max_length": point.max_length,
-    }
+    facts = point.model_dump(include={"model_size", "precision", "max_length"}) | {"trial_id": run.trial_id}
     what = f"{point.precision} of {run.trial_id} ({point.model_size}, {point.max_length} tokens)"
     if evidence is None or not _gives_f1_back(run, evidence, metric):
         reason = f"{what} is not known to answer as fp32 does: its saved predictions are missing or of another task"
@@ -100,22 +95,16 @@ def check_rounding(
     same = exact == rounded
     agreement = float((same if same.ndim == 1 else same.all(axis=1)).mean())
     difference = resample(evidence.truth, [[exact], [rounded]], metric=metric, seed=seed).difference(1, 0)
-    upper, least = difference.upper(), LEAST_AGREEMENT[point.precision]
+    rows, loss, upper = len(evidence.truth), difference.loss, difference.upper()
+    least = LEAST_AGREEMENT[point.precision]
     passed = agreement >= least and upper <= margin
     rule = "" if passed else f"; at least {least:.0%} and at most {margin * 100:g} points are asked for"
     reason = (
-        f"{what} gives {agreement:.2%} of {len(evidence.truth):,} validation rows the labels that fp32 gives them, and "
-        f"loses {_points(difference.loss)} points of {metric_name(metric)}, at most {_points(upper)} (95%){rule}"
+        f"{what} gives {agreement:.2%} of {rows:,} validation rows the labels that fp32 gives them, and "
+        f"loses {_points(loss)} points of {metric_name(metric)}, at most {_points(upper)} (95%){rule}"
     )
-    return PrecisionCheck(
-        **facts,
-        rows=len(evidence.truth),
-        agreement=agreement,
-        f1_loss=difference.loss,
-        f1_loss_upper=upper,
-        passed=passed,
-        reason=reason,
-    )
+    found = {"rows": rows, "agreement": agreement, "f1_loss": loss, "f1_loss_upper": upper, "passed": passed}
+    return PrecisionCheck(**facts, **found, reason=reason)
 
 
 def _gives_f1_back(run: TrialRecord, evidence: Evidence, metric: str) -> bool:

@@ -75,21 +75,8 @@ def export_trial(  # noqa: PLR0913 - what, where to, and how it is served
     ways = _ways(record, variant or _variant(record, chosen))
     for way in ways:
         facts = _facts(record, way.variant, experiment, dataset, chosen)
-        if way.engine is not None:
-            # Neither its dollars nor its latency were measured with this engine.
-            facts = facts.model_copy(update={"usd_per_million_predictions": None, "p95_ms": None})
-        if way.variant != ways[0].variant:
-            # The test split was looked at once, as the winner was to be served.
-            facts = facts.model_copy(update={"test": {}, "test_rows": 0, "per_label": []})
-        plan = ExportPlan(
-            precision=way.variant.precision,
-            engine=way.engine,
-            max_length=way.variant.max_length,
-            task_kind=dataset.task_kind,
-            labels=dataset.labels,
-            samples=[*SAMPLES, *(label.replace("_", " ") for label in dataset.labels[:12])],
-            facts=facts.model_copy(update={"training": training, "serving_note": ". ".join(notes)}),
-        )
+        facts = facts.model_copy(update={"training": training, "serving_note": ". ".join(notes)})
+        plan = _plan(way, facts, dataset, as_won=way.variant == ways[0].variant)
         try:
             return _proved(record, way.variant, plan, dataset, (target, name))
         except (ParityError, NotExportableError) as error:
@@ -116,6 +103,25 @@ def _ways(record: TrialRecord, variant: Variant) -> list[_Way]:
     if exact is not None and record.config.learning_rate is not None:
         ways.append(_Way(exact, "torch"))
     return ways
+
+
+def _plan(way: _Way, facts: CardFacts, dataset: DatasetRecord, *, as_won: bool) -> ExportPlan:
+    """What to make of the checkpoint; the card holds what is true of this way of serving it."""
+    if way.engine is not None:
+        # Neither its dollars nor its latency were measured with this engine.
+        facts = facts.model_copy(update={"usd_per_million_predictions": None, "p95_ms": None})
+    if not as_won:
+        # The test split was looked at once, as the winner was to be served.
+        facts = facts.model_copy(update={"test": {}, "test_rows": 0, "per_label": []})
+    return ExportPlan(
+        precision=way.variant.precision,
+        engine=way.engine,
+        max_length=way.variant.max_length,
+        task_kind=dataset.task_kind,
+        labels=dataset.labels,
+        samples=[*SAMPLES, *(label.replace("_", " ") for label in dataset.labels[:12])],
+        facts=facts,
+    )
 
 
 def _checked(chosen: Selection | None) -> list[str]:
