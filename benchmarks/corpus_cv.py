@@ -59,17 +59,8 @@ def score(size: str, held_out: int, parts: list[list[dict[str, str]]], folder: P
     experiment = Experiment.load(CORPUS.parent.parent / "quickstart.yaml", overrides)
     dataset = prepare(experiment.task, experiment.data, Storage(folder))
     _, model_size = find_size(experiment.models, size)
-    job = TrialJob(
-        trial_id="t000",
-        config=start_table([model_size], experiment.training)[0],
-        models=list(experiment.models),
-        task_kind=experiment.task.kind,
-        labels=dataset.labels,
-        metric="macro_f1",
-        dataset=dataset,
-        training=experiment.training,
-        run_uri=str(folder),
-    )
+    config = start_table([model_size], experiment.training)[0]
+    job = TrialJob.of(experiment, dataset, str(folder), trial_id="t000", config=config)
     result = run_trial(job, lambda _: None)
     assert result.status == "done", result.reason
     return result.variants[0].f1

@@ -50,17 +50,10 @@ class Bench:
         )
         trial = StartedTrial(trial_id=self.ledger.next_id(), number=len(self.ledger.started()), config=config)
         self.ledger.start(trial)
-        job = TrialJob(
-            trial_id=trial.trial_id,
-            config=config,
-            models=list(self.experiment.models),
-            task_kind=self.experiment.task.kind,
-            labels=self.dataset.labels,
-            metric=self.experiment.task.metric,
-            dataset=self.dataset,
+        job = TrialJob.of(
+            self.experiment, self.dataset, self.ledger.storage.uri, trial_id=trial.trial_id, config=config,
             training=training,
-            run_uri=self.ledger.storage.uri,
-        )
+        )  # fmt: skip
         result = run_trial(job, lambda point: None)
         if result.status is not TrialStatus.DONE:
             raise SystemExit(f"{config}: {result.reason}")

@@ -49,20 +49,11 @@ class Bench:
             max_length=training.max_length,
             seed=seed,
         )
-        result = run_trial(
-            TrialJob(
-                trial_id=f"t{self.count:03d}",
-                config=config,
-                models=list(self.experiment.models),
-                task_kind=self.experiment.task.kind,
-                labels=self.dataset.labels,
-                metric=self.experiment.task.metric,
-                dataset=self.dataset,
-                training=training,
-                run_uri=f"{self.folder}/{run}",
-            ),
-            lambda point: None,
+        uri = f"{self.folder}/{run}"
+        job = TrialJob.of(
+            self.experiment, self.dataset, uri, trial_id=f"t{self.count:03d}", config=config, training=training
         )
+        result = run_trial(job, lambda point: None)
         if result.status is not TrialStatus.DONE:
             raise SystemExit(f"{config}: {result.reason}")
         return result

@@ -34,16 +34,9 @@ WORKERS = 2
 def startup_s(experiment: Experiment, dataset: DatasetRecord, run_uri: str, name: str) -> float:
     """Start-up of one trial."""
     first: list[float] = []
-    job = TrialJob(
-        trial_id=name,
-        config=TrialConfig(model_size="minilm:1", batch_size=32, epochs=1, max_length=64, learning_rate=3e-4),
-        models=list(experiment.models),
-        task_kind="classification",
-        labels=dataset.labels,
-        dataset=dataset,
-        training=experiment.training.model_copy(update={"workers": WORKERS}),
-        run_uri=run_uri,
-    )
+    config = TrialConfig(model_size="minilm:1", batch_size=32, epochs=1, max_length=64, learning_rate=3e-4)
+    training = experiment.training.model_copy(update={"workers": WORKERS})
+    job = TrialJob.of(experiment, dataset, run_uri, trial_id=name, config=config, training=training)
     began = time.monotonic()
 
     def hear(point: dict[str, Any]) -> None:

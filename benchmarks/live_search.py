@@ -122,7 +122,7 @@ def _trainable(ground: Ground, run_uri: str, costs: dict[str, float]) -> Any:
     from ray import tune
 
     experiment = ground.experiment
-    dataset = ground.dataset.model_copy(update={"sample_texts": [], "problems": []})
+    dataset = ground.dataset
 
     def train(config: dict[str, Any]) -> None:
         cost = costs[config["model_size"]]
@@ -132,19 +132,9 @@ def _trainable(ground: Ground, run_uri: str, costs: dict[str, float]) -> Any:
             if 0.0 < point["fraction"] < 1.0:
                 tune.report({"f1": point["f1"], "cost": cost})
 
-        result = run_trial(
-            TrialJob(
-                trial_id=tune.get_context().get_trial_id(),
-                config=TrialConfig(**config, max_length=experiment.training.max_length),
-                models=list(experiment.models),
-                task_kind=experiment.task.kind,
-                labels=dataset.labels,
-                dataset=dataset,
-                training=experiment.training,
-                run_uri=run_uri,
-            ),
-            report,
-        )
+        name = tune.get_context().get_trial_id()
+        chosen = TrialConfig(**config, max_length=experiment.training.max_length)
+        result = run_trial(TrialJob.of(experiment, dataset, run_uri, trial_id=name, config=chosen), report)
         f1 = result.variants[0].f1 if result.variants else 0.0
         tune.report({"f1": f1, "cost": cost, "result": result.model_dump_json()})
 

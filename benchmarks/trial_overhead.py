@@ -72,17 +72,10 @@ def plain(experiment: Experiment, dataset: DatasetRecord, run_uri: str) -> list[
     """Overheads of a plain Tune function trainable with Ray's defaults."""
     from ray import tune
 
-    def train(config: dict[str, Any]) -> None:
-        job = TrialJob(
-            trial_id=tune.get_context().get_trial_id(),
-            config=TrialConfig(model_size=SIZE, batch_size=32, epochs=1, max_length=64, learning_rate=config["lr"]),
-            models=list(experiment.models),
-            task_kind="classification",
-            labels=dataset.labels,
-            dataset=dataset,
-            training=experiment.training,
-            run_uri=run_uri,
-        )
+    def train(wanted: dict[str, Any]) -> None:
+        config = TrialConfig(model_size=SIZE, batch_size=32, epochs=1, max_length=64, learning_rate=wanted["lr"])
+        name = tune.get_context().get_trial_id()
+        job = TrialJob.of(experiment, dataset, run_uri, trial_id=name, config=config)
         result = run_trial(job, lambda point: None)
         usage = result.usage
         tune.report({"f1": result.variants[0].f1, "work_s": usage.train_s + usage.eval_s})

@@ -60,19 +60,13 @@ def main() -> None:
         dataset = prepare(experiment.task, experiment.data, Storage(folder))
         with connect(experiment.cluster, object_store_mb=100, needs_dashboard=True):
             for workers in WORKERS:
-                job = TrialJob(
-                    trial_id=f"{workers}-workers",
-                    config=TrialConfig(
-                        model_size="minilm:2", batch_size=30, epochs=1 if arguments.quick else 3, max_length=64,
-                        learning_rate=3e-4,
-                    ),
-                    models=list(experiment.models),
-                    task_kind="classification",
-                    labels=dataset.labels,
-                    dataset=dataset,
-                    training=experiment.training.model_copy(update={"workers": workers}),
-                    run_uri=folder,
+                config = TrialConfig(
+                    model_size="minilm:2", batch_size=30, epochs=1 if arguments.quick else 3, max_length=64,
+                    learning_rate=3e-4,
                 )  # fmt: skip
+                training = experiment.training.model_copy(update={"workers": workers})
+                name = f"{workers}-workers"
+                job = TrialJob.of(experiment, dataset, folder, trial_id=name, config=config, training=training)
                 result = (run_trial if workers == 1 else run_sharded)(job, lambda _: None)
                 if result.status is not TrialStatus.DONE:
                     raise SystemExit(f"{workers} workers: {result.reason}")

@@ -33,17 +33,12 @@ def train_one(experiment: Experiment, dataset: DatasetRecord, ledger: Ledger, *,
     ledger.start(
         StartedTrial(trial_id=trial_id, number=len(ledger.started()), config=config, started_at=now_utc(), start=True)
     )
-    job = TrialJob(
+    job = TrialJob.of(
+        experiment,
+        dataset,
+        ledger.storage.uri,
         trial_id=trial_id,
         config=config,
-        models=experiment.models,
-        task_kind=experiment.task.kind,
-        labels=dataset.labels,
-        metric=experiment.task.metric,
-        dataset=dataset.model_copy(update={"sample_texts": [], "problems": []}),
-        training=experiment.training,
-        run_uri=ledger.storage.uri,
-        precisions=experiment.export.precisions,
         max_lengths=experiment.max_lengths,
     )
     result = run_trial(job, lambda _: None)

@@ -234,20 +234,7 @@ def _busy_s(ledger: Ledger) -> float:
 
 def _worker(job: StudyJob, pricing: Pricing, deadline: float | None) -> Worker:
     experiment = job.experiment
-    template = TrialJob(
-        trial_id="",
-        config=TrialConfig(model_size=""),
-        models=experiment.models,
-        task_kind=experiment.task.kind,
-        labels=job.dataset.labels,
-        metric=experiment.task.metric,
-        # Only profiles are measured on the sample texts; they would travel with every trial.
-        dataset=job.dataset.model_copy(update={"sample_texts": [], "problems": []}),
-        training=experiment.training,
-        run_uri=job.run_uri,
-        precisions=experiment.export.precisions,
-        deadline=deadline,
-    )
+    template = TrialJob.of(experiment, job.dataset, job.run_uri, deadline=deadline)
     linear = frozenset(size.name for size in model_sizes(experiment.models) if size.is_linear)
     # What was not profiled can't be priced, so it is not evaluated either.
     lengths = {name: tuple(dict.fromkeys(v.max_length for v in offers)) for name, offers in pricing.offers.items()}

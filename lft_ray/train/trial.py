@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lft_ray.config import ModelSpec, Precision, TrainingSpec
+from lft_ray.config import Experiment, ModelSpec, Precision, TrainingSpec
 from lft_ray.ledger import Allowance
 from lft_ray.plugins import resolve
 from lft_ray.records import (
@@ -80,6 +80,30 @@ class TrialJob(Record):
     role: Literal["search", "confirm"] = "search"
     node: str = ""
     """Where it runs, for the record; the host's name when left empty."""
+
+    @classmethod
+    def of(cls, experiment: Experiment, dataset: DatasetRecord, run_uri: str, **own: Any) -> "TrialJob":
+        """A trial of an experiment.
+
+        Args:
+            experiment: models, task, training and precisions.
+            dataset: prepared; what only profiles and the data card need of it does not travel with every trial.
+            run_uri: run folder.
+            own: what this trial has beside or in place of that; without id and configuration it is a template.
+        """
+        shared = {
+            "trial_id": "",
+            "config": TrialConfig(model_size=""),
+            "models": experiment.models,
+            "task_kind": experiment.task.kind,
+            "labels": dataset.labels,
+            "metric": experiment.task.metric,
+            "dataset": dataset.model_copy(update={"sample_texts": [], "problems": []}),
+            "training": experiment.training,
+            "run_uri": run_uri,
+            "precisions": experiment.export.precisions,
+        }
+        return cls(**shared | own)
 
 
 @dataclass(frozen=True, slots=True)
