@@ -5,46 +5,20 @@ transformers and torch, both lazily: only a base that our own encoder does not k
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from inspect import signature
 from typing import Any
 
 from lft_ray.errors import ModelError, nearest
 from lft_ray.models.architecture import FAMILIES, Architecture, refuse_code
+from lft_ray.models.foreign_measure import measure, quiet, read_config
 
-__all__ = [
-    "ForeignShape",
-    "Shape",
-    "drop_pooler",
-    "empty_model",
-    "quiet",
-    "read_config",
-    "read_shape",
-    "states_without_weights",
-]
+__all__ = ["ForeignShape", "Shape", "read_shape"]
 
-_PROBE_TOKENS = 128
-"""Length of the text whose forward pass is counted: the length at which a model size states its FLOPs."""
 _NOT_KEPT = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 _NEEDED = ("vocab_size", "hidden_size", "num_hidden_layers")
 _PER_LAYER = ("layer_types", "no_rope_layers")
 """Ends of keys that hold one value a layer, which a cut must shorten."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Measure:
-    """What one pass over the network without weights tells."""
-
-    params: int
-    flops: float
-    """Forward FLOPs of one token in a text of ``tokens`` tokens, counted."""
-    tokens: int
-    unused: tuple[str, ...]
-    """Weights that the token states do not depend on (XLNet's mask vector): never trained, for DDP waits for all."""
-    position_offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +41,18 @@ class ForeignShape:
         positions = getattr(config, "max_position_embeddings", None) or 0
         if getattr(config, "position_biased_input", True) is False or positions <= 0:
             return None
-        return int(positions) - _measure(self.config).position_offset
+        return int(positions) - measure(self.config).position_offset
 
     @property
     def params(self) -> int:
         """Weights of the kept network without pooler and head; layers that share weights count once."""
-        return _measure(self.config).params
+        return measure(self.config).params
 
     @property
     def encoder_params(self) -> int:
         """Weights that one token is multiplied with: shared ones as often as they are used, embedding tables never."""
-        measure = _measure(self.config)
-        return round((measure.flops - 4.0 * self.layers * self.hidden * measure.tokens) / 2.0)
+        counted = measure(self.config)
+        return round((counted.flops - 4.0 * self.layers * self.hidden * counted.tokens) / 2.0)
 
     def flops_per_token(self, length: int) -> float:
         """Forward FLOPs of one token in a text of ``length`` tokens."""
@@ -87,7 +61,7 @@ class ForeignShape:
     @property
     def unused(self) -> tuple[str, ...]:
         """Names of weights that no answer depends on."""
-        return _measure(self.config).unused
+        return measure(self.config).unused
 
     def cut(self, layers: int) -> "ForeignShape":
         """The same network with its first ``layers`` layers.
@@ -135,7 +109,7 @@ class ForeignShape:
             causal=_is_causal(known),
         )
         try:
-            _measure(shape.config)
+            measure(shape.config)
         except Exception as error:  # whatever a network of transformers raises
             if isinstance(error, ModelError):
                 raise
@@ -160,91 +134,6 @@ def read_shape(config: Mapping[str, Any], *, where: str) -> Shape:
     if not isinstance(family, str) or not family or family in FAMILIES:
         return Architecture.from_config(config, where=where)
     return ForeignShape.from_config(config, where=where)
-
-
-def read_config(text: str) -> Any:
-    """A fresh config object of transformers from `ForeignShape.config`."""
-    from transformers import CONFIG_MAPPING
-
-    values = json.loads(text)
-    return CONFIG_MAPPING[values["model_type"]].from_dict(values)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' reports and progress bars off the screen: what matters of them, we raise."""
-    from transformers.utils import logging
-
-    level, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if had_bar:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def empty_model(text: str) -> tuple[Any, dict[str, bool]]:
-    """The network on the meta device, without its pooler, and the option that leaves the pooler out."""
-    import torch
-    from transformers import AutoModel
-
-    with quiet(), torch.device("meta"):
-        auto: Any = AutoModel
-        model = auto.from_config(read_config(text), attn_implementation="eager", trust_remote_code=False)
-        options = {"add_pooling_layer": False} if "add_pooling_layer" in signature(type(model)).parameters else {}
-        if options:
-            model = auto.from_config(read_config(text), attn_implementation="eager", trust_remote_code=False, **options)
-    drop_pooler(model)
-    return model, options
-
-
-def drop_pooler(model: Any) -> None:
-    """Remove a pooler that could not be left out: its weights would never get a gradient."""
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None
-
-
-@lru_cache(maxsize=64)
-def _measure(text: str) -> _Measure:
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    model = empty_model(text)[0]
-    if model.main_input_name != "input_ids":
-        raise ModelError(f"{type(model).__name__} reads {model.main_input_name}, not text", fix="choose a text model")
-    offset = max((part.padding_idx + 1 for name, part in model.named_modules() if _is_padded(name, part)), default=0)
-    positions = getattr(model.config, "max_position_embeddings", None) or 0
-    tokens = min(_PROBE_TOKENS, positions - offset) if positions > 0 else _PROBE_TOKENS
-    ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
-    # The pass is traced even where the caller is in inference mode, or the unused weights could not be told.
-    with quiet(), torch.inference_mode(False), torch.enable_grad():
-        with FlopCounterMode(display=False) as counter:
-            states = states_without_weights(model, ids)
-        torch.autograd.backward(states.sum())
-    unused = tuple(name for name, weights in model.named_parameters() if weights.grad is None)
-    params = sum(weights.numel() for weights in model.parameters())
-    return _Measure(params, counter.get_total_flops() / tokens, tokens, unused, offset)
-
-
-def states_without_weights(model: Any, ids: Any) -> Any:
-    """Token states of a network on the meta device, for counting and tracing."""
-    import torch
-
-    # Many encoders ask whether the mask is all ones, or look for padding where there is none, and a tensor without
-    # content cannot tell. Others (DeBERTa, decoders) need the mask or do not ask.
-    model.config.pad_token_id = None
-    try:
-        return model(input_ids=ids)[0]
-    except RuntimeError:
-        return model(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
-
-
-def _is_padded(name: str, part: Any) -> bool:
-    # MPNet, like RoBERTa, numbers positions from pad_id + 1, so the first rows hold no token.
-    return name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None
 
 
 def _parsed(config: dict[str, Any], where: str) -> Any:

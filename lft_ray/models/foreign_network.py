@@ -14,14 +14,8 @@ from torch import Tensor, nn
 
 from lft_ray.errors import ModelError
 from lft_ray.models.convert import SAFE_WEIGHTS
-from lft_ray.models.foreign import (
-    ForeignShape,
-    drop_pooler,
-    empty_model,
-    quiet,
-    read_config,
-    states_without_weights,
-)
+from lft_ray.models.foreign import ForeignShape
+from lft_ray.models.foreign_measure import drop_pooler, empty_model, quiet, read_config, states_without_weights
 
 __all__ = ["ForeignBackbone", "fresh", "pretrained", "restored"]
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from lft_ray.cluster import ClusterHandle
@@ -18,8 +18,7 @@ from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.interrupts import catch_interrupts
 from lft_ray.search.trainable import RunsTrials, make_trainable
 from lft_ray.storage import Storage
-from lft_ray.train.gang import disband_all
-from lft_ray.train.notes import GANGS
+from lft_ray.train.holdings import gangs_of
 
 if TYPE_CHECKING:
     from lft_ray.search.searcher import StudySearcher
@@ -64,16 +63,17 @@ def run_trials(
     from lft_ray.search.scheduler import StudyScheduler
     from lft_ray.search.searcher import StudySearcher
 
-    searcher = StudySearcher(dispatcher, first)
+    searcher, storage = StudySearcher(dispatcher, first), dispatcher.ledger.storage
     scheduler = StudyScheduler(searcher, warm_workers=dispatcher.plan.slots, deadline=deadline)
     try:
-        with _tune_environment(dispatcher.plan.slots), _tune_folder(cluster, dispatcher.ledger.storage) as folder:
+        with (
+            gangs_of(storage, training.worker_count) if training.worker_count > 1 else nullcontext(),
+            _tune_environment(dispatcher.plan.slots),
+            _tune_folder(cluster, storage) as folder,
+        ):
             _fit(run, searcher, scheduler, _bundle(cluster, training), folder)
     finally:
         dispatcher.close()
-        if training.worker_count > 1:
-            disband_all(dispatcher.ledger.storage)
-            dispatcher.ledger.storage.delete_folder(GANGS)
     if searcher.fatal is not None:
         raise searcher.fatal
 

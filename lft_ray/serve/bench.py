@@ -8,8 +8,8 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.config import ServeSpec
 from lft_ray.errors import InputError, LftError, UnreachableError
 from lft_ray.node_types import Fleet, fleet
+from lft_ray.serve.ahead import MadeAhead, making_ahead
 from lft_ray.serve.app import SERVE_RESOURCE
 from lft_ray.serve.boot import serve_starting
 from lft_ray.serve.environment import cluster_environment, free_port, serving_environment
@@ -42,6 +43,7 @@ class Bench:
     handle: "DeploymentHandle[Any]"
     url: str
     node: str
+    ahead: MadeAhead | None = None
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """Call a method of `ProbeReplica`."""
@@ -49,7 +51,10 @@ class Bench:
 
     def prepare(self, request: ProfileRequest | None) -> MadeFolder | None:
         """Let the replica serve ``request``, unless no engine can (``refused``); None: the empty model."""
-        made: MadeFolder | None = self._near(make_folder_of, request) if request is not None else None
+        made: MadeFolder | None = None
+        if request is not None:
+            made = self.ahead.take(request) if self.ahead else None
+            made = made or self._near(make_folder_of, request)
         if made is not None and made.refused:
             return made
         reason = self.ask("prepare", request, made)
@@ -108,13 +113,18 @@ def _send(url: str, bodies: list[bytes], seconds: float, requests_per_s: float |
 
 
 @contextmanager
-def probe_replica(spec: ServeSpec) -> Iterator[Bench]:
+def probe_replica(spec: ServeSpec, requests: Sequence[ProfileRequest]) -> Iterator[Bench]:
     """Start the replica with the cores that production gives it; the end takes Serve down.
+
+    Args:
+        spec: as in production.
+        requests: what it will be asked for, in order.
 
     Raises:
         InputError: the cluster serves already, or a replica can never fit.
         UnreachableError: the replica, or a node for it, did not come up in time.
     """
+    import ray
     from ray import serve
 
     # Serve tells what it starts line by line; the study says that in one.
@@ -125,12 +135,18 @@ def probe_replica(spec: ServeSpec) -> Iterator[Bench]:
     folder = Path(tempfile.mkdtemp(prefix="lft-", dir="/tmp" if Path("/tmp").is_dir() else None))
     port = free_port()
     try:
-        with serve_starting("127.0.0.1", port, variables=_variables(folder, room)):
-            handle = _started(spec, placement)
-        node = handle.node.remote().result(timeout_s=_START_S)
-        bench = Bench(handle, f"http://127.0.0.1:{port}/", node)
-        bench.wait_routed()
-        yield bench
+        with ExitStack() as stack:
+            ahead = None
+            if room.size == 1:
+                ahead = stack.enter_context(making_ahead(requests, ray.get_runtime_context().get_node_id()))
+            with serve_starting("127.0.0.1", port, variables=_variables(folder, room)):
+                handle = _started(spec, placement)
+            node = handle.node.remote().result(timeout_s=_START_S)
+            bench = Bench(handle, f"http://127.0.0.1:{port}/", node, ahead)
+            bench.wait_routed()
+            if ahead is not None:
+                ahead.wait()
+            yield bench
     finally:
         serve.shutdown()  # type: ignore[no-untyped-call]
         shutil.rmtree(folder, ignore_errors=True)

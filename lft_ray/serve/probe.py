@@ -60,6 +60,11 @@ class ProfileRequest:
     """Engine files of a model that cannot be made at random (TF-IDF: its vocabulary), by name."""
 
     @property
+    def name(self) -> str:
+        """What tells it from the others of a search."""
+        return f"{self.size.name} {self.precision} {self.max_length}"
+
+    @property
     def engine(self) -> str:
         """The engine that serves it, where that can."""
         return "sklearn" if self.size.is_linear else serving_engine("torch", self.precision)
@@ -143,7 +148,7 @@ class ProbeReplica:
         """Serve ``request`` from ``made``, or the empty model. Returns why that is not possible, or an empty string."""
         key = IDLE
         if request is not None and made is not None:
-            key = f"{request.size.name} {request.precision} {request.max_length}"
+            key = request.name
             self._requests[key] = (request, made)
         state = await self._service.reconfigure(Wish(key, serial=next(self._serial)))
         return state.reason
@@ -202,15 +207,15 @@ def _ingress_processes(own: Any) -> list[Any]:
     return found
 
 
-def make_folder_of(request: ProfileRequest) -> MadeFolder:
-    """Write an engine folder with the request's architecture below the temporary folder of this machine.
+def make_folder_of(request: ProfileRequest, below: Path | None = None) -> MadeFolder:
+    """Write an engine folder with the request's architecture, below the temporary folder of this machine or another.
 
     In a process beside the replica, which so stays as it is in production: exporting imports torch.
 
     Raises:
         ModelError: the base model's files cannot be found.
     """
-    folder = Path(tempfile.mkdtemp(prefix="lft-profile-"))
+    folder = Path(tempfile.mkdtemp(prefix="lft-profile-", dir=below))
     if request.size.is_linear:
         for name, content in request.files:
             (folder / name).write_bytes(content)

@@ -46,11 +46,12 @@ def measure_profiles(
         LftError: a candidate cannot be built or opened.
     """
     texts = _shuffled(dataset.sample_texts)
-    with probe_replica(spec) as bench:
+    # Engines without torch first: once it is loaded, it stays in the replica and in its memory.
+    order = sorted(range(len(requests)), key=lambda number: requests[number].engine == "torch")
+    with probe_replica(spec, [requests[number] for number in order]) as bench:
         ingress = _measure_ingress(bench, texts, seconds_per_repeat)
         found, refused = {}, {}
-        # Engines without torch first: once it is loaded, it stays in the replica and in its memory.
-        for number in sorted(range(len(requests)), key=lambda number: requests[number].engine == "torch"):
+        for number in order:
             request = requests[number]
             measured = _measure(bench, request, texts, ingress, spec, seconds_per_repeat)
             if isinstance(measured, str):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lft_ray.environment import WORKER_ENV
 from lft_ray.storage import Storage
+from lft_ray.train.holdings import mailbox_name, sweep
 from lft_ray.train.mailbox import Mailbox, News
 from lft_ray.train.member import work
 from lft_ray.train.notes import GANGS, HELD
@@ -24,7 +25,7 @@ from lft_ray.train.trial import TrialJob
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
-__all__ = ["DisbandedError", "Gang", "Shape", "disband", "disband_all", "gang_for"]
+__all__ = ["DisbandedError", "Gang", "Shape", "disband", "gang_for"]
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +85,12 @@ class Gang:
             ray.get_runtime_context().get_node_id(), soft=False
         )
         actor: Any = ray.remote(Mailbox)
-        _sweep(run)
+        sweep(run)
         gang = uuid.uuid4().hex[:12]
-        options = {"name": _mailbox_name(gang), "num_cpus": 0, "max_concurrency": 1000, "scheduling_strategy": here}
-        mailbox = actor.options(**options).remote(shape.workers)
+        options = {"name": mailbox_name(gang), "num_cpus": 0, "max_concurrency": 1000, "scheduling_strategy": here}
+        mailbox = actor.options(**options).remote(shape.workers, owner=_this_actor())
         folder = run.child(GANGS, gang)
+        folder.put(HELD, "")
         errors: list[Exception] = []
         trainer = _trainer(shape, mailbox, folder)
         thread = threading.Thread(target=_fit, args=(trainer, errors), name="lft-gang", daemon=True)
@@ -111,7 +113,7 @@ class Gang:
             What went wrong, empty if nothing; None where the workers had gone home before the job came.
 
         Raises:
-            DisbandedError: `disband_all` came before the end.
+            DisbandedError: its study ended before.
         """
         import ray
 
@@ -176,43 +178,12 @@ def disband() -> None:
         _OURS.pop().disband()
 
 
-def disband_all(run: Storage) -> None:
-    """End the gangs of a study, whichever process of this driver's owned them, and free what they held."""
+def _this_actor() -> Any:
+    """The handle of the actor that runs this; None in a driver."""
     import ray
 
-    for gang in run.folders(GANGS):
-        with suppress(ValueError):  # its owner has gone, and its mailbox with it
-            ray.get_actor(_mailbox_name(gang)).close.remote()
-        _free(run, gang)
-
-
-def _sweep(run: Storage) -> None:
-    """Free what gangs hold whose owner died.
-
-    Ray Train leaves that to the dashboard's State API, which may be slow or off, and cores that nobody frees are lost.
-    """
-    import ray
-
-    for gang in run.folders(GANGS):
-        try:
-            ray.get_actor(_mailbox_name(gang))
-        except ValueError:
-            _free(run, gang)
-
-
-def _free(run: Storage, gang: str) -> None:
-    import ray
-    from ray.util.placement_group import PlacementGroup, remove_placement_group
-
-    with suppress(FileNotFoundError):
-        held = run.get(f"{GANGS}/{gang}/{HELD}").decode()
-        if held:
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(held))))
-    run.delete_folder(f"{GANGS}/{gang}")
-
-
-def _mailbox_name(gang: str) -> str:
-    return f"lft-gang-{gang}"
+    context = ray.get_runtime_context()
+    return context.current_actor if context.get_actor_id() else None
 
 
 def _fit(trainer: "TorchTrainer", errors: list[Exception]) -> None:

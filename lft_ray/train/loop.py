@@ -18,6 +18,7 @@ from lft_ray.records import CurvePoint, TrialStatus
 from lft_ray.train.checkpoint import Progress, StateStore
 from lft_ray.train.evaluate import Batching, ComputePrecision, Scores, predict, score
 from lft_ray.train.group import current_group
+from lft_ray.train.kept_probes import Shelf
 from lft_ray.train.loop_job import LoopJob, LoopResult
 from lft_ray.train.memory import OutOfMemoryError, is_out_of_memory, memory_bytes
 from lft_ray.train.parallel import needs_shards
@@ -177,7 +178,7 @@ class _Run:
             (job.train, job.validation),
             self._batching,
             weights=self._stepper.class_weights,
-            key=job.probe_key,
+            shelf=None if job.probe_key is None else Shelf(job.probe_key, job.activations),
         )
         with job.meter.evaluating():
             scores = self._scored(probe.validation_logits)

@@ -41,8 +41,8 @@ class LoopJob:
         dtype: "fp32" or "bf16" (autocast over float32 weights).
         final_precision: what the last validation pass computes in: as it will be served, so that it is not done twice.
         teacher: what a distilled trial learns from beside the labels; None: nothing.
-        probe_key: what the frozen probe depends on, for the process's cache; None: not cached.
-        activations: where a node keeps what frozen layers answer; None: nowhere.
+        probe_key: what the frozen probe depends on; None: each trial makes its own.
+        activations: where a node keeps what frozen layers answer, and probes; None: nowhere.
         served: makes, after the last step, what the last validation pass runs: the network as it will be served, and
             its inputs. None: ``network`` and ``validation``.
         states: where the training state is saved and resumed from; None: neither.

@@ -67,10 +67,11 @@ class Mailbox:
     Args:
         world: workers of the gang.
         idle_s: after so many seconds without a job the workers are sent home.
+        owner: handle of the actor that asked for the gang, for who must end it.
     """
 
-    def __init__(self, world: int, idle_s: float = IDLE_S) -> None:
-        self._world, self._idle_s = world, idle_s
+    def __init__(self, world: int, idle_s: float = IDLE_S, owner: Any = None) -> None:
+        self._world, self._idle_s, self._owner = world, idle_s, owner
         self._changed = asyncio.Condition()
         self._job = _Job(0, "", is_over=True)
         self._handed = self._job
@@ -106,6 +107,10 @@ class Mailbox:
         async with self._changed:
             self._is_closed = self._job.is_cancelled = True
             self._changed.notify_all()
+
+    async def owner(self) -> Any:
+        """Handle of the actor that the gang belongs to; None: it belongs to a driver."""
+        return self._owner
 
     async def news(self, number: int, seen: int, wait_s: float) -> News:
         """Points of a job after the first ``seen``; waits for one, or for the end, at most ``wait_s`` seconds."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from lft_ray.errors import LftError
 from lft_ray.storage import Storage
+from lft_ray.train.holdings import note_held
 from lft_ray.train.mailbox import HOME, RESTART, Order
-from lft_ray.train.notes import HELD
 from lft_ray.train.trial import TrialJob, execute, failed, release, trial_meter, try_write_result
 
 __all__ = ["work"]
@@ -34,8 +34,7 @@ def work(config: dict[str, Any]) -> None:
 
     mailbox, group = config["mailbox"], current_group()
     if group.leads:
-        held = ray.util.get_current_placement_group()
-        Storage(config["folder"]).put(HELD, held.id.hex() if held else "")
+        note_held(Storage(config["folder"]))
     name, done = group.from_lead(uuid.uuid4().hex), 0
     while True:
         try:

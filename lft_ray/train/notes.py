@@ -16,7 +16,7 @@ PREFIX = "usage-"
 GANGS = ".gangs"
 """Folder in the run folder with one for each gang: what Ray Train writes, and what the gang holds."""
 HELD = "placement-group"
-"""File in the folder of a gang: the id of its placement group, in hex."""
+"""File in the folder of a gang: the id of its placement group, in hex; empty until its workers are up."""
 
 
 def put_usage(state: Storage, session: str, usage: Usage) -> None:

@@ -5,9 +5,6 @@ LBFGS minimises the task's own loss on them, standardised, and the standardisati
 trains the backbone.
 """
 
-from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +15,13 @@ from torch import nn
 from lft_ray.models.network import HeadedNetwork
 from lft_ray.train.evaluate import Batching, extract_features
 from lft_ray.train.group import current_group
+from lft_ray.train.kept_probes import Probe, Shelf
 
 if TYPE_CHECKING:
     from lft_ray.data.batches import Inputs
     from lft_ray.tasks.base import Task
 
-__all__ = ["Probe", "fit_head", "head_start", "loss_divisor"]
+__all__ = ["fit_head", "head_start", "loss_divisor"]
 
 Floats = NDArray[np.float32]
 PRIOR = 100.0
@@ -36,25 +34,6 @@ PROBE_ROWS = 20_000
 """The pass costs a third of an epoch, so on large data a sample must do. Rows still count below it: from 2,000 to 8,000
 of AG News, MiniLM's probes at 1, 3 and 6 layers rose from .869, .870, .871 to .884, .890, .899 F1."""
 MAX_ITERATIONS = 200
-CACHE_ENTRIES = 64
-"""Probes kept in a process. One is c x (hidden + validation rows) floats: 0.1 MB for 4 labels and 5,000 rows."""
-
-_CACHE: "OrderedDict[Hashable, Probe]" = OrderedDict()
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """A fitted head and what it answers on validation.
-
-    Attributes:
-        weight: float32 [c, hidden].
-        bias: float32 [c].
-        validation_logits: float32 [n, c], rows in the order of the split.
-    """
-
-    weight: Floats
-    bias: Floats
-    validation_logits: Floats
 
 
 def loss_divisor(targets: NDArray[Any], weights: Floats | None) -> float:
@@ -111,9 +90,9 @@ def head_start(
     batching: Batching,
     *,
     weights: Floats | None = None,
-    key: Hashable | None = None,
+    shelf: Shelf | None = None,
 ) -> Probe:
-    """Fit the probe (or take it from this process's cache) and put it into ``network.head``.
+    """Fit the probe, or take one that another trial fitted, and put it into ``network.head``.
 
     Args:
         network: with its pretrained backbone.
@@ -121,18 +100,13 @@ def head_start(
         splits: train and validation.
         batching: how rows become tensors; the features are computed in its ``dtype``.
         weights: class weights [c], or None.
-        key: whatever the probe depends on; None is never cached.
+        shelf: where it is kept; None: nowhere.
     """
-    group = current_group()
-    probe = _CACHE.get(key) if key is not None else None
-    # One process may have restarted with a cold cache. The pass is shared, so all must make it, or none.
-    if group.total([probe is None])[0] > 0 or probe is None:
-        probe = _fit(network, task, splits, batching, weights)
-    if key is not None:
-        _CACHE[key] = probe
-        _CACHE.move_to_end(key)
-        while len(_CACHE) > CACHE_ENTRIES:
-            _CACHE.popitem(last=False)
+
+    def fit() -> Probe:
+        return _fit(network, task, splits, batching, weights)
+
+    probe = fit() if shelf is None else shelf.probe(fit)
     with torch.no_grad():
         network.head.weight.copy_(torch.from_numpy(probe.weight))
         network.head.bias.copy_(torch.from_numpy(probe.bias))

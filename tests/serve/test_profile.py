@@ -21,6 +21,7 @@ from lft_ray.engines import onnx_build
 from lft_ray.errors import InputError, UnreachableError
 from lft_ray.models.tokens import TextTokenizer
 from lft_ray.records import DatasetRecord, ProfileBook, ServingProfile
+from lft_ray.serve import ahead
 from lft_ray.serve.candidates import profile_requests, skipped_lengths
 from lft_ray.serve.deploy import deploy
 from lft_ray.serve.environment import free_port, import_path
@@ -107,6 +108,14 @@ def test_what_cannot_be_exported_is_profiled_with_torch_or_refused(experiment, d
     assert predictor.info.engine == "torch"
     asyncio.run(predictor.retire())
     shutil.rmtree(exact.folder)
+
+
+def test_only_what_a_disk_may_hold_is_made_ahead(experiment, dataset):
+    requests = profile_requests(experiment, dataset)
+    size = 4 * requests[0].size.params + 4 * requests[1].size.params
+    assert ahead._first(requests, size) == requests[:2]
+    assert ahead._first(requests, size - 1) == requests[:1]
+    assert ahead._first(requests, 0) == [r for r in requests[:1] if not r.size.params]
 
 
 def test_an_address_where_nobody_is_is_unreachable(bundles, tmp_path):

@@ -1,10 +1,14 @@
+from collections import OrderedDict
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from lft_ray.tasks.classification import Classification
 from lft_ray.tasks.multilabel import Multilabel
-from lft_ray.train import probe
+from lft_ray.train import kept_probes, probe
+from lft_ray.train.activations import ActivationStore
 from lft_ray.train.evaluate import Batching, predict, score
+from lft_ray.train.kept_probes import Shelf
 from lft_ray.train.probe import fit_head, head_start
 
 BATCHING = Batching(max_length=32, micro_batch_tokens=256, pad_id=0)
@@ -69,24 +73,63 @@ def test_head_start_gives_the_network_the_scores_of_the_probe(loop_job):
 
 
 def test_later_trials_take_it_from_the_cache(loop_job, monkeypatch):
-    monkeypatch.setattr(probe, "_CACHE", type(probe._CACHE)())
+    monkeypatch.setattr(kept_probes, "_KEPT", OrderedDict())
     first, second = loop_job(), loop_job()
     key = ("data", "tiny:2", 24, "fp32")
-    kept = head_start(first.network, first.task, (first.train, first.validation), BATCHING, key=key)
-    again = head_start(second.network, second.task, (second.train, second.validation), BATCHING, key=key)
+    kept = head_start(first.network, first.task, (first.train, first.validation), BATCHING, shelf=Shelf(key))
+    again = head_start(second.network, second.task, (second.train, second.validation), BATCHING, shelf=Shelf(key))
     assert again is kept
     assert np.array_equal(second.network.head.weight.detach().numpy(), kept.weight)
-    other = head_start(second.network, second.task, (second.train, second.validation), BATCHING, key=("other",))
+    other = head_start(second.network, second.task, (second.train, second.validation), BATCHING, shelf=Shelf("other"))
     assert other is not kept
 
 
+def store_in(folder):
+    return ActivationStore(folder / "activations", "data and base", 10**9)
+
+
+def test_another_process_takes_it_from_the_file(loop_job, monkeypatch, tmp_path):
+    first, second = loop_job(), loop_job()
+    shelf = Shelf(("data", "tiny:2"), store_in(tmp_path))
+    monkeypatch.setattr(kept_probes, "_KEPT", OrderedDict())
+    kept = head_start(first.network, first.task, (first.train, first.validation), BATCHING, shelf=shelf)
+    # As in another process, which has nothing and must make no pass over train.
+    monkeypatch.setattr(kept_probes, "_KEPT", OrderedDict())
+    monkeypatch.setattr(probe, "extract_features", None)
+    again = head_start(second.network, second.task, (second.train, second.validation), BATCHING, shelf=shelf)
+    for name in ("weight", "bias", "validation_logits"):
+        assert np.array_equal(getattr(again, name), getattr(kept, name))
+    assert np.array_equal(second.network.head.weight.detach().numpy(), kept.weight)
+
+
+def test_a_damaged_or_unwritable_file_costs_only_the_pass(loop_job, monkeypatch, tmp_path):
+    job, shelf = loop_job(), Shelf(("data", "tiny:2"), store_in(tmp_path))
+    splits = (job.train, job.validation)
+    kept = head_start(job.network, job.task, splits, BATCHING, shelf=shelf)
+    (path,) = shelf.store.folder.glob("probe-*.npz")
+    path.write_bytes(path.read_bytes()[:100])
+    monkeypatch.setattr(kept_probes, "_KEPT", OrderedDict())
+    again = head_start(job.network, job.task, splits, BATCHING, shelf=shelf)
+    assert np.array_equal(again.weight, kept.weight)
+    assert kept_probes._read(path) is not None, "it was made anew"
+
+    def full(self, name, data):
+        raise OSError(28, "No space left on device")
+
+    path.unlink()
+    monkeypatch.setattr(kept_probes, "_KEPT", OrderedDict())
+    monkeypatch.setattr(kept_probes.Storage, "put", full)
+    assert np.array_equal(head_start(job.network, job.task, splits, BATCHING, shelf=shelf).weight, kept.weight)
+    assert not path.exists()
+
+
 def test_the_cache_is_bounded(loop_job, monkeypatch):
-    monkeypatch.setattr(probe, "_CACHE", type(probe._CACHE)())
-    monkeypatch.setattr(probe, "CACHE_ENTRIES", 2)
+    monkeypatch.setattr(kept_probes, "_KEPT", OrderedDict())
+    monkeypatch.setattr(kept_probes, "ENTRIES", 2)
     job = loop_job()
     for key in range(4):
-        head_start(job.network, job.task, (job.train, job.validation), BATCHING, key=key)
-    assert list(probe._CACHE) == [2, 3]
+        head_start(job.network, job.task, (job.train, job.validation), BATCHING, shelf=Shelf(key))
+    assert list(kept_probes._KEPT) == [2, 3]
 
 
 def test_only_some_rows_of_a_large_split_are_used(loop_job, monkeypatch):

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 
 import psutil
@@ -20,6 +21,7 @@ from lft_ray.search.tuning import run_trials
 from lft_ray.search.worker import Worker
 from lft_ray.storage import Storage
 from lft_ray.train.gang import disband
+from lft_ray.train.holdings import placement_groups, wait_until
 from lft_ray.train.notes import GANGS
 from lft_ray.train.sharded import run_sharded
 from lft_ray.train.trial import result_name, run_trial, trial_storage
@@ -231,5 +233,24 @@ def test_an_interrupted_study_leaves_nothing(cluster, trial_job, tmp_path):
     assert Ledger(Storage(template.run_uri)).records() == []
     import ray
 
+    assert placement_groups(2) == frozenset()
     until_it_is_gone(workers)
     until_it_is_gone(lambda: ray.available_resources().get("CPU") != 3.0)
+
+
+def test_a_study_that_is_interrupted_while_its_gang_starts_leaves_nothing(cluster, trial_job):
+    import ray
+
+    template = trial_job(training={"workers": 2}, config={"epochs": 1})
+
+    def interrupt():
+        wait_until(lambda: bool(placement_groups(2)), 60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        study(template.run_uri, template, Quiet())
+    assert placement_groups(2) == frozenset()
+    until_it_is_gone(workers)
+    until_it_is_gone(lambda: ray.available_resources().get("CPU") != 3.0)
+    assert not Storage(template.run_uri).exists(GANGS)
