@@ -158,8 +158,10 @@ class SelectionSpec(Spec):
     max_usd_per_million: PositiveFloat | None = None
     """Points above this cost cannot win and are not trained."""
     confirm_share: Share = 0.3
-    """Share of minutes and dollars kept for runs of the finalists with fresh seeds: as many seeds as fit, at most 3 (5
-    under 1,000 validation rows). Without minutes and dollars: this share of search.trials. 0: none."""
+    """Share of minutes and dollars kept for runs of the finalists with fresh seeds, as many as fit; what the search
+    leaves is used, too. Without minutes and dollars: this share of search.trials. 0: none."""
+    confirm_seeds: PositiveInt | None = None
+    """Fresh seeds of a finalist at most; null: 3, and 5 under 1,000 validation rows."""
 
 
 class ExportSpec(Spec):

@@ -17,6 +17,7 @@ from lft_ray.data.prepare import prepare
 from lft_ray.models.base import ModelSize, check_lengths, model_sizes
 from lft_ray.records import DatasetRecord, Record, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.admission import BudgetAdmission
+from lft_ray.search.confirm import most_runs
 from lft_ray.search.earlier import Earlier, look_back
 from lft_ray.search.rehearsal import Rehearsal
 from lft_ray.search.serving_costs import ServingCosts, Source
@@ -149,7 +150,14 @@ def estimate(
         notes=_notes(experiment, cluster, candidates, played),
         **_facts(experiment, dataset),
         **_expected(played),
-        **totals(experiment, admission, trained, dearest(experiment, admission, trained_sizes, starts), slots),
+        **totals(
+            experiment,
+            admission,
+            trained,
+            dearest(experiment, admission, trained_sizes, starts),
+            slots=slots,
+            fresh_runs=most_runs(experiment, dataset.splits["validation"].rows),
+        ),
     )
 
 

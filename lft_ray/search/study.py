@@ -171,7 +171,7 @@ def _fresh_runs(job: StudyJob, ledger: Ledger, admission: BudgetAdmission, slots
         [run_cost(admission, _reseeded(record.config, 1)) for record in finalists],
         [started.count(record.trial_id) for record in finalists],
         left,
-        most_seeds(job.dataset.splits["validation"].rows),
+        most_seeds(job.dataset.splits["validation"].rows, experiment.selection.confirm_seeds),
     )
     return tuple(
         Queued(_reseeded(finalists[i].config, seed), confirms=finalists[i].trial_id) for i, seed in rounds(seeds)

@@ -19,9 +19,11 @@ def totals(
     admission: BudgetAdmission,
     queue: Sequence[TrialConfig],
     dearest_config: TrialConfig | None,
+    *,
     slots: int,
+    fresh_runs: int,
 ) -> dict[str, Any]:
-    """Worst cases, and what the limits hold them to."""
+    """Worst cases, and what the limits hold them to; ``fresh_runs``: of finalists, at most."""
     search, training, budget = experiment.search, experiment.training, admission.budget
     starts = list(queue)[: search.trials]
     # The dearest start trial may be a size without epochs; nothing later is dearer than the dearest of both.
@@ -29,9 +31,7 @@ def totals(
         (admission.worst_usd(c) for c in [*starts, *([dearest_config] if dearest_config else [])]), default=0.0
     )
     worst_search = sum(admission.worst_usd(c) for c in starts) + max(0, search.trials - len(starts)) * worst_later
-    share = experiment.selection.confirm_share
-    confirm_trials = max(1, round(share * search.trials)) if share > 0 else 0
-    worst = worst_search + confirm_trials * worst_later
+    worst = worst_search + fresh_runs * worst_later
     minutes_usd = None
     if search.minutes is not None:
         on_gpu = any(admission.device(c) == "cuda" for c in starts)
@@ -41,8 +41,8 @@ def totals(
     limits = [usd for usd in (worst, budget.budget_usd, minutes_usd) if usd is not None]
     return {
         "worst_search_usd": worst_search,
-        "confirm_trials": confirm_trials,
-        "worst_confirm_usd": confirm_trials * worst_later,
+        "confirm_trials": fresh_runs,
+        "worst_confirm_usd": fresh_runs * worst_later,
         "worst_usd": worst,
         "budget_usd": budget.budget_usd,
         "kept_for_confirmation_usd": budget.kept_for_confirmation_usd,

@@ -1,9 +1,11 @@
+from lft_ray.config import Experiment
 from lft_ray.cost.base import Price
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, Rate
 from lft_ray.records import TrialConfig
 from lft_ray.search.admission import BudgetAdmission
-from lft_ray.search.confirm import Left, RunCost, fresh_seeds, most_seeds, rounds, run_cost
+from lft_ray.search.confirm import MOST_FINALISTS, Left, RunCost, fresh_seeds, most_runs, most_seeds, rounds, run_cost
+from lft_ray.selection.finalists import MAX_FINALISTS
 
 NEW = [0] * 9
 
@@ -16,6 +18,26 @@ def test_three_seeds_at_most_and_five_where_rows_are_few():
     assert [most_seeds(rows) for rows in (200, 999, 1000, 9000)] == [5, 5, 3, 3]
     assert fresh_seeds(costs(1, 1), NEW, Left(), 3) == [3, 3]
     assert fresh_seeds([], NEW, Left(), 3) == []
+
+
+def test_fewer_or_more_seeds_are_a_wish():
+    assert [most_seeds(rows, 2) for rows in (200, 9000)] == [2, 2]
+    assert most_seeds(200, 8) == 8
+
+
+def experiment(search: dict[str, float], **selection: float) -> Experiment:
+    data = {"train": "news.csv"}
+    return Experiment.model_validate({"name": "news", "data": data, "search": search, "selection": selection})
+
+
+def test_runs_at_most_are_counted_in_trials_only_where_no_limit_is_set():
+    assert MOST_FINALISTS == MAX_FINALISTS + 1
+    assert most_runs(experiment({"trials": 20}, confirm_share=0.25), 5000) == 5
+    assert most_runs(experiment({"trials": 3}, confirm_share=0.25), 5000) == 2, "the first two always get one"
+    assert most_runs(experiment({"trials": 20, "minutes": 5.0}, confirm_share=0.25), 5000) == 18
+    assert most_runs(experiment({"trials": 20, "budget_usd": 5.0}, confirm_share=0.25), 500) == 30
+    assert most_runs(experiment({"trials": 20, "minutes": 5.0}, confirm_share=0.25, confirm_seeds=2), 500) == 12
+    assert most_runs(experiment({"trials": 20, "minutes": 5.0}, confirm_share=0.0), 500) == 0
 
 
 def test_as_many_seeds_as_the_dollars_hold_the_last_at_its_worst():
