@@ -63,5 +63,8 @@ class ServeSpec(Spec):
     preset: Literal["throughput", "latency"] = "throughput"
     """What the cores of a replica do. throughput: each runs batches of its own, 1.2x the texts a second on 2 cores.
     latency: all share one batch at a time, so that a text that comes alone is answered soonest."""
+    max_queued_texts: Annotated[int, Field(ge=128, le=1024)] = 1024
+    """Texts that may wait in one replica; a request that would make it more is refused (503, with Retry-After). At 200
+    texts a second 1,024 of them wait for 5 s: fewer, where a late answer is worth nothing. A whole batch must fit."""
     autoscaling: AutoscalingSpec = AutoscalingSpec()
     rollout: RolloutSpec = RolloutSpec()

@@ -15,6 +15,7 @@ from lft_ray.export.cascade import CASCADE_FILE, version_of
 from lft_ray.ledger import Ledger
 from lft_ray.pipeline import cascade, report, run_train
 from lft_ray.serve.http import LIMITS
+from lft_ray.serve.layout import Layout
 from lft_ray.serve.predictor import open_predictor
 from lft_ray.storage import Storage
 from tests.report.builders import profiles
@@ -97,9 +98,9 @@ def test_it_stands_on_the_board_and_in_the_report(run, made):
 
 def test_it_answers_as_its_two_models_do(run, made):
     found, _, _ = run
-    model = open_predictor(found.storage.uri_of("cascade"), cores=1, limits=LIMITS)
+    model = open_predictor(found.storage.uri_of("cascade"), Layout(1), limits=LIMITS)
     halves = [
-        open_predictor(found.storage.uri_of(f"cascade/{part}"), cores=1, limits=LIMITS) for part in ("small", "large")
+        open_predictor(found.storage.uri_of(f"cascade/{part}"), Layout(1), limits=LIMITS) for part in ("small", "large")
     ]
     texts = [f"they saw the {word}" for words in WORDS.values() for word in words] + ["nothing that tells"]
 

@@ -11,6 +11,7 @@ from typing import Any
 import lft_ray
 from lft_ray.config import ServeSpec
 from lft_ray.serve.endpoint import is_loopback
+from lft_ray.serve.layout import Layout
 from lft_ray.serve.service import Service, ServiceState, Wish
 
 __all__ = ["APP_NAME", "DEPLOYMENT_NAME", "Replica", "ReplicaOptions", "autoscaling", "build_app"]
@@ -27,9 +28,8 @@ SERVE_RESOURCE = "lft_serve"
 class ReplicaOptions:
     """What a replica is made with."""
 
-    cores: int
+    layout: Layout
     key_hashes: tuple[str, ...] = ()
-    preset: str = "throughput"
     local_only: bool = False
     """Let in only gRPC callers of this machine; HTTP listens on the endpoint's own address anyhow."""
 
@@ -44,9 +44,7 @@ class Replica:
         from lft_ray.serve.protocols.grpc import GrpcService
 
         self._options = options
-        self._service = Service(
-            lambda uri: open_predictor(uri, cores=options.cores, limits=LIMITS, preset=options.preset)
-        )
+        self._service = Service(lambda uri: open_predictor(uri, options.layout, limits=LIMITS))
         self._changes: set[asyncio.Task[ServiceState]] = set()
         self._grpc = GrpcService(self._service, keys=ApiKeys(options.key_hashes), local_only=options.local_only)
 
@@ -141,9 +139,8 @@ def build_app(spec: ServeSpec, wish: Wish, *, key_hashes: tuple[str, ...] = (), 
     # alone, so that a promotion reaches the living replicas as user_config. There is no public way to say so.
     deployment = deployment.options(_internal=True, version=f"lft-{lft_ray.__version__}")
     options = ReplicaOptions(
-        cores=spec.cpus_per_replica,
+        layout=Layout(spec.cpus_per_replica, spec.preset, spec.max_queued_texts),
         key_hashes=key_hashes,
-        preset=spec.preset,
         local_only=is_loopback(spec.host) and not key_hashes,
     )
     return deployment.bind(options)

@@ -18,16 +18,14 @@ from lft_ray.engines.batching import Batcher
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
 from lft_ray.export.cascade import is_cascade, open_cascade
+from lft_ray.serve.layout import Layout
 from lft_ray.serve.model import Model, Probe
 from lft_ray.serve.scored import Scored
 from lft_ray.storage import Storage
 from lft_ray.tasks.base import Task
 from lft_ray.wire import Answer, Info
 
-__all__ = ["MAX_QUEUED_TEXTS", "Predictor", "layout", "open_predictor"]
-
-MAX_QUEUED_TEXTS = 1024
-"""Texts that may wait in one replica; above that a request is refused (503). At 200 texts/s that is 5 s of waiting."""
+__all__ = ["Predictor", "open_predictor"]
 
 STUCK_S = 120.0
 
@@ -48,7 +46,7 @@ class Predictor:
         bundle: what is served.
         runner: the opened engine.
         task: turns logits into label scores.
-        workers: threads that run the model.
+        layout: of the replica.
         limits: the endpoint's limits, for ``/info``: max_batch, max_body_bytes.
         samples: texts that it was tried on at its export.
     """
@@ -59,7 +57,7 @@ class Predictor:
         runner: Runner,
         task: Task,
         *,
-        workers: int,
+        layout: Layout,
         limits: dict[str, int],
         samples: Sequence[str] = (),
     ) -> None:
@@ -77,7 +75,7 @@ class Predictor:
         self.samples = list(samples)
         self._task = task
         self._runner = runner
-        self._batcher = Batcher(runner, workers=workers, max_queued_texts=MAX_QUEUED_TEXTS)
+        self._batcher = Batcher(runner, workers=layout.workers, max_queued_texts=layout.max_queued_texts)
         self._in_flight = 0
         self._last_answer = time.monotonic()
         self._idle = asyncio.Event()
@@ -162,23 +160,13 @@ def _scores(task: Task, logits: NDArray[np.float32], function: str | None) -> ND
     return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def layout(cores: int, preset: str) -> tuple[int, int]:
-    """(Worker threads that run batches, model threads of each) of a replica with so many cores.
-
-    Two workers of one thread each answered 458 texts a second on 2 cores, one worker of two threads 374; a text that
-    came alone took 4.1 and 2.9 ms.
-    """
-    return (1, cores) if preset == "latency" else (cores, 1)
-
-
-def open_predictor(uri: str, *, cores: int, limits: dict[str, int], preset: str = "throughput") -> Model:
+def open_predictor(uri: str, layout: Layout, *, limits: dict[str, int]) -> Model:
     """Open a bundle or a cascade, verify it, and run its smoke samples, which also warms the engines up.
 
     Args:
         uri: folder or storage URI.
-        cores: of the replica.
+        layout: of the replica.
         limits: see `Predictor`.
-        preset: ``throughput`` or ``latency``; see `layout`.
 
     Raises:
         BundleError: it is missing, damaged, foreign, or does not give the answers that it was exported with.
@@ -192,20 +180,17 @@ def open_predictor(uri: str, *, cores: int, limits: dict[str, int], preset: str 
         raise BundleError(f"there is no bundle at {uri}") from None
     try:
         if not is_cascade(folder):
-            return _opened(open_bundle(folder), layout=layout(cores, preset), limits=limits)
+            return _opened(open_bundle(folder), layout, limits=limits)
         found = open_cascade(folder)
-        small, large = (
-            _opened(half, layout=layout(cores, preset), limits=limits) for half in (found.small, found.large)
-        )
+        small, large = (_opened(half, layout, limits=limits) for half in (found.small, found.large))
         return Cascade(found.version, found.spec, small, large)
     finally:
         if not storage.is_local:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _opened(opened: OpenedBundle, *, layout: tuple[int, int], limits: dict[str, int]) -> Predictor:
-    workers, threads = layout
-    runner = opened.open_runner(threads=threads)
+def _opened(opened: OpenedBundle, layout: Layout, *, limits: dict[str, int]) -> Predictor:
+    runner = opened.open_runner(threads=layout.threads)
     opened.verify_smoke(runner)
     samples = opened.smoke.texts
-    return Predictor(opened.bundle, runner, opened.task(), workers=workers, limits=limits, samples=samples)
+    return Predictor(opened.bundle, runner, opened.task(), layout=layout, limits=limits, samples=samples)

@@ -22,6 +22,7 @@ from lft_ray.delivery import Bundle
 from lft_ray.engines.onnx_build import NotExportableError
 from lft_ray.engines.serving import build_folder, serving_engine
 from lft_ray.models.base import ModelSize
+from lft_ray.serve.layout import Layout
 from lft_ray.serve.model import Probe
 from lft_ray.serve.service import Model, Service, Wish
 from lft_ray.wire import Answer, Info, LabelScore
@@ -122,7 +123,7 @@ class ProbeReplica:
     """A replica of the product whose model is what the last `prepare` asked for."""
 
     def __init__(self, cores: int, preset: str = "throughput") -> None:
-        self._cores, self._preset = cores, preset
+        self._layout = Layout(cores, preset)
         self._serial = itertools.count()
         self._requests: dict[str, tuple[ProfileRequest, MadeFolder]] = {}
         self._service = Service(self._open)
@@ -140,7 +141,7 @@ class ProbeReplica:
             return IdleModel(LIMITS)
         request, made = self._requests[key]
         try:
-            return open_request(request, made, cores=self._cores, preset=self._preset, limits=LIMITS)
+            return open_request(request, made, self._layout, limits=LIMITS)
         finally:
             shutil.rmtree(made.folder, ignore_errors=True)
 
@@ -250,13 +251,11 @@ def _save_random(request: ProfileRequest, folder: Path) -> None:
     save(network, folder, tokenizer_from=base.folder, card=card)
 
 
-def open_request(
-    request: ProfileRequest, made: MadeFolder, *, cores: int, preset: str, limits: dict[str, int]
-) -> "Predictor":
+def open_request(request: ProfileRequest, made: MadeFolder, layout: Layout, *, limits: dict[str, int]) -> "Predictor":
     """Open such a folder just as a bundle of that architecture is opened."""
     from lft_ray.engines import ENGINES
     from lft_ray.plugins import resolve
-    from lft_ray.serve.predictor import Predictor, layout
+    from lft_ray.serve.predictor import Predictor
     from lft_ray.tasks import TASKS
 
     folder = Path(made.folder) if request.size.is_linear else Path(made.folder) / "served"
@@ -272,6 +271,6 @@ def open_request(
         max_length=request.max_length,
         bytes=0,
     )
-    workers, threads = layout(cores, preset)
-    runner = resolve(made.engine, ENGINES, where="engine").open(folder, precision=request.precision, threads=threads)
-    return Predictor(bundle, runner, task, workers=workers, limits=limits)
+    opened = resolve(made.engine, ENGINES, where="engine").open
+    runner = opened(folder, precision=request.precision, threads=layout.threads)
+    return Predictor(bundle, runner, task, layout=layout, limits=limits)

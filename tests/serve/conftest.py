@@ -15,6 +15,7 @@ from lft_ray.models.tfidf import TfidfModel
 from lft_ray.models.tokens import Cut
 from lft_ray.serve.http import LIMITS, create_app
 from lft_ray.serve.keys import ApiKeys
+from lft_ray.serve.layout import Layout
 from lft_ray.serve.predictor import Predictor
 from lft_ray.serve.service import Service, Wish
 from lft_ray.storage import Storage
@@ -57,7 +58,7 @@ def make_bundle(version: str = "abc123abc123") -> Bundle:
 
 def make_predictor(version: str = "abc123abc123", pause_s: float = 0.0) -> Predictor:
     task = Classification(LABELS)
-    return Predictor(make_bundle(version), CountingRunner(pause_s), task, workers=1, limits=LIMITS)
+    return Predictor(make_bundle(version), CountingRunner(pause_s), task, layout=Layout(1), limits=LIMITS)
 
 
 async def make_service(version: str = "abc123abc123", pause_s: float = 0.0) -> Service:

@@ -8,6 +8,7 @@ from typing import Any
 from lft_ray.errors import BundleError
 from lft_ray.serve.changes import Outcome
 from lft_ray.serve.http import LIMITS
+from lft_ray.serve.layout import Layout
 from lft_ray.serve.model import Model
 from lft_ray.serve.predictor import Predictor
 from lft_ray.serve.service import Service
@@ -48,7 +49,7 @@ def open_model(uri: str) -> Model:
         raise BundleError(f"{uri} is damaged")
     labels = ["business", "science", "weather"] if kind == "foreign" else LABELS
     bundle = make_bundle(version).model_copy(update={"labels": labels})
-    model = Predictor(bundle, OddRunner(kind), Classification(labels), workers=1, limits=LIMITS, samples=SAMPLES)
+    model = Predictor(bundle, OddRunner(kind), Classification(labels), layout=Layout(1), limits=LIMITS, samples=SAMPLES)
     if kind == "nan":
         raise BundleError("it answers numbers that are not finite")  # as verify_smoke does
     return model

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lft_ray.config import ModelSpec
+from lft_ray.engines.batching import Overloaded
 from lft_ray.errors import BundleError, ConfigError
 from lft_ray.experiment_file import parse
 from lft_ray.export.bundle import ExportPlan, export_bundle
@@ -17,7 +18,8 @@ from lft_ray.models.card import EngineCard
 from lft_ray.models.network import build, save
 from lft_ray.models.resolve import find_base
 from lft_ray.serve.http import LIMITS
-from lft_ray.serve.predictor import layout, open_predictor
+from lft_ray.serve.layout import Layout
+from lft_ray.serve.predictor import open_predictor
 from lft_ray.storage import Storage
 from tests.serve.conftest import make_predictor
 
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_bundle_answers_with_its_labels(bundles):
-    predictor = open_predictor(bundles["first"].uri, cores=1, limits=LIMITS)
+    predictor = open_predictor(bundles["first"].uri, Layout(1), limits=LIMITS)
     [scores], [best] = await predictor.answer(["the bank makes profit"]), await predictor.answer(["goal"], top_k=1)
     await predictor.retire()
     assert scores[0].label == "business"
@@ -43,12 +45,12 @@ def test_a_damaged_bundle_is_refused(bundles, tmp_path, name):
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
     with pytest.raises(BundleError):
-        open_predictor(str(folder), cores=1, limits=LIMITS)
+        open_predictor(str(folder), Layout(1), limits=LIMITS)
 
 
 def test_no_bundle_is_a_bundle_error(tmp_path):
     with pytest.raises(BundleError, match="no bundle"):
-        open_predictor(str(tmp_path / "none"), cores=1, limits=LIMITS)
+        open_predictor(str(tmp_path / "none"), Layout(1), limits=LIMITS)
 
 
 async def test_retiring_waits_for_the_answers_in_flight():
@@ -79,9 +81,8 @@ def test_bundles_of_the_fixture_differ(bundles):
 
 
 def test_cores_are_workers_or_threads():
-    assert layout(4, "throughput") == (4, 1)
-    assert layout(4, "latency") == (1, 4)
-    assert layout(1, "throughput") == layout(1, "latency") == (1, 1)
+    layouts = [Layout(4, "throughput"), Layout(4, "latency"), Layout(1, "throughput"), Layout(1, "latency")]
+    assert [(layout.workers, layout.threads) for layout in layouts] == [(4, 1), (1, 4), (1, 1), (1, 1)]
     with pytest.raises(ConfigError, match=r"serve\.preset"):
         parse({"name": "x", "data": {"train": "x.csv"}, "models": [{"base": "tfidf"}], "serve": {"preset": "fast"}})
 
@@ -89,10 +90,18 @@ def test_cores_are_workers_or_threads():
 @pytest.mark.parametrize(("preset", "workers"), [("throughput", 2), ("latency", 1)])
 async def test_a_preset_decides_how_many_batches_run_at_a_time(bundles, preset, workers):
     before = threading.active_count()
-    predictor = open_predictor(bundles["first"].uri, cores=2, limits=LIMITS, preset=preset)
+    predictor = open_predictor(bundles["first"].uri, Layout(2, preset), limits=LIMITS)
     assert threading.active_count() - before == workers
     [scores] = await predictor.answer(["goal"])
     assert scores[0].label == "sport"
+    await predictor.retire()
+
+
+async def test_the_queue_holds_what_the_experiment_says(bundles):
+    predictor = open_predictor(bundles["first"].uri, Layout(1, max_queued_texts=128), limits=LIMITS)
+    with pytest.raises(Overloaded, match="the queue holds 128"):
+        await predictor.answer(["goal"] * 129)
+    assert len(await predictor.answer(["goal"] * 128)) == 128
     await predictor.retire()
 
 
@@ -111,8 +120,9 @@ def test_a_replica_of_an_onnx_bundle_never_loads_torch(tiny_bert, tmp_path):
     bundle = export_bundle(tmp_path / "trained", plan, Storage(tmp_path), "bundle")
     code = (
         "import asyncio, sys\nimport lft_ray.serve.app\nfrom lft_ray.serve.http import LIMITS, create_app\n"
-        "from lft_ray.serve.predictor import open_predictor\nfrom lft_ray.serve.service import Service, Wish\n"
-        "service = Service(lambda uri: open_predictor(uri, cores=2, limits=LIMITS))\n"
+        "from lft_ray.serve.layout import Layout\nfrom lft_ray.serve.predictor import open_predictor\n"
+        "from lft_ray.serve.service import Service, Wish\n"
+        "service = Service(lambda uri: open_predictor(uri, Layout(2), limits=LIMITS))\n"
         "create_app(service)\n"
         "async def ask():\n"
         f"    await service.reconfigure(Wish({bundle.uri!r}))\n"

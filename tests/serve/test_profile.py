@@ -26,6 +26,7 @@ from lft_ray.serve.candidates import profile_requests, skipped_lengths
 from lft_ray.serve.deploy import deploy
 from lft_ray.serve.environment import free_port, import_path
 from lft_ray.serve.http import LIMITS
+from lft_ray.serve.layout import Layout
 from lft_ray.serve.probe import make_folder_of, open_request
 from lft_ray.serve.profile import _out_of_order, measure_profiles
 from lft_ray.storage import Storage
@@ -104,7 +105,7 @@ def test_what_cannot_be_exported_is_profiled_with_torch_or_refused(experiment, d
     assert (exact.engine, exact.refused) == ("torch", "")
     assert exact.note.startswith("bert cannot be exported to ONNX")
     assert (rounded.folder, rounded.refused) == ("", exact.note)
-    predictor = open_request(requests["fp32"], exact, cores=2, preset="latency", limits=LIMITS)
+    predictor = open_request(requests["fp32"], exact, Layout(2, "latency"), limits=LIMITS)
     assert predictor.info.engine == "torch"
     asyncio.run(predictor.retire())
     shutil.rmtree(exact.folder)
@@ -199,6 +200,7 @@ DEPLOY = """
 import sys
 from lft_ray.config import ServeSpec
 from lft_ray.serve.deploy import deploy, down, rollback
+from lft_ray.serve.layout import Layout
 run, bundle, address, port = sys.argv[1:]
 if bundle == "before":
     print(rollback(run, wait_s=90).model_dump_json())
