@@ -12,6 +12,7 @@ from lft_ray.decision import FrontPoint
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 360, 70, 56, 30, 24
 INK, FAINT, ACCENT = "#24292f", "#8b949e", "#0b7285"
+NAME_WIDTH, NAME_HEIGHT = 70, 16
 COLOURS = (ACCENT, "#c2410c", "#6f42c1")
 
 
@@ -79,20 +80,33 @@ class Frame:
 
 
 def points(board: dict[str, Any], rows: list[dict[str, Any]], frame: Frame) -> list[str]:
-    """Circles and names; names go above and below in turn, so that near points stay readable."""
+    """Circles and names."""
     parts = []
-    for index, row in enumerate(sorted(rows, key=lambda r: r["usd_per_million_predictions"])):
-        x, y = frame.x(row["usd_per_million_predictions"]), frame.y(row["f1"])
+    rows = sorted(rows, key=lambda r: r["usd_per_million_predictions"])
+    places = [(frame.x(row["usd_per_million_predictions"]), frame.y(row["f1"])) for row in rows]
+    for row, (x, y), name_y in zip(rows, places, _names(places), strict=True):
         won = row["trial_id"] == board["winner"]["trial_id"]
         fill = ACCENT if row["on_front"] else "#ffffff"
         circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{8 if won else 5}" fill="{fill}"'
         parts.append(f'{circle} stroke="{ACCENT}" stroke-width="2"/>')
         label = f"{row['model_size']} (winner)" if won else row["model_size"]
         style = 'font-weight="700"' if won else ""
-        # The winner's name is the longest: it has a line of its own.
-        below = -22 if won else 24 if index % 2 else -14
-        parts.append(text(x, y + below, label, f'text-anchor="middle" {style}'))
+        parts.append(text(x, name_y, label, f'text-anchor="middle" {style}'))
     return parts
+
+
+def _names(places: list[tuple[float, float]]) -> list[float]:
+    """Where the names stand: below a point that has a higher one near it, else above; none on another."""
+    found: list[float] = []
+    for index, (x, y) in enumerate(places):
+        near = [one for one in places if one != (x, y) and abs(one[0] - x) < NAME_WIDTH]
+        is_below = any(other < y for _, other in near)
+        name_y = y + 24 if is_below else y - 16
+        for (other_x, _), other_y in zip(places[:index], found, strict=False):
+            if abs(other_x - x) < NAME_WIDTH and abs(other_y - name_y) < NAME_HEIGHT:
+                name_y = other_y + (NAME_HEIGHT if is_below else -NAME_HEIGHT)
+        found.append(name_y)
+    return found
 
 
 def draw(board: dict[str, Any]) -> str:
