@@ -26,8 +26,8 @@ def test_fewer_or_more_seeds_are_a_wish():
 
 
 def experiment(search: dict[str, float], **selection: float) -> Experiment:
-    data = {"train": "news.csv"}
-    return Experiment.model_validate({"name": "news", "data": data, "search": search, "selection": selection})
+    base = {"name": "news", "data": {"train": "news.csv"}, "models": [{"base": "tfidf"}]}
+    return Experiment.model_validate({**base, "search": search, "selection": selection})
 
 
 def test_runs_at_most_are_counted_in_trials_only_where_no_limit_is_set():
