@@ -337,6 +337,9 @@ def kill_supervisor(endpoint: Endpoint, tree: list[psutil.Process], run: Path) -
 
 
 FOREGROUND = """
+import signal
+# A shell that starts the tests in its background has it ignored, here too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import sys
 from lft_ray.config import RolloutSpec, ServeSpec
 from lft_ray.serve.deploy import deploy
@@ -355,7 +358,11 @@ def test_in_the_foreground_it_stays_until_it_is_interrupted(bundles, tmp_path):
         assert httpx.get(f"{endpoint.url}/ready").status_code == 200
     finally:
         process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=90)
+        try:
+            out, error = process.communicate(timeout=90)
+        except subprocess.TimeoutExpired:
+            down(tmp_path)  # its supervisor would serve on, beside every test after this one
+            raise
     assert (process.returncode, out) == (0, "stopped\n"), error
     assert "ready at" in error
     assert not endpoints.is_alive(endpoint)
