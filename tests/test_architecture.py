@@ -41,6 +41,7 @@ LAYERS = [
     {"export"},
     {"serve"},
     {"report"},
+    {"shipping"},
     {"pipeline"},
     {"cli"},
 ]

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,12 @@ JOB = "job.json"
 
 
 class FilePredicted(Record):
-    """What was done."""
+    """What was done.
+
+    The output has the columns ``row`` (int64, from 0), ``text``, ``label`` (multilabel: ``labels``, a list),
+    ``score`` (of the best label) and ``scores`` (list<float32>, in the order of the labels, which stand in the file's
+    metadata under ``labels``).
+    """
 
     output: str
     rows: int
@@ -69,11 +75,7 @@ def predict_file(
     progress: Progress = lambda done, rows, rate: None,
     workers: int | None = None,
 ) -> FilePredicted:
-    """Answer each row of a file.
-
-    The output has the columns ``row`` (int64, from 0), ``text``, ``label`` (multilabel: ``labels``, a list),
-    ``score`` (of the best label) and ``scores`` (list<float32>, in the order of the labels, which stand in the file's
-    metadata under ``labels``).
+    """Answer each row of a file; `FilePredicted` says with which columns.
 
     Args:
         bundle: folder or URI.
@@ -88,17 +90,13 @@ def predict_file(
         DataError: the input cannot be read.
         BundleError: the bundle cannot be opened, or does not give the answers that it was exported with.
     """
-    begun = time.perf_counter()
-    target = _checked_output(output)
+    begun, target = time.perf_counter(), _checked_output(output)
     opened, runner = _opened(bundle)
     texts = read_texts(source, text=text)
     parts = _Parts(target, _job(source, text, opened, len(texts)))
-    bulk = Bulk(runner, workers=workers or _cores())
     resumed = sum(min(CHUNK_ROWS, len(texts) - start) for start in parts.done())
-    try:
+    with closing(Bulk(runner, workers=workers or _cores())) as bulk:
         rate = _fill(parts, texts, bulk, opened.task(), lambda done, rate: progress(resumed + done, len(texts), rate))
-    finally:
-        bulk.close()
     parts.join(target)
     return FilePredicted(
         output=str(target),
@@ -106,9 +104,7 @@ def predict_file(
         resumed_rows=resumed,
         seconds=time.perf_counter() - begun,
         rows_per_s=rate,
-        version=opened.bundle.version,
-        engine=opened.bundle.engine,
-        precision=opened.bundle.precision,
+        **opened.bundle.model_dump(include={"version", "engine", "precision"}),
     )
 
 

@@ -128,8 +128,7 @@ def estimate(
         earlier: what earlier runs measured.
         matmul_flops_per_s: measures one core, called when a serving cost must be predicted; None: the default rate.
     """
-    on_gpu = cluster.gpus_per_worker(experiment.training.resources) > 0
-    workload = Workload.of(experiment, dataset, on_gpu=on_gpu)
+    workload = Workload.of(experiment, dataset, on_gpu=cluster.gpus_per_worker(experiment.training.resources) > 0)
     serving = ServingCosts.of(experiment, dataset, earlier, matmul_flops_per_s)
     sizes = sorted(workload.sizes.values(), key=lambda size: serving.usd(size)[0])
     configs = {c.model_size: c for c in start_table(sizes, experiment.training, seed=experiment.search.seed)}
@@ -138,7 +137,8 @@ def estimate(
     slots, rows = slots_of(experiment, cluster), dataset.splits["train"].rows
     candidates = [_candidate(size, configs[size.name], admission, serving, experiment, rows) for size in sizes]
     trained = [configs[c.model_size] for c in candidates if not c.refused]
-    trained_sizes = [workload.sizes[config.model_size] for config in trained]
+    dearest_config = dearest(experiment, admission, [workload.sizes[c.model_size] for c in trained], starts)
+    fresh_runs = most_runs(experiment, dataset.splits["validation"].rows)
     played = _play(experiment, workload, earlier, serving, trained, slots)
     candidates = [_with_refusal(c, configs[c.model_size], played) for c in candidates]
     return Estimate(
@@ -150,14 +150,7 @@ def estimate(
         notes=_notes(experiment, cluster, candidates, played),
         **_facts(experiment, dataset),
         **_expected(played),
-        **totals(
-            experiment,
-            admission,
-            trained,
-            dearest(experiment, admission, trained_sizes, starts),
-            slots=slots,
-            fresh_runs=most_runs(experiment, dataset.splits["validation"].rows),
-        ),
+        **totals(experiment, admission, trained, dearest_config, slots=slots, fresh_runs=fresh_runs),
     )
 
 

@@ -98,10 +98,6 @@ def decide(
 ) -> Selection:
     """Choose the winner. Equal records and answers give an equal choice, whenever it is asked for.
 
-    While no fresh-seed run exists, points are judged by their search scores. As soon as one does, only finalists with
-    fresh runs may win, each judged by their mean; the best of the search keeps its place without one, for losses are
-    measured against the best.
-
     Args:
         records: search trials and fresh-seed runs.
         spec: policy, margin and the cap on dollars.
@@ -117,7 +113,6 @@ def decide(
         NoWinnerError: no finished trial may win.
     """
     found = candidates(records, spec, cost)
-    final = finalists(records, spec, cost, validation_rows=validation_rows)
     pool = _contenders(records, spec, cost, found, validation_rows=validation_rows)
     judged = [contender.judged for contender in pool]
     losses = _losses(pool, judged, spec, evidence, metric=metric)
@@ -127,16 +122,19 @@ def decide(
     return Selection(
         policy=spec.policy,
         margin=spec.margin,
-        front=front(found.points),
-        ladder=ladder(found.points),
-        finalists=final,
+        finalists=finalists(records, spec, cost, validation_rows=validation_rows),
         confirmed_f1=_confirmed([pool[won], *pool]),
         winner=_plain(judged[won]),
         winner_seed_trial_id=pool[won].median_run,
-        excluded=found.excluded,
         reason=reason_of(verdict.judged[won], verdict.judged, spec, facts),
+        **_field(found),
         **_claims(verdict),
     )
+
+
+def _field(found: Candidates) -> dict[str, Any]:
+    """The fields of a selection that show all that it was chosen from."""
+    return {"front": front(found.points), "ladder": ladder(found.points), "excluded": found.excluded}
 
 
 def _claims(verdict: Verdict) -> dict[str, Any]:
@@ -157,7 +155,12 @@ def _contenders(
     *,
     validation_rows: int,
 ) -> list[_Contender]:
-    """Those that may win, with their fresh runs: see `decide`."""
+    """Those that may win, with their fresh runs.
+
+    While no fresh-seed run exists, points are judged by their search scores. As soon as one does, only finalists with
+    fresh runs may win, each judged by their mean; the best of the search keeps its place without one, for losses are
+    measured against the best.
+    """
     final = finalists(records, spec, cost, validation_rows=validation_rows)
     fresh = {key_of(point): _fresh_runs(point, records) for point in found.allowed}
     if any(fresh.values()):

@@ -29,6 +29,7 @@ Floats = NDArray[np.float32]
 ENTRIES = 64
 """Probes kept in a process. One is c x (hidden + validation rows) floats: 0.1 MB for 4 labels and 5,000 rows."""
 _FORMAT = "1"
+"""To be raised with whatever a fit depends on beside its key (`probe.PRIOR`): a node may keep files of an older one."""
 
 _KEPT: "OrderedDict[Hashable, Probe]" = OrderedDict()
 
