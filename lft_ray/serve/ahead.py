@@ -16,6 +16,7 @@ __all__ = ["MadeAhead", "making_ahead"]
 
 LIMIT_BYTES = 1_000_000_000
 """Of folders that may lie in the temporary folder at a time: a ladder of large models is more than a disk may hold."""
+_END_S = 5.0
 
 
 class MadeAhead:
@@ -61,6 +62,8 @@ def making_ahead(requests: Sequence[ProfileRequest], node: str) -> Iterator[Made
             yield MadeAhead(task, chosen)
         finally:
             ray.cancel(task, force=True)
+            # What it still writes would be left behind.
+            ray.wait([task], timeout=_END_S)
 
 
 def _first(requests: Sequence[ProfileRequest], limit_bytes: int) -> list[ProfileRequest]:

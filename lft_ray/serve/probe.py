@@ -222,7 +222,7 @@ def make_folder_of(request: ProfileRequest, below: Path | None = None) -> MadeFo
             (folder / name).write_bytes(content)
         return MadeFolder(str(folder), request.engine)
     try:
-        with tempfile.TemporaryDirectory(prefix="lft-profile-") as scratch:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
             _save_random(request, Path(scratch))
             built = build_folder(Path(scratch), folder / "served", precision=request.precision)
     except NotExportableError as error:

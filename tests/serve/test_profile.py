@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,15 @@ def test_what_cannot_be_exported_is_profiled_with_torch_or_refused(experiment, d
     assert predictor.info.engine == "torch"
     asyncio.run(predictor.retire())
     shutil.rmtree(exact.folder)
+
+
+def test_what_is_made_ahead_lies_below_one_folder(experiment, dataset, tmp_path, monkeypatch):
+    request = next(r for r in profile_requests(experiment, dataset) if r.size.layers == 1)
+    # Nothing may be written elsewhere: an interrupt kills who writes, and only that folder is removed after it.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+    made = make_folder_of(request, tmp_path)
+    assert [path.name for path in Path(made.folder).iterdir()] == ["served"]
+    assert Path(made.folder).parent == tmp_path
 
 
 def test_only_what_a_disk_may_hold_is_made_ahead(experiment, dataset):
