@@ -12,14 +12,13 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from lft_ray.config import ClusterSpec, ResourcesSpec, TrainingSpec
-from lft_ray.environment import WORKER_ENV
+from lft_ray.environment import WORKER_ENV, environment_variables
 from lft_ray.errors import InputError, UnreachableError, first_line
 from lft_ray.existing_cluster import check_environments, probe, resolve_address
 from lft_ray.node_types import SCALE_UP_S, Node, describe, fleet
@@ -53,7 +52,8 @@ class ClusterHandle:
     connected_here: bool = True
     temp_dir: Path | None = None
     may_start: int = 0
-    _restore: Mapping[str, str | None] = field(default_factory=dict)
+    _environment: ExitStack = field(default_factory=ExitStack)
+    """Gives the process its own environment back."""
 
     @property
     def cpus(self) -> float:
@@ -129,11 +129,7 @@ class ClusterHandle:
             ray.shutdown()
         if self.temp_dir is not None:
             shutil.rmtree(self.temp_dir, ignore_errors=True)
-        for name, value in self._restore.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        self._environment.close()
 
     def __enter__(self) -> "ClusterHandle":
         return self
@@ -185,8 +181,8 @@ def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
     import ray
 
     _sweep_dead_folders()
-    restore = {name: os.environ.get(name) for name in _LOCAL_ENV}
-    os.environ.update(_LOCAL_ENV)
+    environment = ExitStack()
+    environment.enter_context(environment_variables(**_LOCAL_ENV))
     # Unix sockets allow 107 characters, so the folder's path must be short whatever TMPDIR says.
     parent = "/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()
     temp_dir = Path(tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-", dir=parent))
@@ -202,8 +198,9 @@ def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
         )
     except BaseException:
         shutil.rmtree(temp_dir, ignore_errors=True)
+        environment.close()
         raise
-    return ClusterHandle(_gcs_address(), fleet().nodes, owned=True, temp_dir=temp_dir, _restore=restore)
+    return ClusterHandle(_gcs_address(), fleet().nodes, owned=True, temp_dir=temp_dir, _environment=environment)
 
 
 def _connect_existing(address: str) -> ClusterHandle:

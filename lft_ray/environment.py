@@ -1,11 +1,16 @@
-"""Facts about this installation and machine: for bug reports, the run folder and bundles. Loads no heavy library."""
+"""Facts about this installation and machine, and the variables its processes get. Loads no heavy library.
+
+The facts are for bug reports, the run folder and bundles.
+"""
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["WORKER_ENV", "environment", "machine"]
+__all__ = ["WORKER_ENV", "environment", "environment_variables", "machine"]
 
 WORKER_ENV = {
     # Spinning OpenMP threads cost 11x when trials share cores.
@@ -37,6 +42,21 @@ _PACKAGES = (
     "numpy",
     "pydantic",
 )
+
+
+@contextmanager
+def environment_variables(**values: str) -> Iterator[None]:
+    """Set variables of this process, and give it those that it had before back at the end."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def machine() -> str:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lft_ray.errors import InputError, UnreachableError, first_line
+from lft_ray.node_types import run_on
 
 __all__ = ["check_environments", "probe", "resolve_address"]
 
@@ -68,7 +69,6 @@ def check_environments(address: str) -> None:
     tasks and then never hears back from a replica: that would be a hang, so it is refused here.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     def installed() -> tuple[str, str]:
         # Nested, so that Ray pickles it by value: a node without lft_ray can still run it and say so.
@@ -82,12 +82,8 @@ def check_environments(address: str) -> None:
         except ImportError as error:
             return f"none ({error})", mode
 
-    ask = ray.remote(num_cpus=0, max_retries=0)(installed)
     alive = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
-    asked = {
-        host: ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote()
-        for node_id, host in alive.items()
-    }
+    asked = {host: run_on(node_id, installed) for node_id, host in alive.items()}
     here = installed()
     for host, reference in asked.items():
         try:

@@ -5,7 +5,7 @@ shell. Never runs anything found in the file: safe loading, one megabyte at most
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from lft_ray.config import Experiment
 from lft_ray.errors import ConfigError, nearest
+from lft_ray.validation import field_problems
 
 __all__ = ["load", "parse", "to_yaml", "with_overrides"]
 
@@ -146,22 +147,23 @@ def _override(tree: dict[str, Any], item: str) -> None:
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
-    items = [(_path(item["loc"]), item) for item in error.errors(include_url=False)]
-    exact = {path for path, item in items if not item["type"].endswith("_type")}
-    for path, item in items:
+    items = [(_path(problem.location), problem) for problem in field_problems(error)]
+    exact = {path for path, problem in items if not problem.kind.endswith("_type")}
+    for path, problem in items:
         # A union reports its branches one by one: where one branch fits but for its value, the others say nothing.
-        if item["type"].endswith("_type") and any(other == path or other.startswith(f"{path}.") for other in exact):
+        if problem.kind.endswith("_type") and any(other == path or other.startswith(f"{path}.") for other in exact):
             continue
-        if item["type"] == "extra_forbidden":
-            allowed = _keys_at(item["loc"][:-1])
-            yield f"unknown key {path}: expected one of {', '.join(allowed)}.{nearest(str(item['loc'][-1]), allowed)}"
-        elif item["type"] == "missing":
+        if problem.kind == "extra_forbidden":
+            *parents, key = problem.location
+            allowed = _keys_at(parents)
+            yield f"unknown key {path}: expected one of {', '.join(allowed)}.{nearest(str(key), allowed)}"
+        elif problem.kind == "missing":
             yield f"missing key {path}"
         elif not path:
             # Keys that do not fit each other: the message names them, and what was given is the whole tree.
-            yield item["msg"].removeprefix("Value error, ")
+            yield problem.message
         else:
-            yield f"{path}: {item['msg'].removeprefix('Value error, ')} (got {_shorten(item['input'])})"
+            yield f"{path}: {problem.message} (got {_shorten(problem.given)})"
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
@@ -178,7 +180,7 @@ def _is_branch(part: str) -> bool:
     )
 
 
-def _keys_at(loc: tuple[int | str, ...]) -> list[str]:
+def _keys_at(loc: Sequence[int | str]) -> list[str]:
     model: type[BaseModel] = Experiment
     for part in loc:
         if isinstance(part, str) and part in model.model_fields:

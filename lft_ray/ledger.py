@@ -17,6 +17,7 @@ from lft_ray.driver_lock import DriverLock
 from lft_ray.errors import InputError
 from lft_ray.records import Record, TrialConfig, TrialRecord, TrialResult, TrialStatus
 from lft_ray.storage import Storage
+from lft_ray.validation import first_problem
 
 __all__ = ["Allowance", "Ledger", "Role", "StartedTrial", "driver_lock", "trial_order"]
 
@@ -198,10 +199,8 @@ class Ledger:
         try:
             return kind.model_validate_json(data)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
             raise InputError(
-                f"{self.storage.uri_of(name)} is damaged or of another version: {where + ': ' if where else ''}"
-                f"{first['msg']} ({len(data)} bytes)",
+                f"{self.storage.uri_of(name)} is damaged or of another version: {first_problem(error)} "
+                f"({len(data)} bytes)",
                 fix="move its folder away to have the trial run again, or restore the file from a backup",
             ) from None

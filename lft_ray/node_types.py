@@ -3,20 +3,32 @@
 In: a connected Ray cluster. Out: `Node`s. Reads the file that the autoscaler itself follows; starts no node.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lft_ray.errors import InputError, UnreachableError
 
-__all__ = ["SCALE_UP_S", "Autoscaler", "Fleet", "Node", "NodeType", "describe", "fleet"]
+__all__ = [
+    "HEAD_MARK",
+    "SCALE_UP_S",
+    "Autoscaler",
+    "Fleet",
+    "Node",
+    "NodeType",
+    "describe",
+    "fleet",
+    "pinned_to",
+    "run_on",
+]
 
 SCALE_UP_S = 1200.0
 """Longest wait for a node that the autoscaler starts. A cloud machine boots in 1-3 minutes, then installs torch; Ray's
 own limits are 10 minutes until the cloud gives a machine and 30 more until Ray runs on it."""
 
 HEAD_MARK = "node:__internal_head__"
+"""Resource that Ray gives to a cluster's head and to no other node."""
 _ASK_S = 60.0
 _NODE_TYPE_LABEL = "ray.io/node-group"
 _ONE_HOST_PROVIDERS = ("fake_multinode", "fake_multi_node")
@@ -146,6 +158,31 @@ def describe(nodes: Sequence[Node]) -> str:
     return f"{up}; may be started: {kinds}" if kinds else up
 
 
+def pinned_to(node_id: str) -> Any:
+    """Scheduling strategy of what must run on one node, or not at all."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node_id, soft=False)
+
+
+def run_on(node_id: str, function: Callable[..., Any], *arguments: Any, retries: int = 0) -> Any:
+    """Begin to run a plain function on one node, in a worker that holds no core.
+
+    Args:
+        node_id: Ray's id of the node.
+        function: what to run; the node imports it, unless it stands inside another function.
+        arguments: of the function.
+        retries: how often it is begun again after its worker died.
+
+    Returns:
+        The reference, for ``ray.get``.
+    """
+    import ray
+
+    task = ray.remote(num_cpus=0, max_retries=retries)(function)
+    return task.options(scheduling_strategy=pinned_to(node_id)).remote(*arguments)
+
+
 def _offers(node: Node) -> str:
     return f"{node.cpus:g} CPU, {node.gpus:g} GPU"
 
@@ -180,7 +217,6 @@ def _autoscaler(living: Sequence[Mapping[str, Any]]) -> Autoscaler | None:
     Ray has no way to ask for it: the file's path is known to the autoscaler's process alone, on the head.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     heads = [str(node["NodeID"]) for node in living if HEAD_MARK in node["Resources"]]
     if not heads:
@@ -189,10 +225,8 @@ def _autoscaler(living: Sequence[Mapping[str, Any]]) -> Autoscaler | None:
     port = context.gcs_address.rpartition(":")[2]
     if context.get_node_id() == heads[0]:
         return _read(port)
-    near = NodeAffinitySchedulingStrategy(heads[0], soft=False)
-    task = ray.remote(num_cpus=0, max_retries=0)(_read).options(scheduling_strategy=near)
     try:
-        found: Autoscaler | None = ray.get(task.remote(port), timeout=_ASK_S)
+        found: Autoscaler | None = ray.get(run_on(heads[0], _read, port), timeout=_ASK_S)
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, InputError) else error from None
     except ray.exceptions.RayError as error:

@@ -21,6 +21,7 @@ from lft_ray.errors import ConfigError, InputError, nearest
 from lft_ray.experiment_file import parse, to_yaml
 from lft_ray.records import DatasetRecord, ProfileBook, Record
 from lft_ray.storage import Storage
+from lft_ray.validation import first_problem
 
 __all__ = ["RunFolder"]
 
@@ -120,9 +121,7 @@ class RunFolder:
         except FileNotFoundError:
             raise InputError(f"{self.uri} has no {name}", fix="`lft search ... --resume` finishes the run") from None
         except ValidationError as error:
-            detail = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in detail["loc"])
-            raise InputError(f"{self.storage.uri_of(name)} cannot be read: {where}: {detail['msg']}") from None
+            raise InputError(f"{self.storage.uri_of(name)} cannot be read: {first_problem(error)}") from None
 
     def find_record(self, name: str, kind: type[RecordT]) -> RecordT | None:
         """Read a record, or None when the stage that writes it has not run."""

@@ -6,7 +6,6 @@ Class numbers become the class names where the file or data set carries them (Hu
 import hashlib
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lft_ray.data.columns import WantedColumns
-from lft_ray.data.findings import Findings
+from lft_ray.data.context import ReadContext
+from lft_ray.data.findings import FileFindings, Findings
 from lft_ray.data.table import FileColumns
 
 __all__ = ["HUB_PREFIX", "read_hub", "read_parquet"]
@@ -23,14 +23,14 @@ HUB_PREFIX = "hub:"
 _HUB = re.compile(r"^hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<config>[\w.-]+))?$")
 
 
-def read_parquet(path: Path, file: str, *, wanted: WantedColumns, findings: Findings) -> FileColumns | None:
+def read_parquet(context: ReadContext) -> FileColumns | None:
     """Read text and label of a Parquet file; returns None where the file as a whole cannot be used."""
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as source:
+        with pq.ParquetFile(context.path) as source:
             names = source.schema_arrow.names
-            positions = wanted.find(names, file, findings)
+            positions = context.wanted.find(names, context.findings)
             if positions is None:
                 return None
             chosen = [names[position] for position in positions]
@@ -38,10 +38,10 @@ def read_parquet(path: Path, file: str, *, wanted: WantedColumns, findings: Find
             metadata = source.schema_arrow.metadata or {}
     except (pa.ArrowException, OSError) as error:
         message = f"the Parquet file is damaged or cut off: {str(error).splitlines()[0]}"
-        findings.error("damaged_file", message, file=file, fix="write or download it again")
+        context.findings.error("damaged_file", message, fix="write or download it again")
         return None
     features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return _columns(table, (chosen[0], chosen[1]), _class_names(features.get(chosen[1])), (file, findings))
+    return _columns(table, (chosen[0], chosen[1]), _class_names(features.get(chosen[1])), context.findings)
 
 
 def read_hub(
@@ -74,13 +74,13 @@ def read_hub(
         fix = "check the name and your login; without a network, download it first or give a local file"
         findings.error("hub", message, file=spec, fix=fix)
         return None, {}
-    positions = wanted.find(source.column_names, file, findings)
+    positions = wanted.find(source.column_names, findings.of(file))
     if positions is None:
         return None, {}
     chosen = (source.column_names[positions[0]], source.column_names[positions[1]])
     table = source.select_columns(list(chosen)).with_format("arrow")[:]
     features = {name: feature for name, feature in source.features.to_dict().items() if name in chosen}
-    columns = _columns(table, chosen, _class_names(features.get(chosen[1])), (file, findings))
+    columns = _columns(table, chosen, _class_names(features.get(chosen[1])), findings.of(file))
     return columns, {file: _rows_hash(columns)} if columns else {}
 
 
@@ -103,14 +103,13 @@ def _class_names(feature: Any) -> list[str] | None:
 
 
 def _columns(
-    table: pa.Table, names: tuple[str, str], class_names: list[str] | None, context: tuple[str, Findings]
+    table: pa.Table, names: tuple[str, str], class_names: list[str] | None, findings: FileFindings
 ) -> FileColumns | None:
-    file, findings = context
     if table.num_rows == 0:
-        findings.error("no_rows", "the file has no rows", file=file, fix="add labelled rows")
+        findings.error("no_rows", "the file has no rows", fix="add labelled rows")
         return None
-    texts = _texts(_whole(table.column(names[0])), file, findings)
-    labels = _labels(_whole(table.column(names[1])), class_names, file, findings)
+    texts = _texts(_whole(table.column(names[0])), findings)
+    labels = _labels(_whole(table.column(names[1])), class_names, findings)
     if texts is None or labels is None:
         return None
     rows = np.arange(1, table.num_rows + 1, dtype=np.int64)
@@ -133,18 +132,18 @@ def _is_scalar(kind: pa.DataType) -> bool:
     return bool(_is_text(kind) or is_number or pa.types.is_boolean(kind))
 
 
-def _texts(column: pa.Array, file: str, findings: Findings) -> list[str] | None:
+def _texts(column: pa.Array, findings: FileFindings) -> list[str] | None:
     if not _is_scalar(column.type) or pa.types.is_boolean(column.type):
         message = f"the text column holds {column.type}, expected strings"
-        findings.error("text_type", message, file=file, row=1, fix="name another column with --set task.text=NAME")
+        findings.error("text_type", message, row=1, fix="name another column with --set task.text=NAME")
         return None
     if not _is_text(column.type):
         message = f"the text column holds {column.type}: read as written"
-        findings.warning("numeric_text", message, at=(file, 1), count=len(column))
+        findings.warning("numeric_text", message, row=1, count=len(column))
     return [text if text is not None else "" for text in column.cast(pa.large_string()).to_pylist()]
 
 
-def _labels(column: pa.Array, class_names: list[str] | None, file: str, findings: Findings) -> pa.Array | None:
+def _labels(column: pa.Array, class_names: list[str] | None, findings: FileFindings) -> pa.Array | None:
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     item = kind.value_type if is_list else kind
@@ -152,7 +151,7 @@ def _labels(column: pa.Array, class_names: list[str] | None, file: str, findings
         return pa.nulls(len(column), pa.large_string())
     if not (_is_scalar(item) or pa.types.is_null(item)):
         message = f"the label column holds {kind}, expected names, numbers or lists of these"
-        findings.error("label_type", message, file=file, row=1, fix="name another column with --set task.label=NAME")
+        findings.error("label_type", message, row=1, fix="name another column with --set task.label=NAME")
         return None
     if class_names is not None and pa.types.is_integer(item):
         return _named(column, class_names, is_list=is_list)

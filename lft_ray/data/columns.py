@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lft_ray.data.findings import Findings
+from lft_ray.data.findings import FileFindings
 from lft_ray.errors import nearest
 
 __all__ = ["TEXT_NAMES", "WantedColumns"]
@@ -26,65 +26,68 @@ class WantedColumns:
     only_text: bool = False
     """The file needs no label: the text column then stands for it, and what is read of it is not looked at."""
 
-    def find(self, names: Sequence[str], file: str, findings: Findings) -> tuple[int, int] | None:
+    def find(self, names: Sequence[str], findings: FileFindings) -> tuple[int, int] | None:
         """Return the positions of text and label, or None after an error was added.
 
         Args:
             names: column names as they stand in the file.
-            file: for the error.
             findings: where errors and warnings go.
         """
         trimmed = [name.strip() for name in names]
         twice = sorted({name for name in trimmed if name and trimmed.count(name) > 1})
         if twice:
             message = f"column {twice[0]!r} stands {trimmed.count(twice[0])} times in the header"
-            findings.error("duplicate_header", message, file=file, row=1, fix="give each column a name of its own")
+            findings.error("duplicate_header", message, row=1, fix="give each column a name of its own")
             return None
-        text = _position("text", self.text, TEXT_NAMES, trimmed, (file, findings))
+        text = _Column("text", self.text, TEXT_NAMES).find(trimmed, findings)
         if self.only_text:
             return None if text is None else (text, text)
-        label = _position("label", self.label, self.label_names, trimmed, (file, findings))
+        label = _Column("label", self.label, self.label_names).find(trimmed, findings)
         if text is None or label is None:
             return None
         if text == label:
             message = f"text and label are both column {trimmed[text]!r}"
-            findings.error("same_column", message, file=file, fix="set task.text and task.label to different columns")
+            findings.error("same_column", message, fix="set task.text and task.label to different columns")
             return None
         padded = [names[i] for i in (text, label) if names[i] != trimmed[i]]
         if padded:
             message = f"column name {padded[0]!r} has spaces around it: trimmed"
-            findings.warning("padded_header", message, at=(file, 1), fix="remove the spaces")
+            findings.warning("padded_header", message, row=1, fix="remove the spaces")
         return text, label
 
 
-def _position(
-    what: str, given: str | None, candidates: Sequence[str], names: Sequence[str], report: tuple[str, Findings]
-) -> int | None:
-    folded = [name.casefold() for name in names]
-    for wanted in [given] if given is not None else candidates:
-        if wanted in names:
-            return names.index(wanted)
-        if folded.count(wanted.casefold()) > 1:
-            same = [name for name in names if name.casefold() == wanted.casefold()]
-            message = f"several columns may be the {what}: {', '.join(map(repr, same))}"
-            report[1].error("ambiguous_column", message, file=report[0], fix=f"--set task.{what}={same[0]}")
-            return None
-        if wanted.casefold() in folded:
-            return folded.index(wanted.casefold())
-    _missing(what, given, candidates, names, report)
-    return None
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One column to look for: the name that was given for it, else the usual ones, best first."""
 
+    what: str
+    given: str | None
+    usual: Sequence[str]
 
-def _missing(
-    what: str, given: str | None, candidates: Sequence[str], names: Sequence[str], report: tuple[str, Findings]
-) -> None:
-    listed = ", ".join(repr(name[:60]) for name in names[:20]) + (", ..." if len(names) > 20 else "")
-    if given is not None:
-        sought, hint = f"column {given!r}", nearest(given.casefold(), [name.casefold() for name in names if name])
-    else:
-        close = [(name, nearest(name.casefold(), candidates)) for name in names if name]
-        sought = f"column named {', '.join(candidates[:6])} or the like"
-        hint = next((f" Is {name!r} it?" for name, found in close if found), "")
-    message = f"no {what} column: expected a {sought}; the file has {listed}.{hint}"
-    fix = f"--set task.{what}=NAME, or add a header line with the column names if it is missing"
-    report[1].error(f"no_{what}_column", message, file=report[0], fix=fix)
+    def find(self, names: Sequence[str], findings: FileFindings) -> int | None:
+        folded = [name.casefold() for name in names]
+        for wanted in [self.given] if self.given is not None else self.usual:
+            if wanted in names:
+                return names.index(wanted)
+            if folded.count(wanted.casefold()) > 1:
+                same = [name for name in names if name.casefold() == wanted.casefold()]
+                message = f"several columns may be the {self.what}: {', '.join(map(repr, same))}"
+                findings.error("ambiguous_column", message, fix=f"--set task.{self.what}={same[0]}")
+                return None
+            if wanted.casefold() in folded:
+                return folded.index(wanted.casefold())
+        self._report_missing(names, findings)
+        return None
+
+    def _report_missing(self, names: Sequence[str], findings: FileFindings) -> None:
+        what, given = self.what, self.given
+        listed = ", ".join(repr(name[:60]) for name in names[:20]) + (", ..." if len(names) > 20 else "")
+        if given is not None:
+            sought, hint = f"column {given!r}", nearest(given.casefold(), [name.casefold() for name in names if name])
+        else:
+            close = [(name, nearest(name.casefold(), self.usual)) for name in names if name]
+            sought = f"column named {', '.join(self.usual[:6])} or the like"
+            hint = next((f" Is {name!r} it?" for name, found in close if found), "")
+        message = f"no {what} column: expected a {sought}; the file has {listed}.{hint}"
+        fix = f"--set task.{what}=NAME, or add a header line with the column names if it is missing"
+        findings.error(f"no_{what}_column", message, fix=fix)

@@ -7,15 +7,14 @@ header's fields; a quote that is opened is closed. What is otherwise is an error
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from lft_ray.data.columns import WantedColumns
-from lft_ray.data.findings import Findings
-from lft_ray.data.sniff import bad_byte, text_encoding
+from lft_ray.data.context import ReadContext
+from lft_ray.data.findings import FileFindings
 from lft_ray.data.table import FileColumns
 
 if TYPE_CHECKING:
@@ -26,32 +25,23 @@ __all__ = ["read_delimited"]
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 
-def read_delimited(
-    path: Path, file: str, *, delimiter: str, encoding: str, wanted: WantedColumns, findings: Findings
-) -> FileColumns | None:
-    """Read text and label of a CSV or TSV file.
+def read_delimited(context: ReadContext, *, delimiter: str) -> FileColumns | None:
+    """Read text and label of a CSV or TSV file; a UTF-8 byte order mark is dropped.
 
     Args:
-        path: the file.
-        file: its name as the user gave it, for errors.
+        context: the file.
         delimiter: a comma or a tab.
-        encoding: codec name; a UTF-8 byte order mark is dropped.
-        wanted: which columns.
-        findings: where errors and warnings go.
 
     Returns:
         The columns, or None where the file as a whole cannot be used.
     """
-    try:
-        with _no_field_limit(), path.open(encoding=text_encoding(encoding), newline="") as stream:
-            reader = csv.reader(stream, delimiter=delimiter, strict=True)
-            found = _header(reader, delimiter, (file, wanted, findings))
-            return None if found is None else _rows(reader, found[0], found[1], (file, findings))
-    except UnicodeDecodeError:
-        bad_byte(path, file, encoding, findings)
-    except UnicodeError as error:
-        findings.error("encoding", f"the file is not {encoding}: {error}", file=file, fix="set data.encoding")
-    return None
+    columns = None
+    with _no_field_limit(), context.open_text(newline="") as stream:
+        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        header = _header(reader, delimiter, context)
+        if header is not None:
+            columns = _rows(reader, header, context.findings)
+    return columns
 
 
 @contextmanager
@@ -64,14 +54,21 @@ def _no_field_limit() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _header(
-    reader: "Reader", delimiter: str, context: tuple[str, WantedColumns, Findings]
-) -> tuple[list[str], tuple[int, int]] | None:
-    file, wanted, findings = context
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """Column names as they stand in the file, and the positions of two of them."""
+
+    names: list[str]
+    text_at: int
+    label_at: int
+
+
+def _header(reader: "Reader", delimiter: str, context: ReadContext) -> _Header | None:
+    findings = context.findings
     try:
         names = next(reader)
     except csv.Error as error:
-        findings.error("open_quote", f"the header has a quote that is not closed: {error}", file=file, row=1)
+        findings.error("open_quote", f"the header has a quote that is not closed: {error}", row=1)
         return None
     if len(names) == 1:
         others = [(names[0].count(other), other) for other in _NAMES if other != delimiter]
@@ -81,15 +78,14 @@ def _header(
             fix = {"\t": "rename the file to end in .tsv", ",": "rename the file to end in .csv"}.get(
                 other, "save the file with commas"
             )
-            findings.error("delimiter", message, file=file, row=1, fix=fix)
+            findings.error("delimiter", message, row=1, fix=fix)
             return None
-    positions = wanted.find(names, file, findings)
-    return None if positions is None else (names, positions)
+    positions = context.wanted.find(names, findings)
+    return None if positions is None else _Header(names, *positions)
 
 
-def _rows(reader: "Reader", names: list[str], positions: tuple[int, int], context: tuple[str, Findings]) -> FileColumns:
-    text_at, label_at = positions
-    width = len(names)
+def _rows(reader: "Reader", header: _Header, findings: FileFindings) -> FileColumns:
+    width = len(header.names)
     texts: list[str] = []
     labels: list[str] = []
     rows: list[int] = []
@@ -98,8 +94,8 @@ def _rows(reader: "Reader", names: list[str], positions: tuple[int, int], contex
     try:
         for fields in reader:
             if len(fields) == width:
-                texts.append(fields[text_at])
-                labels.append(fields[label_at])
+                texts.append(fields[header.text_at])
+                labels.append(fields[header.label_at])
                 rows.append(start)
             elif fields:  # a blank line is no row
                 ragged.append((start, len(fields)))
@@ -107,30 +103,29 @@ def _rows(reader: "Reader", names: list[str], positions: tuple[int, int], contex
     except csv.Error as error:
         message = f"a quote opened in this row is not closed, or stands inside a quoted field undoubled ({error})"
         fix = 'close it; inside a quoted field write a quote twice: ""'
-        context[1].error("open_quote", message, file=context[0], row=start, fix=fix)
-    _report_ragged(ragged, len(texts), width, context)
+        findings.error("open_quote", message, row=start, fix=fix)
+    _report_ragged(ragged, len(texts), width, findings)
     if not texts and not ragged:
-        context[1].error("no_rows", "the file has a header and no rows", file=context[0], fix="add labelled rows")
+        findings.error("no_rows", "the file has a header and no rows", fix="add labelled rows")
     return FileColumns(
         texts=texts,
         labels=pa.array(labels, pa.large_string()),
         row_numbers=np.array(rows, dtype=np.int64),
-        text_column=names[text_at].strip(),
-        label_column=names[label_at].strip(),
+        text_column=header.names[header.text_at].strip(),
+        label_column=header.names[header.label_at].strip(),
     )
 
 
-def _report_ragged(ragged: list[tuple[int, int]], good: int, width: int, context: tuple[str, Findings]) -> None:
+def _report_ragged(ragged: list[tuple[int, int]], good: int, width: int, findings: FileFindings) -> None:
     if not ragged:
         return
-    file, findings = context
     lengths = {length for _, length in ragged}
     if good == 0 and len(lengths) == 1:
         message = f"every row has {lengths.pop()} fields and the header names {width}"
         fix = "name every column in the header, in order"
-        findings.error("header_mismatch", message, file=file, row=ragged[0][0], fix=fix)
+        findings.error("header_mismatch", message, row=ragged[0][0], fix=fix)
         return
-    found = [(file, row, f"the row has {length} fields and the header names {width}") for row, length in ragged]
+    found = [(row, f"the row has {length} fields and the header names {width}") for row, length in ragged]
     fix = "put quotes around a text that holds the delimiter or a line break (a lone CR ends a row, too)"
     summary = f"fields are missing or too many (the header names {width})"
     findings.error_rows("field_count", found, summary=summary, fix=fix)

@@ -4,11 +4,12 @@ Never reads files. One code lists at most a few rows of a file; the others are c
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lft_ray.errors import DataError
 from lft_ray.records import Problem
 
-__all__ = ["Findings", "RowFinding", "raise_on_errors"]
+__all__ = ["FileFindings", "Findings", "RowFinding", "raise_on_errors"]
 
 LISTED_ROWS = 3
 
@@ -67,6 +68,38 @@ class Findings:
         self._problems.append(
             Problem(severity="warning", code=code, message=message, file=at[0], row=at[1], count=count, fix=fix)
         )
+
+    def of(self, file: str) -> "FileFindings":
+        """The findings of one file, into the same list."""
+        return FileFindings(file, self)
+
+
+@dataclass(frozen=True, slots=True)
+class FileFindings:
+    """The findings of one file: every problem bears its name.
+
+    Attributes:
+        file: its name as the user gave it.
+        findings: the list that it adds to.
+    """
+
+    file: str
+    findings: Findings
+
+    def error(self, code: str, message: str, *, row: int | None = None, fix: str = "") -> None:
+        """Add one error."""
+        self.findings.error(code, message, file=self.file, row=row, fix=fix)
+
+    def error_rows(
+        self, code: str, rows: Sequence[tuple[int, str]], *, summary: str, fix: str = "", more: int = 0
+    ) -> None:
+        """Add errors of rows, given as row and message; see `Findings.error_rows`."""
+        placed = [(self.file, row, message) for row, message in rows]
+        self.findings.error_rows(code, placed, summary=summary, fix=fix, more=more)
+
+    def warning(self, code: str, message: str, *, row: int | None = None, count: int = 1, fix: str = "") -> None:
+        """Add one warning; ``row`` is where it shows first."""
+        self.findings.warning(code, message, at=(self.file, row), count=count, fix=fix)
 
 
 def raise_on_errors(problems: Sequence[Problem]) -> None:

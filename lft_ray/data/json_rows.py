@@ -7,16 +7,15 @@ and a broken line are errors with their row.
 import json
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from lft_ray.data.columns import WantedColumns
-from lft_ray.data.findings import LISTED_ROWS, Findings, RowFinding
-from lft_ray.data.sniff import bad_byte, text_encoding
+from lft_ray.data.context import ReadContext
+from lft_ray.data.findings import LISTED_ROWS, FileFindings
 from lft_ray.data.table import FileColumns
+from lft_ray.strict_json import NotFinite, RepeatedKeys, parse_marked
 
 __all__ = ["read_json"]
 
@@ -24,44 +23,20 @@ NAMED_ROWS = 100
 """Column names are gathered from this many rows, as JSON rows may leave keys out."""
 
 
-class _Twice(dict[str, Any]):
-    """An object in which a key stands twice."""
-
-    key = ""
-
-
-class _NotANumber:
-    """NaN or an infinity, which JSON does not have."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) == len(pairs):
-        return row
-    twice = _Twice(row)
-    keys = [key for key, _ in pairs]
-    twice.key = next(key for key in keys if keys.count(key) > 1)
-    return twice
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=lambda _: _NotANumber())
-
-
 class _Errors:
     """Bad rows by code, of which only the first few are kept."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.rows: dict[str, list[RowFinding]] = {}
+    def __init__(self) -> None:
+        self.rows: dict[str, list[tuple[int, str]]] = {}
         self.counts: dict[str, int] = {}
 
     def add(self, code: str, row: int, message: str) -> None:
         kept = self.rows.setdefault(code, [])
         self.counts[code] = self.counts.get(code, 0) + 1
         if len(kept) < LISTED_ROWS:
-            kept.append((self.file, row, message))
+            kept.append((row, message))
 
-    def tell(self, findings: Findings) -> None:
+    def tell(self, findings: FileFindings) -> None:
         for code, kept in self.rows.items():
             summary, fix = _TOLD[code]
             findings.error_rows(code, kept, summary=summary, fix=fix, more=self.counts[code] - len(kept))
@@ -78,45 +53,24 @@ _TOLD = {
 }  # fmt: skip
 
 
-def read_json(
-    path: Path, file: str, *, is_array: bool, encoding: str, wanted: WantedColumns, findings: Findings
-) -> FileColumns | None:
+def read_json(context: ReadContext, *, is_array: bool) -> FileColumns | None:
     """Read text and label of a JSON file.
 
     Args:
-        path: the file.
-        file: its name as the user gave it, for errors.
+        context: the file.
         is_array: one array of objects; otherwise one object a line.
-        encoding: codec name.
-        wanted: which columns.
-        findings: where errors and warnings go.
 
     Returns:
         The columns, or None where the file as a whole cannot be used.
     """
-    errors = _Errors(file)
+    errors, columns = _Errors(), None
     try:
-        with path.open(encoding=text_encoding(encoding)) as stream:
+        with context.open_text() as stream:
             rows = _array_rows(stream.read(), errors) if is_array else _line_rows(stream, errors)
-            return _columns(rows, file, wanted, (errors, findings))
-    except UnicodeDecodeError:
-        bad_byte(path, file, encoding, findings)
-    except UnicodeError as error:
-        findings.error("encoding", f"the file is not {encoding}: {error}", file=file, fix="set data.encoding")
+            columns = _columns(rows, context, errors)
     finally:
-        errors.tell(findings)
-    return None
-
-
-def _parse(text: str) -> Any:
-    try:
-        return _DECODER.decode(text)
-    except RecursionError:
-        raise json.JSONDecodeError("nested too deeply", text, 0) from None
-    except json.JSONDecodeError:
-        raise
-    except ValueError as error:  # an integer of more digits than Python converts
-        raise json.JSONDecodeError(str(error), text, 0) from error
+        errors.tell(context.findings)
+    return columns
 
 
 def _line_rows(lines: Iterable[str], errors: _Errors) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -124,7 +78,7 @@ def _line_rows(lines: Iterable[str], errors: _Errors) -> Iterator[tuple[int, dic
         if line.isspace():
             continue
         try:
-            row = _parse(line.strip())
+            row = parse_marked(line.strip())
         except json.JSONDecodeError as error:
             errors.add("broken_json", number, f"not JSON: {error.msg} at column {error.pos + 1}")
             continue
@@ -134,7 +88,7 @@ def _line_rows(lines: Iterable[str], errors: _Errors) -> Iterator[tuple[int, dic
 
 def _array_rows(text: str, errors: _Errors) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        rows = _parse(text.strip())
+        rows = parse_marked(text.strip())
     except json.JSONDecodeError as error:
         errors.add("broken_json", error.lineno, f"not JSON: {error.msg} at column {error.colno}")
         return
@@ -144,7 +98,7 @@ def _array_rows(text: str, errors: _Errors) -> Iterator[tuple[int, dict[str, Any
 
 
 def _is_row(row: Any, number: int, errors: _Errors) -> bool:
-    if isinstance(row, _Twice):
+    if isinstance(row, RepeatedKeys):
         errors.add("duplicate_key", number, f"key {row.key!r} stands twice")
         return False
     if not isinstance(row, dict):
@@ -153,30 +107,29 @@ def _is_row(row: Any, number: int, errors: _Errors) -> bool:
     return True
 
 
-def _columns(
-    rows: Iterator[tuple[int, dict[str, Any]]], file: str, wanted: WantedColumns, context: tuple[_Errors, Findings]
-) -> FileColumns | None:
-    errors, findings = context
+def _columns(rows: Iterator[tuple[int, dict[str, Any]]], context: ReadContext, errors: _Errors) -> FileColumns | None:
     first = list(islice(rows, NAMED_ROWS))
     if not first:
         if not errors.counts:
-            findings.error("no_rows", "the file has no rows", file=file, fix="add labelled rows")
+            context.findings.error("no_rows", "the file has no rows", fix="add labelled rows")
         return None
     names = list(dict.fromkeys(chain.from_iterable(row for _, row in first)))
-    positions = wanted.find(names, file, findings)
+    positions = context.wanted.find(names, context.findings)
     if positions is None:
         return None
     builder = _Builder(names[positions[0]], names[positions[1]], errors)
     for number, row in chain(first, rows):
         builder.add(number, row)
-    return builder.columns(findings)
+    return builder.columns(context.findings)
 
 
 class _Builder:
     """Takes rows one by one and keeps two of their values."""
 
     def __init__(self, text_column: str, label_column: str, errors: _Errors) -> None:
-        self.text_column, self.label_column, self.errors = text_column, label_column, errors
+        self.text_column = text_column
+        self.label_column = label_column
+        self.errors = errors
         self.texts: list[str] = []
         self.labels: list[str | list[str] | None] = []
         self.rows: list[int] = []
@@ -189,7 +142,7 @@ class _Builder:
             self.errors.add("missing_key", number, f"key {missing[0]!r} is missing")
             return
         text, label = row[self.text_column], row[self.label_column]
-        if isinstance(text, _NotANumber) or isinstance(label, _NotANumber):
+        if isinstance(text, NotFinite) or isinstance(label, NotFinite):
             self.errors.add("nan_value", number, "NaN or infinity is not JSON")
             return
         kind = _kind(text)
@@ -218,15 +171,14 @@ class _Builder:
         self.labels.append(names if isinstance(label, list) else names[0])
         return True
 
-    def columns(self, findings: Findings) -> FileColumns:
-        file = self.errors.file
+    def columns(self, findings: FileFindings) -> FileColumns:
         if len(self.label_kinds) > 1:
             (kind, _), (other, row) = list(self.label_kinds.items())[:2]
             message = f"the label is {other} here and {kind} before"
-            findings.error("mixed_types", message, file=file, row=row, fix="write all labels in the same way")
+            findings.error("mixed_types", message, row=row, fix="write all labels in the same way")
         if self.numeric_rows:
             message = f"the text is a number in {len(self.numeric_rows):,} rows: read as written"
-            findings.warning("numeric_text", message, at=(file, self.numeric_rows[0]), count=len(self.numeric_rows))
+            findings.warning("numeric_text", message, row=self.numeric_rows[0], count=len(self.numeric_rows))
         has_lists = any(isinstance(label, list) for label in self.labels)
         if has_lists:
             labels = [[label] if isinstance(label, str) else label for label in self.labels]
@@ -249,5 +201,5 @@ def _utf8(name: str) -> str:
 
 def _kind(value: Any) -> str:
     kinds: dict[type, str] = {str: "a string", int: "an integer", float: "a number", bool: "true or false",
-                              type(None): "null", list: "a list", _NotANumber: "NaN"}  # fmt: skip
+                              type(None): "null", list: "a list", NotFinite: "NaN"}  # fmt: skip
     return kinds.get(type(value), "an object")

@@ -15,6 +15,7 @@ import numpy as np
 
 from lft_ray.data.columnar import HUB_PREFIX, read_hub, read_parquet
 from lft_ray.data.columns import WantedColumns
+from lft_ray.data.context import ReadContext
 from lft_ray.data.delimited import read_delimited
 from lft_ray.data.findings import Findings, raise_on_errors
 from lft_ray.data.json_rows import read_json
@@ -64,7 +65,13 @@ def read_table(
             files |= hashes
             parts += [(next(iter(hashes)), columns)] if columns else []
         else:
-            parts += _read_entry(entry, encoding, wanted, (files, findings))
+            for file in _expand(entry, findings):
+                if file in files:
+                    findings.of(file).warning("file_twice", "the file is named twice and read once")
+                    continue
+                files[file] = file_sha256(Path(file))
+                columns = _read_file(ReadContext(Path(file), encoding, wanted, findings.of(file)))
+                parts += [(file, columns)] if columns is not None else []
     return _assemble(parts, files, task, findings)
 
 
@@ -84,9 +91,9 @@ def read_texts(file: str, *, text: str | None = None, encoding: str = "utf-8") -
     """
     _check_encoding(encoding)
     findings = Findings()
-    columns = None
+    columns, wanted = None, WantedColumns(text, None, (), only_text=True)
     if not glob.has_magic(file) and _expand(file, findings):
-        columns = _read_file(file, encoding, WantedColumns(text, None, (), only_text=True), findings)
+        columns = _read_file(ReadContext(Path(file), encoding, wanted, findings.of(file)))
     raise_on_errors(findings.problems)
     if columns is None:
         raise DataError(f"{file} cannot be read", fix="give one CSV, TSV, JSONL or Parquet file")
@@ -131,34 +138,15 @@ def _expand(entry: str, findings: Findings) -> list[str]:
     return []
 
 
-def _read_entry(
-    entry: str, encoding: str, wanted: WantedColumns, found: tuple[dict[str, str], Findings]
-) -> list[tuple[str, FileColumns]]:
-    files, findings = found
-    parts = []
-    for file in _expand(entry, findings):
-        if file in files:
-            findings.warning("file_twice", "the file is named twice and read once", at=(file, None))
-            continue
-        files[file] = file_sha256(Path(file))
-        columns = _read_file(file, encoding, wanted, findings)
-        if columns is not None:
-            parts.append((file, columns))
-    return parts
-
-
-def _read_file(file: str, encoding: str, wanted: WantedColumns, findings: Findings) -> FileColumns | None:
-    path = Path(file)
-    kind = sniff(path, file, encoding, findings)
+def _read_file(context: ReadContext) -> FileColumns | None:
+    kind = sniff(context.path, context.encoding, context.findings)
     if kind is None:
         return None
     if kind is Format.PARQUET:
-        return read_parquet(path, file, wanted=wanted, findings=findings)
+        return read_parquet(context)
     if kind in (Format.JSON_LINES, Format.JSON_ARRAY):
-        is_array = kind is Format.JSON_ARRAY
-        return read_json(path, file, is_array=is_array, encoding=encoding, wanted=wanted, findings=findings)
-    delimiter = "\t" if kind is Format.TSV else ","
-    return read_delimited(path, file, delimiter=delimiter, encoding=encoding, wanted=wanted, findings=findings)
+        return read_json(context, is_array=kind is Format.JSON_ARRAY)
+    return read_delimited(context, delimiter="\t" if kind is Format.TSV else ",")
 
 
 def _assemble(

@@ -4,9 +4,10 @@ import codecs
 from enum import StrEnum
 from pathlib import Path
 
-from lft_ray.data.findings import Findings
+from lft_ray.data.context import text_encoding
+from lft_ray.data.findings import FileFindings
 
-__all__ = ["Format", "bad_byte", "sniff", "text_encoding"]
+__all__ = ["Format", "sniff"]
 
 HEAD_BYTES = 65_536
 _PACKED = {
@@ -40,12 +41,7 @@ _BY_SUFFIX = {
 }
 
 
-def text_encoding(encoding: str) -> str:
-    """Return the codec to open a file with: UTF-8 also takes a byte order mark and drops it."""
-    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-
-
-def sniff(path: Path, file: str, encoding: str, findings: Findings) -> Format | None:
+def sniff(path: Path, encoding: str, findings: FileFindings) -> Format | None:
     """Return the format of a file, or None after an error was added.
 
     Content goes before the name; where they disagree, a warning says so.
@@ -53,24 +49,24 @@ def sniff(path: Path, file: str, encoding: str, findings: Findings) -> Format | 
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
     if not head.strip():
-        findings.error("empty_file", "the file is empty", file=file, fix="give a file with a header and rows")
+        findings.error("empty_file", "the file is empty", fix="give a file with a header and rows")
         return None
     packed = next((kind for magic, kind in _PACKED.items() if head.startswith(magic)), None)
     if packed:
         fix = "unpack it first, or save it as CSV, JSONL or Parquet"
-        findings.error("packed_file", f"the file is {packed}, which is not read", file=file, fix=fix)
+        findings.error("packed_file", f"the file is {packed}, which is not read", fix=fix)
         return None
     named = _BY_SUFFIX.get(path.suffix.lower())
     if head.startswith(b"PAR1"):
-        return _told(Format.PARQUET, named, file, findings)
+        return _told(Format.PARQUET, named, findings)
     if named is Format.PARQUET:
         fix = "write it again; if it is CSV or JSONL, give it that ending"
-        findings.error("damaged_file", "the file does not begin as Parquet does", file=file, fix=fix)
+        findings.error("damaged_file", "the file does not begin as Parquet does", fix=fix)
         return None
-    if not _is_known_encoding(head, file, encoding, findings):
+    if not _is_known_encoding(head, encoding, findings):
         return None
     text = head.decode(text_encoding(encoding), errors="replace")
-    return _told(_text_format(text.lstrip(), named), named, file, findings)
+    return _told(_text_format(text.lstrip(), named), named, findings)
 
 
 def _text_format(text: str, named: Format | None) -> Format:
@@ -89,16 +85,16 @@ def _text_format(text: str, named: Format | None) -> Format:
     return Format.TSV if "\t" in first_line else Format.CSV
 
 
-def _told(found: Format, named: Format | None, file: str, findings: Findings) -> Format:
+def _told(found: Format, named: Format | None, findings: FileFindings) -> Format:
     # A .json file of one object a line is common, and harmless.
     same = {named, found} <= {Format.JSON_ARRAY, Format.JSON_LINES} and named is Format.JSON_ARRAY
     if named is not None and found is not named and not same:
         message = f"the file is named like {named.value} and holds {found.value}: read as {found.value}"
-        findings.warning("wrong_extension", message, at=(file, None), fix=f"rename it to end in .{found.value}")
+        findings.warning("wrong_extension", message, fix=f"rename it to end in .{found.value}")
     return found
 
 
-def _is_known_encoding(head: bytes, file: str, encoding: str, findings: Findings) -> bool:
+def _is_known_encoding(head: bytes, encoding: str, findings: FileFindings) -> bool:
     name = codecs.lookup(encoding).name
     if name.startswith(("utf-16", "utf-32")):
         return True
@@ -112,24 +108,5 @@ def _is_known_encoding(head: bytes, file: str, encoding: str, findings: Findings
         found = "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
     if found:
         fix = f"--set data.encoding={found}, or save the file as UTF-8"
-        findings.error("encoding", f"the file is {found.upper()}, expected {encoding}", file=file, fix=fix)
+        findings.error("encoding", f"the file is {found.upper()}, expected {encoding}", fix=fix)
     return not found
-
-
-def bad_byte(path: Path, file: str, encoding: str, findings: Findings) -> None:
-    """Add the error for the first byte of a file that its encoding does not allow, with line and byte."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    line, offset = 1, 0
-    with path.open("rb") as stream:
-        for raw in stream:
-            try:
-                decoder.decode(raw)
-            except UnicodeDecodeError as error:
-                at = offset + error.start - (len(error.object) - len(raw))
-                message = f"byte 0x{error.object[error.start]:02x} at byte {at:,} of the file is not {encoding}"
-                fix = "save the file as UTF-8, or --set data.encoding=cp1252 if that is what it is"
-                findings.error("encoding", message, file=file, row=line, fix=fix)
-                return
-            offset += len(raw)
-            line += 1
-    findings.error("encoding", f"the file ends within a character of {encoding}", file=file, row=line, fix="")

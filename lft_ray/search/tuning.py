@@ -5,7 +5,6 @@ temporary and is never read: no `Tuner.restore`, no pickles.
 """
 
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from lft_ray.cluster import ClusterHandle
 from lft_ray.config import TrainingSpec
+from lft_ray.environment import environment_variables
+from lft_ray.node_types import HEAD_MARK
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.interrupts import catch_interrupts
 from lft_ray.search.trainable import RunsTrials, make_trainable
@@ -110,7 +111,7 @@ def _bundle(cluster: ClusterHandle, training: TrainingSpec) -> dict[str, float]:
     if training.worker_count > 1:
         # The driver of a sharded trial holds no core: with one each, n drivers can take all cores from their workers,
         # which is a livelock without an error. An empty bundle is refused, so it holds a sliver of the head node.
-        return {"node:__internal_head__": 0.001}
+        return {HEAD_MARK: 0.001}
     gpus = cluster.gpus_per_worker(training.resources)
     return {"CPU": float(training.resources.cpu)} | ({"GPU": gpus} if gpus else {})
 
@@ -141,17 +142,11 @@ def _tune_environment(slots: int) -> Iterator[None]:
     """Quiet Tune, and give the process its environment and log levels back."""
     # As many workers may be starting as run at a time: with one at a time the last of 16 starts after a minute.
     values = _TUNE_ENV | {"TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
-    before = {name: os.environ.get(name) for name in values}
     logger = logging.getLogger("ray.tune")
     level = logger.level
-    os.environ.update(values)
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with environment_variables(**values):
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

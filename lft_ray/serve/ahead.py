@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lft_ray.node_types import run_on
 from lft_ray.serve.probe import MadeFolder, ProfileRequest, make_folder_of
 
 __all__ = ["MadeAhead", "making_ahead"]
@@ -52,12 +53,10 @@ def making_ahead(requests: Sequence[ProfileRequest], node: str) -> Iterator[Made
         node: id of the Ray node on this machine.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     chosen = _first(requests, LIMIT_BYTES)
-    near = NodeAffinitySchedulingStrategy(node, soft=False)
     with tempfile.TemporaryDirectory(prefix="lft-profile-", ignore_cleanup_errors=True) as folder:
-        task = ray.remote(num_cpus=0, max_retries=0)(_make).options(scheduling_strategy=near).remote(chosen, folder)
+        task = run_on(node, _make, chosen, folder)
         try:
             yield MadeAhead(task, chosen)
         finally:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lft_ray.config import ServeSpec
 from lft_ray.errors import InputError, LftError, UnreachableError
-from lft_ray.node_types import Fleet, fleet
+from lft_ray.node_types import Fleet, fleet, run_on
 from lft_ray.serve.ahead import MadeAhead, making_ahead
 from lft_ray.serve.app import SERVE_RESOURCE
 from lft_ray.serve.boot import serve_starting
@@ -80,11 +80,8 @@ class Bench:
 
     def _near(self, function: Callable[..., Any], *arguments: Any) -> Any:
         import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        near = NodeAffinitySchedulingStrategy(self.node, soft=False)
-        task = ray.remote(num_cpus=0, max_retries=0)(function).options(scheduling_strategy=near)
-        return ray.get(task.remote(*arguments))
+        return ray.get(run_on(self.node, function, *arguments))
 
 
 def _wait_answer(url: str, seconds: float) -> str:

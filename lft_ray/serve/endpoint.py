@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from lft_ray.delivery import Endpoint
 from lft_ray.errors import InputError
 from lft_ray.storage import Storage
+from lft_ray.validation import first_problem
 
 __all__ = ["ENDPOINT_FILE", "is_alive", "is_loopback", "make_folder", "read", "started_at", "url", "write"]
 
@@ -32,9 +33,8 @@ def read(storage: Storage) -> Endpoint | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
         raise InputError(
-            f"{storage.uri_of(ENDPOINT_FILE)} cannot be read: {detail['loc']}: {detail['msg']}",
+            f"{storage.uri_of(ENDPOINT_FILE)} cannot be read: {first_problem(error)}",
             fix="stop the process it names and delete the file",
         ) from None
 

@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from lft_ray.config import ClusterSpec, ServeSpec
 from lft_ray.delivery import Endpoint
 from lft_ray.errors import InputError, UnreachableError
 from lft_ray.export.cascade import CASCADE_FILE, is_cascade
-from lft_ray.node_types import Fleet, fleet
+from lft_ray.node_types import HEAD_MARK, Fleet, fleet, run_on
 from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve import rollout
 from lft_ray.serve.app import APP_NAME
@@ -189,7 +188,7 @@ class _Cluster:
                 fix=f"--set serve.host=0.0.0.0 and keys in {spec.api_keys_env}",
             )
         name = CASCADE_FILE if is_cascade(Path(bundle_uri)) else "manifest.json"
-        found = _on_each(nodes, (Path(bundle_uri) / name).is_file) if Storage(bundle_uri).is_local else {}
+        found = _on_each(nodes, Path.is_file, Path(bundle_uri) / name) if Storage(bundle_uri).is_local else {}
         missing = sorted(host for host, is_there in found.items() if not is_there)
         if missing:
             raise InputError(
@@ -222,7 +221,7 @@ class _Cluster:
         """Address of the machine that clients ask."""
         if self.spec.host not in ("0.0.0.0", "::"):
             return self.spec.host
-        heads = [node for node in self.nodes if "node:__internal_head__" in node["Resources"]]
+        heads = [node for node in self.nodes if HEAD_MARK in node["Resources"]]
         return str((heads or self.nodes)[0]["NodeManagerAddress"])
 
     def _apply(self, wish: Wish) -> Outcome:
@@ -241,28 +240,25 @@ def _living_nodes() -> list[dict[str, Any]]:
     return [node for node in nodes if node["Alive"]]
 
 
-def _on_each(nodes: list[dict[str, Any]], function: Callable[[], Any]) -> dict[str, Any]:
+def _on_each(nodes: list[dict[str, Any]], function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """Results of a function by the name of the node that it ran on."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    @ray.remote(num_cpus=0)
-    def run() -> Any:
-        return function()
-
+    # What is asked may be asked again: Ray's own three retries.
     asked = {
-        str(node["NodeManagerHostname"]): run.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote()
-        for node in nodes
+        str(node["NodeManagerHostname"]): run_on(node["NodeID"], function, *arguments, retries=3) for node in nodes
     }
     return {host: ray.get(answer, timeout=60) for host, answer in asked.items()}
+
+
+def _remove_folder(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove(nodes: list[dict[str, Any]], folder: str) -> None:
     # HAProxy's files; only ever a folder that `cluster_folder` named, whatever endpoint.json says.
     if folder.startswith(CLUSTER_FOLDER) and ".." not in folder:
-        _on_each(nodes, partial(shutil.rmtree, folder, ignore_errors=True))
+        _on_each(nodes, _remove_folder, folder)
 
 
 def _present(live: Endpoint | None) -> Endpoint | None:

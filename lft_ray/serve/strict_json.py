@@ -1,12 +1,15 @@
 """Read a JSON body as strictly as the standard wants it. In: bytes. Out: plain values. Never echoes what it read.
 
-Python's own reader lets NaN, Infinity, repeated keys and any depth through; each of them is a named error here.
+Each refusal of `lft_ray.strict_json` becomes an HTTP status here, and every mistake of a field a sentence.
 """
 
 import json
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+from lft_ray.strict_json import NestedTooDeeplyError, NotFiniteError, RepeatedKeyError, parse
+from lft_ray.validation import FieldProblem, field_problems
 
 __all__ = ["BadJson", "read_json", "read_object"]
 
@@ -41,10 +44,14 @@ def read_json(body: bytes) -> Any:
     except UnicodeDecodeError:
         raise BadJson("the body is not valid UTF-8", 400) from None
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except RecursionError:
+        return parse(text)
+    except RepeatedKeyError:
+        raise BadJson("a key appears twice in one object", 422) from None
+    except NotFiniteError:
+        raise BadJson("NaN and Infinity are not JSON numbers", 422) from None
+    except NestedTooDeeplyError:
         raise BadJson("the body is nested too deeply", 400) from None
-    except ValueError:
+    except json.JSONDecodeError:
         raise BadJson("the body is not valid JSON", 400) from None
 
 
@@ -61,27 +68,16 @@ def read_object(body: bytes, model: type[ModelT]) -> ModelT:
         return model.model_validate(value)
     except ValidationError as error:
         known = set(model.model_fields)
-        found = [_describe(detail["loc"], detail["type"], known) for detail in error.errors(include_url=False)]
+        found = [_describe(problem, known) for problem in field_problems(error)]
         raise BadJson("; ".join(dict.fromkeys(found)), 422) from None
 
 
-def _describe(loc: tuple[Any, ...], kind: str, known: set[str]) -> str:
-    if kind == "extra_forbidden":
+def _describe(problem: FieldProblem, known: set[str]) -> str:
+    if problem.kind == "extra_forbidden":
         return f"unknown key; known are {', '.join(sorted(known))}"
-    where = next((str(part) for part in loc if part in known), "the body")
-    if kind == "missing":
+    where = next((str(part) for part in problem.location if part in known), "the body")
+    if problem.kind == "missing":
         return f"the key {where} is missing"
-    if kind == "string_unicode":
+    if problem.kind == "string_unicode":
         return f"{where}: a text holds half of a surrogate pair, which is not Unicode text"
     return f"{where} is not what it must be: see /docs"
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise BadJson("a key appears twice in one object", 422)
-    return found
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise BadJson("NaN and Infinity are not JSON numbers", 422)

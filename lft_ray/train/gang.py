@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lft_ray.environment import WORKER_ENV
+from lft_ray.node_types import pinned_to
 from lft_ray.storage import Storage
 from lft_ray.train.holdings import mailbox_name, sweep
 from lft_ray.train.mailbox import Mailbox, News
@@ -81,9 +82,7 @@ class Gang:
         """Start the workers; returns at once. Ray must be connected, and all nodes see the run folder."""
         import ray
 
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=False
-        )
+        here = pinned_to(ray.get_runtime_context().get_node_id())
         actor: Any = ray.remote(Mailbox)
         sweep(run)
         gang = uuid.uuid4().hex[:12]

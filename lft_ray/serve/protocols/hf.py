@@ -3,13 +3,12 @@
 In: the request's bytes. Out: an `Ask` or a named refusal, and the answer's bytes. Knows no web framework.
 """
 
-from typing import Any
-
 from pydantic import TypeAdapter, ValidationError
 
 from lft_ray.serve.dialect import Ask, Dialect, Head, Told
 from lft_ray.serve.exchange import Reply
 from lft_ray.serve.strict_json import BadJson, read_json
+from lft_ray.validation import FieldProblem, field_problems
 from lft_ray.wire import Answer, Parameters, PredictRequest
 
 __all__ = ["EXAMPLE", "HF", "SAGEMAKER", "read_request", "write_answer"]
@@ -32,7 +31,7 @@ def read_request(body: bytes) -> PredictRequest:
     try:
         return PredictRequest.model_validate(value)
     except ValidationError as error:
-        found = [_describe(detail["loc"], detail["type"], detail["msg"]) for detail in error.errors(include_url=False)]
+        found = [_describe(problem) for problem in field_problems(error)]
         raise BadJson("; ".join(dict.fromkeys(found)), 422) from None
 
 
@@ -56,9 +55,10 @@ HF = Dialect("hf", _read, _write)
 SAGEMAKER = Dialect("sagemaker", _read, _write)
 
 
-def _describe(loc: tuple[Any, ...], kind: str, message: str) -> str:
+def _describe(problem: FieldProblem) -> str:
+    kind = problem.kind
     # A key that is not ours came from the request, and what came from the request is not repeated.
-    where = ".".join(str(part) for part in loc if part in _KNOWN)
+    where = ".".join(str(part) for part in problem.location if part in _KNOWN)
     if kind == "extra_forbidden":
         return f"unknown key{' in ' + where if where else ''}; known are inputs, parameters (top_k, function_to_apply)"
     if kind == "missing":
@@ -67,4 +67,4 @@ def _describe(loc: tuple[Any, ...], kind: str, message: str) -> str:
         return f"{where}: a text holds half of a surrogate pair, which is not Unicode text"
     if where == "inputs" and kind != "value_error":
         return "inputs must be a text or a list of texts, none of them empty"
-    return f"{where}: {message.removeprefix('Value error, ')}"
+    return f"{where}: {problem.message}"
