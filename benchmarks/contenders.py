@@ -277,7 +277,7 @@ def _layer_weights(job: Job) -> int:
     return sum(m.weight.numel() for m in network.backbone.modules() if isinstance(m, nn.Linear))
 
 
-def _measured(  # noqa: PLR0913 - private; each caller sets all of them
+def _measured(
     job: Job, rows: Rows, ticks: list[float], padding: float, whole_s: float, f1: float | None, batch_size: int = 0
 ) -> Measured:
     steps = len(ticks) - 1 - WARM_STEPS

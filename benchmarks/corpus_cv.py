@@ -19,7 +19,8 @@ from lft_ray.data.prepare import prepare
 from lft_ray.models.base import find_size
 from lft_ray.search.space import start_table
 from lft_ray.storage import Storage
-from lft_ray.train.trial import TrialJob, run_trial
+from lft_ray.train.job import TrialJob
+from lft_ray.train.trial import run_trial
 
 CORPUS = Path(__file__).resolve().parent.parent / "experiments" / "data" / "news.csv"
 

@@ -22,7 +22,8 @@ from lft_ray.ledger import Ledger, StartedTrial, driver_lock
 from lft_ray.models.base import find_size
 from lft_ray.records import DatasetRecord, TrialConfig, TrialRecord, TrialResult, TrialStatus
 from lft_ray.storage import Storage
-from lft_ray.train.trial import TrialJob, run_trial
+from lft_ray.train.job import TrialJob
+from lft_ray.train.trial import run_trial
 
 REPO = Path(__file__).resolve().parent.parent
 TEACHER, STUDENTS = "minilm:6", ("minilm:1", "minilm:2")

@@ -21,7 +21,8 @@ from lft_ray.data.prepare import prepare
 from lft_ray.models.base import find_size
 from lft_ray.records import DatasetRecord, TrialConfig, TrialResult, TrialStatus
 from lft_ray.storage import Storage
-from lft_ray.train.trial import TrialJob, run_trial
+from lft_ray.train.job import TrialJob
+from lft_ray.train.trial import run_trial
 
 REPO = Path(__file__).resolve().parent.parent
 SIZE, LAYERS = "minilm:6", 6

@@ -24,8 +24,8 @@ from lft_ray.data.prepare import prepare
 from lft_ray.records import DatasetRecord, TrialConfig, TrialStatus
 from lft_ray.storage import Storage
 from lft_ray.train.gang import disband
+from lft_ray.train.job import TrialJob
 from lft_ray.train.sharded import run_sharded
-from lft_ray.train.trial import TrialJob
 
 REPO = Path(__file__).resolve().parent.parent
 WORKERS = 2

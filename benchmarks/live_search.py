@@ -37,7 +37,8 @@ from lft_ray.selection.front import front, hypervolume, points_of
 from lft_ray.serve.candidates import profile_requests
 from lft_ray.serve.profile import measure_profiles
 from lft_ray.storage import Storage
-from lft_ray.train.trial import TrialJob, run_trial
+from lft_ray.train.job import TrialJob
+from lft_ray.train.trial import run_trial
 
 REPO = Path(__file__).resolve().parent.parent
 PICTURE = REPO / "benchmarks" / "live_search.svg"

@@ -57,7 +57,8 @@ def record_runs(
 
 def recorded(run: GridRun, task: str, dataset: DatasetRecord, work: Path, sha: str) -> dict[str, list[dict[str, Any]]]:
     """Train one run and turn what it left into rows."""
-    from lft_ray.train.trial import TrialJob, run_trial
+    from lft_ray.train.job import TrialJob
+    from lft_ray.train.trial import run_trial
 
     job = TrialJob(
         trial_id=f"r{run.run_id}",

@@ -111,7 +111,7 @@ def coverage(  # noqa: PLR0913 - one argument a column of the table
     }
 
 
-def optimism(  # noqa: PLR0913 - one argument a column of the table
+def optimism(
     population: Population, *, searches: int, trials: int, rows: int, seeds: int, seed: int, spread: float = 0.1
 ) -> dict[str, float]:
     """Mean of (reported - true) macro-F1 of two picks, and what each loses against the best of the search.

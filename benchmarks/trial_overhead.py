@@ -27,7 +27,8 @@ from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingP
 from lft_ray.search.plan import Quiet
 from lft_ray.search.study import StudyJob, run_study
 from lft_ray.storage import Storage
-from lft_ray.train.trial import TrialJob, run_trial
+from lft_ray.train.job import TrialJob
+from lft_ray.train.trial import run_trial
 
 REPO = Path(__file__).resolve().parent.parent
 SIZE = "minilm:1"

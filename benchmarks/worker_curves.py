@@ -20,8 +20,9 @@ from lft_ray.data.prepare import prepare
 from lft_ray.records import CurvePoint, TrialConfig, TrialStatus
 from lft_ray.storage import Storage
 from lft_ray.train.gang import disband
+from lft_ray.train.job import TrialJob
 from lft_ray.train.sharded import run_sharded
-from lft_ray.train.trial import TrialJob, run_trial
+from lft_ray.train.trial import run_trial
 
 REPO = Path(__file__).resolve().parent.parent
 WORKERS = (1, 2, 4)

@@ -16,7 +16,7 @@ from lft_ray.ledger import Ledger
 from lft_ray.pipeline import cascade, report, run_train
 from lft_ray.serve.http import LIMITS
 from lft_ray.serve.layout import Layout
-from lft_ray.serve.predictor import open_predictor
+from lft_ray.serve.open import open_predictor
 from lft_ray.storage import Storage
 from tests.report.builders import profiles
 

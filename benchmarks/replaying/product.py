@@ -111,7 +111,7 @@ class Product:
         options: of the sampler.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         given: Given,
         sampler: str,

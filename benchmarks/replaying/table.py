@@ -107,7 +107,7 @@ class Table:
         ValueError: no size has a cell with two complete seeds.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         task: str,
         cells: dict[Cell, dict[int, dict[float, Curve]]],

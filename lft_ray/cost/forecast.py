@@ -63,7 +63,7 @@ def schedule_share(result: TrialResult) -> float:
     return result.curve[-1].fraction if result.curve else 1.0
 
 
-def trial_flops(  # noqa: PLR0913 - by name
+def trial_flops(
     config: TrialConfig,
     *,
     flops_per_token: float,

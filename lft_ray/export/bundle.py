@@ -30,7 +30,9 @@ from lft_ray.tasks.base import Task
 
 __all__ = ["TOLERANCES", "ExportPlan", "OpenedBundle", "PredictorSpec", "export_bundle", "open_bundle"]
 
-PREDICTOR, SMOKE, CARD = "predictor.json", "smoke.json", "MODEL_CARD.md"
+PREDICTOR = "predictor.json"
+SMOKE = "smoke.json"
+CARD = "MODEL_CARD.md"
 TOLERANCES = {"fp32": 1e-3, "bf16": 5e-2, "int8": 0.1}
 """Largest change of a probability between the machine that exported and the one that opens, by precision."""
 

@@ -44,7 +44,9 @@ def make_cascade(run: RunFolder, small: str, large: str, *, experiment: Experime
         InputError: there is no such trial, or the pair makes no cascade.
         BundleError: the answers of one of them differ from its trainer's.
     """
-    records, dataset, book = Ledger(run.storage).records(), run.dataset(), run.profiles()
+    records = Ledger(run.storage).records()
+    dataset = run.dataset()
+    book = run.profiles()
     if dataset is None or book is None:
         raise InputError(f"{run.uri} has no profiles yet", fix="`lft search ... --resume` continues it")
     points = [point_named(name, records) for name in (small, large)]

@@ -95,7 +95,9 @@ def check_rounding(
     same = exact == rounded
     agreement = float((same if same.ndim == 1 else same.all(axis=1)).mean())
     difference = resample(evidence.truth, [[exact], [rounded]], metric=metric, seed=seed).difference(1, 0)
-    rows, loss, upper = len(evidence.truth), difference.loss, difference.upper()
+    rows = len(evidence.truth)
+    loss = difference.loss
+    upper = difference.upper()
     least = LEAST_AGREEMENT[point.precision]
     passed = agreement >= least and upper <= margin
     rule = "" if passed else f"; at least {least:.0%} and at most {margin * 100:g} points are asked for"

@@ -40,7 +40,7 @@ SAMPLES = (
 """Texts of our own for the bundle's smoke sample: a bundle travels, and the user's texts must not travel with it."""
 
 
-def export_trial(  # noqa: PLR0913 - what, where to, and how it is served
+def export_trial(
     record: TrialRecord,
     *,
     experiment: Experiment,

@@ -16,7 +16,8 @@ from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord
 from lft_ray.storage import Storage
 from lft_ray.tasks import TASKS
-from lft_ray.train.footprint import USABLE, Footprint, measure
+from lft_ray.train.footprint import Footprint, measure
+from lft_ray.train.memory import USABLE
 
 __all__ = ["MOST_PACKED", "fit_training", "fitted"]
 

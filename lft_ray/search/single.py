@@ -11,7 +11,8 @@ from lft_ray.ledger import Ledger, StartedTrial
 from lft_ray.models.base import ModelSize, model_sizes
 from lft_ray.records import DatasetRecord, TrialRecord, TrialResult, now_utc
 from lft_ray.search.space import start_table
-from lft_ray.train.trial import TrialJob, run_trial
+from lft_ray.train.job import TrialJob
+from lft_ray.train.trial import run_trial
 
 __all__ = ["train_one"]
 

@@ -32,7 +32,7 @@ def _go_on(standing: Standing, /) -> str:
     return ""
 
 
-def dominance(  # noqa: PLR0913 - each is a number of the rule, and all but the seed have a default
+def dominance(
     seed: int,
     *,
     alpha: float = 0.1,

@@ -34,7 +34,7 @@ from lft_ray.search.tuning import run_trials
 from lft_ray.search.worker import Worker
 from lft_ray.search.workload import Workload, admission_of, slots_of
 from lft_ray.storage import Storage
-from lft_ray.train.trial import TrialJob
+from lft_ray.train.job import TrialJob
 
 __all__ = ["StudyJob", "allowed_sizes", "run_study"]
 

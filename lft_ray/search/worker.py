@@ -7,7 +7,8 @@ from typing import Any
 
 from lft_ray.ledger import StartedTrial
 from lft_ray.records import TrialResult
-from lft_ray.train.trial import TrialJob, run_trial
+from lft_ray.train.job import TrialJob
+from lft_ray.train.trial import run_trial
 
 __all__ = ["Worker"]
 

@@ -40,7 +40,7 @@ class Replica:
     def __init__(self, options: ReplicaOptions) -> None:
         from lft_ray.serve.http import LIMITS
         from lft_ray.serve.keys import ApiKeys
-        from lft_ray.serve.predictor import open_predictor
+        from lft_ray.serve.open import open_predictor
         from lft_ray.serve.protocols.grpc import GrpcService
 
         self._options = options

@@ -24,7 +24,7 @@ from lft_ray.serve import rollout
 from lft_ray.serve.app import APP_NAME
 from lft_ray.serve.boot import serve_starting
 from lft_ray.serve.changes import Change, Changes, Outcome
-from lft_ray.serve.deploy import check_address, check_bundle
+from lft_ray.serve.checks import check_address, check_bundle
 from lft_ray.serve.environment import CLUSTER_FOLDER, cluster_environment, cluster_folder
 from lft_ray.serve.keys import hash_keys
 from lft_ray.serve.placement import Placement, place

@@ -1,10 +1,9 @@
 """One opened bundle that answers texts: engine, batcher and task in one plain class. Knows no Ray and no HTTP.
 
-In: a bundle folder. Out: label scores of texts, best first.
+In: an opened bundle, texts. Out: label scores of the texts, best first. `lft_ray.serve.open` makes one.
 """
 
 import asyncio
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +14,13 @@ from numpy.typing import NDArray
 from lft_ray.delivery import Bundle
 from lft_ray.engines.base import Runner
 from lft_ray.engines.batching import Batcher
-from lft_ray.errors import BundleError
-from lft_ray.export.bundle import OpenedBundle, open_bundle
-from lft_ray.export.cascade import is_cascade, open_cascade
 from lft_ray.serve.layout import Layout
-from lft_ray.serve.model import Model, Probe
+from lft_ray.serve.model import Probe
 from lft_ray.serve.scored import Scored
-from lft_ray.storage import Storage
 from lft_ray.tasks.base import Task
 from lft_ray.wire import Answer, Info
 
-__all__ = ["Predictor", "open_predictor"]
+__all__ = ["Predictor"]
 
 STUCK_S = 120.0
 
@@ -158,39 +153,3 @@ def _scores(task: Task, logits: NDArray[np.float32], function: str | None) -> ND
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0))), dtype=np.float32)
     raised = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
-
-
-def open_predictor(uri: str, layout: Layout, *, limits: dict[str, int]) -> Model:
-    """Open a bundle or a cascade, verify it, and run its smoke samples, which also warms the engines up.
-
-    Args:
-        uri: folder or storage URI.
-        layout: of the replica.
-        limits: see `Predictor`.
-
-    Raises:
-        BundleError: it is missing, damaged, foreign, or does not give the answers that it was exported with.
-    """
-    from lft_ray.serve.cascade import Cascade
-
-    storage = Storage(uri)
-    try:
-        folder = storage.local_folder("")
-    except FileNotFoundError:
-        raise BundleError(f"there is no bundle at {uri}") from None
-    try:
-        if not is_cascade(folder):
-            return _opened(open_bundle(folder), layout, limits=limits)
-        found = open_cascade(folder)
-        small, large = (_opened(half, layout, limits=limits) for half in (found.small, found.large))
-        return Cascade(found.version, found.spec, small, large)
-    finally:
-        if not storage.is_local:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _opened(opened: OpenedBundle, layout: Layout, *, limits: dict[str, int]) -> Predictor:
-    runner = opened.open_runner(threads=layout.threads)
-    opened.verify_smoke(runner)
-    samples = opened.smoke.texts
-    return Predictor(opened.bundle, runner, opened.task(), layout=layout, limits=limits, samples=samples)

@@ -97,7 +97,7 @@ def score(task: "Task", targets: NDArray[Any], logits: NDArray[np.float32]) -> S
     return Scores(task.metrics(targets, logits), loss / len(targets))
 
 
-def _run(  # noqa: PLR0913 - private; each caller sets all of them
+def _run(
     network: nn.Module,
     forward: Callable[..., Any],
     inputs: "Inputs",

@@ -6,10 +6,7 @@ Runs where a trial would run. Weights are random (memory does not look at them),
 from lft_ray.config import ModelSpec, TrainingSpec
 from lft_ray.records import Record
 
-__all__ = ["USABLE", "Footprint", "measure"]
-
-USABLE = 0.9
-"""Share of a worker's memory that trials may allocate; the rest is for gaps, and for CUDA's own where several share."""
+__all__ = ["Footprint", "measure"]
 
 
 class Footprint(Record):

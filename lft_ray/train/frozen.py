@@ -95,7 +95,9 @@ def train_frozen(job: LoopJob, report: Callable[[CurvePoint], None], should_stop
     Where their activations cannot be kept (no store, too large, an architecture of transformers), each pass runs them
     again; no gradient reaches them either way.
     """
-    network, splits, layers = _whole(job), _tokens(job), job.config.frozen_layers
+    network = _whole(job)
+    splits = _tokens(job)
+    layers = job.config.frozen_layers
     if layers is None:
         raise ConfigError(f"{job.config.model_size} with method frozen needs frozen_layers")
     freeze(network, layers)

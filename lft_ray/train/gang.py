@@ -18,10 +18,10 @@ from lft_ray.environment import WORKER_ENV
 from lft_ray.node_types import pinned_to
 from lft_ray.storage import Storage
 from lft_ray.train.holdings import mailbox_name, sweep
+from lft_ray.train.job import TrialJob
 from lft_ray.train.mailbox import Mailbox, News
 from lft_ray.train.member import work
 from lft_ray.train.notes import GANGS, HELD
-from lft_ray.train.trial import TrialJob
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
@@ -117,7 +117,7 @@ class Gang:
         import ray
 
         number = ray.get(self._mailbox.post.remote(job.model_dump_json()))
-        if number == 0:
+        if number is None:
             return None
         seen, is_last = 0, False
         try:

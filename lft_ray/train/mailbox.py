@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, NamedTuple
 
-__all__ = ["IDLE_S", "STARTS", "Mailbox", "News", "Order"]
+__all__ = ["IDLE_S", "POLL", "RESTART", "SHUTDOWN", "STARTS", "Command", "Mailbox", "News", "Order"]
 
 STARTS = 2
 """Groups that may begin one job: the first, and one after a worker died."""
@@ -26,10 +27,20 @@ STRAGGLE_S = 60.0
 in an exchange that nobody joins: then the group has to start again."""
 
 
-class Order(NamedTuple):
-    """What a worker is told: a job, or to ask again (number 0), or to go home (-1), or to start again (-2)."""
+class Command(Enum):
+    """What a worker is to do next."""
 
-    number: int
+    POLL = "ask again: there is nothing yet"
+    SHUTDOWN = "end, and let go of the resources"
+    RESTART = "end with an error, so that the whole group is started again"
+    RUN = "run the job that comes along"
+
+
+class Order(NamedTuple):
+    """What a worker is told; number and payload are those of the job that it is to run."""
+
+    command: Command
+    number: int = 0
     payload: str = ""
 
 
@@ -45,7 +56,9 @@ class News(NamedTuple):
     is_closed: bool = False
 
 
-AGAIN, HOME, RESTART = Order(0), Order(-1), Order(-2)
+POLL = Order(Command.POLL)
+SHUTDOWN = Order(Command.SHUTDOWN)
+RESTART = Order(Command.RESTART)
 
 
 @dataclass(slots=True)
@@ -60,6 +73,15 @@ class _Job:
     is_over: bool = False
     error: str = ""
 
+    @classmethod
+    def none(cls) -> "_Job":
+        """The one before the first: no worker runs it."""
+        return cls(0, "", is_over=True)
+
+    def order(self) -> Order:
+        """What tells a worker to run it."""
+        return Order(Command.RUN, self.number, self.payload)
+
 
 class Mailbox:
     """One job at a time for ``world`` workers.
@@ -71,9 +93,11 @@ class Mailbox:
     """
 
     def __init__(self, world: int, idle_s: float = IDLE_S, owner: Any = None) -> None:
-        self._world, self._idle_s, self._owner = world, idle_s, owner
+        self._world = world
+        self._idle_s = idle_s
+        self._owner = owner
         self._changed = asyncio.Condition()
-        self._job = _Job(0, "", is_over=True)
+        self._job = _Job.none()
         self._handed = self._job
         """The last one that the group was given. Kept beside its successor: a worker that has not asked for it yet must
         still get it, or the others wait for it in their first exchange."""
@@ -84,11 +108,11 @@ class Mailbox:
         self._idle_since = time.monotonic()
         self._erred_at: float | None = None
 
-    async def post(self, payload: str) -> int:
-        """Put a job in. Returns its number, counted from 1; 0 where the workers went home already."""
+    async def post(self, payload: str) -> int | None:
+        """Put a job in. Returns its number, counted from 1; None where the workers were shut down already."""
         async with self._changed:
             if self._is_closed:
-                return 0
+                return None
             self._job = _Job(self._job.number + 1, payload)
             self._changed.notify_all()
             return self._job.number
@@ -142,7 +166,7 @@ class Mailbox:
             await self._wait(lambda: self._answer(group, done) is not None, min(wait_s, self._idle_s))
             answer = self._answer(group, done)
             if answer is None:
-                return AGAIN
+                return POLL
             self._waiting.discard(rank)
             return answer
 
@@ -189,7 +213,7 @@ class Mailbox:
         job = self._job
         self._groups.append(group)
         self._waiting, self._erred_at = set(), None
-        self._handed = _Job(0, "", is_over=True)
+        self._handed = _Job.none()
         if job.is_over:
             return
         if len(job.groups) >= STARTS:
@@ -200,22 +224,22 @@ class Mailbox:
     def _answer(self, group: str, done: int) -> Order | None:
         """What a worker is told now; None: nothing yet."""
         if group != self._groups[-1]:
-            return HOME
+            return SHUTDOWN
         if self._handed.number > done:
-            return Order(self._handed.number, self._handed.payload)
+            return self._handed.order()
         if self._is_closed:
-            return HOME
+            return SHUTDOWN
         job, now = self._job, time.monotonic()
         if len(self._waiting) < self._world:
             is_stuck = self._erred_at is not None and now - self._erred_at > STRAGGLE_S
             return RESTART if is_stuck else None
         if job.number > done and not job.is_over:
             self._hand(job)
-            return Order(job.number, job.payload)
+            return job.order()
         if job.is_over and now - self._idle_since >= self._idle_s:
             self._is_closed = True
             self._changed.notify_all()
-            return HOME
+            return SHUTDOWN
         return None
 
     def _hand(self, job: _Job) -> None:

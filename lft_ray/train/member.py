@@ -12,8 +12,9 @@ from typing import Any
 from lft_ray.errors import LftError
 from lft_ray.storage import Storage
 from lft_ray.train.holdings import note_held
-from lft_ray.train.mailbox import HOME, RESTART, Order
-from lft_ray.train.trial import TrialJob, execute, failed, release, trial_meter, try_write_result
+from lft_ray.train.job import TrialJob
+from lft_ray.train.mailbox import Command, Order
+from lft_ray.train.trial import execute, failed, release, trial_meter, try_write_result
 
 __all__ = ["work"]
 
@@ -41,13 +42,16 @@ def work(config: dict[str, Any]) -> None:
             order = Order(*ray.get(mailbox.take.remote(name, group.rank, done, ASK_S)))
         except ray.exceptions.RayActorError:
             return  # the owner is gone, and its mailbox with it
-        if order == HOME:
-            return
-        if order == RESTART:
-            raise RuntimeError("a worker does not come back from a job that another one gave up")
-        if order.number > 0:
-            _run(mailbox, order, group.rank, is_first=done == 0)
-            done = order.number
+        match order.command:
+            case Command.POLL:
+                continue
+            case Command.SHUTDOWN:
+                return
+            case Command.RESTART:
+                raise RuntimeError("a worker does not come back from a job that another one gave up")
+            case Command.RUN:
+                _run(mailbox, order, group.rank, is_first=done == 0)
+                done = order.number
 
 
 def _run(mailbox: Any, order: Order, rank: int, *, is_first: bool) -> None:

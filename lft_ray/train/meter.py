@@ -110,7 +110,9 @@ class Thrift:
 
     def __init__(self, meter: Meter, allowance: Allowance | None, *, processes: int = 1) -> None:
         self.was_over = False
-        self._meter, self._allowance, self._processes = meter, allowance, processes
+        self._meter = meter
+        self._allowance = allowance
+        self._processes = processes
         self._last: tuple[float, float] | None = None
         self._widest = (0.0, 0.0)
 

@@ -30,13 +30,13 @@ from lft_ray.train.checkpoint import StateStore
 from lft_ray.train.evaluate import Batching, predict, score
 from lft_ray.train.frozen import train_frozen, train_head
 from lft_ray.train.group import current_group
+from lft_ray.train.job import Outcome, TrialJob, trial_device, trial_storage
 from lft_ray.train.loop_job import LoopJob, LoopResult
 from lft_ray.train.lora import train_lora
 from lft_ray.train.meter import Meter
 from lft_ray.train.notes import STATE
 from lft_ray.train.precision import training_precision
 from lft_ray.train.teacher import find_teacher
-from lft_ray.train.trial import Outcome, TrialJob, trial_device, trial_storage
 from lft_ray.train.usage import shared_usage
 from lft_ray.train.vocabulary import train_met_tokens
 

@@ -66,7 +66,9 @@ class _Replicas:
     """
 
     def __init__(self, network: nn.Module, group: Group) -> None:
-        self.network, self.loss_scale, self.can_agree = network, 1.0, True
+        self.network = network
+        self.loss_scale = 1.0
+        self.can_agree = True
         self._group = group
         self._trained = [p for p in network.parameters() if p.requires_grad]
         # Allocated before the first pass: one that failed later, on one process, would leave the others waiting.

@@ -14,8 +14,9 @@ from lft_ray.node_types import fleet
 from lft_ray.records import TrialResult, now_utc
 from lft_ray.storage import Storage
 from lft_ray.train.gang import DisbandedError, Shape, disband, gang_for
+from lft_ray.train.job import TrialJob, result_name, trial_storage
 from lft_ray.train.notes import STATE, noted_usage
-from lft_ray.train.trial import TrialJob, failed, result_name, run_trial, trial_storage, try_write_result
+from lft_ray.train.trial import failed, run_trial, try_write_result
 
 __all__ = ["run_sharded"]
 

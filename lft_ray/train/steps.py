@@ -52,7 +52,7 @@ class Stepper:
         layer_decay: factor of the learning rate for each layer below the head.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         network: HeadedNetwork,
         task: "Task",
@@ -62,7 +62,10 @@ class Stepper:
         teacher: "Teacher | None" = None,
         layer_decay: float = 1.0,
     ) -> None:
-        self._network, self._task, self._inputs, self._batching = network, task, inputs, batching
+        self._network = network
+        self._task = task
+        self._inputs = inputs
+        self._batching = batching
         self._teacher = teacher
         self._clip_norm = training.clip_norm
         self.lengths = inputs.lengths(batching.max_length)

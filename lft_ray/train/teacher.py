@@ -27,7 +27,7 @@ from lft_ray.storage import Storage
 from lft_ray.train.artifacts import node_folder
 from lft_ray.train.evaluate import Batching, ComputePrecision, predict
 from lft_ray.train.group import Group
-from lft_ray.train.trial import TrialJob
+from lft_ray.train.job import TrialJob
 
 __all__ = ["Teacher", "find_teacher", "teacher_logits", "teacher_record"]
 

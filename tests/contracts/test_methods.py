@@ -16,10 +16,11 @@ from lft_ray.methods import CONDITIONS
 from lft_ray.models.network import load
 from lft_ray.records import CurvePoint, TrialResult, TrialStatus
 from lft_ray.storage import Storage
+from lft_ray.train.job import TrialJob
 from lft_ray.train.loop_job import LoopJob
 from lft_ray.train.meter import Meter
 from lft_ray.train.neural import RUNS
-from lft_ray.train.trial import TrialJob, execute, run_trial
+from lft_ray.train.trial import execute, run_trial
 from tests.train.conftest import fresh_network, loop_job, tiny_bert, topics, trial_job  # noqa: F401 - fixtures
 from tests.train.ranks import run_ranks
 from tests.train.test_teacher import ended, taught

@@ -118,8 +118,19 @@ def test_events_may_come_from_many_threads():
 
 
 def test_an_unknown_trials_progress_is_ignored():
-    with LiveTable(1, console=console(io.StringIO())) as table:
-        table.trial_progress("t9", 0.5)
+    out = io.StringIO()
+    with LiveTable(1, console=console(out), silence_s=0.05) as table:
+        table.trial_progress("t9", 0.5, f1=0.9)
+        begun = len(out.getvalue())
+        deadline = time.monotonic() + 30
+        while len(out.getvalue()) == begun and time.monotonic() < deadline:
+            time.sleep(0.01)
+    first, *ticks, last = out.getvalue().splitlines()
+    assert ticks
+    assert all(line.endswith("waiting for the first trial to start") for line in (first, *ticks))
+    assert last.startswith("0 of 1 trials | ")
+    assert "t9" not in out.getvalue()
+    assert "F1" not in out.getvalue()
 
 
 def test_it_listens_to_a_study():

@@ -19,7 +19,7 @@ from lft_ray.models.network import build, save
 from lft_ray.models.resolve import find_base
 from lft_ray.serve.http import LIMITS
 from lft_ray.serve.layout import Layout
-from lft_ray.serve.predictor import open_predictor
+from lft_ray.serve.open import open_predictor
 from lft_ray.storage import Storage
 from tests.serve.conftest import make_predictor
 
@@ -120,7 +120,7 @@ def test_a_replica_of_an_onnx_bundle_never_loads_torch(tiny_bert, tmp_path):
     bundle = export_bundle(tmp_path / "trained", plan, Storage(tmp_path), "bundle")
     code = (
         "import asyncio, sys\nimport lft_ray.serve.app\nfrom lft_ray.serve.http import LIMITS, create_app\n"
-        "from lft_ray.serve.layout import Layout\nfrom lft_ray.serve.predictor import open_predictor\n"
+        "from lft_ray.serve.layout import Layout\nfrom lft_ray.serve.open import open_predictor\n"
         "from lft_ray.serve.service import Service, Wish\n"
         "service = Service(lambda uri: open_predictor(uri, Layout(2), limits=LIMITS))\n"
         "create_app(service)\n"

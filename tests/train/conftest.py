@@ -20,9 +20,9 @@ from lft_ray.records import DatasetRecord, TrialConfig
 from lft_ray.storage import Storage
 from lft_ray.tasks.classification import Classification
 from lft_ray.tasks.multilabel import Multilabel
+from lft_ray.train.job import TrialJob
 from lft_ray.train.loop_job import LoopJob
 from lft_ray.train.meter import Meter
-from lft_ray.train.trial import TrialJob
 
 HIDDEN = 32
 LAYERS = 2

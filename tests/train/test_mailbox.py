@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from lft_ray.train import mailbox as module
-from lft_ray.train.mailbox import AGAIN, HOME, RESTART, Mailbox, News, Order
+from lft_ray.train.mailbox import POLL, RESTART, SHUTDOWN, Command, Mailbox, News, Order
 
 SOON = 0.01
 LATER = 10.0
@@ -23,7 +23,7 @@ def test_a_job_goes_to_all_workers_and_its_points_to_the_owner():
     async def scene(box):
         asked = both(box, 0)
         assert await box.post("one") == 1
-        assert await asked == [Order(1, "one")] * 2
+        assert await asked == [Order(Command.RUN, 1, "one")] * 2
         await box.point(1, {"fraction": 0.5})
         # After a resume a point comes again.
         await box.point(1, {"fraction": 0.5})
@@ -43,22 +43,22 @@ def test_the_next_job_waits_for_the_slowest_worker():
         await both(box, 0)
         await box.ended(1, 0)
         await box.post("two")
-        assert await box.take("a", 0, 1, SOON) == AGAIN
-        assert await both(box, 1) == [Order(2, "two")] * 2
+        assert await box.take("a", 0, 1, SOON) == POLL
+        assert await both(box, 1) == [Order(Command.RUN, 2, "two")] * 2
 
     play(scene)
 
 
 def test_a_worker_that_asks_late_still_gets_what_the_others_got():
     async def scene(box):
-        assert await box.take("a", 1, 0, SOON) == AGAIN
+        assert await box.take("a", 1, 0, SOON) == POLL
         await box.post("one")
-        assert await box.take("a", 0, 0, SOON) == Order(1, "one")
+        assert await box.take("a", 0, 0, SOON) == Order(Command.RUN, 1, "one")
         await box.cancel(1)
         await box.post("two")
-        assert await box.take("a", 1, 0, SOON) == Order(1, "one")
+        assert await box.take("a", 1, 0, SOON) == Order(Command.RUN, 1, "one")
         await box.cancelled(1)
-        assert await both(box, 1) == [Order(2, "two")] * 2
+        assert await both(box, 1) == [Order(Command.RUN, 2, "two")] * 2
 
     play(scene)
 
@@ -67,15 +67,15 @@ def test_a_new_group_gets_the_job_of_a_dead_one_once_more_and_no_second_time():
     async def scene(box):
         await box.post("one")
         await both(box, 0)
-        assert await both(box, 0, group="b") == [Order(1, "one")] * 2
-        assert await box.take("a", 0, 1, SOON) == HOME
+        assert await both(box, 0, group="b") == [Order(Command.RUN, 1, "one")] * 2
+        assert await box.take("a", 0, 1, SOON) == SHUTDOWN
         assert not (await box.news(1, 0, SOON)).is_over
-        assert await both(box, 0, group="c", wait_s=SOON) == [AGAIN] * 2
+        assert await both(box, 0, group="c", wait_s=SOON) == [POLL] * 2
         news = await box.news(1, 0, LATER)
         assert news.is_over
         assert "2 groups" in news.error
         await box.post("two")
-        assert await both(box, 0, group="c") == [Order(2, "two")] * 2
+        assert await both(box, 0, group="c") == [Order(Command.RUN, 2, "two")] * 2
 
     play(scene)
 
@@ -96,10 +96,10 @@ def test_groups_that_ran_out_of_memory_are_retries():
     async def scene(box):
         await box.post("one")
         for group in "abcd":
-            assert await both(box, 0, group=group) == [Order(1, "one")] * 2
+            assert await both(box, 0, group=group) == [Order(Command.RUN, 1, "one")] * 2
             await box.ended(1, 1, "OutOfMemoryError: 2 GiB", is_lost=True, may_retry=True)
         # Three were for nothing, the fourth counts; one more may begin it.
-        assert await both(box, 0, group="e") == [Order(1, "one")] * 2
+        assert await both(box, 0, group="e") == [Order(Command.RUN, 1, "one")] * 2
         await both(box, 0, group="f", wait_s=SOON)
         assert (await box.news(1, 0, LATER)).is_over
 
@@ -111,13 +111,13 @@ def test_a_cancelled_job_that_nobody_began_is_over():
         await box.post("one")
         await box.cancel(1)
         assert (await box.news(1, 0, LATER)).is_over
-        assert await both(box, 0, wait_s=SOON) == [AGAIN] * 2
+        assert await both(box, 0, wait_s=SOON) == [POLL] * 2
         # One that was begun ends when its workers say so, or die.
         await box.post("two")
         await both(box, 0)
         await box.cancel(2)
         assert not (await box.news(2, 0, SOON)).is_over
-        assert await both(box, 0, group="b", wait_s=SOON) == [AGAIN] * 2
+        assert await both(box, 0, group="b", wait_s=SOON) == [POLL] * 2
         assert (await box.news(2, 0, LATER)).is_over
 
     play(scene)
@@ -127,8 +127,8 @@ def test_an_idle_gang_goes_home_and_takes_no_more():
     async def scene(_):
         box = Mailbox(2, idle_s=SOON)
         answers = [await both(box, 0) for _ in range(3)]
-        assert answers[-1] == [HOME] * 2
-        assert await box.post("late") == 0
+        assert answers[-1] == [SHUTDOWN] * 2
+        assert await box.post("late") is None
 
     play(scene)
 
@@ -141,7 +141,7 @@ def test_a_closed_gang_ends_its_job_first():
         assert (await box.news(1, 0, LATER)).is_closed
         await box.cancelled(1)
         await box.ended(1, 0)
-        assert await both(box, 1) == [HOME] * 2
+        assert await both(box, 1) == [SHUTDOWN] * 2
 
     play(scene)
 

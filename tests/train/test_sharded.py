@@ -22,9 +22,10 @@ from lft_ray.search.worker import Worker
 from lft_ray.storage import Storage
 from lft_ray.train.gang import disband
 from lft_ray.train.holdings import placement_groups, wait_until
+from lft_ray.train.job import result_name, trial_storage
 from lft_ray.train.notes import GANGS
 from lft_ray.train.sharded import run_sharded
-from lft_ray.train.trial import result_name, run_trial, trial_storage
+from lft_ray.train.trial import run_trial
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 TOLERANCE = 1e-4

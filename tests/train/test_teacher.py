@@ -21,10 +21,11 @@ from lft_ray.storage import Storage
 from lft_ray.train import neural, teacher
 from lft_ray.train.evaluate import Batching, predict
 from lft_ray.train.group import Group
+from lft_ray.train.job import TrialJob
 from lft_ray.train.loop import train
 from lft_ray.train.steps import Stepper
 from lft_ray.train.teacher import Teacher, find_teacher, teacher_logits, teacher_record
-from lft_ray.train.trial import TrialJob, execute, run_trial, trial_meter
+from lft_ray.train.trial import execute, run_trial, trial_meter
 from tests.train.ranks import run_ranks
 
 

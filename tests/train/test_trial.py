@@ -20,7 +20,8 @@ from lft_ray.records import TrialResult, TrialStatus
 from lft_ray.storage import Storage
 from lft_ray.train import neural
 from lft_ray.train.evaluate import Batching, predict
-from lft_ray.train.trial import TrialJob, result_name, run_trial, trial_storage
+from lft_ray.train.job import TrialJob, result_name, trial_storage
+from lft_ray.train.trial import run_trial
 
 REPO = Path(__file__).resolve().parents[2]
 

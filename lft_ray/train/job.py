@@ -1,0 +1,104 @@
+"""What one trial is asked to do and what training came to. In and out: values between the search and its workers.
+
+Light to import (the search names its types). Trains nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import Field
+
+from lft_ray.config import Experiment, ModelSpec, Precision, TrainingSpec
+from lft_ray.ledger import Allowance
+from lft_ray.records import CurvePoint, DatasetRecord, Record, TrialConfig, TrialStatus, Usage, Variant
+from lft_ray.storage import Storage
+
+__all__ = ["Outcome", "Report", "TrialJob", "result_name", "trial_device", "trial_storage"]
+
+Report = Callable[[dict[str, Any]], None]
+"""Called with ``{"fraction", "f1", "loss", "train_s", "step"}`` for each new point of a trial's curve."""
+
+
+class TrialJob(Record):
+    """All that a worker needs to run one trial; JSON and pickle."""
+
+    trial_id: str
+    attempt: int = 1
+    """Counted from 1. Files of one attempt never overwrite those of another."""
+    config: TrialConfig
+    models: list[ModelSpec]
+    """The models part of the experiment: ``config.model_size`` is one of its sizes."""
+    task_kind: str
+    labels: list[str]
+    metric: str = "macro_f1"
+    """Key of the task's metrics that is the trial's F1."""
+    dataset: DatasetRecord
+    training: TrainingSpec
+    run_uri: str
+    precisions: list[Precision] = Field(default=["fp32"], min_length=1)
+    """Serving precisions that the trained checkpoint is evaluated at."""
+    max_lengths: list[int] = Field(default_factory=list)
+    """Lengths in tokens that it is evaluated at beside ``config.max_length``, none of them longer."""
+    deadline: float | None = None
+    """Seconds since the epoch; a trial that still runs then ends as stopped."""
+    allowance: Allowance | None = None
+    """What it may use up, earlier attempts counted: before it uses more it ends as stopped. None: no limit."""
+    role: Literal["search", "confirm"] = "search"
+    node: str = ""
+    """Where it runs, for the record; the host's name when left empty."""
+
+    @classmethod
+    def of(cls, experiment: Experiment, dataset: DatasetRecord, run_uri: str, **own: Any) -> "TrialJob":
+        """A trial of an experiment.
+
+        Args:
+            experiment: models, task, training and precisions.
+            dataset: prepared; what only profiles and the data card need of it does not travel with every trial.
+            run_uri: run folder.
+            own: what this trial has beside or in place of that; without id and configuration it is a template.
+        """
+        shared = {
+            "trial_id": "",
+            "config": TrialConfig(model_size=""),
+            "models": experiment.models,
+            "task_kind": experiment.task.kind,
+            "labels": dataset.labels,
+            "metric": experiment.task.metric,
+            "dataset": dataset.model_copy(update={"sample_texts": [], "problems": []}),
+            "training": experiment.training,
+            "run_uri": run_uri,
+            "precisions": experiment.export.precisions,
+        }
+        return cls(**shared | own)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What training came to, before it is dressed as a `TrialResult`. ``usage`` counts earlier attempts too."""
+
+    status: TrialStatus
+    reason: str = ""
+    curve: list[CurvePoint] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    variants: list[Variant] = field(default_factory=list)
+    checkpoint_uri: str = ""
+
+
+def result_name(attempt: int) -> str:
+    """File name of an attempt's result in the trial's folder."""
+    return f"result-{attempt}.json"
+
+
+def trial_storage(job: TrialJob) -> Storage:
+    """The trial's folder in the run folder."""
+    return Storage(job.run_uri).child("trials", job.trial_id)
+
+
+def trial_device(job: TrialJob) -> str:
+    """The GPU that Ray (or the user) gave this process, else the processor."""
+    import torch
+
+    if job.training.resources.gpu == 0 or not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{torch.cuda.current_device()}"
