@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from lft_ray.data.columns import WantedColumns
 from lft_ray.data.context import ReadContext
@@ -25,8 +26,6 @@ _HUB = re.compile(r"^hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+
 
 def read_parquet(context: ReadContext) -> FileColumns | None:
     """Read text and label of a Parquet file; returns None where the file as a whole cannot be used."""
-    import pyarrow.parquet as pq
-
     try:
         with pq.ParquetFile(context.path) as source:
             names = source.schema_arrow.names

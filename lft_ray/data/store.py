@@ -7,6 +7,7 @@ float32 for several labels).
 import fcntl
 import hashlib
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -198,8 +199,6 @@ def _local(record: DatasetRecord, name: str, cache: Path | None) -> Path:
     if storage.is_local:
         return Path(storage.uri) / file
     if cache is None:
-        import tempfile
-
         cache = Path(tempfile.gettempdir()) / f"lft-data-{os.getuid()}"
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / f"{record.fingerprint[:12]}-{file}"

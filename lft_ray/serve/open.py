@@ -1,4 +1,4 @@
-"""Open a bundle or a cascade for serving. In: its folder or URI, a layout. Out: a `Model`, tried on its smoke samples."""
+"""Open a bundle or a cascade for serving. In: its folder or URI, a layout. Out: a `Model`, verified."""
 
 import shutil
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,15 +22,13 @@ import torch
 from numpy.typing import NDArray
 
 from lft_ray.data.batches import Inputs, eval_batches
+from lft_ray.data.encode import TokenFile
 from lft_ray.data.store import made_once, target_array, target_column, write_batch, write_batches
 from lft_ray.models.encoder import Transformer
 from lft_ray.models.network import HeadedNetwork
 from lft_ray.train.evaluate import Batching, extract_features
 from lft_ray.train.group import Group, current_group
 from lft_ray.train.precision import autocast, matmul_precision
-
-if TYPE_CHECKING:
-    from lft_ray.data.encode import TokenFile
 
 __all__ = ["ActivationStore", "Splits", "TextFeatures", "TokenStates", "text_features"]
 
@@ -60,7 +58,7 @@ class TokenStates:
         ValueError: the file holds other tokens.
     """
 
-    def __init__(self, path: Path, tokens: "TokenFile", max_length: int) -> None:
+    def __init__(self, path: Path, tokens: TokenFile, max_length: int) -> None:
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_file(source)
             columns = [reader.get_batch(i).column("states") for i in range(reader.num_record_batches)]
@@ -161,7 +159,7 @@ class ActivationStore:
             self._say_too_large(sum(sizes))
             return None
 
-        def of(name: str, tokens: "TokenFile", size: int) -> TokenStates | None:
+        def of(name: str, tokens: TokenFile, size: int) -> TokenStates | None:
             return self._file(
                 f"{self._digest('states', layers, batching)}-{name}.arrow",
                 size,
@@ -173,7 +171,7 @@ class ActivationStore:
         return None if train is None or validation is None else (train, validation)
 
     def features(
-        self, network: HeadedNetwork, layers: int, tokens: "TokenFile", name: str, batching: Batching
+        self, network: HeadedNetwork, layers: int, tokens: TokenFile, name: str, batching: Batching
     ) -> NDArray[np.float32] | None:
         """Pooled features of a split behind all ``layers`` layers, float32 [n, hidden]; None: too large to be kept."""
         size = 4 * len(tokens) * network.head.in_features

@@ -7,18 +7,15 @@ import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lft_ray.data.encode import TokenFile
 from lft_ray.engines.batching import run_encoded
 from lft_ray.engines.onnx_build import NotExportableError
 from lft_ray.engines.serving import build_folder
 from lft_ray.train.group import current_group
-
-if TYPE_CHECKING:
-    from lft_ray.data.encode import TokenFile
 
 __all__ = ["int8_answers"]
 
@@ -26,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def int8_answers(
-    save: Callable[[Path], None], tokens: "TokenFile", lengths: Sequence[int], *, threads: int
+    save: Callable[[Path], None], tokens: TokenFile, lengths: Sequence[int], *, threads: int
 ) -> dict[int, NDArray[np.float32]]:
     """Logits float32 [n, c] in row order by text length, the same on every process of this trial.
 
@@ -47,7 +44,7 @@ def int8_answers(
 
 
 def _answers(
-    save: Callable[[Path], None], tokens: "TokenFile", lengths: Sequence[int], threads: int
+    save: Callable[[Path], None], tokens: TokenFile, lengths: Sequence[int], threads: int
 ) -> dict[int, NDArray[np.float32]]:
     rows = np.arange(len(tokens))
     with tempfile.TemporaryDirectory(prefix="lft-int8-") as scratch:

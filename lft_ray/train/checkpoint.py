@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from pydantic import Field, ValidationError
+from safetensors.torch import save_file
 from torch import nn
 
 from lft_ray.records import CurvePoint, Record, Usage
@@ -153,8 +154,6 @@ class StateStore:
         return progress if (progress.key, progress.format) == (self.key, FORMAT) else None
 
     def _put_tensors(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
-        from safetensors.torch import save_file
-
         # Through a file, not through bytes: the state of a model is three times its size.
         folder = Path(self._storage.uri) / Path(name).parent if self._storage.is_local else None
         if folder is not None:

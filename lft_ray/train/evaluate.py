@@ -8,23 +8,20 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lft_ray.data.batches import eval_batches
+from lft_ray.data.batches import Inputs, eval_batches
 from lft_ray.models.network import HeadedNetwork, TextNetwork, at_precision
+from lft_ray.tasks.base import Task
 from lft_ray.train.group import Group, current_group
 from lft_ray.train.memory import fits_everywhere
 from lft_ray.train.parallel import is_sharded
 from lft_ray.train.precision import autocast, matmul_precision
-
-if TYPE_CHECKING:
-    from lft_ray.data.batches import Inputs
-    from lft_ray.tasks.base import Task
 
 __all__ = ["Batching", "Scores", "extract_features", "predict", "score"]
 
@@ -62,7 +59,7 @@ class Scores:
 
 def predict(
     network: nn.Module,
-    inputs: "Inputs",
+    inputs: Inputs,
     batching: Batching,
     precision: ComputePrecision = "fp32",
     *,
@@ -80,7 +77,7 @@ def predict(
 
 def extract_features(
     network: HeadedNetwork,
-    inputs: "Inputs",
+    inputs: Inputs,
     batching: Batching,
     rows: NDArray[np.int64] | None = None,
     *,
@@ -90,7 +87,7 @@ def extract_features(
     return _run(network, network.features, inputs, batching, batching.dtype, rows, group or current_group())
 
 
-def score(task: "Task", targets: NDArray[Any], logits: NDArray[np.float32]) -> Scores:
+def score(task: Task, targets: NDArray[Any], logits: NDArray[np.float32]) -> Scores:
     """Score logits [n, c] against the split's targets; the loss is the plain mean, without class weights."""
     # A copy: targets are a read-only memory map, which torch.from_numpy warns about.
     loss = float(task.loss(torch.from_numpy(logits), torch.from_numpy(np.array(targets)), None))
@@ -100,7 +97,7 @@ def score(task: "Task", targets: NDArray[Any], logits: NDArray[np.float32]) -> S
 def _run(
     network: nn.Module,
     forward: Callable[..., Any],
-    inputs: "Inputs",
+    inputs: Inputs,
     batching: Batching,
     autocast_precision: str,
     rows: NDArray[np.int64] | None,

@@ -3,8 +3,13 @@
 Runs where a trial would run. Weights are random (memory does not look at them), so only the base's config is read.
 """
 
+import psutil
+
 from lft_ray.config import ModelSpec, TrainingSpec
+from lft_ray.models.base import find_size
 from lft_ray.records import Record
+from lft_ray.train.memory import is_out_of_memory
+from lft_ray.train.meter import Meter
 
 __all__ = ["Footprint", "measure"]
 
@@ -36,14 +41,10 @@ def measure(models: list[ModelSpec], name: str, training: TrainingSpec, outputs:
         training: length, passes and precision are read from it.
         outputs: of the head.
     """
-    import psutil
     import torch
 
-    from lft_ray.models.base import find_size
     from lft_ray.models.network import build
     from lft_ray.models.resolve import find_base
-    from lft_ray.train.memory import is_out_of_memory
-    from lft_ray.train.meter import Meter
     from lft_ray.train.parallel import STATE_BYTES
 
     spec, size = find_size(models, name)

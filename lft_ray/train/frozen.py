@@ -7,10 +7,11 @@ the checkpoint is served in another precision than training computes in: that on
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from torch import Tensor, nn
 
+from lft_ray.data.batches import Inputs
 from lft_ray.errors import ConfigError
 from lft_ray.models.encoder import Transformer, run_layers
 from lft_ray.models.network import HeadedNetwork, TextNetwork, pooled
@@ -20,9 +21,6 @@ from lft_ray.train.evaluate import Batching
 from lft_ray.train.group import current_group
 from lft_ray.train.loop import train
 from lft_ray.train.loop_job import LoopJob, LoopResult
-
-if TYPE_CHECKING:
-    from lft_ray.data.batches import Inputs
 
 __all__ = ["HeadAlone", "UpperLayers", "freeze", "train_frozen", "train_head"]
 
@@ -121,7 +119,7 @@ def train_head(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: 
     return train(_above(job, HeadAlone(network), found, network.shape.layers), report, should_stop)
 
 
-def _above(job: LoopJob, network: HeadedNetwork, splits: "tuple[Inputs, Inputs]", layers: int) -> LoopJob:
+def _above(job: LoopJob, network: HeadedNetwork, splits: tuple[Inputs, Inputs], layers: int) -> LoopJob:
     # Answers in bf16 are kept rounded: their probe is not that of the whole network.
     key = None if job.probe_key is None else (job.probe_key, "above", layers)
     if job.states is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from lft_ray.records import Record
 
@@ -96,8 +97,6 @@ class TensorReader:
         )
 
     def _read(self, name: str, first: int, last: int) -> torch.Tensor:
-        from safetensors import safe_open
-
         entry, pieces = self._index[name], []
         for part in sorted(entry.parts, key=lambda p: p.first):
             begin, end = max(first, part.first), min(last, part.first + part.rows)

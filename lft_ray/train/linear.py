@@ -1,21 +1,18 @@
 """A trial of the TF-IDF model: one fit on one core, one curve point. In: texts. Out: an `Outcome`. No batches."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lft_ray.data.store import load_split
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.records import CurvePoint, TrialStatus
+from lft_ray.tasks.base import Task
 from lft_ray.train.artifacts import attempt_name, put_checkpoint, put_predictions, variant
 from lft_ray.train.evaluate import score
 from lft_ray.train.group import current_group
 from lft_ray.train.job import Outcome, TrialJob, trial_storage
 from lft_ray.train.meter import Meter
-
-if TYPE_CHECKING:
-    from lft_ray.tasks.base import Task
 
 __all__ = ["run_linear"]
 
@@ -23,7 +20,7 @@ PRECISION = "fp32"
 """The only one that a linear model is served at."""
 
 
-def run_linear(job: TrialJob, task: "Task", meter: Meter, report: Callable[[CurvePoint], None]) -> Outcome:
+def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurvePoint], None]) -> Outcome:
     """Fit, score and save. Deadlines are not looked at: a fit takes seconds."""
     train, validation = load_split(job.dataset, "train"), load_split(job.dataset, "validation")
     with meter.training():

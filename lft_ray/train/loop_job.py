@@ -1,25 +1,20 @@
 """What one training run needs and how it ended: values between whoever runs a trial and the loop. Nothing runs here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.config import TrainingSpec
+from lft_ray.data.batches import Inputs
 from lft_ray.models.network import HeadedNetwork
 from lft_ray.records import CurvePoint, TrialConfig, TrialStatus, Usage
+from lft_ray.tasks.base import Task
+from lft_ray.train.activations import ActivationStore
 from lft_ray.train.checkpoint import StateStore
 from lft_ray.train.meter import Meter
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
-
-    from lft_ray.data.batches import Inputs
-    from lft_ray.tasks.base import Task
-    from lft_ray.train.activations import ActivationStore
-    from lft_ray.train.teacher import Teacher
+from lft_ray.train.teacher import Teacher
 
 __all__ = ["LoopJob", "LoopResult"]
 
@@ -50,20 +45,20 @@ class LoopJob:
     """
 
     network: HeadedNetwork
-    task: "Task"
+    task: Task
     metric: str
-    train: "Inputs"
-    validation: "Inputs"
+    train: Inputs
+    validation: Inputs
     config: TrialConfig
     training: TrainingSpec
     pad_id: int
     device: str = "cpu"
     dtype: str = "fp32"
     final_precision: str = "fp32"
-    teacher: "Teacher | None" = None
-    probe_key: "Hashable | None" = None
-    activations: "ActivationStore | None" = None
-    served: "Callable[[], tuple[HeadedNetwork, Inputs]] | None" = None
+    teacher: Teacher | None = None
+    probe_key: Hashable | None = None
+    activations: ActivationStore | None = None
+    served: Callable[[], tuple[HeadedNetwork, Inputs]] | None = None
     states: StateStore | None = None
     meter: Meter = field(default_factory=Meter)
 

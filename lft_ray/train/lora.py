@@ -7,20 +7,16 @@ brings transformers along), so only a trial of this method does.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from lft_ray.data.batches import Inputs
 from lft_ray.errors import ConfigError
-from lft_ray.models.network import TextNetwork
+from lft_ray.models.network import HeadedNetwork, TextNetwork
 from lft_ray.records import CurvePoint
 from lft_ray.train.loop import train
 from lft_ray.train.loop_job import LoopJob, LoopResult
-
-if TYPE_CHECKING:
-    from lft_ray.data.batches import Inputs
-    from lft_ray.models.network import HeadedNetwork
 
 __all__ = ["add_factors", "merge", "targets", "train_lora"]
 
@@ -37,7 +33,7 @@ def train_lora(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: 
         raise ConfigError(f"{config.model_size} with method lora needs lora_rank and lora_alpha")
     add_factors(network, config.lora_rank, config.lora_alpha, job.training.lora.target_modules, seed=config.seed)
 
-    def served() -> "tuple[HeadedNetwork, Inputs]":
+    def served() -> tuple[HeadedNetwork, Inputs]:
         merge(network)
         return network, job.validation
 

@@ -14,6 +14,7 @@ from lft_ray.storage import Storage
 from lft_ray.train.holdings import note_held
 from lft_ray.train.job import TrialJob
 from lft_ray.train.mailbox import Command, Order
+from lft_ray.train.memory import is_out_of_memory
 from lft_ray.train.trial import execute, failed, release, trial_meter, try_write_result
 
 __all__ = ["work"]
@@ -56,8 +57,6 @@ def work(config: dict[str, Any]) -> None:
 
 def _run(mailbox: Any, order: Order, rank: int, *, is_first: bool) -> None:
     import ray
-
-    from lft_ray.train.memory import is_out_of_memory
 
     job = TrialJob.model_validate_json(order.payload)
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psutil
+
 from lft_ray.errors import first_line
 
 if TYPE_CHECKING:
@@ -88,7 +90,5 @@ def memory_bytes(device: str) -> float:
     if device != "cpu":
         share = torch.cuda.get_per_process_memory_fraction(device)
         return float(torch.cuda.get_device_properties(device).total_memory) * share
-    import psutil
-
     # Workers of one trial on one machine divide what is free among them.
     return float(psutil.virtual_memory().available) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

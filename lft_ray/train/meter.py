@@ -4,6 +4,8 @@ Processor seconds are those of the whole process with all its threads, so they h
 seconds do not. A warm worker runs many trials: every reading is a difference from the trial's start.
 """
 
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -154,8 +156,5 @@ def _peak_bytes(on_device: bool) -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    import resource
-    import sys
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

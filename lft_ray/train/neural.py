@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from lft_ray.models.network import TextNetwork, build, save
 from lft_ray.models.resolve import BaseFiles, find_base
 from lft_ray.records import CurvePoint, TrialStatus, Variant
 from lft_ray.storage import Storage
+from lft_ray.tasks.base import Task
 from lft_ray.train.activations import ActivationStore
 from lft_ray.train.artifacts import attempt_name, node_folder, put_checkpoint, put_predictions, variant
 from lft_ray.train.as_served import int8_answers
@@ -40,9 +41,6 @@ from lft_ray.train.teacher import find_teacher
 from lft_ray.train.usage import shared_usage
 from lft_ray.train.vocabulary import train_met_tokens
 
-if TYPE_CHECKING:
-    from lft_ray.tasks.base import Task
-
 __all__ = ["run_neural"]
 
 RUNS: dict[str, Callable[[LoopJob, Callable[[CurvePoint], None], Callable[[], bool]], LoopResult]] = {
@@ -56,12 +54,12 @@ RUNS: dict[str, Callable[[LoopJob, Callable[[CurvePoint], None], Callable[[], bo
 TOKEN_FILES = 8
 """Memory maps kept open in a process: train and validation of four tokenizers."""
 
-_TOKENS: "OrderedDict[tuple[str, str, str], TokenFile]" = OrderedDict()
+_TOKENS: OrderedDict[tuple[str, str, str], TokenFile] = OrderedDict()
 
 
 def run_neural(
     job: TrialJob,
-    task: "Task",
+    task: Task,
     meter: Meter,
     report: Callable[[CurvePoint], None],
     should_stop: Callable[[], bool],
@@ -89,7 +87,7 @@ def run_neural(
     return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, checkpoint)
 
 
-def _loop_job(job: TrialJob, task: "Task", meter: Meter, base: BaseFiles, size: ModelSize) -> LoopJob:
+def _loop_job(job: TrialJob, task: Task, meter: Meter, base: BaseFiles, size: ModelSize) -> LoopJob:
     device = trial_device(job)
     dtype = training_precision(job.training.precision, device)
     with meter.training():

@@ -5,21 +5,19 @@ LBFGS minimises the task's own loss on them, standardised, and the standardisati
 trains the backbone.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lft_ray.data.batches import Inputs
 from lft_ray.models.network import HeadedNetwork
+from lft_ray.tasks.base import Task
 from lft_ray.train.evaluate import Batching, extract_features
 from lft_ray.train.group import current_group
 from lft_ray.train.kept_probes import Probe, Shelf
-
-if TYPE_CHECKING:
-    from lft_ray.data.batches import Inputs
-    from lft_ray.tasks.base import Task
 
 __all__ = ["fit_head", "head_start", "loss_divisor"]
 
@@ -44,7 +42,7 @@ def loss_divisor(targets: NDArray[Any], weights: Floats | None) -> float:
 
 
 def fit_head(
-    features: Floats, targets: NDArray[Any], task: "Task", weights: Floats | None, *, prior: float = PRIOR
+    features: Floats, targets: NDArray[Any], task: Task, weights: Floats | None, *, prior: float = PRIOR
 ) -> tuple[Floats, Floats]:
     """Fit a linear head to frozen features.
 
@@ -85,8 +83,8 @@ def fit_head(
 
 def head_start(
     network: HeadedNetwork,
-    task: "Task",
-    splits: "tuple[Inputs, Inputs]",
+    task: Task,
+    splits: tuple[Inputs, Inputs],
     batching: Batching,
     *,
     weights: Floats | None = None,
@@ -115,8 +113,8 @@ def head_start(
 
 def _fit(
     network: HeadedNetwork,
-    task: "Task",
-    splits: "tuple[Inputs, Inputs]",
+    task: Task,
+    splits: tuple[Inputs, Inputs],
     batching: Batching,
     weights: Floats | None,
 ) -> Probe:

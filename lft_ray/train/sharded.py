@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lft_ray.errors import ConfigError
+from lft_ray.models.base import find_size
 from lft_ray.node_types import fleet
 from lft_ray.records import TrialResult, now_utc
 from lft_ray.storage import Storage
@@ -88,8 +89,6 @@ def _run(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> str:
 
 
 def _is_linear(job: TrialJob) -> bool:
-    from lft_ray.models.base import find_size
-
     return find_size(job.models, job.config.model_size)[1].is_linear
 
 

@@ -5,16 +5,15 @@ nor that of processes changes the gradient. With a teacher it is (1 - w) x the t
 divergence from the teacher's answers.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lft_ray.config import TrainingSpec
-from lft_ray.data.batches import micro_batches
+from lft_ray.data.batches import Inputs, micro_batches
 from lft_ray.errors import first_line
 from lft_ray.models.network import HeadedNetwork
+from lft_ray.tasks.base import Task
 from lft_ray.train.evaluate import Batching
 from lft_ray.train.group import Group
 from lft_ray.train.memory import (
@@ -30,11 +29,7 @@ from lft_ray.train.optim import build_optimizer, set_learning_rate
 from lft_ray.train.parallel import share
 from lft_ray.train.precision import autocast
 from lft_ray.train.probe import loss_divisor
-
-if TYPE_CHECKING:
-    from lft_ray.data.batches import Inputs
-    from lft_ray.tasks.base import Task
-    from lft_ray.train.teacher import Teacher
+from lft_ray.train.teacher import Teacher
 
 __all__ = ["Stepper"]
 
@@ -55,11 +50,11 @@ class Stepper:
     def __init__(
         self,
         network: HeadedNetwork,
-        task: "Task",
-        inputs: "Inputs",
+        task: Task,
+        inputs: Inputs,
         batching: Batching,
         training: TrainingSpec,
-        teacher: "Teacher | None" = None,
+        teacher: Teacher | None = None,
         layer_decay: float = 1.0,
     ) -> None:
         self._network = network

@@ -14,10 +14,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from lft_ray.models.base import find_size
 from lft_ray.plugins import resolve
 from lft_ray.records import CurvePoint, TrialResult, TrialStatus, Usage, now_utc
 from lft_ray.tasks import TASKS
 from lft_ray.train.job import Outcome, Report, TrialJob, result_name, trial_device, trial_storage
+from lft_ray.train.memory import cap_memory
 from lft_ray.train.meter import Meter, Thrift, add_usage
 from lft_ray.train.notes import STATE
 
@@ -60,7 +62,6 @@ def execute(job: TrialJob, report: Report, meter: Meter, is_cancelled: Callable[
     import torch
 
     from lft_ray.train.group import current_group
-    from lft_ray.train.memory import cap_memory
 
     started_at = now_utc()
     leads = current_group().leads
@@ -129,8 +130,6 @@ def _write_result(job: TrialJob, result: TrialResult) -> None:
 def _train(
     job: TrialJob, meter: Meter, report: Callable[[CurvePoint], None], is_cancelled: Callable[[], bool]
 ) -> Outcome:
-    from lft_ray.models.base import find_size
-
     task = resolve(job.task_kind, TASKS, where="task.kind")(job.labels)
     if find_size(job.models, job.config.model_size)[1].is_linear:
         from lft_ray.train.linear import run_linear
