@@ -66,7 +66,7 @@ def ours(folders: Folders, texts: list[str], settings: list[str]) -> Iterator[Se
         raise SystemExit(f"lft deploy failed:\n{done.stderr[-2000:]}")
     endpoint = json.loads(done.stdout)
     try:
-        process = psutil.Process(endpoint["pid"])
+        process = psutil.Process(endpoint["process"]["pid"])
         yield Server(f"{endpoint['url'].rstrip('/')}/", text_bodies(texts), time.perf_counter() - begun, process)
     finally:
         subprocess.run([*lft, "down", folders.run], capture_output=True, check=False)

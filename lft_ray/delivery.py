@@ -3,6 +3,7 @@
 from typing import Literal
 
 from lft_ray.decision import FrontPoint
+from lft_ray.processes import ProcessIdentity
 from lft_ray.records import Record
 from lft_ray.serving_spec import ServeSpec
 
@@ -88,9 +89,8 @@ class Endpoint(Record):
 
     url: str
     version: str
-    pid: int
-    pid_started_at: float
-    """Start time of the process in seconds since the epoch: a reused pid is not signalled."""
+    process: ProcessIdentity | None
+    """The supervisor; None when deployed to an existing cluster. Its id alone is not signalled: it may be reused."""
     ports: dict[str, int]
     state: Literal["starting", "ready", "rejected", "stopped"]
     bundle_uri: str
@@ -109,6 +109,11 @@ class Endpoint(Record):
     """Ray address when deployed to an existing cluster; empty when the endpoint owns its cluster."""
     spec: ServeSpec | None = None
     """How it was deployed to an existing cluster: going back to the bundle before must change nothing else."""
+
+    @property
+    def pid(self) -> int:
+        """Process id of the supervisor; 0 when deployed to an existing cluster."""
+        return self.process.pid if self.process is not None else 0
 
     @property
     def has_canary(self) -> bool:

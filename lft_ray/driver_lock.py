@@ -1,11 +1,10 @@
 """One driver per run: ``driver.lock`` names who works on a run folder; a dead holder's lock is taken over.
 
-In: the run folder. Out: a context manager. The file says host, pid, start time of the process (a reused pid is another
-process) and a heartbeat, because a process on another host can't be asked whether it lives.
+In: the run folder. Out: a context manager. The file says host, process (a reused pid is another process) and a heartbeat,
+because a process on another host can't be asked whether it lives.
 """
 
 import fcntl
-import os
 import socket
 import threading
 import time
@@ -17,6 +16,7 @@ from types import TracebackType
 from pydantic import ValidationError
 
 from lft_ray.errors import InputError
+from lft_ray.processes import ProcessIdentity, alive, this_process
 from lft_ray.records import Record
 from lft_ray.storage import Storage
 
@@ -33,17 +33,13 @@ class Holder(Record):
     """Who holds a run."""
 
     host: str
-    pid: int
-    process_started_at: float
-    """Seconds since the epoch."""
+    process: ProcessIdentity
     heartbeat_at: float
     """Seconds since the epoch, by the holder's clock."""
 
     def same(self, other: "Holder") -> bool:
         """Whether both name the same process."""
-        return (self.host, self.pid) == (other.host, other.pid) and abs(
-            self.process_started_at - other.process_started_at
-        ) < 1.0
+        return (self.host, self.process) == (other.host, other.process)
 
 
 class DriverLock:
@@ -59,7 +55,7 @@ class DriverLock:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.lost = False
-        self._me = _this_process()
+        self._me = Holder(host=socket.gethostname(), process=this_process(), heartbeat_at=time.time())
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -84,7 +80,7 @@ class DriverLock:
             holder = self.holder()
             if holder is not None and _is_alive(holder):
                 raise InputError(
-                    f"run {self.storage.uri} is being worked on by {holder.host}:{holder.pid}",
+                    f"run {self.storage.uri} is being worked on by {holder.host}:{holder.process.pid}",
                     fix="wait for it to end, or stop that process first",
                 )
             self._beat()
@@ -103,17 +99,36 @@ class DriverLock:
         self._thread = None
         _held.pop(self.storage.uri, None)
         with self._guard():
-            holder = self.holder()
-            if holder is not None and holder.same(self._me):
+            if self._holds():
                 self.storage.delete_file(NAME)
 
     def holder(self) -> Holder | None:
-        """Who holds the run by its file (living or not), or None."""
+        """Who holds the run by its file (living or not), or None.
+
+        Raises:
+            InputError: the file is of another version, so nobody can say whether its holder lives.
+        """
         try:
             return Holder.model_validate_json(self.storage.get(NAME))
-        except (FileNotFoundError, ValidationError):
-            # A lock that can't be read was torn by a crash of its own writer: nobody holds it.
+        except FileNotFoundError:
             return None
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            if detail["type"] == "json_invalid":
+                # A lock that ends early was torn by a crash of its own writer: nobody holds it.
+                return None
+            where = ".".join(str(part) for part in detail["loc"])
+            raise InputError(
+                f"{self.storage.uri_of(NAME)} cannot be read: {where}: {detail['msg']}",
+                fix="see that the process it names has ended, and delete the file",
+            ) from None
+
+    def _holds(self) -> bool:
+        try:
+            holder = self.holder()
+        except InputError:
+            return False  # a driver of another version has taken over
+        return holder is not None and holder.same(self._me)
 
     def _beat(self) -> None:
         self.storage.put(NAME, self._me.model_copy(update={"heartbeat_at": time.time()}).model_dump_json())
@@ -122,8 +137,7 @@ class DriverLock:
         while not self._stop.wait(HEARTBEAT_S):
             # A bucket that does not answer for one beat is no reason to stop; the lease is nine.
             with suppress(OSError):
-                holder = self.holder()
-                self.lost = holder is None or not holder.same(self._me)
+                self.lost = not self._holds()
                 if self.lost:
                     return
                 self._beat()
@@ -145,26 +159,7 @@ class DriverLock:
             yield
 
 
-def _this_process() -> Holder:
-    import psutil
-
-    pid = os.getpid()
-    return Holder(
-        host=socket.gethostname(),
-        pid=pid,
-        process_started_at=psutil.Process(pid).create_time(),
-        heartbeat_at=time.time(),
-    )
-
-
 def _is_alive(holder: Holder) -> bool:
-    import psutil
-
     if holder.host != socket.gethostname():
         return time.time() - holder.heartbeat_at < LEASE_S
-    try:
-        process = psutil.Process(holder.pid)
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        return bool(alive and abs(process.create_time() - holder.process_started_at) < 1.0)
-    except psutil.NoSuchProcess:
-        return False
+    return alive(holder.process)

@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from lft_ray.config import Experiment
 from lft_ray.decision import Selection
-from lft_ray.delivery import Bundle, Cascade, CascadeBook
+from lft_ray.delivery import Bundle, Cascade, CascadeBook, Endpoint
 from lft_ray.errors import ConfigError, InputError, nearest
 from lft_ray.experiment_file import parse, to_yaml
+from lft_ray.processes import alive
 from lft_ray.records import DatasetRecord, ProfileBook, Record
 from lft_ray.storage import Storage
 from lft_ray.validation import first_problem
@@ -192,19 +193,9 @@ class RunFolder:
             )
 
     def _refuse_live(self) -> None:
-        endpoint = self.json("endpoint.json")
-        if endpoint and endpoint.get("state") == "ready" and _alive(endpoint):
+        endpoint = self.find_record("endpoint.json", Endpoint)
+        if endpoint and endpoint.state == "ready" and endpoint.process and alive(endpoint.process):
             raise InputError(f"{self.uri} serves a live endpoint", fix=f"`lft down {self.uri}` first")
-
-
-def _alive(endpoint: dict[str, Any]) -> bool:
-    import psutil
-
-    try:
-        started = psutil.Process(int(endpoint["pid"])).create_time()
-    except (psutil.Error, KeyError, ValueError):
-        return False
-    return bool(abs(started - float(endpoint["pid_started_at"])) < 1.0)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

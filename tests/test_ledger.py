@@ -162,25 +162,27 @@ def test_the_lock_of_a_killed_driver_is_taken_over(storage, other_driver):
     while psutil.Process(other_driver.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
     with driver_lock(storage) as lock:
-        assert lock.holder().pid == os.getpid()
+        assert lock.holder().process.pid == os.getpid()
     assert lock.holder() is None
 
 
 def test_a_reused_pid_holds_nothing(storage):
     with driver_lock(storage) as lock:
         mine = lock.holder()
-    storage.put("driver.lock", mine.model_copy(update={"process_started_at": 1.0}).model_dump_json())
+    earlier = mine.process.model_copy(update={"start_ticks": mine.process.start_ticks - 1})
+    storage.put("driver.lock", mine.model_copy(update={"process": earlier}).model_dump_json())
     with driver_lock(storage) as lock:
         assert lock.holder().same(mine)
 
 
 @pytest.mark.parametrize(("age_s", "is_free"), [(5.0, False), (1000.0, True)])
 def test_a_driver_on_another_host_is_believed_while_its_heart_beats(storage, age_s, is_free):
-    holder = {"host": "elsewhere", "pid": 7, "process_started_at": 1.0, "heartbeat_at": time.time() - age_s}
+    process = {"pid": 7, "start_ticks": 1, "boot_id": "a boot"}
+    holder = {"host": "elsewhere", "process": process, "heartbeat_at": time.time() - age_s}
     storage.put("driver.lock", json.dumps(holder))
     if is_free:
         with driver_lock(storage) as lock:
-            assert lock.holder().pid == os.getpid()
+            assert lock.holder().process.pid == os.getpid()
     else:
         with pytest.raises(InputError, match="elsewhere:7"), driver_lock(storage):
             pass
@@ -204,7 +206,25 @@ def test_a_driver_that_lost_its_run_writes_nothing_more(storage, monkeypatch):
     assert lock.holder() == other
 
 
+def test_a_lock_of_another_version_is_named_and_left_alone(storage):
+    old = b'{"host": "x", "pid": 7, "process_started_at": 1.0, "heartbeat_at": 2.0}'
+    storage.put("driver.lock", old)
+    with (
+        pytest.raises(InputError, match=r"driver\.lock cannot be read: process: Field required") as raised,
+        driver_lock(storage),
+    ):
+        pass
+    assert "delete the file" in raised.value.fix
+    assert storage.get("driver.lock") == old
+
+
+def test_a_driver_that_lost_its_run_to_another_version_leaves_the_lock(storage):
+    with driver_lock(storage):
+        storage.put("driver.lock", b'{"host": "x"}')
+    assert storage.get("driver.lock") == b'{"host": "x"}'
+
+
 def test_a_torn_lock_file_is_nobodys(storage):
     storage.put("driver.lock", b'{"host": "x"')
     with driver_lock(storage) as lock:
-        assert lock.holder().pid == os.getpid()
+        assert lock.holder().process.pid == os.getpid()

@@ -1,8 +1,9 @@
 import pytest
 
-from lft_ray.delivery import Bundle
+from lft_ray.delivery import Bundle, Endpoint
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.experiment_file import parse
+from lft_ray.processes import this_process
 from lft_ray.run_folder import RunFolder
 
 
@@ -51,3 +52,24 @@ def test_stage_seconds_add_up(tmp_path):
     run.add_stage_seconds("search", 2.0)
     run.add_stage_seconds("search", 1.5)
     assert run.json("stages.json") == {"search": 3.5}
+
+
+def test_a_run_that_serves_is_not_replaced(tmp_path):
+    run = RunFolder.begin(experiment(tmp_path), resume=False, replace=False)
+    mine = this_process()
+    live = Endpoint(url="http://127.0.0.1:1", version="v", process=mine, ports={}, state="ready", bundle_uri="")
+    run.put("endpoint.json", live)
+    with pytest.raises(InputError, match="serves a live endpoint"):
+        RunFolder.begin(experiment(tmp_path), resume=False, replace=True)
+    gone = mine.model_copy(update={"start_ticks": mine.start_ticks - 1})
+    run.put("endpoint.json", live.model_copy(update={"process": gone}))
+    RunFolder.begin(experiment(tmp_path), resume=False, replace=True)
+    assert not run.storage.exists("endpoint.json")
+
+
+def test_an_endpoint_file_of_another_version_is_named_before_anything_is_deleted(tmp_path):
+    run = RunFolder.begin(experiment(tmp_path), resume=False, replace=False)
+    run.storage.put("endpoint.json", b'{"pid": 1, "pid_started_at": 2.0, "state": "ready"}')
+    with pytest.raises(InputError, match=r"endpoint\.json cannot be read"):
+        RunFolder.begin(experiment(tmp_path), resume=False, replace=True)
+    assert run.storage.exists("experiment.yaml")

@@ -118,7 +118,7 @@ def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:
         folder = Path(live.folder)
         family = orders.get(folder, orders.Family)
         is_ours = orders.get(folder, orders.Order) is not None  # whatever the file says, only a folder of ours counts
-        tree.end_leftovers(family.started_at if family is not None else {}, str(folder) if is_ours else "")
+        tree.end_leftovers(family.processes if family is not None else [], str(folder) if is_ours else "")
         if is_ours:
             shutil.rmtree(folder, ignore_errors=True)
         endpoints.write(storage, live.model_copy(update={"state": "stopped", "message": "its process was gone"}))

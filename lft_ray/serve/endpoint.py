@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from lft_ray.delivery import Endpoint
 from lft_ray.errors import InputError
+from lft_ray.processes import alive
 from lft_ray.storage import Storage
 from lft_ray.validation import first_problem
 
-__all__ = ["ENDPOINT_FILE", "is_alive", "is_loopback", "make_folder", "read", "started_at", "url", "write"]
+__all__ = ["ENDPOINT_FILE", "is_alive", "is_loopback", "make_folder", "read", "url", "write"]
 
 ENDPOINT_FILE = "endpoint.json"
 _LONGEST_PARENT = 24
@@ -45,21 +46,9 @@ def write(storage: Storage, endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
-def started_at(pid: int) -> float | None:
-    """When a process started, in seconds since the epoch; None when there is none (or only its zombie)."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.Error:
-        return None
-
-
 def is_alive(endpoint: Endpoint) -> bool:
-    """Whether the very process that wrote the record lives on this machine: a reused pid started at another time."""
-    started = started_at(endpoint.pid)
-    return started is not None and abs(started - endpoint.pid_started_at) < 1.0
+    """Whether the very process that wrote the record lives on this machine."""
+    return endpoint.process is not None and alive(endpoint.process)
 
 
 def url(host: str, port: int) -> str:

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from lft_ray.config import RolloutSpec, ServeSpec
 from lft_ray.delivery import Endpoint
+from lft_ray.processes import ProcessIdentity
 from lft_ray.records import Record
 
 __all__ = ["Desired", "Family", "Order", "Reply", "get", "put"]
@@ -44,8 +45,7 @@ class Reply(Record):
 class Family(Record):
     """``family.json``: the living processes below the supervisor, for the case that it is killed."""
 
-    started_at: dict[int, float]
-    """Process id -> start time in seconds since the epoch."""
+    processes: list[ProcessIdentity]
 
 
 def put(folder: Path, record: Record) -> None:

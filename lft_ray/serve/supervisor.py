@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lft_ray.delivery import Endpoint
 from lft_ray.errors import LftError, UnreachableError
+from lft_ray.processes import this_process
 from lft_ray.serve import boot, haproxy, orders, tree
 from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve.changes import Change, Changes, Outcome
@@ -62,8 +63,7 @@ class Supervisor:
         return Endpoint(
             url=endpoints.url(self._order.spec.host, self._port),
             version="",
-            pid=os.getpid(),
-            pid_started_at=endpoints.started_at(os.getpid()) or 0.0,
+            process=this_process(),
             ports={"http": self._port},
             state="starting",
             bundle_uri=self._order.bundle_uri,
@@ -152,7 +152,7 @@ class Supervisor:
             family = tree.descendants()
             if not tree.has_core(family):
                 raise LftError("Ray's core processes are gone", fix="`lft deploy` starts the endpoint again")
-            orders.put(self._folder, orders.Family(started_at=tree.started_at(family)))
+            orders.put(self._folder, orders.Family(processes=tree.identities(family)))
             with suppress(queue.Empty):
                 received = self._signals.get(timeout=_WATCH_S)
                 if received == signal.SIGHUP:

@@ -2,12 +2,14 @@
 
 import ctypes
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 
 import psutil
 
-__all__ = ["adopt_orphans", "descendants", "end", "end_leftovers", "has_core", "started_at"]
+from lft_ray.processes import ProcessIdentity, alive, identity_of
+
+__all__ = ["adopt_orphans", "descendants", "end", "end_leftovers", "has_core", "identities"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -21,7 +23,7 @@ def adopt_orphans() -> None:
 def descendants() -> list[psutil.Process]:
     """All processes below this one, zombies left out."""
     with suppress(psutil.Error):
-        return [p for p in psutil.Process().children(recursive=True) if _lives(p)]
+        return [p for p in psutil.Process().children(recursive=True) if identity_of(p.pid) is not None]
     return []
 
 
@@ -34,13 +36,10 @@ def has_core(processes: Iterable[psutil.Process]) -> bool:
     return {"raylet", "gcs_server"} <= names
 
 
-def started_at(processes: Iterable[psutil.Process]) -> dict[int, float]:
-    """Start times by process id: what tells a process from a later one with the same id."""
-    found = {}
-    for process in processes:
-        with suppress(psutil.Error):
-            found[process.pid] = float(process.create_time())
-    return found
+def identities(processes: Iterable[psutil.Process]) -> list[ProcessIdentity]:
+    """What tells each process that still lives from a later one with the same id."""
+    found = (identity_of(process.pid) for process in processes)
+    return [identity for identity in found if identity is not None]
 
 
 def end(processes: Iterable[psutil.Process], *, timeout_s: float) -> None:
@@ -56,25 +55,19 @@ def end(processes: Iterable[psutil.Process], *, timeout_s: float) -> None:
     psutil.wait_procs(alive, timeout=timeout_s)
 
 
-def end_leftovers(started_at: Mapping[int, float], folder: str) -> None:
+def end_leftovers(known: Iterable[ProcessIdentity], folder: str) -> None:
     """End what a supervisor that was killed left behind.
 
     Args:
-        started_at: process id -> start time; a process that started at another time only reuses the id.
+        known: the processes that it had noted.
         folder: the endpoint's private folder. HAProxy is started anew at each change of replicas, perhaps after the
             last note of its id, but its command line always names a file in there.
     """
     inside = f"{folder.rstrip('/')}/"
+    left = {identity.pid for identity in known if alive(identity)}
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            known = abs(process.create_time() - started_at.get(process.pid, 0.0)) < 1.0
-            if known or (len(inside) > 1 and any(inside in word for word in process.cmdline())):
+            if process.pid in left or (len(inside) > 1 and any(inside in word for word in process.cmdline())):
                 found.append(process)
     end(found, timeout_s=5.0)
-
-
-def _lives(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    return False

@@ -23,6 +23,7 @@ from lft_ray.client import Client
 from lft_ray.config import RolloutSpec, ServeSpec
 from lft_ray.delivery import Endpoint
 from lft_ray.errors import BundleError, InputError, LftError
+from lft_ray.processes import identity_of
 from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve.deploy import deploy, down, rollback
 from lft_ray.serve.load import closed_loop, text_bodies
@@ -426,14 +427,21 @@ def test_nothing_to_stop_or_to_roll_back(tmp_path):
         rollback(tmp_path)
 
 
+def test_an_endpoint_file_of_another_version_is_refused_by_name(bundles, tmp_path):
+    (tmp_path / "endpoint.json").write_text('{"url": "http://127.0.0.1:1", "pid": 1, "pid_started_at": 2.0}')
+    for call in (lambda: deploy(tmp_path, bundles["first"], SPEC), lambda: down(tmp_path), lambda: rollback(tmp_path)):
+        with pytest.raises(InputError, match=r"endpoint\.json cannot be read"):
+            call()
+
+
 def test_a_process_with_a_reused_pid_is_not_signalled(tmp_path):
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    identity = identity_of(sleeper.pid)
     try:
         dead = Endpoint(
             url="http://127.0.0.1:1",
             version="v",
-            pid=sleeper.pid,
-            pid_started_at=psutil.Process(sleeper.pid).create_time() - 3600,
+            process=identity.model_copy(update={"start_ticks": identity.start_ticks - 1}),
             ports={},
             state="ready",
             bundle_uri="",
