@@ -1,7 +1,7 @@
 """One driver per run: ``driver.lock`` names who works on a run folder; a dead holder's lock is taken over.
 
-In: the run folder. Out: a context manager. The file says host, process (a reused pid is another process) and a heartbeat,
-because a process on another host can't be asked whether it lives.
+In: the run folder. Out: a context manager. The file says host, process (a reused pid is another process) and a
+heartbeat, because a process on another host can't be asked whether it lives.
 """
 
 import fcntl

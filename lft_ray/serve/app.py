@@ -1,18 +1,19 @@
 """The only wiring of Ray Serve: one deployment whose ingress is the model.
 
-In: a `ServeSpec` and a `Wish`. Out: a Serve application. A better model comes as ``user_config``, never as new code, so
-replicas are not restarted for it.
+In: a `ServeSpec` and a `DesiredState`. Out: a Serve application. A better model comes as ``user_config``, never as new
+code, so replicas are not restarted for it.
 """
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lft_ray
 from lft_ray.config import ServeSpec
 from lft_ray.serve.endpoint import is_loopback
 from lft_ray.serve.layout import Layout
-from lft_ray.serve.service import Service, ServiceState, Wish
+from lft_ray.serve.service import Service
+from lft_ray.serve.wish import DesiredState, ReplicaStatus
 
 __all__ = ["APP_NAME", "DEPLOYMENT_NAME", "Replica", "ReplicaOptions", "autoscaling", "build_app"]
 
@@ -45,7 +46,7 @@ class Replica:
 
         self._options = options
         self._service = Service(lambda uri: open_predictor(uri, options.layout, limits=LIMITS))
-        self._changes: set[asyncio.Task[ServiceState]] = set()
+        self._changes: set[asyncio.Task[ReplicaStatus]] = set()
         self._grpc = GrpcService(self._service, keys=ApiKeys(options.key_hashes), local_only=options.local_only)
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -76,22 +77,21 @@ class Replica:
         return await self._grpc.call("ModelInfer", request, grpc_context)
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
-        """Take a new wish. Called by Serve before the replica is ready, and again for every promotion."""
-        wish = Wish.of(config)
+        """Take a new desired state. Called by Serve before the replica is ready, and again for every promotion."""
+        desired = DesiredState.of(config)
         if not self._service.version:
-            await self._service.reconfigure(wish)
+            await self._service.reconfigure(desired)
             return
         # Serve takes a replica out of rotation until this returns, so the new model is opened after that.
-        task = asyncio.get_running_loop().create_task(self._service.reconfigure(wish))
+        task = asyncio.get_running_loop().create_task(self._service.reconfigure(desired))
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
 
-    async def state(self) -> dict[str, Any]:
-        """What became of the latest wish, for the supervisor."""
+    async def status(self) -> ReplicaStatus:
+        """What became of the latest desired state, for the supervisor."""
         from ray import serve
 
-        replica = serve.get_replica_context().replica_id.unique_id
-        return {"replica": replica, **asdict(self._service.state), "tallies": self._service.tallies}
+        return replace(self._service.status, replica=serve.get_replica_context().replica_id.unique_id)
 
     async def check_health(self) -> None:
         """Called by Serve; raising restarts the replica."""
@@ -110,12 +110,14 @@ def autoscaling(spec: ServeSpec) -> dict[str, Any]:
     }
 
 
-def build_app(spec: ServeSpec, wish: Wish, *, key_hashes: tuple[str, ...] = (), use_resource: bool = False) -> Any:
+def build_app(
+    spec: ServeSpec, desired: DesiredState, *, key_hashes: tuple[str, ...] = (), use_resource: bool = False
+) -> Any:
     """Make the Serve application.
 
     Args:
         spec: replicas, cores, autoscaling.
-        wish: which bundle shall answer.
+        desired: which bundle shall answer.
         key_hashes: sha256 of the bearer keys; none: everybody is let in.
         use_resource: ask for the resource ``lft_serve``, which the cluster must have.
     """
@@ -124,7 +126,7 @@ def build_app(spec: ServeSpec, wish: Wish, *, key_hashes: tuple[str, ...] = (), 
     resources = {SERVE_RESOURCE: 0.001} if use_resource else {}
     deployment = serve.deployment(
         name=DEPLOYMENT_NAME,
-        user_config=wish.as_config(),
+        user_config=desired.as_config(),
         autoscaling_config=autoscaling(spec),
         ray_actor_options={"num_cpus": spec.cpus_per_replica, "resources": resources},
         max_ongoing_requests=MAX_ONGOING_REQUESTS,

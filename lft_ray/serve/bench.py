@@ -7,7 +7,6 @@ import asyncio
 import logging
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from lft_ray.serve.environment import cluster_environment, free_port, serving_en
 from lft_ray.serve.load import LoadResult, closed_loop, open_loop
 from lft_ray.serve.placement import Placement, place
 from lft_ray.serve.probe import CONCURRENCY, MadeFolder, ProbeReplica, ProfileRequest, make_folder_of
+from lft_ray.serve.waiting import wait_healthy, wait_until
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Bench", "probe_replica"]
 
 _APP = "lft-profile"
-_POLL_S = 0.1
 _START_S = 90.0
 """Longest wait for anything of the replica whose node is up; see `place` for one that is not."""
 
@@ -75,32 +74,13 @@ class Bench:
         Raises:
             UnreachableError: it does not answer in time.
         """
-        if problem := self._near(_wait_answer, f"{self.url}health", _START_S):
+        if problem := self._near(wait_healthy, self.url, _START_S):
             raise UnreachableError(f"the proxy beside the profiled replica did not answer: {problem}")
 
     def _near(self, function: Callable[..., Any], *arguments: Any) -> Any:
         import ray
 
         return ray.get(run_on(self.node, function, *arguments))
-
-
-def _wait_answer(url: str, seconds: float) -> str:
-    """Ask until the answer is 200. Returns what came instead, or an empty string."""
-    import httpx
-
-    problem = ""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            status = httpx.get(url, timeout=5.0).status_code
-        except httpx.HTTPError as error:
-            problem = str(error)
-        else:
-            if status == httpx.codes.OK:
-                return ""
-            problem = f"status {status}"
-        time.sleep(0.1)
-    return problem or "no time to ask"
 
 
 def _send(url: str, bodies: list[bytes], seconds: float, requests_per_s: float | None) -> LoadResult:
@@ -154,19 +134,23 @@ def _started(spec: ServeSpec, placement: Placement) -> "DeploymentHandle[Any]":
     from ray import serve
     from ray.serve.schema import ApplicationStatus
 
-    deadline = time.monotonic() + placement.wait_s
     target = serve.RunTarget(target=_app(spec, placement), name=_APP, route_prefix="/")
     handle = serve.run_many([target], wait_for_applications_running=False)[0]
-    while (app := serve.status().applications[_APP]).status != ApplicationStatus.RUNNING:
+    details = ""
+
+    def is_running() -> bool:
+        nonlocal details
+        app = serve.status().applications[_APP]
         details = "; ".join(d.message for d in app.deployments.values() if d.message) or app.message
         if app.status == ApplicationStatus.DEPLOY_FAILED:
             raise LftError(f"the replica for the profiles cannot start: {details}")
-        if time.monotonic() > deadline:
-            raise UnreachableError(
-                f"the replica for the profiles was not ready within {placement.wait_s:.0f} s: {details}",
-                fix=placement.hint,
-            )
-        time.sleep(_POLL_S)
+        return app.status == ApplicationStatus.RUNNING
+
+    if not wait_until(is_running, timeout_s=placement.wait_s):
+        raise UnreachableError(
+            f"the replica for the profiles was not ready within {placement.wait_s:.0f} s: {details}",
+            fix=placement.hint,
+        )
     return handle
 
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from lft_ray.errors import UnreachableError
 from lft_ray.serve.environment import serving_environment
 from lft_ray.serve.protocols.messages import add_to_server
+from lft_ray.serve.waiting import wait_until
 
 __all__ = ["prepare", "serve_starting", "start_ray"]
 
@@ -107,10 +107,12 @@ def _start_serve(host: str, port: int, grpc_port: int | None, variables: Mapping
 def _wait_controller(proxies: "Future[None]", give_up: Callable[[], bool]) -> None:
     from ray.util import list_named_actors
 
-    deadline = time.monotonic() + _CONTROLLER_S
-    while not any(actor["namespace"] == "serve" for actor in list_named_actors(all_namespaces=True)):
+    def is_there() -> bool:
+        if any(actor["namespace"] == "serve" for actor in list_named_actors(all_namespaces=True)):
+            return True
         if proxies.done():
             proxies.result()  # it can only have failed
-        if give_up() or time.monotonic() > deadline:
-            raise UnreachableError(f"Serve's controller did not start within {_CONTROLLER_S:.0f} s")
-        time.sleep(0.05)
+        return False
+
+    if not wait_until(is_there, timeout_s=_CONTROLLER_S, poll_s=0.05, give_up=give_up):
+        raise UnreachableError(f"Serve's controller did not start within {_CONTROLLER_S:.0f} s")

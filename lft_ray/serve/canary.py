@@ -1,7 +1,7 @@
 """Whether a candidate that answers a share of the traffic may go on, must go, or may take over. Pure.
 
-In: what it and the running model did (`Tally`, all replicas together). Out: a `Verdict`. Requests are shared out by the
-hash of their id, so both models meet the same kind of texts, and what differs is the models' doing.
+In: what it and the running model did (`RequestStats`, all replicas together). Out: a `Verdict`. Requests are shared out
+by the hash of their id, so both models meet the same kind of texts, and what differs is the models' doing.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lft_ray.config import RolloutSpec
-from lft_ray.serve.tally import BIN_RATIO, Tally
+from lft_ray.serve.tally import BIN_RATIO, RequestStats
 
 __all__ = ["LEAST_REQUESTS", "Drift", "Verdict", "drift", "verdict"]
 
@@ -43,7 +43,7 @@ class Verdict:
     reason: str
 
 
-def verdict(current: Tally, candidate: Tally, rules: RolloutSpec, *, time_is_up: bool) -> Verdict:
+def verdict(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, *, time_is_up: bool) -> Verdict:
     """Judge a candidate by its errors, its p95 and its labels, against the running model's in the same time.
 
     Args:
@@ -96,7 +96,7 @@ def _pooled(ours: Mapping[str, int], theirs: Mapping[str, int], smaller_share: f
     return [*kept, (rest["a"], rest["b"])] if rest.total() else kept
 
 
-def _errors(current: Tally, candidate: Tally, rules: RolloutSpec, alpha: float) -> str:
+def _errors(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, alpha: float) -> str:
     """Exact binomial test of the candidate's errors against the running model's rate and what may come on top."""
     from scipy.special import bdtrc
 
@@ -112,7 +112,7 @@ def _errors(current: Tally, candidate: Tally, rules: RolloutSpec, alpha: float) 
     )
 
 
-def _slowness(current: Tally, candidate: Tally, rules: RolloutSpec, alpha: float) -> str:
+def _slowness(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, alpha: float) -> str:
     """The lower confidence bound of its p95 against the upper one of the running model's, from order statistics."""
     low = candidate.latency_ms(_rank(candidate.answered, alpha)) / BIN_RATIO
     high = current.latency_ms(_rank(current.answered, 1.0 - alpha) + 1)
@@ -136,7 +136,7 @@ def _rank(count: int, probability: float) -> int:
     return rank
 
 
-def _drifted(current: Tally, candidate: Tally, rules: RolloutSpec, alpha: float) -> str:
+def _drifted(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, alpha: float) -> str:
     if min(current.labels.total(), candidate.labels.total()) < LEAST_REQUESTS:
         return ""
     found = drift(current.labels, candidate.labels)

@@ -1,69 +1,67 @@
 """How an endpoint comes to serve another bundle: beside the old one, perhaps with a share of the traffic, then alone.
 
-In: bundle URIs, and two callables that reach the replicas. Out: a `Change`. Knows no Ray, no files and no clock but the
-one it is given. A replica that starts at any moment opens a bundle that has answered before: a candidate becomes
-``current`` only when every replica has accepted it.
+In: bundle URIs, and two callables that reach the replicas. Out: a `RolloutResult`. Knows no Ray, no files and no clock
+but the one it is given. A replica that starts at any moment opens a bundle that has answered before: a candidate
+becomes ``current`` only when every replica has accepted it.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from lft_ray.config import RolloutSpec
 from lft_ray.delivery import CanaryRecord
 from lft_ray.errors import LftError
 from lft_ray.serve.canary import Verdict, drift, verdict
-from lft_ray.serve.tally import Tally, merged
-from lft_ray.serve.wish import Wish
+from lft_ray.serve.tally import CanaryStats, merged
+from lft_ray.serve.wish import DesiredState, ReplicaStatus, rejection, version_of
 
-__all__ = ["Change", "Changes", "Outcome"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the replicas say about a wish."""
-
-    version: str
-    """The version that all of them answer with; the versions joined by commas if they differ."""
-    reason: str
-    """Why at least one of them rejected the wish; empty when all accepted it."""
-    replicas: int
-    candidate_version: str = ""
-    """The version of the candidate that they hold."""
+__all__ = ["CanaryRun", "RolloutController", "RolloutResult"]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What came of an order, or of a look at the canary."""
+class RolloutResult:
+    """What came of a promotion, of a rollback, or of a look at the canary.
+
+    Not an `Endpoint`: of a rejected bundle the endpoint writes down nothing but the reason, and where the bundle that
+    was promoted is kept differs between an endpoint of this machine and one on an existing cluster.
+    """
 
     kind: Literal["promoted", "rejected", "canary"]
-    outcome: Outcome
+    version: str = ""
+    """Version that answers since; empty unless promoted."""
+    reason: str = ""
+    """Why it was rejected."""
     canary: CanaryRecord | None = None
-
-    @property
-    def reason(self) -> str:
-        """Why it was rejected."""
-        return self.outcome.reason
+    """The canary that runs or has just ended."""
 
 
 @dataclass(slots=True)
-class _Trial:
+class CanaryRun:
     """The canary that runs."""
 
     uri: str
     version: str
     rules: RolloutSpec
     began: float
-    seen: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Replica -> its latest tallies. One that died keeps what it had counted."""
+    seen: dict[str, CanaryStats] = field(default_factory=dict)
+    """Replica -> its latest counts. One that died keeps what it had counted."""
 
-    def tallies(self) -> tuple[Tally, Tally]:
-        parts = [tallies for tallies in self.seen.values() if tallies]
-        return tuple(merged(Tally.of(part[side]) for part in parts) for side in ("current", "candidate"))  # type: ignore[return-value]
+    def see(self, status: ReplicaStatus) -> None:
+        """Take the counts of a replica."""
+        if status.stats is not None:
+            self.seen[status.replica] = status.stats
+
+    def stats(self) -> CanaryStats:
+        """The sum over replicas."""
+        parts = self.seen.values()
+        return CanaryStats(merged(part.current for part in parts), merged(part.candidate for part in parts))
 
     def record(self, now: float, note: str = "", *, running: bool = True) -> CanaryRecord:
-        current, candidate = self.tallies()
+        """What is written down of it."""
+        stats = self.stats()
+        current, candidate = stats.current, stats.candidate
         return CanaryRecord(
             version=self.version,
             share=self.rules.canary_share,
@@ -81,123 +79,144 @@ class _Trial:
         )
 
 
-class Changes:
-    """The bundle of one endpoint, and its changes.
+class RolloutController:
+    """The bundle of one endpoint, and how it changes.
 
     Args:
-        apply: makes replicas take a wish and says what they made of it; may raise `LftError`.
-        survey: the state of every running replica, by its name.
-        wish: what is served now; None before `begin`.
+        apply: makes the replicas take a desired state and returns what each of them made of it; may raise `LftError`.
+        survey: the status of every running replica that can be met.
+        desired: what is served now; None before `begin`.
         clock: seconds.
     """
 
     def __init__(
         self,
-        apply: Callable[[Wish], Outcome],
-        survey: Callable[[], dict[str, dict[str, Any]]],
+        apply: Callable[[DesiredState], Sequence[ReplicaStatus]],
+        survey: Callable[[], Sequence[ReplicaStatus]],
         *,
-        wish: Wish | None = None,
+        desired: DesiredState | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._apply, self._survey, self._clock = apply, survey, clock
-        self.wish = wish or Wish("")
-        self._trial: _Trial | None = None
+        self.desired = desired or DesiredState(current="")
+        self._canary: CanaryRun | None = None
 
     @property
     def candidate(self) -> str | None:
         """URI of the bundle that a canary tries."""
-        return self._trial.uri if self._trial else None
+        return self._canary.uri if self._canary else None
 
-    def begin(self, uri: str) -> Outcome:
-        """The first bundle: there is nothing to compare it with."""
-        return self._settle(Wish(uri, serial=self._next()))
+    def begin(self, uri: str) -> Sequence[ReplicaStatus]:
+        """The first bundle: there is nothing to compare it with. Returns what each replica made of it."""
+        return self._settle(DesiredState(current=uri, serial=self._next()))
 
-    def promote(self, uri: str, rules: RolloutSpec) -> Change:
+    def promote(self, uri: str, rules: RolloutSpec) -> RolloutResult:
         """Let every replica open a bundle beside the running one and compare; then a canary, or the swap.
 
         A canary that still runs is ended first.
         """
         self.drop()
-        self._trial = None
-        offered = replace(self.wish, candidate=uri, share=0.0, max_slowdown=rules.max_slowdown, serial=self._next())
-        outcome = self._attempt(offered)
-        if outcome.reason:
-            return self._reject(outcome)
+        self._canary = None
+        offered = self._alone(candidate=uri, max_slowdown=rules.max_slowdown)
+        _, reason = self._attempt(offered)
+        if reason:
+            return self._reject(reason)
         if not rules.canary_share:
             return self._accept(uri)
-        outcome = self._attempt(replace(offered, share=rules.canary_share, serial=self._next()))
-        if outcome.reason:
-            return self._reject(outcome)
-        self._trial = _Trial(uri, outcome.candidate_version, rules, self._clock())
-        return Change("canary", outcome, self._trial.record(self._clock()))
+        statuses, reason = self._attempt(
+            offered.model_copy(update={"share": rules.canary_share, "serial": self._next()})
+        )
+        if reason:
+            return self._reject(reason)
+        version = next((status.candidate_version for status in statuses), "")
+        self._canary = CanaryRun(uri, version, rules, self._clock())
+        return RolloutResult("canary", canary=self._canary.record(self._clock()))
 
-    def rollback(self) -> Change:
+    def rollback(self) -> RolloutResult:
         """End a canary that runs; without one, go back to the bundle before. Nothing is compared: it has served."""
-        if self._trial is not None:
-            return self._end_canary("it was rolled back by hand")
-        if self.wish.previous is None:
-            return Change("rejected", Outcome("", "there is no earlier bundle to go back to", 0))
-        return self._accept(self.wish.previous)
+        if self._canary is not None:
+            return self._end(self._canary, "it was rolled back by hand")
+        if self.desired.previous is None:
+            return RolloutResult("rejected", reason="there is no earlier bundle to go back to")
+        return self._accept(self.desired.previous)
 
-    def look(self) -> Change | None:
+    def look(self) -> RolloutResult | None:
         """Look at the canary, and end it where its time is up or it does harm. None: no canary."""
-        trial = self._trial
-        if trial is None:
+        canary = self._canary
+        if canary is None:
             return None
-        trial.seen |= {name: state["tallies"] for name, state in self._survey().items() if self._is_of_now(state)}
+        for status in self._survey():
+            if status.serial == self.desired.serial:
+                canary.see(status)
         now = self._clock()
-        found = verdict(*trial.tallies(), trial.rules, time_is_up=now - trial.began >= trial.rules.canary_minutes * 60)
+        stats, time_is_up = canary.stats(), now - canary.began >= canary.rules.canary_minutes * 60
+        found = verdict(stats.current, stats.candidate, canary.rules, time_is_up=time_is_up)
         if found.action == "wait":
-            return Change("canary", Outcome("", "", 0), trial.record(now, found.reason))
-        return self._decide(trial, found, now)
+            return RolloutResult("canary", canary=canary.record(now, found.reason))
+        return self._decide(canary, found, now)
 
     def drop(self) -> None:
         """Let the replicas go back to the running bundle alone, if they hold another."""
-        if self.wish.candidate is not None:
-            self._attempt(replace(self.wish, candidate=None, share=0.0, max_slowdown=None, serial=self._next()))
+        if self.desired.candidate is not None:
+            self._attempt(self._alone())
 
-    def _decide(self, trial: _Trial, found: Verdict, now: float) -> Change:
+    def _decide(self, canary: CanaryRun, found: Verdict, now: float) -> RolloutResult:
         if found.action == "rollback":
-            return self._end_canary(found.reason)
-        self._trial = None
-        change = self._accept(trial.uri)
-        return replace(change, canary=trial.record(now, change.reason or "promoted", running=False))
+            return self._end(canary, found.reason)
+        self._canary = None
+        result = self._accept(canary.uri)
+        return replace(result, canary=canary.record(now, result.reason or "promoted", running=False))
 
-    def _end_canary(self, reason: str) -> Change:
-        trial, self._trial = self._trial, None
-        assert trial is not None  # both callers have looked
-        record = trial.record(self._clock(), reason, running=False)
-        return replace(self._reject(Outcome(trial.version, reason, 0)), canary=record)
+    def _end(self, canary: CanaryRun, reason: str) -> RolloutResult:
+        self._canary = None
+        record = canary.record(self._clock(), reason, running=False)
+        return replace(self._reject(reason), canary=record)
 
-    def _accept(self, uri: str) -> Change:
-        old = self.wish
-        outcome = self._attempt(Wish(uri, previous=old.current, serial=self._next()))
-        if not outcome.reason:
-            return Change("promoted", outcome)
+    def _accept(self, uri: str) -> RolloutResult:
+        offered = DesiredState(current=uri, previous=self.desired.current, serial=self._next())
+        statuses, reason = self._attempt(offered)
+        if not reason:
+            return RolloutResult("promoted", version=version_of(statuses))
         # A replica that starts later must not try the bad bundle first, and one that took it must let it go.
-        self._attempt(Wish(old.current, old.previous, old.version, serial=self._next()))
-        return Change("rejected", outcome)
+        self._attempt(self._alone())
+        return RolloutResult("rejected", reason=reason)
 
-    def _reject(self, outcome: Outcome) -> Change:
-        back = replace(self.wish, candidate=None, share=0.0, max_slowdown=None, serial=self._next())
-        self._attempt(back)
-        return Change("rejected", outcome)
+    def _reject(self, reason: str) -> RolloutResult:
+        self._attempt(self._alone())
+        return RolloutResult("rejected", reason=reason)
 
-    def _attempt(self, wish: Wish) -> Outcome:
+    def _alone(self, *, candidate: str | None = None, max_slowdown: float | None = None) -> DesiredState:
+        """The running bundle as before, with nothing or with a candidate that answers nobody beside it."""
+        return DesiredState(
+            current=self.desired.current,
+            previous=self.desired.previous,
+            version=self.desired.version,
+            serial=self._next(),
+            candidate=candidate,
+            max_slowdown=max_slowdown,
+        )
+
+    def _attempt(self, desired: DesiredState) -> tuple[Sequence[ReplicaStatus], str]:
+        """What the replicas made of it, and why it failed; an empty string when all accepted it."""
         try:
-            return self._settle(wish)
+            statuses = self._settle(desired)
         except LftError as error:
-            self.wish = replace(self.wish, serial=wish.serial)
-            return Outcome("", error.message, 0)
+            self._keep(desired.serial)
+            return (), error.message
+        return statuses, rejection(statuses)
 
-    def _settle(self, wish: Wish) -> Outcome:
-        outcome = self._apply(wish)
-        self.wish = replace(self.wish, serial=wish.serial) if outcome.reason else wish
-        return outcome
+    def _settle(self, desired: DesiredState) -> Sequence[ReplicaStatus]:
+        statuses = self._apply(desired)
+        if rejection(statuses):
+            self._keep(desired.serial)
+        else:
+            self.desired = desired
+        return statuses
 
-    def _is_of_now(self, state: dict[str, Any]) -> bool:
-        return bool(state["serial"] == self.wish.serial)
+    def _keep(self, serial: int) -> None:
+        # What is served stays, but the next desired state must be newer than the one that failed.
+        self.desired = self.desired.model_copy(update={"serial": serial})
 
     def _next(self) -> int:
-        # Of this process's clock, so that the wishes of one that came before are older.
-        return max(self.wish.serial + 1, int(time.time() * 1000))
+        # Of this process's clock, so that the desired states of one that came before are older.
+        return max(self.desired.serial + 1, int(time.time() * 1000))

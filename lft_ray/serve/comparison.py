@@ -3,7 +3,6 @@
 Asked with the candidate's own sample texts, and with a few recent texts of this replica that never leave its memory.
 """
 
-import math
 import time
 from collections.abc import Sequence
 
@@ -67,8 +66,9 @@ def _agreement(candidate: Model, running: Model, texts: Sequence[str]) -> int:
 
 def _binomial_tail(successes: int, trials: int, share: float) -> float:
     """P(Binomial(trials, share) <= successes)."""
-    terms = (math.comb(trials, k) * share**k * (1.0 - share) ** (trials - k) for k in range(successes + 1))
-    return sum(terms)
+    from scipy.special import bdtr
+
+    return float(bdtr(successes, trials, share))
 
 
 def _too_slow(candidate: Model, running: Model, max_slowdown: float | None) -> str:

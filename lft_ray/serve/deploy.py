@@ -21,11 +21,11 @@ from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve import orders, tree
 from lft_ray.serve.checks import check_address, check_bundle
 from lft_ray.serve.environment import import_path
+from lft_ray.serve.waiting import wait_until
 from lft_ray.storage import Storage
 
 __all__ = ["deploy", "down", "rollback"]
 
-_POLL_S = 0.1
 _FIRST = "deploy without --canary first"
 _LOG_LINES = 15
 
@@ -116,9 +116,10 @@ def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:
     if not endpoints.is_alive(live):
         # It was killed, and could not end what it had started.
         folder = Path(live.folder)
-        family = orders.get(folder, orders.Family)
-        is_ours = orders.get(folder, orders.Order) is not None  # whatever the file says, only a folder of ours counts
-        tree.end_leftovers(family.processes if family is not None else [], str(folder) if is_ours else "")
+        noted = orders.get(folder, orders.ProcessTree)
+        # Whatever endpoint.json says, only a folder that holds our own request is one of ours.
+        is_ours = orders.get(folder, orders.StartRequest) is not None
+        tree.end_leftovers(noted.processes if noted is not None else [], str(folder) if is_ours else "")
         if is_ours:
             shutil.rmtree(folder, ignore_errors=True)
         endpoints.write(storage, live.model_copy(update={"state": "stopped", "message": "its process was gone"}))
@@ -154,7 +155,7 @@ def _launch(storage: Storage, bundle_uri: str, spec: ServeSpec, *, foreground: b
     if storage.is_local:
         Path(storage.uri).mkdir(parents=True, exist_ok=True)
     log = Path(storage.uri) / "endpoint.log" if storage.is_local else folder / "endpoint.log"
-    order = orders.Order(
+    request = orders.StartRequest(
         bundle_uri=bundle_uri,
         spec=spec,
         site_uri=storage.uri,
@@ -162,7 +163,7 @@ def _launch(storage: Storage, bundle_uri: str, spec: ServeSpec, *, foreground: b
         log="" if foreground else str(log),
         wait_s=wait_s,
     )
-    orders.put(folder, order)
+    orders.put(folder, request)
     command = [sys.executable, "-m", "lft_ray.serve.supervisor", str(folder)]
     if foreground:
         return _stay(
@@ -185,17 +186,21 @@ def _launch(storage: Storage, bundle_uri: str, spec: ServeSpec, *, foreground: b
 
 
 def _wait_ready(process: "subprocess.Popen[bytes]", storage: Storage, log: Path, *, wait_s: float) -> Endpoint:
-    deadline = time.monotonic() + wait_s
-    while time.monotonic() < deadline:
+    def ready() -> Endpoint | None:
         exited = process.poll() is not None
         found = endpoints.read(storage)
-        if found is not None and found.pid == process.pid and found.state == "ready":
-            return found
+        own = found if found is not None and found.pid == process.pid else None
+        if own is not None and own.state == "ready":
+            return own
         if exited:
-            reason = found.message if found is not None and found.pid == process.pid else ""
-            raise LftError(f"the endpoint did not start: {reason or _tail(log)}", fix=f"read {log}")
-        time.sleep(_POLL_S)
-    raise UnreachableError(f"the endpoint was not ready within {wait_s:.0f} s", fix=f"read {log}")
+            reason = (own.message if own is not None else "") or _tail(log)
+            raise LftError(f"the endpoint did not start: {reason}", fix=f"read {log}")
+        return None
+
+    endpoint = wait_until(ready, timeout_s=wait_s)
+    if endpoint is None:
+        raise UnreachableError(f"the endpoint was not ready within {wait_s:.0f} s", fix=f"read {log}")
+    return endpoint
 
 
 def _stay(process: "subprocess.Popen[bytes]", storage: Storage) -> Endpoint:
@@ -227,15 +232,19 @@ def _tail(log: Path) -> str:
 def _tell(live: Endpoint, bundle_uri: str | None, rollout: RolloutSpec, *, wait_s: float) -> Endpoint:
     folder = Path(live.folder)
     serial = int(time.time() * 1000)
-    orders.put(folder, orders.Desired(serial=serial, bundle_uri=bundle_uri, rollout=rollout))
+    orders.put(folder, orders.PromoteRequest(serial=serial, bundle_uri=bundle_uri, rollout=rollout))
     os.kill(live.pid, signal.SIGHUP)
-    # The supervisor may itself wait this long for each of its steps: beside, canary or swap, and back.
-    deadline = time.monotonic() + 3 * wait_s
-    while time.monotonic() < deadline:
-        reply = orders.get(folder, orders.Reply)
-        if reply is not None and reply.serial == serial:
-            return reply.endpoint
+
+    def decided() -> Endpoint | None:
+        response = orders.get(folder, orders.PromoteResponse)
+        if response is not None and response.serial == serial:
+            return response.endpoint
         if not endpoints.is_alive(live):
             raise UnreachableError("the endpoint stopped while the bundle was promoted", fix=f"read {live.log}")
-        time.sleep(_POLL_S)
-    raise UnreachableError(f"the endpoint did not decide within {3 * wait_s:.0f} s", fix=f"read {live.log}")
+        return None
+
+    # The supervisor may itself wait this long for each of its steps: beside, canary or swap, and back.
+    endpoint = wait_until(decided, timeout_s=3 * wait_s)
+    if endpoint is None:
+        raise UnreachableError(f"the endpoint did not decide within {3 * wait_s:.0f} s", fix=f"read {live.log}")
+    return endpoint

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from lft_ray.config import ClusterSpec, ServeSpec
 from lft_ray.delivery import Endpoint
 from lft_ray.errors import InputError, UnreachableError
@@ -23,12 +21,13 @@ from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve import rollout
 from lft_ray.serve.app import APP_NAME
 from lft_ray.serve.boot import serve_starting
-from lft_ray.serve.changes import Change, Changes, Outcome
+from lft_ray.serve.changes import RolloutController, RolloutResult
 from lft_ray.serve.checks import check_address, check_bundle
 from lft_ray.serve.environment import CLUSTER_FOLDER, cluster_environment, cluster_folder
 from lft_ray.serve.keys import hash_keys
 from lft_ray.serve.placement import Placement, place
-from lft_ray.serve.wish import Wish
+from lft_ray.serve.waiting import wait_healthy
+from lft_ray.serve.wish import DesiredState, ReplicaStatus, rejection, version_of
 from lft_ray.storage import Storage
 
 PUSH_S = 10.0
@@ -61,16 +60,16 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
         served = _published(storage, bundle_uri, version)
         old = _present(live)
         if old is not None:
-            changed = cluster.changes(old).promote(served, spec.rollout)
-            return _changed(changed, old.model_copy(update={"spec": spec}), storage, wait_s=wait_s)
+            result = cluster.controller(old).promote(served, spec.rollout)
+            return _record(result, old.model_copy(update={"spec": spec}), storage, wait_s=wait_s)
         check_address(spec.model_copy(update={"port": 0, "grpc_port": None}))
         folder = cluster_folder()
-        outcome = cluster.begin(served, folder)
+        version = cluster.begin(served, folder)
         url = endpoints.url(cluster.head(), spec.port)
     _wait_answer(url, timeout_s=wait_s)
     endpoint = Endpoint(
         url=url,
-        version=outcome.version,
+        version=version,
         process=None,
         ports={"http": spec.port} | ({"grpc": spec.grpc_port} if spec.grpc_port else {}),
         state="ready",
@@ -103,7 +102,7 @@ def roll_back(live: Endpoint, storage: Storage, *, wait_s: float) -> Endpoint:
         cluster = _Cluster.of(live.spec or ServeSpec(), wait_s)
         if _present(live) is None:
             raise InputError(f"the cluster at {live.address} serves nothing", fix="`lft deploy` starts the endpoint")
-        return _changed(cluster.changes(live).rollback(), live, storage, wait_s=wait_s)
+        return _record(cluster.controller(live).rollback(), live, storage, wait_s=wait_s)
 
 
 def _published(storage: Storage, bundle_uri: str, version: str) -> str:
@@ -114,16 +113,16 @@ def _published(storage: Storage, bundle_uri: str, version: str) -> str:
     return storage.put_folder(name, Storage(bundle_uri).local_folder(""))
 
 
-def _changed(change: Change, old: Endpoint, storage: Storage, *, wait_s: float) -> Endpoint:
-    if change.kind == "rejected":
-        return old.model_copy(update={"state": "rejected", "message": change.reason})
+def _record(result: RolloutResult, old: Endpoint, storage: Storage, *, wait_s: float) -> Endpoint:
+    if result.kind == "rejected":
+        return old.model_copy(update={"state": "rejected", "message": result.reason})
     _wait_answer(old.url, timeout_s=wait_s)
-    served = f"{storage.uri}/served/{change.outcome.version}"
+    served = f"{storage.uri}/served/{result.version}"
     for name in storage.folders("served"):
         if storage.uri_of(f"served/{name}") not in (served, old.bundle_uri):
             storage.delete_folder(f"served/{name}")
     update = {
-        "version": change.outcome.version,
+        "version": result.version,
         "bundle_uri": served,
         "previous_version": old.version,
         "previous_uri": old.bundle_uri,
@@ -195,26 +194,26 @@ class _Cluster:
                 fix="use storage that all nodes share (s3://, gs://, or a mount), and search or export again",
             )
 
-    def begin(self, bundle_uri: str, folder: str) -> Outcome:
-        """Start Serve and the first replicas; leave no Serve when they do not start."""
+    def begin(self, bundle_uri: str, folder: str) -> str:
+        """Start Serve and the first replicas, and return their version; shut Serve down if they fail to start."""
         from ray import serve
 
         try:
             variables = cluster_environment(folder)
             with serve_starting(self.spec.host, self.spec.port, grpc_port=self.spec.grpc_port, variables=variables):
-                outcome = Changes(self._apply, dict).begin(bundle_uri)
-            if outcome.reason:
-                raise InputError(f"the replicas reject the bundle: {outcome.reason}")
+                statuses = RolloutController(self._apply, list).begin(bundle_uri)
+            if reason := rejection(statuses):
+                raise InputError(f"the replicas reject the bundle: {reason}")
         except BaseException:
             serve.shutdown()  # type: ignore[no-untyped-call]
             _remove(_living_nodes(), folder)
             raise
-        return outcome
+        return version_of(statuses)
 
-    def changes(self, old: Endpoint) -> Changes:
-        """What may become of the living endpoint."""
-        wish = Wish(old.bundle_uri, old.previous_uri or None, old.version)
-        return Changes(self._apply, dict, wish=wish)
+    def controller(self, old: Endpoint) -> RolloutController:
+        """What changes the living endpoint. It surveys nothing: there is no canary here."""
+        desired = DesiredState(current=old.bundle_uri, previous=old.previous_uri or None, version=old.version)
+        return RolloutController(self._apply, list, desired=desired)
 
     def head(self) -> str:
         """Address of the machine that clients ask."""
@@ -223,11 +222,11 @@ class _Cluster:
         heads = [node for node in self.nodes if HEAD_MARK in node["Resources"]]
         return str((heads or self.nodes)[0]["NodeManagerAddress"])
 
-    def _apply(self, wish: Wish) -> Outcome:
+    def _apply(self, desired: DesiredState) -> list[ReplicaStatus]:
         keys = tuple(hash_keys(os.environ.get(self.spec.api_keys_env, "")))
-        handle = rollout.apply(self.spec, wish, key_hashes=keys, use_resource=self.placement.use_resource)
+        handle = rollout.apply(self.spec, desired, key_hashes=keys, use_resource=self.placement.use_resource)
         try:
-            return rollout.settle(handle, wish, timeout_s=self.placement.wait_s)
+            return rollout.settle(handle, desired, timeout_s=self.placement.wait_s)
         except UnreachableError as error:
             raise UnreachableError(error.message, fix=error.fix or self.placement.hint) from error
 
@@ -276,17 +275,8 @@ def _present(live: Endpoint | None) -> Endpoint | None:
 
 
 def _wait_answer(url: str, *, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    problem = ""
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/health", timeout=5.0).status_code == httpx.codes.OK:
-                return
-            problem = "the path /health is not ours"
-        except httpx.HTTPError as error:
-            problem = str(error)
-        time.sleep(0.2)
-    raise UnreachableError(
-        f"the replicas are ready, but {url} does not answer from here: {problem}",
-        fix="a Serve that ran before may listen on another port: `serve shutdown` there first",
-    )
+    if problem := wait_healthy(url, timeout_s):
+        raise UnreachableError(
+            f"the replicas are ready, but {url} does not answer from here: {problem}",
+            fix="a Serve that ran before may listen on another port: `serve shutdown` there first",
+        )

@@ -1,4 +1,7 @@
-"""What ``lft deploy`` and the supervisor tell each other: small JSON files in the supervisor's folder."""
+"""What ``lft deploy`` and the supervisor tell each other: small JSON files in the supervisor's folder.
+
+In: a record. Out: the same record, read by the other process. Never half a file.
+"""
 
 from pathlib import Path
 from typing import TypeVar
@@ -8,25 +11,28 @@ from lft_ray.delivery import Endpoint
 from lft_ray.processes import ProcessIdentity
 from lft_ray.records import Record
 
-__all__ = ["Desired", "Family", "Order", "Reply", "get", "put"]
+__all__ = ["ProcessTree", "PromoteRequest", "PromoteResponse", "StartRequest", "get", "put"]
 
 RecordT = TypeVar("RecordT", bound=Record)
 
 
-class Order(Record):
-    """``order.json``: what to serve, and where to write it down."""
+class StartRequest(Record):
+    """``start_request.json``: what to serve, and where to write it down."""
 
     bundle_uri: str
     spec: ServeSpec
     site_uri: str
     """Folder of ``endpoint.json``."""
     folder: str
+    """The supervisor's own folder."""
     log: str
+    """Path of its log file; empty in the foreground."""
     wait_s: float
+    """Seconds until the endpoint must be ready, and each later change decided."""
 
 
-class Desired(Record):
-    """``desired.json``, announced by SIGHUP: promote this bundle."""
+class PromoteRequest(Record):
+    """``promote_request.json``, announced by SIGHUP: promote this bundle."""
 
     serial: int
     bundle_uri: str | None
@@ -35,22 +41,32 @@ class Desired(Record):
     """What the bundle must show."""
 
 
-class Reply(Record):
-    """``reply.json``: what came of it."""
+class PromoteResponse(Record):
+    """``promote_response.json``: what became of the endpoint."""
 
     serial: int
+    """Of the request."""
     endpoint: Endpoint
+    """As it is written down; ``rejected`` with the reason in ``message`` where the bundle was not taken."""
 
 
-class Family(Record):
-    """``family.json``: the living processes below the supervisor, for the case that it is killed."""
+class ProcessTree(Record):
+    """``process_tree.json``: the living processes below the supervisor, for the case that it is killed."""
 
     processes: list[ProcessIdentity]
 
 
+_FILES: dict[type[Record], str] = {
+    StartRequest: "start_request.json",
+    PromoteRequest: "promote_request.json",
+    PromoteResponse: "promote_response.json",
+    ProcessTree: "process_tree.json",
+}
+
+
 def put(folder: Path, record: Record) -> None:
-    """Write a record under its class name, all or nothing."""
-    path = _path(folder, type(record))
+    """Write a record into the file of its kind, all or nothing."""
+    path = folder / _FILES[type(record)]
     temporary = path.with_suffix(".tmp")
     temporary.write_text(record.model_dump_json(indent=1), encoding="utf-8")
     temporary.replace(path)
@@ -59,10 +75,6 @@ def put(folder: Path, record: Record) -> None:
 def get(folder: Path, kind: type[RecordT]) -> RecordT | None:
     """Read a record, or None when it has not been written."""
     try:
-        return kind.model_validate_json(_path(folder, kind).read_text(encoding="utf-8"))
+        return kind.model_validate_json((folder / _FILES[kind]).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-
-
-def _path(folder: Path, kind: type[Record]) -> Path:
-    return folder / f"{kind.__name__.lower()}.json"

@@ -23,8 +23,9 @@ from lft_ray.engines.onnx_build import NotExportableError
 from lft_ray.engines.serving import build_folder, serving_engine
 from lft_ray.models.base import ModelSize
 from lft_ray.serve.layout import Layout
-from lft_ray.serve.model import Probe
-from lft_ray.serve.service import Model, Service, Wish
+from lft_ray.serve.model import Model, Probe
+from lft_ray.serve.service import Service
+from lft_ray.serve.wish import DesiredState
 from lft_ray.wire import Answer, Info, LabelScore
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ class ProbeReplica:
         if request is not None and made is not None:
             key = request.name
             self._requests[key] = (request, made)
-        state = await self._service.reconfigure(Wish(key, serial=next(self._serial)))
-        return state.reason
+        status = await self._service.reconfigure(DesiredState(current=key, serial=next(self._serial)))
+        return status.reason
 
     async def run_batches(self, texts: list[str], seconds: float) -> BatchTimes:
         """Keep `CONCURRENCY` texts in flight through the batcher for ``seconds``, without HTTP."""

@@ -1,6 +1,6 @@
 """Make replicas serve a bundle, and learn from each of them whether it does. Needs a started Serve.
 
-In: a `Wish`. Out: an `Outcome`: what every running replica says about that wish.
+In: a `DesiredState`. Out: the `ReplicaStatus` of every running replica.
 """
 
 import time
@@ -11,42 +11,44 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.config import ServeSpec
 from lft_ray.errors import LftError, UnreachableError
 from lft_ray.serve.app import APP_NAME, DEPLOYMENT_NAME, build_app
-from lft_ray.serve.changes import Outcome
-from lft_ray.serve.wish import Wish
+from lft_ray.serve.waiting import wait_until
+from lft_ray.serve.wish import DesiredState, ReplicaStatus
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
 __all__ = ["apply", "settle", "survey"]
 
-_POLL_S = 0.1
-
 
 @dataclass(slots=True)
 class _Poll:
-    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    statuses: dict[str, ReplicaStatus] = field(default_factory=dict)
     problem: str = ""
 
 
 def apply(
-    spec: ServeSpec, wish: Wish, *, key_hashes: tuple[str, ...] = (), use_resource: bool = False
+    spec: ServeSpec, desired: DesiredState, *, key_hashes: tuple[str, ...] = (), use_resource: bool = False
 ) -> "DeploymentHandle[Any]":
-    """Hand a wish to Serve: starts replicas the first time, reaches the living ones as ``user_config`` later."""
+    """Hand it to Serve: this starts replicas the first time, and reaches the living ones as ``user_config`` later."""
     from ray import serve
 
-    app = build_app(spec, wish, key_hashes=key_hashes, use_resource=use_resource)
+    app = build_app(spec, desired, key_hashes=key_hashes, use_resource=use_resource)
     target = serve.RunTarget(target=app, name=APP_NAME, route_prefix="/")
     return serve.run_many([target], wait_for_applications_running=False)[0]
 
 
 def settle(
-    handle: "DeploymentHandle[Any]", wish: Wish, *, timeout_s: float, interrupted: Callable[[], bool] = lambda: False
-) -> Outcome:
-    """Wait until every running replica has decided about ``wish``.
+    handle: "DeploymentHandle[Any]",
+    desired: DesiredState,
+    *,
+    timeout_s: float,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> list[ReplicaStatus]:
+    """Wait until every running replica has decided about ``desired``.
 
     Args:
         handle: as `apply` returned it.
-        wish: the wish that was applied.
+        desired: what was applied.
         timeout_s: how long.
         interrupted: asked between polls; True ends the wait.
 
@@ -54,32 +56,28 @@ def settle(
         UnreachableError: they did not decide in time, or ``interrupted``.
         LftError: Serve gave up starting replicas.
     """
-    deadline = time.monotonic() + timeout_s
     poll = _Poll()
-    while time.monotonic() < deadline and not interrupted():
+
+    def decided() -> list[ReplicaStatus]:
         running = _running_replicas()
         _ask(handle, poll)
-        decided = [
-            s for s in poll.states.values() if s["serial"] == wish.serial and s["state"] in ("ready", "rejected")
-        ]
-        if running and len(decided) >= running:
-            versions = sorted({state["version"] for state in decided})
-            reason = next((state["reason"] for state in decided if state["reason"]), "")
-            candidate = next((state["candidate_version"] for state in decided), "")
-            return Outcome(",".join(versions), reason, len(decided), candidate)
-        time.sleep(_POLL_S)
-    raise UnreachableError(
-        f"the replicas were not ready within {timeout_s:.0f} s: {len(poll.states)} answered. {poll.problem}".rstrip()
-    )
+        found = [s for s in poll.statuses.values() if s.serial == desired.serial and s.has_decided]
+        return found if running and len(found) >= running else []
+
+    statuses = wait_until(decided, timeout_s=timeout_s, give_up=interrupted)
+    if not statuses:
+        met = f"{len(poll.statuses)} answered. {poll.problem}".rstrip()
+        raise UnreachableError(f"the replicas were not ready within {timeout_s:.0f} s: {met}")
+    return statuses
 
 
-def survey(handle: "DeploymentHandle[Any]", *, timeout_s: float = 2.0) -> dict[str, dict[str, Any]]:
-    """The state of every running replica by its name; of those that could be met in time."""
+def survey(handle: "DeploymentHandle[Any]", *, timeout_s: float = 2.0) -> list[ReplicaStatus]:
+    """The status of every running replica that could be met in time."""
     poll = _Poll()
     deadline = time.monotonic() + timeout_s
-    while len(poll.states) < _running_replicas() and time.monotonic() < deadline:
+    while len(poll.statuses) < _running_replicas() and time.monotonic() < deadline:
         _ask(handle, poll)
-    return poll.states
+    return list(poll.statuses.values())
 
 
 def _running_replicas() -> int:
@@ -102,10 +100,10 @@ def _running_replicas() -> int:
 def _ask(handle: "DeploymentHandle[Any]", poll: _Poll) -> None:
     # One call reaches one replica, chosen by Serve at random, so a few replicas are all met within a few rounds.
     try:
-        state = handle.state.remote().result(timeout_s=2.0)
+        status: ReplicaStatus = handle.status.remote().result(timeout_s=2.0)
     except TimeoutError:
         poll.problem = "No replica answers."
     except Exception as error:  # a replica that dies while asked is asked again by the next round  # noqa: BLE001
         poll.problem = f"{type(error).__name__}: {error}"
     else:
-        poll.states[state["replica"]] = state
+        poll.statuses[status.replica] = status

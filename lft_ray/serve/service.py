@@ -1,5 +1,7 @@
-"""Which model answers, and how a better one takes its place. In: wishes (`Wish`). Out: answers. Never raises for a bad
-bundle once a model runs: the new one is opened beside the old one, compared with it, and one reference is swapped.
+"""Which model answers, and how a better one takes its place. In: a `DesiredState`. Out: answers, and a `ReplicaStatus`.
+
+Never raises for a bad bundle once a model runs: the new one is opened beside the old one, compared with it, and one
+reference is swapped.
 
 Knows no HTTP and no Ray.
 """
@@ -9,16 +11,15 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from lft_ray.errors import BundleError, LftError
 from lft_ray.serve.comparison import compare
 from lft_ray.serve.model import Model
 from lft_ray.serve.sharing import Shared
-from lft_ray.serve.wish import ServiceState, Wish
+from lft_ray.serve.wish import DesiredState, ReplicaStatus
 from lft_ray.wire import Answer, Info
 
-__all__ = ["Model", "NotReady", "Service", "ServiceState", "Wish"]
+__all__ = ["NotReady", "Service"]
 
 logger = logging.getLogger("lft_ray.serve")
 
@@ -45,7 +46,7 @@ class Service:
         self._lock = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
         self._latest = -1
-        self.state = ServiceState(state="starting", serial=-1, version="", uri="")
+        self._status = ReplicaStatus(state="starting", serial=-1, version="", uri="")
 
     @property
     def version(self) -> str:
@@ -77,9 +78,10 @@ class Service:
         return known or self.current.info.model_copy(update={"version": version})
 
     @property
-    def tallies(self) -> dict[str, Any]:
-        """What the running model and the candidate did since the canary began; empty without one."""
-        return self._candidate.tallies() if self._candidate and self._candidate.share else {}
+    def status(self) -> ReplicaStatus:
+        """What became of the latest desired state, and what a canary counted here up to now."""
+        stats = self._candidate.stats() if self._candidate and self._candidate.share else None
+        return replace(self._status, stats=stats)
 
     async def answer(
         self,
@@ -104,82 +106,82 @@ class Service:
             return await candidate.answer(model, texts, top_k=top_k, function=function, key=key)
         return await model.answer(texts, top_k=top_k, function=function), model.version
 
-    async def reconfigure(self, wish: Wish) -> ServiceState:
-        """Make a wish true, or keep what runs and say why.
+    async def reconfigure(self, desired: DesiredState) -> ReplicaStatus:
+        """Serve what is desired, or keep what runs and say why.
 
         Raises:
             BundleError: no model runs yet, and neither ``current`` nor ``previous`` can be opened.
         """
-        self._latest = max(self._latest, wish.serial)
+        self._latest = max(self._latest, desired.serial)
         async with self._lock:
-            if wish.serial < self._latest:
-                return self.state  # A newer wish came while this one waited.
-            self.state = replace(self.state, state="loading", serial=wish.serial)
-            reason = "" if self._answers(wish) else await self._change(wish)
+            if desired.serial < self._latest:
+                return self.status  # A newer one came while this one waited.
+            self._status = replace(self._status, state="loading", serial=desired.serial)
+            reason = "" if self._answers(desired) else await self._change(desired)
             if self._current is None:
-                self.state = replace(self.state, state="rejected", reason=reason)
+                self._status = replace(self._status, state="rejected", reason=reason)
                 raise BundleError(f"no bundle can be opened: {reason}")
-            reason = reason or await self._consider(wish)
-            self.state = replace(
-                self.state,
+            reason = reason or await self._consider(desired)
+            self._status = replace(
+                self._status,
                 state="rejected" if reason else "ready",
                 reason=reason,
                 candidate_version=self._candidate.model.version if self._candidate else "",
                 share=self._candidate.share if self._candidate else 0.0,
             )
-            return self.state
+            return self.status
 
-    def _answers(self, wish: Wish) -> bool:
-        same = self.version == wish.version or wish.version is None
-        return self._current is not None and self.state.uri == wish.current and same
+    def _answers(self, desired: DesiredState) -> bool:
+        same = self.version == desired.version or desired.version is None
+        return self._current is not None and self._status.uri == desired.current and same
 
-    async def _change(self, wish: Wish) -> str:
+    async def _change(self, desired: DesiredState) -> str:
         # Returns why ``current`` was refused, or an empty string.
-        uri, held = wish.current, self._candidate
-        if held is not None and held.uri == uri and wish.version in (None, held.model.version):
+        uri, held = desired.current, self._candidate
+        if held is not None and held.uri == uri and desired.version in (None, held.model.version):
             self._candidate = None
             model, reason = held.model, ""
         else:
-            found, reason = await self._try(uri, wish.version)
-            if found is None and self._current is None and wish.previous:
-                uri = wish.previous
+            found, reason = await self._try(uri, desired.version)
+            if found is None and self._current is None and desired.previous:
+                uri = desired.previous
                 found, _ = await self._try(uri, None)
             if found is None:
                 return reason
             model = found
         old, self._current = self._current, model
         self._retire(old)
-        self.state = replace(self.state, version=model.version, uri=uri)
+        self._status = replace(self._status, version=model.version, uri=uri)
         return reason
 
-    async def _consider(self, wish: Wish) -> str:
+    async def _consider(self, desired: DesiredState) -> str:
         # Returns why the candidate was refused, or an empty string.
         held = self._candidate
-        if held is not None and held.uri != wish.candidate:
+        if held is not None and held.uri != desired.candidate:
             self._candidate = None
             self._retire(held.model)
             held = None
-        if wish.candidate is None:
+        if desired.candidate is None:
             return ""
         if held is None:
-            model, reason = await self._try(wish.candidate, None)
+            model, reason = await self._try(desired.candidate, None)
             if model is None:
                 return reason
-            reason = await self._compared(model, wish)
+            reason = await self._compared(model, desired)
             if reason:
                 self._retire(model)
                 return reason
-            held = Shared(wish.candidate, model)
-        held.begin(wish.share)
+            held = Shared(desired.candidate, model)
+        held.begin(desired.share)
         self._candidate = held
         return ""
 
-    async def _compared(self, model: Model, wish: Wish) -> str:
+    async def _compared(self, model: Model, desired: DesiredState) -> str:
         running, recent = self.current, tuple(self._recent)
         try:
-            return await asyncio.to_thread(compare, model, running, recent, max_slowdown=wish.max_slowdown)
+            return await asyncio.to_thread(compare, model, running, recent, max_slowdown=desired.max_slowdown)
         except Exception as error:  # whatever a foreign folder makes an engine raise must not stop the replica
-            logger.warning("the bundle at %s is rejected", wish.candidate, exc_info=True)
+            logger.warning("the bundle at %s is rejected", desired.candidate, exc_info=True)
             return f"{type(error).__name__}: {error}"
 
     async def _try(self, uri: str, version: str | None) -> tuple[Model | None, str]:

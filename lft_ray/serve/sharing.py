@@ -9,10 +9,9 @@ import random
 import time
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 from lft_ray.serve.model import Model
-from lft_ray.serve.tally import Tally
+from lft_ray.serve.tally import CanaryStats, RequestStats, merged
 from lft_ray.wire import Answer, Canary
 
 __all__ = ["PATIENCE_S", "Shared", "takes"]
@@ -38,17 +37,17 @@ class Shared:
         self.uri = uri
         self.model = model
         self.share = 0.0
-        self._running, self._own = Tally(), Tally()
+        self._running, self._own = RequestStats(), RequestStats()
 
     def begin(self, share: float) -> None:
         """Let it answer a share from now on. A new share counts anew."""
         if share != self.share:
             self.share = share
-            self._running, self._own = Tally(), Tally()
+            self._running, self._own = RequestStats(), RequestStats()
 
-    def tallies(self) -> dict[str, Any]:
-        """What both did since the share began."""
-        return {"current": self._running.as_dict(), "candidate": self._own.as_dict()}
+    def stats(self) -> CanaryStats:
+        """What both did since the share began, up to now."""
+        return CanaryStats(merged([self._running]), merged([self._own]))
 
     def view(self) -> Canary:
         """What ``/info`` says of it."""
@@ -79,10 +78,12 @@ class Shared:
             raise
 
 
-async def _counted(model: Model, tally: Tally, texts: Sequence[str], top_k: int | None, function: str | None) -> Answer:
+async def _counted(
+    model: Model, stats: RequestStats, texts: Sequence[str], top_k: int | None, function: str | None
+) -> Answer:
     begun = time.perf_counter()
     answer = await model.answer(texts, top_k=top_k, function=function)
     if not all(math.isfinite(score.score) for scores in answer for score in scores):
         raise ValueError("a score is not finite")
-    tally.add((time.perf_counter() - begun) * 1000.0, answer[0][0].label)
+    stats.add((time.perf_counter() - begun) * 1000.0, answer[0][0].label)
     return answer

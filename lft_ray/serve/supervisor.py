@@ -1,8 +1,8 @@
 """The process behind an endpoint: ``python -m lft_ray.serve.supervisor <folder>``.
 
-In: ``order.json`` in its folder. It starts Ray and Serve, writes ``endpoint.json`` when every replica answers through
-HAProxy, promotes on SIGHUP (``desired.json``), and on SIGTERM or SIGINT ends everything it started. Trains nothing and
-answers nothing itself.
+In: ``start_request.json`` in its folder. It starts Ray and Serve, writes ``endpoint.json`` when every replica answers
+through HAProxy, promotes on SIGHUP (``promote_request.json``), and on SIGTERM or SIGINT ends everything it started.
+Trains nothing and answers nothing itself.
 """
 
 import os
@@ -20,10 +20,11 @@ from lft_ray.errors import LftError, UnreachableError
 from lft_ray.processes import this_process
 from lft_ray.serve import boot, haproxy, orders, tree
 from lft_ray.serve import endpoint as endpoints
-from lft_ray.serve.changes import Change, Changes, Outcome
+from lft_ray.serve.changes import RolloutController, RolloutResult
 from lft_ray.serve.environment import free_port
 from lft_ray.serve.keys import hash_keys
-from lft_ray.serve.wish import Wish
+from lft_ray.serve.waiting import wait_until
+from lft_ray.serve.wish import DesiredState, ReplicaStatus, rejection, version_of
 from lft_ray.storage import Storage
 
 if TYPE_CHECKING:
@@ -40,34 +41,35 @@ class Supervisor:
     """Runs one endpoint from start to end.
 
     Args:
-        order: what to serve.
+        request: what to serve.
     """
 
-    def __init__(self, order: orders.Order) -> None:
-        self._order = order
-        self._folder = Path(order.folder)
-        self._site = Storage(order.site_uri)
+    def __init__(self, request: orders.StartRequest) -> None:
+        self._request = request
+        self._folder = Path(request.folder)
+        self._site = Storage(request.site_uri)
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._stopping = False
-        self._port = order.spec.port or free_port(order.spec.host)
-        self._grpc_port = order.spec.grpc_port if order.spec.grpc_port != 0 else free_port(order.spec.host)
-        self._key_hashes = tuple(hash_keys(os.environ.get(order.spec.api_keys_env, "")))
+        self._port = request.spec.port or free_port(request.spec.host)
+        self._grpc_port = request.spec.grpc_port if request.spec.grpc_port != 0 else free_port(request.spec.host)
+        self._key_hashes = tuple(hash_keys(os.environ.get(request.spec.api_keys_env, "")))
         self._handle: DeploymentHandle[Any] | None = None
-        self._changes = Changes(self._apply, self._survey)
-        self._ordered = 0
+        self._rollout = RolloutController(self._apply, self._survey)
+        self._answered = 0
+        """Serial of the latest promotion request."""
         self._sources: dict[str, str] = {}
         """Our own copy of a bundle -> where it came from."""
         self._endpoint = self._first_record()
 
     def _first_record(self) -> Endpoint:
         return Endpoint(
-            url=endpoints.url(self._order.spec.host, self._port),
+            url=endpoints.url(self._request.spec.host, self._port),
             version="",
             process=this_process(),
             ports={"http": self._port},
             state="starting",
-            bundle_uri=self._order.bundle_uri,
-            log=self._order.log,
+            bundle_uri=self._request.bundle_uri,
+            log=self._request.log,
             folder=str(self._folder),
         )
 
@@ -99,44 +101,46 @@ class Supervisor:
 
     def _start(self) -> None:
         variables = boot.prepare(self._folder)
-        os.environ.pop(self._order.spec.api_keys_env, None)  # only the hashes go on
+        os.environ.pop(self._request.spec.api_keys_env, None)  # only the hashes go on
         boot.start_ray(self._folder)
         self._catch_signals()  # Ray has put its own handler for SIGTERM in place of ours
-        copy = self._own_copy(self._order.bundle_uri, serial=0)
-        with boot.serve_starting(self._order.spec.host, self._port, grpc_port=self._grpc_port, give_up=self._must_stop):
-            outcome = self._changes.begin(copy)
-        if outcome.reason:
-            raise LftError(f"the bundle is rejected: {outcome.reason}")
+        copy = self._own_copy(self._request.bundle_uri, serial=0)
+        host = self._request.spec.host
+        with boot.serve_starting(host, self._port, grpc_port=self._grpc_port, give_up=self._must_stop):
+            statuses = self._rollout.begin(copy)
+        if reason := rejection(statuses):
+            raise LftError(f"the bundle is rejected: {reason}")
         ports_each = 1 if self._grpc_port is None else 2
-        self._wait_routed(outcome.replicas * ports_each, timeout_s=self._order.wait_s)
+        self._wait_routed(len(statuses) * ports_each, timeout_s=self._request.wait_s)
         names = ("METRICS", "STATS")
         ports = {"http": self._port, "grpc": self._grpc_port or 0}
         ports |= {n.lower(): int(variables.get(f"RAY_SERVE_HAPROXY_{n}_PORT", 0)) for n in names}
         self._endpoint = self._endpoint.model_copy(
-            update={"version": outcome.version, "ports": {name: port for name, port in ports.items() if port}}
+            update={"version": version_of(statuses), "ports": {name: port for name, port in ports.items() if port}}
         )
 
     def _wait_routed(self, ports: int, *, timeout_s: float) -> None:
         # Serve says RUNNING before HAProxy has the replicas, and answers by way of its slow Python proxy until then.
         folder = self._folder / "h"
-        deadline = time.monotonic() + timeout_s
-        while (sockets := haproxy.admin_sockets(folder)) and not self._must_stop():
-            if sum(len(haproxy.routed_servers(path)) for path in sockets) >= ports:
-                return
-            if time.monotonic() > deadline:
-                raise UnreachableError(f"HAProxy did not find {ports} ports of replicas within {timeout_s:.0f} s")
-            time.sleep(0.1)
 
-    def _apply(self, wish: Wish) -> Outcome:
+        def is_routed() -> bool:
+            sockets = haproxy.admin_sockets(folder)
+            # Without HAProxy there is no socket, and the Python proxy knows the replicas.
+            return not sockets or sum(len(haproxy.routed_servers(path)) for path in sockets) >= ports
+
+        if not wait_until(is_routed, timeout_s=timeout_s, give_up=self._must_stop) and not self._stopping:
+            raise UnreachableError(f"HAProxy did not find {ports} ports of replicas within {timeout_s:.0f} s")
+
+    def _apply(self, desired: DesiredState) -> list[ReplicaStatus]:
         from lft_ray.serve import rollout
 
-        self._handle = rollout.apply(self._order.spec, wish, key_hashes=self._key_hashes)
-        return rollout.settle(self._handle, wish, timeout_s=self._order.wait_s, interrupted=self._must_stop)
+        self._handle = rollout.apply(self._request.spec, desired, key_hashes=self._key_hashes)
+        return rollout.settle(self._handle, desired, timeout_s=self._request.wait_s, interrupted=self._must_stop)
 
-    def _survey(self) -> dict[str, dict[str, Any]]:
+    def _survey(self) -> list[ReplicaStatus]:
         from lft_ray.serve import rollout
 
-        return rollout.survey(self._handle) if self._handle is not None else {}
+        return rollout.survey(self._handle) if self._handle is not None else []
 
     def _own_copy(self, uri: str, *, serial: int) -> str:
         # A replica that starts next month must find what is served today, though the run folder has moved on.
@@ -149,68 +153,68 @@ class Supervisor:
 
     def _watch(self) -> None:
         while not self._stopping:
-            family = tree.descendants()
-            if not tree.has_core(family):
+            processes = tree.descendants()
+            if not tree.has_core(processes):
                 raise LftError("Ray's core processes are gone", fix="`lft deploy` starts the endpoint again")
-            orders.put(self._folder, orders.Family(processes=tree.identities(family)))
+            orders.put(self._folder, orders.ProcessTree(processes=tree.identities(processes)))
             with suppress(queue.Empty):
                 received = self._signals.get(timeout=_WATCH_S)
                 if received == signal.SIGHUP:
-                    self._follow()
+                    self._answer()
                 else:
                     self._stopping = True
                     continue
-            change = self._changes.look()
-            if change is not None:
-                self._tell_of(change)
+            result = self._rollout.look()
+            if result is not None:
+                self._record(result)
 
-    def _follow(self) -> None:
-        desired = orders.get(self._folder, orders.Desired)
-        if desired is None or desired.serial <= self._ordered:
+    def _answer(self) -> None:
+        request = orders.get(self._folder, orders.PromoteRequest)
+        if request is None or request.serial <= self._answered:
             return
-        self._ordered = desired.serial
+        self._answered = request.serial
         try:
-            endpoint = self._tell_of(self._change(desired))
+            endpoint = self._record(self._promote(request))
         except (LftError, OSError) as error:
-            endpoint = self._refused(str(error))
-        orders.put(self._folder, orders.Reply(serial=desired.serial, endpoint=endpoint))
+            endpoint = self._rejected(str(error))
+        orders.put(self._folder, orders.PromoteResponse(serial=request.serial, endpoint=endpoint))
 
-    def _change(self, desired: orders.Desired) -> Change:
-        if desired.bundle_uri is None:
-            return self._changes.rollback()
-        return self._changes.promote(self._own_copy(desired.bundle_uri, serial=desired.serial), desired.rollout)
+    def _promote(self, request: orders.PromoteRequest) -> RolloutResult:
+        if request.bundle_uri is None:
+            return self._rollout.rollback()
+        return self._rollout.promote(self._own_copy(request.bundle_uri, serial=request.serial), request.rollout)
 
-    def _tell_of(self, change: Change) -> Endpoint:
-        """Write down what came of an order or of the canary."""
-        if change.kind == "rejected":
-            reason = change.reason
+    def _record(self, result: RolloutResult) -> Endpoint:
+        """Write down what came of a request or of the canary."""
+        if result.kind == "rejected":
+            reason = result.reason
             for copy, source in self._sources.items():
                 reason = reason.replace(copy, source)
             self._keep_needed()
-            return self._refused(reason, canary=change.canary or self._endpoint.canary)
-        if change.kind == "canary":
-            return self._announce(canary=change.canary, message=change.canary.note if change.canary else "")
-        wish, before = self._changes.wish, self._endpoint
-        _say(f"promoted version {change.outcome.version}, before: {before.version}")
+            return self._rejected(reason, canary=result.canary or self._endpoint.canary)
+        if result.kind == "canary":
+            return self._announce(canary=result.canary, message=result.canary.note if result.canary else "")
+        before = self._endpoint
+        _say(f"promoted version {result.version}, before: {before.version}")
         self._keep_needed()
         return self._announce(
-            version=change.outcome.version,
+            version=result.version,
             previous_version=before.version,
             previous_uri=before.bundle_uri,
-            bundle_uri=self._sources[wish.current],
-            canary=change.canary or before.canary,
-            message="promoted after its canary" if change.canary else "",
+            bundle_uri=self._sources[self._rollout.desired.current],
+            canary=result.canary or before.canary,
+            message="promoted after its canary" if result.canary else "",
         )
 
     def _keep_needed(self) -> None:
-        wish = self._changes.wish
-        needed = {wish.current, wish.previous, self._changes.candidate}
+        desired = self._rollout.desired
+        needed = {desired.current, desired.previous, self._rollout.candidate}
         for folder in (self._folder / "bundles").iterdir():
             if str(folder) not in needed:
                 shutil.rmtree(folder, ignore_errors=True)
                 self._sources.pop(str(folder), None)
 
-    def _refused(self, reason: str, **changes: Any) -> Endpoint:
+    def _rejected(self, reason: str, **changes: Any) -> Endpoint:
         # The file tells of the endpoint, which is as ready as before; only the reply is about the rejected bundle.
         _say(f"rejected: {reason}")
         return self._announce(message=f"the last promotion was rejected: {reason}", **changes).model_copy(
@@ -229,7 +233,7 @@ class Supervisor:
         # ray.shutdown leaves HAProxy running where its manager was killed first, and workers that still exit.
         tree.end(tree.descendants(), timeout_s=5.0)
         for path in self._folder.iterdir():
-            if str(path) != self._order.log:
+            if str(path) != self._request.log:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         with suppress(OSError):
             self._folder.rmdir()
@@ -239,9 +243,7 @@ class Supervisor:
         sockets = haproxy.admin_sockets(self._folder / "h")
         for path in sockets:
             haproxy.stop_accepting(path)
-        deadline = time.monotonic() + _DRAIN_S
-        while time.monotonic() < deadline and any(haproxy.unanswered(path) for path in sockets):
-            time.sleep(0.05)
+        wait_until(lambda: not any(map(haproxy.unanswered, sockets)), timeout_s=_DRAIN_S, poll_s=0.05)
 
     def _announce(self, **changes: Any) -> Endpoint:
         self._endpoint = self._endpoint.model_copy(update=changes)
@@ -275,11 +277,11 @@ def _say(text: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the supervisor of the folder named in ``arguments``."""
-    order = orders.get(Path(arguments[0]), orders.Order)
-    if order is None:
-        _say(f"there is no order in {arguments[0]}")
+    request = orders.get(Path(arguments[0]), orders.StartRequest)
+    if request is None:
+        _say(f"there is no start_request.json in {arguments[0]}")
         return 2
-    return Supervisor(order).run()
+    return Supervisor(request).run()
 
 
 if __name__ == "__main__":

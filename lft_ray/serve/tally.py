@@ -4,9 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-__all__ = ["BIN_RATIO", "Tally", "merged"]
+__all__ = ["BIN_RATIO", "CanaryStats", "RequestStats", "merged"]
 
 _FIRST_MS = 0.1
 BIN_RATIO = 1.1
@@ -16,7 +15,7 @@ _BINS = 160
 
 
 @dataclass(slots=True)
-class Tally:
+class RequestStats:
     """Counts of one model."""
 
     answered: int = 0
@@ -58,27 +57,22 @@ class Tally:
         """Latency that 95 of 100 answers stay below, to a tenth; 0 without answers."""
         return self.latency_ms(math.ceil(0.95 * self.answered - 1e-9))
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, to be sent."""
-        return {
-            "answered": self.answered,
-            "errors": self.errors,
-            "bins": list(self.bins),
-            "labels": dict(self.labels),
-        }
 
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> "Tally":
-        """Read what `as_dict` wrote."""
-        return cls(values["answered"], values["errors"], list(values["bins"]), Counter(values["labels"]))
+@dataclass(frozen=True, slots=True)
+class CanaryStats:
+    """What two models did in the same time, with the same kind of requests."""
+
+    current: RequestStats
+    """Of the running model."""
+    candidate: RequestStats
 
 
-def merged(tallies: Iterable[Tally]) -> Tally:
-    """The sum over replicas."""
-    total = Tally()
-    for tally in tallies:
-        total.answered += tally.answered
-        total.errors += tally.errors
-        total.bins = [ours + theirs for ours, theirs in zip(total.bins, tally.bins, strict=True)]
-        total.labels.update(tally.labels)
+def merged(parts: Iterable[RequestStats]) -> RequestStats:
+    """The sum over replicas, in counts of its own."""
+    total = RequestStats()
+    for part in parts:
+        total.answered += part.answered
+        total.errors += part.errors
+        total.bins = [ours + theirs for ours, theirs in zip(total.bins, part.bins, strict=True)]
+        total.labels.update(part.labels)
     return total

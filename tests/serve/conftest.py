@@ -17,7 +17,8 @@ from lft_ray.serve.http import LIMITS, create_app
 from lft_ray.serve.keys import ApiKeys
 from lft_ray.serve.layout import Layout
 from lft_ray.serve.predictor import Predictor
-from lft_ray.serve.service import Service, Wish
+from lft_ray.serve.service import Service
+from lft_ray.serve.wish import DesiredState
 from lft_ray.storage import Storage
 from lft_ray.tasks.classification import Classification
 
@@ -63,7 +64,7 @@ def make_predictor(version: str = "abc123abc123", pause_s: float = 0.0) -> Predi
 
 async def make_service(version: str = "abc123abc123", pause_s: float = 0.0) -> Service:
     service = Service(lambda _: make_predictor(version, pause_s))
-    await service.reconfigure(Wish("somewhere"))
+    await service.reconfigure(DesiredState(current="somewhere"))
     return service
 
 

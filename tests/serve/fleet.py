@@ -1,18 +1,16 @@
-"""An endpoint without Ray: some services in one event loop, reached as `Changes` reaches replicas."""
+"""An endpoint without Ray: some services in one event loop, reached as `RolloutController` reaches replicas."""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
 
 from lft_ray.errors import BundleError
-from lft_ray.serve.changes import Outcome
 from lft_ray.serve.http import LIMITS
 from lft_ray.serve.layout import Layout
 from lft_ray.serve.model import Model
 from lft_ray.serve.predictor import Predictor
 from lft_ray.serve.service import Service
-from lft_ray.serve.wish import Wish
+from lft_ray.serve.wish import DesiredState, ReplicaStatus
 from lft_ray.tasks.classification import Classification
 from tests.serve.conftest import LABELS, CountingRunner, make_bundle
 
@@ -61,32 +59,32 @@ class Fleet:
     def __init__(self, replicas: int, open_: Callable[[str], Model] = open_model) -> None:
         self.loop = asyncio.new_event_loop()
         self.open = open_
-        self.wish: Wish | None = None
-        self.wishes: list[Wish] = []
-        self.before_apply: Callable[[Wish], None] = lambda _: None
+        self.desired: DesiredState | None = None
+        self.applied: list[DesiredState] = []
+        self.before_apply: Callable[[DesiredState], None] = lambda _: None
         self.services = {f"r{n}": Service(open_) for n in range(replicas)}
         self.asked = 0
 
-    def apply(self, wish: Wish) -> Outcome:
-        """Let every replica take a wish."""
-        self.wish = wish
-        self.wishes.append(wish)
-        self.before_apply(wish)
-        states = [self.loop.run_until_complete(s.reconfigure(wish)) for s in self.services.values()]
-        reason = next((s.reason for s in states if s.reason), "")
-        versions = ",".join(sorted({s.version for s in states}))
-        return Outcome(versions, reason, len(states), states[0].candidate_version)
+    def apply(self, desired: DesiredState) -> list[ReplicaStatus]:
+        """Let every replica take a desired state."""
+        self.desired = desired
+        self.applied.append(desired)
+        self.before_apply(desired)
+        return [
+            replace(self.loop.run_until_complete(service.reconfigure(desired)), replica=name)
+            for name, service in self.services.items()
+        ]
 
-    def survey(self) -> dict[str, dict[str, Any]]:
-        """State and tallies of every replica."""
-        return {name: {**asdict(s.state), "tallies": s.tallies} for name, s in self.services.items()}
+    def survey(self) -> list[ReplicaStatus]:
+        """What every replica says now."""
+        return [replace(service.status, replica=name) for name, service in self.services.items()]
 
     def replace(self, name: str) -> None:
-        """Kill a replica; the one that takes its place starts with the wish of the moment."""
+        """Kill a replica; the one that takes its place starts with what is desired at the moment."""
         del self.services[name]
         service = Service(self.open)
-        assert self.wish is not None
-        self.loop.run_until_complete(service.reconfigure(self.wish))
+        assert self.desired is not None
+        self.loop.run_until_complete(service.reconfigure(self.desired))
         self.services[f"{name}+"] = service
 
     def ask(self, count: int, texts: Sequence[str] = ("bb", "ss", "ss")) -> list[tuple[str, str]]:

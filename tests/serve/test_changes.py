@@ -2,7 +2,8 @@ import pytest
 
 from lft_ray.config import RolloutSpec
 from lft_ray.errors import UnreachableError
-from lft_ray.serve.changes import Changes
+from lft_ray.serve.changes import RolloutController
+from lft_ray.serve.wish import version_of
 from tests.serve.fleet import Fleet
 
 RULES = RolloutSpec()
@@ -31,9 +32,9 @@ def clock():
 
 
 @pytest.fixture
-def changes(fleet, clock):
-    made = Changes(fleet.apply, fleet.survey, clock=clock)
-    assert made.begin("good:1").version == "1"
+def controller(fleet, clock):
+    made = RolloutController(fleet.apply, fleet.survey, clock=clock)
+    assert version_of(made.begin("good:1")) == "1"
     return made
 
 
@@ -44,15 +45,15 @@ def versions(fleet, count=20):
 # ---------------------------------------------------------------- promotion and rollback
 
 
-def test_a_good_bundle_is_tried_beside_the_old_one_and_then_takes_its_place(fleet, changes):
-    change = changes.promote("good:2", RULES)
-    assert (change.kind, change.outcome.version, change.outcome.replicas) == ("promoted", "2", 2)
-    assert [(w.current, w.candidate) for w in fleet.wishes] == [
+def test_a_good_bundle_is_tried_beside_the_old_one_and_then_takes_its_place(fleet, controller):
+    result = controller.promote("good:2", RULES)
+    assert (result.kind, result.version) == ("promoted", "2")
+    assert [(d.current, d.candidate) for d in fleet.applied] == [
         ("good:1", None),
         ("good:1", "good:2"),
         ("good:2", None),
     ]
-    assert fleet.wishes[-1].previous == "good:1"
+    assert fleet.applied[-1].previous == "good:1"
     assert versions(fleet) == {"2"}
 
 
@@ -66,148 +67,148 @@ def test_a_good_bundle_is_tried_beside_the_old_one_and_then_takes_its_place(flee
         ("slow:2", "too slow: p95 3"),
     ],
 )
-def test_a_bad_bundle_answers_nobody_also_when_a_replica_is_killed_meanwhile(fleet, changes, bad, reason):
+def test_a_bad_bundle_answers_nobody_also_when_a_replica_is_killed_meanwhile(fleet, controller, bad, reason):
     seen = []
 
-    def kill_one(wish):
-        if wish.candidate == bad:
+    def kill_one(desired):
+        if desired.candidate == bad:
             fleet.replace("r0")
             seen.extend(versions(fleet))
 
     fleet.before_apply = kill_one
-    change = changes.promote(bad, RULES)
-    assert change.kind == "rejected"
-    assert reason in change.reason
+    result = controller.promote(bad, RULES)
+    assert result.kind == "rejected"
+    assert reason in result.reason
     assert set(seen) | versions(fleet) == {"1"}
-    assert {s.state.state for s in fleet.services.values()} == {"ready"}
+    assert {s.status.state for s in fleet.services.values()} == {"ready"}
     fleet.replace("r1")
     assert versions(fleet) == {"1"}
-    assert changes.promote("good:3", RULES).kind == "promoted"
+    assert controller.promote("good:3", RULES).kind == "promoted"
 
 
-def test_what_was_asked_lately_tells_a_wrong_mapping_that_the_samples_do_not(fleet, changes):
+def test_what_was_asked_lately_tells_a_wrong_mapping_that_the_samples_do_not(fleet, controller):
     fleet.ask(80)
-    assert "of the 40 latest texts" in changes.promote("drifts:2", RULES).reason
+    assert "of the 40 latest texts" in controller.promote("drifts:2", RULES).reason
     assert versions(fleet) == {"1"}
 
 
-def test_how_slow_a_bundle_may_be_is_the_users_to_say(fleet, changes):
-    assert changes.promote("slow:2", RolloutSpec(max_slowdown=None)).kind == "promoted"
-    assert changes.promote("slow:3", RULES).kind == "promoted"  # as slow as the one that runs
+def test_how_slow_a_bundle_may_be_is_the_users_to_say(fleet, controller):
+    assert controller.promote("slow:2", RolloutSpec(max_slowdown=None)).kind == "promoted"
+    assert controller.promote("slow:3", RULES).kind == "promoted"  # as slow as the one that runs
 
 
-def test_it_goes_back_and_forth_without_comparing(fleet, changes):
-    changes.promote("slow:2", RolloutSpec(max_slowdown=None))
+def test_it_goes_back_and_forth_without_comparing(fleet, controller):
+    controller.promote("slow:2", RolloutSpec(max_slowdown=None))
     for version in ("1", "2", "1"):
-        assert changes.rollback().outcome.version == version
+        assert controller.rollback().version == version
         assert versions(fleet, 4) == {version}
 
 
-def test_the_first_bundle_has_none_before_it(changes):
-    change = changes.rollback()
-    assert (change.kind, change.reason) == ("rejected", "there is no earlier bundle to go back to")
+def test_the_first_bundle_has_none_before_it(controller):
+    result = controller.rollback()
+    assert (result.kind, result.reason) == ("rejected", "there is no earlier bundle to go back to")
 
 
-def test_replicas_that_do_not_decide_keep_the_old_bundle(fleet, changes):
-    def time_out(wish):
-        if wish.candidate:
+def test_replicas_that_do_not_decide_keep_the_old_bundle(fleet, controller):
+    def time_out(desired):
+        if desired.candidate:
             raise UnreachableError("the replicas were not ready")
 
     fleet.before_apply = time_out
-    assert changes.promote("good:2", RULES).reason == "the replicas were not ready"
+    assert controller.promote("good:2", RULES).reason == "the replicas were not ready"
     assert versions(fleet) == {"1"}
-    assert changes.wish.current == "good:1"
+    assert controller.desired.current == "good:1"
 
 
-def test_a_bundle_that_only_fails_when_it_is_alone_is_taken_back(fleet, changes):
-    def damage(wish):
-        if wish.current == "good:2":
+def test_a_bundle_that_only_fails_when_it_is_alone_is_taken_back(fleet, controller):
+    def damage(desired):
+        if desired.current == "good:2":
             raise UnreachableError("a replica died of it")
 
     fleet.before_apply = damage
-    assert changes.promote("good:2", RULES).kind == "rejected"
-    assert fleet.wishes[-1].current == "good:1"
+    assert controller.promote("good:2", RULES).kind == "rejected"
+    assert fleet.applied[-1].current == "good:1"
     assert versions(fleet) == {"1"}
 
 
 # ---------------------------------------------------------------- canary
 
 
-def test_a_canary_answers_its_share_and_takes_over_when_its_time_is_up(fleet, changes, clock):
-    change = changes.promote("good:2", CANARY)
-    assert (change.kind, change.canary.version, change.canary.share) == ("canary", "2", 0.3)
+def test_a_canary_answers_its_share_and_takes_over_when_its_time_is_up(fleet, controller, clock):
+    result = controller.promote("good:2", CANARY)
+    assert (result.kind, result.canary.version, result.canary.share) == ("canary", "2", 0.3)
     answers = fleet.ask(1000)
     assert 0.25 < sum(version == "2" for version, _ in answers) / 1000 < 0.35
-    waiting = changes.look()
+    waiting = controller.look()
     assert (waiting.kind, waiting.canary.running) == ("canary", True)
     assert waiting.canary.requests + waiting.canary.current_requests == 1000
     assert fleet.services["r0"].info.canary.version == "2"
     clock.now_s = 601.0
-    done = changes.look()
-    assert (done.kind, done.outcome.version, done.canary.running, done.canary.note) == (
+    done = controller.look()
+    assert (done.kind, done.version, done.canary.running, done.canary.note) == (
         "promoted",
         "2",
         False,
         "promoted",
     )
     assert versions(fleet) == {"2"}
-    assert changes.look() is None
+    assert controller.look() is None
     assert fleet.services["r0"].info.canary is None
 
 
-def test_a_canary_without_traffic_is_not_promoted_by_the_clock(fleet, changes, clock):
-    changes.promote("good:2", CANARY)
+def test_a_canary_without_traffic_is_not_promoted_by_the_clock(fleet, controller, clock):
+    controller.promote("good:2", CANARY)
     fleet.ask(100)
     clock.now_s = 601.0
-    waiting = changes.look()
+    waiting = controller.look()
     assert waiting.kind == "canary"
     assert "of 100 requests" in waiting.canary.note
     fleet.ask(400)
-    assert changes.look().kind == "promoted"
+    assert controller.look().kind == "promoted"
 
 
-def test_a_canary_that_fails_is_rolled_back_and_no_client_notices(fleet, changes):
-    changes.promote("fails:2", CANARY)
+def test_a_canary_that_fails_is_rolled_back_and_no_client_notices(fleet, controller):
+    controller.promote("fails:2", CANARY)
     answers = fleet.ask(600)
     assert [label for _, label in answers] == ["business", "science", "science"] * 200
-    change = changes.look()
-    assert change.kind == "rejected"
-    assert "failed, of the running model 0 of" in change.reason
-    assert (change.canary.running, change.canary.note) == (False, change.reason)
+    result = controller.look()
+    assert result.kind == "rejected"
+    assert "failed, of the running model 0 of" in result.reason
+    assert (result.canary.running, result.canary.note) == (False, result.reason)
     assert versions(fleet) == {"1"}
 
 
-def test_a_canary_whose_labels_drift_is_rolled_back(fleet, changes):
+def test_a_canary_whose_labels_drift_is_rolled_back(fleet, controller):
     # No text was asked before it was opened, and its sample texts it answers well often enough.
-    changes.promote("drifts:2", CANARY)
+    controller.promote("drifts:2", CANARY)
     fleet.ask(1000)
-    change = changes.look()
-    assert change.kind == "rejected"
-    assert "serve.rollout.max_drift" in change.reason
-    assert change.canary.drift > 0.1
+    result = controller.look()
+    assert result.kind == "rejected"
+    assert "serve.rollout.max_drift" in result.reason
+    assert result.canary.drift > 0.1
 
 
-def test_a_replica_that_dies_keeps_what_it_had_counted_and_the_next_one_takes_part(fleet, changes):
-    changes.promote("good:2", CANARY)
+def test_a_replica_that_dies_keeps_what_it_had_counted_and_the_next_one_takes_part(fleet, controller):
+    controller.promote("good:2", CANARY)
     fleet.ask(200)
-    assert changes.look().canary.requests > 0
+    assert controller.look().canary.requests > 0
     fleet.replace("r0")
     assert versions(fleet, 200) == {"1", "2"}
-    canary = changes.look().canary
+    canary = controller.look().canary
     assert canary.requests + canary.current_requests == 400
 
 
-def test_a_rollback_ends_the_canary_not_the_running_bundle(fleet, changes):
-    changes.promote("good:2", RULES)
-    changes.promote("good:3", CANARY)
-    change = changes.rollback()
-    assert (change.kind, change.reason) == ("rejected", "it was rolled back by hand")
+def test_a_rollback_ends_the_canary_not_the_running_bundle(fleet, controller):
+    controller.promote("good:2", RULES)
+    controller.promote("good:3", CANARY)
+    result = controller.rollback()
+    assert (result.kind, result.reason) == ("rejected", "it was rolled back by hand")
     assert versions(fleet) == {"2"}
-    assert changes.wish.previous == "good:1"
+    assert controller.desired.previous == "good:1"
 
 
-def test_a_new_bundle_ends_the_canary_before_it(fleet, changes):
-    changes.promote("good:2", CANARY)
-    assert changes.promote("good:3", RULES).kind == "promoted"
+def test_a_new_bundle_ends_the_canary_before_it(fleet, controller):
+    controller.promote("good:2", CANARY)
+    assert controller.promote("good:3", RULES).kind == "promoted"
     assert versions(fleet) == {"3"}
-    assert changes.wish.previous == "good:1"
+    assert controller.desired.previous == "good:1"

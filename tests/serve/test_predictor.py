@@ -121,11 +121,11 @@ def test_a_replica_of_an_onnx_bundle_never_loads_torch(tiny_bert, tmp_path):
     code = (
         "import asyncio, sys\nimport lft_ray.serve.app\nfrom lft_ray.serve.http import LIMITS, create_app\n"
         "from lft_ray.serve.layout import Layout\nfrom lft_ray.serve.open import open_predictor\n"
-        "from lft_ray.serve.service import Service, Wish\n"
+        "from lft_ray.serve.service import Service\nfrom lft_ray.serve.wish import DesiredState\n"
         "service = Service(lambda uri: open_predictor(uri, Layout(2), limits=LIMITS))\n"
         "create_app(service)\n"
         "async def ask():\n"
-        f"    await service.reconfigure(Wish({bundle.uri!r}))\n"
+        f"    await service.reconfigure(DesiredState(current={bundle.uri!r}))\n"
         "    return await service.current.answer(['the team'])\n"
         "assert {s.label for s in asyncio.run(ask())[0]} == {'a', 'b', 'c'}\n"
         "print(*({'torch', 'transformers', 'onnx', 'sklearn', 'scipy'} & set(sys.modules)))"
