@@ -10,24 +10,38 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["WORKER_ENV", "environment", "environment_variables", "machine"]
+__all__ = ["LIBRARY_ENV", "WORKER_ENV", "environment", "environment_variables", "machine", "shape_caches"]
 
-WORKER_ENV = {
-    # Spinning OpenMP threads cost 11x when trials share cores.
+LIBRARY_ENV = {
+    # Spinning OpenMP threads cost 11x when processes share cores.
     "OMP_WAIT_POLICY": "passive",
     "GOMP_SPINCOUNT": "0",
     "TOKENIZERS_PARALLELISM": "false",
-    # oneDNN and PyTorch keep code and scratch memory for every shape they met, 1024 of them: a trial of AG News grew
-    # from 1.4 to 4.0 GB. With 32 a loop over 150 shapes stays at 0.66 GB instead of 1.73, in the same processor time.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
-    "LRU_CACHE_CAPACITY": "32",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""Environment of every process of ours, also of the tests; libraries read it when they load."""
+
+
+def shape_caches(capacity: int) -> dict[str, str]:
+    """Variables that bound what oneDNN and PyTorch keep of the batch shapes they met.
+
+    Args:
+        capacity: shapes to keep code and scratch memory for; both keep 1024 where nothing is set.
+    """
+    return {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": str(capacity), "LRU_CACHE_CAPACITY": str(capacity)}
+
+
+WORKER_ENV = {
+    **LIBRARY_ENV,
+    # A trial of AG News grew from 1.4 to 4.0 GB. With 32 a loop over 150 shapes stays at 0.66 GB instead of 1.73, in
+    # the same processor time. More than a replica's 16: a shape's backward pass takes entries of its own.
+    **shape_caches(32),
     # Tune runs each trial in a new thread, and glibc gives each its own heap, which it rarely gives back.
     "MALLOC_ARENA_MAX": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
     # Relative paths of the experiment (a folder with a base model) stay relative to where `lft` was called.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-"""Environment of every process that trains or serves; libraries read it when they load."""
+"""Environment of every process that trains, and of ``lft`` itself."""
 
 _PACKAGES = (
     "lft-ray",

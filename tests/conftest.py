@@ -4,14 +4,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# Before torch or Ray load: spinning OpenMP threads cost 11x when cores are shared.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
 import pytest
+
+from lft_ray.environment import LIBRARY_ENV
+
+# Before torch or Ray load, which read it then.
+for name, value in {**LIBRARY_ENV, "HF_HUB_OFFLINE": "1"}.items():
+    os.environ.setdefault(name, value)
 
 if TYPE_CHECKING:
     from lft_ray.config import ModelSpec

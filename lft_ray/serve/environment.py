@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 import lft_ray
+from lft_ray.environment import LIBRARY_ENV, shape_caches
 from lft_ray.node_types import fleet
+from lft_ray.serve.gate import REQUEST_ID_PATTERN
 from lft_ray.serve.protocols.messages import MAX_MESSAGE_BYTES
 
 __all__ = [
@@ -64,17 +66,11 @@ _SHARED = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
     "RAY_SERVE_LOG_TO_STDERR": "0",
-    # Idle OpenMP threads that spin cost 11x when cores are shared.
-    "OMP_WAIT_POLICY": "passive",
-    "GOMP_SPINCOUNT": "0",
-    "TOKENIZERS_PARALLELISM": "false",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # oneDNN and PyTorch keep scratch memory for every shape of batch they have seen, 1024 of them by default. Requests
-    # have all shapes: a replica of MiniLM with one layer grew to 1081 MB, with 16 it stays at 659 MB and as fast.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
-    "LRU_CACHE_CAPACITY": "16",
+    **LIBRARY_ENV,
+    # Requests have all shapes, forwards only: a replica of MiniLM with one layer grew to 1081 MB, with 16 it stays at
+    # 659 MB and as fast. Training needs more, see `WORKER_ENV`.
+    **shape_caches(16),
 }
-_REQUEST_ID = "^[A-Za-z0-9._:-]{1,128}$"
 _UNAVAILABLE = (
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nContent-Length: {length}"
     "\r\n\r\n{body}"
@@ -125,9 +121,8 @@ def serving_environment(folder: Path) -> dict[str, str]:
     found = _haproxy(str(folder), _replica_ports())
     metrics, stats = found["RAY_SERVE_HAPROXY_METRICS_PORT"], found["RAY_SERVE_HAPROXY_STATS_PORT"]
     launcher = folder / "haproxy"
-    launcher.write_text(
-        _LAUNCHER.format(metrics=metrics, stats=stats, folder=folder, binary=binary, id=_REQUEST_ID), encoding="utf-8"
-    )
+    script = _LAUNCHER.format(metrics=metrics, stats=stats, folder=folder, binary=binary, id=REQUEST_ID_PATTERN)
+    launcher.write_text(script, encoding="utf-8")
     launcher.chmod(0o700)
     answer = _UNAVAILABLE.format(length=len(_UNAVAILABLE_BODY), body=_UNAVAILABLE_BODY)
     (folder / "503.http").write_bytes(answer.encode())

@@ -8,12 +8,14 @@ from http import HTTPStatus
 
 from lft_ray.serve.keys import ApiKeys
 
-__all__ = ["OPEN_PATHS", "Refusal", "busy", "check_key", "error_body", "error_type", "request_id"]
+__all__ = ["OPEN_PATHS", "REQUEST_ID_PATTERN", "Refusal", "busy", "check_key", "error_body", "error_type", "request_id"]
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready", "/docs", "/ui"})
 """Answered without a key: probes cannot send one everywhere, and the two pages hold nothing but a field for it."""
 
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+REQUEST_ID_PATTERN = "^[A-Za-z0-9._:-]{1,128}$"
+"""Ids that are safe to log and to send back; HAProxy drops others before a replica sees them."""
+_REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 
 
 class Refusal(Exception):
@@ -62,4 +64,4 @@ def check_key(keys: ApiKeys, path: str, authorization: Callable[[], str]) -> Non
 
 def request_id(given: str) -> str:
     """The client's own id where it is safe to log and to send back, else a new one."""
-    return given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

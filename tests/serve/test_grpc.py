@@ -1,16 +1,20 @@
 """The Open Inference Protocol over gRPC, asked by Triton's client and by plain stubs."""
 
+import ast
 import asyncio
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from google.protobuf import descriptor_pb2
 
 from lft_ray.serve.dialect import MAX_BATCH
 from lft_ray.serve.keys import ApiKeys, hash_keys
-from lft_ray.serve.protocols import messages
+from lft_ray.serve.protocols import messages, open_inference_pb2
 from lft_ray.serve.protocols.grpc import GrpcService
 from lft_ray.serve.service import Service
 from tests.serve.conftest import LABELS, make_service
@@ -51,29 +55,48 @@ def infer_request(texts: list[bytes], **changes):
 # ---------------------------------------------------------------- the protocol itself
 
 
-def without_json_names(file):
-    for kind in file.message_type:
-        pending = [kind]
-        while pending:
-            one = pending.pop()
-            pending += one.nested_type
-            for field in one.field:
-                field.ClearField("json_name")
-    return file
+def declared(stub: str) -> dict[str, list[str]]:
+    """Fields and methods of each class in a ``.pyi``, whatever protoc's version writes around them."""
+    found = {}
+    for node in ast.walk(ast.parse(stub)):
+        if isinstance(node, ast.ClassDef):
+            names = [part.target.id for part in node.body if isinstance(part, ast.AnnAssign)]
+            found[node.name] = sorted(names + [part.name for part in node.body if isinstance(part, ast.FunctionDef)])
+    return found
 
 
-def test_the_messages_are_those_of_the_proto_file(tmp_path):
-    from google.protobuf import descriptor_pb2
-    from grpc_tools import protoc
+def test_what_is_generated_is_of_the_proto_file(tmp_path):
+    protoc = pytest.importorskip("grpc_tools.protoc")
+    out = tmp_path / "open_inference.binpb"
+    command = ["", f"-I{PROTO.parent}", f"--descriptor_set_out={out}", f"--pyi_out={tmp_path}", PROTO.name]
+    assert protoc.main(command) == 0
+    kept = PROTO.with_suffix(".binpb")
+    read = descriptor_pb2.FileDescriptorSet.FromString
+    assert read(kept.read_bytes()) == read(out.read_bytes())
+    stub = "open_inference_pb2.pyi"
+    assert declared((PROTO.parent / stub).read_text()) == declared((tmp_path / stub).read_text())
 
-    out = tmp_path / "set"
-    assert protoc.main(["", f"-I{PROTO.parent}", f"--descriptor_set_out={out}", PROTO.name]) == 0
-    [compiled] = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
-    theirs, ours = without_json_names(compiled), messages.describe()
-    for file in (theirs, ours):
-        for kinds in (file.message_type, *(kind.nested_type for kind in file.message_type)):
-            kinds.sort(key=lambda kind: kind.name)
-    assert str(ours) == str(theirs)
+
+def test_the_stubs_methods_are_the_services():
+    service = open_inference_pb2.DESCRIPTOR.services_by_name[messages.SERVICE.rpartition(".")[2]]
+    assert service.full_name == messages.SERVICE
+    assert tuple(method.name for method in service.methods) == messages.METHODS
+    for method in service.methods:
+        assert method.input_type == messages.message(f"{method.name}Request").DESCRIPTOR
+        assert method.output_type == messages.message(f"{method.name}Response").DESCRIPTOR
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_another_copy_of_the_protocol_may_be_loaded_before_or_after(order):
+    loads = ["from tritonclient.grpc import service_pb2 as theirs", "from lft_ray.serve.protocols import messages"]
+    code = "\n".join(loads[number] for number in order) + (
+        "\nours = messages.message('ModelInferRequest')(model_name='classifier', id='7')"
+        "\ntwin = theirs.ModelInferRequest.FromString(ours.SerializeToString())"
+        "\nassert (twin.model_name, twin.id) == ('classifier', '7')"
+        "\nassert type(twin) is not type(ours)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_names_and_numbers_are_those_of_tritons_client():

@@ -16,6 +16,20 @@ from lft_ray.serve.gate import Refusal, busy, request_id
 from lft_ray.serve.keys import ApiKeys
 from lft_ray.serve.protocols import kserve, tensors
 from lft_ray.serve.protocols.messages import message
+from lft_ray.serve.protocols.open_inference_pb2 import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelMetadataRequest,
+    ModelMetadataResponse,
+    ModelReadyRequest,
+    ModelReadyResponse,
+    ServerLiveRequest,
+    ServerLiveResponse,
+    ServerMetadataRequest,
+    ServerMetadataResponse,
+    ServerReadyRequest,
+    ServerReadyResponse,
+)
 from lft_ray.serve.service import NotReady, Service
 from lft_ray.serve.strict_json import BadJson
 from lft_ray.wire import Info
@@ -90,21 +104,21 @@ class GrpcService:
         if method not in _OPEN and not self._keys.allow(authorization):
             raise Refusal(401, "a valid bearer key is needed in the metadata authorization")
 
-    async def _server_live(self, _: Any, answer: Any, __: str) -> None:
+    async def _server_live(self, _: ServerLiveRequest, answer: ServerLiveResponse, __: str) -> None:
         answer.live = True
 
-    async def _server_ready(self, _: Any, answer: Any, __: str) -> None:
+    async def _server_ready(self, _: ServerReadyRequest, answer: ServerReadyResponse, __: str) -> None:
         answer.ready = bool(self._service.version)
 
-    async def _model_ready(self, request: Any, answer: Any, _: str) -> None:
+    async def _model_ready(self, request: ModelReadyRequest, answer: ModelReadyResponse, _: str) -> None:
         self._info(request.name, request.version)
         answer.ready = True
 
-    async def _server_metadata(self, _: Any, answer: Any, __: str) -> None:
+    async def _server_metadata(self, _: ServerMetadataRequest, answer: ServerMetadataResponse, __: str) -> None:
         told = kserve.server_metadata()
         answer.name, answer.version = told["name"], told["version"]
 
-    async def _model_metadata(self, request: Any, answer: Any, _: str) -> None:
+    async def _model_metadata(self, request: ModelMetadataRequest, answer: ModelMetadataResponse, _: str) -> None:
         told = kserve.metadata(request.name, self._info(request.name, request.version))
         answer.name, answer.platform = told["name"], told["platform"]
         answer.versions.extend(told["versions"])
@@ -112,7 +126,7 @@ class GrpcService:
             for tensor in told[side]:
                 getattr(answer, side).add(**tensor)
 
-    async def _model_infer(self, request: Any, answer: Any, own_id: str) -> str:
+    async def _model_infer(self, request: ModelInferRequest, answer: ModelInferResponse, own_id: str) -> str:
         self._info(request.model_name, request.model_version)
         wanted = [output.name for output in request.outputs] or list(kserve.OUTPUTS)
         kserve.check_outputs(wanted)
@@ -132,7 +146,7 @@ class GrpcService:
         return info
 
 
-def _texts(request: Any) -> list[str]:
+def _texts(request: ModelInferRequest) -> list[str]:
     if len(request.inputs) != 1 or (request.inputs[0].name, request.inputs[0].datatype) != (kserve.INPUT, "BYTES"):
         raise BadJson(f"inputs must be one tensor: {kserve.INPUT}, of datatype BYTES", 422)
     tensor, raw = request.inputs[0], request.raw_input_contents
@@ -146,7 +160,7 @@ def _texts(request: Any) -> list[str]:
     return texts
 
 
-def _fill(answer: Any, wanted: list[str], told: Told) -> None:
+def _fill(answer: ModelInferResponse, wanted: list[str], told: Told) -> None:
     answer.model_name, answer.model_version = told.info.model, told.info.version
     for name in wanted:
         tensor, values = kserve.output_tensor(name, told)
