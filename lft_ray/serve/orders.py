@@ -6,8 +6,11 @@ In: a record. Out: the same record, read by the other process. Never half a file
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 from lft_ray.config import RolloutSpec, ServeSpec
 from lft_ray.delivery import Endpoint
+from lft_ray.errors import InputError
 from lft_ray.processes import ProcessIdentity
 from lft_ray.records import Record
 
@@ -73,8 +76,20 @@ def put(folder: Path, record: Record) -> None:
 
 
 def get(folder: Path, kind: type[RecordT]) -> RecordT | None:
-    """Read a record, or None when it has not been written."""
+    """Read a record, or None when it has not been written.
+
+    Raises:
+        InputError: the file is of another version.
+    """
+    path = folder / _FILES[kind]
     try:
-        return kind.model_validate_json((folder / _FILES[kind]).read_text(encoding="utf-8"))
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in detail["loc"])
+        raise InputError(
+            f"{path} cannot be read: {where}: {detail['msg']}",
+            fix="use the version of lft_ray that started the endpoint, or `lft down` with that version and deploy anew",
+        ) from None

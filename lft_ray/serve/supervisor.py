@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lft_ray.delivery import Endpoint
-from lft_ray.errors import LftError, UnreachableError
+from lft_ray.errors import InputError, LftError, UnreachableError
 from lft_ray.processes import this_process
 from lft_ray.serve import boot, haproxy, orders, tree
 from lft_ray.serve import endpoint as endpoints
@@ -169,7 +169,12 @@ class Supervisor:
                 self._record(result)
 
     def _answer(self) -> None:
-        request = orders.get(self._folder, orders.PromoteRequest)
+        try:
+            request = orders.get(self._folder, orders.PromoteRequest)
+        except InputError as error:
+            # Of another version of lft_ray: no reason to stop answering. Its serial is unknown, so nobody hears back.
+            self._rejected(error.message)
+            return
         if request is None or request.serial <= self._answered:
             return
         self._answered = request.serial
