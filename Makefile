@@ -16,7 +16,7 @@ setup: .venv/.installed
 	touch $@
 
 quickstart: setup
-	LFT=$(BIN)/lft experiments/quickstart.sh
+	$(BIN)/lft quickstart
 
 check: setup
 	$(BIN)/ruff check lft_ray tests experiments benchmarks

@@ -32,7 +32,12 @@ __all__ = [
 
 
 def run_search(
-    experiment: Experiment, *, resume: bool = False, replace: bool = False, console: "Console | None" = None
+    experiment: Experiment,
+    *,
+    resume: bool = False,
+    replace: bool = False,
+    console: "Console | None" = None,
+    on_stage: "Say | None" = None,
 ) -> RunFolder:
     """From a labelled file to a chosen model: prepare, profile, search, select, report.
 
@@ -41,6 +46,7 @@ def run_search(
         resume: continue the run of this name; nothing finished is done twice.
         replace: delete the run of this name first.
         console: where progress is shown; None is silent.
+        on_stage: told the name of each stage as it begins, of those that follow on the returned run too.
 
     Raises:
         InputError: anything the user gave cannot be used; raised before a trial is paid for.
@@ -51,6 +57,7 @@ def run_search(
 
     check_usable(experiment)
     run = RunFolder.begin(experiment, resume=resume, replace=replace)
+    run.on_stage = on_stage
     with driver_lock(run.storage):
         run.put_json("environment.json", environment())
         say = _teller(console)

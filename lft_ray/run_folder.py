@@ -6,7 +6,7 @@ bundle/ cascade/ report.html environment.json stages.json endpoint.json``
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,10 +43,15 @@ _FREE_ON_RESUME = (
 
 
 class RunFolder:
-    """One run, by its URI."""
+    """One run, by its URI.
+
+    Attributes:
+        on_stage: told the name of each stage of this process as it begins.
+    """
 
     def __init__(self, uri: str | Path) -> None:
         self.storage = Storage(uri)
+        self.on_stage: Callable[[str], None] | None = None
 
     @property
     def uri(self) -> str:
@@ -165,6 +170,8 @@ class RunFolder:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Note how long the block takes, also when it fails."""
+        if self.on_stage is not None:
+            self.on_stage(name)
         started = time.perf_counter()
         try:
             yield

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lft_ray"
 # Left may be imported by right, never the other way round; names on one line are neighbours without arrows.
 LAYERS = [
     {"errors", "environment", "processes", "spec"},
-    {"retries"},
+    {"retries", "samples"},
     {"methods", "serving_spec"},
     {"training_spec"},
     {"strict_json", "validation"},
@@ -45,6 +45,7 @@ LAYERS = [
     {"report"},
     {"shipping"},
     {"pipeline"},
+    {"quickstart"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -218,6 +219,7 @@ HEAVY = {"torch", "ray", "transformers", "sklearn", "optuna", "datasets", "panda
         "import lft_ray.config, lft_ray.experiment_file, lft_ray.run_folder",
         "import lft_ray.cli.app",
         "import lft_ray.pipeline",
+        "import lft_ray.quickstart",
     ],
 )
 def test_cold_imports_are_light(statement):

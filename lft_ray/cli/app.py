@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lft_ray.cli import data, deliver, explore, measure, plan
+from lft_ray.cli import data, deliver, explore, measure, plan, quickstart
 from lft_ray.cli.output import guarded, next_command, print_json, stderr, stdout
 from lft_ray.environment import WORKER_ENV
 
@@ -29,6 +29,9 @@ app = typer.Typer(
 File = Annotated[str, typer.Argument(help="Experiment file, such as experiments/news.yaml.", show_default=False)]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one key; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+# First in `lft --help`, as it is the first command of a newcomer.
+app.command()(quickstart.quickstart)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from lft_ray.cli.app import app
 
 COMMANDS = {
     "init", "check", "plan", "search", "train", "status", "leaderboard", "report", "export", "deploy", "predict",
-    "down", "env", "rollback", "bench",
+    "down", "env", "rollback", "bench", "quickstart",
 }  # fmt: skip
 
 
