@@ -6,6 +6,7 @@ takes and how far the tour is. What it started it also stops, however it ends. N
 
 import json
 import os
+import shlex
 import signal
 import threading
 import time
@@ -117,7 +118,7 @@ def tour(
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     started_s, run_path = time.monotonic(), f"{folder.rstrip('/') or '/'}/{_NAME}"
-    say: Say = lambda text: console.print(text, markup=False, soft_wrap=True) if console is not None else None  # noqa: E731
+    say = _teller(console)
     experiment = _experiment(folder, overrides or [])
     _check_weights(experiment)
     run = _begin(RunFolder(experiment.run_uri), experiment, run_path, say)
@@ -131,10 +132,9 @@ def tour(
                 on_winner(run)
             predictions = _serve(run, experiment, keep_serving=keep_serving)
     except KeyboardInterrupt:
-        options = "" if folder == "runs" else f" --folder {folder}"
-        say(
-            f"stopped, and all that was started\nnext: lft quickstart{options}   continues; nothing finished runs again"
-        )
+        options = ([] if folder == "runs" else ["--folder", folder]) + ["--keep-serving"] * keep_serving
+        say("stopped, with all that was started; nothing that is finished runs again")
+        say(f"next: {shlex.join(['lft', 'quickstart', *options])}")
         raise
     run.put(_MARK, _Mark(finished=True))
     selection = run.selection()
@@ -144,6 +144,10 @@ def tour(
     for line in _next_commands(run_path, keep_serving=keep_serving):
         say(line)
     return TourResult(winner=selection.winner, predictions=predictions, seconds=run.json("stages.json"), run=run.uri)
+
+
+def _teller(console: "Console | None") -> "Say":
+    return lambda text: console.print(text, markup=False, soft_wrap=True) if console is not None else None
 
 
 def _experiment(folder: str, overrides: list[str]) -> Experiment:
