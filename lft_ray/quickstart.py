@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lft_ray.config import Experiment
-from lft_ray.decision import FrontPoint
-from lft_ray.errors import InputError, ModelError, NoWinnerError
+from lft_ray.decision import FrontPoint, Selection
+from lft_ray.errors import InputError, ModelError
 from lft_ray.records import Record
 from lft_ray.run_folder import RunFolder
 from lft_ray.samples import CORPUS, EXPERIMENT, samples_folder
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
-__all__ = ["STAGES", "TEXTS", "Prediction", "TourResult", "tour"]
+__all__ = ["STAGES", "TEXTS", "Prediction", "Stage", "TourResult", "sample_experiment", "tour"]
 
 TEXTS = (
     "The keeper saved two penalties and the visitors went through",
@@ -119,7 +119,7 @@ def tour(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     started_s, run_path = time.monotonic(), f"{folder.rstrip('/') or '/'}/{_NAME}"
     say = _teller(console)
-    experiment = _experiment(folder, overrides or [])
+    experiment = sample_experiment(folder, overrides or [])
     _check_weights(experiment)
     run = _begin(RunFolder(experiment.run_uri), experiment, run_path, say)
     stages = STAGES[:-1] if keep_serving else STAGES
@@ -137,21 +137,24 @@ def tour(
         say(f"next: {shlex.join(['lft', 'quickstart', *options])}")
         raise
     run.put(_MARK, _Mark(finished=True))
-    selection = run.selection()
-    if selection is None:
-        raise NoWinnerError(f"{run.uri} has lost its selection.json", fix="lft quickstart")
     say(f"done in {duration(time.monotonic() - started_s)}; the run stays in {run_path}")
     for line in _next_commands(run_path, keep_serving=keep_serving):
         say(line)
-    return TourResult(winner=selection.winner, predictions=predictions, seconds=run.json("stages.json"), run=run.uri)
+    winner = run.get("selection.json", Selection).winner
+    return TourResult(winner=winner, predictions=predictions, seconds=run.json("stages.json"), run=run.uri)
 
 
 def _teller(console: "Console | None") -> "Say":
     return lambda text: console.print(text, markup=False, soft_wrap=True) if console is not None else None
 
 
-def _experiment(folder: str, overrides: list[str]) -> Experiment:
-    """The shipped experiment, its data by full path: paths of an experiment file start at the working directory."""
+def sample_experiment(folder: str, overrides: list[str]) -> Experiment:
+    """The shipped experiment, its data and storage by full path: relative ones start at the working directory.
+
+    Args:
+        folder: gets the run folder ``quickstart``.
+        overrides: ``a.b=c``, applied last.
+    """
     samples = samples_folder()
     places = {"data.train": str(samples / CORPUS), "storage": Storage(folder).uri, "name": _NAME}
     # A JSON string is one in YAML too, whatever characters the path has.
