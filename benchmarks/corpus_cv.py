@@ -14,9 +14,9 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
-from lft_ray.models.base import find_size
 from lft_ray.search.space import start_table
 from lft_ray.storage import Storage
 from lft_ray.train.job import TrialJob
@@ -59,9 +59,10 @@ def score(size: str, held_out: int, parts: list[list[dict[str, str]]], folder: P
     ]
     experiment = Experiment.load(CORPUS.parent.parent / "quickstart.yaml", overrides)
     dataset = prepare(experiment.task, experiment.data, Storage(folder))
-    _, model_size = find_size(experiment.models, size)
-    config = start_table([model_size], experiment.training)[0]
-    job = TrialJob.of(experiment, dataset, str(folder), trial_id="t000", config=config)
+    candidates = Candidates.of(experiment, dataset)
+    config = start_table([candidates.size(size)], experiment.training)[0]
+    job = TrialJob.of(candidates, dataset, experiment.training, str(folder))
+    job = job.replace(trial_id="t000", config=config)
     result = run_trial(job, lambda _: None)
     assert result.status == "done", result.reason
     return result.variants[0].f1

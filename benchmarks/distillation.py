@@ -14,6 +14,7 @@ from pathlib import Path
 
 from publishing import RESULTS, publish
 
+from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
 from lft_ray.cost.prices import price_of
 from lft_ray.cost.training import training_usd
@@ -51,10 +52,9 @@ class Bench:
         )
         trial = StartedTrial(trial_id=self.ledger.next_id(), number=len(self.ledger.started()), config=config)
         self.ledger.start(trial)
-        job = TrialJob.of(
-            self.experiment, self.dataset, self.ledger.storage.uri, trial_id=trial.trial_id, config=config,
-            training=training,
-        )  # fmt: skip
+        candidates = Candidates.of(self.experiment, self.dataset)
+        job = TrialJob.of(candidates, self.dataset, training, self.ledger.storage.uri)
+        job = job.replace(trial_id=trial.trial_id, config=config)
         result = run_trial(job, lambda point: None)
         if result.status is not TrialStatus.DONE:
             raise SystemExit(f"{config}: {result.reason}")

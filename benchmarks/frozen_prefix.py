@@ -16,6 +16,7 @@ from pathlib import Path
 
 from publishing import RESULTS, publish
 
+from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
 from lft_ray.models.base import find_size
@@ -51,9 +52,8 @@ class Bench:
             seed=seed,
         )
         uri = f"{self.folder}/{run}"
-        job = TrialJob.of(
-            self.experiment, self.dataset, uri, trial_id=f"t{self.count:03d}", config=config, training=training
-        )
+        job = TrialJob.of(Candidates.of(self.experiment, self.dataset), self.dataset, training, uri)
+        job = job.replace(trial_id=f"t{self.count:03d}", config=config)
         result = run_trial(job, lambda point: None)
         if result.status is not TrialStatus.DONE:
             raise SystemExit(f"{config}: {result.reason}")

@@ -18,6 +18,7 @@ from typing import Any
 
 from publishing import RESULTS, publish
 
+from lft_ray.candidates import Candidates
 from lft_ray.cluster import connect
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
@@ -36,7 +37,8 @@ def startup_s(experiment: Experiment, dataset: DatasetRecord, run_uri: str, name
     first: list[float] = []
     config = TrialConfig(model_size="minilm:1", batch_size=32, epochs=1, max_length=64, learning_rate=3e-4)
     training = experiment.training.model_copy(update={"workers": WORKERS})
-    job = TrialJob.of(experiment, dataset, run_uri, trial_id=name, config=config, training=training)
+    job = TrialJob.of(Candidates.of(experiment, dataset), dataset, training, run_uri)
+    job = job.replace(trial_id=name, config=config)
     began = time.monotonic()
 
     def hear(point: dict[str, Any]) -> None:

@@ -23,15 +23,17 @@ from typing import Any
 from draw_front import draw_fronts
 from publishing import RESULTS, publish
 
+from lft_ray.candidates import Candidates
 from lft_ray.cluster import connect
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
 from lft_ray.decision import FrontPoint
 from lft_ray.export.judge import judge
-from lft_ray.models.base import model_sizes
+from lft_ray.ledger import Ledger
 from lft_ray.records import DatasetRecord, ProfileBook, TrialConfig, TrialRecord, TrialResult
 from lft_ray.search.pricing import Pricing
 from lft_ray.search.space import start_table
+from lft_ray.search.specs import StudySpecs
 from lft_ray.search.study import StudyJob, run_study
 from lft_ray.selection.front import front, hypervolume, points_of
 from lft_ray.serve.candidates import profile_requests
@@ -55,6 +57,7 @@ class Ground:
     dataset: DatasetRecord
     profiles: ProfileBook
     folder: Path
+    candidates: Candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,9 @@ def ours(ground: Ground, cluster: Any, seed: int) -> Searched:
     search = ground.experiment.search.model_copy(update={"seed": seed})
     experiment = ground.experiment.model_copy(update={"search": search})
     began = time.monotonic()
-    records = run_study(
-        StudyJob(str(ground.folder / f"ours-{seed}"), experiment, ground.dataset, ground.profiles), cluster
-    )
+    specs = StudySpecs(search, experiment.training, experiment.selection, experiment.cost)
+    ledger = Ledger(Storage(ground.folder / f"ours-{seed}"))
+    records = run_study(StudyJob(ledger, ground.candidates, ground.dataset, ground.profiles, specs), cluster)
     return Searched(records, len(records), time.monotonic() - began)
 
 
@@ -86,8 +89,8 @@ def stock(ground: Ground, seed: int) -> Searched:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     experiment, training = ground.experiment, ground.experiment.training
-    pricing = Pricing.of(experiment, ground.profiles)
-    sizes = model_sizes(experiment.models)
+    pricing = Pricing.of(ground.candidates, ground.profiles, utilisation=experiment.cost.utilisation)
+    sizes = ground.candidates.sizes
     costs = {size.name: pricing.cost(size.name) for size in sizes}
     space = {
         "model_size": tune.choice(list(costs)),
@@ -135,7 +138,8 @@ def _trainable(ground: Ground, run_uri: str, costs: dict[str, float]) -> Any:
 
         name = tune.get_context().get_trial_id()
         chosen = TrialConfig(**config, max_length=experiment.training.max_length)
-        result = run_trial(TrialJob.of(experiment, dataset, run_uri, trial_id=name, config=chosen), report)
+        job = TrialJob.of(ground.candidates, dataset, experiment.training, run_uri)
+        result = run_trial(job.replace(trial_id=name, config=chosen), report)
         f1 = result.variants[0].f1 if result.variants else 0.0
         tune.report({"f1": f1, "cost": cost, "result": result.model_dump_json()})
 
@@ -176,10 +180,9 @@ def _priced(result: TrialResult, costs: dict[str, float]) -> TrialRecord:
 def shipped(ground: Ground, searched: Searched) -> list[FrontPoint]:
     """The search's own front, each point with the F1 that its checkpoint has on the test rows."""
     by_id = {record.trial_id: record for record in searched.records}
-    metric = ground.experiment.task.metric
     found = []
     for point in front(points_of(searched.records)):
-        judged = judge(by_id[point.trial_id], point, ground.dataset, metric=metric)
+        judged = judge(by_id[point.trial_id], point, ground.dataset, ground.candidates.task)
         found.append(point.model_copy(update={"f1": judged.test_f1}))
     return found
 
@@ -213,8 +216,9 @@ def ground_of(arguments: argparse.Namespace, folder: Path) -> Ground:
         ],
     )  # fmt: skip
     dataset = prepare(experiment.task, experiment.data, Storage(str(folder)))
-    profiles = measure_profiles(profile_requests(experiment, dataset), dataset, experiment.serve)
-    return Ground(experiment, dataset, profiles, folder)
+    candidates = Candidates.of(experiment, dataset).with_weights(dataset)
+    profiles = measure_profiles(profile_requests(candidates, dataset), dataset, experiment.serve)
+    return Ground(experiment, dataset, profiles, folder, candidates)
 
 
 def cut_test(file: Path, folder: Path) -> Path:

@@ -171,6 +171,7 @@ def wait_for(workers: list[Any], table: Table, name: str, wanted: int) -> None:
 
 def record_serving(task: RecordedTask, data: Path, work: Path) -> None:
     """Measure what each size costs to serve on this task's texts; replaces what was measured before."""
+    from lft_ray.candidates import Candidates
     from lft_ray.cluster import connect
     from lft_ray.config import ClusterSpec, DataSpec, Experiment, ExportSpec
     from lft_ray.serve.candidates import profile_requests
@@ -182,7 +183,8 @@ def record_serving(task: RecordedTask, data: Path, work: Path) -> None:
         export=ExportSpec(precisions=["fp32", "bf16"]),
     )  # fmt: skip
     with connect(ClusterSpec(), object_store_mb=100):
-        book = measure_profiles(profile_requests(experiment, dataset), dataset, ServeSpec())
+        candidates = Candidates.of(experiment, dataset).with_weights(dataset)
+        book = measure_profiles(profile_requests(candidates, dataset), dataset, ServeSpec())
     cost = CostSpec()
     rows = [
         {"size": p.model_size, "precision": p.precision, "eval_len": p.max_length, "device": p.device,

@@ -19,12 +19,15 @@ from typing import Any
 
 from publishing import RESULTS, publish
 
+from lft_ray.candidates import Candidates
 from lft_ray.cluster import connect
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
 from lft_ray.environment import machine
+from lft_ray.ledger import Ledger
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile, TrialConfig
 from lft_ray.search.plan import Quiet
+from lft_ray.search.specs import StudySpecs
 from lft_ray.search.study import StudyJob, run_study
 from lft_ray.storage import Storage
 from lft_ray.train.job import TrialJob
@@ -65,7 +68,9 @@ def unpriced() -> ProfileBook:
 def ours(experiment: Experiment, dataset: DatasetRecord, run_uri: str, cluster: Any) -> list[float]:
     """Overheads of the product's study."""
     clock = Clock()
-    run_study(StudyJob(run_uri, experiment, dataset, unpriced()), cluster, clock)
+    specs = StudySpecs(experiment.search, experiment.training, experiment.selection, experiment.cost)
+    candidates = Candidates.of(experiment, dataset)
+    run_study(StudyJob(Ledger(Storage(run_uri)), candidates, dataset, unpriced(), specs), cluster, clock)
     return gaps(clock.ends)
 
 
@@ -76,7 +81,8 @@ def plain(experiment: Experiment, dataset: DatasetRecord, run_uri: str) -> list[
     def train(wanted: dict[str, Any]) -> None:
         config = TrialConfig(model_size=SIZE, batch_size=32, epochs=1, max_length=64, learning_rate=wanted["lr"])
         name = tune.get_context().get_trial_id()
-        job = TrialJob.of(experiment, dataset, run_uri, trial_id=name, config=config)
+        job = TrialJob.of(Candidates.of(experiment, dataset), dataset, experiment.training, run_uri)
+        job = job.replace(trial_id=name, config=config)
         result = run_trial(job, lambda point: None)
         usage = result.usage
         tune.report({"f1": result.variants[0].f1, "work_s": usage.train_s + usage.eval_s})

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from publishing import RESULTS, publish
 
+from lft_ray.candidates import Candidates
 from lft_ray.cluster import connect
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
@@ -67,7 +68,8 @@ def main() -> None:
                 )  # fmt: skip
                 training = experiment.training.model_copy(update={"workers": workers})
                 name = f"{workers}-workers"
-                job = TrialJob.of(experiment, dataset, folder, trial_id=name, config=config, training=training)
+                job = TrialJob.of(Candidates.of(experiment, dataset), dataset, training, folder)
+                job = job.replace(trial_id=name, config=config)
                 result = (run_trial if workers == 1 else run_sharded)(job, lambda _: None)
                 if result.status is not TrialStatus.DONE:
                     raise SystemExit(f"{workers} workers: {result.reason}")

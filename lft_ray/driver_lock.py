@@ -131,7 +131,7 @@ class DriverLock:
         return holder is not None and holder.same(self._me)
 
     def _beat(self) -> None:
-        self.storage.put(NAME, self._me.model_copy(update={"heartbeat_at": time.time()}).model_dump_json())
+        self.storage.put(NAME, self._me.replace(heartbeat_at=time.time()).model_dump_json())
 
     def _beat_on(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):

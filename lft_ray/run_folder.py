@@ -1,7 +1,7 @@
 """The run folder: everything one study wrote, under ``<storage>/<name>``. Reads and writes records, decides nothing.
 
-``experiment.yaml dataset.json profiles.json trials/<id>/record.json front.json selection.json cascades.json bundle.json
-bundle/ cascade/ report.html environment.json stages.json endpoint.json``
+``experiment.yaml dataset.json candidates.json profiles.json trials/<id>/record.json front.json selection.json
+cascades.json bundle.json bundle/ cascade/ report.html environment.json stages.json endpoint.json``
 """
 
 import json
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -23,6 +23,9 @@ from lft_ray.processes import alive
 from lft_ray.records import DatasetRecord, ProfileBook, Record
 from lft_ray.storage import Storage
 from lft_ray.validation import first_problem
+
+if TYPE_CHECKING:
+    pass
 
 __all__ = ["RunFolder"]
 

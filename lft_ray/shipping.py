@@ -3,11 +3,17 @@
 Called through `lft_ray.pipeline`, whose last stages these are.
 """
 
+from typing import TYPE_CHECKING
+
+from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
 from lft_ray.delivery import Bundle, Cascade, Endpoint
 from lft_ray.errors import InputError, NoWinnerError
 from lft_ray.ledger import Ledger
 from lft_ray.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from lft_ray.export.stage import ExportJob
 
 __all__ = ["cascade", "deploy", "down", "export", "rollback"]
 
@@ -22,17 +28,16 @@ def export(run: RunFolder, *, trial_id: str | None = None) -> Bundle:
     """
     from lft_ray.export.stage import export_trial
 
-    experiment, ledger, selection = run.experiment(), Ledger(run.storage), run.selection()
-    dataset = run.dataset()
-    if dataset is None or not ledger.records():
+    ledger, selection = Ledger(run.storage), run.selection()
+    if run.dataset() is None or not ledger.records():
         raise InputError(f"{run.uri} has no finished trial", fix="`lft search ... --resume` continues it")
     if trial_id is None and selection is None:
         raise NoWinnerError(f"{run.uri} has no winner", fix="finish the search, or name a trial with --trial")
     chosen = trial_id or (selection.winner_seed_trial_id if selection else "")
     with run.stage("export"):
-        bundle = export_trial(
-            ledger.ended(chosen), experiment=experiment, dataset=dataset, selection=selection, target=run.storage
-        )
+        record = ledger.ended(chosen)
+        teacher = ledger.get(record.config.teacher)
+        bundle = export_trial(record, _export_job(run, run.experiment()), teacher=teacher)
     run.put("bundle.json", bundle)
     return bundle
 
@@ -43,10 +48,36 @@ def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | 
     Raises:
         InputError: there is no such trial, or the pair makes no cascade.
     """
-    from lft_ray.export.pairing import make_cascade
+    from lft_ray.export.pairing import CascadeJob, make_cascade
 
+    experiment = experiment or run.experiment()
+    job = CascadeJob(
+        export=_export_job(run, experiment),
+        ledger=Ledger(run.storage),
+        margin=experiment.selection.margin,
+        utilisation=experiment.cost.utilisation,
+        seed=experiment.search.seed,
+    )
     with run.stage("cascade"):
-        return make_cascade(run, small, large, experiment=experiment or run.experiment())
+        return make_cascade(run, small, large, job)
+
+
+def _export_job(run: RunFolder, experiment: Experiment) -> "ExportJob":
+    """What an export reads of a run.
+
+    Raises:
+        InputError: the run has no data yet.
+    """
+    from lft_ray.export.stage import ExportJob
+
+    dataset = run.dataset()
+    if dataset is None:
+        raise InputError(f"{run.uri} has no data yet", fix="`lft search ... --resume` continues it")
+    candidates = Candidates.of_run(run).priced(experiment.cost)
+    if not candidates.revisions:
+        # A run of an older version, which did not write down what was found.
+        candidates = candidates.with_weights(dataset)
+    return ExportJob(experiment.name, candidates, dataset, run.selection(), run.storage, experiment.training.distil)
 
 
 def deploy(

@@ -1,17 +1,26 @@
 """What the parts of the experiment tree are made of: their base, checked names, domains. Never reads a file."""
 
 import re
-from typing import Annotated, Self
+from collections.abc import Iterable
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 from lft_ray.errors import nearest
 
-__all__ = ["LearningRates", "Range", "RunName", "Share", "Spec", "StopRuleName"]
+__all__ = ["SCHEDULERS", "LearningRates", "Range", "RunName", "Share", "Spec", "StopRuleName", "check_names"]
 
 _RUN_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
-_STOP_RULES = ("fifo", "dominance", "mo_asha")
-"""Keys of `lft_ray.search.SCHEDULERS`, which a file is checked against before anything is spent."""
+
+SCHEDULERS: dict[str, str] = {
+    "fifo": "lft_ray.search.stopping:never",
+    "dominance": "lft_ray.search.stopping:dominance",
+    "mo_asha": "lft_ray.search.stopping:mo_asha",
+}
+"""Name -> callable ``(seed) -> lft_ray.search.standing.StopRule``, asked at each point of a curve.
+
+It stands here, and not in the search, for a file's ``search.scheduler`` is checked against it before anything is spent.
+"""
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 """A part of a whole, which is never all of it."""
@@ -21,6 +30,27 @@ class Spec(BaseModel):
     """Base of all parts: frozen, unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values of some fields.
+
+        Raises:
+            TypeError: a name is no field: pydantic's own `model_copy` takes any name, and says nothing.
+        """
+        check_names(type(self), changes)
+        return self.model_copy(update=changes)
+
+
+def check_names(model: type[BaseModel], names: Iterable[str]) -> None:
+    """Refuse names that are no fields of a model.
+
+    Raises:
+        TypeError: naming the first such name, and the nearest field.
+    """
+    fields = model.model_fields
+    for name in names:
+        if name not in fields:
+            raise TypeError(f"{model.__name__} has no field {name!r}.{nearest(name, fields)}")
 
 
 class Range(Spec):
@@ -45,9 +75,9 @@ def _run_name(value: str) -> str:
 
 
 def _stop_rule_name(value: str) -> str:
-    if ":" not in value and value not in _STOP_RULES:
-        names = ", ".join(_STOP_RULES)
-        raise ValueError(f"expected one of {names}, or package.module:Name.{nearest(value, _STOP_RULES)}")
+    if ":" not in value and value not in SCHEDULERS:
+        names = ", ".join(SCHEDULERS)
+        raise ValueError(f"expected one of {names}, or package.module:Name.{nearest(value, SCHEDULERS)}")
     return value
 
 

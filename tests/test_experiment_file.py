@@ -6,7 +6,7 @@ import pytest
 from lft_ray.config import Experiment
 from lft_ray.errors import ConfigError
 from lft_ray.experiment_file import load, parse, to_yaml
-from lft_ray.search import SCHEDULERS
+from lft_ray.spec import SCHEDULERS
 
 MINIMAL = {"name": "news", "data": {"train": "x.csv"}, "models": [{"base": "minilm"}]}
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"

@@ -12,7 +12,7 @@ import pytest
 from lft_ray import driver_lock as lock_module
 from lft_ray.errors import InputError
 from lft_ray.ledger import Ledger, StartedTrial, driver_lock, trial_order
-from lft_ray.records import TrialConfig, TrialRecord, TrialResult, TrialStatus, Variant
+from lft_ray.records import ScoredVariant, TrialConfig, TrialRecord, TrialResult, TrialStatus
 from lft_ray.storage import Storage
 
 CONFIG = TrialConfig(model_size="tiny:1", learning_rate=1e-4, batch_size=16, epochs=1)
@@ -111,7 +111,7 @@ def test_results_without_a_record_are_adopted_once(storage):
         attempt=1,
         config=CONFIG,
         status="done",
-        variants=[Variant(precision="fp32", max_length=128, f1=0.9)],
+        variants=[ScoredVariant(precision="fp32", max_length=128, f1=0.9)],
     )
     lost = done.model_copy(update={"attempt": 2, "status": TrialStatus.FAILED, "variants": []})
     storage.put("trials/t000/result-1.json", done.model_dump_json())

@@ -10,9 +10,8 @@ import pytest
 
 from lft_ray.client import Client
 from lft_ray.experiment_file import parse
-from lft_ray.pipeline import deploy, down, export, run_search
+from lft_ray.pipeline import deploy, down, export, run_search, status
 from lft_ray.records import TrialStatus
-from lft_ray.report.status import status_of
 from lft_ray.selection.leaderboard import leaderboard
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -64,7 +63,7 @@ def run(goemotions_like, tiny_bert):
 
 def test_the_search_ends_with_a_front_a_winner_and_one_look_at_the_test_split(run):
     selection = run.selection()
-    state = status_of(run)
+    state = status(run)
     assert state["trials"] == {"done": 4 + sum(len(runs) for runs in selection.confirmed_f1.values())}
     assert selection.test_rows > 30
     # The predictions that the trials saved were compared, and gave their scores back.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from lft_ray.ledger import Ledger, StartedTrial
-from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage, Variant
+from lft_ray.records import CurvePoint, ScoredVariant, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage
 from lft_ray.search import dispatcher as dispatching
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.plan import Plan, Queued
@@ -173,7 +173,7 @@ class Product:
             put_usage(self.dispatcher.ledger.storage.child("trials", trial_id, STATE), "1", usage)
             self.dispatcher.end(trial_id, stopped=reason)
             return
-        variant = Variant(precision="fp32", max_length=trial.config.max_length, f1=float(curve.f1[-1]))
+        variant = ScoredVariant(precision="fp32", max_length=trial.config.max_length, f1=float(curve.f1[-1]))
         result = TrialResult(
             trial_id=trial_id,
             attempt=trial.attempt,

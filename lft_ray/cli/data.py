@@ -88,13 +88,13 @@ def check(
 
     Example: lft check experiments/news.yaml
     """
+    from lft_ray import pipeline
     from lft_ray.cli.views import print_card
     from lft_ray.config import Experiment
     from lft_ray.data.prepare import inspect
-    from lft_ray.search.usable import check_usable
 
     experiment = Experiment.load(file, overrides)
-    check_usable(experiment)
+    pipeline.check(experiment)
     card = inspect(experiment.task, experiment.data)
     errors = [problem for problem in card.problems if problem.severity == "error"]
     if as_json:

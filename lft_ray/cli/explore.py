@@ -23,13 +23,9 @@ def shown(uri: str) -> str:
 
 def leaderboard_of(run: RunFolder) -> dict[str, Any]:
     """The leaderboard JSON of a run, also while it is under way; ``break_even`` is null before there is a winner."""
-    from lft_ray.cost.break_even import break_even_of
-    from lft_ray.pipeline import records_of
-    from lft_ray.selection.leaderboard import leaderboard as build
+    from lft_ray import pipeline
 
-    selection, records = run.selection(), records_of(run)
-    pays = break_even_of(run.experiment(), run.profiles(), selection, records)
-    return {**build(selection, records, run.cascades()), "break_even": pays.model_dump(mode="json") if pays else None}
+    return pipeline.leaderboard(run)
 
 
 @guarded
@@ -38,11 +34,11 @@ def status(run: Run, as_json: Json = False) -> None:
 
     Example: lft status runs/news
     """
+    from lft_ray import pipeline
     from lft_ray.cli.views import print_status
-    from lft_ray.report.status import status_of
 
     found = RunFolder.find(run)
-    state = status_of(found)
+    state = pipeline.status(found)
     if as_json:
         print_json(state)
     else:
@@ -83,9 +79,7 @@ def report(
     found = RunFolder.find(run)
     typer.echo(shown(pipeline.report(found)))
     if study is not None:
-        from lft_ray.report.optuna_study import write_study
-
-        count = write_study(found.experiment(), pipeline.records_of(found), study)
+        count = pipeline.write_study(found, study)
         told(
             f"wrote {count} trials as study {found.experiment().name!r} to {study}; optuna-dashboard {study} shows them"
         )

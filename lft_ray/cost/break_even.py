@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lft_ray.config import Experiment
+from lft_ray.config import CostSpec, ServeSpec
 from lft_ray.cost.base import Price
-from lft_ray.cost.prices import price_of
 from lft_ray.cost.serving import monthly_usd
 from lft_ray.decision import FrontPoint, Selection
 from lft_ray.records import ProfileBook, Record, TrialRecord
@@ -39,13 +38,13 @@ class Month:
     price: Price
 
     @classmethod
-    def of(cls, experiment: Experiment) -> "Month":
-        """The month an experiment buys."""
+    def of(cls, cost: CostSpec, serve: ServeSpec, price: Price) -> "Month":
+        """The month that an experiment buys at a price."""
         return cls(
-            requests=experiment.cost.traffic.requests_per_month,
-            min_replicas=experiment.serve.autoscaling.min_replicas,
-            cpus_per_replica=experiment.serve.cpus_per_replica,
-            price=price_of(experiment.cost),
+            requests=cost.traffic.requests_per_month,
+            min_replicas=serve.autoscaling.min_replicas,
+            cpus_per_replica=serve.cpus_per_replica,
+            price=price,
         )
 
     def usd(self, usd_per_million: float, *, on_device: bool = False) -> float:
@@ -99,13 +98,12 @@ class BreakEven(Record):
 
 
 def break_even_of(
-    experiment: Experiment, profiles: ProfileBook | None, selection: Selection | None, records: Sequence[TrialRecord]
+    month: Month, profiles: ProfileBook | None, selection: Selection | None, records: Sequence[TrialRecord]
 ) -> BreakEven | None:
     """The break-even of a run; None before it has a winner."""
     if selection is None:
         return None
     devices = {p.model_size for p in (profiles.profiles if profiles else []) if p.device != "cpu"}
-    month = Month.of(experiment)
     return break_even(
         selection.winner,
         finalists=selection.finalists,

@@ -6,13 +6,11 @@ only if it is predicted to finish before the deadline of its role.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-from lft_ray.records import TrialRecord
+from lft_ray.records import Role, TrialRecord
 
 __all__ = ["Budget", "Verdict"]
 
-Role = Literal["search", "confirm"]
 TOLERANCE_USD = 1e-12
 
 

@@ -3,9 +3,16 @@
 from collections.abc import Sequence
 
 from lft_ray.cost.base import Price
-from lft_ray.records import IngressProfile, ProfileBook, ServingProfile, Variant
+from lft_ray.records import IngressProfile, PricedVariant, ProfileBook, ScoredVariant, ServingProfile, Variant
 
-__all__ = ["monthly_usd", "price_variants", "profile_of", "usd_per_million", "usd_per_million_predictions"]
+__all__ = [
+    "monthly_usd",
+    "price_variant",
+    "price_variants",
+    "profile_of",
+    "usd_per_million",
+    "usd_per_million_predictions",
+]
 
 HOURS_PER_MONTH = 730.0
 """365 days x 24 hours / 12 months: what the clouds' own monthly figures use."""
@@ -69,15 +76,32 @@ def profile_of(book: ProfileBook, model_size: str, *, precision: str, max_length
     return None
 
 
+def price_variant(
+    variant: Variant, model_size: str, book: ProfileBook, price: Price, *, utilisation: float
+) -> PricedVariant | None:
+    """A variant with its dollars and p95, known before anything is trained; None where no profile was measured."""
+    profile = profile_of(book, model_size, precision=variant.precision, max_length=variant.max_length)
+    if profile is None:
+        return None
+    usd = usd_per_million_predictions(profile, book.ingress, price, utilisation=utilisation)
+    return PricedVariant(
+        precision=variant.precision,
+        max_length=variant.max_length,
+        usd_per_million_predictions=usd,
+        p95_ms=profile.p95_ms,
+    )
+
+
 def price_variants(
-    variants: Sequence[Variant], model_size: str, book: ProfileBook, price: Price, *, utilisation: float
-) -> list[Variant]:
+    variants: Sequence[ScoredVariant], model_size: str, book: ProfileBook, price: Price, *, utilisation: float
+) -> list[ScoredVariant]:
     """Copies of the variants with dollars and p95 filled in; both stay None where no profile was measured."""
     priced = []
     for variant in variants:
-        profile = profile_of(book, model_size, precision=variant.precision, max_length=variant.max_length)
-        if profile is not None:
-            usd = usd_per_million_predictions(profile, book.ingress, price, utilisation=utilisation)
-            variant = variant.model_copy(update={"usd_per_million_predictions": usd, "p95_ms": profile.p95_ms})
+        found = price_variant(variant, model_size, book, price, utilisation=utilisation)
+        if found is not None:
+            variant = variant.replace(
+                usd_per_million_predictions=found.usd_per_million_predictions, p95_ms=found.p95_ms
+            )
         priced.append(variant)
     return priced

@@ -1,38 +1,32 @@
 """Which ways to serve a model size an experiment offers: precision x text length. Pure; opens no engine.
 
-In: an `Experiment` and a `ModelSize`. Out: `Offer`s, the reference first: the first precision at the trained length.
+In: a `ModelSize` and what ``export`` asks for. Out: `Variant`s, the reference first: the first precision at the trained
+length.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from lft_ray.config import Experiment
 from lft_ray.models.base import ModelSize
+from lft_ray.records import Variant
 
-__all__ = ["Offer", "offers_of"]
+__all__ = ["variants_of"]
 
 LINEAR_PRECISION = "fp32"
 """Linear models have one variant: a text costs them microseconds, whatever its length."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One way to serve a trained checkpoint."""
-
-    precision: str
-    max_length: int
-
-
-def offers_of(experiment: Experiment, size: ModelSize, *, longest: int | None = None) -> list[Offer]:
+def variants_of(size: ModelSize, precisions: Sequence[str], max_lengths: Sequence[int]) -> list[Variant]:
     """Ways to serve a size, the reference first, then by length, longest first.
 
     Args:
-        experiment: ``export.precisions``, ``export.max_lengths`` and the trained length.
         size: linear models are offered once.
-        longest: tokens of the data's longest text, where known: a shorter length that cuts nothing is the same
-            variant as the trained one, and is left out.
+        precisions: ``export.precisions``.
+        max_lengths: the trained length, then the shorter ones of ``export.max_lengths``, longest first.
     """
-    trained = experiment.training.max_length
     if size.is_linear:
-        return [Offer(LINEAR_PRECISION, trained)]
-    lengths = [n for n in experiment.max_lengths if n == trained or longest is None or n < longest]
-    return [Offer(precision, length) for length in lengths for precision in dict.fromkeys(experiment.export.precisions)]
+        return [Variant(precision=LINEAR_PRECISION, max_length=max_lengths[0])]
+    return [
+        Variant(precision=precision, max_length=length)
+        for length in max_lengths
+        for precision in dict.fromkeys(precisions)
+    ]

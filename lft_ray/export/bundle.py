@@ -143,7 +143,7 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
         facts = (
             plan.facts
             if not built.note
-            else plan.facts.model_copy(update={"serving_note": f"{plan.facts.serving_note} {built.note}".strip()})
+            else plan.facts.replace(serving_note=f"{plan.facts.serving_note} {built.note}".strip())
         )
         spec = _spec(built, plan)
         logits = run_sorted(built.open(threads=1), plan.samples)
@@ -155,7 +155,7 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
         seal(folder)
         bundle = open_bundle(folder).bundle
         uri = target.put_folder(name, folder)
-        return bundle.model_copy(update={"uri": uri, "note": facts.serving_note})
+        return bundle.replace(uri=uri, note=facts.serving_note)
 
 
 def _spec(built: Built, plan: ExportPlan) -> PredictorSpec:

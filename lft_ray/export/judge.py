@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lft_ray.candidates import TaskRecord
 from lft_ray.data.store import load_split
 from lft_ray.decision import FrontPoint
 from lft_ray.engines.bulk import Bulk
 from lft_ray.engines.serving import build_folder
-from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, Record, TrialRecord
 from lft_ray.storage import Storage
-from lft_ray.tasks import TASKS
 
 __all__ = ["Judgement", "answers_of", "judge"]
 
@@ -34,26 +33,26 @@ class Judgement(Record):
     confusion: list[list[int]]
 
 
-def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, *, metric: str) -> Judgement:
+def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, task: TaskRecord) -> Judgement:
     """Score the checkpoint of ``record`` at the winner's precision and length.
 
     Args:
         record: the trial whose checkpoint is shipped.
         point: the winner; its precision and length are used.
         dataset: with a test split, or without one.
-        metric: key of the task's metrics that is ``test_f1``.
+        task: its metric is ``test_f1``.
     """
     has_test = "test" in dataset.splits
     split = load_split(dataset, "test" if has_test else "validation")
     logits = answers_of(record.checkpoint_uri, point, split.texts)
-    task = resolve(dataset.task_kind, TASKS, where="task.kind")(dataset.labels)
-    metrics = task.metrics(split.targets, logits)
+    learned = task.make()
+    metrics = learned.metrics(split.targets, logits)
     return Judgement(
-        test_f1=metrics[metric] if has_test else None,
+        test_f1=metrics[task.metric] if has_test else None,
         test_metrics=metrics if has_test else {},
         test_rows=len(split) if has_test else 0,
-        per_label=task.per_label(split.targets, logits),
-        confusion=task.confusion(split.targets, logits),
+        per_label=learned.per_label(split.targets, logits),
+        confusion=learned.confusion(split.targets, logits),
     )
 
 

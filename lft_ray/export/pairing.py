@@ -1,16 +1,13 @@
 """From two points of a study to a cascade: measured on validation, looked at once on test, and put into the run folder.
 
-In: records. Out: a `Cascade`, and a folder that is deployed like a bundle.
+In: `CascadeJob`. Out: a `Cascade`, and a folder that is deployed like a bundle.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lft_ray.config import Experiment
-from lft_ray.cost.prices import price_of
 from lft_ray.cost.serving import usd_per_million
 from lft_ray.data.store import load_split
 from lft_ray.decision import FrontPoint
@@ -19,43 +16,73 @@ from lft_ray.errors import InputError, nearest
 from lft_ray.export.answers import read_predictions
 from lft_ray.export.cascade import CascadeSpec, put_cascade
 from lft_ray.export.judge import answers_of
-from lft_ray.export.stage import export_trial
+from lft_ray.export.stage import ExportJob, export_trial
 from lft_ray.ledger import Ledger
-from lft_ray.plugins import resolve
-from lft_ray.records import DatasetRecord, IngressProfile, TrialRecord, Variant
+from lft_ray.records import IngressProfile, ScoredVariant, TrialRecord
 from lft_ray.run_folder import RunFolder
 from lft_ray.selection.cascade import CascadeEstimate, cascade_usd, confidence, estimate
 from lft_ray.selection.front import points_of
-from lft_ray.tasks import TASKS
 
-__all__ = ["export_cascade", "make_cascade", "measure_cascade", "point_named"]
+__all__ = ["CascadeJob", "export_cascade", "make_cascade", "measure_cascade", "point_named"]
 
 
-def make_cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment) -> Cascade:
+@dataclass(frozen=True, slots=True)
+class CascadeJob:
+    """A run of which two trials are put together.
+
+    Attributes:
+        export: candidates, data and selection of the run.
+        ledger: both trials are finished.
+        margin: F1 that may be given up, as a fraction.
+        utilisation: busy share of a bought core.
+        seed: of the two halves of validation.
+    """
+
+    export: ExportJob
+    ledger: Ledger
+    margin: float
+    utilisation: float
+    seed: int
+
+    def record(self, point: FrontPoint) -> TrialRecord:
+        """The trial of a point."""
+        return self.ledger.ended(point.trial_id)
+
+    def variant(self, point: FrontPoint) -> ScoredVariant:
+        """The variant of a point.
+
+        Raises:
+            InputError: its trial was not scored so.
+        """
+        found = self.record(point).variant(point.precision, point.max_length)
+        if found is None:
+            raise InputError(f"trial {point.trial_id} was not scored in {point.precision} at {point.max_length} tokens")
+        return found
+
+
+def make_cascade(run: RunFolder, small: str, large: str, job: CascadeJob) -> Cascade:
     """Measure a pair, write it down, and put its ``cascade/`` into the run folder.
 
     Args:
-        run: with both trials finished.
+        run: profiles and earlier cascades.
         small: trial id or model size of the one that is asked first.
         large: of the one that is asked where the first is not sure.
-        experiment: margin and prices.
+        job: the run's records.
 
     Raises:
         InputError: there is no such trial, or the pair makes no cascade.
         BundleError: the answers of one of them differ from its trainer's.
     """
-    records = Ledger(run.storage).records()
-    dataset = run.dataset()
     book = run.profiles()
-    if dataset is None or book is None:
+    if book is None:
         raise InputError(f"{run.uri} has no profiles yet", fix="`lft search ... --resume` continues it")
-    points = [point_named(name, records) for name in (small, large)]
+    first, second = (point_named(name, job.ledger.records()) for name in (small, large))
     # A pair that was looked at on the test split is not looked at again while nothing about it has changed.
-    found = next((c for c in run.cascades() if [c.small, c.large] == points), None)
-    if found is None or found.margin != experiment.selection.margin:
-        found = measure_cascade(*points, records=records, experiment=experiment, dataset=dataset, ingress=book.ingress)
+    found = next((c for c in run.cascades() if (c.small, c.large) == (first, second)), None)
+    if found is None or found.margin != job.margin:
+        found = measure_cascade(first, second, job, book.ingress)
     run.add_cascade(found)
-    export_cascade(found, run, experiment=experiment, dataset=dataset)
+    export_cascade(found, job)
     return found
 
 
@@ -76,46 +103,39 @@ def point_named(name: str, records: Sequence[TrialRecord]) -> FrontPoint:
     return min(found, key=lambda point: (-point.f1, point.usd_per_million_predictions))
 
 
-def measure_cascade(
-    small: FrontPoint,
-    large: FrontPoint,
-    *,
-    records: Sequence[TrialRecord],
-    experiment: Experiment,
-    dataset: DatasetRecord,
-    ingress: IngressProfile,
-) -> Cascade:
+def measure_cascade(small: FrontPoint, large: FrontPoint, job: CascadeJob, ingress: IngressProfile) -> Cascade:
     """Choose and measure a cascade on validation, then look at the test split once.
 
     Args:
         small: the cheaper point.
         large: the dearer one.
-        records: the ledger.
-        experiment: margin, metric, prices and seed.
-        dataset: with a test split, or without one.
+        job: the run's records; its data has a test split, or none.
         ingress: what a request costs before any model.
 
     Raises:
         InputError: the small one is not the cheaper, or no cascade can be chosen.
     """
     _check_order(small, large)
-    (truth, ours), (other_truth, theirs) = (_answers(point, records) for point in (small, large))
+    (truth, ours), (other_truth, theirs) = (
+        read_predictions(job.variant(point).predictions_uri) for point in (small, large)
+    )
     if not np.array_equal(truth, other_truth):
         raise InputError("the two trials were not evaluated on the same validation rows")
-    metric, cost = experiment.task.metric, experiment.cost
-    found = estimate(
-        ours, theirs, truth, metric=metric, margin=experiment.selection.margin, seed=experiment.search.seed
-    )
-    request_usd = usd_per_million(0.0, ingress.core_s_per_request, price_of(cost), utilisation=cost.utilisation)
+    candidates = job.export.candidates
+    found = estimate(ours, theirs, truth, metric=candidates.task.metric, margin=job.margin, seed=job.seed)
+    request_usd = usd_per_million(0.0, ingress.core_s_per_request, candidates.price, utilisation=job.utilisation)
     usd = cascade_usd(small.usd_per_million_predictions, large.usd_per_million_predictions, request_usd, found.share)
+    judged = _judged(small, large, found, job)
     return Cascade(
         small=small,
         large=large,
         **asdict(found),
         usd_per_million_predictions=usd,
-        margin=experiment.selection.margin,
+        margin=job.margin,
         validation_rows=len(truth),
-        **_judged(small, large, found, records=records, dataset=dataset, metric=metric),
+        test_f1=judged.f1,
+        test_share=judged.share,
+        test_rows=judged.rows,
     )
 
 
@@ -128,64 +148,48 @@ def _check_order(small: FrontPoint, large: FrontPoint) -> None:
         )
 
 
-def export_cascade(cascade: Cascade, run: RunFolder, *, experiment: Experiment, dataset: DatasetRecord) -> None:
+def export_cascade(cascade: Cascade, job: CascadeJob) -> None:
     """Export both checkpoints, each with its own parity check, and put them together in ``cascade/`` of the run folder.
 
     Raises:
         BundleError: the answers of one of them differ from its trainer's.
     """
-    ledger, selection = Ledger(run.storage), run.selection()
-    halves = [
-        export_trial(
-            ledger.ended(point.trial_id),
-            experiment=experiment,
-            dataset=dataset,
-            selection=selection,
-            target=run.storage,
-            name=f"cascade-{part}",
-            variant=_variant(point, ledger.records()),
+    target = job.export.target
+    halves = []
+    for part, point in (("small", cascade.small), ("large", cascade.large)):
+        record = job.record(point)
+        teacher = job.ledger.get(record.config.teacher)
+        halves.append(
+            export_trial(record, job.export, teacher=teacher, name=f"cascade-{part}", variant=job.variant(point))
         )
-        for part, point in (("small", cascade.small), ("large", cascade.large))
-    ]
     spec = CascadeSpec(
         small_version=halves[0].version,
         large_version=halves[1].version,
         temperature=cascade.temperature,
         threshold=cascade.threshold,
     )
-    small, large = (run.storage.local_folder(f"cascade-{part}") for part in ("small", "large"))
+    small, large = (target.local_folder(f"cascade-{part}") for part in ("small", "large"))
     try:
-        put_cascade(small, large, spec, run.storage, "cascade")
+        put_cascade(small, large, spec, target, "cascade")
     finally:
         for part in ("small", "large"):
-            run.storage.delete_folder(f"cascade-{part}")
+            target.delete_folder(f"cascade-{part}")
 
 
-def _variant(point: FrontPoint, records: Sequence[TrialRecord]) -> Variant:
-    record = next(record for record in records if record.trial_id == point.trial_id)
-    return next(v for v in record.variants if (v.precision, v.max_length) == (point.precision, point.max_length))
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    f1: float | None = None
+    share: float | None = None
+    rows: int = 0
 
 
-def _answers(point: FrontPoint, records: Sequence[TrialRecord]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    return read_predictions(_variant(point, records).predictions_uri)
-
-
-def _judged(
-    small: FrontPoint,
-    large: FrontPoint,
-    found: CascadeEstimate,
-    *,
-    records: Sequence[TrialRecord],
-    dataset: DatasetRecord,
-    metric: str,
-) -> dict[str, float | int]:
+def _judged(small: FrontPoint, large: FrontPoint, found: CascadeEstimate, job: CascadeJob) -> _Judged:
     """Test score and share, of the checkpoints with the numbers that are deployed."""
+    dataset, task = job.export.dataset, job.export.candidates.task
     if "test" not in dataset.splits:
-        return {}
+        return _Judged()
     split = load_split(dataset, "test")
-    checkpoints = {record.trial_id: record.checkpoint_uri for record in records}
-    ours, theirs = (answers_of(checkpoints[point.trial_id], point, split.texts) for point in (small, large))
+    ours, theirs = (answers_of(job.record(point).checkpoint_uri, point, split.texts) for point in (small, large))
     unsure = confidence(ours, found.temperature) < found.threshold
-    task = resolve(dataset.task_kind, TASKS, where="task.kind")(dataset.labels)
-    metrics = task.metrics(split.targets, np.where(unsure[:, None], theirs, ours))
-    return {"test_f1": metrics[metric], "test_share": float(unsure.mean()), "test_rows": len(split)}
+    metrics = task.make().metrics(split.targets, np.where(unsure[:, None], theirs, ours))
+    return _Judged(metrics[task.metric], float(unsure.mean()), len(split))

@@ -61,7 +61,7 @@ def choose_winner(
         if check is not None:
             checks.append(check)
         if check is None or check.passed:
-            return chosen.model_copy(update={"precision_checks": checks})
+            return chosen.replace(precision_checks=checks)
         records = _without(records, chosen.winner)
 
 
@@ -124,9 +124,7 @@ def _without(records: Sequence[TrialRecord], point: FrontPoint) -> list[TrialRec
     return [
         record
         if point.trial_id not in (record.trial_id, record.confirms)
-        else record.model_copy(
-            update={"variants": [v for v in record.variants if (v.precision, v.max_length) != refused]}
-        )
+        else record.replace(variants=[v for v in record.variants if (v.precision, v.max_length) != refused])
         for record in records
     ]
 

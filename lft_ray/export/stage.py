@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import BufferReader
 
-from lft_ray.config import Experiment
-from lft_ray.cost.prices import price_of
+from lft_ray.candidates import Candidates
+from lft_ray.config import DistilSpec
 from lft_ray.data.store import load_split
 from lft_ray.decision import Selection
 from lft_ray.delivery import Bundle
@@ -19,15 +19,12 @@ from lft_ray.errors import InputError
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts, LabelScoreRow
 from lft_ray.export.parity import ParityError, check_parity
-from lft_ray.ledger import Ledger
 from lft_ray.methods import FROZEN, HEAD, LORA
-from lft_ray.models.base import find_size
 from lft_ray.models.ladder import LADDER
-from lft_ray.models.resolve import find_base
-from lft_ray.records import DatasetRecord, TrialRecord, TrialStatus, Variant
+from lft_ray.records import DatasetRecord, ScoredVariant, TrialRecord, TrialStatus
 from lft_ray.storage import Storage
 
-__all__ = ["export_trial"]
+__all__ = ["ExportJob", "export_trial"]
 
 PARITY_ROWS = 512
 """Validation texts that the bundle must answer as training did: a second or two of one core."""
@@ -40,24 +37,46 @@ SAMPLES = (
 """Texts of our own for the bundle's smoke sample: a bundle travels, and the user's texts must not travel with it."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExportJob:
+    """A run whose trials are exported.
+
+    Attributes:
+        name: of the run, for the card.
+        candidates: models, task and price.
+        dataset: labels; its validation split is the parity sample.
+        selection: test scores of the winner, for its card; None: nothing was selected.
+        target: the run folder.
+        distil: how distilled trials were taught, for the card.
+    """
+
+    name: str
+    candidates: Candidates
+    dataset: DatasetRecord
+    selection: Selection | None
+    target: Storage
+    distil: DistilSpec
+
+    def chosen(self, record: TrialRecord) -> Selection | None:
+        """The selection where the record is the one it chose, else None."""
+        selection = self.selection
+        return selection if selection and record.trial_id == selection.winner_seed_trial_id else None
+
+
 def export_trial(
     record: TrialRecord,
+    job: ExportJob,
     *,
-    experiment: Experiment,
-    dataset: DatasetRecord,
-    selection: Selection | None,
-    target: Storage,
+    teacher: TrialRecord | None = None,
     name: str = "bundle",
-    variant: Variant | None = None,
+    variant: ScoredVariant | None = None,
 ) -> Bundle:
     """Make ``bundle/`` in the run folder from the checkpoint of ``record``.
 
     Args:
         record: a finished trial.
-        experiment: names, models and prices for the card.
-        dataset: labels; its validation split is the parity sample.
-        selection: when the record is the one it chose, its test scores stand on the card.
-        target: the run folder.
+        job: the run it is of.
+        teacher: whom a distilled one learned from, where that is still known.
         name: the bundle's folder there.
         variant: precision and length of the bundle; None: the winner's where the record is its, else the first.
 
@@ -70,53 +89,53 @@ def export_trial(
     """
     if record.status is not TrialStatus.DONE or not record.variants:
         raise InputError(f"trial {record.trial_id} ended as {record.status}: only a finished trial can be exported")
-    chosen = selection if selection and record.trial_id == selection.winner_seed_trial_id else None
-    training, notes = _training(record, experiment, target), _checked(chosen)
-    ways = _ways(record, variant or _variant(record, chosen))
-    for way in ways:
-        facts = _facts(record, way.variant, experiment, dataset, chosen)
-        facts = facts.model_copy(update={"training": training, "serving_note": ". ".join(notes)})
-        plan = _plan(way, facts, dataset, as_won=way.variant == ways[0].variant)
+    chosen = job.chosen(record)
+    training, notes = _training(record, teacher, job.distil), _checked(chosen)
+    attempts = _attempts(record, variant or _variant(record, chosen))
+    for attempt in attempts:
+        facts = _facts(record, attempt.variant, job, chosen)
+        facts = facts.replace(training=training, serving_note=". ".join(notes))
+        plan = _plan(attempt, facts, job.dataset, as_won=attempt.variant == attempts[0].variant)
         try:
-            return _proved(record, way.variant, plan, dataset, (target, name))
+            return _proved(record, attempt.variant, plan, job, name)
         except (ParityError, NotExportableError) as error:
-            if way == ways[-1]:
+            if attempt == attempts[-1]:
                 raise
-            notes.append(f"Not served in {way.variant.precision} as it won: {error.message}")
-    raise AssertionError("there is always a way")
+            notes.append(f"Not served in {attempt.variant.precision} as it won: {error.message}")
+    raise AssertionError("there is always an attempt")
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """One way to serve a checkpoint; engine None: the one of choice."""
+class _Attempt:
+    """A variant, and the engine to serve it with; None: the one of choice."""
 
-    variant: Variant
+    variant: ScoredVariant
     engine: str | None = None
 
 
-def _ways(record: TrialRecord, variant: Variant) -> list[_Way]:
+def _attempts(record: TrialRecord, variant: ScoredVariant) -> list[_Attempt]:
     """The variant as it won, then what answers more exactly, dearer or not."""
-    ways = [_Way(variant)]
-    exact = next((v for v in record.variants if (v.precision, v.max_length) == ("fp32", variant.max_length)), None)
+    attempts = [_Attempt(variant)]
+    exact = record.variant("fp32", variant.max_length)
     if exact is not None and exact != variant:
-        ways.append(_Way(exact))
+        attempts.append(_Attempt(exact))
     if exact is not None and record.config.learning_rate is not None:
-        ways.append(_Way(exact, "torch"))
-    return ways
+        attempts.append(_Attempt(exact, "torch"))
+    return attempts
 
 
-def _plan(way: _Way, facts: CardFacts, dataset: DatasetRecord, *, as_won: bool) -> ExportPlan:
+def _plan(attempt: _Attempt, facts: CardFacts, dataset: DatasetRecord, *, as_won: bool) -> ExportPlan:
     """What to make of the checkpoint; the card holds what is true of this way of serving it."""
-    if way.engine is not None:
+    if attempt.engine is not None:
         # Neither its dollars nor its latency were measured with this engine.
-        facts = facts.model_copy(update={"usd_per_million_predictions": None, "p95_ms": None})
+        facts = facts.replace(usd_per_million_predictions=None, p95_ms=None)
     if not as_won:
         # The test split was looked at once, as the winner was to be served.
-        facts = facts.model_copy(update={"test": {}, "test_rows": 0, "per_label": []})
+        facts = facts.replace(test={}, test_rows=0, per_label=[])
     return ExportPlan(
-        precision=way.variant.precision,
-        engine=way.engine,
-        max_length=way.variant.max_length,
+        precision=attempt.variant.precision,
+        engine=attempt.engine,
+        max_length=attempt.variant.max_length,
         task_kind=dataset.task_kind,
         labels=dataset.labels,
         samples=[*SAMPLES, *(label.replace("_", " ") for label in dataset.labels[:12])],
@@ -129,41 +148,38 @@ def _checked(chosen: Selection | None) -> list[str]:
     return [check.reason for check in chosen.precision_checks] if chosen else []
 
 
-def _proved(
-    record: TrialRecord, variant: Variant, plan: ExportPlan, dataset: DatasetRecord, place: tuple[Storage, str]
-) -> Bundle:
+def _proved(record: TrialRecord, variant: ScoredVariant, plan: ExportPlan, job: ExportJob, name: str) -> Bundle:
     """Export, compare with the trainer's answers, and only then take the name: a bundle that fails never has it."""
-    target, name = place
+    target = job.target
     trial = export_bundle(Storage(record.checkpoint_uri).local_folder(""), plan, target, "bundle-candidate")
     try:
-        split = load_split(dataset, "validation")
+        split = load_split(job.dataset, "validation")
         logits = _predictions(variant.predictions_uri)[:PARITY_ROWS]
         check_parity(target.local_folder("bundle-candidate"), split.texts[: len(logits)], logits)
         uri = target.put_folder(name, target.local_folder("bundle-candidate"))
     finally:
         target.delete_folder("bundle-candidate")
-    return trial.model_copy(update={"uri": uri})
+    return trial.replace(uri=uri)
 
 
-def _variant(record: TrialRecord, chosen: Selection | None) -> Variant:
+def _variant(record: TrialRecord, chosen: Selection | None) -> ScoredVariant:
     if chosen is None:
         return record.variants[0]
-    point = chosen.winner
-    return next(v for v in record.variants if (v.precision, v.max_length) == (point.precision, point.max_length))
+    won = record.variant(chosen.winner.precision, chosen.winner.max_length)
+    if won is None:
+        raise InputError(f"trial {record.trial_id} was not scored at {chosen.winner.precision}, as the winner was")
+    return won
 
 
-def _facts(
-    record: TrialRecord, variant: Variant, experiment: Experiment, dataset: DatasetRecord, chosen: Selection | None
-) -> CardFacts:
-    spec, size = find_size(experiment.models, record.config.model_size)
-    base = None if size.is_linear else find_base(spec)
-    versions = environment()
+def _facts(record: TrialRecord, variant: ScoredVariant, job: ExportJob, chosen: Selection | None) -> CardFacts:
+    candidates, dataset, versions = job.candidates, job.dataset, environment()
+    size = candidates.size(record.config.model_size)
     return CardFacts(
-        name=experiment.name,
-        base_model="" if base is None else _base_name(size.base),
-        base_revision="" if base is None else base.revision,
-        base_licence="" if base is None else size.licence,
-        metric=experiment.task.metric,
+        name=job.name,
+        base_model="" if size.is_linear else _base_name(size.base),
+        base_revision=candidates.revisions.get(size.base, ""),
+        base_licence="" if size.is_linear else size.licence,
+        metric=candidates.task.metric,
         validation=variant.metrics,
         test=chosen.test_metrics if chosen else {},
         test_rows=chosen.test_rows if chosen else 0,
@@ -171,7 +187,7 @@ def _facts(
         train_rows=dataset.splits["train"].rows,
         data_fingerprint=dataset.fingerprint,
         usd_per_million_predictions=variant.usd_per_million_predictions,
-        price=price_of(experiment.cost).name,
+        price=candidates.price.name,
         p95_ms=variant.p95_ms,
         policy=chosen.policy if chosen else "",
         reason=chosen.reason if chosen else "",
@@ -179,7 +195,7 @@ def _facts(
     )
 
 
-def _training(record: TrialRecord, experiment: Experiment, run: Storage) -> str:
+def _training(record: TrialRecord, teacher: TrialRecord | None, distil: DistilSpec) -> str:
     """What a distilled model learned from, or what of it was trained; empty for plain fine-tuning."""
     config = record.config
     if not config.teacher:
@@ -188,12 +204,10 @@ def _training(record: TrialRecord, experiment: Experiment, run: Storage) -> str:
             LORA: f"low-rank factors (rank {config.lora_rank}, alpha {config.lora_alpha or 0:g}), merged",
             HEAD: "the linear head alone",
         }.get(config.method, "")
-    teacher, spec = Ledger(run).get(record.config.teacher), experiment.training.distil
     # Of a local folder only its last name, as for the base itself.
     size = "an earlier trial" if teacher is None else Path(teacher.config.model_size).name
-    return (
-        f"distilled from {size} ({record.config.teacher}) at weight {spec.weight:g}, temperature {spec.temperature:g}"
-    )
+    how = f"at weight {distil.weight:g}, temperature {distil.temperature:g}"
+    return f"distilled from {size} ({record.config.teacher}) {how}"
 
 
 def _base_name(base: str) -> str:

@@ -1,70 +1,81 @@
-"""What the report shows of money, data and the winner. In: records and the experiment. Out: plain rows for tables."""
+"""What the report shows of money, data and the winner. In: records, and what a run buys. Out: plain rows for tables."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from lft_ray.config import Experiment
+from lft_ray.config import CostSpec, SearchSpec, ServeSpec
 from lft_ray.cost.base import Price
 from lft_ray.cost.break_even import Month
-from lft_ray.cost.prices import price_of
 from lft_ray.cost.serving import usd_per_million_predictions
 from lft_ray.decision import Selection
 from lft_ray.records import DatasetRecord, ProfileBook, TrialRecord
 
-__all__ = ["commands", "confusion_rows", "cost_view", "data_view", "environment_rows", "winner_monthly"]
+__all__ = ["MoneySpecs", "commands", "confusion_rows", "cost_view", "data_view", "environment_rows", "winner_monthly"]
 
 
-def cost_view(experiment: Experiment, book: ProfileBook | None, records: Sequence[TrialRecord]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class MoneySpecs:
+    """What a run may spend, and what its endpoint is bought for."""
+
+    price: Price
+    cost: CostSpec
+    search: SearchSpec
+    serve: ServeSpec
+
+    @property
+    def month(self) -> Month:
+        """What a month of serving is bought with."""
+        return Month.of(self.cost, self.serve, self.price)
+
+
+def cost_view(money: MoneySpecs, book: ProfileBook | None, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """Profiles with their dollars, and what the search spent on which model size."""
-    price = price_of(experiment.cost)
+    price, cost = money.price, money.cost
     devices = [p.device for p in (book.profiles if book else [])]
     return {
         "price": price,
         "on_device": any(d != "cpu" for d in devices) or any(r.usage.device_s for r in records),
         "core_hour_usd": price.usd_per_core_s * 3600,
         "device_hour_usd": price.usd_per_device_s * 3600 or None,
-        "profiles": _profile_rows(experiment, book, price),
+        "profiles": _profile_rows(money, book),
         "ingress": book.ingress if book else None,
-        "requests": experiment.cost.traffic.requests_per_month,
-        "utilisation": experiment.cost.utilisation,
-        "min_replicas": experiment.serve.autoscaling.min_replicas,
+        "requests": cost.traffic.requests_per_month,
+        "utilisation": cost.utilisation,
+        "min_replicas": money.serve.autoscaling.min_replicas,
         "spent": _spent_rows(records),
         "spent_usd": sum(r.training_usd for r in records),
-        "budget_usd": experiment.search.budget_usd,
-        "minutes": experiment.search.minutes,
+        "budget_usd": money.search.budget_usd,
+        "minutes": money.search.minutes,
     }
 
 
-def _profile_rows(experiment: Experiment, book: ProfileBook | None, price: Price) -> list[dict[str, Any]]:
+def _profile_rows(money: MoneySpecs, book: ProfileBook | None) -> list[dict[str, Any]]:
     if book is None:
         return []
-    rows = []
+    rows, month, utilisation = [], money.month, money.cost.utilisation
     for profile in book.profiles:
-        usd = usd_per_million_predictions(profile, book.ingress, price, utilisation=experiment.cost.utilisation)
+        usd = usd_per_million_predictions(profile, book.ingress, money.price, utilisation=utilisation)
         rows.append(
             {
                 **profile.model_dump(),
                 "usd": usd,
-                "monthly_usd": _monthly(experiment, usd, on_device=profile.device != "cpu"),
+                "monthly_usd": month.usd(usd, on_device=profile.device != "cpu"),
             }
         )
     return sorted(rows, key=lambda r: (r["usd"], r["model_size"]))
 
 
-def winner_monthly(experiment: Experiment, book: ProfileBook | None, selection: Selection | None) -> dict[str, Any]:
+def winner_monthly(month: Month, book: ProfileBook | None, selection: Selection | None) -> dict[str, Any]:
     """Dollars a month of the winner: all, for the traffic alone, and whether running replicas set the price."""
     if selection is None:
         return {"usd": None, "traffic_usd": None, "is_floor": False}
     winner = selection.winner
     on_device = any(p.model_size == winner.model_size and p.device != "cpu" for p in (book.profiles if book else []))
     per_million = winner.usd_per_million_predictions
-    usd = _monthly(experiment, per_million, on_device=on_device)
-    traffic_usd = experiment.cost.traffic.requests_per_month / 1e6 * per_million
+    usd = month.usd(per_million, on_device=on_device)
+    traffic_usd = month.requests / 1e6 * per_million
     return {"usd": usd, "traffic_usd": traffic_usd, "is_floor": usd > traffic_usd}
-
-
-def _monthly(experiment: Experiment, usd_per_million: float, *, on_device: bool) -> float:
-    return Month.of(experiment).usd(usd_per_million, on_device=on_device)
 
 
 def _spent_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
@@ -121,15 +132,14 @@ def environment_rows(environment: dict[str, Any], prefix: str = "") -> list[tupl
     return rows
 
 
-def commands(experiment: Experiment) -> str:
-    """What to type to see, ship or repeat this study."""
-    run = experiment.run_uri
+def commands(run: str, name: str) -> str:
+    """What to type to see, ship or repeat the study of this run folder and name."""
     return "\n".join(
         [
             f"lft leaderboard {run}",
             f"lft deploy {run}",
             "",
             "# the same study once more, in its own run folder",
-            f"lft search {run}/experiment.yaml --set name={experiment.name}-again",
+            f"lft search {run}/experiment.yaml --set name={name}-again",
         ]
     )

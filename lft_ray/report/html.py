@@ -4,6 +4,7 @@ measured: what is missing is a dash. Works before a winner exists.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from lft_ray.config import Experiment
+from lft_ray.candidates import Candidates
 from lft_ray.cost.break_even import break_even_of
 from lft_ray.decision import Selection
 from lft_ray.delivery import Cascade
@@ -20,24 +21,18 @@ from lft_ray.report import costs, formats, views
 from lft_ray.report.variants import Naming
 from lft_ray.selection.sentence import cascade_sentence, metric_name
 
-__all__ = ["render"]
+__all__ = ["ReportJob", "render"]
 
 
-def render(  # noqa: PLR0913 - one argument a file of the run folder
-    *,
-    experiment: Experiment,
-    dataset: DatasetRecord,
-    profiles: ProfileBook | None,
-    records: Sequence[TrialRecord],
-    selection: Selection | None,
-    environment: dict[str, Any],
-    stage_seconds: dict[str, float],
-    cascades: Sequence[Cascade] = (),
-) -> str:
-    """Render the report of a study.
+@dataclass(frozen=True, slots=True)
+class ReportJob:
+    """What a report tells of: the files of a run folder.
 
-    Args:
-        experiment: the resolved experiment.
+    Attributes:
+        name: of the run.
+        run_uri: its folder, as the user would type it.
+        candidates: what might have been trained and served.
+        money: what the run may spend, and what its endpoint is bought for.
         dataset: what ``prepare`` made of the data.
         profiles: measured serving profiles, or None before they are.
         records: the ledger, in any order.
@@ -45,46 +40,57 @@ def render(  # noqa: PLR0913 - one argument a file of the run folder
         environment: versions and machine, nested at will.
         stage_seconds: stage -> wall seconds.
         cascades: pairs of trials that were put together.
+    """
+
+    name: str
+    run_uri: str
+    candidates: Candidates
+    money: costs.MoneySpecs
+    dataset: DatasetRecord
+    profiles: ProfileBook | None
+    records: Sequence[TrialRecord]
+    selection: Selection | None
+    environment: dict[str, Any]
+    stage_seconds: dict[str, float]
+    cascades: Sequence[Cascade] = ()
+
+
+def render(job: ReportJob) -> str:
+    """Render the report of a study.
 
     Returns:
         An HTML document under 6 MB that opens from a file, offline.
     """
-    front, curves = views.front_data(records, selection, cascades), views.curve_data(records)
+    records, selection, profiles, money = job.records, job.selection, job.profiles, job.money
+    front, curves = views.front_data(records, selection, job.cascades), views.curve_data(records)
     return _template().render(
-        _facts(experiment, profiles, records, selection),
-        dataset=dataset,
+        name=job.name,
+        candidates=job.candidates,
+        search=money.search,
+        selection=selection,
+        dataset=job.dataset,
+        metric=metric_name(job.candidates.task.metric),
+        variant=Naming(records),
+        counts={status.value: sum(r.status is status for r in records) for status in TrialStatus},
+        trial_total=len(records),
+        comparison=views.comparison(records, selection),
+        finalists=views.finalist_rows(selection),
+        ladder=views.ladder_rows(records, selection),
+        trials=views.trial_rows(records),
+        cost=costs.cost_view(money, profiles, records),
+        break_even=break_even_of(money.month, profiles, selection, records),
+        monthly=costs.winner_monthly(money.month, profiles, selection),
+        commands=costs.commands(job.run_uri, job.name),
         front=front,
-        cascades=[cascade_sentence(cascade) for cascade in cascades],
+        cascades=[cascade_sentence(cascade) for cascade in job.cascades],
         curves=curves,
         chart_json=_script_json({"front": front, "curves": curves}),
-        data=costs.data_view(dataset),
-        confusion=costs.confusion_rows(selection, dataset.labels),
-        stages=stage_seconds,
-        environment=costs.environment_rows(environment),
+        data=costs.data_view(job.dataset),
+        confusion=costs.confusion_rows(selection, job.dataset.labels),
+        stages=job.stage_seconds,
+        environment=costs.environment_rows(job.environment),
         generated_at=now_utc(),
     )
-
-
-def _facts(
-    experiment: Experiment, profiles: ProfileBook | None, records: Sequence[TrialRecord], selection: Selection | None
-) -> dict[str, Any]:
-    """What the template shows of trials, choice and money."""
-    return {
-        "experiment": experiment,
-        "selection": selection,
-        "variant": Naming(records),
-        "metric": metric_name(experiment.task.metric),
-        "counts": {status.value: sum(r.status is status for r in records) for status in TrialStatus},
-        "trial_total": len(records),
-        "comparison": views.comparison(records, selection),
-        "finalists": views.finalist_rows(selection),
-        "ladder": views.ladder_rows(records, selection),
-        "trials": views.trial_rows(records),
-        "cost": costs.cost_view(experiment, profiles, records),
-        "break_even": break_even_of(experiment, profiles, selection, records),
-        "monthly": costs.winner_monthly(experiment, profiles, selection),
-        "commands": costs.commands(experiment),
-    }
 
 
 @cache

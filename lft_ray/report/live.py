@@ -21,7 +21,6 @@ from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.report.formats import duration, percent, score, usd
 from lft_ray.report.live_row import NUMBERS, Row
 from lft_ray.report.variants import variant_text
-from lft_ray.report.views import reference_variant
 
 __all__ = ["LiveTable"]
 
@@ -121,7 +120,7 @@ class LiveTable:
 
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial ended, however it did. Trials of an earlier session may be given too."""
-        shown = reference_variant(record)
+        shown = record.reference_variant
         with self._lock:
             known = self._state.rows.get(record.trial_id)
             row = known or Row(config=record.config, started_s=time.monotonic())

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lft_ray.config import Experiment
 from lft_ray.errors import InputError, UnreachableError
 from lft_ray.ledger import trial_order
-from lft_ray.records import TrialRecord, TrialStatus, Variant
+from lft_ray.records import ScoredVariant, TrialRecord, TrialStatus
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -27,14 +26,15 @@ _PARAMS = (
 )  # fmt: skip
 
 
-def write_study(experiment: Experiment, records: Sequence[TrialRecord], url: str) -> int:
+def write_study(name: str, metric: str, records: Sequence[TrialRecord], url: str) -> int:
     """Write the trials of a run as the study of the run's name, in place of one that is there.
 
     A trial's values are those of its cheapest variant. Stopped trials become PRUNED, failed and infeasible ones FAIL:
     neither has values. Curves stay behind, since Optuna has no intermediate values in a study of two objectives.
 
     Args:
-        experiment: gives the study its name.
+        name: of the run, and of the study.
+        metric: of the second objective.
         records: the ledger, runs with fresh seeds included.
         url: what SQLAlchemy opens, such as ``sqlite:///news.db``.
 
@@ -53,7 +53,7 @@ def write_study(experiment: Experiment, records: Sequence[TrialRecord], url: str
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return _write(experiment, records, _storage(url))
+            return _write(name, metric, records, _storage(url))
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
         raise UnreachableError(f"the study cannot be written to {url}: {error}") from error
     finally:
@@ -73,17 +73,17 @@ def _storage(url: str) -> "BaseStorage":
         raise InputError(f"--study {url!r} cannot be opened: {error.orig}", fix=fix) from error
 
 
-def _write(experiment: Experiment, records: Sequence[TrialRecord], storage: "BaseStorage") -> int:
+def _write(name: str, metric: str, records: Sequence[TrialRecord], storage: "BaseStorage") -> int:
     import optuna
 
     names = [study.study_name for study in optuna.get_all_study_summaries(storage)]
-    if experiment.name in names:
-        optuna.delete_study(study_name=experiment.name, storage=storage)
+    if name in names:
+        optuna.delete_study(study_name=name, storage=storage)
     study = optuna.create_study(
-        study_name=experiment.name, storage=storage, directions=["minimize", "maximize"], load_if_exists=False
+        study_name=name, storage=storage, directions=["minimize", "maximize"], load_if_exists=False
     )
     study.set_metric_names(list(METRICS))
-    study.set_user_attr("metric", experiment.task.metric)
+    study.set_user_attr("metric", metric)
     distributions = _distributions(records)
     ordered = sorted(records, key=lambda record: (record.role != "search", trial_order(record.trial_id)))
     trials = [_trial(record, distributions) for record in ordered]
@@ -138,7 +138,7 @@ def _trial(record: TrialRecord, distributions: dict[str, Any]) -> "FrozenTrial":
     )
 
 
-def _attrs(record: TrialRecord, cheapest: Variant | None) -> dict[str, Any]:
+def _attrs(record: TrialRecord, cheapest: ScoredVariant | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "trial_id": record.trial_id,
         "seed": record.config.seed,
@@ -155,7 +155,7 @@ def _attrs(record: TrialRecord, cheapest: Variant | None) -> dict[str, Any]:
     return found | {name: value for name, value in optional.items() if value is not None}
 
 
-def _cheapest(record: TrialRecord) -> Variant | None:
+def _cheapest(record: TrialRecord) -> ScoredVariant | None:
     priced = [v for v in record.variants if v.usd_per_million_predictions is not None]
     return min(priced, key=lambda v: v.usd_per_million_predictions or 0.0, default=None)
 

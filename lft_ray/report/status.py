@@ -9,9 +9,8 @@ from lft_ray.run_folder import RunFolder
 __all__ = ["status_of"]
 
 
-def status_of(run: RunFolder) -> dict[str, Any]:
+def status_of(run: RunFolder, ledger: Ledger) -> dict[str, Any]:
     """Trials by status, spend, seconds by stage, winner, endpoint and the next command to type."""
-    ledger = Ledger(run.storage)
     records = ledger.records()
     selection, endpoint = run.selection(), run.json("endpoint.json")
     best = max((v.f1 for r in records for v in r.variants), default=None)

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from lft_ray.decision import FrontPoint
-from lft_ray.records import TrialRecord, Variant
+from lft_ray.records import ScoredVariant, TrialRecord
 
 __all__ = ["Naming", "variant_text"]
 
 
-def variant_text(point: "FrontPoint | Variant") -> str:
+def variant_text(point: "FrontPoint | ScoredVariant") -> str:
     """Precision and length: ``bf16, 64 tokens``."""
     return f"{point.precision}, {point.max_length} tokens"
 
@@ -26,6 +26,6 @@ class Naming:
     def __init__(self, records: Iterable[TrialRecord]) -> None:
         self.several = any(len(record.variants) > 1 for record in records)
 
-    def __call__(self, point: "FrontPoint | Variant") -> str:
+    def __call__(self, point: "FrontPoint | ScoredVariant") -> str:
         """`variant_text` where trials of the study have more than one variant, else an empty text."""
         return variant_text(point) if self.several else ""

@@ -11,7 +11,7 @@ from typing import Any
 from lft_ray.decision import FrontPoint, Selection
 from lft_ray.delivery import Cascade
 from lft_ray.ledger import trial_order
-from lft_ray.records import TrialConfig, TrialRecord, TrialStatus, Variant
+from lft_ray.records import TrialConfig, TrialRecord, TrialStatus
 from lft_ray.report.formats import DASH, learning_rate, method, milliseconds, notable_method, score, usd
 from lft_ray.report.variants import Naming
 from lft_ray.selection.front import front, ladder, points_of
@@ -24,21 +24,10 @@ __all__ = [
     "fresh_f1",
     "front_data",
     "ladder_rows",
-    "reference_variant",
     "trial_rows",
 ]
 
 STANDINGS = {"proven": "within the margin", "within_noise": "within noise", "worse": "worse than the margin"}
-
-
-def reference_variant(record: TrialRecord) -> Variant | None:
-    """The variant that a finished trial's curve ends with; None for all other trials.
-
-    Not the best one: of several noisy scores the largest is too good.
-    """
-    if record.status is not TrialStatus.DONE or not record.variants:
-        return None
-    return record.variants[0]
 
 
 def front_data(
@@ -154,7 +143,7 @@ def trial_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     """One row a trial for the sortable table: search trials by id, then fresh-seed runs."""
     rows = []
     for record in sorted(records, key=lambda r: (r.role != "search", trial_order(r.trial_id))):
-        best = reference_variant(record)
+        best = record.reference_variant
         config, usage = record.config, record.usage
         measured = record.status is TrialStatus.DONE or usage.wall_s > 0
         rows.append(

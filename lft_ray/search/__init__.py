@@ -1,4 +1,7 @@
-"""MANY trials: the space, the proposer (Optuna), the searcher and scheduler (Ray Tune), the study."""
+"""MANY trials: the space, the proposer (Optuna), the searcher and scheduler (Ray Tune), the study.
+
+The scheduler's table is `lft_ray.spec.SCHEDULERS`.
+"""
 
 SAMPLERS: dict[str, str] = {
     "gp": "lft_ray.search.samplers:gp",
@@ -7,10 +10,3 @@ SAMPLERS: dict[str, str] = {
     "known_cost": "lft_ray.search.samplers:known_cost",
 }
 """Name -> callable ``(seed, startup_trials) -> optuna.samplers.BaseSampler``; see `lft_ray.search.samplers`."""
-
-SCHEDULERS: dict[str, str] = {
-    "fifo": "lft_ray.search.stopping:never",
-    "dominance": "lft_ray.search.stopping:dominance",
-    "mo_asha": "lft_ray.search.stopping:mo_asha",
-}
-"""Name -> callable ``(seed) -> lft_ray.search.standing.StopRule``, asked at each point of a curve."""

@@ -14,8 +14,8 @@ from lft_ray.cost.base import Price
 from lft_ray.cost.budget import Budget, Verdict
 from lft_ray.cost.forecast import Forecast, schedule_share
 from lft_ray.cost.training import allowance, training_usd
-from lft_ray.ledger import Allowance, Role
-from lft_ray.records import TrialConfig, TrialRecord, TrialStatus, Usage
+from lft_ray.ledger import Allowance
+from lft_ray.records import Role, TrialConfig, TrialRecord, TrialStatus, Usage
 
 __all__ = ["Admission", "AlwaysAdmit", "BudgetAdmission"]
 

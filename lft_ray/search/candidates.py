@@ -11,13 +11,12 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from lft_ray.search.axes import Axes
-from lft_ray.search.gain import Offers
-from lft_ray.search.outlook import EXPECTED_VALUE, Params
+from lft_ray.search.gain import VariantTable
+from lft_ray.search.outlook import EXPECTED_VALUE, Cost, Params
 
-__all__ = ["Cost", "Knowledge", "Params", "Past", "Pool"]
+__all__ = ["Knowledge", "Params", "Past", "Pool"]
 
 Array = np.ndarray[Any, Any]
-Cost = Callable[[Params], float | Sequence[tuple[float, float]]]
 CENTRED_SD = 0.12
 """Deviation of candidates around a value known to work, in lengths of the axis: 0.3 decades of two and a half."""
 NEAR_SD = 0.1
@@ -35,7 +34,7 @@ class Pool:
     internal: Array
     params: list[Params]
     features: Array
-    offers: Offers
+    variants: VariantTable
     train_usd: Array
 
     def rows(self, chosen: Array) -> "Pool":
@@ -44,7 +43,7 @@ class Pool:
             self.internal[chosen],
             [self.params[i] for i in chosen],
             self.features[chosen],
-            self.offers.rows(chosen),
+            self.variants.rows(chosen),
             self.train_usd[chosen],
         )
 
@@ -109,7 +108,7 @@ class Knowledge:
             ways.append([(float(cost), 0.0)] if isinstance(cost, int | float) else list(cost))
         train_usd = [1.0 if self.train_usd is None else max(self.train_usd(p), 1e-12) for p in params]
         features = self.axes.features(internal, self.centres(params))
-        return Pool(internal, params, features, Offers.of(ways), np.array(train_usd))
+        return Pool(internal, params, features, VariantTable.of(ways), np.array(train_usd))
 
     def centres(self, params: Sequence[Params]) -> Array:
         """Where on its axis each parameter is known to work, (m, d); NaN where nothing is known."""
@@ -159,7 +158,7 @@ class Knowledge:
         taken = {tuple(row) for row in _plain(past.pool.internal)}
         fresh = [i for i, row in enumerate(_plain(internal)) if tuple(row) not in taken]
         pool = self.pool(internal[fresh])
-        return pool.rows(np.flatnonzero(pool.offers.some))
+        return pool.rows(np.flatnonzero(pool.variants.some))
 
     def _centred(self, cube: Array, rng: np.random.Generator) -> Array:
         internal = self.axes.internal(cube)
@@ -201,8 +200,8 @@ def _clipped(values: Array) -> Array:
 
 def _elites(past: Past) -> Array:
     """Indices of finished trials that no cheaper one beats, dearest last; the best `ELITES` steps of the front."""
-    known = past.known[past.ships[past.known] & past.pool.offers.some[past.known]]
-    cost = past.pool.offers.log_costs[known, 0]
+    known = past.known[past.ships[past.known] & past.pool.variants.some[past.known]]
+    cost = past.pool.variants.log_costs[known, 0]
     best, front = -np.inf, []
     for i in known[np.lexsort((-past.values[known], cost))]:
         if past.values[i] > best:

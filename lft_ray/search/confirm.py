@@ -6,10 +6,11 @@ Minutes and dollars that the search left for it decide; without either, a number
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lft_ray.config import Experiment
+from lft_ray.config import SearchSpec, SelectionSpec
 from lft_ray.cost.training import training_usd
 from lft_ray.records import TrialConfig
 from lft_ray.search.admission import WALL_MARGIN, BudgetAdmission
+from lft_ray.selection.finalists import MAX_FINALISTS
 
 __all__ = ["Left", "RunCost", "fresh_seeds", "most_runs", "most_seeds", "rounds", "run_cost"]
 
@@ -17,8 +18,8 @@ FEW_ROWS = 1_000
 """Validation rows under which seeds are worth 5 runs: the fewer the rows, the less a single run says."""
 LEAST_SEEDS = 2
 """One seed says nothing of how far seeds differ, and then no loss can be bounded."""
-MOST_FINALISTS = 6
-"""The five that selection names at most, and the default configuration."""
+MOST_CONFIRMED = MAX_FINALISTS + 1
+"""Those that selection names at most, and the default configuration."""
 LEAST_FINALISTS = 2
 """The best and one more: a loss is measured against the best."""
 
@@ -56,12 +57,11 @@ def most_seeds(validation_rows: int, wished: int | None = None) -> int:
     return 5 if validation_rows < FEW_ROWS else 3
 
 
-def most_runs(experiment: Experiment, validation_rows: int) -> int:
+def most_runs(selection: SelectionSpec, search: SearchSpec, validation_rows: int) -> int:
     """Fresh runs of a study at most, whatever its minutes and dollars allow."""
-    selection, search = experiment.selection, experiment.search
     if selection.confirm_share == 0:
         return 0
-    most = MOST_FINALISTS * most_seeds(validation_rows, selection.confirm_seeds)
+    most = MOST_CONFIRMED * most_seeds(validation_rows, selection.confirm_seeds)
     if search.minutes is not None or search.budget_usd is not None:
         return most
     return min(most, max(LEAST_FINALISTS, round(selection.confirm_share * search.trials)))

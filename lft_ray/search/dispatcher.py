@@ -100,8 +100,8 @@ class Dispatcher:
     def retry(self, trial_id: str) -> int:
         """Note that a trial's worker died and that it is started again. Returns the new attempt."""
         live = self._live[trial_id]
-        changes = {"attempt": live.trial.attempt + 1, "started_at": now_utc(), "allowance": live.allowance_left()}
-        live.trial = live.trial.model_copy(update=changes)
+        allowance = live.allowance_left()
+        live.trial = live.trial.replace(attempt=live.trial.attempt + 1, started_at=now_utc(), allowance=allowance)
         live.has_died = True
         self.ledger.start(live.trial)
         self.listener.on_start(live.trial)
@@ -160,10 +160,10 @@ class Dispatcher:
             found = self._without_result(live, reason, stopped)
             self._cut_off.append(trial)
         if found.status is TrialStatus.FAILED and found.usage == Usage():
-            found = found.model_copy(update={"usage": live.charged()})
+            found = found.replace(usage=live.charged())
         elif live.has_died:
-            found = found.model_copy(update={"usage": live.with_lost(found.usage)})
-        record = self.price(found, trial).model_copy(update={"overhead_s": live.overhead_s(at)})
+            found = found.replace(usage=live.with_lost(found.usage))
+        record = self.price(found, trial).replace(overhead_s=live.overhead_s(at))
         self.ledger.put(record)
         if stopped:
             clear(self._folder(trial))
@@ -188,7 +188,7 @@ class Dispatcher:
         trial = self._unfinished[0]
         if self.admission.verdict(trial.config, trial.role):
             self._unfinished.popleft()
-            return self._start(trial.model_copy(update={"attempt": trial.attempt + 1}))
+            return self._start(trial.replace(attempt=trial.attempt + 1))
         if self._live:
             return "wait"
         # It was started once and can't be paid for now: said so in the ledger, or every resume would try it again.
@@ -275,7 +275,7 @@ class Dispatcher:
 
     def _start(self, trial: StartedTrial) -> StartedTrial:
         allowance = self.admission.reserve(trial.trial_id, trial.config, trial.role)
-        trial = trial.model_copy(update={"started_at": now_utc(), "allowance": allowance})
+        trial = trial.replace(started_at=now_utc(), allowance=allowance)
         self.ledger.start(trial)
         held = (self.plan.cores_per_trial, self.plan.devices_per_trial)
         self._live[trial.trial_id] = Live(trial, self._free_since.pop(), time.time(), *held)

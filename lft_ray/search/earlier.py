@@ -1,4 +1,4 @@
-"""What earlier runs on this machine measured that holds for a new experiment. In: its storage. Reads only.
+"""What earlier runs on this machine measured that holds for a new experiment. In: its run folders. Reads only.
 
 A serving profile holds for the same model size, precision, length limit and replica cores where the texts are about as
 long; TF-IDF's, whose vocabulary is its cost, for the same data only. Finished trials tell how fast this machine trains.
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from lft_ray.config import Experiment, ServeSpec
+from lft_ray.candidates import Candidates
+from lft_ray.config import ServeSpec
 from lft_ray.cost.forecast import mean_tokens, schedule_share
 from lft_ray.engines.serving import serving_engine
 from lft_ray.environment import machine
@@ -53,45 +54,46 @@ class Earlier:
         return ProfileBook(ingress=self.ingress, profiles=list(self.profiles.values()))
 
 
-def look_back(experiment: Experiment, dataset: DatasetRecord) -> Earlier:
+def look_back(run_uri: str, dataset: DatasetRecord, *, max_length: int, serve: ServeSpec) -> Earlier:
     """Collect what the run of this name, then the other runs beside it, measured on this machine.
 
     Args:
-        experiment: what is planned.
+        run_uri: of the run that is planned.
         dataset: its data.
+        max_length: tokens kept of its texts.
+        serve: how its replicas would be served.
     """
     found = Earlier()
-    tokens = mean_tokens(dataset, experiment.training.max_length)
-    for run in _runs(experiment):
+    for run in _runs(run_uri):
         # A run of another version or a damaged one has nothing to say here; `lft status` tells what is wrong with it.
         with suppress(LftError, OSError):
-            _add_run(found, run, experiment, dataset, tokens)
+            _add_run(found, run, dataset, max_length, serve)
     return found
 
 
-def _runs(experiment: Experiment) -> Iterator[RunFolder]:
-    parent = Storage(experiment.storage)
-    if not parent.is_local:
-        names = [experiment.name]
-    else:
-        names = [experiment.name, *(name for name in parent.folders() if name != experiment.name)][:RUNS_READ]
+def _runs(run_uri: str) -> Iterator[RunFolder]:
+    storage, _, own = run_uri.rpartition("/")
+    parent = Storage(storage)
+    names = [own]
+    if parent.is_local:
+        names = [own, *(name for name in parent.folders() if name != own)][:RUNS_READ]
     for name in names:
-        run = RunFolder(f"{experiment.storage.rstrip('/')}/{name}")
+        run = RunFolder(f"{storage}/{name}")
         if run.storage.exists("profiles.json"):
             yield run
 
 
-def _add_run(found: Earlier, run: RunFolder, experiment: Experiment, dataset: DatasetRecord, tokens: float) -> None:
+def _add_run(found: Earlier, run: RunFolder, dataset: DatasetRecord, max_length: int, serve: ServeSpec) -> None:
     data, book = run.dataset(), run.profiles()
     if data is None or book is None or book.ingress.machine != machine():
         return
-    length = experiment.training.max_length
-    alike = abs(mean_tokens(data, length) - tokens) <= SAME_LENGTH * tokens
+    tokens = mean_tokens(dataset, max_length)
+    alike = abs(mean_tokens(data, max_length) - tokens) <= SAME_LENGTH * tokens
     for profile in book.profiles:
         key = (profile.model_size, profile.precision, profile.max_length)
         needs_same_data = profile.engine == "sklearn"
         holds = data.fingerprint == dataset.fingerprint if needs_same_data else alike
-        if holds and key not in found.profiles and _is_served_alike(profile, experiment.serve):
+        if holds and key not in found.profiles and _is_served_alike(profile, serve):
             found.profiles[key] = profile
             found.ingress = found.ingress or book.ingress
             if run.uri not in found.profiled_in:
@@ -111,7 +113,8 @@ def _finished(run: RunFolder, data: DatasetRecord) -> list[tuple[float, Usage, s
     records = [r for r in Ledger(run.storage).records() if r.status is TrialStatus.DONE]
     if not records:
         return []
-    work = {on_gpu: Workload.of(run.experiment(), data, on_gpu=on_gpu) for on_gpu in (False, True)}
+    candidates, training = Candidates.of_run(run), run.experiment().training
+    work = {on_gpu: Workload.of(candidates, data, training, on_gpu=on_gpu) for on_gpu in (False, True)}
     found = []
     for record in records:
         workload = work[record.usage.device_s > 0.0]

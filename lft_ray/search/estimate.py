@@ -1,4 +1,4 @@
-"""What a search would cost and offer, before anything is spent. In: an experiment, its data. Out: `Estimate`.
+"""What a search would cost and offer, before anything is spent. In: `PlanJob`. Out: `Estimate`.
 
 The numbers are those of the study itself: its work, forecast, budget and prices (`workload`, `pricing`). Trains and
 starts nothing. Training is always predicted; a serving cost is measured where an earlier run measured it.
@@ -6,30 +6,25 @@ starts nothing. Training is always predicted; a serving cost is measured where a
 
 import math
 from collections.abc import Callable, Sequence
-from tempfile import TemporaryDirectory
-from typing import Any
+from dataclasses import dataclass
 
-from lft_ray.cluster import ClusterHandle, this_machine
-from lft_ray.config import Experiment
+from lft_ray.candidates import Candidates
+from lft_ray.cluster import ClusterHandle
 from lft_ray.cost.forecast import DEFAULT_RATES, mean_tokens
-from lft_ray.cost.prices import price_of
-from lft_ray.data.prepare import prepare
-from lft_ray.models.base import ModelSize, check_lengths, model_sizes
+from lft_ray.models.base import ModelSize
 from lft_ray.records import DatasetRecord, Record, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.confirm import most_runs
-from lft_ray.search.earlier import Earlier, look_back
+from lft_ray.search.earlier import Earlier
 from lft_ray.search.rehearsal import Rehearsal
 from lft_ray.search.serving_costs import ServingCosts, Source
 from lft_ray.search.space import build_space, start_table
-from lft_ray.search.speed import matmul_flops_per_core_s
+from lft_ray.search.specs import StudySpecs
 from lft_ray.search.teachers import Teachers
-from lft_ray.search.usable import check_methods
 from lft_ray.search.workload import Workload, admission_of, slots_of
 from lft_ray.search.worst_case import dearest, totals
-from lft_ray.storage import Storage
 
-__all__ = ["Candidate", "Estimate", "estimate", "plan_search"]
+__all__ = ["Candidate", "Estimate", "PlanJob", "estimate"]
 
 
 class Candidate(Record):
@@ -97,24 +92,27 @@ class Estimate(Record):
     notes: list[str]
 
 
-def plan_search(experiment: Experiment) -> Estimate:
-    """Read an experiment's data in a temporary folder and price its search for this machine.
+@dataclass(frozen=True, slots=True)
+class PlanJob:
+    """What a plan needs to know.
 
-    Works offline and without weights for every base of the ladder.
-
-    Raises:
-        InputError: the data or the models cannot be used.
+    Attributes:
+        name: of the run.
+        candidates: what may be trained and served.
+        dataset: only rows and lengths are read.
+        specs: how many trials, how each trains, what may win.
+        cluster_address: the cluster that the search would run on; None: this machine.
     """
-    check_lengths(model_sizes(experiment.models), experiment.training.max_length)
-    check_methods(experiment)
-    with TemporaryDirectory(prefix="lft-plan-") as folder:
-        dataset = prepare(experiment.task, experiment.data, Storage(folder))
-    return estimate(experiment, dataset, this_machine(), look_back(experiment, dataset), matmul_flops_per_core_s)
+
+    name: str
+    candidates: Candidates
+    dataset: DatasetRecord
+    specs: StudySpecs
+    cluster_address: str | None = None
 
 
 def estimate(
-    experiment: Experiment,
-    dataset: DatasetRecord,
+    job: PlanJob,
     cluster: ClusterHandle,
     earlier: Earlier,
     matmul_flops_per_s: Callable[[], float] | None = None,
@@ -122,35 +120,55 @@ def estimate(
     """Price a search that has not begun.
 
     Args:
-        experiment: resolved.
-        dataset: its data; only rows and lengths are read.
+        job: what would be searched.
         cluster: sizes of its nodes; it is not connected to.
         earlier: what earlier runs measured.
         matmul_flops_per_s: measures one core, called when a serving cost must be predicted; None: the default rate.
     """
-    workload = Workload.of(experiment, dataset, on_gpu=cluster.gpus_per_worker(experiment.training.resources) > 0)
-    serving = ServingCosts.of(experiment, dataset, earlier, matmul_flops_per_s)
+    dataset, search, training = job.dataset, job.specs.search, job.specs.training
+    on_gpu = cluster.gpus_per_worker(training.resources) > 0
+    workload = Workload.of(job.candidates, dataset, training, on_gpu=on_gpu)
+    serving = ServingCosts.of(job.candidates, dataset, job.specs, earlier, matmul_flops_per_s)
     sizes = sorted(workload.sizes.values(), key=lambda size: serving.usd(size)[0])
-    configs = {c.model_size: c for c in start_table(sizes, experiment.training, seed=experiment.search.seed)}
+    configs = {c.model_size: c for c in start_table(sizes, training, seed=search.seed)}
     starts = _as_if_done([configs[size.name] for size in sizes])
-    admission = _admission(experiment, workload, earlier, starts)
-    slots, rows = slots_of(experiment, cluster), dataset.splits["train"].rows
-    candidates = [_candidate(size, configs[size.name], admission, serving, experiment, rows) for size in sizes]
+    admission = _admission(job, workload, earlier, starts)
+    slots, rows = slots_of(search, training, cluster), dataset.splits["train"].rows
+    candidates = [_candidate(size, configs[size.name], admission, serving, rows) for size in sizes]
     trained = [configs[c.model_size] for c in candidates if not c.refused]
-    dearest_config = dearest(experiment, admission, [workload.sizes[c.model_size] for c in trained], starts)
-    fresh_runs = most_runs(experiment, dataset.splits["validation"].rows)
-    played = _play(experiment, workload, earlier, serving, trained, slots)
+    dearest_config = dearest(training, admission, [workload.sizes[c.model_size] for c in trained], starts)
+    fresh_runs = most_runs(job.specs.selection, search, dataset.splits["validation"].rows)
+    played = _play(job, workload, earlier, serving, trained, slots)
     candidates = [_with_refusal(c, configs[c.model_size], played) for c in candidates]
+    worst = totals(job.specs, admission, trained, dearest_config, slots=slots, fresh_runs=fresh_runs)
+    price = job.candidates.price
     return Estimate(
+        name=job.name,
+        rows={name: split.rows for name, split in dataset.splits.items()},
+        mean_tokens=mean_tokens(dataset, training.max_length),
+        max_length=training.max_length,
         device=workload.network_device,
         trials_at_a_time=slots,
+        price=price.name,
+        price_as_of=price.as_of,
+        usd_per_core_hour=price.training_usd_per_core_s * 3600.0,
         training_rates=_training_rates(earlier),
         serving_rates=serving.rates if any(c.serving_source == "predicted" for c in candidates) else "",
         candidates=candidates,
-        notes=_notes(experiment, cluster, candidates, played),
-        **_facts(experiment, dataset),
-        **_expected(played),
-        **totals(experiment, admission, trained, dearest_config, slots=slots, fresh_runs=fresh_runs),
+        trials=search.trials,
+        expected_trials=len(played.started),
+        expected_usd=played.spent_usd,
+        expected_minutes=played.ended_s / 60.0,
+        worst_search_usd=worst.search_usd,
+        confirm_trials=fresh_runs,
+        worst_confirm_usd=worst.confirm_usd,
+        worst_usd=worst.usd,
+        budget_usd=search.budget_usd,
+        kept_for_confirmation_usd=admission.budget.kept_for_confirmation_usd,
+        minutes=search.minutes,
+        minutes_usd=worst.minutes_usd,
+        held_to_usd=worst.held_to_usd,
+        notes=_notes(job, cluster, candidates, played),
     )
 
 
@@ -162,53 +180,32 @@ def _as_if_done(configs: Sequence[TrialConfig]) -> list[TrialRecord]:
     ]
 
 
-def _expected(played: Rehearsal) -> dict[str, Any]:
-    return {
-        "expected_trials": len(played.started),
-        "expected_usd": played.spent_usd,
-        "expected_minutes": played.ended_s / 60.0,
-    }
-
-
 def _play(
-    experiment: Experiment,
+    job: PlanJob,
     workload: Workload,
     earlier: Earlier,
     serving: ServingCosts,
     starts: Sequence[TrialConfig],
     slots: int,
 ) -> Rehearsal:
+    search = job.specs.search
     ended: list[TrialRecord] = []
     sizes = [workload.sizes[config.model_size] for config in starts]
     return Rehearsal(
-        _admission(experiment, workload, earlier, ended),
+        _admission(job, workload, earlier, ended),
         Teachers(lambda name: serving.usd(workload.sizes[name])[0]),
         ended,
         queue=starts,
-        space=build_space(sizes, experiment.training, seed=experiment.search.seed),
-        trials=experiment.search.trials,
+        space=build_space(sizes, job.specs.training, seed=search.seed),
+        trials=search.trials,
         slots=slots,
-        seed=experiment.search.seed,
+        seed=search.seed,
     ).play()
 
 
-def _facts(experiment: Experiment, dataset: DatasetRecord) -> dict[str, Any]:
-    """Name, limits, data and price."""
-    price = price_of(experiment.cost)
-    return {
-        "name": experiment.name,
-        "trials": experiment.search.trials,
-        "rows": {name: split.rows for name, split in dataset.splits.items()},
-        "mean_tokens": mean_tokens(dataset, experiment.training.max_length),
-        "max_length": experiment.training.max_length,
-        "price": price.name,
-        "price_as_of": price.as_of,
-        "usd_per_core_hour": price.training_usd_per_core_s * 3600.0,
-    }
-
-
-def _admission(experiment: Experiment, workload: Workload, earlier: Earlier, ran: list[TrialRecord]) -> BudgetAdmission:
-    admission = admission_of(experiment, workload, started_s=0.0, clock=lambda: 0.0, ran=lambda: ran)
+def _admission(job: PlanJob, workload: Workload, earlier: Earlier, ran: list[TrialRecord]) -> BudgetAdmission:
+    price = job.candidates.price
+    admission = admission_of(job.specs, price, workload, started_s=0.0, clock=lambda: 0.0, ran=lambda: ran)
     for flops, usage, device in earlier.trials:
         admission.forecast.observe(flops, usage, device=device)
     return admission
@@ -219,7 +216,6 @@ def _candidate(
     config: TrialConfig,
     admission: BudgetAdmission,
     serving: ServingCosts,
-    experiment: Experiment,
     train_rows: int,
 ) -> Candidate:
     usd, source = serving.usd(size)
@@ -247,7 +243,7 @@ def _with_refusal(candidate: Candidate, config: TrialConfig, played: Rehearsal) 
     if candidate.refused or config in played.started:
         return candidate
     reason = played.refused.get(config.model_size, "the trials before it use up the limits")
-    return candidate.model_copy(update={"refused": reason})
+    return candidate.replace(refused=reason)
 
 
 def _training_rates(earlier: Earlier) -> str:
@@ -259,11 +255,9 @@ def _training_rates(earlier: Earlier) -> str:
     )
 
 
-def _notes(
-    experiment: Experiment, cluster: ClusterHandle, candidates: Sequence[Candidate], played: Rehearsal
-) -> list[str]:
+def _notes(job: PlanJob, cluster: ClusterHandle, candidates: Sequence[Candidate], played: Rehearsal) -> list[str]:
     notes = []
-    training, search = experiment.training, experiment.search
+    training, search = job.specs.training, job.specs.search
     if training.workers == "auto":
         notes.append("training.workers: auto is decided when the search has measured a trial's memory; here it is 1")
     if cluster.slots(training) < 1:
@@ -271,11 +265,9 @@ def _notes(
             f"a trial asks for {training.worker_count} x {training.resources.cpu:g} cores, more than this machine has: "
             "it could not be placed here"
         )
-    if experiment.cluster.address is not None:
-        notes.append(
-            f"no cluster was asked: {experiment.cluster.address} may run more trials at a time than this machine"
-        )
-    if experiment.cost.traffic.p95_ms is not None and any(c.p95_ms is None for c in candidates):
+    if job.cluster_address is not None:
+        notes.append(f"no cluster was asked: {job.cluster_address} may run more trials at a time than this machine")
+    if job.specs.caps.p95_ms is not None and any(c.p95_ms is None for c in candidates):
         notes.append("cost.traffic.p95_ms cannot be checked before the profile: latency is measured, never predicted")
     if played.stopped:
         notes.append(f"{played.stopped} trials would still run at the deadline and end as stopped")

@@ -7,15 +7,12 @@ trials of a study hold the same: a trial can then never wait for a bundle that i
 import math
 from collections.abc import Sequence
 
+from lft_ray.candidates import Candidates
 from lft_ray.cluster import ClusterHandle
-from lft_ray.config import Experiment, TrainingSpec
+from lft_ray.config import TrainingSpec
 from lft_ray.errors import InputError
-from lft_ray.models.base import ModelSize, model_sizes
 from lft_ray.node_types import Node, describe
-from lft_ray.plugins import resolve
-from lft_ray.records import DatasetRecord
 from lft_ray.storage import Storage
-from lft_ray.tasks import TASKS
 from lft_ray.train.footprint import Footprint, measure
 from lft_ray.train.memory import USABLE
 
@@ -28,30 +25,27 @@ MOST_PACKED = 8
 _FILE = "footprint.json"
 
 
-def fitted(experiment: Experiment, cluster: ClusterHandle, run: Storage, dataset: DatasetRecord) -> Experiment:
-    """The experiment with numbers in place of ``auto``; measured once a run, on a worker, if there is any to choose.
+def fitted(training: TrainingSpec, candidates: Candidates, cluster: ClusterHandle, run: Storage) -> TrainingSpec:
+    """``training`` with numbers in place of ``auto``; measured once a run, on a worker, if there is any to choose.
 
     Args:
-        experiment: resolved but for these.
+        training: resolved but for these.
+        candidates: what may be trained, and the task's outputs.
         cluster: connected.
         run: folder that keeps the footprint, so that a resumed run holds what it held.
-        dataset: prepared.
 
     Raises:
         InputError: the largest size does not fit, however many workers share it.
     """
-    training = experiment.training
-    networks = [size for size in model_sizes(experiment.models) if not size.is_linear]
     packs = training.resources.gpu == "auto" and cluster.gpus > 0 and training.workers in {1, "auto"}
-    if not networks or not (packs or training.workers == "auto"):
-        return experiment
-    largest = networks[-1]
+    if not candidates.networks or not (packs or training.workers == "auto"):
+        return training
+    largest = candidates.networks[-1].name
     footprint = Footprint.model_validate_json(run.get(_FILE)) if run.exists(_FILE) else None
-    if footprint is None or footprint.model_size != largest.name:
-        outputs = resolve(experiment.task.kind, TASKS, where="task.kind")(dataset.labels).outputs
-        footprint = _measured(experiment, cluster, largest, outputs)
+    if footprint is None or footprint.model_size != largest:
+        footprint = _measured(training, candidates, cluster, largest)
         run.put(_FILE, footprint.model_dump_json(indent=1))
-    return experiment.model_copy(update={"training": fit_training(training, footprint, cluster.nodes)})
+    return fit_training(training, footprint, cluster.nodes)
 
 
 def fit_training(training: TrainingSpec, footprint: Footprint, nodes: Sequence[Node]) -> TrainingSpec:
@@ -81,8 +75,8 @@ def fit_training(training: TrainingSpec, footprint: Footprint, nodes: Sequence[N
             by_memory = math.floor(room / (footprint.peak_bytes + CONTEXT_BYTES))
             cores = min(math.floor(node.cpus / node.gpus / cpu + 1e-9) for node in homes)
             gpu = 1.0 / max(1, min(by_memory, cores, MOST_PACKED))
-    resources = training.resources.model_copy(update={"gpu": gpu})
-    return training.model_copy(update={"workers": workers, "resources": resources})
+    resources = training.resources.replace(gpu=gpu)
+    return training.replace(workers=workers, resources=resources)
 
 
 def _fewest(footprint: Footprint, room: float, places: int, nodes: Sequence[Node]) -> int:
@@ -104,13 +98,12 @@ def _fewest(footprint: Footprint, room: float, places: int, nodes: Sequence[Node
     return workers
 
 
-def _measured(experiment: Experiment, cluster: ClusterHandle, largest: ModelSize, outputs: int) -> Footprint:
+def _measured(training: TrainingSpec, candidates: Candidates, cluster: ClusterHandle, largest: str) -> Footprint:
     import ray
 
-    training = experiment.training
     gpus = min(1.0, cluster.gpus_per_worker(training.resources))
     # A process of its own, which gives all its memory back.
     task = ray.remote(num_cpus=training.resources.cpu, num_gpus=gpus, max_calls=1, max_retries=2)(measure)
-    answer = task.remote(list(experiment.models), largest.name, training, outputs)
+    answer = task.remote(candidates.models, largest, training, candidates.task.outputs)
     footprint: Footprint = ray.get(answer)
     return footprint

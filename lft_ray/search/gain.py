@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Front", "Offers", "expected_gain", "expected_improvement"]
+__all__ = ["Front", "VariantTable", "expected_gain", "expected_improvement"]
 
 Array = np.ndarray[Any, Any]
 MARGIN = 0.1
@@ -20,7 +20,7 @@ MARGIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Offers:
+class VariantTable:
     """In how many ways, and how dear, each of n trials can be served: arrays (n, k), cheapest first.
 
     Attributes:
@@ -32,7 +32,7 @@ class Offers:
     offsets: Array
 
     @classmethod
-    def of(cls, ways: Sequence[Sequence[tuple[float, float]]]) -> "Offers":
+    def of(cls, ways: Sequence[Sequence[tuple[float, float]]]) -> "VariantTable":
         """From (cost, offset) of every way, per trial; a trial may have none."""
         width = max((len(w) for w in ways), default=1) or 1
         log_costs, offsets = np.full((len(ways), width), np.inf), np.full((len(ways), width), -np.inf)
@@ -47,18 +47,18 @@ class Offers:
         """Which trials have any, (n,)."""
         return np.isfinite(self.log_costs[:, 0])
 
-    def rows(self, chosen: Any) -> "Offers":
+    def rows(self, chosen: Any) -> "VariantTable":
         """Those of some trials."""
-        return Offers(self.log_costs[chosen], self.offsets[chosen])
+        return VariantTable(self.log_costs[chosen], self.offsets[chosen])
 
-    def joined(self, other: "Offers") -> "Offers":
+    def joined(self, other: "VariantTable") -> "VariantTable":
         """These, then the other's."""
         width = max(self.log_costs.shape[1], other.log_costs.shape[1])
         both = []
         for end, one, more in ((np.inf, self.log_costs, other.log_costs), (-np.inf, self.offsets, other.offsets)):
             parts = [np.pad(a, ((0, 0), (0, width - a.shape[1])), constant_values=end) for a in (one, more)]
             both.append(np.concatenate(parts))
-        return Offers(both[0], np.maximum.accumulate(both[1], axis=1))
+        return VariantTable(both[0], np.maximum.accumulate(both[1], axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +69,18 @@ class Front:
     levels: Array
 
     @classmethod
-    def of(cls, offers: Offers, values: Array, *, span: tuple[float, float], floor: float) -> "Front":
+    def of(cls, variants: VariantTable, values: Array, *, span: tuple[float, float], floor: float) -> "Front":
         """From trials with these values.
 
         Args:
-            offers: of n trials.
+            variants: of n trials.
             values: (n,).
             span: least and largest log10 cost of anything that may be tried.
             floor: value of having nothing.
         """
         low, high = span
         end = high + (MARGIN * (high - low) if high > low else 1.0)
-        costs, heights = offers.log_costs.ravel(), (offers.offsets + values[:, None]).ravel()
+        costs, heights = variants.log_costs.ravel(), (variants.offsets + values[:, None]).ravel()
         real = np.isfinite(costs) & (costs < end)
         order = np.lexsort((-heights[real], costs[real]))
         edges, levels = [min(low, *costs[real], end)] if real.any() else [low], [floor]
@@ -115,7 +115,7 @@ def expected_score_improvement(mean: Array, sd: Array, level: Array) -> Array:
     )
 
 
-def expected_gain(mean: Array, sd: Array, offers: Offers, front: Front, *, on_score: bool = False) -> Array:
+def expected_gain(mean: Array, sd: Array, variants: VariantTable, front: Front, *, on_score: bool = False) -> Array:
     """Expected growth of the area below the front, for each of n candidates: (n,).
 
     A candidate's ways share one unknown value Y, so from its i-th cost on it offers Y plus the best offset so far; on
@@ -125,16 +125,16 @@ def expected_gain(mean: Array, sd: Array, offers: Offers, front: Front, *, on_sc
     Args:
         mean: of Y, (n,).
         sd: of Y, (n,).
-        offers: the candidates'.
+        variants: the candidates'.
         front: what there is already.
         on_score: measure the area on the scale of the score ``1 - 10 ** -Y`` instead of Y's.
     """
     improvement = expected_score_improvement if on_score else expected_improvement
-    ends = np.concatenate([offers.log_costs[:, 1:], np.full((len(mean), 1), np.inf)], axis=1)
-    left = np.maximum(front.edges[:-1], offers.log_costs[:, :, None])
+    ends = np.concatenate([variants.log_costs[:, 1:], np.full((len(mean), 1), np.inf)], axis=1)
+    left = np.maximum(front.edges[:-1], variants.log_costs[:, :, None])
     widths = np.minimum(front.edges[1:], ends[:, :, None]) - left
-    widths = np.where(np.isfinite(offers.log_costs)[:, :, None], widths, 0.0).clip(0.0)
-    offsets = np.where(np.isfinite(offers.offsets), offers.offsets, 0.0)
+    widths = np.where(np.isfinite(variants.log_costs)[:, :, None], widths, 0.0).clip(0.0)
+    offsets = np.where(np.isfinite(variants.offsets), variants.offsets, 0.0)
     levels = front.levels - offsets[:, :, None]
     gains = improvement(mean[:, None, None], sd[:, None, None], levels)
     return np.asarray((widths * gains).sum(axis=(1, 2)))

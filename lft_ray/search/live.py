@@ -51,12 +51,10 @@ class Live:
     def with_lost(self, usage: Usage) -> Usage:
         """A result's usage, and the seconds that dead workers took with them: no result accounts for those."""
         lost_s = max(0.0, self.held_s - usage.wall_s)
-        return usage.model_copy(
-            update={
-                "core_s": usage.core_s + lost_s * self.cores,
-                "device_s": usage.device_s + lost_s * self.devices,
-                "wall_s": usage.wall_s + lost_s,
-            }
+        return usage.replace(
+            core_s=usage.core_s + lost_s * self.cores,
+            device_s=usage.device_s + lost_s * self.devices,
+            wall_s=usage.wall_s + lost_s,
         )
 
     def allowance_left(self) -> Allowance | None:
@@ -64,7 +62,7 @@ class Live:
         if self.trial.allowance is None:
             return None
         used = self.charged()
-        return self.trial.allowance.model_copy(update={"used_core_s": used.core_s, "used_device_s": used.device_s})
+        return self.trial.allowance.replace(used_core_s=used.core_s, used_device_s=used.device_s)
 
     def overhead_s(self, ended_at: float) -> float:
         """Wall seconds in which its slot did not train; ``ended_at``: when the worker was done, 0 if it did not say."""

@@ -11,22 +11,20 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from lft_ray.records import TrialRecord, TrialStatus, Variant
+from lft_ray.records import TrialRecord
 
 __all__ = [
     "BEST_ERROR",
     "EXPECTED_VALUE",
-    "Offer",
+    "Cost",
     "Outlook",
     "expected_f1",
     "log_error",
-    "reference_variant",
     "variant_offsets",
 ]
 
 Params = dict[str, Any]
-Offer = tuple[str, int, float]
-"""Precision, max length, dollars per million predictions."""
+Cost = Callable[[Params], float | Sequence[tuple[float, float]]]
 BEST_ERROR = 1e-4
 """1 - F1 is not told below this: a perfect score of a small split is not infinitely good."""
 EXPECTED_VALUE = "expected_value"
@@ -40,20 +38,25 @@ class Outlook:
     """What a sampler may know of a trial that has not run. Each function takes sampled parameters.
 
     Attributes:
-        cost: (dollars per million predictions, offset of the value) of each way it may be served; none under the caps:
-            empty. Values are ``-log10(1 - F1)`` of the reference variant.
-        train_usd: predicted training dollars.
-        feasible: whether it is new and may still be paid for.
-        centre: parameter -> place on its axis that is known to work.
-        places: parameter -> where its values stand on the axis; None: they have no order.
-        kinds: parameter -> family of each of its values.
-        rivals: (dollars per million predictions, log10 error) of finished models outside the space, such as TF-IDF.
+        cost: of a trial with these parameters, above 0; or a list of (cost, offset), one for each variant of the
+            trained model, the offset being added to the trial's value (both in the units of the sampler's model: in
+            a search dollars per million predictions, and ``-log10(1 - F1)`` beyond that of the reference variant). An
+            empty list: it may not be served at all, and is not proposed.
+        train_usd: predicted price of training it, in any unit, above 0; None: all cost the same.
+        feasible: a proposal must satisfy this, such as being new and within a budget; asked only of the most promising.
+        centre: parameter -> a value that is known to work for the other parameters (a learning rate for a model size).
+            Features are measured from it, so that what is learned of one size holds for the next, and candidates are
+            drawn around it. In units of ``places``, else the decimal logarithm or the value itself.
+        places: integer parameter -> where its values stand on the axis; None: they have no order.
+        kinds: discrete parameter -> family of each of its values: families share less than sizes of one.
+        rivals: (cost, second objective) of what is to be had without this search, such as a finished TF-IDF model; only
+            what beats them is worth anything.
     """
 
-    cost: Callable[[Params], Sequence[tuple[float, float]]]
-    train_usd: Callable[[Params], float]
-    feasible: Callable[[Params], bool]
-    centre: Callable[[Params], Mapping[str, float]]
+    cost: Cost
+    train_usd: Callable[[Params], float] | None = None
+    feasible: Callable[[Params], bool] | None = None
+    centre: Callable[[Params], Mapping[str, float]] | None = None
     places: Mapping[str, Sequence[float] | None] = field(default_factory=dict)
     kinds: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rivals: Sequence[tuple[float, float]] = ()
@@ -64,13 +67,6 @@ def log_error(f1: float) -> float:
     return math.log10(max(1.0 - f1, BEST_ERROR))
 
 
-def reference_variant(record: TrialRecord) -> Variant | None:
-    """The variant that stands for a finished trial: its first (of ``export.precisions``) at the trained length."""
-    if record.status is not TrialStatus.DONE or not record.variants:
-        return None
-    return next((v for v in record.variants if v.max_length == record.config.max_length), record.variants[0])
-
-
 def variant_offsets(records: Sequence[TrialRecord]) -> dict[tuple[str, str, int], float]:
     """What a variant's value ``-log10(1 - F1)`` has over that of the reference, by (size, precision, max length).
 
@@ -79,7 +75,7 @@ def variant_offsets(records: Sequence[TrialRecord]) -> dict[tuple[str, str, int]
     """
     seen = defaultdict(list)
     for record in records:
-        if (reference := reference_variant(record)) is not None:
+        if (reference := record.reference_variant) is not None:
             for v in record.variants:
                 key = (record.config.model_size, v.precision, v.max_length)
                 seen[key].append(log_error(reference.f1) - log_error(v.f1))

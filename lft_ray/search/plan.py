@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lft_ray.cost.budget import Budget
-from lft_ray.ledger import Role, StartedTrial
-from lft_ray.records import CurvePoint, TrialConfig, TrialRecord
+from lft_ray.ledger import StartedTrial
+from lft_ray.records import CurvePoint, Role, TrialConfig, TrialRecord
 from lft_ray.search.standing import StopRule
 
 __all__ = ["Listener", "Plan", "Proposes", "Queued", "Quiet"]

@@ -1,18 +1,15 @@
 """Dollars of trials and of candidates: from measured usage and serving profiles to records. Pure."""
 
-import math
 from dataclasses import dataclass
 
-from lft_ray.config import Experiment
+from lft_ray.candidates import Candidates
 from lft_ray.cost.base import Price
-from lft_ray.cost.prices import price_of
-from lft_ray.cost.serving import price_variants, profile_of
+from lft_ray.cost.caps import Caps
+from lft_ray.cost.serving import price_variant, price_variants
 from lft_ray.cost.training import training_usd
-from lft_ray.engines.offers import offers_of
 from lft_ray.errors import InputError
 from lft_ray.ledger import StartedTrial
-from lft_ray.models.base import model_sizes
-from lft_ray.records import ProfileBook, ServingProfile, TrialRecord, TrialResult, Variant
+from lft_ray.records import PricedVariant, ProfileBook, TrialRecord, TrialResult
 
 __all__ = ["Pricing"]
 
@@ -25,25 +22,22 @@ class Pricing:
         price: dollars per second.
         utilisation: busy share of a bought core.
         profiles: what each size costs to serve.
-        offers: by model size, the variants that it is offered at and has a profile of, the reference first, without a
-            score.
+        variants: by model size, the priced variants that it is offered at and has a profile of, the reference first.
     """
 
     price: Price
     utilisation: float
     profiles: ProfileBook
-    offers: dict[str, tuple[Variant, ...]]
+    variants: dict[str, tuple[PricedVariant, ...]]
 
     @classmethod
-    def of(cls, experiment: Experiment, profiles: ProfileBook) -> "Pricing":
-        """The prices an experiment asks for."""
-        offers = {}
-        for size in model_sizes(experiment.models):
-            variants = [
-                Variant(precision=o.precision, max_length=o.max_length, f1=0.0) for o in offers_of(experiment, size)
-            ]
-            offers[size.name] = tuple(v for v in variants if _profile(profiles, size.name, v) is not None)
-        return cls(price_of(experiment.cost), experiment.cost.utilisation, profiles, offers)
+    def of(cls, candidates: Candidates, profiles: ProfileBook, *, utilisation: float) -> "Pricing":
+        """The prices of these candidates, by what was profiled of them."""
+        price, variants = candidates.price, {}
+        for name, offered in candidates.variants.items():
+            found = [price_variant(v, name, profiles, price, utilisation=utilisation) for v in offered]
+            variants[name] = tuple(variant for variant in found if variant is not None)
+        return cls(price, utilisation, profiles, variants)
 
     def record(self, result: TrialResult, trial: StartedTrial) -> TrialRecord:
         """Price what a worker measured."""
@@ -59,46 +53,32 @@ class Pricing:
             training_usd=training_usd(result.usage, self.price),
         )
 
-    def offered(self, model_size: str) -> list[Variant]:
-        """The priced variants of a size, the reference first: known before it is trained, but for their F1 (0 here).
+    def offered(self, model_size: str) -> tuple[PricedVariant, ...]:
+        """The priced variants of a size, the reference first: known before it is trained, but for their F1.
 
         Raises:
             InputError: it was not profiled.
         """
-        offers = self.offers.get(model_size, ())
-        if not offers:
+        variants = self.variants.get(model_size, ())
+        if not variants:
             raise InputError(
                 f"no serving profile of {model_size} in profiles.json",
                 fix="delete profiles.json from the run folder, and resume: profiles are measured again",
             )
-        return price_variants(offers, model_size, self.profiles, self.price, utilisation=self.utilisation)
+        return variants
 
     def cost(self, model_size: str) -> float:
         """Dollars per million predictions of a size's cheapest variant, known before it is trained."""
-        return min(_usd(variant) for variant in self.offered(model_size))
+        return min(variant.usd_per_million_predictions for variant in self.offered(model_size))
 
     def reference_cost(self, model_size: str) -> float:
         """The same of its reference variant: what stands beside a trial's F1 in the search."""
-        return _usd(self.offered(model_size)[0])
+        return self.offered(model_size)[0].usd_per_million_predictions
 
-    def is_allowed(self, model_size: str, cap_usd: float | None, cap_ms: float | None) -> bool:
+    def is_allowed(self, model_size: str, caps: Caps) -> bool:
         """Whether any variant of a size is within both caps."""
-        return bool(self.admitted(model_size, cap_usd, cap_ms))
+        return bool(self.admitted(model_size, caps))
 
-    def admitted(self, model_size: str, cap_usd: float | None, cap_ms: float | None) -> list[Variant]:
+    def admitted(self, model_size: str, caps: Caps) -> list[PricedVariant]:
         """The priced variants of a size that are within both caps, in the order of `offered`."""
-        return [
-            v
-            for v in self.offered(model_size)
-            if _usd(v) <= (math.inf if cap_usd is None else cap_usd)
-            and (v.p95_ms or 0.0) <= (math.inf if cap_ms is None else cap_ms)
-        ]
-
-
-def _profile(book: ProfileBook, model_size: str, variant: Variant) -> ServingProfile | None:
-    return profile_of(book, model_size, precision=variant.precision, max_length=variant.max_length)
-
-
-def _usd(variant: Variant) -> float:
-    usd = variant.usd_per_million_predictions
-    return math.inf if usd is None else usd
+        return [v for v in self.offered(model_size) if not caps.breach(v.usd_per_million_predictions, v.p95_ms)]

@@ -12,15 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from lft_ray.plugins import resolve
-from lft_ray.records import TrialConfig, TrialRecord, TrialStatus, Variant
+from lft_ray.records import PricedVariant, ScoredVariant, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search import SAMPLERS
 from lft_ray.search.outlook import (
     EXPECTED_VALUE,
-    Offer,
     Outlook,
     expected_f1,
     log_error,
-    reference_variant,
     variant_offsets,
 )
 from lft_ray.search.space import SearchSpace
@@ -43,11 +41,11 @@ class Proposer:
         space: what is searched.
         sampler: a key of `SAMPLERS` or ``package.module:Name``.
         seed: of the search.
-        known_cost: dollars per million predictions of a configuration's reference variant (see `reference_variant`),
-            measured before it is trained.
+        known_cost: dollars per million predictions of a configuration's reference variant (see
+            `TrialRecord.reference_variant`), measured before it is trained.
         startup_trials: finished trials before the sampler models anything; uniform until then.
-        variants: precision, max length and dollars per million predictions of every variant of a configuration that
-            the caps admit; the reference variant alone when left out. None: the configuration is not proposed.
+        variants: every priced variant of a configuration that the caps admit; the reference variant alone when left
+            out. None of them: the configuration is not proposed.
         train_usd: predicted training dollars of a configuration; all alike when left out.
         default_rate: a learning rate known to work for a configuration's size, or None.
         options: passed on to the sampler's factory.
@@ -63,7 +61,7 @@ class Proposer:
         known_cost: Callable[[TrialConfig], float],
         startup_trials: int | None = None,
         *,
-        variants: Callable[[TrialConfig], Sequence[Offer]] | None = None,
+        variants: Callable[[TrialConfig], Sequence[PricedVariant]] | None = None,
         train_usd: Callable[[TrialConfig], float] | None = None,
         default_rate: Callable[[TrialConfig], float | None] | None = None,
         options: Mapping[str, Any] | None = None,
@@ -74,7 +72,7 @@ class Proposer:
         self.known_cost = known_cost
         # One trial more than dimensions: the fewest from which a line through them all can be told from a plane.
         self.startup_trials = startup_trials or len(space.dimensions) + 1
-        self.variants = variants or (lambda config: [("", config.max_length, known_cost(config))])
+        self.variants = variants or self._reference_alone
         self.train_usd = train_usd or (lambda config: 1.0)
         self.default_rate = default_rate or (lambda config: None)
         self.options = dict(options or {})
@@ -92,7 +90,7 @@ class Proposer:
                 attempt=1,
                 config=config,
                 status=TrialStatus.DONE,
-                variants=[Variant(precision="", max_length=1, f1=i / (self.startup_trials + 1))],
+                variants=[ScoredVariant(precision="", max_length=1, f1=i / (self.startup_trials + 1))],
             )
             for i, config in enumerate(configs)
         ]
@@ -164,8 +162,8 @@ class Proposer:
 
         def ways(config: TrialConfig) -> list[tuple[float, float]]:
             return [
-                (usd, offsets.get((config.model_size, precision, length), 0.0))
-                for precision, length, usd in self.variants(config)
+                (v.usd_per_million_predictions, offsets.get((config.model_size, v.precision, v.max_length), 0.0))
+                for v in self.variants(config)
             ]
 
         def centre(config: TrialConfig) -> dict[str, float]:
@@ -187,6 +185,10 @@ class Proposer:
                 if v.usd_per_million_predictions is not None
             ],
         )
+
+    def _reference_alone(self, config: TrialConfig) -> list[PricedVariant]:
+        usd = self.known_cost(config)
+        return [PricedVariant(precision="", max_length=config.max_length, usd_per_million_predictions=usd)]
 
     @property
     def _is_rate_log(self) -> bool:
@@ -254,7 +256,7 @@ class Proposer:
 
     def _score(self, record: TrialRecord) -> tuple[float, float] | None:
         """(log10 dollars, log10 error) of a finished trial's reference variant."""
-        reference = reference_variant(record)
+        reference = record.reference_variant
         return None if reference is None else (self._log_cost(record.config), log_error(reference.f1))
 
     def _log_cost(self, config: TrialConfig) -> float:
@@ -263,7 +265,7 @@ class Proposer:
 
 def _key(config: TrialConfig) -> TrialConfig:
     """Two configurations that differ in the seed or the teacher alone are one proposal."""
-    return config.model_copy(update={"seed": 0, "teacher": ""})
+    return config.replace(seed=0, teacher="")
 
 
 def _seed(*parts: int) -> int:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lft_ray.records import TrialConfig, TrialRecord, TrialStatus, Usage, Variant
+from lft_ray.records import ScoredVariant, TrialConfig, TrialRecord, TrialStatus, Usage
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.space import SearchSpace
 from lft_ray.search.teachers import Teachers, or_in_full
@@ -124,7 +124,7 @@ class Rehearsal:
         self.stopped += ended.status is TrialStatus.STOPPED
         usd = self._teachers.cost(ended.config.model_size)
         # Nothing has a score here. Teachers are chosen by it: what is dearer to serve is taken to answer better.
-        guess = Variant(precision="", max_length=ended.config.max_length, f1=usd / (1.0 + usd))
+        guess = ScoredVariant(precision="", max_length=ended.config.max_length, f1=usd / (1.0 + usd))
         record = TrialRecord(
             trial_id=ended.trial_id,
             attempt=1,

@@ -1,12 +1,13 @@
 """An Optuna sampler for two objectives of which the first, the cost, is known before a trial runs ("KC-EHVI").
 
 One Gaussian process learns the second objective alone. A candidate is worth the exact expected growth of the front at
-its known cost (`lft_ray.search.gain`), divided by its predicted training dollars to the power `eta` (cost-aware
+its known cost (`lft_ray.search.gain`), divided by its predicted training dollars to the power ``eta`` (cost-aware
 Bayesian optimisation: Lee et al. 2020, arXiv 2003.10870). Pending trials are believed at their predicted mean; the
 front is made of predicted means, not of lucky scores. It needs neither Ray nor the rest of this package's search:
 
     >>> import math
     >>> import optuna
+    >>> from lft_ray.search.outlook import Outlook
     >>> from lft_ray.search.sampler import KnownCostSampler
     >>> def cost(params):  # dollars per million predictions, say
     ...     return 1.5 * params["layers"]
@@ -16,7 +17,8 @@ front is made of predicted means, not of lucky scores. It needs neither Ray nor 
     ...     f1 = 0.9 - 0.2 / layers - 0.05 * (math.log10(rate) + 3.5) ** 2
     ...     return cost(trial.params), f1
     >>> optuna.logging.set_verbosity(optuna.logging.ERROR)
-    >>> study = optuna.create_study(directions=["minimize", "maximize"], sampler=KnownCostSampler(cost, seed=0))
+    >>> sampler = KnownCostSampler(Outlook(cost), seed=0)
+    >>> study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
     >>> study.optimize(objective, n_trials=20)
     >>> max(trial.values[1] for trial in study.best_trials) > 0.85
     True
@@ -26,7 +28,7 @@ A trial that was stopped early is told as pruned, with the value that it would h
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -38,12 +40,12 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from lft_ray.search.axes import Axes
-from lft_ray.search.candidates import Cost, Knowledge, Past, Pool
-from lft_ray.search.gain import Front, Offers, expected_gain
+from lft_ray.search.candidates import Knowledge, Past, Pool
+from lft_ray.search.gain import Front, VariantTable, expected_gain
 from lft_ray.search.gaussian import GaussianProcess
-from lft_ray.search.outlook import BEST_ERROR, EXPECTED_VALUE, Params
+from lft_ray.search.outlook import BEST_ERROR, EXPECTED_VALUE, Outlook, Params
 
-__all__ = ["EXPECTED_VALUE", "KnownCostSampler"]
+__all__ = ["EXPECTED_VALUE", "KnownCostSampler", "SamplerOptions"]
 
 Array = np.ndarray[Any, Any]
 REFINED = 4
@@ -54,54 +56,40 @@ DIGITS = 7
 """Acquisition values equal to so many digits are a tie, which the seed breaks."""
 
 
-class KnownCostSampler(BaseSampler):
-    """Expected hypervolume improvement where the cost is known.
+@dataclass(frozen=True, slots=True)
+class SamplerOptions:
+    """How the sampler models and weighs.
 
-    Args:
-        cost: of a trial with these parameters, above 0; or a list of (cost, offset), one for each way in which the
-            trained model can be served, the offset being added to the trial's value (both in the units of the model:
-            see ``log_error``). An empty list: it may not be served at all, and is not proposed.
-        train_usd: predicted price of training it, in any unit, above 0; left out: all cost the same.
-        eta: power of ``train_usd`` in the acquisition; 0 ignores it.
-        feasible: a proposal must satisfy this, such as a budget; asked only of the most promising.
-        centre: parameter name -> a value that is known to work for the other parameters (a learning rate for a model
-            size). Features are measured from it, so that what is learned of one size holds for the next, and
-            candidates are drawn around it. In units of ``places``, else the decimal logarithm or the value itself.
-        places: name of an integer parameter -> where its values stand; None: they have no order.
-        kinds: name of a discrete parameter -> the family of each of its values: families share less than sizes of one.
-        rivals: (cost, second objective) of what is to be had without this search, such as a model of another kind; only
-            what beats them is worth anything.
+    Attributes:
+        eta: power of the training dollars in the acquisition; 0 ignores them.
         log_error: whether the model learns ``-log10(1 - score)`` of a maximised score (at most 1). A minimised
             objective is learned as it is: tell the logarithm of an error.
         on_score: measure what a candidate adds on the scale of the score; for a model of ``-log10(1 - score)`` only.
         stopped_sd: deviation of the noise of a stopped trial's expected value, in the units of the model.
         n_startup_trials: finished trials before anything is modelled; spread out, and near the centre, until then.
         n_candidates: points at which the acquisition is looked at before it is refined.
+    """
+
+    eta: float = 0.5
+    log_error: bool = True
+    on_score: bool = False
+    stopped_sd: float = 0.03
+    n_startup_trials: int = 4
+    n_candidates: int = 768
+
+
+class KnownCostSampler(BaseSampler):
+    """Expected hypervolume improvement where the cost is known.
+
+    Args:
+        prior: what is known before a trial runs, its cost above all.
+        options: how to model and to weigh.
         seed: equal seeds and equal trials give equal proposals, in any process.
     """
 
-    def __init__(  # noqa: PLR0913
-        self,
-        cost: Cost,
-        *,
-        train_usd: Callable[[dict[str, Any]], float] | None = None,
-        eta: float = 0.5,
-        feasible: Callable[[dict[str, Any]], bool] | None = None,
-        centre: Callable[[dict[str, Any]], Mapping[str, float]] | None = None,
-        places: Mapping[str, Sequence[float] | None] | None = None,
-        kinds: Mapping[str, Sequence[str]] | None = None,
-        rivals: Sequence[tuple[float, float]] = (),
-        log_error: bool = True,
-        on_score: bool = False,
-        stopped_sd: float = 0.03,
-        n_startup_trials: int = 4,
-        n_candidates: int = 768,
-        seed: int | None = None,
-    ) -> None:
-        self._cost, self._train_usd, self._centre, self._feasible = cost, train_usd, centre, feasible
-        self._places, self._kinds, self._rivals = places, kinds, rivals
-        self._eta, self._log_error, self._on_score, self._stopped_sd = eta, log_error, on_score, stopped_sd
-        self._n_startup_trials, self._n_candidates = n_startup_trials, n_candidates
+    def __init__(self, prior: Outlook, options: SamplerOptions | None = None, seed: int | None = None) -> None:
+        self._prior = prior
+        self._options = options or SamplerOptions()
         self._seed = seed
         if seed is None:
             self.reseed_rng()
@@ -140,20 +128,21 @@ class KnownCostSampler(BaseSampler):
 
     def _sample(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
         rng = self._rng(trial)
-        axes = Axes.of(search_space, self._places, self._kinds)
-        knowledge = Knowledge(axes, self._cost, self._train_usd, self._centre)
+        prior, options = self._prior, self._options
+        axes = Axes.of(search_space, prior.places, prior.kinds)
+        knowledge = Knowledge(axes, prior.cost, prior.train_usd, prior.centre)
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and t.params]
         value_of = self._value_of(study.directions[1])
-        past = knowledge.past(others, value_of, self._stopped_sd)
-        is_start = len(past.known) < max(self._n_startup_trials, 1)
-        pool = knowledge.candidates(past, self._n_candidates, rng, near_centre=is_start)
+        past = knowledge.past(others, value_of, options.stopped_sd)
+        is_start = len(past.known) < max(options.n_startup_trials, 1)
+        pool = knowledge.candidates(past, options.n_candidates, rng, near_centre=is_start)
         if is_start:
             return self._first_feasible(pool, rng.permutation(len(pool.params)))
         if not pool.params:
             return {}
         gp = _posterior(past, axes.groups)
-        rivals = [(cost, value_of(value)) for cost, value in self._rivals]
-        model = _Model(gp, _front(gp, past, pool, rivals), self._eta, self._on_score)
+        rivals = [(cost, value_of(value)) for cost, value in prior.rivals]
+        model = _Model(gp, _front(gp, past, pool, rivals), options.eta, options.on_score)
         return self._best(knowledge, model, past, pool, rng)
 
     def _best(self, knowledge: Knowledge, model: "_Model", past: Past, pool: Pool, rng: np.random.Generator) -> Params:
@@ -177,14 +166,14 @@ class KnownCostSampler(BaseSampler):
         for index in ranked:
             if len(rows) == count:
                 break
-            if self._feasible is None or self._feasible(pool.params[index]):
+            if self._prior.feasible is None or self._prior.feasible(pool.params[index]):
                 rows.append(index)
         return np.array(rows, dtype=int)
 
     def _value_of(self, direction: StudyDirection) -> Callable[[float], float]:
         if direction is StudyDirection.MINIMIZE:
             return lambda value: -value
-        if self._log_error:
+        if self._options.log_error:
             return lambda value: -math.log10(max(1.0 - value, BEST_ERROR))
         return lambda value: value
 
@@ -210,7 +199,7 @@ class _Model:
 
     def worth(self, pool: Pool) -> Array:
         mean, sd = self.gp.predict(pool.features)
-        gain = expected_gain(mean, sd, pool.offers, self.front, on_score=self.on_score)
+        gain = expected_gain(mean, sd, pool.variants, self.front, on_score=self.on_score)
         return np.asarray(gain / pool.train_usd**self.eta)
 
 
@@ -224,14 +213,14 @@ def _posterior(past: Past, groups: Array) -> GaussianProcess:
 
 def _front(gp: GaussianProcess, past: Past, pool: Pool, rivals: Sequence[tuple[float, float]]) -> Front:
     """Of predicted means: a lucky score does not hide what is to be gained beside it."""
-    ships = np.flatnonzero(past.ships & past.pool.offers.some)
-    offers = past.pool.offers.rows(ships).joined(Offers.of([[(cost, 0.0)] for cost, _ in rivals]))
+    ships = np.flatnonzero(past.ships & past.pool.variants.some)
+    variants = past.pool.variants.rows(ships).joined(VariantTable.of([[(cost, 0.0)] for cost, _ in rivals]))
     means = gp.predict(past.pool.features[ships])[0] if len(ships) else np.zeros(0)
-    costs = np.concatenate([offers.log_costs.ravel(), pool.offers.log_costs.ravel()])
+    costs = np.concatenate([variants.log_costs.ravel(), pool.variants.log_costs.ravel()])
     costs = costs[np.isfinite(costs)]
     values = np.concatenate([means, [value for _, value in rivals]])
     floor = float(min([*past.values[past.known], *(value for _, value in rivals)]))
-    return Front.of(offers, values, span=(float(costs.min()), float(costs.max())), floor=floor)
+    return Front.of(variants, values, span=(float(costs.min()), float(costs.max())), floor=floor)
 
 
 def _ranked(worth: Array, rng: np.random.Generator) -> Array:

@@ -44,19 +44,8 @@ def known_cost(seed: int, startup_trials: int, outlook: "Outlook", **options: An
         seed: of the proposal.
         startup_trials: finished trials before anything is modelled.
         outlook: costs, training dollars and limits of the search.
-        options: of `lft_ray.search.sampler.KnownCostSampler`, such as ``eta``.
+        options: of `lft_ray.search.sampler.SamplerOptions`, such as ``eta``.
     """
-    from lft_ray.search.sampler import KnownCostSampler
+    from lft_ray.search.sampler import KnownCostSampler, SamplerOptions
 
-    return KnownCostSampler(
-        outlook.cost,
-        train_usd=outlook.train_usd,
-        feasible=outlook.feasible,
-        centre=outlook.centre,
-        places=outlook.places,
-        kinds=outlook.kinds,
-        rivals=outlook.rivals,
-        n_startup_trials=startup_trials,
-        seed=seed,
-        **options,
-    )
+    return KnownCostSampler(outlook, SamplerOptions(n_startup_trials=startup_trials, **options), seed)

@@ -101,7 +101,7 @@ def held(record: TrialRecord, fraction: float) -> Sequence[CurvePoint]:
     last = record.curve[-1] if record.curve else None
     if record.status is not TrialStatus.DONE or last is None or last.fraction >= fraction - TOLERANCE:
         return record.curve
-    return [*record.curve, last.model_copy(update={"fraction": fraction})]
+    return [*record.curve, last.replace(fraction=fraction)]
 
 
 def f1_at(curve: Sequence[CurvePoint], fraction: float) -> float | None:

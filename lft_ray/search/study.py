@@ -1,4 +1,4 @@
-"""Run a study: from an experiment, its data and its serving profiles to trial records in the ledger.
+"""Run a study: from candidates, their data and its serving profiles to trial records in the ledger.
 
 In: `StudyJob`, a connected cluster. Out: the whole ledger. Resume is the same call again: what has a record is not
 rerun, what was started is continued under its id, and the next proposals follow from the ledger alone.
@@ -10,30 +10,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from lft_ray.candidates import Candidates
 from lft_ray.cluster import ClusterHandle
-from lft_ray.config import Experiment
+from lft_ray.cost.caps import Caps
 from lft_ray.decision import FrontPoint
 from lft_ray.errors import ConfigError
-from lft_ray.ledger import Ledger, Role
-from lft_ray.models.base import ModelSize, model_sizes
+from lft_ray.ledger import Ledger
+from lft_ray.models.base import ModelSize
 from lft_ray.plugins import resolve
-from lft_ray.records import DatasetRecord, ProfileBook, TrialConfig, TrialRecord
-from lft_ray.search import SCHEDULERS
+from lft_ray.records import DatasetRecord, PricedVariant, ProfileBook, Role, TrialConfig, TrialRecord
 from lft_ray.search.admission import BudgetAdmission
 from lft_ray.search.confirm import Left, fresh_seeds, most_seeds, rounds, run_cost
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.outlook import Offer
 from lft_ray.search.plan import Listener, Plan, Queued
 from lft_ray.search.pricing import Pricing
 from lft_ray.search.proposer import Proposer
 from lft_ray.search.space import build_space, default_rate, start_table
+from lft_ray.search.specs import StudySpecs
 from lft_ray.search.standing import StopRule
 from lft_ray.search.teachers import Taught, Teachers
 from lft_ray.search.trainable import RunsTrials
 from lft_ray.search.tuning import run_trials
 from lft_ray.search.worker import Worker
 from lft_ray.search.workload import Workload, admission_of, slots_of
-from lft_ray.storage import Storage
+from lft_ray.spec import SCHEDULERS
 from lft_ray.train.job import TrialJob
 
 __all__ = ["StudyJob", "allowed_sizes", "run_study"]
@@ -44,17 +44,19 @@ class StudyJob:
     """What a study needs to know.
 
     Attributes:
-        run_uri: run folder.
-        experiment: resolved.
+        ledger: of the run.
+        candidates: what may be trained and served.
         dataset: prepared.
         profiles: what each size costs to serve; a size without a profile can't be searched.
+        specs: how many trials, how each trains, what may win.
         finalists: trial ids to run again with fresh seeds; None: search.
     """
 
-    run_uri: str
-    experiment: Experiment
+    ledger: Ledger
+    candidates: Candidates
     dataset: DatasetRecord
     profiles: ProfileBook
+    specs: StudySpecs
     finalists: tuple[str, ...] | None = None
 
     def confirming(self, finalists: Sequence[FrontPoint]) -> "StudyJob":
@@ -65,6 +67,11 @@ class StudyJob:
     def role(self) -> Role:
         """What its trials are for."""
         return "search" if self.finalists is None else "confirm"
+
+    @property
+    def pricing(self) -> Pricing:
+        """Dollars of its candidates and of its trials."""
+        return Pricing.of(self.candidates, self.profiles, utilisation=self.specs.cost.utilisation)
 
 
 def run_study(
@@ -82,21 +89,20 @@ def run_study(
         ConfigError: no size may be trained under the caps, or the budget does not hold the cheapest trial.
         KeyboardInterrupt: the user asked to end; running trials stay unfinished and are continued on resume.
     """
-    ledger = Ledger(Storage(job.run_uri))
-    pricing = Pricing.of(job.experiment, job.profiles)
-    sizes, rule = allowed_sizes(job.experiment, pricing), _rule(job)
+    ledger, pricing = job.ledger, job.pricing
+    sizes, rule = allowed_sizes(job.candidates.sizes, pricing, job.specs.caps), _rule(job)
     ledger.adopt(pricing.record)
-    admission = _admission(job, cluster, ledger)
+    admission = _admission(job, cluster)
     if listener is not None:
         listener.on_budget(admission.budget)
-    plan = _plan(job, cluster, sizes, ledger, admission)
+    plan = _plan(job, cluster, sizes, admission)
     plan = replace(plan, rule=rule, known_cost=lambda config: pricing.cost(config.model_size))
     proposer = None
     if job.role == "search":
         proposer = Taught(_proposer(job, sizes, pricing, admission), Teachers(pricing.cost))
     dispatcher = Dispatcher(ledger, plan, proposer, pricing.record, admission, listener)
     deadline = admission.budget.deadline_s(job.role)
-    run_trials(dispatcher, run or _worker(job, pricing, deadline), cluster, job.experiment.training, deadline=deadline)
+    run_trials(dispatcher, run or _worker(job, pricing, deadline), cluster, job.specs.training, deadline=deadline)
     if not ledger.started():
         raise ConfigError(
             f"no trial could start: {dispatcher.refusal or dispatcher.end_reason}",
@@ -105,15 +111,13 @@ def run_study(
     return ledger.records()
 
 
-def allowed_sizes(experiment: Experiment, pricing: Pricing) -> list[ModelSize]:
+def allowed_sizes(sizes: Sequence[ModelSize], pricing: Pricing, caps: Caps) -> list[ModelSize]:
     """Model sizes that may win under the caps on dollars and latency, cheapest to serve first.
 
     Raises:
         ConfigError: none may.
     """
-    sizes = model_sizes(experiment.models)
-    cap_usd, cap_ms = experiment.selection.max_usd_per_million, experiment.cost.traffic.p95_ms
-    allowed = [size for size in sizes if pricing.is_allowed(size.name, cap_usd, cap_ms)]
+    allowed = [size for size in sizes if pricing.is_allowed(size.name, caps)]
     if not allowed:
         best = ", ".join(f"{size.name} ${pricing.cost(size.name):.4f}" for size in sizes)
         raise ConfigError(
@@ -124,20 +128,18 @@ def allowed_sizes(experiment: Experiment, pricing: Pricing) -> list[ModelSize]:
 
 
 def _rule(job: StudyJob) -> StopRule | None:
-    search = job.experiment.search
+    search = job.specs.search
     rule: StopRule | None = resolve(search.scheduler, SCHEDULERS, where="search.scheduler")(search.seed)
     # A finalist's fresh seed is a measurement: it must end.
     return rule if job.role == "search" else None
 
 
-def _plan(
-    job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], ledger: Ledger, admission: BudgetAdmission
-) -> Plan:
-    search, training = job.experiment.search, job.experiment.training
-    slots = slots_of(job.experiment, cluster)
+def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], admission: BudgetAdmission) -> Plan:
+    search, training = job.specs.search, job.specs.training
+    slots = slots_of(search, training, cluster)
     if job.role == "confirm":
-        queue = _fresh_runs(job, ledger, admission, slots)
-        trials = len(queue) + len(ledger.started("confirm"))
+        queue = _fresh_runs(job, admission, slots)
+        trials = len(queue) + len(job.ledger.started("confirm"))
     else:
         queue = tuple(Queued(config) for config in start_table(sizes, training, seed=search.seed))
         trials = search.trials
@@ -152,12 +154,12 @@ def _plan(
     )
 
 
-def _fresh_runs(job: StudyJob, ledger: Ledger, admission: BudgetAdmission, slots: int) -> tuple[Queued, ...]:
+def _fresh_runs(job: StudyJob, admission: BudgetAdmission, slots: int) -> tuple[Queued, ...]:
     """One fresh seed for every finalist, then the second for every finalist, ... as many as fit what is left."""
-    experiment = job.experiment
+    ledger, selection = job.ledger, job.specs.selection
     finalists = [record for trial_id in job.finalists or () if (record := ledger.get(trial_id)) is not None]
     deadline_s = admission.budget.deadline_s("confirm")
-    counts = round(experiment.selection.confirm_share * experiment.search.trials)
+    counts = round(selection.confirm_share * job.specs.search.trials)
     left_usd = admission.budget.left_usd("confirm")
     left = Left(
         usd=left_usd,
@@ -171,7 +173,7 @@ def _fresh_runs(job: StudyJob, ledger: Ledger, admission: BudgetAdmission, slots
         [run_cost(admission, _reseeded(record.config, 1)) for record in finalists],
         [started.count(record.trial_id) for record in finalists],
         left,
-        most_seeds(job.dataset.splits["validation"].rows, experiment.selection.confirm_seeds),
+        most_seeds(job.dataset.splits["validation"].rows, selection.confirm_seeds),
     )
     return tuple(
         Queued(_reseeded(finalists[i].config, seed), confirms=finalists[i].trial_id) for i, seed in rounds(seeds)
@@ -180,22 +182,19 @@ def _fresh_runs(job: StudyJob, ledger: Ledger, admission: BudgetAdmission, slots
 
 def _reseeded(config: TrialConfig, seed: int) -> TrialConfig:
     """The configuration with a fresh seed, and all else as it is: a distilled one keeps its teacher."""
-    return config.model_copy(update={"seed": config.seed + seed})
+    return config.replace(seed=config.seed + seed)
 
 
 def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admission: BudgetAdmission) -> Proposer:
-    search = job.experiment.search
-    space = build_space(sizes, job.experiment.training, seed=search.seed)
+    search = job.specs.search
+    space = build_space(sizes, job.specs.training, seed=search.seed)
     by_name = {size.name: size for size in sizes}
-    cap_usd, cap_ms = job.experiment.selection.max_usd_per_million, job.experiment.cost.traffic.p95_ms
+    caps = job.specs.caps
     # Measured seconds differ between two runs of the same seed; FLOPs do not.
     uses_measured = not search.is_deterministic
 
-    def variants(config: TrialConfig) -> list[Offer]:
-        return [
-            (v.precision, v.max_length, v.usd_per_million_predictions or 0.0)
-            for v in pricing.admitted(config.model_size, cap_usd, cap_ms)
-        ]
+    def variants(config: TrialConfig) -> list[PricedVariant]:
+        return pricing.admitted(config.model_size, caps)
 
     return Proposer(
         space,
@@ -208,10 +207,13 @@ def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admis
     )
 
 
-def _admission(job: StudyJob, cluster: ClusterHandle, ledger: Ledger) -> BudgetAdmission:
-    on_gpu = cluster.gpus_per_worker(job.experiment.training.resources) > 0
-    workload = Workload.of(job.experiment, job.dataset, on_gpu=on_gpu)
-    admission = admission_of(job.experiment, workload, started_s=time.time() - _busy_s(ledger), ran=ledger.records)
+def _admission(job: StudyJob, cluster: ClusterHandle) -> BudgetAdmission:
+    ledger, training = job.ledger, job.specs.training
+    workload = Workload.of(
+        job.candidates, job.dataset, training, on_gpu=cluster.gpus_per_worker(training.resources) > 0
+    )
+    started_s = time.time() - _busy_s(ledger)
+    admission = admission_of(job.specs, job.candidates.price, workload, started_s=started_s, ran=ledger.records)
     for record in ledger.records():
         if record.config.model_size in workload.sizes:
             admission.settle(record)
@@ -233,9 +235,9 @@ def _busy_s(ledger: Ledger) -> float:
 
 
 def _worker(job: StudyJob, pricing: Pricing, deadline: float | None) -> Worker:
-    experiment = job.experiment
-    template = TrialJob.of(experiment, job.dataset, job.run_uri, deadline=deadline)
-    linear = frozenset(size.name for size in model_sizes(experiment.models) if size.is_linear)
+    template = TrialJob.of(job.candidates, job.dataset, job.specs.training, job.ledger.storage.uri)
+    template = template.replace(deadline=deadline)
+    linear = frozenset(size.name for size in job.candidates.sizes if size.is_linear)
     # What was not profiled can't be priced, so it is not evaluated either.
-    lengths = {name: tuple(dict.fromkeys(v.max_length for v in offers)) for name, offers in pricing.offers.items()}
+    lengths = {name: tuple(dict.fromkeys(v.max_length for v in found)) for name, found in pricing.variants.items()}
     return Worker(template, linear, lengths)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from lft_ray.ledger import trial_order
 from lft_ray.methods import DISTIL, FULL
 from lft_ray.records import TrialConfig, TrialRecord
-from lft_ray.search.outlook import reference_variant
 
 if TYPE_CHECKING:
     from lft_ray.search.plan import Proposes
@@ -43,14 +42,14 @@ class Teachers:
             (variant.f1, record)
             for record in told
             if record.role == "search"
-            and (variant := reference_variant(record)) is not None
+            and (variant := record.reference_variant) is not None
             and self.cost(record.config.model_size) > own
         ]
         if not larger:
             return None
         # Equal scores: the earliest trial, whatever the order in which they ended.
         _, best = min(larger, key=lambda scored: (-scored[0], trial_order(scored[1].trial_id)))
-        return config.model_copy(update={"teacher": best.trial_id})
+        return config.replace(teacher=best.trial_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +91,4 @@ def or_in_full(config: TrialConfig) -> list[TrialConfig]:
     A sampler knows no teachers. One that is sure of the largest size distilled would be refused every time, and what it
     is asked for after that is a plain draw.
     """
-    return [config] if config.method != DISTIL else [config, config.model_copy(update={"method": FULL})]
+    return [config] if config.method != DISTIL else [config, config.replace(method=FULL)]

@@ -29,16 +29,14 @@ class Worker:
 
     def __call__(self, trial: StartedTrial, report: Callable[[dict[str, Any]], None], /) -> TrialResult:
         """Run one trial."""
-        job = self.job.model_copy(
-            update={
-                "trial_id": trial.trial_id,
-                "attempt": trial.attempt,
-                "config": trial.config,
-                "role": trial.role,
-                "max_lengths": list(self.max_lengths.get(trial.config.model_size, ())),
-                "allowance": trial.allowance,
-                "node": _node(),
-            }
+        job = self.job.replace(
+            trial_id=trial.trial_id,
+            attempt=trial.attempt,
+            config=trial.config,
+            role=trial.role,
+            max_lengths=list(self.max_lengths.get(trial.config.model_size, ())),
+            allowance=trial.allowance,
+            node=_node(),
         )
         if job.training.worker_count == 1 or trial.config.model_size in self.linear:
             return run_trial(job, report)

@@ -1,6 +1,6 @@
 """How much work a configuration is, and who says whether it may start: what study and plan have in common. Pure.
 
-In: an experiment, its data. Out: FLOPs and device of a configuration, and the `BudgetAdmission` made of them.
+In: candidates, their data. Out: FLOPs and device of a configuration, and the `BudgetAdmission` made of them.
 """
 
 import math
@@ -8,19 +8,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lft_ray.candidates import Candidates
 from lft_ray.cluster import ClusterHandle
-from lft_ray.config import Experiment, TrainingSpec
+from lft_ray.config import SearchSpec, TrainingSpec
+from lft_ray.cost.base import Price
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, mean_tokens, trial_flops
 from lft_ray.cost.methods import HEAD_STEP_FLOPS, Passes, passes_of
-from lft_ray.cost.prices import price_of
-from lft_ray.engines.offers import offers_of
 from lft_ray.ledger import trial_order
 from lft_ray.methods import FROZEN, HEAD
 from lft_ray.models.architecture import FAMILIES
-from lft_ray.models.base import ModelSize, model_sizes
+from lft_ray.models.base import ModelSize
 from lft_ray.records import DatasetRecord, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.admission import BudgetAdmission
+from lft_ray.search.specs import StudySpecs
 from lft_ray.search.tuning import MAX_FAILURES
 
 __all__ = ["Workload", "admission_of", "lost_s", "slots_of"]
@@ -54,19 +55,17 @@ class Workload:
     kept_bytes: float = 0.0
 
     @classmethod
-    def of(cls, experiment: Experiment, dataset: DatasetRecord, *, on_gpu: bool) -> "Workload":
-        """The work of an experiment on prepared data."""
-        training = experiment.training
-        sizes = {size.name: size for size in model_sizes(experiment.models)}
-        tokens = {length: mean_tokens(dataset, length) for length in experiment.max_lengths}
+    def of(cls, candidates: Candidates, dataset: DatasetRecord, training: TrainingSpec, *, on_gpu: bool) -> "Workload":
+        """The work of training candidates on prepared data."""
+        tokens = {length: mean_tokens(dataset, length) for length in candidates.max_lengths}
         rows = dataset.splits["validation"].rows
         return cls(
-            sizes=sizes,
+            sizes={size.name: size for size in candidates.sizes},
             train_tokens=dataset.splits["train"].rows * tokens[training.max_length],
             validation_tokens=rows * tokens[training.max_length],
             variant_tokens={
-                name: rows * sum(tokens[offer.max_length] for offer in offers_of(experiment, size)[1:])
-                for name, size in sizes.items()
+                name: rows * sum(tokens[variant.max_length] for variant in variants[1:])
+                for name, variants in candidates.variants.items()
             },
             evaluations=training.evaluations,
             network_device="cuda" if on_gpu else "cpu",
@@ -154,15 +153,16 @@ def _shares(config: TrialConfig) -> bool:
     return bool(config.teacher) or config.method in {FROZEN, HEAD}
 
 
-def slots_of(experiment: Experiment, cluster: ClusterHandle) -> int:
+def slots_of(search: SearchSpec, training: TrainingSpec, cluster: ClusterHandle) -> int:
     """Trials that run at the same time."""
-    slots = max(1, cluster.slots(experiment.training))
-    asked = experiment.search.concurrency
+    slots = max(1, cluster.slots(training))
+    asked = search.concurrency
     return slots if asked == "auto" else min(slots, asked)
 
 
 def admission_of(
-    experiment: Experiment,
+    specs: StudySpecs,
+    price: Price,
     workload: Workload,
     *,
     started_s: float,
@@ -172,26 +172,27 @@ def admission_of(
     """Dollars and minutes of a study that has spent nothing yet.
 
     Args:
-        experiment: its limits and its price.
+        specs: the limits.
+        price: dollars per second.
         workload: of its data.
         started_s: when its first trial began, on the clock.
         clock: seconds since the epoch.
         ran: trials that have ended; none when left out. A distilled one costs its teacher's pass if no other did.
     """
     budget = Budget(
-        budget_usd=experiment.search.budget_usd,
-        minutes=experiment.search.minutes,
-        confirm_share=experiment.selection.confirm_share,
+        budget_usd=specs.search.budget_usd,
+        minutes=specs.search.minutes,
+        confirm_share=specs.selection.confirm_share,
         started_s=started_s,
     )
     return BudgetAdmission(
         budget,
         Forecast(),
-        price_of(experiment.cost),
+        price,
         lambda config: workload.flops(config, ran() if _shares(config) else ()),
         workload.device,
         most_work=lambda config: workload.flops(config, ran() if config.teacher else (), alone=True),
         retries=MAX_FAILURES,
-        lost_s=lost_s(experiment.training),
+        lost_s=lost_s(specs.training),
         clock=clock,
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lft_ray.config import CostSpec, SelectionSpec
+from lft_ray.cost.caps import Caps
 from lft_ray.decision import FrontPoint
 from lft_ray.errors import NoWinnerError
 from lft_ray.records import TrialRecord, TrialStatus
@@ -51,7 +52,8 @@ def candidates(records: Sequence[TrialRecord], spec: SelectionSpec, cost: CostSp
         cost: the cap on latency, ``cost.traffic.p95_ms``.
     """
     points = points_of(records)
-    verdicts = [(point, _breach(point, spec, cost)) for point in points]
+    caps = Caps.of(spec, cost)
+    verdicts = [(point, caps.breach(point.usd_per_million_predictions, point.p95_ms)) for point in points]
     allowed = [point for point, breach in verdicts if not breach]
     excluded = {r.trial_id: _not_finished(r) for r in records if r.role == "search"}
     for point, breach in verdicts:
@@ -116,18 +118,6 @@ def _default(records: Sequence[TrialRecord], allowed: Sequence[FrontPoint], choi
         and (p.model_size, p.precision, p.max_length) == (choice.model_size, choice.precision, choice.max_length)
     ]
     return same[:1]
-
-
-def _breach(point: FrontPoint, spec: SelectionSpec, cost: CostSpec) -> str:
-    usd, cap = point.usd_per_million_predictions, spec.max_usd_per_million
-    if cap is not None and usd > cap:
-        return f"${usd:.4g} per million predictions is above selection.max_usd_per_million {cap:g}"
-    p95_cap = cost.traffic.p95_ms
-    if p95_cap is None:
-        return ""
-    if point.p95_ms is None:
-        return f"its p95 latency was not measured, and cost.traffic.p95_ms is {p95_cap:g}"
-    return f"p95 {point.p95_ms:.0f} ms is above cost.traffic.p95_ms {p95_cap:g}" if point.p95_ms > p95_cap else ""
 
 
 def _not_finished(record: TrialRecord) -> str:

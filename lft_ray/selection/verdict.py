@@ -126,12 +126,10 @@ def verdict_of(judged: Sequence[JudgedPoint], won: int, spec: SelectionSpec, los
     """
     best = judged[losses.best]
     shown = tuple(
-        point.model_copy(
-            update={
-                "loss": max(0.0, best.f1 - point.f1),
-                "loss_upper": losses.upper(i),
-                "standing": losses.standing(i, spec.margin),
-            }
+        point.replace(
+            loss=max(0.0, best.f1 - point.f1),
+            loss_upper=losses.upper(i),
+            standing=losses.standing(i, spec.margin),
         )
         for i, point in enumerate(judged)
     )

@@ -236,6 +236,7 @@ def make_folder_of(request: ProfileRequest, below: Path | None = None) -> MadeFo
 
 
 def _save_random(request: ProfileRequest, folder: Path) -> None:
+    """Weights of the request's architecture, made on the replica's node: its base is looked up there, by its entry."""
     from lft_ray.models.card import EngineCard
     from lft_ray.models.network import build, save
     from lft_ray.models.resolve import find_base
@@ -253,7 +254,7 @@ def _save_random(request: ProfileRequest, folder: Path) -> None:
 
 
 def open_request(request: ProfileRequest, made: MadeFolder, layout: Layout, *, limits: dict[str, int]) -> "Predictor":
-    """Open such a folder just as a bundle of that architecture is opened."""
+    """Open such a folder just as a bundle of that architecture is opened, in the replica: its task is made there."""
     from lft_ray.engines import ENGINES
     from lft_ray.plugins import resolve
     from lft_ray.serve.predictor import Predictor

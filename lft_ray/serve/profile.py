@@ -64,7 +64,7 @@ def measure_profiles(
             profiles[number] = again if isinstance(again, ServingProfile) else profiles[number]
         for number in _out_of_order(requests, profiles):
             warning = "more layers measured cheaper than fewer, twice; the machine was busy or too noisy"
-            profiles[number] = profiles[number].model_copy(update={"warning": warning})
+            profiles[number] = profiles[number].replace(warning=warning)
     return ProfileBook(ingress=ingress.profile, profiles=profiles, refused=refused)
 
 

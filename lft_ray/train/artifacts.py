@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lft_ray.records import Variant
+from lft_ray.records import ScoredVariant
 from lft_ray.storage import Storage
 
 __all__ = ["attempt_name", "node_folder", "put_checkpoint", "put_predictions", "variant"]
@@ -65,9 +65,9 @@ def put_predictions(
 
 def variant(
     precision: str, max_length: int, metrics: dict[str, float], *, metric: str, predictions_uri: str
-) -> Variant:
+) -> ScoredVariant:
     """One way to serve the checkpoint, with its scores."""
-    return Variant(
+    return ScoredVariant(
         precision=precision,
         max_length=max_length,
         f1=metrics[metric],

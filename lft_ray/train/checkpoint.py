@@ -87,7 +87,7 @@ class StateStore:
             raise problem or OSError("another process could not write its part of the training state")
         if not group.leads:
             return
-        self._storage.put(f"{name}/state.json", progress.model_copy(update={"tensors": index}).model_dump_json())
+        self._storage.put(f"{name}/state.json", progress.replace(tensors=index).model_dump_json())
         for old in self._saved:
             self._storage.delete_folder(old)
         self._saved = [name]

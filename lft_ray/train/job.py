@@ -5,13 +5,14 @@ Light to import (the search names its types). Trains nothing.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
-from lft_ray.config import Experiment, ModelSpec, Precision, TrainingSpec
+from lft_ray.candidates import Candidates
+from lft_ray.config import ModelSpec, Precision, TrainingSpec
 from lft_ray.ledger import Allowance
-from lft_ray.records import CurvePoint, DatasetRecord, Record, TrialConfig, TrialStatus, Usage, Variant
+from lft_ray.records import CurvePoint, DatasetRecord, Record, Role, ScoredVariant, TrialConfig, TrialStatus, Usage
 from lft_ray.storage import Storage
 
 __all__ = ["Outcome", "Report", "TrialJob", "result_name", "trial_device", "trial_storage"]
@@ -44,33 +45,32 @@ class TrialJob(Record):
     """Seconds since the epoch; a trial that still runs then ends as stopped."""
     allowance: Allowance | None = None
     """What it may use up, earlier attempts counted: before it uses more it ends as stopped. None: no limit."""
-    role: Literal["search", "confirm"] = "search"
+    role: Role = "search"
     node: str = ""
     """Where it runs, for the record; the host's name when left empty."""
 
     @classmethod
-    def of(cls, experiment: Experiment, dataset: DatasetRecord, run_uri: str, **own: Any) -> "TrialJob":
-        """A trial of an experiment.
+    def of(cls, candidates: Candidates, dataset: DatasetRecord, training: TrainingSpec, run_uri: str) -> "TrialJob":
+        """What all trials of a study share: a template, whose copies get an id and a configuration (``replace``).
 
         Args:
-            experiment: models, task, training and precisions.
+            candidates: models, task and precisions.
             dataset: prepared; what only profiles and the data card need of it does not travel with every trial.
+            training: how a trial trains.
             run_uri: run folder.
-            own: what this trial has beside or in place of that; without id and configuration it is a template.
         """
-        shared = {
-            "trial_id": "",
-            "config": TrialConfig(model_size=""),
-            "models": experiment.models,
-            "task_kind": experiment.task.kind,
-            "labels": dataset.labels,
-            "metric": experiment.task.metric,
-            "dataset": dataset.model_copy(update={"sample_texts": [], "problems": []}),
-            "training": experiment.training,
-            "run_uri": run_uri,
-            "precisions": experiment.export.precisions,
-        }
-        return cls(**shared | own)
+        return cls(
+            trial_id="",
+            config=TrialConfig(model_size=""),
+            models=candidates.models,
+            task_kind=candidates.task.kind,
+            labels=candidates.task.labels,
+            metric=candidates.task.metric,
+            dataset=dataset.replace(sample_texts=[], problems=[]),
+            training=training,
+            run_uri=run_uri,
+            precisions=candidates.precisions,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Outcome:
     reason: str = ""
     curve: list[CurvePoint] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
-    variants: list[Variant] = field(default_factory=list)
+    variants: list[ScoredVariant] = field(default_factory=list)
     checkpoint_uri: str = ""
 
 

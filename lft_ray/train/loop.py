@@ -143,7 +143,7 @@ class _Run:
             (states.spent_before(), states.newest(), states.scarcity()) if self.group.leads else None
         )
         peak = max(carried.peak_bytes, scarcity.peak_bytes)
-        self.job.meter.carried = carried.model_copy(update={"peak_bytes": peak})
+        self.job.meter.carried = carried.replace(peak_bytes=peak)
         self._stepper.halve(scarcity.halvings)
         return found  # type: ignore[no-any-return]
 

@@ -21,7 +21,7 @@ from lft_ray.models.card import EngineCard
 from lft_ray.models.convert import SAFE_WEIGHTS
 from lft_ray.models.network import TextNetwork, build, save
 from lft_ray.models.resolve import BaseFiles, find_base
-from lft_ray.records import CurvePoint, TrialStatus, Variant
+from lft_ray.records import CurvePoint, ScoredVariant, TrialStatus
 from lft_ray.storage import Storage
 from lft_ray.tasks.base import Task
 from lft_ray.train.activations import ActivationStore
@@ -64,7 +64,10 @@ def run_neural(
     report: Callable[[CurvePoint], None],
     should_stop: Callable[[], bool],
 ) -> Outcome:
-    """Train one network, score every variant at its serving precision and save what the run needs of it."""
+    """Train one network, score every variant at its serving precision and save what the run needs of it.
+
+    A job crosses processes, so the network's size and weights are found by its names here, in the process that trains.
+    """
     spec, size = find_size(job.models, job.config.model_size)
     check_lengths([size], job.config.max_length)
     base = find_base(spec)
@@ -113,7 +116,7 @@ def _loop_job(job: TrialJob, task: Task, meter: Meter, base: BaseFiles, size: Mo
     )
 
 
-def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable[[Path], None]) -> list[Variant]:
+def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable[[Path], None]) -> list[ScoredVariant]:
     """Score each length and serving precision; the first of both is the reference, what the loop ended with.
 
     ``put`` writes the network into a folder.

@@ -43,7 +43,7 @@ def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> Tria
         # A linear model is fitted in one process; more would fit the same thing side by side.
         return run_trial(job, report)
     started_at = now_utc()
-    job = job.model_copy(update={"run_uri": Storage(job.run_uri).uri})
+    job = job.replace(run_uri=Storage(job.run_uri).uri)
     try:
         error = _run(job, report)
         result = _read_result(job)
@@ -89,6 +89,7 @@ def _run(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> str:
 
 
 def _is_linear(job: TrialJob) -> bool:
+    """Whether the job's size is linear, looked up by its name: the job has crossed processes."""
     return find_size(job.models, job.config.model_size)[1].is_linear
 
 

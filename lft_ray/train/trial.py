@@ -130,6 +130,10 @@ def _write_result(job: TrialJob, result: TrialResult) -> None:
 def _train(
     job: TrialJob, meter: Meter, report: Callable[[CurvePoint], None], is_cancelled: Callable[[], bool]
 ) -> Outcome:
+    """Train the network or the linear model that the job names.
+
+    A job crosses processes, so task and size are made of its names here, in the process that trains.
+    """
     task = resolve(job.task_kind, TASKS, where="task.kind")(job.labels)
     if find_size(job.models, job.config.model_size)[1].is_linear:
         from lft_ray.train.linear import run_linear

@@ -20,12 +20,10 @@ def session_usage(meter: Meter, group: Group) -> Usage:
     mine = meter.own()
     summed = ("core_s", "device_s", "tokens", "padded_tokens")
     core_s, device_s, tokens, padded = group.total([getattr(mine, name) for name in summed])
-    return mine.model_copy(
-        update={
-            "core_s": core_s,
-            "device_s": device_s,
-            "tokens": int(tokens),
-            "padded_tokens": int(padded),
-            "peak_bytes": int(group.largest(mine.peak_bytes)),
-        }
+    return mine.replace(
+        core_s=core_s,
+        device_s=device_s,
+        tokens=int(tokens),
+        padded_tokens=int(padded),
+        peak_bytes=int(group.largest(mine.peak_bytes)),
     )

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lft_ray.plugins import resolve
-from lft_ray.search import SCHEDULERS
 from lft_ray.search.standing import StopRule
+from lft_ray.spec import SCHEDULERS
 from tests.search.curves import COSTS, draw, ended, standing
 
 Make = Callable[..., StopRule]

@@ -4,6 +4,7 @@ from lft_ray.cost.base import Price
 from lft_ray.cost.break_even import Month, break_even, break_even_of, dollars
 from lft_ray.cost.serving import HOURS_PER_MONTH
 from lft_ray.decision import FrontPoint
+from tests import handed_down
 from tests.report.builders import experiment, profiles, records, selection
 
 CENT_A_SECOND = Price("p", 0.01, 0.0, 0.01, 0.0, as_of="now", source="test")
@@ -82,11 +83,11 @@ def test_a_search_that_cost_nothing_is_back_at_once():
 
 
 def test_of_a_run_all_trials_count_fresh_seeds_included():
-    found = break_even_of(experiment(), profiles(), selection(), records())
+    found = break_even_of(handed_down.money(experiment()).month, profiles(), selection(), records())
     assert found.search_usd == pytest.approx(0.008)
     assert (found.winner, found.savings[0].model_size, found.savings[0].verdict) == ("minilm:3", "minilm:6", "floor")
     assert found.winner_monthly_usd == pytest.approx(0.05132 * 730)
-    assert break_even_of(experiment(), profiles(), None, records()) is None
+    assert break_even_of(handed_down.money(experiment()).month, profiles(), None, records()) is None
     assert type(found).model_validate_json(found.model_dump_json()) == found
 
 

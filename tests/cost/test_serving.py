@@ -5,7 +5,7 @@ from lft_ray.cost.base import Price
 from lft_ray.cost.prices import price_of
 from lft_ray.cost.serving import monthly_usd, price_variants, usd_per_million_predictions
 from lft_ray.cost.training import training_usd
-from lft_ray.records import IngressProfile, ProfileBook, ServingProfile, Usage, Variant
+from lft_ray.records import IngressProfile, ProfileBook, ScoredVariant, ServingProfile, Usage
 
 PRICE = Price("p", 1e-5, 2e-4, 1e-5, 2e-4, as_of="now", source="test")
 INGRESS = IngressProfile(machine="m", core_s_per_request=0.0003, requests_measured=1, repeats=1, spread=0.0)
@@ -47,7 +47,7 @@ def test_a_month_never_costs_less_than_the_replicas_that_run():
 
 def test_variants_without_a_profile_stay_unpriced():
     book = ProfileBook(ingress=INGRESS, profiles=[profile()])
-    variants = [Variant(precision=p, max_length=128, f1=0.9) for p in ("fp32", "bf16")]
+    variants = [ScoredVariant(precision=p, max_length=128, f1=0.9) for p in ("fp32", "bf16")]
     priced = price_variants(variants, "minilm:3", book, PRICE, utilisation=0.6)
     assert priced[0].usd_per_million_predictions == pytest.approx(
         usd_per_million_predictions(profile(), INGRESS, PRICE, utilisation=0.6)

@@ -3,7 +3,7 @@ import pytest
 
 from lft_ray.export.answers import load_evidence
 from lft_ray.plugins import resolve
-from lft_ray.records import Variant
+from lft_ray.records import ScoredVariant
 from lft_ray.selection.weighted import METRICS, scores
 from lft_ray.storage import Storage
 from lft_ray.tasks import TASKS
@@ -14,7 +14,7 @@ ROW_IDS = np.array([3, 1, 2], dtype=np.uint32)
 
 
 def record(trial_id, uri):
-    variants = [Variant(precision="bf16", max_length=64, f1=0.5, predictions_uri=uri)]
+    variants = [ScoredVariant(precision="bf16", max_length=64, f1=0.5, predictions_uri=uri)]
     return trial(trial_id, "m:1", 0, 0, variants=variants)
 
 

@@ -6,7 +6,7 @@ import pytest
 from lft_ray.config import CostSpec, SelectionSpec
 from lft_ray.errors import NoWinnerError
 from lft_ray.export.rounding import check_rounding, choose_winner
-from lft_ray.records import Variant
+from lft_ray.records import ScoredVariant
 from lft_ray.selection.front import points_of
 from lft_ray.selection.weighted import scores
 from lft_ray.storage import Storage
@@ -35,7 +35,7 @@ def checkpoint(tmp_path):
             uri = put_predictions(Storage(tmp_path), f"{trial_id}-{name}", np.arange(ROWS), truth, logits)
             f1 = float(scores(truth, [answers], "macro_f1")[0])
             variants.append(
-                Variant(
+                ScoredVariant(
                     precision=name, max_length=64, f1=f1, predictions_uri=uri, usd_per_million_predictions=usd[name]
                 )
             )

@@ -13,12 +13,12 @@ from lft_ray.engines import onnx_build
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import open_bundle
 from lft_ray.export.stage import export_trial
-from lft_ray.ledger import Ledger
 from lft_ray.pipeline import select
 from lft_ray.records import TrialRecord
 from lft_ray.run_folder import RunFolder
 from lft_ray.search.single import train_one
 from lft_ray.storage import Storage
+from tests import handed_down
 
 WORDS = {"sport": ["match", "coach", "goal"], "money": ["bank", "market", "stocks"]}
 
@@ -40,7 +40,8 @@ def trained(tmp_path_factory, tiny_bert):
     )
     run = RunFolder.begin(experiment, resume=False, replace=False)
     dataset = prepare(experiment.task, experiment.data, run.storage)
-    record = train_one(experiment, dataset, Ledger(run.storage), size=None)
+    prepared = handed_down.prepared(experiment, dataset)
+    record = train_one(prepared.candidates, dataset, prepared.ledger, experiment.training, size=None)
     priced = [
         v.model_copy(update={"usd_per_million_predictions": usd, "p95_ms": 9.0})
         for v, usd in zip(record.variants, (0.2, 0.1), strict=True)
@@ -54,12 +55,12 @@ def trained(tmp_path_factory, tiny_bert):
 @pytest.fixture(scope="module")
 def selection(trained) -> Selection:
     run, experiment, dataset, _ = trained
-    return select(run, experiment, dataset)
+    return select(run, experiment, handed_down.prepared(experiment, dataset))
 
 
 def export(trained, record: TrialRecord, selection: Selection | None, target: Path):
     _, experiment, dataset, _ = trained
-    bundle = export_trial(record, experiment=experiment, dataset=dataset, selection=selection, target=Storage(target))
+    bundle = export_trial(record, handed_down.export_job(experiment, dataset, selection, Storage(target)))
     assert not (target / "bundle-candidate").exists()
     return bundle, (target / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
 

@@ -9,13 +9,13 @@ from lft_ray.records import (
     IngressProfile,
     Problem,
     ProfileBook,
+    ScoredVariant,
     ServingProfile,
     SplitRecord,
     TrialConfig,
     TrialRecord,
     TrialStatus,
     Usage,
-    Variant,
 )
 from lft_ray.selection.decide import decide
 
@@ -65,7 +65,7 @@ def profiles():
 
 def record(trial_id, size, *, f1=None, status="done", reason="", confirms="", curve=None):
     linear = size == "tfidf"
-    variants = [Variant(precision="fp32", max_length=128, f1=f1 or SIZES[size][1])] if status == "done" else []
+    variants = [ScoredVariant(precision="fp32", max_length=128, f1=f1 or SIZES[size][1])] if status == "done" else []
     return TrialRecord(
         trial_id=trial_id,
         attempt=0,

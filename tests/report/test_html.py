@@ -5,10 +5,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from lft_ray.candidates import Candidates
 from lft_ray.decision import PrecisionCheck
 from lft_ray.report.formats import DASH
-from lft_ray.report.html import render
+from lft_ray.report.html import ReportJob, render
 from lft_ray.selection.decide import decide
+from tests import handed_down
 from tests.report.builders import HOSTILE, dataset, experiment, profiles, records, selection, with_variants
 
 VOID = {"meta", "link", "br", "input", "img"}
@@ -48,12 +50,14 @@ class Page(HTMLParser):
 
 
 def make(**change):
+    found = change.pop("experiment", None) or experiment()
     parts = {
-        "experiment": experiment(), "dataset": dataset(), "profiles": profiles(), "records": records(),
+        "name": found.name, "run_uri": found.run_uri, "candidates": Candidates.of(found),
+        "money": handed_down.money(found), "dataset": dataset(), "profiles": profiles(), "records": records(),
         "selection": selection(), "environment": {"python": "3.11", "packages": {"ray": "2.60"}},
         "stage_seconds": {"search": 71.0},
     }  # fmt: skip
-    return render(**{**parts, **change})
+    return render(ReportJob(**{**parts, **change}))
 
 
 @pytest.fixture(scope="module")

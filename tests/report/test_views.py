@@ -8,8 +8,9 @@ from lft_ray.report.costs import confusion_rows, cost_view, environment_rows, wi
 from lft_ray.report.formats import DASH, count, duration, learning_rate, milliseconds, percent, score, usd
 from lft_ray.report.live import LiveTable
 from lft_ray.report.text import front_table
-from lft_ray.report.views import comparison, curve_data, finalist_rows, front_data, reference_variant, trial_rows
+from lft_ray.report.views import comparison, curve_data, finalist_rows, front_data, trial_rows
 from lft_ray.selection.decide import decide
+from tests.handed_down import money
 from tests.report.builders import dataset, experiment, profiles, records, selection, with_variants
 
 
@@ -43,7 +44,7 @@ def test_a_score_that_is_not_finite_is_missing_from_the_curve():
 
 
 def test_an_unfinished_trial_has_no_reference_variant():
-    assert [reference_variant(r) is None for r in records()] == [False, False, False, True, True, True, False, False]
+    assert [r.reference_variant is None for r in records()] == [False, False, False, True, True, True, False, False]
 
 
 def test_search_trials_stand_before_fresh_seed_runs():
@@ -74,7 +75,7 @@ def test_one_point_may_carry_all_names():
 
 
 def test_dollars_of_the_report_are_those_of_the_records():
-    view = cost_view(experiment(), profiles(), records())
+    view = cost_view(money(experiment()), profiles(), records())
     assert view["spent_usd"] == pytest.approx(0.008)
     assert sum(row["usd"] for row in view["spent"]) == pytest.approx(0.008)
     assert [p["model_size"] for p in view["profiles"]] == ["tfidf", "minilm:3", "minilm:6"]
@@ -84,11 +85,11 @@ def test_dollars_of_the_report_are_those_of_the_records():
 
 
 def test_a_month_says_when_running_replicas_set_its_price():
-    month = winner_monthly(experiment(), profiles(), selection())
+    month = winner_monthly(money(experiment()).month, profiles(), selection())
     assert month["is_floor"]
     assert month["usd"] == pytest.approx(0.05132 * 730)
     assert month["traffic_usd"] < month["usd"]
-    assert winner_monthly(experiment(), None, None)["usd"] is None
+    assert winner_monthly(money(experiment()).month, None, None)["usd"] is None
 
 
 def test_confusion_shares_are_of_the_row():

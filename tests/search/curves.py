@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lft_ray.ledger import StartedTrial
-from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus, Variant
+from lft_ray.records import CurvePoint, ScoredVariant, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.standing import FullCurve, Standing
 
 THIRDS = (1 / 3, 2 / 3, 1.0)
@@ -45,7 +45,9 @@ def ended(number: int, scores: Sequence[float], size: str = "tiny:6", **more) ->
     curve = points(scores)
     done = len(curve) == len(THIRDS)
     made = config(size, **{k: more.pop(k) for k in ("epochs", "method") if k in more})
-    variant = Variant(precision="fp32", max_length=128, f1=scores[-1], usd_per_million_predictions=known_cost(made))
+    variant = ScoredVariant(
+        precision="fp32", max_length=128, f1=scores[-1], usd_per_million_predictions=known_cost(made)
+    )
     fields = {
         "trial_id": f"t{number:03d}",
         "attempt": 1,

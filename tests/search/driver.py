@@ -10,12 +10,12 @@ from lft_ray.config import ClusterSpec, TrainingSpec
 from lft_ray.ledger import Ledger, StartedTrial, driver_lock
 from lft_ray.plugins import resolve
 from lft_ray.records import TrialRecord, TrialResult
-from lft_ray.search import SCHEDULERS
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.plan import Listener, Plan, Queued
 from lft_ray.search.proposer import Proposer
 from lft_ray.search.space import start_table
 from lft_ray.search.tuning import run_trials
+from lft_ray.spec import SCHEDULERS
 from lft_ray.storage import Storage
 from tests.search.trivial import COSTS, SIZES, Trivial, space
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment, TrainingSpec
 from lft_ray.cost.forecast import mean_tokens
 from lft_ray.errors import ConfigError
@@ -12,7 +13,7 @@ from lft_ray.records import TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.proposer import Proposer
 from lft_ray.search.space import build_space, start_table
 from lft_ray.search.usable import check_methods
-from lft_ray.search.workload import Workload, admission_of
+from tests import handed_down
 from tests.search.test_estimate import changed, dataset, experiment, plan  # noqa: F401 - fixtures
 from tests.search.test_proposer import cost, told
 from tests.search.trivial import SIZES
@@ -122,11 +123,15 @@ def test_the_file_survives_writing_and_reading():
 
 
 def test_what_no_trial_could_do_is_refused_before_anything_is_spent(experiment):  # noqa: F811
+    def check(**parts) -> None:
+        made = changed(experiment, **parts)
+        check_methods(Candidates.of(made), made.training)
+
     with pytest.raises(ConfigError, match="no layer to train of minilm:1"):
-        check_methods(changed(experiment, training={"method": ["frozen"], "frozen_layers": 1}))
+        check(training={"method": ["frozen"], "frozen_layers": 1})
     with pytest.raises(ConfigError, match="'query' is no matrix of the encoder: expected some of qkv, out, up, down"):
-        check_methods(changed(experiment, training={"method": ["lora"], "lora": {"target_modules": ["query"]}}))
-    check_methods(changed(experiment, training=FILE | {"lora": {"target_modules": ["attention.qkv", "up"]}}))
+        check(training={"method": ["lora"], "lora": {"target_modules": ["query"]}})
+    check(training=FILE | {"lora": {"target_modules": ["attention.qkv", "up"]}})
 
 
 def test_records_of_earlier_versions_are_read():
@@ -139,7 +144,7 @@ def config(method: str, size: str = "minilm:6", **changes) -> TrialConfig:
 
 
 def test_less_is_predicted_where_less_is_trained(experiment, dataset):  # noqa: F811
-    workload = Workload.of(experiment, dataset, on_gpu=False)
+    workload = handed_down.workload(experiment, dataset)
     full = workload.flops(config("full"))
     one = workload.sizes["minilm:6"].flops_per_token
     train, validation = workload.train_tokens, workload.validation_tokens
@@ -158,15 +163,15 @@ def test_less_is_predicted_where_less_is_trained(experiment, dataset):  # noqa: 
     lora = workload.flops(config("lora", lora_rank=8, lora_alpha=16.0))
     assert 0.66 * full < lora < 0.75 * full
     assert workload.flops(config("head")) < 0.4 * full
-    nowhere = Workload.of(changed(experiment, training={"activations_gb": 0.0}), dataset, on_gpu=False)
+    nowhere = handed_down.workload(changed(experiment, training={"activations_gb": 0.0}), dataset)
     assert above + shared < nowhere.flops(frozen) < full
 
 
 def test_the_worst_case_bounds_every_method(experiment, dataset):  # noqa: F811
     methods = {"method": ["frozen", "lora", "head"], "frozen_layers": [1, 5], "lora": {"rank": [4, 64]}}
     tree = changed(experiment, models=[{"base": "minilm", "layers": [2, 6]}], training=methods)
-    workload = Workload.of(tree, dataset, on_gpu=False)
-    admission = admission_of(tree, workload, started_s=0.0)
+    workload = handed_down.workload(tree, dataset)
+    admission = handed_down.admission(tree, workload, started_s=0.0)
     space = build_space(sorted(workload.sizes.values(), key=lambda size: size.params), tree.training)
     found = plan(tree, dataset)
     dearest = (found.worst_search_usd - sum(c.worst_usd for c in found.candidates)) / 6
@@ -179,11 +184,11 @@ def test_the_worst_case_bounds_every_method(experiment, dataset):  # noqa: F811
 
 
 def test_a_promise_holds_where_a_shared_pass_must_be_made_again(experiment, dataset):  # noqa: F811
-    workload = Workload.of(experiment, dataset, on_gpu=False)
+    workload = handed_down.workload(experiment, dataset)
     first = config("frozen", frozen_layers=5)
     done = TrialRecord(trial_id="t0", attempt=1, config=first, status=TrialStatus.DONE)
-    after = admission_of(experiment, workload, started_s=0.0, ran=lambda: [done])
-    alone = admission_of(experiment, workload, started_s=0.0)
+    after = handed_down.admission(experiment, workload, started_s=0.0, ran=lambda: [done])
+    alone = handed_down.admission(experiment, workload, started_s=0.0)
     other = config("frozen", frozen_layers=5, learning_rate=1e-4)
     assert after.expected_usd(other) < alone.expected_usd(other)
     assert after.worst_usd(other) == alone.worst_usd(other)

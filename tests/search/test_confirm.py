@@ -4,8 +4,7 @@ from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, Rate
 from lft_ray.records import TrialConfig
 from lft_ray.search.admission import BudgetAdmission
-from lft_ray.search.confirm import MOST_FINALISTS, Left, RunCost, fresh_seeds, most_runs, most_seeds, rounds, run_cost
-from lft_ray.selection.finalists import MAX_FINALISTS
+from lft_ray.search.confirm import Left, RunCost, fresh_seeds, most_runs, most_seeds, rounds, run_cost
 
 NEW = [0] * 9
 
@@ -30,14 +29,17 @@ def experiment(search: dict[str, float], **selection: float) -> Experiment:
     return Experiment.model_validate({**base, "search": search, "selection": selection})
 
 
+def most(made: Experiment, rows: int) -> int:
+    return most_runs(made.selection, made.search, rows)
+
+
 def test_runs_at_most_are_counted_in_trials_only_where_no_limit_is_set():
-    assert MOST_FINALISTS == MAX_FINALISTS + 1
-    assert most_runs(experiment({"trials": 20}, confirm_share=0.25), 5000) == 5
-    assert most_runs(experiment({"trials": 3}, confirm_share=0.25), 5000) == 2, "the first two always get one"
-    assert most_runs(experiment({"trials": 20, "minutes": 5.0}, confirm_share=0.25), 5000) == 18
-    assert most_runs(experiment({"trials": 20, "budget_usd": 5.0}, confirm_share=0.25), 500) == 30
-    assert most_runs(experiment({"trials": 20, "minutes": 5.0}, confirm_share=0.25, confirm_seeds=2), 500) == 12
-    assert most_runs(experiment({"trials": 20, "minutes": 5.0}, confirm_share=0.0), 500) == 0
+    assert most(experiment({"trials": 20}, confirm_share=0.25), 5000) == 5
+    assert most(experiment({"trials": 3}, confirm_share=0.25), 5000) == 2, "the first two always get one"
+    assert most(experiment({"trials": 20, "minutes": 5.0}, confirm_share=0.25), 5000) == 18
+    assert most(experiment({"trials": 20, "budget_usd": 5.0}, confirm_share=0.25), 500) == 30
+    assert most(experiment({"trials": 20, "minutes": 5.0}, confirm_share=0.25, confirm_seeds=2), 500) == 12
+    assert most(experiment({"trials": 20, "minutes": 5.0}, confirm_share=0.0), 500) == 0
 
 
 def test_as_many_seeds_as_the_dollars_hold_the_last_at_its_worst():

@@ -5,7 +5,7 @@ import pytest
 from lft_ray.cost.budget import Verdict
 from lft_ray.errors import InputError
 from lft_ray.ledger import Ledger, StartedTrial
-from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage, Variant
+from lft_ray.records import CurvePoint, ScoredVariant, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.plan import Plan, Queued
 from lft_ray.storage import Storage
@@ -90,7 +90,7 @@ def write_result(storage, trial: StartedTrial, status: str = "done", **more) -> 
         config=trial.config,
         status=status,
         usage=Usage(core_s=2.0, wall_s=2.0),
-        variants=[Variant(precision="fp32", max_length=128, f1=0.9)],
+        variants=[ScoredVariant(precision="fp32", max_length=128, f1=0.9)],
     ).model_copy(update=more)
     storage.child("trials", trial.trial_id).put(f"result-{trial.attempt}.json", result.model_dump_json())
 

@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from lft_ray import pipeline
+from lft_ray.candidates import Candidates
 from lft_ray.cluster import ClusterHandle, Node
 from lft_ray.config import Experiment
 from lft_ray.cost.forecast import mean_tokens
@@ -16,13 +18,12 @@ from lft_ray.ledger import Ledger, StartedTrial
 from lft_ray.records import IngressProfile, ProfileBook, ServingProfile, TrialConfig, TrialRecord, TrialStatus, Usage
 from lft_ray.run_folder import RunFolder
 from lft_ray.search.earlier import Earlier, look_back
-from lft_ray.search.estimate import estimate, plan_search
-from lft_ray.search.pricing import Pricing
+from lft_ray.search.estimate import PlanJob, estimate
 from lft_ray.search.rehearsal import Rehearsal
 from lft_ray.search.space import build_space
 from lft_ray.search.teachers import Teachers
-from lft_ray.search.workload import Workload, admission_of
 from lft_ray.storage import Storage
+from tests import handed_down
 
 SIZES = ["tfidf", "minilm:1", "minilm:6"]
 TWO_CORES = ClusterHandle("", (Node("here", 2, 0),), owned=False)
@@ -79,7 +80,14 @@ def changed(experiment: Experiment, **parts) -> Experiment:
 
 
 def plan(experiment, dataset, earlier=None, **limits):
-    return estimate(changed(experiment, **limits), dataset, TWO_CORES, earlier or Earlier(), lambda: RATE)
+    made = changed(experiment, **limits)
+    job = PlanJob(made.name, Candidates.of(made, dataset), dataset, handed_down.specs(made))
+    return estimate(job, TWO_CORES, earlier or Earlier(), lambda: RATE)
+
+
+def earlier_of(experiment, dataset) -> Earlier:
+    max_length = experiment.training.max_length
+    return look_back(experiment.run_uri, dataset, max_length=max_length, serve=experiment.serve)
 
 
 def row(found, size: str):
@@ -88,7 +96,7 @@ def row(found, size: str):
 
 def test_the_numbers_are_those_of_the_studys_own_admission(experiment, dataset):
     found = plan(experiment, dataset)
-    admission = admission_of(experiment, Workload.of(experiment, dataset, on_gpu=False), started_s=0.0)
+    admission = handed_down.admission(experiment, handed_down.workload(experiment, dataset), started_s=0.0)
     assert [c.model_size for c in found.candidates] == SIZES
     for candidate in found.candidates:
         assert candidate.predicted_usd == admission.expected_usd(candidate.default)
@@ -119,13 +127,15 @@ def test_a_size_that_was_profiled_is_measured_and_the_others_stay_predicted(expe
     earlier = Earlier(profiles={("minilm:1", "fp32", 32): measured}, ingress=book([]).ingress)
     found = plan(experiment, dataset, earlier)
     assert [c.serving_source for c in found.candidates] == ["predicted", "measured", "predicted"]
-    assert row(found, "minilm:1").serving_usd_per_million == Pricing.of(experiment, book([measured])).cost("minilm:1")
+    assert row(found, "minilm:1").serving_usd_per_million == handed_down.pricing(experiment, book([measured])).cost(
+        "minilm:1"
+    )
     assert row(found, "minilm:1").p95_ms == 6
 
 
 def test_the_worst_case_bounds_every_trial_that_the_search_may_start(experiment, dataset):
     found = plan(experiment, dataset)
-    admission = admission_of(experiment, Workload.of(experiment, dataset, on_gpu=False), started_s=0.0)
+    admission = handed_down.admission(experiment, handed_down.workload(experiment, dataset), started_s=0.0)
     dearest = admission.worst_usd(TrialConfig(model_size="minilm:6", epochs=2, max_length=32))
     starts = sum(c.worst_usd for c in found.candidates)
     assert found.worst_search_usd == pytest.approx(starts + 5 * dearest)
@@ -190,7 +200,7 @@ def runs(experiment):
 def test_profiles_of_this_machine_are_found_and_those_of_another_are_not(experiment, dataset):
     write_run(experiment, dataset, "far", [profile("minilm:1", 0.001)], "another machine")
     write_run(experiment, dataset, "near", [profile("minilm:6", 0.009), profile("minilm:1", 0.003, threads=4)])
-    found = look_back(experiment, dataset)
+    found = earlier_of(experiment, dataset)
     assert list(found.profiles) == [("minilm:6", "fp32", 32)]
     assert [uri.rpartition("/")[2] for uri in found.profiled_in] == ["near"]
 
@@ -201,7 +211,7 @@ def test_a_profile_on_longer_texts_or_tfidf_on_other_data_says_nothing(experimen
     write_run(experiment, longer, "long", [profile("minilm:1", 0.001)])
     other = dataset.model_copy(update={"fingerprint": "0" * 64})
     write_run(experiment, other, "other", [profile("tfidf", 1e-4), profile("minilm:6", 0.009)])
-    assert list(look_back(experiment, dataset).profiles) == [("minilm:6", "fp32", 32)]
+    assert list(earlier_of(experiment, dataset).profiles) == [("minilm:6", "fp32", 32)]
 
 
 @pytest.mark.usefixtures("runs")
@@ -210,9 +220,9 @@ def test_a_profile_on_longer_texts_or_tfidf_on_other_data_says_nothing(experimen
 )
 def test_profiles_of_another_engine_preset_or_core_count_are_not_reused(experiment, dataset, change):
     write_run(experiment, dataset, "before", [profile("minilm:1", 0.002, **change)])
-    assert look_back(experiment, dataset).book is None
+    assert earlier_of(experiment, dataset).book is None
     write_run(experiment, dataset, "bf16", [profile("minilm:1", 0.002, engine="torch", precision="bf16")])
-    assert list(look_back(experiment, dataset).profiles) == [("minilm:1", "bf16", 32)]
+    assert list(earlier_of(experiment, dataset).profiles) == [("minilm:1", "bf16", 32)]
 
 
 @pytest.mark.usefixtures("runs")
@@ -223,7 +233,7 @@ def test_finished_trials_of_an_earlier_run_teach_the_forecast(experiment, datase
     ledger.start(StartedTrial(trial_id="t000", number=0, config=config))
     usage = Usage(core_s=3.0, wall_s=4.0)
     ledger.put(TrialRecord(trial_id="t000", attempt=1, config=config, status=TrialStatus.DONE, usage=usage))
-    earlier = look_back(experiment, dataset)
+    earlier = earlier_of(experiment, dataset)
     found = plan(experiment, dataset, earlier)
     assert row(found, "minilm:1").predicted_s == pytest.approx(4.0)
     assert "1 finished trials of" in found.training_rates
@@ -234,7 +244,7 @@ def test_finished_trials_of_an_earlier_run_teach_the_forecast(experiment, datase
 def test_a_damaged_run_beside_it_is_passed_over(experiment, dataset):
     run = write_run(experiment, dataset, "broken", [profile("minilm:1", 0.002)])
     run.storage.put("profiles.json", "{")
-    assert look_back(experiment, dataset).book is None
+    assert earlier_of(experiment, dataset).book is None
 
 
 def test_a_plan_counts_the_teachers_passes(experiment, dataset):
@@ -242,10 +252,10 @@ def test_a_plan_counts_the_teachers_passes(experiment, dataset):
     training = {"max_length": 32, "epochs": [1], "method": ["full", "distil"]}
     full = plan(experiment, dataset, models=sizes, training=training | {"method": ["full"]})
     found = plan(experiment, dataset, models=sizes, training=training)
-    workload = Workload.of(changed(experiment, models=sizes, training=training), dataset, on_gpu=False)
+    workload = handed_down.workload(changed(experiment, models=sizes, training=training), dataset)
     teacher = TrialRecord(trial_id="t1", attempt=1, config=TrialConfig(model_size="minilm:6"), status=TrialStatus.DONE)
     student = TrialConfig(model_size="minilm:5", method="distil", teacher="t1", epochs=1, max_length=32)
-    admission = admission_of(
+    admission = handed_down.admission(
         changed(experiment, models=sizes, training=training), workload, started_s=0.0, ran=lambda: [teacher]
     )
     # One epoch of five layers and the teacher's pass of six: dearer than an epoch of six.
@@ -261,9 +271,9 @@ def test_a_played_search_pays_a_teacher_once(experiment, dataset):
     sizes = [{"base": "minilm", "layers": [1, 6]}]
     training = {"max_length": 32, "epochs": [1], "method": ["full", "distil"]}
     tree = changed(experiment, models=sizes, training=training, search={"trials": 40})
-    workload = Workload.of(tree, dataset, on_gpu=False)
+    workload = handed_down.workload(tree, dataset)
     ended: list[TrialRecord] = []
-    admission = admission_of(tree, workload, started_s=0.0, ran=lambda: ended)
+    admission = handed_down.admission(tree, workload, started_s=0.0, ran=lambda: ended)
     starts = [TrialConfig(model_size=f"minilm:{k}", epochs=1, max_length=32) for k in (1, 6)]
     played = Rehearsal(
         admission,
@@ -284,7 +294,7 @@ def test_a_played_search_pays_a_teacher_once(experiment, dataset):
 
 def test_a_plan_refuses_what_cannot_be_distilled(experiment):
     with pytest.raises(ConfigError, match="distil_loss"):
-        plan_search(
+        pipeline.plan(
             changed(
                 experiment,
                 task={"kind": "tests.search.test_teachers:Mute"},

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment, ModelSpec, ResourcesSpec, TrainingSpec
 from lft_ray.errors import InputError
 from lft_ray.node_types import Node
@@ -89,7 +90,8 @@ def test_auto_is_measured_on_a_worker_and_kept_for_a_resume(cluster, tiny_bert, 
     overrides = [f"models=[{{base: {tiny_bert}, layers: [1, 2]}}]", "training.workers=auto"]
     experiment = Experiment.load(REPO / "experiments" / "quickstart.yaml", overrides)
     dataset, run = DatasetRecord.model_construct(labels=["a", "b"]), Storage(tmp_path)
-    decided = fitted(experiment, cluster, run, dataset).training
+    made = Candidates.of(experiment, dataset)
+    decided = fitted(experiment.training, made, cluster, run)
     assert (decided.workers, decided.resources.gpu) == (1, "auto")
     kept = Footprint.model_validate_json(run.get("footprint.json"))
     assert kept.model_size == f"{tiny_bert}:2"
@@ -98,9 +100,9 @@ def test_auto_is_measured_on_a_worker_and_kept_for_a_resume(cluster, tiny_bert, 
     share = kept.memory_bytes // int(max(node.cpus for node in cluster.nodes))
     large = kept.model_copy(update={"peak_bytes": int(1.2 * share), "state_bytes": int(1.1 * share)})
     run.put("footprint.json", large.model_dump_json())
-    assert fitted(experiment, cluster, run, dataset).training.workers == 2
-    given = experiment.model_copy(update={"training": experiment.training.model_copy(update={"workers": 3})})
-    assert fitted(given, cluster, run, dataset) is given
+    assert fitted(experiment.training, made, cluster, run).workers == 2
+    given = experiment.training.replace(workers=3)
+    assert fitted(given, made, cluster, run) is given
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from lft_ray.config import TrainingSpec
 from lft_ray.errors import ConfigError
-from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus, Variant
+from lft_ray.records import CurvePoint, PricedVariant, ScoredVariant, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.outlook import EXPECTED_VALUE, expected_f1, variant_offsets
 from lft_ray.search.proposer import Proposer, _seed
 from lft_ray.search.space import SearchSpace, build_space, start_table
@@ -24,7 +24,7 @@ def cost(config: TrialConfig) -> float:
 
 def told(config: TrialConfig, number: int, status: str = "done", f1: float | None = None) -> TrialRecord:
     f1 = known_f1(config) if f1 is None else f1
-    variant = Variant(precision="fp32", max_length=128, f1=f1, usd_per_million_predictions=cost(config))
+    variant = ScoredVariant(precision="fp32", max_length=128, f1=f1, usd_per_million_predictions=cost(config))
     return TrialRecord(
         trial_id=f"t{number:03d}",
         attempt=1,
@@ -177,14 +177,18 @@ def test_a_proposal_takes_about_a_second():
 # ---------------------------------------------------------------- what is known before a trial runs
 
 
-def variant(precision: str, length: int, f1: float, usd: float) -> Variant:
-    return Variant(precision=precision, max_length=length, f1=f1, usd_per_million_predictions=usd)
+def variant(precision: str, length: int, f1: float, usd: float) -> ScoredVariant:
+    return ScoredVariant(precision=precision, max_length=length, f1=f1, usd_per_million_predictions=usd)
 
 
 def curved(number: int, scores: list[float], status: str = "done") -> TrialRecord:
     record = told(SPACE.draw(random.Random(number)), number, status, f1=scores[-1])
     points = [CurvePoint(fraction=(i + 1) / 3, f1=f1, loss=1.0, train_s=1.0) for i, f1 in enumerate(scores)]
     return record.model_copy(update={"curve": points})
+
+
+def priced(precision: str, usd: float) -> PricedVariant:
+    return PricedVariant(precision=precision, max_length=128, usd_per_million_predictions=usd)
 
 
 def test_the_reference_variant_stands_for_a_trial():
@@ -234,9 +238,9 @@ def test_offsets_of_variants_are_learned_by_size():
 def test_offsets_decide_what_a_cheap_variant_is_worth():
     """bf16 makes the largest size the second cheapest; whether that is worth a trial depends on what bf16 loses."""
 
-    def offers(config: TrialConfig) -> list[tuple[str, int, float]]:
-        cheap = [("bf16", 128, 2.5)] if config.model_size == "tiny:6" else []
-        return [("fp32", 128, cost(config)), *cheap]
+    def offers(config: TrialConfig) -> list[PricedVariant]:
+        cheap = [priced("bf16", 2.5)] if config.model_size == "tiny:6" else []
+        return [priced("fp32", cost(config)), *cheap]
 
     def share_of_largest(bf16_error: float) -> float:
         records = [
@@ -256,7 +260,7 @@ def test_offsets_decide_what_a_cheap_variant_is_worth():
 
 def test_a_size_without_an_admitted_variant_is_not_proposed():
     proposer = Proposer(
-        SPACE, "known_cost", 0, cost, variants=lambda c: [("fp32", 128, cost(c))] if cost(c) < 4 else []
+        SPACE, "known_cost", 0, cost, variants=lambda c: [priced("fp32", cost(c))] if cost(c) < 4 else []
     )
     for n in range(4):
         assert cost(proposer.propose(n, history(10 + n), [])) < 4

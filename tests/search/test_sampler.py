@@ -15,14 +15,14 @@ import lft_ray.search.sampler
 from lft_ray.search.axes import Axes
 from lft_ray.search.gain import (
     Front,
-    Offers,
+    VariantTable,
     expected_gain,
     expected_improvement,
     expected_score_improvement,
 )
 from lft_ray.search.gaussian import GaussianProcess, _loss, _priors
-from lft_ray.search.outlook import EXPECTED_VALUE
-from lft_ray.search.sampler import KnownCostSampler
+from lft_ray.search.outlook import EXPECTED_VALUE, Outlook
+from lft_ray.search.sampler import KnownCostSampler, SamplerOptions
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -84,15 +84,15 @@ def test_expected_improvement_against_monte_carlo(mean):
 def test_expected_gain_against_monte_carlo():
     """Several ways of serving share one unknown value; the area is measured on the staircase itself."""
     rng = np.random.default_rng(1)
-    have = Offers.of([[(1.0, 0.0), (0.6, -0.1)], [(10.0, 0.0)], [(4.0, 0.0), (2.0, -0.3)], []])
+    have = VariantTable.of([[(1.0, 0.0), (0.6, -0.1)], [(10.0, 0.0)], [(4.0, 0.0), (2.0, -0.3)], []])
     values = np.array([0.6, 1.2, 0.9, 5.0])
     span, floor = (math.log10(0.5), math.log10(40.0)), 0.2
     front = Front.of(have, values, span=span, floor=floor)
-    candidates = Offers.of([[(3.0, 0.0), (1.5, -0.05)], [(20.0, 0.0)], [(0.5, 0.1), (6.0, 0.02)], [(0.7, 0.0)]])
+    candidates = VariantTable.of([[(3.0, 0.0), (1.5, -0.05)], [(20.0, 0.0)], [(0.5, 0.1), (6.0, 0.02)], [(0.7, 0.0)]])
     mean, sd = np.array([0.95, 1.25, 0.5, 0.1]), np.array([0.2, 0.1, 0.3, 0.05])
     exact = expected_gain(mean, sd, candidates, front)
     for i in range(4):
-        both = Offers(
+        both = VariantTable(
             np.concatenate([have.log_costs, candidates.log_costs[i : i + 1]]),
             np.concatenate([have.offsets, candidates.offsets[i : i + 1]]),
         )
@@ -105,11 +105,13 @@ def test_expected_gain_against_monte_carlo():
 
 
 def test_a_dear_way_of_serving_adds_nothing_to_a_cheap_one_that_is_as_good():
-    front = Front.of(Offers.of([[(2.0, 0.0)]]), np.array([1.0]), span=(0.0, 1.0), floor=0.0)
-    one, two = Offers.of([[(1.0, 0.0)]]), Offers.of([[(1.0, 0.0), (5.0, -0.2)]])
+    front = Front.of(VariantTable.of([[(2.0, 0.0)]]), np.array([1.0]), span=(0.0, 1.0), floor=0.0)
+    one, two = VariantTable.of([[(1.0, 0.0)]]), VariantTable.of([[(1.0, 0.0), (5.0, -0.2)]])
     mean, sd = np.array([1.0]), np.array([0.1])
     assert expected_gain(mean, sd, one, front) == expected_gain(mean, sd, two, front)
-    assert expected_gain(mean, sd, Offers.of([[(1.0, 0.0), (5.0, 0.2)]]), front) > expected_gain(mean, sd, one, front)
+    assert expected_gain(mean, sd, VariantTable.of([[(1.0, 0.0), (5.0, 0.2)]]), front) > expected_gain(
+        mean, sd, one, front
+    )
 
 
 # ---------------------------------------------------------------- the model
@@ -229,13 +231,13 @@ def best_of(sampler_of, seed: int, trials: int) -> float:
     for _ in range(trials):
         trial = study.ask(SPACE)
         study.tell(trial, [cost(trial.params), score(trial.params) + 0.004 * rng.normal()])
-    offers = Offers.of([[(cost(t.params), 0.0)] for t in study.trials])
+    offers = VariantTable.of([[(cost(t.params), 0.0)] for t in study.trials])
     values = np.array([score(t.params) for t in study.trials])
     return Front.of(offers, values, span=(0.0, math.log10(30.0)), floor=0.7).area(0.7)
 
 
 def test_it_finds_the_front_better_than_random():
-    ours = [best_of(lambda seed: KnownCostSampler(cost, seed=seed), seed, 22) for seed in range(4)]
+    ours = [best_of(lambda seed: KnownCostSampler(Outlook(cost), seed=seed), seed, 22) for seed in range(4)]
     uniform = [best_of(lambda seed: optuna.samplers.RandomSampler(seed=seed), seed, 22) for seed in range(4)]
     assert statistics.mean(ours) > statistics.mean(uniform) + 0.015
     assert min(ours) > statistics.mean(uniform)
@@ -244,7 +246,7 @@ def test_it_finds_the_front_better_than_random():
 @pytest.mark.parametrize("directions", [("minimize", "maximize"), ("minimize", "minimize")])
 def test_both_directions_find_the_rate(directions):
     sign = 1 if directions[1] == "maximize" else -1
-    study = study_with(KnownCostSampler(cost, seed=0), directions=directions)
+    study = study_with(KnownCostSampler(Outlook(cost), seed=0), directions=directions)
     for _ in range(20):
         trial = study.ask(SPACE)
         f1 = score(trial.params)
@@ -255,7 +257,7 @@ def test_both_directions_find_the_rate(directions):
 
 @pytest.mark.parametrize("directions", [["minimize"], ["maximize", "maximize"], ["minimize"] * 3])
 def test_other_directions_are_refused(directions):
-    study = optuna.create_study(directions=directions, sampler=KnownCostSampler(cost, seed=0))
+    study = optuna.create_study(directions=directions, sampler=KnownCostSampler(Outlook(cost), seed=0))
     study.enqueue_trial({"x": 1})
     study.tell(study.ask({"x": IntDistribution(0, 3)}), [0.0] * len(directions))
     with pytest.raises(ValueError, match="KnownCostSampler needs directions"):
@@ -265,15 +267,15 @@ def test_other_directions_are_refused(directions):
 def test_equal_trials_and_seeds_give_equal_proposals_in_any_process():
     code = (
         "from tests.search.test_sampler import *\n"
-        "print(study_with(KnownCostSampler(cost, seed=5), history(15)).ask(SPACE).params)"
+        "print(study_with(KnownCostSampler(Outlook(cost), seed=5), history(15)).ask(SPACE).params)"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert there == str(study_with(KnownCostSampler(cost, seed=5), history(15)).ask(SPACE).params)
+    assert there == str(study_with(KnownCostSampler(Outlook(cost), seed=5), history(15)).ask(SPACE).params)
 
 
 def test_no_trial_is_repeated_and_a_listed_space_is_used_up():
     space = {"size": IntDistribution(0, 4), "epochs": IntDistribution(1, 3)}
-    study = study_with(KnownCostSampler(cost, seed=0, n_startup_trials=3))
+    study = study_with(KnownCostSampler(Outlook(cost), SamplerOptions(n_startup_trials=3), seed=0))
     for _ in range(15):
         trial = study.ask(space)
         study.tell(trial, [cost(trial.params), 0.5 + 0.01 * trial.params["size"]])
@@ -284,10 +286,10 @@ def test_no_trial_is_repeated_and_a_listed_space_is_used_up():
 
 def test_pending_trials_are_believed():
     """Workers that ask at the same time are sent to different places."""
-    study = study_with(KnownCostSampler(cost, seed=0), history(15))
+    study = study_with(KnownCostSampler(Outlook(cost), seed=0), history(15))
     together = [study.ask(SPACE).params for _ in range(4)]
     # What each would be told if it did not know of the others: the same optimum, up to the seed.
-    alone = [study_with(KnownCostSampler(cost, seed=s), history(15)).ask(SPACE).params for s in range(4)]
+    alone = [study_with(KnownCostSampler(Outlook(cost), seed=s), history(15)).ask(SPACE).params for s in range(4)]
 
     def places(all_params: list[dict]) -> int:
         return len({(p["size"], p["epochs"], round(math.log10(p["rate"]), 1)) for p in all_params})
@@ -297,13 +299,16 @@ def test_pending_trials_are_believed():
 
 def test_a_stopped_region_is_not_asked_for_again():
     trials = history(15)
-    first = study_with(KnownCostSampler(cost, seed=0), trials).ask(SPACE).params
+    first = study_with(KnownCostSampler(Outlook(cost), seed=0), trials).ask(SPACE).params
     poor = ended(first, state=TrialState.PRUNED, **{EXPECTED_VALUE: score(first) - 0.08})
-    then = study_with(KnownCostSampler(cost, seed=0), [*trials, poor]).ask(SPACE).params
+    then = study_with(KnownCostSampler(Outlook(cost), seed=0), [*trials, poor]).ask(SPACE).params
     assert (then["size"], then["epochs"]) != (first["size"], first["epochs"])
     # Without an expected value it says nothing.
     silent = ended(first, state=TrialState.PRUNED)
-    assert study_with(KnownCostSampler(cost, seed=0), [*trials, silent]).ask(SPACE).params["size"] == first["size"]
+    assert (
+        study_with(KnownCostSampler(Outlook(cost), seed=0), [*trials, silent]).ask(SPACE).params["size"]
+        == first["size"]
+    )
 
 
 def test_failed_trials_make_their_region_unattractive():
@@ -311,7 +316,9 @@ def test_failed_trials_make_their_region_unattractive():
         trials = [t for t in history(40, seed=3) if t.params["rate"] < 1e-3][:12]
         bad = [ended({**t.params, "rate": 1.1e-3 + 1e-3 * i}, state=state) for i, t in enumerate(trials[:8])]
         asked = [
-            study_with(KnownCostSampler(cost, seed=s), trials + (bad if state is TrialState.FAIL else [])).ask(SPACE)
+            study_with(KnownCostSampler(Outlook(cost), seed=s), trials + (bad if state is TrialState.FAIL else [])).ask(
+                SPACE
+            )
             for s in range(5)
         ]
         return statistics.mean(t.params["rate"] > 9e-4 for t in asked)
@@ -320,10 +327,10 @@ def test_failed_trials_make_their_region_unattractive():
 
 
 def test_limits_are_kept():
-    sampler = KnownCostSampler(cost, seed=0, feasible=lambda p: p["size"] == 1 and p["epochs"] == 2)
+    sampler = KnownCostSampler(Outlook(cost, feasible=lambda p: p["size"] == 1 and p["epochs"] == 2), seed=0)
     params = study_with(sampler, history(12)).ask(SPACE).params
     assert (params["size"], params["epochs"]) == (1, 2)
-    capped = KnownCostSampler(lambda p: [] if cost(p) > 3 else cost(p), seed=0)
+    capped = KnownCostSampler(Outlook(lambda p: [] if cost(p) > 3 else cost(p)), seed=0)
     for seed in range(3):
         assert study_with(capped, history(12, seed)).ask(SPACE).params["size"] <= 1
 
@@ -331,16 +338,20 @@ def test_limits_are_kept():
 def test_a_rival_takes_the_worth_of_what_it_beats():
     """Something at the cost of the smallest size that is better than all but the two largest can be."""
     rivals = [(1.0, 0.871)]
-    asked = [study_with(KnownCostSampler(cost, seed=s, rivals=rivals), history(15, s)).ask(SPACE) for s in range(6)]
+    asked = [
+        study_with(KnownCostSampler(Outlook(cost, rivals=rivals), seed=s), history(15, s)).ask(SPACE) for s in range(6)
+    ]
     assert min(trial.params["size"] for trial in asked) >= 2
-    without = [study_with(KnownCostSampler(cost, seed=s), history(15, s)).ask(SPACE) for s in range(6)]
+    without = [study_with(KnownCostSampler(Outlook(cost), seed=s), history(15, s)).ask(SPACE) for s in range(6)]
     assert min(trial.params["size"] for trial in without) < 2
 
 
 def test_dear_training_is_asked_for_less():
     def dollars(eta: float) -> float:
         sampled = [
-            study_with(KnownCostSampler(cost, train_usd=train_usd, eta=eta, seed=s), history(10, s)).ask(SPACE).params
+            study_with(KnownCostSampler(Outlook(cost, train_usd), SamplerOptions(eta=eta), seed=s), history(10, s))
+            .ask(SPACE)
+            .params
             for s in range(6)
         ]
         return statistics.mean(train_usd(p) for p in sampled)
@@ -353,7 +364,9 @@ def test_a_cheap_way_of_serving_makes_a_dear_size_worth_more():
     trials = [ended({"size": s, "rate": 3e-4, "epochs": e}) for s in range(5) for e in (1, 2)]
 
     def sizes(ways) -> list[int]:
-        asked = [study_with(KnownCostSampler(ways, seed=s), trials).ask(SPACE).params["size"] for s in range(4)]
+        asked = [
+            study_with(KnownCostSampler(Outlook(ways), seed=s), trials).ask(SPACE).params["size"] for s in range(4)
+        ]
         return sorted(asked)
 
     def also_cheap(params):
@@ -366,7 +379,9 @@ def test_a_cheap_way_of_serving_makes_a_dear_size_worth_more():
 def test_candidates_start_near_what_is_known_to_work():
     centre = {0: -5.0, 1: -4.5, 2: -4.0, 3: -3.0, 4: -2.5}
     sampler = KnownCostSampler(
-        cost, seed=0, n_startup_trials=99, centre=lambda p: {"rate": centre[p["size"]]}, feasible=lambda p: True
+        Outlook(cost, centre=lambda p: {"rate": centre[p["size"]]}, feasible=lambda p: True),
+        SamplerOptions(n_startup_trials=99),
+        seed=0,
     )
     study = study_with(sampler, history(1))
     asked = [study.ask(SPACE).params for _ in range(40)]
@@ -389,7 +404,7 @@ def test_conditional_and_categorical_parameters_of_a_plain_study():
             f1 += 0.1 - 0.05 * abs(math.log2(trial.suggest_int("rank", 2, 64, log=True)) - 4)
         return cost_of({"layers": layers}), f1
 
-    study = optuna.create_study(directions=["minimize", "maximize"], sampler=KnownCostSampler(cost_of, seed=1))
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=KnownCostSampler(Outlook(cost_of), seed=1))
     study.optimize(objective, n_trials=30)
     assert all(("rank" in t.params) == (t.params["method"] == "lora") for t in study.trials)
     late = study.trials[12:]
@@ -398,7 +413,7 @@ def test_conditional_and_categorical_parameters_of_a_plain_study():
 
 
 def test_a_proposal_at_200_trials_is_quick():
-    study = study_with(KnownCostSampler(cost, train_usd=train_usd, seed=0), history(200))
+    study = study_with(KnownCostSampler(Outlook(cost, train_usd), seed=0), history(200))
     study.ask(SPACE)
     seconds = []
     for _ in range(5):

@@ -1,6 +1,8 @@
 """A whole study on tiny real data: real training in real Ray workers, twice with a resume between."""
 
 import csv
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -8,14 +10,14 @@ import pytest
 from lft_ray.cluster import ClusterHandle
 from lft_ray.config import Experiment
 from lft_ray.cost.budget import Budget
+from lft_ray.cost.caps import Caps
 from lft_ray.cost.forecast import Forecast, mean_tokens
-from lft_ray.cost.prices import price_of
 from lft_ray.data.prepare import prepare
 from lft_ray.decision import FrontPoint
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.export.stage import export_trial
 from lft_ray.ledger import Ledger
-from lft_ray.models.base import model_sizes
+from lft_ray.models.base import ModelSize, model_sizes
 from lft_ray.records import (
     DatasetRecord,
     IngressProfile,
@@ -38,9 +40,9 @@ from lft_ray.search.study import (
     allowed_sizes,
     run_study,
 )
-from lft_ray.search.workload import Workload
 from lft_ray.selection.front import points_of
 from lft_ray.storage import Storage
+from tests import handed_down
 from tests.tiny_models import SENTENCES, write_tiny_bert
 
 TOPICS = {"sport": ["match", "coach", "goal"], "money": ["bank", "market", "stocks"]}
@@ -112,33 +114,51 @@ def dataset(experiment) -> DatasetRecord:
     return prepare(experiment.task, experiment.data, Storage(experiment.run_uri))
 
 
+@dataclass(frozen=True)
+class Study:
+    """An experiment, and the job that the pipeline would make of it."""
+
+    experiment: Experiment
+    dataset: DatasetRecord
+    profiles: ProfileBook
+
+    @cached_property
+    def job(self) -> StudyJob:
+        return handed_down.study(self.experiment, self.dataset, self.profiles)
+
+    @property
+    def pricing(self) -> Pricing:
+        return self.job.pricing
+
+    def allowed(self) -> list[ModelSize]:
+        return allowed_sizes(self.job.candidates.sizes, self.pricing, self.job.specs.caps)
+
+
 @pytest.fixture(scope="module")
-def job(experiment, dataset, base) -> StudyJob:
-    return StudyJob(experiment.run_uri, experiment, dataset, book(base))
+def job(experiment, dataset, base) -> Study:
+    return Study(experiment, dataset, book(base))
 
 
-def changed(job: StudyJob, **parts) -> StudyJob:
+def changed(job: Study, **parts) -> Study:
     tree = job.experiment.model_dump(mode="json")
     for name, values in parts.items():
         tree[name] = tree[name] | values if isinstance(values, dict) else values
-    spec = Experiment.model_validate(tree)
-    return StudyJob(spec.run_uri, spec, job.dataset, job.profiles)
+    return Study(Experiment.model_validate(tree), job.dataset, job.profiles)
 
 
 def test_sizes_over_a_cap_are_not_trained(job, base):
     def allowed(**parts) -> list[str]:
-        spec = changed(job, **parts).experiment
-        return [s.name for s in allowed_sizes(spec, Pricing.of(spec, job.profiles))]
+        return [s.name for s in changed(job, **parts).allowed()]
 
     assert allowed() == ["tfidf", f"{base}:1", f"{base}:2"]
     assert allowed(cost={"traffic": {"p95_ms": 6}}) == ["tfidf", f"{base}:1"]
-    pricing = Pricing.of(job.experiment, job.profiles)
+    pricing = job.pricing
     assert allowed(selection={"max_usd_per_million": pricing.cost(f"{base}:1") * 1.01}) == ["tfidf", f"{base}:1"]
     with pytest.raises(ConfigError, match=r"no model size may be trained under the caps.*tfidf \$"):
         allowed(cost={"traffic": {"p95_ms": 1}})
 
 
-def with_variants(job: StudyJob, base: Path, **parts) -> StudyJob:
+def with_variants(job: Study, base: Path, **parts) -> Study:
     """The job with bf16 and 16 tokens offered as well; of the larger size 16 tokens were not profiled."""
     made = changed(job, export={"precisions": ["fp32", "bf16"], "max_lengths": [16]}, **parts)
     more = [
@@ -148,12 +168,12 @@ def with_variants(job: StudyJob, base: Path, **parts) -> StudyJob:
         profile(f"{base}:2", 2.5e-3, 4.0, precision="bf16"),
     ]
     book = made.profiles.model_copy(update={"profiles": [*made.profiles.profiles, *more]})
-    return StudyJob(made.run_uri, made.experiment, made.dataset, book)
+    return Study(made.experiment, made.dataset, book)
 
 
 def test_a_size_is_offered_at_what_was_profiled_of_it(job, base):
     made = with_variants(job, base)
-    pricing = Pricing.of(made.experiment, made.profiles)
+    pricing = made.pricing
     small, large, linear = (
         [(v.precision, v.max_length) for v in pricing.offered(n)] for n in (f"{base}:1", f"{base}:2", "tfidf")
     )
@@ -161,32 +181,31 @@ def test_a_size_is_offered_at_what_was_profiled_of_it(job, base):
     assert large == [("fp32", 32), ("bf16", 32)]
     assert linear == [("fp32", 32)]
     # The search compares references; what a size can cost at least is that of its cheapest variant.
-    plain = Pricing.of(job.experiment, job.profiles)
+    plain = job.pricing
     assert pricing.reference_cost(f"{base}:1") == plain.cost(f"{base}:1") == plain.reference_cost(f"{base}:1")
     assert pricing.cost(f"{base}:1") == min(v.usd_per_million_predictions for v in pricing.offered(f"{base}:1"))
     assert pricing.cost(f"{base}:1") < plain.cost(f"{base}:1")
 
 
 def test_a_linear_model_is_priced_when_networks_are_served_in_bf16_alone(job):
-    spec = changed(job, export={"precisions": ["bf16"]}, models=[{"base": "tfidf"}]).experiment
-    assert Pricing.of(spec, job.profiles).cost("tfidf") > 0
+    assert changed(job, export={"precisions": ["bf16"]}, models=[{"base": "tfidf"}]).pricing.cost("tfidf") > 0
 
 
 def test_a_size_is_trained_if_any_variant_meets_the_caps(job, base):
     made = with_variants(job, base, cost={"traffic": {"p95_ms": 4.2}})
-    allowed = [s.name for s in allowed_sizes(made.experiment, Pricing.of(made.experiment, made.profiles))]
+    allowed = [s.name for s in made.allowed()]
     # Every reference but TF-IDF's is too slow: 5 and 9 ms.
     assert allowed == ["tfidf", f"{base}:1", f"{base}:2"]
     # Fast enough in bf16 only, cheap enough in fp32 only: no single variant is both.
-    pricing = Pricing.of(made.experiment, made.profiles)
-    assert not pricing.is_allowed(f"{base}:2", pricing.reference_cost(f"{base}:2"), 4.2)
-    admitted = pricing.admitted(f"{base}:1", None, 4.2)
+    pricing = made.pricing
+    assert not pricing.is_allowed(f"{base}:2", Caps(pricing.reference_cost(f"{base}:2"), 4.2))
+    admitted = pricing.admitted(f"{base}:1", Caps(None, 4.2))
     assert [(v.precision, v.max_length) for v in admitted] == [("fp32", 16), ("bf16", 16)]
 
 
 def test_the_forecast_counts_a_pass_for_each_variant(job, base):
-    def work(made: StudyJob, size: str) -> float:
-        admission = _admission(made, ClusterHandle("", (), False), Ledger(Storage(made.run_uri)))
+    def work(made: Study, size: str) -> float:
+        admission = _admission(made.job, ClusterHandle("", (), False))
         return admission.work(TrialConfig(model_size=size, epochs=1, max_length=32))
 
     made = with_variants(job, base, name="counted")
@@ -199,29 +218,28 @@ def test_the_forecast_counts_a_pass_for_each_variant(job, base):
 
 def test_a_worker_evaluates_what_was_profiled(job, base):
     made = with_variants(job, base)
-    worker = _worker(made, Pricing.of(made.experiment, made.profiles), None)
+    worker = _worker(made.job, made.pricing, None)
     assert worker.max_lengths == {"tfidf": (32,), f"{base}:1": (32, 16), f"{base}:2": (32,)}
     assert worker.job.precisions == ["fp32", "bf16"]
 
 
 def test_a_size_without_a_profile_is_named(job):
-    spec = job.experiment
     few = job.profiles.model_copy(update={"profiles": job.profiles.profiles[:1]})
     with pytest.raises(InputError, match=r"no serving profile of .*:1"):
-        allowed_sizes(spec, Pricing.of(spec, few))
+        replace(job, profiles=few).allowed()
 
 
-def proposer_of(job: StudyJob, **parts):
+def proposer_of(job: Study, **parts):
     job = changed(job, search={"sampler": "known_cost", **parts.pop("search", {})}, **parts)
-    pricing = Pricing.of(job.experiment, job.profiles)
+    pricing = job.pricing
     admission = BudgetAdmission(
         Budget(),
         Forecast(),
-        price_of(job.experiment.cost),
+        job.job.candidates.price,
         work=lambda config: 1e12 * (config.epochs or 1),
         device=lambda config: "cpu",
     )
-    return _proposer(job, allowed_sizes(job.experiment, pricing), pricing, admission), admission
+    return _proposer(job.job, job.allowed(), pricing, admission), admission
 
 
 def test_the_proposer_knows_every_variant_that_the_caps_admit(job, base):
@@ -230,17 +248,17 @@ def test_the_proposer_knows_every_variant_that_the_caps_admit(job, base):
         for n, core_s in ((1, 5e-4), (2, 8e-4))
     ]
     profiles = job.profiles.model_copy(update={"profiles": [*job.profiles.profiles, *bf16]})
-    job = StudyJob(job.run_uri, job.experiment, job.dataset, profiles)
+    job = replace(job, profiles=profiles)
     config = TrialConfig(model_size=f"{base}:2", max_length=32)
 
     def offers(**parts) -> list[tuple[str, int]]:
         proposer, _ = proposer_of(job, export={"precisions": ["fp32", "bf16"]}, **parts)
-        return [offer[:2] for offer in proposer.variants(config)]
+        return [(v.precision, v.max_length) for v in proposer.variants(config)]
 
     assert offers() == [("fp32", 32), ("bf16", 32)]
     assert offers(cost={"traffic": {"p95_ms": 6}}) == [("bf16", 32)]
     proposer, _ = proposer_of(job, export={"precisions": ["fp32", "bf16"]})
-    fp32, bf16_usd = (usd for _, _, usd in proposer.variants(config))
+    fp32, bf16_usd = (v.usd_per_million_predictions for v in proposer.variants(config))
     # The reference variant stands for a trial, although the other is cheaper.
     assert proposer.known_cost(config) == fp32 > bf16_usd
     assert proposer.default_rate(config) == pytest.approx(3e-4, rel=1)
@@ -263,9 +281,9 @@ def test_the_job_of_finalists_is_a_confirmation(job):
         FrontPoint(trial_id=i, model_size="x", precision=p, max_length=32, f1=0.5, usd_per_million_predictions=1.0)
         for i, p in (("t001", "fp32"), ("t001", "bf16"), ("t000", "fp32"))
     ]
-    assert job.role == "search"
-    assert job.confirming(points).role == "confirm"
-    assert job.confirming(points).finalists == ("t001", "t000")
+    assert job.job.role == "search"
+    assert job.job.confirming(points).role == "confirm"
+    assert job.job.confirming(points).finalists == ("t001", "t000")
 
 
 def test_minutes_between_a_crash_and_a_resume_do_not_count(tmp_path):
@@ -287,9 +305,9 @@ def test_minutes_between_a_crash_and_a_resume_do_not_count(tmp_path):
 
 def test_the_first_student_of_a_teacher_is_budgeted_for_the_teachers_pass(job, base):
     taught = changed(job, name="budgeted", training={"method": ["full", "distil"]})
-    ledger = Ledger(Storage(taught.run_uri))
-    admission = _admission(taught, ClusterHandle("", (), owned=False), ledger)
-    workload = Workload.of(taught.experiment, taught.dataset, on_gpu=False)
+    ledger = taught.job.ledger
+    admission = _admission(taught.job, ClusterHandle("", (), owned=False))
+    workload = handed_down.workload(taught.experiment, taught.dataset)
     teachers_pass = workload.sizes[f"{base}:2"].flops_per_token * workload.train_tokens
     student = TrialConfig(model_size=f"{base}:1", method="distil", teacher="t000", epochs=1)
     other = student.model_copy(update={"learning_rate": 1e-4})
@@ -315,24 +333,24 @@ def test_the_first_student_of_a_teacher_is_budgeted_for_the_teachers_pass(job, b
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_a_study_trains_prices_and_confirms(job, cluster, base):
-    records = run_study(job, cluster)
+    records = run_study(job.job, cluster)
     assert [r.status for r in records] == [TrialStatus.DONE] * 5, [r.reason for r in records]
     assert [r.config.model_size for r in records[:3]] == ["tfidf", f"{base}:1", f"{base}:2"]
     assert [r.start for r in records] == [True, True, True, False, False]
-    cost = {s.name: Pricing.of(job.experiment, job.profiles).cost(s.name) for s in model_sizes(job.experiment.models)}
+    cost = {s.name: job.pricing.cost(s.name) for s in model_sizes(job.experiment.models)}
     for record in records:
         assert record.training_usd > 0
         assert record.variants[0].usd_per_million_predictions == pytest.approx(cost[record.config.model_size])
         assert record.variants[0].f1 > 0.3
         assert Storage(record.checkpoint_uri).exists()
         assert record.overhead_s >= 0
-    assert run_study(job, cluster) == records
+    assert run_study(job.job, cluster) == records
 
     finalist = FrontPoint(
         trial_id="t001", model_size="x", precision="fp32", max_length=32, f1=0.9, usd_per_million_predictions=1.0
     )
     # 0.3 of 5 trials: two fresh seeds.
-    both = run_study(job.confirming([finalist]), cluster)
+    both = run_study(job.job.confirming([finalist]), cluster)
     fresh = [r for r in both if r.role == "confirm"]
     assert [(r.trial_id, r.confirms, r.config.seed) for r in fresh] == [("c000", "t001", 1), ("c001", "t001", 2)]
     assert [r for r in both if r.role == "search"] == records
@@ -349,7 +367,7 @@ def test_a_distilled_trial_is_a_point_like_any_other_and_keeps_its_teacher(job, 
         training={"method": ["full", "distil"], "learning_rate": 1e-3, "epochs": 1},
         selection={"confirm_share": 0.1},
     )
-    records = run_study(taught, cluster)
+    records = run_study(taught.job, cluster)
     assert [r.status for r in records] == [TrialStatus.DONE] * len(records), [r.reason for r in records]
     # Two sizes, two methods: the larger has nobody to learn from, so one configuration is left to propose.
     assert [(r.config.model_size, r.config.method, r.config.teacher) for r in records] == [
@@ -364,16 +382,12 @@ def test_a_distilled_trial_is_a_point_like_any_other_and_keeps_its_teacher(job, 
     finalist = FrontPoint(
         trial_id="t003", model_size="x", precision="fp32", max_length=32, f1=0.9, usd_per_million_predictions=1.0
     )
-    fresh = [r for r in run_study(taught.confirming([finalist]), cluster) if r.role == "confirm"]
+    fresh = [r for r in run_study(taught.job.confirming([finalist]), cluster) if r.role == "confirm"]
     assert {(r.config.method, r.config.teacher, r.status) for r in fresh} == {("distil", "t002", TrialStatus.DONE)}
 
-    chosen = export_trial(
-        records[3],
-        experiment=taught.experiment,
-        dataset=job.dataset,
-        selection=None,
-        target=Storage(taught.run_uri),
-    )
+    target = Storage(taught.experiment.run_uri)
+    export = handed_down.export_job(taught.experiment, job.dataset, None, target)
+    chosen = export_trial(records[3], export, teacher=records[2])
     card = (Path(chosen.uri) / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert f"| Trained | distilled from {base.name}:2 (t002) at weight 0.7, temperature 2 |" in card
 
@@ -382,8 +396,8 @@ def test_a_distilled_trial_is_a_point_like_any_other_and_keeps_its_teacher(job, 
 def test_a_budget_below_the_cheapest_trial_is_refused_with_its_price(job, cluster):
     poor = changed(job, search={"budget_usd": 1e-9, "trials": 3}, name="poor")
     with pytest.raises(ConfigError, match=r"no trial could start: tfidf: its worst case of \$.* does not fit"):
-        run_study(poor, cluster)
-    assert Ledger(Storage(poor.run_uri)).started() == []
+        run_study(poor.job, cluster)
+    assert Ledger(Storage(poor.experiment.run_uri)).started() == []
 
 
 @pytest.mark.cluster
@@ -397,7 +411,7 @@ def test_at_the_deadline_running_trials_are_stopped(job, cluster):
         training={"epochs": 5000, "learning_rate": 1e-4},
         models=[job.experiment.models[1].model_dump(mode="json")],
     )
-    records = run_study(late, cluster)
+    records = run_study(late.job, cluster)
     assert records
     assert {r.status for r in records} == {TrialStatus.STOPPED}
     assert all(r.variants == [] for r in records)

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
 from lft_ray.cost.budget import Verdict
 from lft_ray.errors import ConfigError
 from lft_ray.ledger import Ledger, StartedTrial
-from lft_ray.records import TrialConfig, TrialResult, TrialStatus, Usage, Variant
+from lft_ray.records import ScoredVariant, TrialConfig, TrialResult, TrialStatus, Usage
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.plan import Plan, Queued
 from lft_ray.search.teachers import Taught, Teachers
@@ -56,7 +57,7 @@ def teach(d: Dispatcher, storage, order=min, stop_after=10**9) -> None:
             break
         chosen = live.pop(order(live))
         f1 = 0.5 + 0.01 * chosen.number - (0.2 if chosen.number % 3 == 1 else 0.0)
-        write_result(storage, chosen, variants=[Variant(precision="fp32", max_length=128, f1=f1)])
+        write_result(storage, chosen, variants=[ScoredVariant(precision="fp32", max_length=128, f1=f1)])
         d.end(chosen.trial_id)
         ended += 1
 
@@ -97,7 +98,7 @@ def test_a_trial_that_is_not_told_yet_does_not_teach(storage):
     first, second = next_trial(d), next_trial(d)
     # The second ends first, and is better. Proposal 2 (large) and 3 (small) see what their number allows, no more.
     for trial, f1 in ((second, 0.9), (first, 0.8)):
-        write_result(storage, trial, variants=[Variant(precision="fp32", max_length=128, f1=f1)])
+        write_result(storage, trial, variants=[ScoredVariant(precision="fp32", max_length=128, f1=f1)])
         d.end(trial.trial_id)
     third, fourth = next_trial(d), next_trial(d)
     assert d.proposer.proposer.seen[2][0] == ["t000"]
@@ -150,8 +151,8 @@ def test_what_fits_is_asked_of_the_configuration_with_its_teacher(storage):
 
 
 def record(trial_id: str, size: str, f1: float, *shorter: float, role: str = "search"):
-    variants = [Variant(precision="fp32", max_length=128, f1=f1)]
-    variants += [Variant(precision="fp32", max_length=32, f1=value) for value in shorter]
+    variants = [ScoredVariant(precision="fp32", max_length=128, f1=f1)]
+    variants += [ScoredVariant(precision="fp32", max_length=32, f1=value) for value in shorter]
     result = TrialResult(
         trial_id=trial_id,
         attempt=1,
@@ -200,10 +201,14 @@ def experiment(kind: str, method: list[str]) -> Experiment:
 
 
 def test_a_task_must_say_how_answers_are_compared():
-    check_distil(experiment("multilabel", ["full", "distil"]))
-    check_distil(experiment("tests.search.test_teachers:Mute", ["full"]))
+    def check(kind: str, method: list[str]) -> None:
+        made = experiment(kind, method)
+        check_distil(Candidates.of(made), made.training)
+
+    check("multilabel", ["full", "distil"])
+    check("tests.search.test_teachers:Mute", ["full"])
     with pytest.raises(ConfigError, match="distil_loss"):
-        check_distil(experiment("tests.search.test_teachers:Mute", ["full", "distil"]))
+        check("tests.search.test_teachers:Mute", ["full", "distil"])
 
 
 def test_distil_alone_is_refused():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lft_ray.ledger import StartedTrial
-from lft_ray.records import CurvePoint, TrialConfig, TrialResult, TrialStatus, Usage, Variant, now_utc
+from lft_ray.records import CurvePoint, ScoredVariant, TrialConfig, TrialResult, TrialStatus, Usage, now_utc
 from lft_ray.search.space import SearchSpace, build_space
 from lft_ray.storage import Storage
 from lft_ray.train.notes import put_usage
@@ -87,7 +87,7 @@ class Trivial:
             status=TrialStatus.DONE,
             curve=curve,
             usage=Usage(core_s=1.0, wall_s=1.0),
-            variants=[Variant(precision="fp32", max_length=trial.config.max_length, f1=f1)],
+            variants=[ScoredVariant(precision="fp32", max_length=trial.config.max_length, f1=f1)],
             started_at=started,
         )
         Storage(self.run_uri).child("trials", trial.trial_id).put(

@@ -1,6 +1,6 @@
 """Trial records of one line each."""
 
-from lft_ray.records import TrialConfig, TrialRecord, TrialStatus, Variant
+from lft_ray.records import ScoredVariant, TrialConfig, TrialRecord, TrialStatus
 
 
 def trial(
@@ -8,7 +8,9 @@ def trial(
 ):
     """A finished trial with one priced variant, or one that ended otherwise."""
     if variants is None and status == "done":
-        variants = [Variant(precision=precision, max_length=128, f1=f1, usd_per_million_predictions=usd, p95_ms=p95_ms)]
+        variants = [
+            ScoredVariant(precision=precision, max_length=128, f1=f1, usd_per_million_predictions=usd, p95_ms=p95_ms)
+        ]
     return TrialRecord(
         trial_id=trial_id,
         attempt=0,

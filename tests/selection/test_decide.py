@@ -5,7 +5,7 @@ import pytest
 from lft_ray.config import CostSpec, SelectionSpec, TrafficSpec
 from lft_ray.decision import FrontPoint, Selection
 from lft_ray.errors import ConfigError, NoWinnerError
-from lft_ray.records import Variant
+from lft_ray.records import ScoredVariant
 from lft_ray.selection.decide import candidates, decide, finalists
 from tests.selection.builders import study, trial
 
@@ -92,7 +92,7 @@ def test_caps_keep_points_from_winning_and_say_why():
 
 def test_a_trial_is_excluded_only_if_all_its_variants_are():
     variants = [
-        Variant(precision=p, max_length=128, f1=0.9, usd_per_million_predictions=usd)
+        ScoredVariant(precision=p, max_length=128, f1=0.9, usd_per_million_predictions=usd)
         for p, usd in (("fp32", 1.0), ("bf16", 0.1))
     ]
     found = candidates([trial("t1", "m", 0, 0, variants=variants)], SelectionSpec(max_usd_per_million=0.5), COST)
@@ -187,8 +187,8 @@ def test_failed_and_stopped_fresh_runs_are_ignored():
 
 def test_a_fresh_run_is_read_at_the_points_own_precision():
     both = [
-        Variant(precision="fp32", max_length=128, f1=0.912, usd_per_million_predictions=0.04),
-        Variant(precision="bf16", max_length=128, f1=0.911, usd_per_million_predictions=0.02),
+        ScoredVariant(precision="fp32", max_length=128, f1=0.912, usd_per_million_predictions=0.04),
+        ScoredVariant(precision="bf16", max_length=128, f1=0.911, usd_per_million_predictions=0.02),
     ]
     fresh = [v.model_copy(update={"f1": f}) for v, f in zip(both, (0.913, 0.909), strict=True)]
     records = [

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lft_ray.decision import FrontPoint
-from lft_ray.records import TrialRecord, Variant
+from lft_ray.records import ScoredVariant, TrialRecord
 from lft_ray.selection.front import dominates, front, hypervolume, ladder, points_of
 from tests.selection.builders import study, trial
 
@@ -21,9 +21,9 @@ def test_only_finished_search_trials_become_points():
 
 def test_each_priced_variant_is_a_point_and_an_unpriced_one_is_none():
     variants = [
-        Variant(precision="bf16", max_length=128, f1=0.91, usd_per_million_predictions=0.02),
-        Variant(precision="fp32", max_length=128, f1=0.912, usd_per_million_predictions=0.04),
-        Variant(precision="fp32", max_length=256, f1=0.913),
+        ScoredVariant(precision="bf16", max_length=128, f1=0.91, usd_per_million_predictions=0.02),
+        ScoredVariant(precision="fp32", max_length=128, f1=0.912, usd_per_million_predictions=0.04),
+        ScoredVariant(precision="fp32", max_length=256, f1=0.913),
     ]
     points = points_of([trial("t1", "minilm:3", 0, 0, variants=variants)])
     assert [(p.precision, p.f1) for p in points] == [("bf16", 0.91), ("fp32", 0.912)]

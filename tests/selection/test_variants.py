@@ -1,14 +1,14 @@
 """Trials that can be served in several ways: a cap is on the variant, not on the trial."""
 
 from lft_ray.config import CostSpec, SelectionSpec, TrafficSpec
-from lft_ray.records import Variant
+from lft_ray.records import ScoredVariant
 from lft_ray.selection.decide import candidates, decide
 from tests.selection.builders import trial
 
 
-def variants(*rows: tuple[str, int, float, float, float]) -> list[Variant]:
+def variants(*rows: tuple[str, int, float, float, float]) -> list[ScoredVariant]:
     return [
-        Variant(precision=p, max_length=n, f1=f1, usd_per_million_predictions=usd, p95_ms=ms)
+        ScoredVariant(precision=p, max_length=n, f1=f1, usd_per_million_predictions=usd, p95_ms=ms)
         for p, n, f1, usd, ms in rows
     ]
 

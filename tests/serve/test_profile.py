@@ -31,6 +31,7 @@ from lft_ray.serve.layout import Layout
 from lft_ray.serve.probe import make_folder_of, open_request
 from lft_ray.serve.profile import _out_of_order, measure_profiles
 from lft_ray.storage import Storage
+from tests.handed_down import candidates
 from tests.serve.conftest import WORDS
 
 ENGINES = {"fp32": "onnxruntime", "int8": "onnxruntime", "bf16": "torch"}
@@ -58,7 +59,7 @@ def dataset(experiment) -> DatasetRecord:
 
 
 def test_every_variant_is_asked_for_once(experiment, dataset):
-    asked = [(r.size.layers, r.precision, r.engine) for r in profile_requests(experiment, dataset)]
+    asked = [(r.size.layers, r.precision, r.engine) for r in profile_requests(candidates(experiment, dataset), dataset)]
     assert sorted(asked, key=str) == sorted(
         [(None, "fp32", "sklearn"), *((n, p, e) for n in (1, 2) for p, e in ENGINES.items())], key=str
     )
@@ -71,8 +72,9 @@ def test_shorter_lengths_are_asked_for_only_where_they_cut_a_text(experiment, da
     def asked(length: int) -> tuple[list[tuple[int | None, int]], int]:
         export = ExportSpec(precisions=["fp32"], max_lengths=[8, length])
         spec = experiment.model_copy(update={"export": export})
-        requests = profile_requests(spec, dataset)
-        return [(r.size.layers, r.max_length) for r in requests], len(skipped_lengths(spec, requests))
+        found = candidates(spec, dataset)
+        requests = profile_requests(found, dataset)
+        return [(r.size.layers, r.max_length) for r in requests], len(skipped_lengths(found, requests))
 
     assert asked(longest) == ([(None, 32), (1, 32), (1, 8), (2, 32), (2, 8)], 1)
     cut = longest - 1
@@ -81,15 +83,19 @@ def test_shorter_lengths_are_asked_for_only_where_they_cut_a_text(experiment, da
 
 def test_a_length_beyond_all_texts_is_skipped_and_said(experiment, dataset, tiny_bert):
     spec = experiment.model_copy(update={"export": ExportSpec(precisions=["fp32"], max_lengths=[16])})
-    requests = profile_requests(spec, dataset.model_copy(update={"sample_texts": ["bank", "goal"]}))
+    short = dataset.model_copy(update={"sample_texts": ["bank", "goal"]})
+    found = candidates(spec, short)
+    requests = profile_requests(found, short)
     assert {r.max_length for r in requests} == {32}
-    assert skipped_lengths(spec, requests) == [
+    assert skipped_lengths(found, requests) == [
         f"export.max_lengths: 16 is not offered for {tiny_bert}: no sample text is longer, so it would change nothing"
     ]
 
 
 def test_more_layers_that_cost_less_are_found(experiment, dataset):
-    requests = [r for r in profile_requests(experiment, dataset) if r.precision == "fp32" and r.size.layers]
+    requests = [
+        r for r in profile_requests(candidates(experiment, dataset), dataset) if r.precision == "fp32" and r.size.layers
+    ]
     requests.sort(key=lambda request: request.size.layers)
     assert _out_of_order(requests, [profile(1.0, 0.1), profile(0.95, 0.0)]) == []
     assert _out_of_order(requests, [profile(1.0, 0.1), profile(0.8, 0.0)]) == [0, 1]
@@ -97,7 +103,9 @@ def test_more_layers_that_cost_less_are_found(experiment, dataset):
 
 
 def test_what_cannot_be_exported_is_profiled_with_torch_or_refused(experiment, dataset, monkeypatch):
-    requests = {r.precision: r for r in profile_requests(experiment, dataset) if r.size.layers == 1}
+    requests = {
+        r.precision: r for r in profile_requests(candidates(experiment, dataset), dataset) if r.size.layers == 1
+    }
     good = make_folder_of(requests["int8"])
     assert (good.engine, good.note, good.refused) == ("onnxruntime", "", "")
     shutil.rmtree(good.folder)
@@ -113,7 +121,7 @@ def test_what_cannot_be_exported_is_profiled_with_torch_or_refused(experiment, d
 
 
 def test_what_is_made_ahead_lies_below_one_folder(experiment, dataset, tmp_path, monkeypatch):
-    request = next(r for r in profile_requests(experiment, dataset) if r.size.layers == 1)
+    request = next(r for r in profile_requests(candidates(experiment, dataset), dataset) if r.size.layers == 1)
     # Nothing may be written elsewhere: an interrupt kills who writes, and only that folder is removed after it.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
     made = make_folder_of(request, tmp_path)
@@ -122,7 +130,7 @@ def test_what_is_made_ahead_lies_below_one_folder(experiment, dataset, tmp_path,
 
 
 def test_only_what_a_disk_may_hold_is_made_ahead(experiment, dataset):
-    requests = profile_requests(experiment, dataset)
+    requests = profile_requests(candidates(experiment, dataset), dataset)
     size = 4 * requests[0].size.params + 4 * requests[1].size.params
     assert ahead._first(requests, size) == requests[:2]
     assert ahead._first(requests, size - 1) == requests[:1]
@@ -186,7 +194,11 @@ def haproxies() -> list[psutil.Process]:
 def test_profiles_are_measured_in_a_replica_and_serve_is_gone_after_it(cluster, experiment, dataset):
     from ray.util import list_named_actors
 
-    requests = [r for r in profile_requests(experiment, dataset) if r.precision != "bf16" or r.size.layers == 1]
+    requests = [
+        r
+        for r in profile_requests(candidates(experiment, dataset), dataset)
+        if r.precision != "bf16" or r.size.layers == 1
+    ]
     book = measure_profiles(requests, dataset, ServeSpec(), seconds_per_repeat=0.2)
     assert ProfileBook.model_validate_json(book.model_dump_json()) == book
     assert 0 < book.ingress.core_s_per_request < 0.1
