@@ -4,11 +4,14 @@ In: plain dictionaries (see ``experiment_file.py`` for YAML, ``extends`` and ``-
 Never reads data, never imports torch or Ray. Floats stay in pydantic's lax mode: YAML 1.1 reads ``1e-5`` as a string.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from lft_ray.experiment_file import overridden, read_tree, validated
 from lft_ray.methods import DistilSpec
 from lft_ray.serving_spec import AutoscalingSpec, RolloutSpec, ServeSpec
 from lft_ray.spec import Range, RunName, Share, Spec, StopRuleName
@@ -208,11 +211,36 @@ class Experiment(Spec):
     """Folder or URI (s3://, gs://) that holds run folders. A cluster of several nodes needs a URI or a shared mount."""
 
     @classmethod
-    def load(cls, path: str | Path, overrides: list[str] | None = None) -> "Experiment":
-        """Read an experiment file. See `lft_ray.experiment_file.load`."""
-        from lft_ray.experiment_file import load
+    def load(cls, path: str | Path, overrides: Sequence[str] | None = None) -> "Experiment":
+        """Read an experiment file: YAML, ``extends``, then ``overrides`` (``a.b=c``).
 
-        return load(Path(path), overrides or [])
+        Raises:
+            ConfigError: the file is missing or not YAML, or any value is wrong; all mistakes are in one message.
+        """
+        return cls.parse(read_tree(Path(path), overrides or ()), source=str(path))
+
+    @classmethod
+    def parse(cls, tree: dict[str, Any], *, source: str = "experiment") -> "Experiment":
+        """Validate a plain dictionary.
+
+        Raises:
+            ConfigError: naming every wrong key with its dotted path.
+        """
+        return validated(cls, tree, source=source)
+
+    def with_overrides(self, overrides: Sequence[str]) -> "Experiment":
+        """A copy with ``a.b=c`` applied.
+
+        Raises:
+            ConfigError: naming every wrong key.
+        """
+        if not overrides:
+            return self
+        return self.parse(overridden(self.model_dump(mode="json"), overrides), source="--set")
+
+    def to_yaml(self) -> str:
+        """The resolved experiment; reading it back gives an equal one."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> Self:

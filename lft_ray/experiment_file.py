@@ -1,22 +1,24 @@
 """Read an experiment file: YAML, ``extends``, ``--set a.b=c``; report every mistake at once by dotted path.
 
-In: a path and overrides. Out: an `Experiment`. Relative data paths stay relative to the working directory, as in a
-shell. Never runs anything found in the file: safe loading, one megabyte at most, no duplicate keys, no aliases.
+In: a path and overrides. Out: a tree of keys and values, or the model that it was validated as. Relative data paths
+stay relative to the working directory, as in a shell. Never runs anything found in the file: safe loading, one megabyte
+at most, no duplicate keys, no aliases.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from lft_ray.config import Experiment
 from lft_ray.errors import ConfigError, nearest
 from lft_ray.validation import field_problems
 
-__all__ = ["load", "parse", "to_yaml", "with_overrides"]
+__all__ = ["overridden", "read_tree", "validated"]
+
+SpecT = TypeVar("SpecT", bound=BaseModel)
 
 MAX_BYTES = 1_000_000
 
@@ -45,52 +47,46 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load(path: Path, overrides: list[str]) -> Experiment:
-    """Read ``path``, follow ``extends``, apply ``overrides`` (``a.b=c``) and validate.
+def read_tree(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Read ``path``, follow ``extends`` and apply ``overrides`` (``a.b=c``); nothing is validated yet.
 
     Raises:
-        ConfigError: the file is missing or not YAML, or any value is wrong; all mistakes are in one message.
+        ConfigError: the file is missing or not YAML, or an override names no place in it.
     """
-    tree = _read_tree(path, chain=[])
-    for item in overrides:
-        _override(tree, item)
-    return parse(tree, source=str(path))
+    return overridden(_read_tree(path, chain=[]), overrides)
 
 
-def with_overrides(experiment: Experiment, overrides: list[str]) -> Experiment:
-    """A copy of an experiment with ``a.b=c`` applied.
+def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The tree with ``a.b=c`` applied, in place.
 
     Raises:
-        ConfigError: naming every wrong key.
+        ConfigError: naming the override that cannot be read or placed.
     """
-    if not overrides:
-        return experiment
-    tree = experiment.model_dump(mode="json")
     for item in overrides:
         _override(tree, item)
-    return parse(tree, source="--set")
+    return tree
 
 
-def parse(tree: dict[str, Any], *, source: str = "experiment") -> Experiment:
+def validated(model: type[SpecT], tree: dict[str, Any], *, source: str) -> SpecT:
     """Validate a plain dictionary.
+
+    Args:
+        model: what it must be.
+        tree: keys and values.
+        source: where it comes from, for the error.
 
     Raises:
         ConfigError: naming every wrong key with its dotted path.
     """
     try:
-        return Experiment.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        lines = list(dict.fromkeys(_explain(error)))
+        lines = list(dict.fromkeys(_explain(error, model)))
         count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise ConfigError(
             f"{source}: {count}\n" + "\n".join(f"  - {line}" for line in lines),
             fix="`lft env --schema` prints every key with its meaning",
         ) from None
-
-
-def to_yaml(experiment: Experiment) -> str:
-    """Write the resolved experiment; reading it back gives an equal one."""
-    return yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def _read_tree(path: Path, chain: list[Path]) -> dict[str, Any]:
@@ -146,7 +142,7 @@ def _override(tree: dict[str, Any], item: str) -> None:
     node[leaf] = value
 
 
-def _explain(error: ValidationError) -> Iterator[str]:
+def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
     items = [(_path(problem.location), problem) for problem in field_problems(error)]
     exact = {path for path, problem in items if not problem.kind.endswith("_type")}
     for path, problem in items:
@@ -155,7 +151,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
             continue
         if problem.kind == "extra_forbidden":
             *parents, key = problem.location
-            allowed = _keys_at(parents)
+            allowed = _keys_at(parents, model)
             yield f"unknown key {path}: expected one of {', '.join(allowed)}.{nearest(str(key), allowed)}"
         elif problem.kind == "missing":
             yield f"missing key {path}"
@@ -180,8 +176,7 @@ def _is_branch(part: str) -> bool:
     )
 
 
-def _keys_at(loc: Sequence[int | str]) -> list[str]:
-    model: type[BaseModel] = Experiment
+def _keys_at(loc: Sequence[int | str], model: type[BaseModel]) -> list[str]:
     for part in loc:
         if isinstance(part, str) and part in model.model_fields:
             model = next(_models_in(model.model_fields[part].annotation), model)

@@ -18,7 +18,6 @@ from lft_ray.config import Experiment
 from lft_ray.decision import Selection
 from lft_ray.delivery import Bundle, Cascade, CascadeBook, Endpoint
 from lft_ray.errors import ConfigError, InputError, nearest
-from lft_ray.experiment_file import parse, to_yaml
 from lft_ray.processes import alive
 from lft_ray.records import DatasetRecord, ProfileBook, Record
 from lft_ray.storage import Storage
@@ -105,13 +104,13 @@ class RunFolder:
                 f"the run {run.uri} exists",
                 fix="add --resume to continue it, --replace to start over, or change `name`",
             )
-        run.storage.put("experiment.yaml", to_yaml(experiment))
+        run.storage.put("experiment.yaml", experiment.to_yaml())
         return run
 
     def experiment(self) -> Experiment:
         """The resolved experiment of this run."""
         tree = yaml.safe_load(self.storage.get("experiment.yaml").decode("utf-8"))
-        return parse(tree, source=self.storage.uri_of("experiment.yaml"))
+        return Experiment.parse(tree, source=self.storage.uri_of("experiment.yaml"))
 
     # ------------------------------------------------------------ records
 

@@ -90,10 +90,9 @@ def deploy(
     foreground: bool = False,
 ) -> Endpoint:
     """Serve the run's bundle (made first where it is missing) or a `cascade`; a live endpoint is promoted to it."""
-    from lft_ray.experiment_file import with_overrides
     from lft_ray.serve.deploy import deploy as start
 
-    experiment = with_overrides(run.experiment(), overrides or [])
+    experiment = run.experiment().with_overrides(overrides or [])
     if pair is not None:
         cascade(run, *pair, experiment=experiment)
         uri = run.storage.uri_of("cascade")

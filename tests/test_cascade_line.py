@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lft_ray.cli.explore import leaderboard_of
+from lft_ray.config import Experiment
 from lft_ray.errors import BundleError, InputError
-from lft_ray.experiment_file import parse
 from lft_ray.export.cascade import CASCADE_FILE, version_of
 from lft_ray.ledger import Ledger
 from lft_ray.pipeline import cascade, report, run_train
@@ -43,7 +43,7 @@ def write_texts(path):
 def run(tmp_path_factory, tiny_bert):
     folder = tmp_path_factory.mktemp("cascade")
     write_texts(folder / "texts.csv")
-    experiment = parse(
+    experiment = Experiment.parse(
         {
             "name": "pair",
             "data": {"train": str(folder / "texts.csv"), "split": {"validation": 0.3, "test": 0.2}},

@@ -5,7 +5,6 @@ import pytest
 
 from lft_ray.config import Experiment
 from lft_ray.errors import ConfigError
-from lft_ray.experiment_file import load, parse, to_yaml
 from lft_ray.spec import SCHEDULERS
 
 MINIMAL = {"name": "news", "data": {"train": "x.csv"}, "models": [{"base": "minilm"}]}
@@ -43,19 +42,19 @@ def write(folder: Path, text: str, name: str = "e.yaml") -> Path:
 
 
 def test_the_documented_file_loads_and_round_trips(tmp_path):
-    experiment = load(write(tmp_path, DESIGN_FILE), [])
+    experiment = Experiment.load(write(tmp_path, DESIGN_FILE), [])
     assert experiment.cost.traffic.requests_per_month == 10_000_000
-    assert load(write(tmp_path, to_yaml(experiment), "again.yaml"), []) == experiment
+    assert Experiment.load(write(tmp_path, experiment.to_yaml(), "again.yaml"), []) == experiment
 
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda p: p.name)
 def test_shipped_experiments_load(path):
-    assert load(path, []).models
+    assert Experiment.load(path, []).models
 
 
 def test_extends_merges_trees(tmp_path):
     write(tmp_path, DESIGN_FILE, "base.yaml")
-    child = load(write(tmp_path, "extends: base.yaml\nname: other\ntraining: {max_length: 64}\n"), [])
+    child = Experiment.load(write(tmp_path, "extends: base.yaml\nname: other\ntraining: {max_length: 64}\n"), [])
     assert (child.name, child.training.max_length, child.training.epochs) == ("other", 64, [1, 2, 3])
 
 
@@ -63,18 +62,18 @@ def test_extends_in_a_circle_is_named(tmp_path):
     write(tmp_path, "extends: b.yaml\n", "a.yaml")
     write(tmp_path, "extends: a.yaml\n", "b.yaml")
     with pytest.raises(ConfigError, match="extends itself"):
-        load(tmp_path / "a.yaml", [])
+        Experiment.load(tmp_path / "a.yaml", [])
 
 
 @pytest.mark.parametrize("text", ["1e-5", "1.0e-5", "0.00001"])
 def test_scientific_notation_is_a_number(tmp_path, text):
-    experiment = load(write(tmp_path, DESIGN_FILE), [f"training.learning_rate={text}"])
+    experiment = Experiment.load(write(tmp_path, DESIGN_FILE), [f"training.learning_rate={text}"])
     assert experiment.training.learning_rate == 1e-5
 
 
 def test_overrides_reach_any_depth(tmp_path):
     path = write(tmp_path, DESIGN_FILE)
-    experiment = load(
+    experiment = Experiment.load(
         path, ["search.trials=8", "cost.traffic.p95_ms=null", "models=[{base: tfidf}]", "data.split.seed=3"]
     )
     assert (experiment.search.trials, experiment.cost.traffic.p95_ms, experiment.data.split.seed) == (8, None, 3)
@@ -84,7 +83,7 @@ def test_overrides_reach_any_depth(tmp_path):
 def test_all_mistakes_are_reported_at_once_with_the_nearest_name():
     tree = {**MINIMAL, "name": "No Spaces", "serch": {}, "search": {"trials": 0, "mintues": 3}, "storage": 5}
     with pytest.raises(ConfigError) as caught:
-        parse(tree)
+        Experiment.parse(tree)
     text = str(caught.value)
     assert "5 mistakes" in text
     for part in ("name: 'No Spaces'", "Did you mean 'search'?", "search.trials", "Did you mean 'minutes'?", "storage"):
@@ -93,16 +92,16 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_name():
 
 def test_an_unknown_scheduler_is_refused_when_the_file_is_read():
     with pytest.raises(ConfigError) as caught:
-        parse({**MINIMAL, "search": {"scheduler": "mo-asha"}})
+        Experiment.parse({**MINIMAL, "search": {"scheduler": "mo-asha"}})
     assert "search.scheduler: expected one of fifo, dominance, mo_asha, or package.module:Name." in str(caught.value)
     assert "Did you mean 'mo_asha'? (got 'mo-asha')" in str(caught.value)
     for kind in (*SCHEDULERS, "my.rules:stop_poor_ones"):
-        assert parse({**MINIMAL, "search": {"scheduler": kind}}).search.scheduler == kind
+        assert Experiment.parse({**MINIMAL, "search": {"scheduler": kind}}).search.scheduler == kind
 
 
 def test_a_wrong_range_is_one_mistake():
     with pytest.raises(ConfigError) as caught:
-        parse({**MINIMAL, "training": {"learning_rate": {"low": 0.1, "high": 0.01}}})
+        Experiment.parse({**MINIMAL, "training": {"learning_rate": {"low": 0.1, "high": 0.01}}})
     assert "1 mistake" in str(caught.value)
     assert "low 0.1 must be below high 0.01" in str(caught.value)
 
@@ -135,7 +134,7 @@ def test_values_out_of_range_are_refused(key, value):
         node = node.setdefault(parent, {})
     node[leaf] = value
     with pytest.raises(ConfigError, match=parents[0] if parents else leaf):
-        parse(tree)
+        Experiment.parse(tree)
 
 
 @pytest.mark.parametrize(
@@ -151,19 +150,19 @@ def test_values_out_of_range_are_refused(key, value):
 )
 def test_hostile_or_broken_yaml_is_refused(tmp_path, text, says):
     with pytest.raises(ConfigError, match=says):
-        load(write(tmp_path, text), [])
+        Experiment.load(write(tmp_path, text), [])
 
 
 def test_missing_file_names_the_nearest(tmp_path):
     write(tmp_path, DESIGN_FILE, "news.yaml")
     with pytest.raises(ConfigError, match=r"Did you mean 'news\.yaml'"):
-        load(tmp_path / "new.yaml", [])
+        Experiment.load(tmp_path / "new.yaml", [])
 
 
 @pytest.mark.parametrize("item", ["search.trials", "=3", "name.deep=3"])
 def test_overrides_of_the_wrong_form_are_refused(tmp_path, item):
     with pytest.raises(ConfigError, match="--set"):
-        load(write(tmp_path, DESIGN_FILE), [item])
+        Experiment.load(write(tmp_path, DESIGN_FILE), [item])
 
 
 def test_schema_carries_the_text_of_every_field():
@@ -178,10 +177,10 @@ def tree(**export):
 
 
 def test_lengths_are_offered_longest_first_and_the_trained_one_always():
-    assert parse(MINIMAL).max_lengths == [128]
-    assert parse(tree()).max_lengths == [64]
-    assert parse(tree(max_lengths=[16, 32, 16, 64])).max_lengths == [64, 32, 16]
-    assert parse(tree(max_lengths=[8])).max_lengths == [64, 8]
+    assert Experiment.parse(MINIMAL).max_lengths == [128]
+    assert Experiment.parse(tree()).max_lengths == [64]
+    assert Experiment.parse(tree(max_lengths=[16, 32, 16, 64])).max_lengths == [64, 32, 16]
+    assert Experiment.parse(tree(max_lengths=[8])).max_lengths == [64, 8]
 
 
 @pytest.mark.parametrize(
@@ -194,4 +193,4 @@ def test_lengths_are_offered_longest_first_and_the_trained_one_always():
 )
 def test_a_length_that_cannot_be_offered_is_named(lengths, message):
     with pytest.raises(ConfigError, match=message):
-        parse(tree(max_lengths=lengths))
+        Experiment.parse(tree(max_lengths=lengths))

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lft_ray.client import Client
-from lft_ray.experiment_file import parse
+from lft_ray.config import Experiment
 from lft_ray.pipeline import deploy, down, export, run_search, status
 from lft_ray.records import TrialStatus
 from lft_ray.selection.leaderboard import leaderboard
@@ -40,7 +40,7 @@ def goemotions_like(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(goemotions_like, tiny_bert):
-    experiment = parse(
+    experiment = Experiment.parse(
         {
             "name": "emotions",
             "task": {"kind": "multilabel"},

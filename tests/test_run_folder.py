@@ -1,15 +1,15 @@
 import pytest
 
+from lft_ray.config import Experiment
 from lft_ray.delivery import Bundle, Endpoint
 from lft_ray.errors import ConfigError, InputError
-from lft_ray.experiment_file import parse
 from lft_ray.processes import this_process
 from lft_ray.run_folder import RunFolder
 
 
 def experiment(tmp_path, **changes):
     tree = {"name": "a", "data": {"train": "x.csv"}, "models": [{"base": "tfidf"}], "storage": str(tmp_path)}
-    return parse({**tree, **changes})
+    return Experiment.parse({**tree, **changes})
 
 
 def test_begin_refuses_an_existing_run_and_says_how_to_go_on(tmp_path):

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lft_ray.client import Client
+from lft_ray.config import Experiment
 from lft_ray.data.store import load_split
 from lft_ray.decision import FrontPoint
-from lft_ray.experiment_file import parse
 from lft_ray.ledger import Ledger
 from lft_ray.pipeline import deploy, down, export, run_search
 from lft_ray.tasks.classification import Classification
@@ -37,7 +37,7 @@ def run(tmp_path_factory, tiny_bert):
         rows.append((f"{word} {rest} {number}" if number % 4 < 2 else f"{rest} {number} {word}") + f",{label}")
     (folder / "rows.csv").write_text("\n".join(rows) + "\n")
     return run_search(
-        parse(
+        Experiment.parse(
             {
                 "name": "short",
                 "data": {"train": str(folder / "rows.csv"), "split": {"validation": 0.3, "test": 0.2}},

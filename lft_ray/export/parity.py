@@ -13,13 +13,10 @@ from numpy.typing import NDArray
 from lft_ray.engines.batching import run_sorted
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import TOLERANCES, open_bundle
+from lft_ray.export.rounding import LEAST_AGREEMENT
 from lft_ray.records import Record
 
-__all__ = ["LEAST_AGREEMENT", "ParityError", "ParityReport", "check_parity"]
-
-LEAST_AGREEMENT = {"fp32": 0.999, "bf16": 0.99, "int8": 0.99}
-"""Share of texts with the same labels. Of fp32's, bf16 gave .997 and int8 .991 on AG News with a .870 model. What int8
-answers also depends a little on the batch: the scale of an activation is that of all its texts."""
+__all__ = ["ParityError", "ParityReport", "check_parity"]
 
 
 class ParityError(BundleError):

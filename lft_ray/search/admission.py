@@ -17,7 +17,10 @@ from lft_ray.cost.training import allowance, training_usd
 from lft_ray.ledger import Allowance
 from lft_ray.records import Role, TrialConfig, TrialRecord, TrialStatus, Usage
 
-__all__ = ["Admission", "AlwaysAdmit", "BudgetAdmission"]
+__all__ = ["MAX_FAILURES", "Admission", "AlwaysAdmit", "BudgetAdmission"]
+
+MAX_FAILURES = 2
+"""How often a trial is started again after its worker died."""
 
 
 WALL_MARGIN = 1.1

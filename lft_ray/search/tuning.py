@@ -15,6 +15,7 @@ from lft_ray.cluster import ClusterHandle
 from lft_ray.config import TrainingSpec
 from lft_ray.environment import environment_variables
 from lft_ray.node_types import HEAD_MARK
+from lft_ray.search.admission import MAX_FAILURES
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.interrupts import catch_interrupts
 from lft_ray.search.trainable import RunsTrials, make_trainable
@@ -24,10 +25,8 @@ from lft_ray.train.holdings import gangs_of
 if TYPE_CHECKING:
     from lft_ray.search.searcher import StudySearcher
 
-__all__ = ["MAX_FAILURES", "run_trials"]
+__all__ = ["run_trials"]
 
-MAX_FAILURES = 2
-"""How often a trial is started again after its worker died."""
 _TUNE_ENV = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",

@@ -20,9 +20,8 @@ from lft_ray.methods import FROZEN, HEAD
 from lft_ray.models.architecture import FAMILIES
 from lft_ray.models.base import ModelSize
 from lft_ray.records import DatasetRecord, TrialConfig, TrialRecord, TrialStatus
-from lft_ray.search.admission import BudgetAdmission
+from lft_ray.search.admission import MAX_FAILURES, BudgetAdmission
 from lft_ray.search.specs import StudySpecs
-from lft_ray.search.tuning import MAX_FAILURES
 
 __all__ = ["Workload", "admission_of", "lost_s", "slots_of"]
 

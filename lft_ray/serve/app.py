@@ -10,7 +10,7 @@ from typing import Any
 
 import lft_ray
 from lft_ray.config import ServeSpec
-from lft_ray.serve.endpoint import is_loopback
+from lft_ray.serve.addresses import is_loopback
 from lft_ray.serve.layout import Layout
 from lft_ray.serve.service import Service
 from lft_ray.serve.wish import DesiredState, ReplicaStatus

@@ -5,7 +5,7 @@ import socket
 
 from lft_ray.config import ServeSpec
 from lft_ray.errors import InputError
-from lft_ray.serve import endpoint as endpoints
+from lft_ray.serve.addresses import is_loopback
 from lft_ray.serve.keys import hash_keys
 from lft_ray.storage import Storage
 
@@ -25,7 +25,7 @@ def check_bundle(uri: str) -> str:
 
 def check_address(spec: ServeSpec) -> None:
     """Refuse a public address without keys, and a port that is taken. Raises `InputError`."""
-    if not endpoints.is_loopback(spec.host) and not hash_keys(os.environ.get(spec.api_keys_env, "")):
+    if not is_loopback(spec.host) and not hash_keys(os.environ.get(spec.api_keys_env, "")):
         raise InputError(
             f"serve.host {spec.host} can be reached from other machines and there are no API keys",
             fix=f"set {spec.api_keys_env}=key1,key2 or use serve.host=127.0.0.1",

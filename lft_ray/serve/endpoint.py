@@ -3,10 +3,8 @@
 In: a run folder. Out: the `Endpoint` record in its ``endpoint.json``.
 """
 
-import ipaddress
 import os
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,7 +15,7 @@ from lft_ray.processes import alive
 from lft_ray.storage import Storage
 from lft_ray.validation import first_problem
 
-__all__ = ["ENDPOINT_FILE", "is_alive", "is_loopback", "make_folder", "read", "url", "write"]
+__all__ = ["ENDPOINT_FILE", "is_alive", "make_folder", "read", "write"]
 
 ENDPOINT_FILE = "endpoint.json"
 _LONGEST_PARENT = 24
@@ -49,21 +47,6 @@ def write(storage: Storage, endpoint: Endpoint) -> Endpoint:
 def is_alive(endpoint: Endpoint) -> bool:
     """Whether the very process that wrote the record lives on this machine."""
     return endpoint.process is not None and alive(endpoint.process)
-
-
-def url(host: str, port: int) -> str:
-    """Address of an endpoint as a client on this machine writes it."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
 
 
 def make_folder() -> Path:

@@ -17,8 +17,9 @@ from lft_ray.delivery import Endpoint
 from lft_ray.errors import InputError, UnreachableError
 from lft_ray.export.cascade import CASCADE_FILE, is_cascade
 from lft_ray.node_types import HEAD_MARK, Fleet, fleet, run_on
+from lft_ray.serve import addresses, rollout
 from lft_ray.serve import endpoint as endpoints
-from lft_ray.serve import rollout
+from lft_ray.serve.addresses import is_loopback
 from lft_ray.serve.app import APP_NAME
 from lft_ray.serve.boot import serve_starting
 from lft_ray.serve.changes import RolloutController, RolloutResult
@@ -65,7 +66,7 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
         check_address(spec.model_copy(update={"port": 0, "grpc_port": None}))
         folder = cluster_folder()
         version = cluster.begin(served, folder)
-        url = endpoints.url(cluster.head(), spec.port)
+        url = addresses.url(cluster.head(), spec.port)
     _wait_answer(url, timeout_s=wait_s)
     endpoint = Endpoint(
         url=url,
@@ -179,7 +180,7 @@ class _Cluster:
                 f"whose replicas may tell their load every {PUSH_S:g} s alone: it would scale down under load",
                 fix="--set serve.autoscaling.look_back_s=12",
             )
-        if self.room.size > 1 and endpoints.is_loopback(spec.host):
+        if self.room.size > 1 and is_loopback(spec.host):
             raise InputError(
                 f"serve.host {spec.host} cannot be reached from node to node, and the cluster "
                 f"{'may have' if self.room.may_start else 'has'} {self.room.size} nodes",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.delivery import Endpoint
 from lft_ray.errors import InputError, LftError, UnreachableError
 from lft_ray.processes import this_process
-from lft_ray.serve import boot, haproxy, orders, tree
+from lft_ray.serve import addresses, boot, haproxy, orders, tree
 from lft_ray.serve import endpoint as endpoints
 from lft_ray.serve.changes import RolloutController, RolloutResult
 from lft_ray.serve.environment import free_port
@@ -63,7 +63,7 @@ class Supervisor:
 
     def _first_record(self) -> Endpoint:
         return Endpoint(
-            url=endpoints.url(self._request.spec.host, self._port),
+            url=addresses.url(self._request.spec.host, self._port),
             version="",
             process=this_process(),
             ports={"http": self._port},

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from lft_ray.serve.endpoint import is_loopback
+from lft_ray.serve.addresses import is_loopback
 
 __all__ = ["wait_healthy", "wait_until"]
 

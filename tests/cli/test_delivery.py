@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lft_ray.cli.app import app
-from lft_ray.experiment_file import parse
+from lft_ray.config import Experiment
 from lft_ray.run_folder import RunFolder
 from lft_ray.serve.load_test import load_test
 
@@ -28,7 +28,9 @@ def invoke():
 def run(tmp_path):
     (tmp_path / "news.csv").write_text("text,label\n")
     experiment = {"name": "news", "data": {"train": str(tmp_path / "news.csv")}, "models": [{"base": "tfidf"}]}
-    found = RunFolder.begin(parse(experiment | {"storage": str(tmp_path / "runs")}), resume=False, replace=False)
+    found = RunFolder.begin(
+        Experiment.parse(experiment | {"storage": str(tmp_path / "runs")}), resume=False, replace=False
+    )
     return found.uri
 
 

@@ -8,7 +8,6 @@ from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment, TrainingSpec
 from lft_ray.cost.forecast import mean_tokens
 from lft_ray.errors import ConfigError
-from lft_ray.experiment_file import parse
 from lft_ray.records import TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.proposer import Proposer
 from lft_ray.search.space import build_space, start_table
@@ -113,7 +112,7 @@ def test_every_sampler_ends_the_space_and_proposes_nothing_twice(sampler):
 def test_what_cannot_be_is_refused_by_its_key(training, words):
     tree = {"name": "x", "data": {"train": "x.csv"}, "models": [{"base": "minilm"}], "training": training}
     with pytest.raises(ConfigError, match=words):
-        parse(tree)
+        Experiment.parse(tree)
 
 
 def test_the_file_survives_writing_and_reading():

@@ -3,8 +3,9 @@ import subprocess
 import pytest
 
 from lft_ray.config import ServeSpec
+from lft_ray.serve.addresses import is_loopback, url
 from lft_ray.serve.app import autoscaling
-from lft_ray.serve.endpoint import is_loopback, make_folder, url
+from lft_ray.serve.endpoint import make_folder
 from lft_ray.serve.environment import haproxy_binary, serving_environment
 
 needs_haproxy = pytest.mark.skipif(haproxy_binary() is None, reason="ray[serve] brings no HAProxy on this platform")

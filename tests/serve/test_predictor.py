@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lft_ray.config import ModelSpec
+from lft_ray.config import Experiment, ModelSpec
 from lft_ray.engines.batching import Overloaded
 from lft_ray.errors import BundleError, ConfigError
-from lft_ray.experiment_file import parse
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts
 from lft_ray.models.base import model_sizes
@@ -84,7 +83,9 @@ def test_cores_are_workers_or_threads():
     layouts = [Layout(4, "throughput"), Layout(4, "latency"), Layout(1, "throughput"), Layout(1, "latency")]
     assert [(layout.workers, layout.threads) for layout in layouts] == [(4, 1), (1, 4), (1, 1), (1, 1)]
     with pytest.raises(ConfigError, match=r"serve\.preset"):
-        parse({"name": "x", "data": {"train": "x.csv"}, "models": [{"base": "tfidf"}], "serve": {"preset": "fast"}})
+        Experiment.parse(
+            {"name": "x", "data": {"train": "x.csv"}, "models": [{"base": "tfidf"}], "serve": {"preset": "fast"}}
+        )
 
 
 @pytest.mark.parametrize(("preset", "workers"), [("throughput", 2), ("latency", 1)])
