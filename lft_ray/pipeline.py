@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 __all__ = [
-    "Prepared", "cascade", "deploy", "down", "export", "leaderboard", "plan", "prepare", "profile", "records_of",
-    "report", "rollback", "run_search", "run_train", "search", "select", "status", "write_study",
+    "Prepared", "cascade", "check", "deploy", "down", "export", "leaderboard", "plan", "prepare", "profile",
+    "records_of", "report", "rollback", "run_search", "run_train", "search", "select", "status", "write_study",
 ]  # fmt: skip
 
 
@@ -88,9 +88,9 @@ def run_search(
             experiment = fit(run, experiment, prepared, cluster, say)
             cluster.preflight(experiment.training, experiment.storage)
             profiles = profile(run, experiment, prepared, say)
-            search(experiment, prepared, profiles, cluster, run, console)
+            search(run, experiment, prepared, profiles, cluster, console)
         select(run, experiment, prepared)
-        report(run)
+        report(run, prepared.ledger)
     return run
 
 
@@ -218,11 +218,11 @@ def profile(run: RunFolder, experiment: Experiment, prepared: Prepared, say: "Sa
 
 
 def search(
+    run: RunFolder,
     experiment: Experiment,
     prepared: Prepared,
     profiles: ProfileBook,
     cluster: "ClusterHandle",
-    run: RunFolder,
     console: "Console | None",
 ) -> list[TrialRecord]:
     """Run the trials, then the finalists again with fresh seeds. Returns the whole ledger."""
@@ -275,8 +275,8 @@ def select(run: RunFolder, experiment: Experiment, prepared: Prepared) -> Select
     return selection
 
 
-def report(run: RunFolder) -> str:
-    """Write ``report.html`` from the run's records. Returns its URI."""
+def report(run: RunFolder, ledger: Ledger | None = None) -> str:
+    """Write ``report.html`` from the run's records, read anew where no ledger is at hand. Returns its URI."""
     from lft_ray.report.html import ReportJob, render
 
     experiment, dataset, candidates = run.experiment(), run.dataset(), Candidates.of_run(run)
@@ -290,7 +290,7 @@ def report(run: RunFolder) -> str:
             money=_money(experiment, candidates),
             dataset=dataset,
             profiles=run.profiles(),
-            records=records_of(run),
+            records=ledger.records() if ledger is not None else records_of(run),
             selection=run.selection(),
             environment=run.json("environment.json"),
             stage_seconds=run.json("stages.json"),

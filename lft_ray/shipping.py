@@ -50,10 +50,13 @@ def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | 
     """
     from lft_ray.export.pairing import CascadeJob, make_cascade
 
-    experiment = experiment or run.experiment()
+    experiment, book = experiment or run.experiment(), run.profiles()
+    if book is None:
+        raise InputError(f"{run.uri} has no profiles yet", fix="`lft search ... --resume` continues it")
     job = CascadeJob(
         export=_export_job(run, experiment),
         ledger=Ledger(run.storage),
+        ingress=book.ingress,
         margin=experiment.selection.margin,
         utilisation=experiment.cost.utilisation,
         seed=experiment.search.seed,

@@ -5,7 +5,7 @@ import ast
 import pytest
 
 from lft_ray.candidates import Candidates
-from lft_ray.config import Experiment
+from lft_ray.config import CostSpec, Experiment
 from lft_ray.cost.prices import price_of
 from lft_ray.data.prepare import prepare as read_data
 from lft_ray.errors import ConfigError, ModelError
@@ -101,6 +101,15 @@ def test_a_run_of_an_older_version_is_read_without_the_file(experiment):
     assert not run.storage.exists("candidates.json")
     assert found.task.outputs == 3
     assert found == Candidates.of(experiment, run.dataset())
+
+
+def test_a_copy_with_a_misspelt_field_is_refused():
+    variant = Variant(precision="fp32", max_length=32)
+    assert variant.replace(max_length=16) == Variant(precision="fp32", max_length=16)
+    with pytest.raises(TypeError, match=r"Variant has no field 'precison'\. Did you mean 'precision'"):
+        variant.replace(precison="int8")
+    with pytest.raises(TypeError, match="CostSpec has no field 'utilization'"):
+        CostSpec().replace(utilization=0.5)
 
 
 RESOLVING = {"model_sizes", "price_of", "find_size", "find_base", "variants_of"}

@@ -33,6 +33,7 @@ class CascadeJob:
     Attributes:
         export: candidates, data and selection of the run.
         ledger: both trials are finished.
+        ingress: what a request costs before any model.
         margin: F1 that may be given up, as a fraction.
         utilisation: busy share of a bought core.
         seed: of the two halves of validation.
@@ -40,6 +41,7 @@ class CascadeJob:
 
     export: ExportJob
     ledger: Ledger
+    ingress: IngressProfile
     margin: float
     utilisation: float
     seed: int
@@ -64,7 +66,7 @@ def make_cascade(run: RunFolder, small: str, large: str, job: CascadeJob) -> Cas
     """Measure a pair, write it down, and put its ``cascade/`` into the run folder.
 
     Args:
-        run: profiles and earlier cascades.
+        run: earlier cascades.
         small: trial id or model size of the one that is asked first.
         large: of the one that is asked where the first is not sure.
         job: the run's records.
@@ -73,14 +75,11 @@ def make_cascade(run: RunFolder, small: str, large: str, job: CascadeJob) -> Cas
         InputError: there is no such trial, or the pair makes no cascade.
         BundleError: the answers of one of them differ from its trainer's.
     """
-    book = run.profiles()
-    if book is None:
-        raise InputError(f"{run.uri} has no profiles yet", fix="`lft search ... --resume` continues it")
     first, second = (point_named(name, job.ledger.records()) for name in (small, large))
     # A pair that was looked at on the test split is not looked at again while nothing about it has changed.
     found = next((c for c in run.cascades() if (c.small, c.large) == (first, second)), None)
     if found is None or found.margin != job.margin:
-        found = measure_cascade(first, second, job, book.ingress)
+        found = measure_cascade(first, second, job)
     run.add_cascade(found)
     export_cascade(found, job)
     return found
@@ -103,14 +102,13 @@ def point_named(name: str, records: Sequence[TrialRecord]) -> FrontPoint:
     return min(found, key=lambda point: (-point.f1, point.usd_per_million_predictions))
 
 
-def measure_cascade(small: FrontPoint, large: FrontPoint, job: CascadeJob, ingress: IngressProfile) -> Cascade:
+def measure_cascade(small: FrontPoint, large: FrontPoint, job: CascadeJob) -> Cascade:
     """Choose and measure a cascade on validation, then look at the test split once.
 
     Args:
         small: the cheaper point.
         large: the dearer one.
         job: the run's records; its data has a test split, or none.
-        ingress: what a request costs before any model.
 
     Raises:
         InputError: the small one is not the cheaper, or no cascade can be chosen.
@@ -123,7 +121,7 @@ def measure_cascade(small: FrontPoint, large: FrontPoint, job: CascadeJob, ingre
         raise InputError("the two trials were not evaluated on the same validation rows")
     candidates = job.export.candidates
     found = estimate(ours, theirs, truth, metric=candidates.task.metric, margin=job.margin, seed=job.seed)
-    request_usd = usd_per_million(0.0, ingress.core_s_per_request, candidates.price, utilisation=job.utilisation)
+    request_usd = usd_per_million(0.0, job.ingress.core_s_per_request, candidates.price, utilisation=job.utilisation)
     usd = cascade_usd(small.usd_per_million_predictions, large.usd_per_million_predictions, request_usd, found.share)
     judged = _judged(small, large, found, job)
     return Cascade(

@@ -29,7 +29,7 @@ would otherwise set the scale on which runs at 0.90 and 0.91 are told apart."""
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """m sets of parameters: Optuna's numbers (m, d), features (m, f), ways of serving, training dollars (m,)."""
+    """m sets of parameters: Optuna's numbers (m, d), features (m, f), variants, training dollars (m,)."""
 
     internal: Array
     params: list[Params]
@@ -102,13 +102,13 @@ class Knowledge:
     def pool(self, internal: Array) -> Pool:
         """Look up what is known of each set of parameters."""
         params = [self.axes.params(row) for row in internal.tolist()]
-        ways = []
+        variants = []
         for p in params:
             cost = self.cost(p)
-            ways.append([(float(cost), 0.0)] if isinstance(cost, int | float) else list(cost))
+            variants.append([(float(cost), 0.0)] if isinstance(cost, int | float) else list(cost))
         train_usd = [1.0 if self.train_usd is None else max(self.train_usd(p), 1e-12) for p in params]
         features = self.axes.features(internal, self.centres(params))
-        return Pool(internal, params, features, VariantTable.of(ways), np.array(train_usd))
+        return Pool(internal, params, features, VariantTable.of(variants), np.array(train_usd))
 
     def centres(self, params: Sequence[Params]) -> Array:
         """Where on its axis each parameter is known to work, (m, d); NaN where nothing is known."""

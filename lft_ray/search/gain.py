@@ -21,23 +21,23 @@ MARGIN = 0.1
 
 @dataclass(frozen=True, slots=True)
 class VariantTable:
-    """In how many ways, and how dear, each of n trials can be served: arrays (n, k), cheapest first.
+    """The variants that each of n trials can be served as: arrays (n, k), cheapest first.
 
     Attributes:
-        log_costs: log10 of the cost; infinity where a trial has fewer than k ways.
-        offsets: what the best way up to this cost adds to the trial's value.
+        log_costs: log10 of the cost; infinity where a trial has fewer than k variants.
+        offsets: what the best variant up to this cost adds to the trial's value.
     """
 
     log_costs: Array
     offsets: Array
 
     @classmethod
-    def of(cls, ways: Sequence[Sequence[tuple[float, float]]]) -> "VariantTable":
-        """From (cost, offset) of every way, per trial; a trial may have none."""
-        width = max((len(w) for w in ways), default=1) or 1
-        log_costs, offsets = np.full((len(ways), width), np.inf), np.full((len(ways), width), -np.inf)
-        for row, ways_of_one in enumerate(ways):
-            for column, (cost, offset) in enumerate(sorted(ways_of_one)):
+    def of(cls, trials: Sequence[Sequence[tuple[float, float]]]) -> "VariantTable":
+        """From (cost, offset) of every variant, per trial; a trial may have none."""
+        width = max((len(variants) for variants in trials), default=1) or 1
+        log_costs, offsets = np.full((len(trials), width), np.inf), np.full((len(trials), width), -np.inf)
+        for row, variants in enumerate(trials):
+            for column, (cost, offset) in enumerate(sorted(variants)):
                 log_costs[row, column] = math.log10(max(cost, 1e-12))
                 offsets[row, column] = offset
         return cls(log_costs, np.maximum.accumulate(offsets, axis=1))
@@ -118,8 +118,8 @@ def expected_score_improvement(mean: Array, sd: Array, level: Array) -> Array:
 def expected_gain(mean: Array, sd: Array, variants: VariantTable, front: Front, *, on_score: bool = False) -> Array:
     """Expected growth of the area below the front, for each of n candidates: (n,).
 
-    A candidate's ways share one unknown value Y, so from its i-th cost on it offers Y plus the best offset so far; on
-    each piece of the cost axis on which neither that offset nor the front's level changes, the gain is the piece's
+    A candidate's variants share one unknown value Y, so from its i-th cost on it offers Y plus the best offset so far;
+    on each piece of the cost axis on which neither that offset nor the front's level changes, the gain is the piece's
     width times one expected improvement.
 
     Args:

@@ -160,7 +160,7 @@ class Proposer:
         taken = {_key(config) for config in (*(r.config for r in told), *pending)}
         fits_at_all = _for_any_rate(decode, fits or (lambda config: True))
 
-        def ways(config: TrialConfig) -> list[tuple[float, float]]:
+        def variants(config: TrialConfig) -> list[tuple[float, float]]:
             return [
                 (v.usd_per_million_predictions, offsets.get((config.model_size, v.precision, v.max_length), 0.0))
                 for v in self.variants(config)
@@ -171,7 +171,7 @@ class Proposer:
             return {} if rate is None else {RATE: math.log10(rate) if self._is_rate_log else rate}
 
         return Outlook(
-            cost=_for_any_rate(decode, ways),
+            cost=_for_any_rate(decode, variants),
             train_usd=_for_any_rate(decode, self.train_usd),
             feasible=lambda params: fits_at_all(params) and _key(decode(params)) not in taken,
             centre=_for_any_rate(decode, centre),

@@ -21,7 +21,7 @@ from lft_ray.selection.front import front, ladder
 from lft_ray.selection.policies import best_f1, choose
 from lft_ray.selection.sentence import Facts, reason_of
 from lft_ray.selection.significance import resample
-from lft_ray.selection.verdict import Losses, Verdict, no_bounds, pick, verdict_of
+from lft_ray.selection.verdict import Losses, no_bounds, pick, verdict_of
 from lft_ray.selection.weighted import METRICS, scores
 
 __all__ = ["Evidence", "candidates", "decide", "finalists", "runs_compared"]
@@ -127,24 +127,14 @@ def decide(
         winner=_plain(judged[won]),
         winner_seed_trial_id=pool[won].median_run,
         reason=reason_of(verdict.judged[won], verdict.judged, spec, facts),
-        **_field(found),
-        **_claims(verdict),
+        front=front(found.points),
+        ladder=ladder(found.points),
+        excluded=found.excluded,
+        judged=sorted(verdict.judged, key=lambda p: (p.usd_per_million_predictions, -p.f1, trial_order(p.trial_id))),
+        verdict="proven" if verdict.is_proven else "within_noise",
+        rows_needed=verdict.rows_needed,
+        validation_rows=verdict.rows,
     )
-
-
-def _field(found: Candidates) -> dict[str, Any]:
-    """The fields of a selection that show all that it was chosen from."""
-    return {"front": front(found.points), "ladder": ladder(found.points), "excluded": found.excluded}
-
-
-def _claims(verdict: Verdict) -> dict[str, Any]:
-    """The fields of a selection that say how sure it is."""
-    return {
-        "judged": sorted(verdict.judged, key=lambda p: (p.usd_per_million_predictions, -p.f1, trial_order(p.trial_id))),
-        "verdict": "proven" if verdict.is_proven else "within_noise",
-        "rows_needed": verdict.rows_needed,
-        "validation_rows": verdict.rows,
-    }
 
 
 def _contenders(
@@ -213,7 +203,8 @@ def _fresh_runs(point: FrontPoint, records: Sequence[TrialRecord]) -> list[tuple
     return [
         (variant.f1, record.trial_id)
         for record in sorted(records, key=lambda r: trial_order(r.trial_id))
-        if record.role == "confirm" and record.confirms == point.trial_id and record.status is TrialStatus.DONE
-        for variant in record.variants
-        if (variant.precision, variant.max_length) == (point.precision, point.max_length)
+        if record.role == "confirm"
+        and record.confirms == point.trial_id
+        and record.status is TrialStatus.DONE
+        and (variant := record.variant(point.precision, point.max_length)) is not None
     ]
