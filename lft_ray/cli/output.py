@@ -34,7 +34,7 @@ def stderr() -> "Console":
     """Console for talk."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, width=None if sys.stderr.isatty() else 160, highlight=False)
 
 
 def print_json(value: Any) -> None:
