@@ -21,11 +21,11 @@ import numpy as np
 from lft_ray.config import DataSpec, ModelSpec, SplitSpec, TaskSpec, TrainingSpec
 from lft_ray.data.encode import TokenFile, encode_split
 from lft_ray.data.prepare import prepare
-from lft_ray.models.base import find_size
 from lft_ray.models.network import build
 from lft_ray.models.resolve import find_base
+from lft_ray.models.sizes import find_size
 from lft_ray.records import TrialConfig
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
 from lft_ray.tasks.classification import Classification
 
 WARM_STEPS = 4
@@ -100,10 +100,10 @@ def load_rows(job: Job) -> Rows:
 
 def ours(job: Job, rows: Rows) -> Measured:
     """The product's loop."""
-    from lft_ray.train.loop_job import LoopJob
-    from lft_ray.train.meter import Meter
-    from lft_ray.train.precision import training_precision
-    from lft_ray.train.vocabulary import train_met_tokens
+    from lft_ray.train.device.meter import Meter
+    from lft_ray.train.device.precision import training_precision
+    from lft_ray.train.loop.job import LoopJob
+    from lft_ray.train.methods.vocabulary import train_met_tokens
 
     spec, size = find_size(_models(job), job.model_size)
     network = build(find_base(spec), size, len(rows.labels), seed=job.seed)
@@ -175,7 +175,7 @@ def peak(job: Job, rows: Rows) -> Measured:
     """GFLOP/s of one product of the model's shape; ``gflop_per_s`` in bf16, ``samples_per_s`` in fp32."""
     import torch
 
-    from lft_ray.train.precision import matmul_precision
+    from lft_ray.train.device.precision import matmul_precision
 
     def rate(dtype: Any) -> float:
         left, right = torch.randn(2048, 384).to(dtype), torch.randn(384, 1536).to(dtype)

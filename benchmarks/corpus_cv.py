@@ -17,8 +17,8 @@ from pathlib import Path
 from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
+from lft_ray.run.storage import Storage
 from lft_ray.search.space import start_table
-from lft_ray.storage import Storage
 from lft_ray.train.job import TrialJob
 from lft_ray.train.trial import run_trial
 

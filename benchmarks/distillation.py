@@ -16,13 +16,13 @@ from publishing import RESULTS, publish
 
 from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
+from lft_ray.cost.dollars import training_usd
 from lft_ray.cost.prices import price_of
-from lft_ray.cost.training import training_usd
 from lft_ray.data.prepare import prepare
-from lft_ray.ledger import Ledger, StartedTrial, driver_lock
-from lft_ray.models.base import find_size
+from lft_ray.models.sizes import find_size
 from lft_ray.records import DatasetRecord, TrialConfig, TrialRecord, TrialResult, TrialStatus
-from lft_ray.storage import Storage
+from lft_ray.run.ledger import Ledger, StartedTrial, driver_lock
+from lft_ray.run.storage import Storage
 from lft_ray.train.job import TrialJob
 from lft_ray.train.trial import run_trial
 

@@ -8,7 +8,7 @@ import math
 import sys
 from typing import Any
 
-from lft_ray.decision import FrontPoint
+from lft_ray.records import FrontPoint
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 360, 70, 56, 30, 24
 INK, FAINT, ACCENT = "#24292f", "#8b949e", "#0b7285"

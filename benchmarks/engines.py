@@ -21,15 +21,15 @@ from typing import Any
 
 from publishing import RESULTS, publish
 
+from lft_ray.cluster.environment import machine
 from lft_ray.config import ModelSpec
 from lft_ray.engines.batching import BATCH_TOKENS, run_encoded
+from lft_ray.engines.build import Built, build_folder
 from lft_ray.engines.bulk import Bulk
-from lft_ray.engines.serving import Built, build_folder
-from lft_ray.environment import machine
-from lft_ray.models.base import model_sizes
-from lft_ray.models.card import EngineCard
+from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.network import build, save
 from lft_ray.models.resolve import find_base
+from lft_ray.models.sizes import model_sizes
 
 REPO = Path(__file__).resolve().parent.parent
 BUDGETS = (128, 256, BATCH_TOKENS, 512, 1024, 2048)

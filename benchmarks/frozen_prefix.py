@@ -19,9 +19,9 @@ from publishing import RESULTS, publish
 from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
-from lft_ray.models.base import find_size
+from lft_ray.models.sizes import find_size
 from lft_ray.records import DatasetRecord, TrialConfig, TrialResult, TrialStatus
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
 from lft_ray.train.job import TrialJob
 from lft_ray.train.trial import run_trial
 

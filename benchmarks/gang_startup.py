@@ -19,14 +19,14 @@ from typing import Any
 from publishing import RESULTS, publish
 
 from lft_ray.candidates import Candidates
-from lft_ray.cluster import connect
+from lft_ray.cluster.connect import connect
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
 from lft_ray.records import DatasetRecord, TrialConfig, TrialStatus
-from lft_ray.storage import Storage
-from lft_ray.train.gang import disband
+from lft_ray.run.storage import Storage
+from lft_ray.train.distributed.sharded import run_sharded
+from lft_ray.train.distributed.worker_group import disband
 from lft_ray.train.job import TrialJob
-from lft_ray.train.sharded import run_sharded
 
 REPO = Path(__file__).resolve().parent.parent
 WORKERS = 2

@@ -27,11 +27,11 @@ def step_of(kind: str) -> Callable[[], None]:
     """One training step without the optimizer's, in the given way."""
     import torch
 
-    from lft_ray.models.base import find_size
     from lft_ray.models.network import build
     from lft_ray.models.resolve import find_base
-    from lft_ray.train.group import current_group
-    from lft_ray.train.parallel import share
+    from lft_ray.models.sizes import find_size
+    from lft_ray.train.device.parallel import share
+    from lft_ray.train.device.process_group import current_group
 
     spec, size = find_size([ModelSpec(base="minilm", layers=[LAYERS])], f"minilm:{LAYERS}")
     network = build(find_base(spec), size, 4, random=True)

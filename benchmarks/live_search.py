@@ -24,21 +24,20 @@ from draw_front import draw_fronts
 from publishing import RESULTS, publish
 
 from lft_ray.candidates import Candidates
-from lft_ray.cluster import connect
+from lft_ray.cluster.connect import connect
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
-from lft_ray.decision import FrontPoint
-from lft_ray.export.judge import judge
-from lft_ray.ledger import Ledger
-from lft_ray.records import DatasetRecord, ProfileBook, TrialConfig, TrialRecord, TrialResult
-from lft_ray.search.pricing import Pricing
+from lft_ray.profile.measure import measure_profiles
+from lft_ray.profile.requests import profile_requests
+from lft_ray.records import DatasetRecord, FrontPoint, ProfileBook, TrialConfig, TrialRecord, TrialResult
+from lft_ray.run.ledger import Ledger
+from lft_ray.run.storage import Storage
+from lft_ray.search.budget.pricing import Pricing
 from lft_ray.search.space import start_table
 from lft_ray.search.specs import StudySpecs
 from lft_ray.search.study import StudyJob, run_study
 from lft_ray.selection.front import front, hypervolume, points_of
-from lft_ray.serve.candidates import profile_requests
-from lft_ray.serve.profile import measure_profiles
-from lft_ray.storage import Storage
+from lft_ray.selection.held_out import judge
 from lft_ray.train.job import TrialJob
 from lft_ray.train.trial import run_trial
 

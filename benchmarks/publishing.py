@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lft_ray.environment import environment
+from lft_ray.cluster.environment import environment
 from lft_ray.records import now_utc
 
 __all__ = ["RESULTS", "publish"]

@@ -24,11 +24,11 @@ from recording.grid import DEPTHS, GridRun, grid
 from recording.tables import Table
 from recording.tasks import TASKS, RecordedTask, prepared
 
+from lft_ray.cluster.environment import WORKER_ENV
 from lft_ray.config import CostSpec, ModelSpec, ServeSpec, TrainingSpec
+from lft_ray.cost.dollars import usd_per_million_predictions
 from lft_ray.cost.prices import price_of
-from lft_ray.cost.serving import usd_per_million_predictions
-from lft_ray.environment import WORKER_ENV
-from lft_ray.models.base import find_size
+from lft_ray.models.sizes import find_size
 from lft_ray.records import DatasetRecord, TrialResult
 
 REPO = Path(__file__).resolve().parent.parent
@@ -172,10 +172,10 @@ def wait_for(workers: list[Any], table: Table, name: str, wanted: int) -> None:
 def record_serving(task: RecordedTask, data: Path, work: Path) -> None:
     """Measure what each size costs to serve on this task's texts; replaces what was measured before."""
     from lft_ray.candidates import Candidates
-    from lft_ray.cluster import connect
+    from lft_ray.cluster.connect import connect
     from lft_ray.config import ClusterSpec, DataSpec, Experiment, ExportSpec
-    from lft_ray.serve.candidates import profile_requests
-    from lft_ray.serve.profile import measure_profiles
+    from lft_ray.profile.measure import measure_profiles
+    from lft_ray.profile.requests import profile_requests
 
     dataset = prepared(task, data, work / task.name)
     experiment = Experiment(

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lft_ray.selection.metrics import scores
 from lft_ray.selection.significance import resample
-from lft_ray.selection.weighted import scores
 
 SHARES = (0.5, 0.3, 0.15, 0.05)
 NORMAL = NormalDist()

@@ -33,9 +33,9 @@ from publishing import RESULTS, publish
 
 from lft_ray.data.store import load_split
 from lft_ray.pipeline import records_of
-from lft_ray.run_folder import RunFolder
-from lft_ray.serve.load import LoadResult, closed_loop, open_loop, text_bodies
-from lft_ray.storage import Storage
+from lft_ray.run.folder import RunFolder
+from lft_ray.run.storage import Storage
+from lft_ray.serve.loadgen import LoadResult, closed_loop, open_loop, text_bodies
 
 CONNECTIONS = (1, 8, 32, 64)
 QUICK = (1, 32)

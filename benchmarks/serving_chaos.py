@@ -24,18 +24,18 @@ from publishing import RESULTS, publish
 
 from lft_ray.client import Client
 from lft_ray.config import ModelSpec, ServeSpec
-from lft_ray.delivery import Bundle, Endpoint
+from lft_ray.config.serving import AutoscalingSpec
 from lft_ray.errors import LftError
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts
-from lft_ray.models.base import find_size
-from lft_ray.models.card import EngineCard
+from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.network import build, save
 from lft_ray.models.resolve import find_base
-from lft_ray.serve.deploy import deploy, down
-from lft_ray.serve.load import LoadResult, closed_loop, open_loop, text_bodies
-from lft_ray.serving_spec import AutoscalingSpec
-from lft_ray.storage import Storage
+from lft_ray.models.sizes import find_size
+from lft_ray.records import Bundle, Endpoint
+from lft_ray.run.storage import Storage
+from lft_ray.serve.endpoint.deploy import deploy, down
+from lft_ray.serve.loadgen import LoadResult, closed_loop, open_loop, text_bodies
 
 LABELS = ["business", "science", "sport", "world"]
 SIZE = "minilm:1"

@@ -30,17 +30,17 @@ from torch.nn import functional
 from lft_ray.config import ModelSpec, TrainingSpec
 from lft_ray.data.batches import plan_steps
 from lft_ray.data.encode import TokenFile
-from lft_ray.models.base import find_size
 from lft_ray.models.encoder import Attention
 from lft_ray.models.network import TextNetwork, build
 from lft_ray.models.resolve import find_base
+from lft_ray.models.sizes import find_size
 from lft_ray.tasks.classification import Classification
-from lft_ray.train.evaluate import Batching
-from lft_ray.train.group import Group
-from lft_ray.train.meter import Meter
-from lft_ray.train.precision import matmul_precision, training_precision
-from lft_ray.train.steps import Stepper
-from lft_ray.train.vocabulary import met_tokens
+from lft_ray.train.device.meter import Meter
+from lft_ray.train.device.precision import matmul_precision, training_precision
+from lft_ray.train.device.process_group import Group
+from lft_ray.train.loop.evaluate import Batching
+from lft_ray.train.loop.steps import Stepper
+from lft_ray.train.methods.vocabulary import met_tokens
 
 SAMPLE = Path(__file__).resolve().parent.parent / "experiments" / "data" / "news.csv"
 BATCH = 32

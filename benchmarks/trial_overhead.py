@@ -20,16 +20,16 @@ from typing import Any
 from publishing import RESULTS, publish
 
 from lft_ray.candidates import Candidates
-from lft_ray.cluster import connect
+from lft_ray.cluster.connect import connect
+from lft_ray.cluster.environment import machine
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
-from lft_ray.environment import machine
-from lft_ray.ledger import Ledger
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile, TrialConfig
-from lft_ray.search.plan import Quiet
+from lft_ray.run.ledger import Ledger
+from lft_ray.run.storage import Storage
+from lft_ray.search.interfaces import Quiet
 from lft_ray.search.specs import StudySpecs
 from lft_ray.search.study import StudyJob, run_study
-from lft_ray.storage import Storage
 from lft_ray.train.job import TrialJob
 from lft_ray.train.trial import run_trial
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, cast
 from pydantic import Field
 
 from lft_ray.config import CostSpec, Experiment, ModelSpec, Precision
-from lft_ray.cost.base import Price
-from lft_ray.cost.prices import price_of
-from lft_ray.engines.offers import variants_of
+from lft_ray.cost.prices import Price, price_of
+from lft_ray.engines.variants import variants_of
 from lft_ray.errors import ConfigError, ModelError, nearest
-from lft_ray.models.base import ModelSize, model_sizes
+from lft_ray.models.sizes import ModelSize, model_sizes
 from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, Record, Variant
-from lft_ray.run_folder import RunFolder
+from lft_ray.run.folder import RunFolder
 from lft_ray.tasks import TASKS
 
 if TYPE_CHECKING:

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lft_ray.candidates import Candidates
+from lft_ray.cluster.environment import environment
 from lft_ray.config import Experiment
-from lft_ray.decision import Selection
-from lft_ray.environment import environment
-from lft_ray.errors import InputError
-from lft_ray.ledger import Ledger, driver_lock
-from lft_ray.records import DatasetRecord, ProfileBook, TrialRecord
-from lft_ray.run_folder import RunFolder
-from lft_ray.shipping import cascade, deploy, down, export, rollback
+from lft_ray.errors import InputError, NoWinnerError
+from lft_ray.records import Bundle, Cascade, DatasetRecord, Endpoint, ProfileBook, Selection, TrialRecord
+from lft_ray.run.folder import RunFolder
+from lft_ray.run.ledger import Ledger, driver_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +21,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from lft_ray.cluster import ClusterHandle
+    from lft_ray.cluster.connect import ClusterHandle
+    from lft_ray.export.build import ExportJob
+    from lft_ray.plan.estimate import Estimate
     from lft_ray.report.costs import MoneySpecs
-    from lft_ray.search.estimate import Estimate
     from lft_ray.search.specs import StudySpecs
 
     Say = Callable[[str], None]
@@ -34,6 +33,110 @@ __all__ = [
     "Prepared", "cascade", "check", "deploy", "down", "export", "leaderboard", "plan", "prepare", "profile",
     "records_of", "report", "rollback", "run_search", "run_train", "search", "select", "status", "write_study",
 ]  # fmt: skip
+
+
+def export(run: RunFolder, *, trial_id: str | None = None) -> Bundle:
+    """Write the verified bundle of the winner, or of a finished trial.
+
+    Raises:
+        InputError: there is no such finished trial.
+        NoWinnerError: no trial is named and the run has no winner.
+        BundleError: the bundle's answers differ from the trainer's.
+    """
+    from lft_ray.export.build import export_trial
+
+    ledger, selection = Ledger(run.storage), run.selection()
+    if run.dataset() is None or not ledger.records():
+        raise InputError(f"{run.uri} has no finished trial", fix="`lft search ... --resume` continues it")
+    if trial_id is None and selection is None:
+        raise NoWinnerError(f"{run.uri} has no winner", fix="finish the search, or name a trial with --trial")
+    chosen = trial_id or (selection.winner_seed_trial_id if selection else "")
+    with run.stage("export"):
+        record = ledger.ended(chosen)
+        teacher = ledger.get(record.config.teacher)
+        bundle = export_trial(record, _export_job(run, run.experiment()), teacher=teacher)
+    run.put("bundle.json", bundle)
+    return bundle
+
+
+def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | None = None) -> Cascade:
+    """Make two trials one, in ``cascade/``: the small one answers where it is sure, the large one the rest.
+
+    Raises:
+        InputError: there is no such trial, or the pair makes no cascade.
+    """
+    from lft_ray.export.make_cascade import CascadeJob, make_cascade
+
+    experiment, book = experiment or run.experiment(), run.profiles()
+    if book is None:
+        raise InputError(f"{run.uri} has no profiles yet", fix="`lft search ... --resume` continues it")
+    job = CascadeJob(
+        export=_export_job(run, experiment),
+        ledger=Ledger(run.storage),
+        ingress=book.ingress,
+        margin=experiment.selection.margin,
+        utilisation=experiment.cost.utilisation,
+        seed=experiment.search.seed,
+    )
+    with run.stage("cascade"):
+        return make_cascade(run, small, large, job)
+
+
+def _export_job(run: RunFolder, experiment: Experiment) -> "ExportJob":
+    """What an export reads of a run.
+
+    Raises:
+        InputError: the run has no data yet.
+    """
+    from lft_ray.export.build import ExportJob
+
+    dataset = run.dataset()
+    if dataset is None:
+        raise InputError(f"{run.uri} has no data yet", fix="`lft search ... --resume` continues it")
+    candidates = Candidates.of_run(run).priced(experiment.cost)
+    if not candidates.revisions:
+        # A run of an older version, which did not write down what was found.
+        candidates = candidates.with_weights(dataset)
+    return ExportJob(experiment.name, candidates, dataset, run.selection(), run.storage, experiment.training.distil)
+
+
+def deploy(
+    run: RunFolder,
+    *,
+    trial_id: str | None = None,
+    pair: tuple[str, str] | None = None,
+    overrides: list[str] | None = None,
+    address: str | None = None,
+    foreground: bool = False,
+) -> Endpoint:
+    """Serve the run's bundle (made first where it is missing) or a `cascade`; a live endpoint is promoted to it."""
+    from lft_ray.serve.endpoint.deploy import deploy as start
+
+    experiment = run.experiment().with_overrides(overrides or [])
+    if pair is not None:
+        cascade(run, *pair, experiment=experiment)
+        uri = run.storage.uri_of("cascade")
+    else:
+        bundle = run.bundle()
+        if bundle is None or trial_id is not None or not run.storage.exists("bundle"):
+            bundle = export(run, trial_id=trial_id)
+        uri = bundle.uri
+    with run.stage("deploy"):
+        return start(run.uri, uri, experiment.serve, address=address, foreground=foreground)
+
+
+def rollback(run: RunFolder) -> Endpoint:
+    """End the canary of the run's endpoint; without one, let it go back to the bundle that it served before."""
+    from lft_ray.serve.endpoint.deploy import rollback as go_back
+
+    return go_back(run.uri)
+
+
+def down(run: RunFolder) -> Endpoint | None:
+    """Stop the run's endpoint: exactly its process. None when there is none."""
+    from lft_ray.serve.endpoint.deploy import down as stop
+
+    return stop(run.uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +175,7 @@ def run_search(
         InputError: anything the user gave cannot be used; raised before a trial is paid for.
         NoWinnerError: no finished trial may be shipped; the ledger keeps what was measured.
     """
-    from lft_ray.cluster import connect
+    from lft_ray.cluster.connect import connect
 
     check(experiment)
     run = RunFolder.begin(experiment, resume=resume, replace=replace)
@@ -100,7 +203,7 @@ def check(experiment: Experiment) -> None:
     Raises:
         InputError: a name is unknown, a base model is out of reach, or no method fits a size.
     """
-    from lft_ray.search.usable import check_usable
+    from lft_ray.search.preflight import check_usable
 
     candidates = Candidates.of(experiment)
     check_usable(candidates, experiment.training)
@@ -115,13 +218,13 @@ def plan(experiment: Experiment) -> "Estimate":
     """
     from tempfile import TemporaryDirectory
 
-    from lft_ray.cluster import this_machine
+    from lft_ray.cluster.connect import this_machine
     from lft_ray.data.prepare import prepare as read_data
-    from lft_ray.search.earlier import look_back
-    from lft_ray.search.estimate import PlanJob, estimate
-    from lft_ray.search.speed import matmul_flops_per_core_s
-    from lft_ray.search.usable import check_usable
-    from lft_ray.storage import Storage
+    from lft_ray.plan.estimate import PlanJob, estimate
+    from lft_ray.plan.history import look_back
+    from lft_ray.plan.serving_costs import matmul_flops_per_core_s
+    from lft_ray.run.storage import Storage
+    from lft_ray.search.preflight import check_usable
 
     check_usable(Candidates.of(experiment), experiment.training)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
@@ -185,7 +288,7 @@ def fit(run: RunFolder, experiment: Experiment, prepared: Prepared, cluster: "Cl
     Raises:
         InputError: the largest size fits no number of workers of this cluster.
     """
-    from lft_ray.search.fitting import fitted
+    from lft_ray.search.resources import fitted
 
     training = fitted(experiment.training, prepared.candidates, cluster, run.storage)
     if training is experiment.training:
@@ -196,8 +299,8 @@ def fit(run: RunFolder, experiment: Experiment, prepared: Prepared, cluster: "Cl
 
 def profile(run: RunFolder, experiment: Experiment, prepared: Prepared, say: "Say") -> ProfileBook:
     """Measure what each candidate would cost to serve, in one real replica, before any of them is trained."""
-    from lft_ray.serve.candidates import profile_requests, skipped_lengths
-    from lft_ray.serve.profile import measure_profiles
+    from lft_ray.profile.measure import measure_profiles
+    from lft_ray.profile.requests import profile_requests, skipped_lengths
 
     found = run.profiles()
     if found is not None:
@@ -255,8 +358,8 @@ def select(run: RunFolder, experiment: Experiment, prepared: Prepared) -> Select
     Raises:
         NoWinnerError: no finished trial satisfies the caps.
     """
-    from lft_ray.export.judge import judge
-    from lft_ray.export.rounding import choose_winner
+    from lft_ray.selection.held_out import judge
+    from lft_ray.selection.stage import choose_winner
 
     with run.stage("select"):
         ledger, dataset, task = prepared.ledger, prepared.dataset, prepared.candidates.task

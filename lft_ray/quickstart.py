@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lft_ray.config import Experiment
-from lft_ray.decision import FrontPoint, Selection
 from lft_ray.errors import InputError, ModelError
-from lft_ray.records import Record
-from lft_ray.run_folder import RunFolder
+from lft_ray.records import FrontPoint, Record, Selection
+from lft_ray.run.folder import RunFolder
+from lft_ray.run.storage import Storage
 from lft_ray.samples import CORPUS, EXPERIMENT, samples_folder
-from lft_ray.storage import Storage
 from lft_ray.wire import LabelScore
 
 if TYPE_CHECKING:
@@ -113,8 +112,8 @@ def tour(
         ModelError: the weights of the base model are not on this machine.
         KeyboardInterrupt: interrupted; what was started has been stopped.
     """
-    from lft_ray.ledger import driver_lock
     from lft_ray.report.formats import duration
+    from lft_ray.run.ledger import driver_lock
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     started_s, run_path = time.monotonic(), f"{folder.rstrip('/') or '/'}/{_NAME}"
@@ -180,8 +179,8 @@ def _check_weights(experiment: Experiment) -> None:
 
 def _begin(run: RunFolder, experiment: Experiment, shown: str, say: "Say") -> RunFolder:
     """Mark the run folder as the tour's own; clear it of a finished tour, keep an interrupted one."""
-    from lft_ray.ledger import driver_lock
-    from lft_ray.shipping import down
+    from lft_ray.pipeline import down
+    from lft_ray.run.ledger import driver_lock
 
     mark = run.find_record(_MARK, _Mark)
     if mark is None and _is_used(run.storage):
@@ -252,7 +251,7 @@ def _search(run: RunFolder, experiment: Experiment, console: "Console | None", a
 def _serve(run: RunFolder, experiment: Experiment, *, keep_serving: bool) -> list[Prediction]:
     """Deploy, ask and stop. The endpoint is a process of its own session: whatever happens here, it is stopped."""
     from lft_ray.client import Client
-    from lft_ray.shipping import deploy, down
+    from lft_ray.pipeline import deploy, down
 
     keys = os.environ.get(experiment.serve.api_keys_env, "").split(",")
     with _sigterm_interrupts():

@@ -9,12 +9,15 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lft_ray.spec import check_names
+from lft_ray.config.base import check_names
+from lft_ray.config.serving import ServeSpec
+from lft_ray.processes import ProcessIdentity
 
 __all__ = [
-    "CurvePoint", "DatasetRecord", "IngressProfile", "PricedVariant", "Problem", "ProfileBook", "Record", "Role",
-    "ScoredVariant", "ServingProfile", "SplitRecord", "TrialConfig", "TrialRecord", "TrialResult", "TrialStatus",
-    "Usage", "Variant", "now_utc",
+    "Bundle", "CanaryRecord", "Cascade", "CascadeBook", "CurvePoint", "DatasetRecord", "Endpoint", "FrontPoint",
+    "IngressProfile", "JudgedPoint", "LadderRow", "PrecisionCheck", "PricedVariant", "Problem", "ProfileBook",
+    "Record", "Role", "ScoredVariant", "Selection", "ServingProfile", "SplitRecord", "TrialConfig", "TrialRecord",
+    "TrialResult", "TrialStatus", "Usage", "Variant", "now_utc",
 ]  # fmt: skip
 
 Role = Literal["search", "confirm"]
@@ -276,3 +279,204 @@ class TrialRecord(TrialResult):
     def variant(self, precision: str, max_length: int) -> ScoredVariant | None:
         """The variant of this precision and length, or None where it was not scored at it."""
         return next((v for v in self.variants if (v.precision, v.max_length) == (precision, max_length)), None)
+
+
+class FrontPoint(Record):
+    """One servable point: a variant of a finished trial."""
+
+    trial_id: str
+    model_size: str
+    precision: str
+    max_length: int
+    f1: float
+    usd_per_million_predictions: float
+    p95_ms: float | None = None
+
+
+class LadderRow(FrontPoint):
+    """Best finished trial of one model size."""
+
+    on_front: bool
+    dominated_by: str = ""
+    """Trial id (and its model size in brackets) of a point that is no dearer and no worse."""
+
+
+class JudgedPoint(FrontPoint):
+    """A finalist as it was judged: ``f1`` is the mean of its fresh-seed runs, or its search score without any."""
+
+    search_f1: float
+    fresh_f1: list[float] = Field(default_factory=list)
+    """Validation F1 of its fresh-seed runs, at its own precision and length."""
+    loss: float = 0.0
+    """F1 of the best finalist less its own, as a fraction; 0 for the best."""
+    loss_upper: float | None = None
+    """The loss is below this with 95% confidence, all comparisons together (Holm); None: it was not bounded."""
+    standing: Literal["best", "proven", "within_noise", "worse"] = "within_noise"
+    """proven: the bound is within the margin. worse: the loss is above the margin with 95% confidence."""
+
+
+class PrecisionCheck(Record):
+    """Whether a rounded checkpoint (int8, bf16) answers validation as it does in fp32."""
+
+    trial_id: str
+    """The run whose checkpoint would be shipped."""
+    model_size: str
+    precision: str
+    max_length: int
+    rows: int = 0
+    agreement: float | None = None
+    """Share of the rows with the same labels."""
+    f1_loss: float | None = None
+    """F1 in fp32 less F1 rounded, as a fraction."""
+    f1_loss_upper: float | None = None
+    """The loss is below this with 95% confidence, by paired bootstrap over the rows."""
+    passed: bool = False
+    """False: it was not allowed to win."""
+    reason: str
+    """One sentence without a full stop."""
+
+
+class Selection(Record):
+    """What was chosen, by which rule, and why."""
+
+    policy: str
+    margin: float
+    front: list[FrontPoint]
+    ladder: list[LadderRow]
+    finalists: list[FrontPoint] = Field(default_factory=list)
+    confirmed_f1: dict[str, list[float]] = Field(default_factory=dict)
+    """Trial id -> F1 of its fresh-seed runs, at the winning or first variant; ``judged`` has each point's."""
+    judged: list[JudgedPoint] = Field(default_factory=list)
+    """Every point that could have won, cheapest first."""
+    verdict: Literal["proven", "within_noise"] = "within_noise"
+    rows_needed: int | None = None
+    """Validation rows that would settle it; None: it is settled, or more rows alone would not settle it."""
+    validation_rows: int = 0
+    """Rows that the verdict rests on; 0: no saved predictions were compared."""
+    winner: FrontPoint
+    winner_seed_trial_id: str
+    """The trial whose checkpoint is shipped (the winner itself, or its fresh-seed run of median F1)."""
+    test_f1: float | None = None
+    test_metrics: dict[str, float] = Field(default_factory=dict)
+    test_rows: int = 0
+    per_label: list[dict[str, Any]] = Field(default_factory=list)
+    """On the test split (validation if there is none): label, precision, recall, f1, support."""
+    confusion: list[list[int]] = Field(default_factory=list)
+    precision_checks: list[PrecisionCheck] = Field(default_factory=list)
+    """Rounded points that would have won, in the order they were looked at; the last one won if it passed."""
+    excluded: dict[str, str] = Field(default_factory=dict)
+    """Trial id -> why it was not allowed to win (cap, not finished)."""
+    reason: str
+    """One plain sentence."""
+    decided_at: str = Field(default_factory=now_utc)
+
+
+class Bundle(Record):
+    """An immutable, verified folder that can be deployed."""
+
+    uri: str
+    version: str
+    """First 12 hex digits of the manifest's sha256."""
+    engine: str
+    precision: str
+    task_kind: str
+    labels: list[str]
+    model_size: str
+    max_length: int
+    bytes: int
+    note: str = ""
+    """How its precision was checked, or why it is not served as it won; empty where there is nothing to say."""
+
+
+class Cascade(Record):
+    """Two points that are served as one: the small one answers where it is sure, the large one the rest."""
+
+    small: FrontPoint
+    large: FrontPoint
+    temperature: float
+    threshold: float
+    """Calibrated confidence below which the large model is asked."""
+    share: float
+    """Of validation texts that the large model is asked, on the half that did not choose the threshold, both ways."""
+    f1: float
+    """On those same rows."""
+    small_f1: float
+    large_f1: float
+    usd_per_million_predictions: float
+    """Every text through the small model, the share through the large one too; from their measured profiles."""
+    margin: float
+    validation_rows: int
+    test_f1: float | None = None
+    """Of one look at the test split, with the threshold that is deployed."""
+    test_share: float | None = None
+    test_rows: int = 0
+
+    @property
+    def pair(self) -> str:
+        """Ids of both trials: ``t001+t004``."""
+        return f"{self.small.trial_id}+{self.large.trial_id}"
+
+
+class CascadeBook(Record):
+    """``cascades.json``: every cascade that was asked for, one a pair of variants."""
+
+    cascades: list[Cascade]
+
+
+class CanaryRecord(Record):
+    """A candidate that answers a share of the traffic, beside the running model; all replicas together."""
+
+    version: str
+    share: float
+    minutes: float
+    elapsed_minutes: float
+    requests: int
+    current_requests: int
+    """Requests of the running model since the canary began."""
+    errors: int
+    """Requests that the candidate failed at; the running model answered them."""
+    current_errors: int
+    p95_ms: float
+    current_p95_ms: float
+    drift: float
+    """Population stability index between the labels that the two gave."""
+    running: bool = True
+    note: str = ""
+    """What it waits for, or how it ended."""
+
+
+class Endpoint(Record):
+    """A live endpoint: ``endpoint.json`` in the run folder."""
+
+    url: str
+    version: str
+    process: ProcessIdentity | None
+    """The supervisor; None when deployed to an existing cluster. Its id alone is not signalled: it may be reused."""
+    ports: dict[str, int]
+    state: Literal["starting", "ready", "rejected", "stopped"]
+    bundle_uri: str
+    previous_version: str = ""
+    previous_uri: str = ""
+    """Bundle to which ``lft rollback`` goes back."""
+    canary: CanaryRecord | None = None
+    """The canary that runs, or the last one."""
+    message: str = ""
+    ready_after_s: float = 0.0
+    log: str = ""
+    """Path of the supervisor's log file."""
+    folder: str = ""
+    """The supervisor's own folder on its machine: sockets and the bundles it serves. Gone when it has stopped."""
+    address: str = ""
+    """Ray address when deployed to an existing cluster; empty when the endpoint owns its cluster."""
+    spec: ServeSpec | None = None
+    """How it was deployed to an existing cluster: going back to the bundle before must change nothing else."""
+
+    @property
+    def pid(self) -> int:
+        """Process id of the supervisor; 0 when deployed to an existing cluster."""
+        return self.process.pid if self.process is not None else 0
+
+    @property
+    def has_canary(self) -> bool:
+        """Whether a candidate answers a share of the traffic now."""
+        return self.canary is not None and self.canary.running and self.state != "stopped"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lft_ray.environment import LIBRARY_ENV
+from lft_ray.cluster.environment import LIBRARY_ENV
 
 # Before torch or Ray load, which read it then.
 for name, value in {**LIBRARY_ENV, "HF_HUB_OFFLINE": "1"}.items():

@@ -2,17 +2,17 @@
 
 from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
-from lft_ray.export.stage import ExportJob
-from lft_ray.ledger import Ledger
+from lft_ray.export.build import ExportJob
 from lft_ray.pipeline import Prepared
 from lft_ray.records import DatasetRecord, ProfileBook
 from lft_ray.report.costs import MoneySpecs
-from lft_ray.search.admission import BudgetAdmission
-from lft_ray.search.pricing import Pricing
+from lft_ray.run.ledger import Ledger
+from lft_ray.run.storage import Storage
+from lft_ray.search.budget.admission import BudgetAdmission
+from lft_ray.search.budget.pricing import Pricing
+from lft_ray.search.budget.workload import Workload, admission_of
 from lft_ray.search.specs import StudySpecs
 from lft_ray.search.study import StudyJob
-from lft_ray.search.workload import Workload, admission_of
-from lft_ray.storage import Storage
 
 
 def candidates(experiment: Experiment, dataset: DatasetRecord | None = None) -> Candidates:

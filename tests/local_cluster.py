@@ -22,10 +22,10 @@ from ray.autoscaler._private.fake_multi_node.node_provider import (
     FakeMultiNodeProvider,
 )
 
+from lft_ray.cluster.connect import probe
 from lft_ray.errors import UnreachableError
-from lft_ray.existing_cluster import probe
-from lft_ray.serve import tree
-from lft_ray.serve.environment import free_port
+from lft_ray.serve.cluster.environment import free_port
+from lft_ray.serve.endpoint import process_tree
 
 STORE_BYTES = 100 * 1024 * 1024
 START_S = 120.0
@@ -100,7 +100,7 @@ def main(dashboard_port: int, folder: Path) -> None:
         "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     }
-    tree.adopt_orphans()
+    process_tree.adopt_orphans()
     try:
         with (folder / "head.log").open("wb") as log:
             head = subprocess.Popen(words, env=os.environ | variables, stdout=log, stderr=log, start_new_session=True)
@@ -112,9 +112,9 @@ def main(dashboard_port: int, folder: Path) -> None:
         print(address, flush=True)
         sys.stdin.read()
     finally:
-        tree.end(tree.descendants(), timeout_s=10.0)
+        process_tree.end(process_tree.descendants(), timeout_s=10.0)
         # What a parent started while it was being ended.
-        tree.end(tree.descendants(), timeout_s=10.0)
+        process_tree.end(process_tree.descendants(), timeout_s=10.0)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from lft_ray.data.prepare import prepare as read_data
 from lft_ray.errors import ConfigError, ModelError
 from lft_ray.pipeline import prepare
 from lft_ray.records import Variant
-from lft_ray.run_folder import RunFolder
-from lft_ray.storage import Storage
+from lft_ray.run.folder import RunFolder
+from lft_ray.run.storage import Storage
 from tests.test_architecture import PACKAGE, python_files
 from tests.tiny_models import write_tiny_bert
 
@@ -117,16 +117,15 @@ RESOLVING = {"model_sizes", "price_of", "find_size", "find_base", "variants_of"}
 MAY_RESOLVE = {
     "candidates.py",
     # The workers' processes: a job, a footprint or a profile request has crossed to them, weights have not.
-    "train/trial.py", "train/neural.py", "train/sharded.py", "train/footprint.py", "serve/probe.py",
+    "train/trial.py", "train/network.py", "train/distributed/sharded.py", "train/footprint.py", "profile/replica.py",
 }  # fmt: skip
 MAY_MAKE_A_TASK = {
     "candidates.py",
     # The data come before the candidates; a bundle holds its task; the others are workers' processes.
-    "data/prepare.py", "export/bundle.py", "train/trial.py", "serve/probe.py",
+    "data/prepare.py", "export/bundle.py", "train/trial.py", "profile/replica.py",
 }  # fmt: skip
 MAY_SEE_THE_EXPERIMENT = {
-    "__init__.py", "pipeline.py", "shipping.py", "candidates.py", "config.py", "experiment_file.py",
-    "run_folder.py", "quickstart.py",
+    "__init__.py", "pipeline.py", "candidates.py", "config/__init__.py", "run/folder.py", "quickstart.py",
 }  # fmt: skip
 
 

@@ -13,9 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lft_ray.client import AsyncClient, Client
+from lft_ray.client import AsyncClient, Client, Tries, retry_after_s
 from lft_ray.errors import InputError, LftError, UnreachableError
-from lft_ray.retries import Tries, retry_after_s
 
 INFO = {
     "model": "minilm:1", "version": "v1", "task": "classification", "labels": ["a", "b"], "max_length": 32,

@@ -19,13 +19,12 @@ from typer.testing import CliRunner
 
 from lft_ray.cli.app import app
 from lft_ray.config import Experiment
-from lft_ray.decision import FrontPoint, Selection
-from lft_ray.delivery import Endpoint
-from lft_ray.driver_lock import Holder
 from lft_ray.quickstart import STAGES, TEXTS, sample_experiment, tour
-from lft_ray.run_folder import RunFolder
+from lft_ray.records import Endpoint, FrontPoint, Selection
+from lft_ray.run.folder import RunFolder
+from lft_ray.run.lock import Holder
 from lft_ray.samples import CORPUS, EXPERIMENT, samples_folder
-from lft_ray.serve import endpoint as endpoints
+from lft_ray.serve.endpoint import record as endpoints
 
 REPO = Path(__file__).resolve().parent.parent
 SMALL = ["models=[{base: tfidf}]", "search.trials=2", "search.minutes=1"]
@@ -219,7 +218,7 @@ def interrupted_deploy(monkeypatch):
 
     deploy.by = signal.SIGINT
     deploy.started = started
-    monkeypatch.setattr("lft_ray.shipping.deploy", deploy)
+    monkeypatch.setattr("lft_ray.pipeline.deploy", deploy)
     yield deploy
     for process in started:
         if process.is_running():

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psutil
 
-from lft_ray.serve.environment import free_port
+from lft_ray.serve.cluster.environment import free_port
 
 __all__ = ["SERVERS", "Folders", "Server", "Start", "started"]
 

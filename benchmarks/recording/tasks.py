@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from lft_ray.config import DataSpec, SplitSpec, TaskSpec
 from lft_ray.data.prepare import prepare
 from lft_ray.records import DatasetRecord
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
 
 __all__ = ["TASKS", "RecordedTask", "prepared"]
 

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from lft_ray.ledger import Ledger, StartedTrial
 from lft_ray.records import CurvePoint, ScoredVariant, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage
+from lft_ray.run.ledger import Ledger, StartedTrial
+from lft_ray.run.storage import Storage
 from lft_ray.search import dispatcher as dispatching
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.plan import Plan, Queued
-from lft_ray.search.proposer import Proposer
-from lft_ray.search.standing import StopRule
-from lft_ray.storage import Storage
-from lft_ray.train.notes import STATE, put_usage
+from lft_ray.search.interfaces import Plan, Queued
+from lft_ray.search.samplers.proposer import Proposer
+from lft_ray.search.stopping.base import StopRule
+from lft_ray.train.device.usage_notes import STATE, put_usage
 
 from .clock import Started
 from .start import Given

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lft_ray.decision import FrontPoint
-from lft_ray.records import TrialConfig
+from lft_ray.records import FrontPoint, TrialConfig
 from lft_ray.selection.front import front, hypervolume
 
 from .clock import Ended, History

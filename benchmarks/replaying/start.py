@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from lft_ray.config import ModelSpec, Range, TrainingSpec
-from lft_ray.cost.base import Price
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, trial_flops
-from lft_ray.models.base import ModelSize, model_sizes
+from lft_ray.cost.prices import Price
+from lft_ray.models.sizes import ModelSize, model_sizes
 from lft_ray.records import TrialConfig
-from lft_ray.search.admission import BudgetAdmission
+from lft_ray.search.budget.admission import BudgetAdmission
 from lft_ray.search.space import SearchSpace, build_space, start_table
 
 from .table import Table

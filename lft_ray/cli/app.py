@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from lft_ray.cli import data, deliver, explore, measure, plan, quickstart
+from lft_ray.cli import bench, data, endpoint, plan, quickstart, runs
 from lft_ray.cli.output import guarded, next_command, print_json, stderr, stdout
-from lft_ray.environment import WORKER_ENV
+from lft_ray.cluster.environment import WORKER_ENV
 
 __all__ = ["main"]
 
@@ -59,10 +59,10 @@ def search(
         next_command(shlex.join(["lft", "search", file, *options, "--resume"]))
         raise
     if as_json:
-        print_json(explore.leaderboard_of(run))
+        print_json(runs.leaderboard_of(run))
     else:
-        print_leaderboard(explore.leaderboard_of(run), stdout())
-    next_command(f"lft deploy {explore.shown(run.uri)}")
+        print_leaderboard(runs.leaderboard_of(run), stdout())
+    next_command(f"lft deploy {runs.shown(run.uri)}")
 
 
 @app.command()
@@ -89,22 +89,22 @@ def train(
         print_json(record.model_dump(mode="json"))
     else:
         print_trial(record, stdout())
-    next_command(f"lft export {explore.shown(run.uri)} --trial {record.trial_id}")
+    next_command(f"lft export {runs.shown(run.uri)} --trial {record.trial_id}")
 
 
 app.command()(data.init)
 app.command()(data.check)
 app.command()(plan.plan)
-app.command()(explore.status)
-app.command()(explore.leaderboard)
-app.command()(explore.report)
-app.command()(deliver.export)
-app.command()(deliver.deploy)
-app.command()(measure.bench)
-app.command()(deliver.rollback)
-app.command()(deliver.predict)
-app.command()(deliver.down)
-app.command()(explore.env)
+app.command()(runs.status)
+app.command()(runs.leaderboard)
+app.command()(runs.report)
+app.command()(endpoint.export)
+app.command()(endpoint.deploy)
+app.command()(bench.bench)
+app.command()(endpoint.rollback)
+app.command()(endpoint.predict)
+app.command()(endpoint.down)
+app.command()(runs.env)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from lft_ray.cli.output import guarded, next_command, print_json, stdout
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lft_ray.search.estimate import Candidate, Estimate
+    from lft_ray.plan.estimate import Candidate, Estimate
 
 __all__ = ["plan", "print_plan"]
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from lft_ray.cli.explore import leaderboard_of
 from lft_ray.cli.output import guarded, print_json, stderr
+from lft_ray.cli.runs import leaderboard_of
 
 __all__ = ["quickstart"]
 

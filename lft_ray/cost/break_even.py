@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lft_ray.config import CostSpec, ServeSpec
-from lft_ray.cost.base import Price
-from lft_ray.cost.serving import monthly_usd
-from lft_ray.decision import FrontPoint, Selection
-from lft_ray.records import ProfileBook, Record, TrialRecord
+from lft_ray.cost.dollars import monthly_usd
+from lft_ray.cost.prices import Price
+from lft_ray.records import FrontPoint, ProfileBook, Record, Selection, TrialRecord
 
 __all__ = ["BreakEven", "Month", "Saving", "break_even", "break_even_of", "dollars"]
 
@@ -48,7 +47,7 @@ class Month:
         )
 
     def usd(self, usd_per_million: float, *, on_device: bool = False) -> float:
-        """Dollars a month; see `lft_ray.cost.serving.monthly_usd`."""
+        """Dollars a month; see `lft_ray.cost.dollars.monthly_usd`."""
         return monthly_usd(
             usd_per_million,
             self.requests,

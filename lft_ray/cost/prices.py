@@ -1,19 +1,48 @@
 """Look up what a core second and a device second cost. In: CostSpec. Out: Price. Reads prices.toml, nothing else."""
 
 import tomllib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from lft_ray.config import CostSpec
-from lft_ray.cost.base import Price
 from lft_ray.errors import ConfigError, nearest
 from lft_ray.plugins import resolve
 
-__all__ = ["PriceRow", "price_of", "price_table", "rows"]
+__all__ = ["Price", "PriceRow", "PriceSource", "price_of", "price_table", "rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Dollars per second of one bought core and of one whole accelerator.
+
+    Serving is always priced on demand: an endpoint cannot be interrupted. Training takes the spot rates where
+    ``cost.spot`` is set and the row has one.
+    """
+
+    name: str
+    usd_per_core_s: float
+    usd_per_device_s: float
+    """0 when the machine has no accelerator."""
+    training_usd_per_core_s: float
+    training_usd_per_device_s: float
+    as_of: str
+    """Date of the price as the sheet gives it, or ``yours`` for a price of the experiment file."""
+    source: str
+    region: str = ""
+    spot: bool = False
+    """Whether training is priced at spot rates."""
+
+
+class PriceSource(Protocol):
+    """A user's own price: ``cost.price: package.module:name`` of a callable like this."""
+
+    def __call__(self, spec: CostSpec) -> Price:
+        """Return the price for an experiment's cost section."""
+
 
 SECONDS_PER_HOUR = 3600.0
 PAGES = {
@@ -136,7 +165,7 @@ def _from_plugin(spec: CostSpec) -> Price:
     price = resolve(spec.price, {}, where="cost.price")(spec)
     if not isinstance(price, Price):
         raise ConfigError(
-            f"{spec.price!r} at cost.price answered a {type(price).__name__}: expected lft_ray.cost.base.Price",
+            f"{spec.price!r} at cost.price answered a {type(price).__name__}: expected lft_ray.cost.prices.Price",
             fix="return a Price from it",
         )
     return price

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lft_ray.data.clean import clean
 from lft_ray.data.findings import Findings
 from lft_ray.data.labels import check_labels, check_unseen
-from lft_ray.data.table import CleanRows, RawTable
+from lft_ray.data.readers.table import CleanRows, RawTable
 from lft_ray.records import Problem, Record
 from lft_ray.tasks.base import Task
 

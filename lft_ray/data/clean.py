@@ -4,7 +4,7 @@ import numpy as np
 
 from lft_ray.data.findings import LISTED_ROWS, Findings
 from lft_ray.data.keys import text_keys
-from lft_ray.data.table import CleanRows, RawTable
+from lft_ray.data.readers.table import CleanRows, RawTable
 
 __all__ = ["clean"]
 

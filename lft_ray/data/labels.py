@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from lft_ray.data.findings import LISTED_ROWS, Findings
-from lft_ray.data.table import CleanRows
+from lft_ray.data.readers.table import CleanRows
 
 __all__ = ["check_labels", "check_unseen", "label_counts", "sorted_labels"]
 

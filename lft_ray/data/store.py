@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lft_ray.data.table import CleanRows
+from lft_ray.data.readers.table import CleanRows
 from lft_ray.errors import DataError
 from lft_ray.records import DatasetRecord
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
 
 __all__ = [
     "Split",

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.models.card import EngineCard
+from lft_ray.models.engine_card import EngineCard
 
-__all__ = ["Encoded", "Engine", "EngineCard", "Runner"]
+__all__ = ["Encoded", "Engine", "EngineCard", "Runner", "padded"]
 
 Encoded = Any
 """One encoded text; ``len(encoded)`` is its length in tokens (TF-IDF: words), at most max_length. One whose end was cut
@@ -47,3 +47,22 @@ class Engine(Protocol):
             BundleError: files are missing or do not fit each other, the precision is not one of ``precisions``, or
                 ``max_length`` is above the card's.
         """
+
+
+def padded(batch: Sequence[Encoded], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Fill texts up to the longest of them, on the right.
+
+    Args:
+        batch: n id lists, none of them empty.
+        pad_id: what stands behind a shorter text.
+
+    Returns:
+        Ids and mask (1 = token), both int64 [n, t].
+    """
+    width = max(len(ids) for ids in batch)
+    ids = np.full((len(batch), width), pad_id, dtype=np.int64)
+    mask = np.zeros((len(batch), width), dtype=np.int64)
+    for row, own in enumerate(batch):
+        ids[row, : len(own)] = own
+        mask[row, : len(own)] = 1
+    return ids, mask

@@ -21,8 +21,8 @@ import numpy as np
 
 from lft_ray.engines.onnx_engine import GRAPH, OnnxEngine
 from lft_ray.errors import BundleError, first_line
-from lft_ray.models.card import EngineCard
 from lft_ray.models.convert import TOKENIZER
+from lft_ray.models.engine_card import EngineCard
 
 if TYPE_CHECKING:
     from lft_ray.models.network import TextNetwork

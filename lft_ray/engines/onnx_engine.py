@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded
-from lft_ray.engines.padding import padded
+from lft_ray.engines.base import Encoded, padded
 from lft_ray.errors import BundleError
-from lft_ray.models.card import EngineCard
+from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.tokens import TextTokenizer
 
 __all__ = ["GRAPH", "OnnxEngine", "OnnxRunner"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lft_ray.engines.base import Encoded
 from lft_ray.errors import BundleError
-from lft_ray.models.card import EngineCard
+from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.tfidf import TfidfModel
 
 __all__ = ["SklearnEngine", "SklearnRunner"]

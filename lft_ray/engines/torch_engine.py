@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded
-from lft_ray.engines.padding import padded
+from lft_ray.engines.base import Encoded, padded
 from lft_ray.errors import BundleError
-from lft_ray.models.card import EngineCard
+from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.tokens import TextTokenizer
 
 if TYPE_CHECKING:

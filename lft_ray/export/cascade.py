@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
 from lft_ray.records import Record
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
 
 __all__ = ["CASCADE_FILE", "CascadeSpec", "OpenedCascade", "is_cascade", "open_cascade", "put_cascade", "version_of"]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from lft_ray.engines.batching import run_sorted
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import TOLERANCES, open_bundle
-from lft_ray.export.rounding import LEAST_AGREEMENT
 from lft_ray.records import Record
+from lft_ray.selection.stage import LEAST_AGREEMENT
 
 __all__ = ["ParityError", "ParityReport", "check_parity"]
 

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from lft_ray.errors import BundleError, LftError, ModelError
 from lft_ray.models.architecture import Architecture
-from lft_ray.models.base import ModelSize
-from lft_ray.models.card import EngineCard
 from lft_ray.models.convert import CONFIG, SAFE_WEIGHTS, TOKENIZER, TOKENIZER_FILES
 from lft_ray.models.encoder import Transformer
-from lft_ray.models.foreign import ForeignShape, Shape, read_shape
-from lft_ray.models.foreign_network import ForeignBackbone, fresh, pretrained, restored
+from lft_ray.models.engine_card import EngineCard
+from lft_ray.models.hf.architecture import ForeignShape, Shape, read_shape
+from lft_ray.models.hf.network import ForeignBackbone, fresh, pretrained, restored
 from lft_ray.models.resolve import BaseFiles
+from lft_ray.models.sizes import ModelSize
 from lft_ray.models.weights import base_state
 
 __all__ = ["PRECISIONS", "HeadedNetwork", "TextNetwork", "at_precision", "build", "load", "pooled", "save"]

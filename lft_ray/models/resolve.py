@@ -17,7 +17,7 @@ from lft_ray.config import ModelSpec
 from lft_ray.errors import ModelError, first_line, nearest
 from lft_ray.models.architecture import FAMILIES
 from lft_ray.models.convert import BIN_WEIGHTS, CONFIG, SAFE_WEIGHTS, TOKENIZER, WORDPIECE, converted
-from lft_ray.models.foreign import Shape, read_shape
+from lft_ray.models.hf.architecture import Shape, read_shape
 from lft_ray.models.ladder import LADDER, LadderEntry
 
 __all__ = ["BaseFiles", "find_base", "read_architecture"]

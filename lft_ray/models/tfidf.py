@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.errors import BundleError
-from lft_ray.models.card import EngineCard
+from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.tokens import Cut
 from lft_ray.tasks.base import Task
 

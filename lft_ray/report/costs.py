@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lft_ray.config import CostSpec, SearchSpec, ServeSpec
-from lft_ray.cost.base import Price
 from lft_ray.cost.break_even import Month
-from lft_ray.cost.serving import usd_per_million_predictions
-from lft_ray.decision import Selection
-from lft_ray.records import DatasetRecord, ProfileBook, TrialRecord
+from lft_ray.cost.dollars import usd_per_million_predictions
+from lft_ray.cost.prices import Price
+from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
 
 __all__ = ["MoneySpecs", "commands", "confusion_rows", "cost_view", "data_view", "environment_rows", "winner_monthly"]
 

@@ -1,22 +1,39 @@
 """Numbers as people read them. In: a measured value or None. Out: text. Not measured: a dash, never a zero."""
 
 import math
+from collections.abc import Iterable
 
-from lft_ray.methods import FULL
-from lft_ray.records import TrialConfig
+from lft_ray.config.methods import FULL
+from lft_ray.records import FrontPoint, ScoredVariant, TrialConfig, TrialRecord
 
 __all__ = [
-    "DASH",
-    "count",
-    "duration",
-    "learning_rate",
-    "method",
-    "milliseconds",
-    "notable_method",
-    "percent",
-    "score",
-    "usd",
-]
+    "DASH", "Naming", "count", "duration", "learning_rate", "method", "milliseconds", "notable_method", "percent",
+    "score", "usd", "variant_text",
+]  # fmt: skip
+
+
+def variant_text(point: "FrontPoint | ScoredVariant") -> str:
+    """Precision and length: ``bf16, 64 tokens``."""
+    return f"{point.precision}, {point.max_length} tokens"
+
+
+class Naming:
+    """Names the variants of one study.
+
+    Args:
+        records: the ledger.
+
+    Attributes:
+        several: whether any trial has more than one.
+    """
+
+    def __init__(self, records: Iterable[TrialRecord]) -> None:
+        self.several = any(len(record.variants) > 1 for record in records)
+
+    def __call__(self, point: "FrontPoint | ScoredVariant") -> str:
+        """`variant_text` where trials of the study have more than one variant, else an empty text."""
+        return variant_text(point) if self.several else ""
+
 
 DASH = "–"  # noqa: RUF001
 

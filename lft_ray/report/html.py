@@ -14,12 +14,10 @@ from markupsafe import Markup
 
 from lft_ray.candidates import Candidates
 from lft_ray.cost.break_even import break_even_of
-from lft_ray.decision import Selection
-from lft_ray.delivery import Cascade
-from lft_ray.records import DatasetRecord, ProfileBook, TrialRecord, TrialStatus, now_utc
+from lft_ray.records import Cascade, DatasetRecord, ProfileBook, Selection, TrialRecord, TrialStatus, now_utc
 from lft_ray.report import costs, formats, views
-from lft_ray.report.variants import Naming
-from lft_ray.selection.sentence import cascade_sentence, metric_name
+from lft_ray.report.formats import Naming
+from lft_ray.selection.reason import cascade_sentence, metric_name
 
 __all__ = ["ReportJob", "render"]
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lft_ray.errors import InputError, UnreachableError
-from lft_ray.ledger import trial_order
 from lft_ray.records import ScoredVariant, TrialRecord, TrialStatus
+from lft_ray.run.ledger import trial_order
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

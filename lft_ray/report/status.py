@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from lft_ray.ledger import Ledger
-from lft_ray.run_folder import RunFolder
+from lft_ray.run.folder import RunFolder
+from lft_ray.run.ledger import Ledger
 
 __all__ = ["status_of"]
 

@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from lft_ray.decision import FrontPoint, LadderRow, Selection
-from lft_ray.records import TrialRecord
-from lft_ray.report.formats import DASH, milliseconds, notable_method, score, usd
-from lft_ray.report.variants import Naming
+from lft_ray.records import FrontPoint, LadderRow, Selection, TrialRecord
+from lft_ray.report.formats import DASH, Naming, milliseconds, notable_method, score, usd
 from lft_ray.report.views import fresh_f1
 from lft_ray.selection.front import front, ladder, points_of
 

@@ -8,12 +8,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from lft_ray.decision import FrontPoint, Selection
-from lft_ray.delivery import Cascade
-from lft_ray.ledger import trial_order
-from lft_ray.records import TrialConfig, TrialRecord, TrialStatus
-from lft_ray.report.formats import DASH, learning_rate, method, milliseconds, notable_method, score, usd
-from lft_ray.report.variants import Naming
+from lft_ray.records import Cascade, FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
+from lft_ray.report.formats import DASH, Naming, learning_rate, method, milliseconds, notable_method, score, usd
+from lft_ray.run.ledger import trial_order
 from lft_ray.selection.front import front, ladder, points_of
 from lft_ray.selection.leaderboard import cascade_point
 

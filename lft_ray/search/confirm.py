@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lft_ray.config import SearchSpec, SelectionSpec
-from lft_ray.cost.training import training_usd
+from lft_ray.cost.dollars import training_usd
 from lft_ray.records import TrialConfig
-from lft_ray.search.admission import WALL_MARGIN, BudgetAdmission
+from lft_ray.search.budget.admission import WALL_MARGIN, BudgetAdmission
 from lft_ray.selection.finalists import MAX_FINALISTS
 
 __all__ = ["Left", "RunCost", "fresh_seeds", "most_runs", "most_seeds", "rounds", "run_cost"]

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Literal
 
-from lft_ray.ledger import Ledger, StartedTrial
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage, now_utc
-from lft_ray.search.admission import Admission, AlwaysAdmit
-from lft_ray.search.live import Live, unfinished_result
-from lft_ray.search.plan import Listener, Plan, Proposes, Quiet
-from lft_ray.search.standing import Standing
-from lft_ray.storage import Storage
-from lft_ray.train.notes import STATE, clear, noted_usage
+from lft_ray.run.ledger import Ledger, StartedTrial
+from lft_ray.run.storage import Storage
+from lft_ray.search.budget.admission import Admission, AlwaysAdmit
+from lft_ray.search.interfaces import Listener, Plan, Proposes, Quiet
+from lft_ray.search.running_trial import Live, unfinished_result
+from lft_ray.search.stopping.base import Standing
+from lft_ray.train.device.usage_notes import STATE, clear, noted_usage
 
 __all__ = ["Dispatcher", "Next"]
 

@@ -5,9 +5,9 @@ Its serving cost stays unknown: profiles are measured by a search.
 
 from lft_ray.candidates import Candidates
 from lft_ray.config import TrainingSpec
-from lft_ray.cost.training import training_usd
-from lft_ray.ledger import Ledger, StartedTrial
+from lft_ray.cost.dollars import training_usd
 from lft_ray.records import DatasetRecord, TrialRecord, TrialResult, now_utc
+from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.search.space import start_table
 from lft_ray.train.job import TrialJob
 from lft_ray.train.trial import run_trial

@@ -2,7 +2,7 @@
 
 A dimension with one value is a constant and is not sampled. TF-IDF is not in the space: it is a start trial.
 
-A parameter of some methods only (`lft_ray.methods.CONDITIONS`, narrowed by ``when``) is None in every other
+A parameter of some methods only (`lft_ray.config.methods.CONDITIONS`, narrowed by ``when``) is None in every other
 configuration, so that no two differ in what has no effect. Samplers that need a fixed space (Optuna's GP) are told the
 parameter's middle value there; ours is told nothing.
 """
@@ -15,12 +15,84 @@ from itertools import product
 from typing import Any, Protocol
 
 from lft_ray.config import Range, TrainingSpec
+from lft_ray.config.methods import CONDITIONS, DISTIL, FROZEN, FULL, HEAD, LORA, Choice, condition
 from lft_ray.errors import ConfigError
-from lft_ray.methods import CONDITIONS, DISTIL, FROZEN, FULL, HEAD, LORA, Choice, condition
 from lft_ray.records import TrialConfig
-from lft_ray.search.dimension import Dimension, rounded
 
-__all__ = ["Dimension", "SearchSpace", "Size", "build_space", "default_rate", "possible_methods", "start_table"]
+__all__ = [
+    "Dimension", "SearchSpace", "Size", "build_space", "default_rate", "possible_methods", "rounded",
+    "start_table",
+]  # fmt: skip
+
+# Learning rates are rounded to this many digits: 2.31e-4 reads well, and no rate differs by the last bit of a float.
+RATE_DIGITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """One searched field of `TrialConfig`: ordered values, unordered ones, or a range.
+
+    Ordered values are sampled by their position: sizes stand cheapest first, so neighbours are alike. Against unordered
+    categories the GP's regret after 30 trials was the same within noise (0.033 and 0.027, 8 simulated tasks) at half
+    the spread between tasks.
+    """
+
+    field: str
+    values: tuple[Any, ...] = ()
+    range: Range | None = None
+    is_ordered: bool = True
+    """False: the values are sampled as they are, without an order (methods)."""
+
+    @property
+    def middle(self) -> Any:
+        """The value that stands in where the method has none, and that a start trial takes."""
+        if self.range is None:
+            return self.values[(len(self.values) - 1) // 2]
+        low, high = self.range.low, self.range.high
+        return rounded(math.sqrt(low * high) if self.range.log else (low + high) / 2)
+
+    def distribution(self) -> Any:
+        """The Optuna distribution of what `encode` returns."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.range is not None:
+            return FloatDistribution(self.range.low, self.range.high, log=self.range.log)
+        if not self.is_ordered:
+            return CategoricalDistribution(self.values)
+        return IntDistribution(0, len(self.values) - 1)
+
+    def contains(self, value: Any) -> bool:
+        """Whether a trial with this value belongs to the space."""
+        if self.range is not None:
+            return isinstance(value, float) and self.range.low <= value <= self.range.high
+        return value in self.values
+
+    def encode(self, value: Any) -> Any:
+        """Field value to sampled value: a float, a position, or an unordered value itself."""
+        if self.range is not None:
+            return float(value)
+        return self.values.index(value) if self.is_ordered else value
+
+    def decode(self, sampled: Any) -> Any:
+        """Sampled value to field value."""
+        if self.range is None:
+            return self.values[int(sampled)] if self.is_ordered else sampled
+        return min(max(rounded(float(sampled)), self.range.low), self.range.high)
+
+    def draw(self, rng: random.Random) -> Any:
+        """A field value, uniformly (in the logarithm where the range says so)."""
+        if self.range is None:
+            return rng.choice(self.values)
+        low, high = self.range.low, self.range.high
+        if self.range.log:
+            return self.decode(math.exp(rng.uniform(math.log(low), math.log(high))))
+        return self.decode(rng.uniform(low, high))
+
+
+def rounded(rate: float) -> float:
+    """A number of a range, in a few digits."""
+    return float(f"{rate:.{RATE_DIGITS}g}")
+
 
 _WHOLE = {"frozen_layers", "lora_rank"}
 RATE_OF_METHOD = {LORA: 10.0, HEAD: 10.0}
@@ -29,7 +101,7 @@ full and 2e-3 for rank 8; a head alone has nothing to unlearn. A choice: the sea
 
 
 class Size(Protocol):
-    """What the search needs to know of a model size (`lft_ray.models.base.ModelSize` has it)."""
+    """What the search needs to know of a model size (`lft_ray.models.sizes.ModelSize` has it)."""
 
     @property
     def name(self) -> str:

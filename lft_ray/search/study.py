@@ -11,29 +11,27 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lft_ray.candidates import Candidates
-from lft_ray.cluster import ClusterHandle
+from lft_ray.cluster.connect import ClusterHandle
+from lft_ray.config.base import SCHEDULERS
 from lft_ray.cost.caps import Caps
-from lft_ray.decision import FrontPoint
 from lft_ray.errors import ConfigError
-from lft_ray.ledger import Ledger
-from lft_ray.models.base import ModelSize
+from lft_ray.models.sizes import ModelSize
 from lft_ray.plugins import resolve
-from lft_ray.records import DatasetRecord, PricedVariant, ProfileBook, Role, TrialConfig, TrialRecord
-from lft_ray.search.admission import BudgetAdmission
+from lft_ray.records import DatasetRecord, FrontPoint, PricedVariant, ProfileBook, Role, TrialConfig, TrialRecord
+from lft_ray.run.ledger import Ledger
+from lft_ray.search.budget.admission import BudgetAdmission
+from lft_ray.search.budget.pricing import Pricing
+from lft_ray.search.budget.workload import Workload, admission_of, slots_of
 from lft_ray.search.confirm import Left, fresh_seeds, most_seeds, rounds, run_cost
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.plan import Listener, Plan, Queued
-from lft_ray.search.pricing import Pricing
-from lft_ray.search.proposer import Proposer
+from lft_ray.search.interfaces import Listener, Plan, Queued
+from lft_ray.search.samplers.proposer import Proposer
+from lft_ray.search.samplers.teachers import Taught, Teachers
 from lft_ray.search.space import build_space, default_rate, start_table
 from lft_ray.search.specs import StudySpecs
-from lft_ray.search.standing import StopRule
-from lft_ray.search.teachers import Taught, Teachers
-from lft_ray.search.trainable import RunsTrials
-from lft_ray.search.tuning import run_trials
-from lft_ray.search.worker import Worker
-from lft_ray.search.workload import Workload, admission_of, slots_of
-from lft_ray.spec import SCHEDULERS
+from lft_ray.search.stopping.base import StopRule
+from lft_ray.search.tune.trainable import RunsTrials, Worker
+from lft_ray.search.tune.tuner import run_trials
 from lft_ray.train.job import TrialJob
 
 __all__ = ["StudyJob", "allowed_sizes", "run_study"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.errors import InputError
-from lft_ray.selection.weighted import METRICS, scores
+from lft_ray.selection.metrics import METRICS, scores
 
 __all__ = ["CascadeEstimate", "cascade_usd", "confidence", "estimate", "fit_temperature"]
 

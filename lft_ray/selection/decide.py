@@ -12,17 +12,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lft_ray.config import CostSpec, SelectionSpec
-from lft_ray.decision import FrontPoint, JudgedPoint, Selection
-from lft_ray.ledger import trial_order
-from lft_ray.records import TrialRecord, TrialStatus
+from lft_ray.records import FrontPoint, JudgedPoint, Selection, TrialRecord, TrialStatus
+from lft_ray.run.ledger import trial_order
 from lft_ray.selection import POLICIES
 from lft_ray.selection.finalists import Candidates, Key, candidates, finalists, key_of
 from lft_ray.selection.front import front, ladder
+from lft_ray.selection.metrics import METRICS, scores
 from lft_ray.selection.policies import best_f1, choose
-from lft_ray.selection.sentence import Facts, reason_of
+from lft_ray.selection.reason import Facts, reason_of
 from lft_ray.selection.significance import resample
 from lft_ray.selection.verdict import Losses, no_bounds, pick, verdict_of
-from lft_ray.selection.weighted import METRICS, scores
 
 __all__ = ["Evidence", "candidates", "decide", "finalists", "runs_compared"]
 

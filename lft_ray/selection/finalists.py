@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from lft_ray.config import CostSpec, SelectionSpec
 from lft_ray.cost.caps import Caps
-from lft_ray.decision import FrontPoint
 from lft_ray.errors import NoWinnerError
-from lft_ray.records import TrialRecord, TrialStatus
+from lft_ray.records import FrontPoint, TrialRecord, TrialStatus
 from lft_ray.selection.front import front, points_of
 from lft_ray.selection.policies import best_f1, cheapest_within, choose
 

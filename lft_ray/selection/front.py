@@ -6,9 +6,8 @@ Only trials that ran to their end become points: a stopped trial looks cheap bec
 import math
 from collections.abc import Iterable, Sequence
 
-from lft_ray.decision import FrontPoint, LadderRow
-from lft_ray.ledger import trial_order
-from lft_ray.records import TrialRecord, TrialStatus
+from lft_ray.records import FrontPoint, LadderRow, TrialRecord, TrialStatus
+from lft_ray.run.ledger import trial_order
 
 __all__ = ["dominates", "front", "hypervolume", "ladder", "points_of"]
 

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lft_ray.decision import FrontPoint, Selection
-from lft_ray.delivery import Cascade
-from lft_ray.records import TrialConfig, TrialRecord, TrialStatus
+from lft_ray.records import Cascade, FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.selection.front import front, ladder, points_of
 
 __all__ = ["HOW", "cascade_point", "leaderboard"]

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from lft_ray.decision import FrontPoint
 from lft_ray.errors import ConfigError
-from lft_ray.ledger import trial_order
 from lft_ray.plugins import resolve
+from lft_ray.records import FrontPoint
+from lft_ray.run.ledger import trial_order
 from lft_ray.selection import POLICIES
 
 __all__ = ["Policy", "best_f1", "cheapest_within", "choose"]

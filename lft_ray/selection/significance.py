@@ -21,7 +21,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from lft_ray.selection.weighted import METRICS, Floats, Labels, WeightedScores, draw, strata
+from lft_ray.selection.metrics import METRICS, Floats, Labels, WeightedScores, draw, strata
 
 __all__ = ["CONFIDENCE", "Difference", "Resampled", "holm_levels", "resample", "student_t"]
 

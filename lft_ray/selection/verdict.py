@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from lft_ray.config import SelectionSpec
-from lft_ray.decision import JudgedPoint
+from lft_ray.records import JudgedPoint
 from lft_ray.selection.policies import ROUNDING, cheapest_within
 from lft_ray.selection.significance import CONFIDENCE, Difference, Resampled, holm_levels
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lft_ray.records import ScoredVariant
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
 
 __all__ = ["attempt_name", "node_folder", "put_checkpoint", "put_predictions", "variant"]
 

@@ -6,10 +6,10 @@ Runs where a trial would run. Weights are random (memory does not look at them),
 import psutil
 
 from lft_ray.config import ModelSpec, TrainingSpec
-from lft_ray.models.base import find_size
+from lft_ray.models.sizes import find_size
 from lft_ray.records import Record
-from lft_ray.train.memory import is_out_of_memory
-from lft_ray.train.meter import Meter
+from lft_ray.train.device.memory import is_out_of_memory
+from lft_ray.train.device.meter import Meter
 
 __all__ = ["Footprint", "measure"]
 
@@ -45,7 +45,7 @@ def measure(models: list[ModelSpec], name: str, training: TrainingSpec, outputs:
 
     from lft_ray.models.network import build
     from lft_ray.models.resolve import find_base
-    from lft_ray.train.parallel import STATE_BYTES
+    from lft_ray.train.device.parallel import STATE_BYTES
 
     spec, size = find_size(models, name)
     on_gpu = torch.cuda.is_available() and training.resources.gpu != 0
@@ -68,8 +68,8 @@ def _train(network: "object", training: TrainingSpec, device: str) -> None:
     import torch
 
     from lft_ray.models.network import TextNetwork
-    from lft_ray.train.optim import build_optimizer
-    from lft_ray.train.precision import autocast, training_precision
+    from lft_ray.train.device.precision import autocast, training_precision
+    from lft_ray.train.loop.optim import build_optimizer
 
     assert isinstance(network, TextNetwork)
     length = min(training.max_length, network.shape.max_tokens or training.max_length)

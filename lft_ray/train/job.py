@@ -11,9 +11,9 @@ from pydantic import Field
 
 from lft_ray.candidates import Candidates
 from lft_ray.config import ModelSpec, Precision, TrainingSpec
-from lft_ray.ledger import Allowance
 from lft_ray.records import CurvePoint, DatasetRecord, Record, Role, ScoredVariant, TrialConfig, TrialStatus, Usage
-from lft_ray.storage import Storage
+from lft_ray.run.ledger import Allowance
+from lft_ray.run.storage import Storage
 
 __all__ = ["Outcome", "Report", "TrialJob", "result_name", "trial_device", "trial_storage"]
 

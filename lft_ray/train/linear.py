@@ -9,10 +9,10 @@ from lft_ray.models.tfidf import TfidfModel
 from lft_ray.records import CurvePoint, TrialStatus
 from lft_ray.tasks.base import Task
 from lft_ray.train.artifacts import attempt_name, put_checkpoint, put_predictions, variant
-from lft_ray.train.evaluate import score
-from lft_ray.train.group import current_group
+from lft_ray.train.device.meter import Meter
+from lft_ray.train.device.process_group import current_group
 from lft_ray.train.job import Outcome, TrialJob, trial_storage
-from lft_ray.train.meter import Meter
+from lft_ray.train.loop.evaluate import score
 
 __all__ = ["run_linear"]
 

@@ -14,14 +14,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from lft_ray.models.base import find_size
+from lft_ray.models.sizes import find_size
 from lft_ray.plugins import resolve
 from lft_ray.records import CurvePoint, TrialResult, TrialStatus, Usage, now_utc
 from lft_ray.tasks import TASKS
+from lft_ray.train.device.memory import cap_memory
+from lft_ray.train.device.meter import Meter, Thrift, add_usage
+from lft_ray.train.device.usage_notes import STATE
 from lft_ray.train.job import Outcome, Report, TrialJob, result_name, trial_device, trial_storage
-from lft_ray.train.memory import cap_memory
-from lft_ray.train.meter import Meter, Thrift, add_usage
-from lft_ray.train.notes import STATE
 
 __all__ = ["execute", "failed", "release", "run_trial", "trial_meter", "try_write_result"]
 
@@ -61,7 +61,7 @@ def execute(job: TrialJob, report: Report, meter: Meter, is_cancelled: Callable[
     """
     import torch
 
-    from lft_ray.train.group import current_group
+    from lft_ray.train.device.process_group import current_group
 
     started_at = now_utc()
     leads = current_group().leads
@@ -139,7 +139,7 @@ def _train(
         from lft_ray.train.linear import run_linear
 
         return run_linear(job, task, meter, report)
-    from lft_ray.train.neural import run_neural
+    from lft_ray.train.network import run_neural
 
     thrift = Thrift(meter, job.allowance, processes=job.training.worker_count)
 

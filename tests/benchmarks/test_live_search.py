@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lft_ray.decision import FrontPoint
+from lft_ray.records import FrontPoint
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -18,8 +18,8 @@ from benchmarks.replaying.simulator import simulate, synthetic_rows
 from benchmarks.replaying.start import Given
 from benchmarks.replaying.stock_ray import StockRay
 from benchmarks.replaying.syne import find_python
-from lft_ray.ledger import Ledger
 from lft_ray.records import TrialStatus
+from lft_ray.run.ledger import Ledger
 
 REPO = Path(__file__).resolve().parents[2]
 LOCAL = [name for name in BASELINES if name not in {"gp", "syne_mo_asha"}]

@@ -11,9 +11,9 @@ from lft_ray.engines import ENGINES
 from lft_ray.engines.base import EngineCard
 from lft_ray.engines.onnx_build import build_onnx
 from lft_ray.errors import BundleError
-from lft_ray.models.base import model_sizes
 from lft_ray.models.network import build, save
 from lft_ray.models.resolve import find_base
+from lft_ray.models.sizes import model_sizes
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.plugins import resolve
 from lft_ray.tasks.classification import Classification

@@ -9,21 +9,21 @@ import pytest
 import torch
 
 from lft_ray.config import TrainingSpec
+from lft_ray.config.methods import CONDITIONS
 from lft_ray.data.store import load_split
 from lft_ray.engines.batching import run_sorted
 from lft_ray.engines.torch_engine import TorchEngine
-from lft_ray.methods import CONDITIONS
 from lft_ray.models.network import load
 from lft_ray.records import CurvePoint, TrialResult, TrialStatus
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
+from lft_ray.train.device.meter import Meter
 from lft_ray.train.job import TrialJob
-from lft_ray.train.loop_job import LoopJob
-from lft_ray.train.meter import Meter
-from lft_ray.train.neural import RUNS
+from lft_ray.train.loop.job import LoopJob
+from lft_ray.train.network import RUNS
 from lft_ray.train.trial import execute, run_trial
 from tests.train.conftest import fresh_network, loop_job, tiny_bert, topics, trial_job  # noqa: F401 - fixtures
+from tests.train.loop.test_distill import ended, taught
 from tests.train.ranks import run_ranks
-from tests.train.test_teacher import ended, taught
 
 CASES = {
     "full": {"method": "full"},
@@ -42,7 +42,7 @@ UNTRAINED = {
     "head": lambda name: name.startswith("backbone."),
 }
 TOLERANCE = 1e-4
-"""Relative, of a validation loss, two processes against one in fp32 (tests/train/test_group.py)."""
+"""Relative, of a validation loss, two processes against one in fp32 (tests/train/device/test_process_group.py)."""
 
 
 @pytest.fixture(params=CASES)

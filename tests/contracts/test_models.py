@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from lft_ray.config import ModelSpec
-from lft_ray.models.base import model_sizes
-from lft_ray.models.card import EngineCard
+from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.ladder import LADDER
 from lft_ray.models.network import TextNetwork, build, load, save
 from lft_ray.models.resolve import BaseFiles, find_base
+from lft_ray.models.sizes import model_sizes
 from lft_ray.models.tokens import TextTokenizer
 
 BASES = ["tiny_bert", "tiny_gpt", "tiny_electra", "minilm"]

@@ -1,13 +1,13 @@
-"""Every stop rule keeps the contract of `lft_ray.search.standing.StopRule`."""
+"""Every stop rule keeps the contract of `lft_ray.search.stopping.base.StopRule`."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from lft_ray.config.base import SCHEDULERS
 from lft_ray.plugins import resolve
-from lft_ray.search.standing import StopRule
-from lft_ray.spec import SCHEDULERS
+from lft_ray.search.stopping.base import StopRule
 from tests.search.curves import COSTS, draw, ended, standing
 
 Make = Callable[..., StopRule]

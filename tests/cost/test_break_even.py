@@ -1,9 +1,9 @@
 import pytest
 
-from lft_ray.cost.base import Price
 from lft_ray.cost.break_even import Month, break_even, break_even_of, dollars
-from lft_ray.cost.serving import HOURS_PER_MONTH
-from lft_ray.decision import FrontPoint
+from lft_ray.cost.dollars import HOURS_PER_MONTH
+from lft_ray.cost.prices import Price
+from lft_ray.records import FrontPoint
 from tests import handed_down
 from tests.report.builders import experiment, profiles, records, selection
 

@@ -8,7 +8,7 @@ from lft_ray.config import CostSpec, SelectionSpec, TrafficSpec
 from lft_ray.cost.caps import Caps
 from lft_ray.cost.prices import price_of
 from lft_ray.records import PricedVariant
-from lft_ray.search.pricing import Pricing
+from lft_ray.search.budget.pricing import Pricing
 from lft_ray.selection.finalists import candidates
 from tests.report.builders import profiles
 from tests.selection.builders import trial

@@ -1,8 +1,7 @@
 import pytest
 
 from lft_ray.config import CostSpec
-from lft_ray.cost.base import Price
-from lft_ray.cost.prices import price_of, price_table, rows
+from lft_ray.cost.prices import Price, price_of, price_table, rows
 from lft_ray.errors import ConfigError
 
 

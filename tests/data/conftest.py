@@ -9,7 +9,7 @@ import pytest
 from lft_ray.config import DataSpec, TaskSpec
 from lft_ray.data.prepare import prepare
 from lft_ray.records import DatasetRecord
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
 
 WriteCsv = Callable[[str, Sequence[tuple[str, str]]], str]
 

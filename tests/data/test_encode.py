@@ -14,7 +14,7 @@ from lft_ray.data.encode import TokenFile, encode_split
 from lft_ray.data.prepare import prepare
 from lft_ray.data.store import load_split
 from lft_ray.errors import ModelError
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
 
 CLS, SEP, UNK = 1, 2, 3
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from lft_ray.config import DataSpec, SplitSpec, TaskSpec
-from lft_ray.data.prepare import check_unchanged, inspect, prepare
-from lft_ray.data.sampling import sample_texts
+from lft_ray.data.prepare import check_unchanged, inspect, prepare, sample_texts
 from lft_ray.data.store import load_split
 from lft_ray.errors import ConfigError, DataError
 from lft_ray.records import DatasetRecord
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
 from tests.data.conftest import pets
 
 
@@ -175,7 +174,7 @@ def test_sample_texts_have_the_lengths_of_the_data(tmp_path, write_csv):
 def test_sample_of_few_texts(write_csv):
     from lft_ray.data.clean import clean
     from lft_ray.data.findings import Findings
-    from lft_ray.data.read import read_table
+    from lft_ray.data.readers.read import read_table
     from lft_ray.tasks.classification import Classification
 
     table = read_table(write_csv("a.csv", pets(5)), task=Classification)

@@ -13,15 +13,14 @@ from lft_ray.config import ModelSpec
 from lft_ray.engines.base import EngineCard
 from lft_ray.engines.batching import run_sorted
 from lft_ray.errors import BundleError
-from lft_ray.export.bundle import ExportPlan, export_bundle, open_bundle
+from lft_ray.export.bundle import ExportPlan, export_bundle, open_bundle, seal
 from lft_ray.export.card import CardFacts
 from lft_ray.export.parity import check_parity
-from lft_ray.export.seal import seal
-from lft_ray.models.base import model_sizes
 from lft_ray.models.network import build, save
 from lft_ray.models.resolve import find_base
+from lft_ray.models.sizes import model_sizes
 from lft_ray.models.tfidf import TfidfModel
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
 from lft_ray.tasks.classification import Classification
 
 LABELS = ["book", "money", "sport"]

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lft_ray.config import ModelSpec
 from lft_ray.errors import BundleError, ModelError
-from lft_ray.models.base import model_sizes
-from lft_ray.models.card import EngineCard
+from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.network import TextNetwork, at_precision, build, load, save
 from lft_ray.models.resolve import BaseFiles, find_base
+from lft_ray.models.sizes import model_sizes
 
 
 def network_of(spec: ModelSpec, outputs: int = 3, **options) -> TextNetwork:

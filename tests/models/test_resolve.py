@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 from lft_ray.config import ModelSpec
 from lft_ray.errors import ModelError
-from lft_ray.models.base import model_sizes
 from lft_ray.models.network import build
 from lft_ray.models.resolve import find_base
+from lft_ray.models.sizes import model_sizes
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from lft_ray.config import ModelSpec
 from lft_ray.errors import ModelError
 from lft_ray.models.architecture import FAMILIES, Architecture
-from lft_ray.models.base import check_lengths, find_size, model_sizes
 from lft_ray.models.ladder import LADDER, rows
+from lft_ray.models.sizes import check_lengths, find_size, model_sizes
 
 
 def test_the_ladder_holds_all_24_miniatures():

@@ -36,7 +36,7 @@ def test_serving_reads_what_training_read(fixture, max_length, request, tmp_path
     from lft_ray.data.encode import encode_split
     from lft_ray.data.prepare import prepare
     from lft_ray.data.store import load_split
-    from lft_ray.storage import Storage
+    from lft_ray.run.storage import Storage
 
     folder = request.getfixturevalue(fixture)
     rows = [f"{text} {number},{'ab'[number % 2]}" for number, text in enumerate(TEXTS[i % 4] for i in range(60))]

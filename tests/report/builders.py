@@ -1,8 +1,8 @@
 """A small study with every kind of trial, for the report."""
 
 from lft_ray.config import Experiment
+from lft_ray.cost.dollars import price_variants
 from lft_ray.cost.prices import price_of
-from lft_ray.cost.serving import price_variants
 from lft_ray.records import (
     CurvePoint,
     DatasetRecord,

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from lft_ray.candidates import Candidates
-from lft_ray.decision import PrecisionCheck
+from lft_ray.records import PrecisionCheck
 from lft_ray.report.formats import DASH
 from lft_ray.report.html import ReportJob, render
 from lft_ray.selection.decide import decide

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from lft_ray.cost.budget import Budget
-from lft_ray.ledger import StartedTrial
 from lft_ray.records import CurvePoint
 from lft_ray.report.live import LiveTable
+from lft_ray.run.ledger import StartedTrial
 from tests.report.builders import record, records, with_variants
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lft_ray.cluster import ClusterHandle, connect
+from lft_ray.cluster.connect import ClusterHandle, connect
 from lft_ray.config import ClusterSpec
 
 

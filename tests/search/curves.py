@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lft_ray.ledger import StartedTrial
 from lft_ray.records import CurvePoint, ScoredVariant, TrialConfig, TrialRecord, TrialStatus
-from lft_ray.search.standing import FullCurve, Standing
+from lft_ray.run.ledger import StartedTrial
+from lft_ray.search.stopping.base import FullCurve, Standing
 
 THIRDS = (1 / 3, 2 / 3, 1.0)
 COSTS = {"tiny:1": 2.0, "tiny:2": 3.0, "tiny:4": 5.0, "tiny:6": 7.0}

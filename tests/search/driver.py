@@ -5,18 +5,18 @@ import sys
 import time
 from typing import Any
 
-from lft_ray.cluster import ClusterHandle, connect
+from lft_ray.cluster.connect import ClusterHandle, connect
 from lft_ray.config import ClusterSpec, TrainingSpec
-from lft_ray.ledger import Ledger, StartedTrial, driver_lock
+from lft_ray.config.base import SCHEDULERS
 from lft_ray.plugins import resolve
 from lft_ray.records import TrialRecord, TrialResult
+from lft_ray.run.ledger import Ledger, StartedTrial, driver_lock
+from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.plan import Listener, Plan, Queued
-from lft_ray.search.proposer import Proposer
+from lft_ray.search.interfaces import Listener, Plan, Queued
+from lft_ray.search.samplers.proposer import Proposer
 from lft_ray.search.space import start_table
-from lft_ray.search.tuning import run_trials
-from lft_ray.spec import SCHEDULERS
-from lft_ray.storage import Storage
+from lft_ray.search.tune.tuner import run_trials
 from tests.search.trivial import COSTS, SIZES, Trivial, space
 
 TRAINING = TrainingSpec(batch_size=[16, 32], epochs=[1, 2, 3])

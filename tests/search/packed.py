@@ -6,19 +6,19 @@ from pathlib import Path
 
 from ray.cluster_utils import Cluster
 
-from lft_ray.cluster import connect
+from lft_ray.cluster.connect import connect
 from lft_ray.config import ClusterSpec, TrainingSpec
-from lft_ray.ledger import Ledger
 from lft_ray.records import TrialStatus
+from lft_ray.run.ledger import Ledger
+from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.fitting import fit_training
-from lft_ray.search.plan import Plan, Queued
+from lft_ray.search.interfaces import Plan, Queued
+from lft_ray.search.resources import fit_training
 from lft_ray.search.space import start_table
-from lft_ray.search.tuning import run_trials
-from lft_ray.storage import Storage
+from lft_ray.search.tune.tuner import run_trials
 from lft_ray.train.footprint import Footprint
 from tests.search.driver import price
-from tests.search.test_fitting import OnDevice
+from tests.search.test_resources import OnDevice
 from tests.search.trivial import SIZES, seen
 
 TRIALS = 12

@@ -1,9 +1,9 @@
 from lft_ray.config import Experiment
-from lft_ray.cost.base import Price
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import Forecast, Rate
+from lft_ray.cost.prices import Price
 from lft_ray.records import TrialConfig
-from lft_ray.search.admission import BudgetAdmission
+from lft_ray.search.budget.admission import BudgetAdmission
 from lft_ray.search.confirm import Left, RunCost, fresh_seeds, most_runs, most_seeds, rounds, run_cost
 
 NEW = [0] * 9

@@ -4,12 +4,12 @@ import pytest
 
 from lft_ray.cost.budget import Verdict
 from lft_ray.errors import InputError
-from lft_ray.ledger import Ledger, StartedTrial
 from lft_ray.records import CurvePoint, ScoredVariant, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage
+from lft_ray.run.ledger import Ledger, StartedTrial
+from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.plan import Plan, Queued
-from lft_ray.storage import Storage
-from lft_ray.train.notes import put_usage
+from lft_ray.search.interfaces import Plan, Queued
+from lft_ray.train.device.usage_notes import put_usage
 from tests.search.driver import price
 
 

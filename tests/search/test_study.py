@@ -7,19 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from lft_ray.cluster import ClusterHandle
+from lft_ray.cluster.connect import ClusterHandle
 from lft_ray.config import Experiment
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.caps import Caps
 from lft_ray.cost.forecast import Forecast, mean_tokens
 from lft_ray.data.prepare import prepare
-from lft_ray.decision import FrontPoint
 from lft_ray.errors import ConfigError, InputError
-from lft_ray.export.stage import export_trial
-from lft_ray.ledger import Ledger
-from lft_ray.models.base import ModelSize, model_sizes
+from lft_ray.export.build import export_trial
+from lft_ray.models.sizes import ModelSize, model_sizes
 from lft_ray.records import (
     DatasetRecord,
+    FrontPoint,
     IngressProfile,
     ProfileBook,
     ServingProfile,
@@ -28,8 +27,10 @@ from lft_ray.records import (
     TrialStatus,
     Usage,
 )
-from lft_ray.search.admission import BudgetAdmission
-from lft_ray.search.pricing import Pricing
+from lft_ray.run.ledger import Ledger
+from lft_ray.run.storage import Storage
+from lft_ray.search.budget.admission import BudgetAdmission
+from lft_ray.search.budget.pricing import Pricing
 from lft_ray.search.study import (
     StudyJob,
     _admission,
@@ -41,7 +42,6 @@ from lft_ray.search.study import (
     run_study,
 )
 from lft_ray.selection.front import points_of
-from lft_ray.storage import Storage
 from tests import handed_down
 from tests.tiny_models import SENTENCES, write_tiny_bert
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lft_ray.ledger import StartedTrial
 from lft_ray.records import CurvePoint, ScoredVariant, TrialConfig, TrialResult, TrialStatus, Usage, now_utc
+from lft_ray.run.ledger import StartedTrial
+from lft_ray.run.storage import Storage
 from lft_ray.search.space import SearchSpace, build_space
-from lft_ray.storage import Storage
-from lft_ray.train.notes import put_usage
+from lft_ray.train.device.usage_notes import put_usage
 
 COSTS = {"tfidf": 0.5, "tiny:1": 2.0, "tiny:2": 3.0, "tiny:4": 5.0, "tiny:6": 7.0}
 

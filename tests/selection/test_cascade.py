@@ -3,7 +3,7 @@ import pytest
 
 from lft_ray.errors import InputError
 from lft_ray.selection.cascade import cascade_usd, confidence, estimate, fit_temperature
-from lft_ray.selection.weighted import scores
+from lft_ray.selection.metrics import scores
 
 
 def study(rows=4000, *, classes=4, small=2.6, large=3.5, scale=1.0, seed=0):

@@ -3,9 +3,8 @@ import random
 import pytest
 
 from lft_ray.config import CostSpec, SelectionSpec, TrafficSpec
-from lft_ray.decision import FrontPoint, Selection
 from lft_ray.errors import ConfigError, NoWinnerError
-from lft_ray.records import ScoredVariant
+from lft_ray.records import FrontPoint, ScoredVariant, Selection
 from lft_ray.selection.decide import candidates, decide, finalists
 from tests.selection.builders import study, trial
 

@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lft_ray.decision import FrontPoint
-from lft_ray.records import ScoredVariant, TrialRecord
+from lft_ray.records import FrontPoint, ScoredVariant, TrialRecord
 from lft_ray.selection.front import dominates, front, hypervolume, ladder, points_of
 from tests.selection.builders import study, trial
 

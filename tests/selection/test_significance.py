@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from benchmarks.selection_coverage import Population, coverage, optimism
+from lft_ray.selection.metrics import METRICS, draw, scores, strata
 from lft_ray.selection.significance import Difference, holm_levels, resample, student_t
-from lft_ray.selection.weighted import METRICS, draw, scores, strata
 
 
 def by_sklearn(truth, answer, metric, weights=None):

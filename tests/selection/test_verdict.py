@@ -5,7 +5,7 @@ import pytest
 
 from lft_ray.config import CostSpec, SelectionSpec
 from lft_ray.selection.decide import Evidence, decide, runs_compared
-from lft_ray.selection.weighted import scores
+from lft_ray.selection.metrics import scores
 from tests.selection.builders import trial
 
 COST = CostSpec()

@@ -8,18 +8,18 @@ import httpx
 import numpy as np
 import pytest
 
-from lft_ray.delivery import Bundle
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.models.tokens import Cut
-from lft_ray.serve.http import LIMITS, create_app
-from lft_ray.serve.keys import ApiKeys
-from lft_ray.serve.layout import Layout
-from lft_ray.serve.predictor import Predictor
-from lft_ray.serve.service import Service
-from lft_ray.serve.wish import DesiredState
-from lft_ray.storage import Storage
+from lft_ray.records import Bundle
+from lft_ray.run.storage import Storage
+from lft_ray.serve.api.app import LIMITS, create_app
+from lft_ray.serve.http.auth import ApiKeys
+from lft_ray.serve.model.base import Layout
+from lft_ray.serve.model.predictor import Predictor
+from lft_ray.serve.rollout.service import Service
+from lft_ray.serve.rollout.state import DesiredState
 from lft_ray.tasks.classification import Classification
 
 LABELS = ["business", "science", "sport"]

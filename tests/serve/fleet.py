@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lft_ray.errors import BundleError
-from lft_ray.serve.http import LIMITS
-from lft_ray.serve.layout import Layout
-from lft_ray.serve.model import Model
-from lft_ray.serve.predictor import Predictor
-from lft_ray.serve.service import Service
-from lft_ray.serve.wish import DesiredState, ReplicaStatus
+from lft_ray.serve.api.app import LIMITS
+from lft_ray.serve.model.base import Layout, Model
+from lft_ray.serve.model.predictor import Predictor
+from lft_ray.serve.rollout.service import Service
+from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus
 from lft_ray.tasks.classification import Classification
 from tests.serve.conftest import LABELS, CountingRunner, make_bundle
 

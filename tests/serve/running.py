@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import grpc
 import uvicorn
 
-from lft_ray.serve.environment import free_port
-from lft_ray.serve.http import create_app
-from lft_ray.serve.keys import ApiKeys
+from lft_ray.serve.api.app import create_app
+from lft_ray.serve.cluster.environment import free_port
+from lft_ray.serve.http.auth import ApiKeys
 from lft_ray.serve.protocols import messages
 from lft_ray.serve.protocols.grpc import GrpcService
-from lft_ray.serve.service import Service
+from lft_ray.serve.rollout.service import Service
 from tests.serve.conftest import make_service
 
 

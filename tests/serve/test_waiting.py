@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import pytest
 
-from lft_ray.serve.environment import free_port
+from lft_ray.serve.cluster.environment import free_port
 from lft_ray.serve.waiting import wait_healthy, wait_until
 
 

@@ -13,16 +13,16 @@ import pytest
 from lft_ray.config import DataSpec, ModelSpec, TaskSpec, TrainingSpec
 from lft_ray.data.encode import encode_split
 from lft_ray.data.prepare import prepare
-from lft_ray.models.base import find_size
 from lft_ray.models.network import TextNetwork, build
 from lft_ray.models.resolve import find_base
+from lft_ray.models.sizes import find_size
 from lft_ray.records import DatasetRecord, TrialConfig
-from lft_ray.storage import Storage
+from lft_ray.run.storage import Storage
 from lft_ray.tasks.classification import Classification
 from lft_ray.tasks.multilabel import Multilabel
+from lft_ray.train.device.meter import Meter
 from lft_ray.train.job import TrialJob
-from lft_ray.train.loop_job import LoopJob
-from lft_ray.train.meter import Meter
+from lft_ray.train.loop.job import LoopJob
 
 HIDDEN = 32
 LAYERS = 2

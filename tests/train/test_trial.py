@@ -13,14 +13,14 @@ import torch
 from lft_ray.data.store import load_split
 from lft_ray.engines.batching import run_sorted
 from lft_ray.engines.torch_engine import TorchEngine
-from lft_ray.ledger import Allowance
 from lft_ray.models.network import load
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.records import TrialResult, TrialStatus
-from lft_ray.storage import Storage
-from lft_ray.train import neural
-from lft_ray.train.evaluate import Batching, predict
+from lft_ray.run.ledger import Allowance
+from lft_ray.run.storage import Storage
+from lft_ray.train import network
 from lft_ray.train.job import TrialJob, result_name, trial_storage
+from lft_ray.train.loop.evaluate import Batching, predict
 from lft_ray.train.trial import run_trial
 
 REPO = Path(__file__).resolve().parents[2]
@@ -66,7 +66,7 @@ def test_a_checkpoint_is_scored_at_each_length_as_it_is_served(trial_job, loop_j
         passes.append((batching.max_length, precision))
         return predict(network, tokens, batching, precision)
 
-    monkeypatch.setattr(neural, "predict", counted)
+    monkeypatch.setattr(network, "predict", counted)
     job = trial_job(precisions=["fp32", "bf16"], max_lengths=[12, 8])
     result = run_trial(job, lambda _: None)
     assert [(v.max_length, v.precision) for v in result.variants] == [
@@ -88,7 +88,7 @@ def test_a_checkpoint_is_scored_at_each_length_as_it_is_served(trial_job, loop_j
 
 
 def test_a_length_that_cuts_no_validation_text_is_not_computed_again(trial_job, loop_job, monkeypatch):
-    monkeypatch.setattr(neural, "predict", None)
+    monkeypatch.setattr(network, "predict", None)
     trained = {"max_length": 60, "epochs": 1}
     longest = int(loop_job().validation.lengths(60).max())
     assert longest < 60
@@ -216,9 +216,8 @@ def test_job_travels(trial_job):
 
 
 def test_importing_the_job_is_cheap():
-    code = (
-        "import lft_ray.train.trial, lft_ray.train.sharded, sys; print({'torch', 'ray', 'pyarrow'} & set(sys.modules))"
-    )
+    modules = "lft_ray.train.trial, lft_ray.train.distributed.sharded, sys"
+    code = f"import {modules}; print({{'torch', 'ray', 'pyarrow'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
     assert done.stdout.strip() == "set()"
 

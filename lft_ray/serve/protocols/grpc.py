@@ -9,12 +9,13 @@ import asyncio
 import logging
 from typing import Any
 
-from lft_ray.serve.answering import Answering
-from lft_ray.serve.dialect import Ask, Told, check_model, check_texts
-from lft_ray.serve.exchange import MAX_BODY_BYTES
-from lft_ray.serve.gate import Refusal, busy, request_id
-from lft_ray.serve.keys import ApiKeys
+from lft_ray.serve.http.asgi import MAX_BODY_BYTES
+from lft_ray.serve.http.auth import ApiKeys
+from lft_ray.serve.http.errors import Refusal, busy, request_id
+from lft_ray.serve.http.strict_json import BadJson
 from lft_ray.serve.protocols import kserve, tensors
+from lft_ray.serve.protocols.base import Ask, Told, check_model, check_texts
+from lft_ray.serve.protocols.inference import Answering
 from lft_ray.serve.protocols.messages import message
 from lft_ray.serve.protocols.open_inference_pb2 import (
     ModelInferRequest,
@@ -30,8 +31,7 @@ from lft_ray.serve.protocols.open_inference_pb2 import (
     ServerReadyRequest,
     ServerReadyResponse,
 )
-from lft_ray.serve.service import NotReady, Service
-from lft_ray.serve.strict_json import BadJson
+from lft_ray.serve.rollout.service import NotReady, Service
 from lft_ray.wire import Info
 
 __all__ = ["GrpcService"]

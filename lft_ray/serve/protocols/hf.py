@@ -5,10 +5,10 @@ In: the request's bytes. Out: an `Ask` or a named refusal, and the answer's byte
 
 from pydantic import TypeAdapter, ValidationError
 
-from lft_ray.serve.dialect import Ask, Dialect, Head, Told
-from lft_ray.serve.exchange import Reply
-from lft_ray.serve.strict_json import BadJson, read_json
-from lft_ray.validation import FieldProblem, field_problems
+from lft_ray.errors import FieldProblem, field_problems
+from lft_ray.serve.http.asgi import Reply
+from lft_ray.serve.http.strict_json import BadJson, read_json
+from lft_ray.serve.protocols.base import Ask, Dialect, Head, Told
 from lft_ray.wire import Answer, Parameters, PredictRequest
 
 __all__ = ["EXAMPLE", "HF", "SAGEMAKER", "read_request", "write_answer"]

@@ -12,11 +12,11 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 import lft_ray
-from lft_ray.serve.dialect import Ask, Dialect, Head, Told, check_model, check_texts
-from lft_ray.serve.exchange import Reply
-from lft_ray.serve.gate import Refusal
+from lft_ray.serve.http.asgi import Reply
+from lft_ray.serve.http.errors import Refusal
+from lft_ray.serve.http.strict_json import BadJson, read_object
 from lft_ray.serve.protocols import tensors
-from lft_ray.serve.strict_json import BadJson, read_object
+from lft_ray.serve.protocols.base import Ask, Dialect, Head, Told, check_model, check_texts
 from lft_ray.wire import Info, Wire
 
 __all__ = ["EXAMPLE", "INPUT", "KSERVE", "OUTPUTS", "InferRequest", "check_version", "metadata", "server_metadata"]

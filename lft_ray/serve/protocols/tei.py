@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, StrictBool
 
-from lft_ray.serve.dialect import Ask, Dialect, Head, Told, check_texts
-from lft_ray.serve.exchange import Reply
-from lft_ray.serve.gate import Refusal
+from lft_ray.serve.http.asgi import Reply
+from lft_ray.serve.http.errors import Refusal
+from lft_ray.serve.http.strict_json import BadJson, read_object
+from lft_ray.serve.protocols.base import Ask, Dialect, Head, Told, check_texts
 from lft_ray.serve.protocols.hf import write_answer
-from lft_ray.serve.strict_json import BadJson, read_object
 from lft_ray.wire import Wire
 
 __all__ = ["EXAMPLE", "TEI", "TeiRequest"]

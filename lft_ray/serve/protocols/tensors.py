@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Sequence
 
-from lft_ray.serve.strict_json import BadJson
+from lft_ray.serve.http.strict_json import BadJson
 
 __all__ = ["pack_floats", "pack_texts", "unpack_texts"]
 

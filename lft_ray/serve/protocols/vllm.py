@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import ConfigDict, StrictBool
 
-from lft_ray.serve.dialect import Ask, Dialect, Head, Told, check_model, check_texts
-from lft_ray.serve.exchange import Reply
-from lft_ray.serve.strict_json import read_object
+from lft_ray.serve.http.asgi import Reply
+from lft_ray.serve.http.strict_json import read_object
+from lft_ray.serve.protocols.base import Ask, Dialect, Head, Told, check_model, check_texts
 from lft_ray.wire import Wire
 
 __all__ = ["EXAMPLE", "VLLM", "ClassifyRequest"]

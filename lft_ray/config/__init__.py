@@ -1,0 +1,26 @@
+"""The experiment file: what may be written in it, how it is read and checked."""
+
+from lft_ray.config.base import Range, Spec
+from lft_ray.config.experiment import (
+    ClusterSpec,
+    CostSpec,
+    DataSpec,
+    Experiment,
+    ExportSpec,
+    ModelSpec,
+    Precision,
+    SearchSpec,
+    SelectionSpec,
+    SplitSpec,
+    TaskSpec,
+    TrafficSpec,
+)
+from lft_ray.config.methods import DistilSpec
+from lft_ray.config.serving import AutoscalingSpec, RolloutSpec, ServeSpec
+from lft_ray.config.training import ResourcesSpec, TrainingSpec
+
+__all__ = [
+    "AutoscalingSpec", "ClusterSpec", "CostSpec", "DataSpec", "DistilSpec", "Experiment", "ExportSpec", "ModelSpec",
+    "Precision", "Range", "ResourcesSpec", "RolloutSpec", "SearchSpec", "SelectionSpec", "ServeSpec", "Spec",
+    "SplitSpec", "TaskSpec", "TrafficSpec", "TrainingSpec",
+]  # fmt: skip

@@ -1,0 +1,198 @@
+"""Read an experiment file: YAML, ``extends``, ``--set a.b=c``; report every mistake at once by dotted path.
+
+In: a path and overrides. Out: a tree of keys and values, or the model that it was validated as. Relative data paths
+stay relative to the working directory, as in a shell. Never runs anything found in the file: safe loading, one megabyte
+at most, no duplicate keys, no aliases.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lft_ray.errors import ConfigError, field_problems, nearest
+
+__all__ = ["overridden", "read_tree", "validated"]
+
+SpecT = TypeVar("SpecT", bound=BaseModel)
+
+MAX_BYTES = 1_000_000
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys and aliases, and reads 1e-5 as a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise ConfigError(f"YAML aliases are not accepted (line {mark.line + 1})", fix="write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if str(key) in seen:
+                raise ConfigError(f"key {key!r} stands twice (line {key_node.start_mark.line + 1})", fix="keep one")
+            seen.add(str(key))
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read_tree(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Read ``path``, follow ``extends`` and apply ``overrides`` (``a.b=c``); nothing is validated yet.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or an override names no place in it.
+    """
+    return overridden(_read_tree(path, chain=[]), overrides)
+
+
+def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The tree with ``a.b=c`` applied, in place.
+
+    Raises:
+        ConfigError: naming the override that cannot be read or placed.
+    """
+    for item in overrides:
+        _override(tree, item)
+    return tree
+
+
+def validated(model: type[SpecT], tree: dict[str, Any], *, source: str) -> SpecT:
+    """Validate a plain dictionary.
+
+    Args:
+        model: what it must be.
+        tree: keys and values.
+        source: where it comes from, for the error.
+
+    Raises:
+        ConfigError: naming every wrong key with its dotted path.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = list(dict.fromkeys(_explain(error, model)))
+        count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+        raise ConfigError(
+            f"{source}: {count}\n" + "\n".join(f"  - {line}" for line in lines),
+            fix="`lft env --schema` prints every key with its meaning",
+        ) from None
+
+
+def _read_tree(path: Path, chain: list[Path]) -> dict[str, Any]:
+    resolved = path.resolve()
+    if resolved in chain:
+        raise ConfigError(f"{path} extends itself: {' -> '.join(p.name for p in [*chain, resolved])}")
+    if not path.is_file():
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else [])
+        raise ConfigError(f"experiment file not found: {path}.{near}", fix="`lft init` writes one to start from")
+    if path.stat().st_size > MAX_BYTES:
+        raise ConfigError(f"{path} has {path.stat().st_size:,} bytes; an experiment file has at most {MAX_BYTES:,}")
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  (_Loader is a SafeLoader)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{path} is not valid YAML: {_one_line(str(error))}", fix="indent with spaces, not tabs"
+        ) from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold keys and values, got {type(tree).__name__}", fix="see experiments/*.yaml")
+    parent = tree.pop("extends", None)
+    if parent is None:
+        return tree
+    return _merge(_read_tree(path.parent / str(parent), [*chain, resolved]), tree)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _override(tree: dict[str, Any], item: str) -> None:
+    path, equals, text = item.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError(f"--set takes a.b=value, got {item!r}", fix="for example --set search.trials=8")
+    try:
+        value = yaml.load(text, Loader=_Loader) if text.strip() else None  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {path}: {text!r} is not valid YAML: {_one_line(str(error))}") from None
+    *parents, leaf = path.strip().split(".")
+    node = tree
+    for key in parents:
+        child = node.get(key)
+        if child is None:
+            child = node[key] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {path}: {key!r} is {type(child).__name__}, it has no keys below it")
+        node = child
+    node[leaf] = value
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    items = [(_path(problem.location), problem) for problem in field_problems(error)]
+    exact = {path for path, problem in items if not problem.kind.endswith("_type")}
+    for path, problem in items:
+        # A union reports its branches one by one: where one branch fits but for its value, the others say nothing.
+        if problem.kind.endswith("_type") and any(other == path or other.startswith(f"{path}.") for other in exact):
+            continue
+        if problem.kind == "extra_forbidden":
+            *parents, key = problem.location
+            allowed = _keys_at(parents, model)
+            yield f"unknown key {path}: expected one of {', '.join(allowed)}.{nearest(str(key), allowed)}"
+        elif problem.kind == "missing":
+            yield f"missing key {path}"
+        elif not path:
+            # Keys that do not fit each other: the message names them, and what was given is the whole tree.
+            yield problem.message
+        else:
+            yield f"{path}: {problem.message} (got {_shorten(problem.given)})"
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    parts = [part for part in loc if not (isinstance(part, str) and _is_branch(part))]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+
+
+def _is_branch(part: str) -> bool:
+    # Pydantic names the branch of a union in the location ("Range", "list[constrained-int]"): not a key of the file.
+    return (
+        "[" in part
+        or part in {"Range", "Choice", "DecayRange", "int", "float", "str", "bool"}
+        or part.startswith(("constrained", "literal"))
+    )
+
+
+def _keys_at(loc: Sequence[int | str], model: type[BaseModel]) -> list[str]:
+    for part in loc:
+        if isinstance(part, str) and part in model.model_fields:
+            model = next(_models_in(model.model_fields[part].annotation), model)
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,1 @@
+"""Readers of CSV, TSV, JSONL, Parquet and hub data sets: files in, `Table`s out."""

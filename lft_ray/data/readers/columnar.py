@@ -1,0 +1,171 @@
+"""Read Parquet files and hub data sets. In: a path or ``hub:owner/name``. Out: two columns. Imports datasets lazily.
+
+Class numbers become the class names where the file or data set carries them (Hugging Face's ``ClassLabel``).
+"""
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lft_ray.data.findings import FileFindings, Findings
+from lft_ray.data.readers.columns import WantedColumns
+from lft_ray.data.readers.context import ReadContext
+from lft_ray.data.readers.table import FileColumns
+
+__all__ = ["HUB_PREFIX", "read_hub", "read_parquet"]
+
+HUB_PREFIX = "hub:"
+_HUB = re.compile(r"^hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<config>[\w.-]+))?$")
+
+
+def read_parquet(context: ReadContext) -> FileColumns | None:
+    """Read text and label of a Parquet file; returns None where the file as a whole cannot be used."""
+    try:
+        with pq.ParquetFile(context.path) as source:
+            names = source.schema_arrow.names
+            positions = context.wanted.find(names, context.findings)
+            if positions is None:
+                return None
+            chosen = [names[position] for position in positions]
+            table = source.read(columns=list(dict.fromkeys(chosen)))
+            metadata = source.schema_arrow.metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        message = f"the Parquet file is damaged or cut off: {str(error).splitlines()[0]}"
+        context.findings.error("damaged_file", message, fix="write or download it again")
+        return None
+    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return _columns(table, (chosen[0], chosen[1]), _class_names(features.get(chosen[1])), context.findings)
+
+
+def read_hub(
+    spec: str, *, split: str, wanted: WantedColumns, findings: Findings
+) -> tuple[FileColumns | None, dict[str, str]]:
+    """Read one split of a hub data set, from the cache where there is no network.
+
+    Args:
+        spec: ``hub:owner/name[@revision][:config]``.
+        split: split of the data set.
+        wanted: which columns.
+        findings: where errors and warnings go.
+
+    Returns:
+        The columns (None after an error), and a hash of what was read under the name ``spec#split``.
+    """
+    match = _HUB.match(spec)
+    file = f"{spec}#{split}"
+    if match is None:
+        message = f"{spec!r} is not a hub data set"
+        findings.error("hub", message, fix="write hub:owner/name, hub:owner/name@revision or hub:owner/name:config")
+        return None, {}
+    try:
+        import datasets
+
+        source: Any = datasets.load_dataset(match["name"], match["config"], revision=match["revision"], split=split)
+    except Exception as error:  # datasets, huggingface_hub and fsspec raise kinds of their own  # noqa: BLE001
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        message = f"cannot load hub data set {match['name']!r}, split {split!r}: {reason}"
+        fix = "check the name and your login; without a network, download it first or give a local file"
+        findings.error("hub", message, file=spec, fix=fix)
+        return None, {}
+    positions = wanted.find(source.column_names, findings.of(file))
+    if positions is None:
+        return None, {}
+    chosen = (source.column_names[positions[0]], source.column_names[positions[1]])
+    table = source.select_columns(list(chosen)).with_format("arrow")[:]
+    features = {name: feature for name, feature in source.features.to_dict().items() if name in chosen}
+    columns = _columns(table, chosen, _class_names(features.get(chosen[1])), findings.of(file))
+    return columns, {file: _rows_hash(columns)} if columns else {}
+
+
+def _rows_hash(columns: FileColumns) -> str:
+    digest = hashlib.sha256()
+    for text, label in zip(columns.texts, columns.labels.to_pylist(), strict=True):
+        digest.update(json.dumps([text, label]).encode())
+    return digest.hexdigest()
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """Return the names of a ``ClassLabel`` feature, or of a list of them."""
+    while isinstance(feature, dict) and isinstance(feature.get("feature"), dict):
+        feature = feature["feature"]
+    if isinstance(feature, list) and feature:
+        feature = feature[0]
+    if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
+        return list(feature["names"])
+    return None
+
+
+def _columns(
+    table: pa.Table, names: tuple[str, str], class_names: list[str] | None, findings: FileFindings
+) -> FileColumns | None:
+    if table.num_rows == 0:
+        findings.error("no_rows", "the file has no rows", fix="add labelled rows")
+        return None
+    texts = _texts(_whole(table.column(names[0])), findings)
+    labels = _labels(_whole(table.column(names[1])), class_names, findings)
+    if texts is None or labels is None:
+        return None
+    rows = np.arange(1, table.num_rows + 1, dtype=np.int64)
+    return FileColumns(texts, labels, rows, names[0].strip(), names[1].strip())
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], whole.type)
+    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return bool(_is_text(kind) or is_number or pa.types.is_boolean(kind))
+
+
+def _texts(column: pa.Array, findings: FileFindings) -> list[str] | None:
+    if not _is_scalar(column.type) or pa.types.is_boolean(column.type):
+        message = f"the text column holds {column.type}, expected strings"
+        findings.error("text_type", message, row=1, fix="name another column with --set task.text=NAME")
+        return None
+    if not _is_text(column.type):
+        message = f"the text column holds {column.type}: read as written"
+        findings.warning("numeric_text", message, row=1, count=len(column))
+    return [text if text is not None else "" for text in column.cast(pa.large_string()).to_pylist()]
+
+
+def _labels(column: pa.Array, class_names: list[str] | None, findings: FileFindings) -> pa.Array | None:
+    kind = column.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    item = kind.value_type if is_list else kind
+    if pa.types.is_null(kind):
+        return pa.nulls(len(column), pa.large_string())
+    if not (_is_scalar(item) or pa.types.is_null(item)):
+        message = f"the label column holds {kind}, expected names, numbers or lists of these"
+        findings.error("label_type", message, row=1, fix="name another column with --set task.label=NAME")
+        return None
+    if class_names is not None and pa.types.is_integer(item):
+        return _named(column, class_names, is_list=is_list)
+    return column.cast(pa.large_list(pa.large_string())) if is_list else column.cast(pa.large_string())
+
+
+def _named(column: pa.Array, class_names: list[str], *, is_list: bool) -> pa.Array:
+    """Replace class numbers by names; -1 and null are no label, as hub test splits write it."""
+
+    def name(number: int | None) -> str | None:
+        return class_names[number] if number is not None and 0 <= number < len(class_names) else None
+
+    if not is_list:
+        lookup = pa.array([*class_names, None], pa.large_string())
+        inside = pc.and_(pc.greater_equal(column, 0), pc.less(column, len(class_names)))
+        return lookup.take(pc.fill_null(pc.if_else(inside, column, len(class_names)), len(class_names)))
+    rows = [[name(number) for number in numbers or []] for numbers in column.to_pylist()]
+    return pa.array(rows, pa.large_list(pa.large_string()))

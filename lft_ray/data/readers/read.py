@@ -1,0 +1,211 @@
+"""Read one split from files, globs or the hub. In: the entry of the experiment file. Out: a `RawTable` with problems.
+
+Nothing is dropped and no error in the data is raised: what is wrong is listed in ``problems``, for the check to tell.
+"""
+
+import codecs
+import difflib
+import glob
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lft_ray.data.findings import Findings, raise_on_errors
+from lft_ray.data.readers.columnar import HUB_PREFIX, read_hub, read_parquet
+from lft_ray.data.readers.columns import WantedColumns
+from lft_ray.data.readers.context import ReadContext
+from lft_ray.data.readers.delimited import read_delimited
+from lft_ray.data.readers.json_rows import read_json
+from lft_ray.data.readers.sniff import Format, sniff
+from lft_ray.data.readers.table import FileColumns, RawTable
+from lft_ray.errors import ConfigError, DataError
+from lft_ray.tasks.base import Task
+
+__all__ = ["file_sha256", "read_table", "read_texts"]
+
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*://")
+
+
+def read_table(
+    spec: str | list[str],
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    task: type[Task],
+    encoding: str = "utf-8",
+    hub_split: str = "train",
+) -> RawTable:
+    """Read all files of one split, in the order given (a glob: by name).
+
+    Args:
+        spec: file, glob or ``hub:owner/name[@revision][:config]``, or several of these.
+        text: text column; found by its name when None.
+        label: label column; found by its name when None.
+        task: says how labels are read and under which names they are looked for.
+        encoding: of CSV, TSV and JSON files.
+        hub_split: which split of a hub data set.
+
+    Returns:
+        The rows that could be read, and the problems of all files.
+
+    Raises:
+        ConfigError: no codec has the name ``encoding``.
+    """
+    _check_encoding(encoding)
+    wanted = WantedColumns(text, label, task.label_names)
+    findings = Findings()
+    parts: list[tuple[str, FileColumns]] = []
+    files: dict[str, str] = {}
+    for entry in [spec] if isinstance(spec, str) else spec:
+        if entry.startswith(HUB_PREFIX):
+            columns, hashes = read_hub(entry, split=hub_split, wanted=wanted, findings=findings)
+            files |= hashes
+            parts += [(next(iter(hashes)), columns)] if columns else []
+        else:
+            for file in _expand(entry, findings):
+                if file in files:
+                    findings.of(file).warning("file_twice", "the file is named twice and read once")
+                    continue
+                files[file] = file_sha256(Path(file))
+                columns = _read_file(ReadContext(Path(file), encoding, wanted, findings.of(file)))
+                parts += [(file, columns)] if columns is not None else []
+    return _assemble(parts, files, task, findings)
+
+
+def read_texts(file: str, *, text: str | None = None, encoding: str = "utf-8") -> list[str]:
+    """Read the text column of one CSV, TSV, JSONL, JSON or Parquet file, labelled or not, in its order.
+
+    Args:
+        file: path; no glob.
+        text: text column; found by its name when None.
+        encoding: of CSV, TSV and JSON files.
+
+    Returns:
+        A text a row; a missing one is an empty string.
+
+    Raises:
+        DataError: listing what is wrong with the file, by row.
+    """
+    _check_encoding(encoding)
+    findings = Findings()
+    columns, wanted = None, WantedColumns(text, None, (), only_text=True)
+    if not glob.has_magic(file) and _expand(file, findings):
+        columns = _read_file(ReadContext(Path(file), encoding, wanted, findings.of(file)))
+    raise_on_errors(findings.problems)
+    if columns is None:
+        raise DataError(f"{file} cannot be read", fix="give one CSV, TSV, JSONL or Parquet file")
+    return columns.texts
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise ConfigError(f"unknown encoding {encoding!r} at data.encoding", fix="utf-8, utf-16, cp1252, ...") from None
+
+
+def _expand(entry: str, findings: Findings) -> list[str]:
+    if _URL.match(entry):
+        fix = "copy the file to this machine or a shared mount, or use hub:owner/name"
+        findings.error("no_file", f"{entry} is a URL, which is not read", fix=fix)
+        return []
+    path = Path(entry).expanduser()
+    if path.is_file():
+        return [str(path)]
+    if path.is_dir():
+        findings.error("no_file", f"{entry} is a folder", fix=f"name its files, such as {entry.rstrip('/')}/*.csv")
+        return []
+    if glob.has_magic(entry):
+        found = [name for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]  # noqa: PTH207
+        if not found:
+            findings.error("no_file", f"no file matches {entry}", fix="check the pattern and the working directory")
+        return found
+    folder = path.parent
+    names = [other.name for other in folder.iterdir()] if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, n=1)
+    hint = f" Did you mean {str(folder / close[0])!r}?" if close else ""
+    fix = f"paths start at the working directory, {Path.cwd()}" if not path.is_absolute() else "check the path"
+    findings.error("no_file", f"file {entry} does not exist.{hint}", fix=fix)
+    return []
+
+
+def _read_file(context: ReadContext) -> FileColumns | None:
+    kind = sniff(context.path, context.encoding, context.findings)
+    if kind is None:
+        return None
+    if kind is Format.PARQUET:
+        return read_parquet(context)
+    if kind in (Format.JSON_LINES, Format.JSON_ARRAY):
+        return read_json(context, is_array=kind is Format.JSON_ARRAY)
+    return read_delimited(context, delimiter="\t" if kind is Format.TSV else ",")
+
+
+def _assemble(
+    parts: Sequence[tuple[str, FileColumns]], files: dict[str, str], task: type[Task], findings: Findings
+) -> RawTable:
+    texts: list[str] = []
+    labels: list[list[str]] = []
+    lengths: list[int] = []
+    for file, part in parts:
+        try:
+            names = task.read_targets(part.labels)
+        except DataError as error:
+            findings.error("label_type", error.message, file=file, fix=error.fix)
+            names = [[] for _ in part.texts]
+        texts += part.texts
+        labels += _trim(names, file, part, findings)
+        lengths.append(len(part.texts))
+    _same_columns(parts, findings)
+    row_numbers = [part.row_numbers for _, part in parts] or [np.empty(0, dtype=np.int64)]
+    return RawTable(
+        texts=texts,
+        labels=labels,
+        paths=[file for file, _ in parts],
+        file_index=np.repeat(np.arange(len(parts), dtype=np.int32), lengths),
+        row_numbers=np.concatenate(row_numbers),
+        text_column=parts[0][1].text_column if parts else "",
+        label_column=parts[0][1].label_column if parts else "",
+        problems=findings.problems,
+        files=files,
+    )
+
+
+def _trim(rows: list[list[str]], file: str, part: FileColumns, findings: Findings) -> list[list[str]]:
+    trimmed: dict[str, str] = {}
+    padded: list[int] = []
+    result: list[list[str]] = []
+    for index, names in enumerate(rows):
+        for name in names:
+            if name not in trimmed:
+                trimmed[name] = name.strip()
+        # One string object a label, not one a row: a million rows hold the names of a few labels.
+        clean = [trimmed[name] for name in names]
+        if clean != names:
+            padded.append(index)
+        result.append(list(dict.fromkeys(name for name in clean if name)))
+    if padded:
+        first = padded[0]
+        message = f"label {next(name for name in rows[first] if name != trimmed[name])!r} has spaces around it: trimmed"
+        at = (file, int(part.row_numbers[first]))
+        findings.warning("padded_label", message, at=at, count=len(padded), fix="remove the spaces")
+    return result
+
+
+def _same_columns(parts: Sequence[tuple[str, FileColumns]], findings: Findings) -> None:
+    for file, part in parts[1:]:
+        first = parts[0][1]
+        if (part.text_column, part.label_column) != (first.text_column, first.label_column):
+            message = (
+                f"text and label are {part.text_column!r} and {part.label_column!r} here, and "
+                f"{first.text_column!r} and {first.label_column!r} in {parts[0][0]}"
+            )
+            findings.error("columns_differ", message, file=file, fix="name them with task.text and task.label")

@@ -1,0 +1,1 @@
+"""Other architectures, run by transformers."""

@@ -1,0 +1,279 @@
+"""What a search would cost and offer, before anything is spent. In: `PlanJob`. Out: `Estimate`.
+
+The numbers are those of the study itself: its work, forecast, budget and prices (`workload`, `pricing`). Trains and
+starts nothing. Training is always predicted; a serving cost is measured where an earlier run measured it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lft_ray.candidates import Candidates
+from lft_ray.cluster.connect import ClusterHandle
+from lft_ray.cost.forecast import DEFAULT_RATES, mean_tokens
+from lft_ray.models.sizes import ModelSize
+from lft_ray.plan.history import Earlier
+from lft_ray.plan.serving_costs import ServingCosts, Source
+from lft_ray.plan.simulate import Rehearsal
+from lft_ray.plan.worst_case import dearest, totals
+from lft_ray.records import DatasetRecord, Record, TrialConfig, TrialRecord, TrialStatus
+from lft_ray.search.budget.admission import BudgetAdmission
+from lft_ray.search.budget.workload import Workload, admission_of, slots_of
+from lft_ray.search.confirm import most_runs
+from lft_ray.search.samplers.teachers import Teachers
+from lft_ray.search.space import build_space, start_table
+from lft_ray.search.specs import StudySpecs
+
+__all__ = ["Candidate", "Estimate", "PlanJob", "estimate"]
+
+
+class Candidate(Record):
+    """One model size, with its default trial."""
+
+    model_size: str
+    parameters: int | None
+    """Weights without a head; None where they depend on the data (TF-IDF)."""
+    layers: int | None
+    seed_ratio: float | None
+    """M = parameters / sqrt(train rows)."""
+    default: TrialConfig
+    predicted_s: float
+    """Wall seconds of the default trial."""
+    predicted_usd: float
+    worst_usd: float
+    """Its worst case, retries counted: what the budget must hold for it to start."""
+    serving_usd_per_million: float
+    serving_source: Source
+    p95_ms: float | None
+    """HTTP p95 where it was measured."""
+    refused: str = ""
+    """Why it would not be trained; empty when it would."""
+
+
+class Estimate(Record):
+    """What ``lft plan`` shows."""
+
+    name: str
+    rows: dict[str, int]
+    """Split -> rows."""
+    mean_tokens: float
+    """Of a train text, cut at max_length."""
+    max_length: int
+    device: str
+    trials_at_a_time: int
+    price: str
+    price_as_of: str
+    usd_per_core_hour: float
+    training_rates: str
+    """Where predicted seconds come from: finished trials of a run, or stated default rates."""
+    serving_rates: str
+    """Where predicted serving dollars come from; empty when all are measured."""
+    candidates: list[Candidate]
+    """Cheapest to serve first."""
+    trials: int
+    """Of the search, as asked for."""
+    expected_trials: int
+    """That fit the limits if each takes what is predicted."""
+    expected_usd: float
+    expected_minutes: float
+    worst_search_usd: float
+    """Every default trial at its worst case, and the other trials as dear as the dearest configuration at worst."""
+    confirm_trials: int
+    worst_confirm_usd: float
+    worst_usd: float
+    """Search and confirmation together, no limit applied."""
+    budget_usd: float | None
+    kept_for_confirmation_usd: float
+    minutes: float | None
+    minutes_usd: float | None
+    """What all trials at a time cost if they are busy for all the minutes."""
+    held_to_usd: float
+    """The least of worst case, budget and minutes."""
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanJob:
+    """What a plan needs to know.
+
+    Attributes:
+        name: of the run.
+        candidates: what may be trained and served.
+        dataset: only rows and lengths are read.
+        specs: how many trials, how each trains, what may win.
+        cluster_address: the cluster that the search would run on; None: this machine.
+    """
+
+    name: str
+    candidates: Candidates
+    dataset: DatasetRecord
+    specs: StudySpecs
+    cluster_address: str | None = None
+
+
+def estimate(
+    job: PlanJob,
+    cluster: ClusterHandle,
+    earlier: Earlier,
+    matmul_flops_per_s: Callable[[], float] | None = None,
+) -> Estimate:
+    """Price a search that has not begun.
+
+    Args:
+        job: what would be searched.
+        cluster: sizes of its nodes; it is not connected to.
+        earlier: what earlier runs measured.
+        matmul_flops_per_s: measures one core, called when a serving cost must be predicted; None: the default rate.
+    """
+    dataset, search, training = job.dataset, job.specs.search, job.specs.training
+    on_gpu = cluster.gpus_per_worker(training.resources) > 0
+    workload = Workload.of(job.candidates, dataset, training, on_gpu=on_gpu)
+    serving = ServingCosts.of(job.candidates, dataset, job.specs, earlier, matmul_flops_per_s)
+    sizes = sorted(workload.sizes.values(), key=lambda size: serving.usd(size)[0])
+    configs = {c.model_size: c for c in start_table(sizes, training, seed=search.seed)}
+    starts = _as_if_done([configs[size.name] for size in sizes])
+    admission = _admission(job, workload, earlier, starts)
+    slots, rows = slots_of(search, training, cluster), dataset.splits["train"].rows
+    candidates = [_candidate(size, configs[size.name], admission, serving, rows) for size in sizes]
+    trained = [configs[c.model_size] for c in candidates if not c.refused]
+    dearest_config = dearest(training, admission, [workload.sizes[c.model_size] for c in trained], starts)
+    fresh_runs = most_runs(job.specs.selection, search, dataset.splits["validation"].rows)
+    played = _play(job, workload, earlier, serving, trained, slots)
+    candidates = [_with_refusal(c, configs[c.model_size], played) for c in candidates]
+    worst = totals(job.specs, admission, trained, dearest_config, slots=slots, fresh_runs=fresh_runs)
+    price = job.candidates.price
+    return Estimate(
+        name=job.name,
+        rows={name: split.rows for name, split in dataset.splits.items()},
+        mean_tokens=mean_tokens(dataset, training.max_length),
+        max_length=training.max_length,
+        device=workload.network_device,
+        trials_at_a_time=slots,
+        price=price.name,
+        price_as_of=price.as_of,
+        usd_per_core_hour=price.training_usd_per_core_s * 3600.0,
+        training_rates=_training_rates(earlier),
+        serving_rates=serving.rates if any(c.serving_source == "predicted" for c in candidates) else "",
+        candidates=candidates,
+        trials=search.trials,
+        expected_trials=len(played.started),
+        expected_usd=played.spent_usd,
+        expected_minutes=played.ended_s / 60.0,
+        worst_search_usd=worst.search_usd,
+        confirm_trials=fresh_runs,
+        worst_confirm_usd=worst.confirm_usd,
+        worst_usd=worst.usd,
+        budget_usd=search.budget_usd,
+        kept_for_confirmation_usd=admission.budget.kept_for_confirmation_usd,
+        minutes=search.minutes,
+        minutes_usd=worst.minutes_usd,
+        held_to_usd=worst.held_to_usd,
+        notes=_notes(job, cluster, candidates, played),
+    )
+
+
+def _as_if_done(configs: Sequence[TrialConfig]) -> list[TrialRecord]:
+    """The start trials as the ledger would have them: they may be teachers."""
+    return [
+        TrialRecord(trial_id=f"t{i:03d}", attempt=1, config=config, status=TrialStatus.DONE)
+        for i, config in enumerate(configs)
+    ]
+
+
+def _play(
+    job: PlanJob,
+    workload: Workload,
+    earlier: Earlier,
+    serving: ServingCosts,
+    starts: Sequence[TrialConfig],
+    slots: int,
+) -> Rehearsal:
+    search = job.specs.search
+    ended: list[TrialRecord] = []
+    sizes = [workload.sizes[config.model_size] for config in starts]
+    return Rehearsal(
+        _admission(job, workload, earlier, ended),
+        Teachers(lambda name: serving.usd(workload.sizes[name])[0]),
+        ended,
+        queue=starts,
+        space=build_space(sizes, job.specs.training, seed=search.seed),
+        trials=search.trials,
+        slots=slots,
+        seed=search.seed,
+    ).play()
+
+
+def _admission(job: PlanJob, workload: Workload, earlier: Earlier, ran: list[TrialRecord]) -> BudgetAdmission:
+    price = job.candidates.price
+    admission = admission_of(job.specs, price, workload, started_s=0.0, clock=lambda: 0.0, ran=lambda: ran)
+    for flops, usage, device in earlier.trials:
+        admission.forecast.observe(flops, usage, device=device)
+    return admission
+
+
+def _candidate(
+    size: ModelSize,
+    config: TrialConfig,
+    admission: BudgetAdmission,
+    serving: ServingCosts,
+    train_rows: int,
+) -> Candidate:
+    usd, source = serving.usd(size)
+    refused = serving.breach(size)
+    if not refused:
+        # Alone, with nothing spent: a guess of its seconds forbids nothing, as in the study itself.
+        refused = admission.verdict(config, "search").reason
+    return Candidate(
+        model_size=size.name,
+        parameters=size.params or None,
+        layers=size.layers,
+        seed_ratio=size.params / math.sqrt(train_rows) if size.params else None,
+        default=config,
+        predicted_s=admission.expected(config).wall_s,
+        predicted_usd=admission.expected_usd(config),
+        worst_usd=admission.worst_usd(config),
+        serving_usd_per_million=usd,
+        serving_source=source,
+        p95_ms=serving.p95_ms(size),
+        refused=refused,
+    )
+
+
+def _with_refusal(candidate: Candidate, config: TrialConfig, played: Rehearsal) -> Candidate:
+    if candidate.refused or config in played.started:
+        return candidate
+    reason = played.refused.get(config.model_size, "the trials before it use up the limits")
+    return candidate.replace(refused=reason)
+
+
+def _training_rates(earlier: Earlier) -> str:
+    if earlier.trials:
+        return f"{len(earlier.trials)} finished trials of {earlier.trained_in}"
+    cpu = DEFAULT_RATES["cpu"]
+    return (
+        f"default rates ({cpu.flops_per_s / 1e9:.0f} GFLOP/s a core and {cpu.start_s:.0f} s to start), on the slow side"
+    )
+
+
+def _notes(job: PlanJob, cluster: ClusterHandle, candidates: Sequence[Candidate], played: Rehearsal) -> list[str]:
+    notes = []
+    training, search = job.specs.training, job.specs.search
+    if training.workers == "auto":
+        notes.append("training.workers: auto is decided when the search has measured a trial's memory; here it is 1")
+    if cluster.slots(training) < 1:
+        notes.append(
+            f"a trial asks for {training.worker_count} x {training.resources.cpu:g} cores, more than this machine has: "
+            "it could not be placed here"
+        )
+    if job.cluster_address is not None:
+        notes.append(f"no cluster was asked: {job.cluster_address} may run more trials at a time than this machine")
+    if job.specs.caps.p95_ms is not None and any(c.p95_ms is None for c in candidates):
+        notes.append("cost.traffic.p95_ms cannot be checked before the profile: latency is measured, never predicted")
+    if played.stopped:
+        notes.append(f"{played.stopped} trials would still run at the deadline and end as stopped")
+    if len(played.started) < search.trials:
+        given = [name for name in ("budget_usd", "minutes") if getattr(search, name) is not None]
+        share = f"{len(played.started)} of {search.trials} trials"
+        limits = f"search.{' and search.'.join(given)}" if given else "the space"
+        notes.append(f"{limits}: {share} fit" + (" if each takes what is predicted" if given else ""))
+    return notes

@@ -1,0 +1,124 @@
+"""What earlier runs on this machine measured that holds for a new experiment. In: its run folders. Reads only.
+
+A serving profile holds for the same model size, precision, length limit and replica cores where the texts are about as
+long; TF-IDF's, whose vocabulary is its cost, for the same data only. Finished trials tell how fast this machine trains.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from lft_ray.candidates import Candidates
+from lft_ray.cluster.environment import machine
+from lft_ray.config import ServeSpec
+from lft_ray.cost.forecast import mean_tokens, schedule_share
+from lft_ray.engines.build import serving_engine
+from lft_ray.errors import LftError
+from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile, TrialStatus, Usage
+from lft_ray.run.folder import RunFolder
+from lft_ray.run.ledger import Ledger
+from lft_ray.run.storage import Storage
+from lft_ray.search.budget.workload import Workload
+
+__all__ = ["Earlier", "look_back"]
+
+RUNS_READ = 20
+"""Run folders looked at, in the order of their names: more would make a plan slow."""
+SAME_LENGTH = 0.1
+"""Relative difference of mean tokens up to which texts count as equally long: a profile's repeats differ as much."""
+
+
+@dataclass(slots=True)
+class Earlier:
+    """Measurements that may be reused.
+
+    Attributes:
+        profiles: serving profiles by (model size, precision, max length).
+        ingress: of the first run that gave a profile.
+        profiled_in: runs that the profiles are from.
+        trials: (FLOPs, usage, device) of finished trials.
+        trained_in: the run that they are from.
+    """
+
+    profiles: dict[tuple[str, str, int], ServingProfile] = field(default_factory=dict)
+    ingress: IngressProfile | None = None
+    profiled_in: list[str] = field(default_factory=list)
+    trials: list[tuple[float, Usage, str]] = field(default_factory=list)
+    trained_in: str = ""
+
+    @property
+    def book(self) -> ProfileBook | None:
+        """The profiles as a study has them; None where there are none."""
+        if self.ingress is None:
+            return None
+        return ProfileBook(ingress=self.ingress, profiles=list(self.profiles.values()))
+
+
+def look_back(run_uri: str, dataset: DatasetRecord, *, max_length: int, serve: ServeSpec) -> Earlier:
+    """Collect what the run of this name, then the other runs beside it, measured on this machine.
+
+    Args:
+        run_uri: of the run that is planned.
+        dataset: its data.
+        max_length: tokens kept of its texts.
+        serve: how its replicas would be served.
+    """
+    found = Earlier()
+    for run in _runs(run_uri):
+        # A run of another version or a damaged one has nothing to say here; `lft status` tells what is wrong with it.
+        with suppress(LftError, OSError):
+            _add_run(found, run, dataset, max_length, serve)
+    return found
+
+
+def _runs(run_uri: str) -> Iterator[RunFolder]:
+    storage, _, own = run_uri.rpartition("/")
+    parent = Storage(storage)
+    names = [own]
+    if parent.is_local:
+        names = [own, *(name for name in parent.folders() if name != own)][:RUNS_READ]
+    for name in names:
+        run = RunFolder(f"{storage}/{name}")
+        if run.storage.exists("profiles.json"):
+            yield run
+
+
+def _add_run(found: Earlier, run: RunFolder, dataset: DatasetRecord, max_length: int, serve: ServeSpec) -> None:
+    data, book = run.dataset(), run.profiles()
+    if data is None or book is None or book.ingress.machine != machine():
+        return
+    tokens = mean_tokens(dataset, max_length)
+    alike = abs(mean_tokens(data, max_length) - tokens) <= SAME_LENGTH * tokens
+    for profile in book.profiles:
+        key = (profile.model_size, profile.precision, profile.max_length)
+        needs_same_data = profile.engine == "sklearn"
+        holds = data.fingerprint == dataset.fingerprint if needs_same_data else alike
+        if holds and key not in found.profiles and _is_served_alike(profile, serve):
+            found.profiles[key] = profile
+            found.ingress = found.ingress or book.ingress
+            if run.uri not in found.profiled_in:
+                found.profiled_in.append(run.uri)
+    if not found.trials:
+        found.trials = _finished(run, data)
+        found.trained_in = run.uri if found.trials else ""
+
+
+def _is_served_alike(profile: ServingProfile, spec: ServeSpec) -> bool:
+    """Whether a replica of the experiment would have the same engine on the same cores."""
+    engine = "sklearn" if profile.engine == "sklearn" else serving_engine("torch", profile.precision)
+    return (profile.engine, profile.threads, profile.preset) == (engine, spec.cpus_per_replica, spec.preset)
+
+
+def _finished(run: RunFolder, data: DatasetRecord) -> list[tuple[float, Usage, str]]:
+    records = [r for r in Ledger(run.storage).records() if r.status is TrialStatus.DONE]
+    if not records:
+        return []
+    candidates, training = Candidates.of_run(run), run.experiment().training
+    work = {on_gpu: Workload.of(candidates, data, training, on_gpu=on_gpu) for on_gpu in (False, True)}
+    found = []
+    for record in records:
+        workload = work[record.usage.device_s > 0.0]
+        if record.config.model_size in workload.sizes:
+            flops = workload.flops(record.config, records) * schedule_share(record)
+            found.append((flops, record.usage, workload.device(record.config)))
+    return found

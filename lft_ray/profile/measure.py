@@ -1,0 +1,158 @@
+"""Measure what each candidate costs to serve, before any of them is trained: in one real Serve replica behind HAProxy.
+
+In: `ProfileRequest`s, texts, a `ServeSpec`, a connected Ray cluster without Serve. Out: a `ProfileBook`. Leaves no
+Serve behind.
+"""
+
+import itertools
+import random
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lft_ray.cluster.environment import machine
+from lft_ray.config import ServeSpec
+from lft_ray.profile.replica import BatchTimes, ProfileRequest
+from lft_ray.profile.session import Bench, probe_replica
+from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile
+from lft_ray.serve.loadgen import text_bodies
+
+__all__ = ["ProfileRequest", "measure_profiles"]
+
+REPEATS = 3
+_WARM_S = 0.4
+_HTTP_S = 1.5
+_LOAD_SHARE = 0.5
+"""HTTP latency is measured at this share of what the replica can do at most."""
+
+
+def measure_profiles(
+    requests: Sequence[ProfileRequest], dataset: DatasetRecord, spec: ServeSpec, *, seconds_per_repeat: float = 0.8
+) -> ProfileBook:
+    """Measure every request in the connected cluster, one after the other in the same replica.
+
+    ``core_s_per_text`` is processor time inside the replica with 32 texts in flight through the batcher;
+    ``core_s_per_request`` is that of replica and proxies for an HTTP request to an empty model.
+
+    Args:
+        requests: what to measure.
+        dataset: its ``sample_texts`` are sent.
+        spec: cores of a replica, as in production.
+        seconds_per_repeat: length of each of the `REPEATS` repeats.
+
+    Raises:
+        InputError: the cluster serves already, or a replica can never fit.
+        UnreachableError: the replica, or a node for it, did not come up in time.
+        LftError: a candidate cannot be built or opened.
+    """
+    texts = _shuffled(dataset.sample_texts)
+    # Engines without torch first: once it is loaded, it stays in the replica and in its memory.
+    order = sorted(range(len(requests)), key=lambda number: requests[number].engine == "torch")
+    with probe_replica(spec, [requests[number] for number in order]) as bench:
+        ingress = _measure_ingress(bench, texts, seconds_per_repeat)
+        found, refused = {}, {}
+        for number in order:
+            request = requests[number]
+            measured = _measure(bench, request, texts, ingress, spec, seconds_per_repeat)
+            if isinstance(measured, str):
+                refused[f"{request.size.name} {request.precision}"] = measured
+            else:
+                found[number] = measured
+        requests, profiles = [requests[number] for number in sorted(found)], [found[n] for n in sorted(found)]
+        for number in _out_of_order(requests, profiles):
+            again = _measure(bench, requests[number], texts, ingress, spec, seconds_per_repeat)
+            profiles[number] = again if isinstance(again, ServingProfile) else profiles[number]
+        for number in _out_of_order(requests, profiles):
+            warning = "more layers measured cheaper than fewer, twice; the machine was busy or too noisy"
+            profiles[number] = profiles[number].replace(warning=warning)
+    return ProfileBook(ingress=ingress.profile, profiles=profiles, refused=refused)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@dataclass(frozen=True, slots=True)
+class _Ingress:
+    profile: IngressProfile
+    requests_per_s: float
+
+
+def _measure_ingress(bench: Bench, texts: list[str], seconds: float) -> _Ingress:
+    bench.prepare(None)
+    bodies = text_bodies(texts)
+    bench.load(bodies, _WARM_S, None)
+    costs, rates, count = [], [], 0
+    for _ in range(REPEATS):
+        before = bench.ask("ingress_core_s")
+        result = bench.load(bodies, seconds, None)
+        costs.append((bench.ask("ingress_core_s") - before) / result.ok)
+        rates.append(result.requests_per_s)
+        count += result.ok
+    median = statistics.median(costs)
+    profile = IngressProfile(
+        machine=machine(),
+        core_s_per_request=median,
+        requests_measured=count,
+        repeats=REPEATS,
+        spread=(max(costs) - min(costs)) / median,
+    )
+    return _Ingress(profile, statistics.median(rates))
+
+
+def _measure(
+    bench: Bench, request: ProfileRequest, texts: list[str], ingress: _Ingress, spec: ServeSpec, seconds: float
+) -> ServingProfile | str:
+    """The profile, or why the request cannot be served."""
+    made = bench.prepare(request)
+    if made is None or made.refused:
+        return made.refused if made else "nothing to serve"
+    bench.ask("run_batches", texts, _WARM_S)
+    times: list[BatchTimes] = [bench.ask("run_batches", texts, seconds) for _ in range(REPEATS)]
+    costs = [one.core_s / one.texts for one in times]
+    median = statistics.median(costs)
+    texts_per_s = statistics.median(one.texts / one.wall_s for one in times)
+    load = _LOAD_SHARE / (1 / texts_per_s + 1 / ingress.requests_per_s)
+    http = bench.load(text_bodies(texts), _HTTP_S, load)
+    return ServingProfile(
+        model_size=request.size.name,
+        precision=request.precision,
+        max_length=request.max_length,
+        engine=made.engine,
+        device="cpu",
+        machine=ingress.profile.machine,
+        threads=spec.cpus_per_replica,
+        preset=spec.preset,
+        core_s_per_text=median,
+        texts_per_s=texts_per_s,
+        p50_ms=http.p50_ms,
+        p95_ms=http.p95_ms,
+        p99_ms=http.p99_ms,
+        load_requests_per_s=load,
+        peak_bytes=bench.ask("resident_bytes"),
+        repeats=REPEATS,
+        spread=(max(costs) - min(costs)) / median,
+        texts_measured=sum(one.texts for one in times),
+        warning=made.note,
+    )
+
+
+def _out_of_order(requests: Sequence[ProfileRequest], profiles: Sequence[ServingProfile]) -> list[int]:
+    """Numbers of the profiles where more layers cost less than fewer by more than the repeats differ."""
+    wrong: set[int] = set()
+    series: dict[tuple[str, str, int], list[int]] = {}
+    for number, request in enumerate(requests):
+        series.setdefault((request.size.base, request.precision, request.max_length), []).append(number)
+    for numbers in series.values():
+        ordered = sorted(numbers, key=lambda number: requests[number].size.layers or 0)
+        for fewer, more in itertools.pairwise(ordered):
+            spread = max(profiles[fewer].spread, profiles[more].spread)
+            if profiles[more].core_s_per_text < profiles[fewer].core_s_per_text * (1 - spread):
+                wrong |= {fewer, more}
+    return sorted(wrong)
+
+
+def _shuffled(texts: Sequence[str]) -> list[str]:
+    # The load goes round in this order: lengths must not come in runs.
+    mixed = list(texts)
+    random.Random(0).shuffle(mixed)
+    return mixed

@@ -1,0 +1,277 @@
+"""The replica that profiles are measured in: the product's own app, batcher and engines, on weights that are random.
+
+Serving cost depends on architecture, length and precision, not on what the weights have learned. In: a
+`ProfileRequest`. Out: numbers. Lives in a Serve replica; `lft_ray.profile.measure` drives it.
+"""
+
+import asyncio
+import ctypes
+import gc
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lft_ray.config import ModelSpec
+from lft_ray.engines.build import build_folder, serving_engine
+from lft_ray.engines.onnx_build import NotExportableError
+from lft_ray.models.sizes import ModelSize
+from lft_ray.records import Bundle
+from lft_ray.serve.model.base import Layout, Model, Probe
+from lft_ray.serve.rollout.service import Service
+from lft_ray.serve.rollout.state import DesiredState
+from lft_ray.wire import Answer, Info, LabelScore
+
+if TYPE_CHECKING:
+    from lft_ray.serve.model.predictor import Predictor
+
+__all__ = [
+    "CONCURRENCY",
+    "IDLE",
+    "BatchTimes",
+    "MadeFolder",
+    "ProbeReplica",
+    "ProfileRequest",
+    "make_folder_of",
+    "open_request",
+]
+
+CONCURRENCY = 32
+"""Requests in flight while a profile is measured."""
+IDLE = "idle"
+"""The empty model: what is left is the ingress."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRequest:
+    """One architecture to measure."""
+
+    size: ModelSize
+    model: ModelSpec
+    precision: str
+    max_length: int
+    task_kind: str
+    labels: tuple[str, ...]
+    files: tuple[tuple[str, bytes], ...] = ()
+    """Engine files of a model that cannot be made at random (TF-IDF: its vocabulary), by name."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others of a search."""
+        return f"{self.size.name} {self.precision} {self.max_length}"
+
+    @property
+    def engine(self) -> str:
+        """The engine that serves it, where that can."""
+        return "sklearn" if self.size.is_linear else serving_engine("torch", self.precision)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFolder:
+    """An engine folder of a request's architecture, on the replica's node; the replica removes it."""
+
+    folder: str
+    engine: str = ""
+    note: str = ""
+    """Why another engine serves it."""
+    refused: str = ""
+    """Why it cannot be served so; there is no folder then."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTimes:
+    """One repeat."""
+
+    texts: int
+    core_s: float
+    wall_s: float
+
+
+class IdleModel:
+    """Answers without a model, so that only the ingress is measured."""
+
+    version = "0" * 12
+    queued = 0
+
+    def __init__(self, limits: dict[str, int]) -> None:
+        self.info = Info(
+            model=IDLE, version=self.version, task="", labels=[], max_length=0, engine="", precision="", **limits
+        )
+        self.samples: list[str] = []
+
+    async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Answer:
+        """One label a text."""
+        return [[LabelScore(label=IDLE, score=1.0)] for _ in texts]
+
+    def probe(self, texts: Sequence[str]) -> list[Probe]:
+        """Takes no time."""
+        return [Probe(IDLE, 0.0) for _ in texts]
+
+    def check(self) -> None:
+        """Never fails."""
+
+    async def retire(self) -> None:
+        """Has nothing to free."""
+
+
+class ProbeReplica:
+    """A replica of the product whose model is what the last `prepare` asked for."""
+
+    def __init__(self, cores: int, preset: str = "throughput") -> None:
+        self._layout = Layout(cores, preset)
+        self._serial = itertools.count()
+        self._requests: dict[str, tuple[ProfileRequest, MadeFolder]] = {}
+        self._service = Service(self._open)
+
+    def __serve_build_asgi_app__(self) -> Any:
+        """Called by Serve once, after ``__init__``."""
+        from lft_ray.serve.api.app import create_app
+
+        return create_app(self._service, sends_request_id=False)
+
+    def _open(self, key: str) -> Model:
+        from lft_ray.serve.api.app import LIMITS
+
+        if key == IDLE:
+            return IdleModel(LIMITS)
+        request, made = self._requests[key]
+        try:
+            return open_request(request, made, self._layout, limits=LIMITS)
+        finally:
+            shutil.rmtree(made.folder, ignore_errors=True)
+
+    async def prepare(self, request: ProfileRequest | None, made: MadeFolder | None = None) -> str:
+        """Serve ``request`` from ``made``, or the empty model. Returns why that is not possible, or an empty string."""
+        key = IDLE
+        if request is not None and made is not None:
+            key = request.name
+            self._requests[key] = (request, made)
+        status = await self._service.reconfigure(DesiredState(current=key, serial=next(self._serial)))
+        return status.reason
+
+    async def run_batches(self, texts: list[str], seconds: float) -> BatchTimes:
+        """Keep `CONCURRENCY` texts in flight through the batcher for ``seconds``, without HTTP."""
+        turn = itertools.cycle(texts)
+        texts_done = 0
+        wall, core = time.perf_counter(), time.process_time()
+
+        async def work() -> None:
+            nonlocal texts_done
+            while time.perf_counter() - wall < seconds:
+                await self._service.answer([next(turn)])
+                texts_done += 1
+
+        await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
+        return BatchTimes(texts_done, time.process_time() - core, time.perf_counter() - wall)
+
+    async def node(self) -> str:
+        """Id of the Ray node this replica is on."""
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
+
+    async def resident_bytes(self) -> int:
+        """Resident memory of this process, without what building random weights left unused in its heap."""
+        import psutil
+
+        gc.collect()
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+        return int(psutil.Process().memory_info().rss)
+
+    async def ingress_core_s(self) -> float:
+        """Processor seconds so far of this process and of every proxy of this cluster on this node."""
+        import psutil
+
+        own = psutil.Process()
+        total = 0.0
+        for process in _ingress_processes(own):
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+
+def _ingress_processes(own: Any) -> list[Any]:
+    # Serve's actors are siblings of this one below the raylet, and HAProxy is a child of one of them.
+    found = [own]
+    parent = own.parent()
+    for process in parent.children() if parent is not None else []:
+        title = " ".join(process.cmdline())
+        if "Proxy" in title and "ray::" in title:
+            found += [process, *(child for child in process.children() if child.name() == "haproxy")]
+    return found
+
+
+def make_folder_of(request: ProfileRequest, below: Path | None = None) -> MadeFolder:
+    """Write an engine folder with the request's architecture, below the temporary folder of this machine or another.
+
+    In a process beside the replica, which so stays as it is in production: exporting imports torch.
+
+    Raises:
+        ModelError: the base model's files cannot be found.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="lft-profile-", dir=below))
+    if request.size.is_linear:
+        for name, content in request.files:
+            (folder / name).write_bytes(content)
+        return MadeFolder(str(folder), request.engine)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            _save_random(request, Path(scratch))
+            built = build_folder(Path(scratch), folder / "served", precision=request.precision)
+    except NotExportableError as error:
+        shutil.rmtree(folder)
+        return MadeFolder("", refused=error.message)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return MadeFolder(str(folder), built.card.engine, built.note)
+
+
+def _save_random(request: ProfileRequest, folder: Path) -> None:
+    """Weights of the request's architecture, made on the replica's node: its base is looked up there, by its entry."""
+    from lft_ray.models.engine_card import EngineCard
+    from lft_ray.models.network import build, save
+    from lft_ray.models.resolve import find_base
+
+    base = find_base(request.model)
+    card = EngineCard(
+        engine="torch",
+        model_size=request.size.name,
+        outputs=len(request.labels),
+        max_length=request.max_length,
+        pooling=request.size.pooling,
+    )
+    network = build(base, request.size, len(request.labels), random=True)
+    save(network, folder, tokenizer_from=base.folder, card=card)
+
+
+def open_request(request: ProfileRequest, made: MadeFolder, layout: Layout, *, limits: dict[str, int]) -> "Predictor":
+    """Open such a folder just as a bundle of that architecture is opened, in the replica: its task is made there."""
+    from lft_ray.engines import ENGINES
+    from lft_ray.plugins import resolve
+    from lft_ray.serve.model.predictor import Predictor
+    from lft_ray.tasks import TASKS
+
+    folder = Path(made.folder) if request.size.is_linear else Path(made.folder) / "served"
+    task = resolve(request.task_kind, TASKS, where="task.kind")(list(request.labels))
+    bundle = Bundle(
+        uri=str(folder),
+        version="0" * 12,
+        engine=made.engine,
+        precision=request.precision,
+        task_kind=request.task_kind,
+        labels=list(request.labels),
+        model_size=request.size.name,
+        max_length=request.max_length,
+        bytes=0,
+    )
+    opened = resolve(made.engine, ENGINES, where="engine").open
+    runner = opened(folder, precision=request.precision, threads=layout.threads)
+    return Predictor(bundle, runner, task, layout=layout, limits=limits)

@@ -1,0 +1,1 @@
+"""What a run writes: folder, ledger, storage, driver lock."""

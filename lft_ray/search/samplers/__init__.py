@@ -1,0 +1,1 @@
+"""Samplers: propose the next configuration from observed trials."""

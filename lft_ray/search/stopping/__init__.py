@@ -1,0 +1,1 @@
+"""Stop rules: which running trial is stopped early."""

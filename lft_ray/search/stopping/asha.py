@@ -1,0 +1,98 @@
+"""Asynchronous successive halving on serving cost and F1, as a stop rule. In: a `Standing`. Out: why, or "". Pure."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lft_ray.errors import ConfigError
+from lft_ray.records import CurvePoint, TrialConfig
+from lft_ray.search.stopping.base import Standing, StopRule, check_fractions, f1_at, held, is_look, is_probe
+
+__all__ = ["mo_asha"]
+
+
+def mo_asha(
+    seed: int, *, eta: float = 3.0, rungs: Sequence[float] = (1 / 9, 1 / 3), probe_share: float = 0.0
+) -> StopRule:
+    """Asynchronous successive halving on (serving cost, F1), within octaves of serving cost.
+
+    At a rung a trial goes on if it is among the best ``1 / eta`` of the trials seen there, itself included, whose
+    serving cost is in the same octave (Li et al. 2020); best by non-dominated rank, then by F1 (Schmucker et al. 2021).
+    Who is not dominated at its rung always goes on, and nothing is stopped before ``eta`` trials were seen there.
+    Strata keep the cheap end: its F1 is lower, and it is compared with its like. Needs no calibration and states no
+    error rate.
+
+    Args:
+        seed: of the probe coins.
+        eta: one in so many goes on.
+        rungs: fractions of the schedule; a trial is judged at its first evaluation there or after, never at its end.
+        probe_share: share of trials that are never stopped.
+
+    Raises:
+        ConfigError: an option is out of range.
+    """
+    check_fractions(rungs, "rungs")
+    if eta <= 1.0:
+        raise ConfigError(f"eta is {eta}: expected above 1", fix="3 is the default: one in three goes on")
+    return _MoAsha(seed, eta, tuple(rungs), probe_share)
+
+
+@dataclass(frozen=True, slots=True)
+class _MoAsha:
+    seed: int
+    eta: float
+    rungs: tuple[float, ...]
+    probe_share: float
+
+    def __call__(self, standing: Standing, /) -> str:
+        trial, curve = standing.trial, standing.curve
+        if trial.start or not is_look(curve, self.rungs) or is_probe(self.seed, trial.trial_id, self.probe_share):
+            return ""
+        cost, now = standing.known_cost(trial.config), curve[-1]
+        peers = [
+            (other, f1)
+            for config, points in _others(standing)
+            if _octave(other := standing.known_cost(config)) == _octave(cost)
+            and (f1 := f1_at(points, now.fraction)) is not None
+        ]
+        seen = len(peers) + 1
+        if seen < self.eta:
+            return ""
+        kept = max(1, math.floor(seen / self.eta))
+        rank = _ranks([(cost, now.f1), *peers])
+        ahead = sum(
+            other < rank[0] or (other == rank[0] and f1 > now.f1)
+            for other, (_, f1) in zip(rank[1:], peers, strict=True)
+        )
+        if rank[0] == 0 or ahead < kept:
+            return ""
+        return (
+            f"behind at {now.fraction:.0%} of its schedule: {now.f1:.3f} F1 is place {ahead + 1} of {seen} "
+            f"at its serving cost, {kept} went on"
+        )
+
+
+def _others(standing: Standing) -> Iterator[tuple[TrialConfig, Sequence[CurvePoint]]]:
+    for record in standing.ended:
+        yield record.config, held(record, standing.curve[-1].fraction)
+    for trial, curve in standing.live.values():
+        yield trial.config, curve
+
+
+def _octave(usd: float) -> int:
+    return math.floor(math.log2(max(usd, 1e-12)))
+
+
+def _ranks(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Non-dominated rank of (cost, F1) points: 0 is the front, 1 the front without it, ..."""
+    cost, f1 = np.array(points).T
+    no_worse = (cost[:, None] <= cost) & (f1[:, None] >= f1)
+    beats = no_worse & ((cost[:, None] < cost) | (f1[:, None] > f1))
+    ranks, left = np.zeros(len(points), int), np.ones(len(points), bool)
+    while left.any():
+        dominated = (beats & left[:, None]).any(axis=0)
+        left &= dominated
+        ranks[left] += 1
+    return [int(rank) for rank in ranks]

@@ -1,0 +1,1 @@
+"""Ray Tune: the only code that knows its searcher, scheduler and tuner."""

@@ -1,0 +1,222 @@
+"""Run a dispatcher's trials with Ray Tune. The only place that assembles a `Tuner`.
+
+In: a connected cluster, a dispatcher, what a worker does. Out: nothing; the ledger has it. Tune's own folder is
+temporary and is never read: no `Tuner.restore`, no pickles.
+"""
+
+import logging
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ray.tune import Callback
+
+from lft_ray.cluster.connect import ClusterHandle
+from lft_ray.cluster.environment import environment_variables
+from lft_ray.cluster.nodes import HEAD_MARK
+from lft_ray.config import TrainingSpec
+from lft_ray.run.storage import Storage
+from lft_ray.search.budget.admission import MAX_FAILURES
+from lft_ray.search.dispatcher import Dispatcher
+from lft_ray.search.tune.trainable import RunsTrials, make_trainable
+from lft_ray.train.distributed.placement_groups import gangs_of
+
+if TYPE_CHECKING:
+    from lft_ray.search.tune.searcher import StudySearcher
+
+__all__ = ["Halting", "Interrupt", "catch_interrupts", "run_trials"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """Whether the user asked to end."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def raise_if_set(self) -> None:
+        """Raise KeyboardInterrupt once asked to end. It passes Tune, which catches only `Exception`."""
+        if self.is_set:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def catch_interrupts() -> Iterator[Interrupt]:
+    """Note the first signal instead of raising; does nothing outside the main thread, where Python has no handlers."""
+    interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        while before:
+            number, handler = before.popitem()
+            signal.signal(number, handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        interrupt.is_set = True
+        restore()
+
+    for number in SIGNALS:
+        before[number] = signal.signal(number, note)
+    try:
+        yield interrupt
+    finally:
+        restore()
+
+
+_TUNE_ENV = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # Tune's handler waits up to 15 s for busy trials; ours ends between two steps.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+def run_trials(
+    dispatcher: Dispatcher,
+    run: RunsTrials,
+    cluster: ClusterHandle,
+    training: TrainingSpec,
+    *,
+    deadline: float | None = None,
+) -> None:
+    """Run until the dispatcher has nothing more to start and everything has ended.
+
+    Args:
+        dispatcher: decides and records.
+        run: what a worker does with a trial.
+        cluster: connected.
+        training: what a trial holds.
+        deadline: seconds since the epoch after which trials that hang are ended as stopped.
+
+    Raises:
+        KeyboardInterrupt: the user asked to end; running trials stay unfinished.
+    """
+    first = dispatcher.next()
+    if isinstance(first, str):
+        dispatcher.close()
+        return
+    from lft_ray.search.tune.scheduler import StudyScheduler
+    from lft_ray.search.tune.searcher import StudySearcher
+
+    searcher, storage = StudySearcher(dispatcher, first), dispatcher.ledger.storage
+    scheduler = StudyScheduler(searcher, warm_workers=dispatcher.plan.slots, deadline=deadline)
+    try:
+        with (
+            gangs_of(storage, training.worker_count) if training.worker_count > 1 else nullcontext(),
+            _tune_environment(dispatcher.plan.slots),
+            _tune_folder(cluster, storage) as folder,
+        ):
+            _fit(run, searcher, scheduler, _bundle(cluster, training), folder)
+    finally:
+        dispatcher.close()
+    if searcher.fatal is not None:
+        raise searcher.fatal
+
+
+def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dict[str, float], folder: str) -> None:
+    from ray import tune
+
+    trainable = tune.with_resources(make_trainable(run), tune.PlacementGroupFactory([bundle]))
+    with catch_interrupts() as interrupt:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=scheduler,
+                num_samples=-1,
+                # The process keeps weights and tokens; that of a sharded trial its gang of workers.
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="study",
+                storage_path=folder,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                callbacks=[Halting(searcher, interrupt)],
+            ),
+        ).fit()
+
+
+def _bundle(cluster: ClusterHandle, training: TrainingSpec) -> dict[str, float]:
+    if training.worker_count > 1:
+        # The driver of a sharded trial holds no core: with one each, n drivers can take all cores from their workers,
+        # which is a livelock without an error. An empty bundle is refused, so it holds a sliver of the head node.
+        return {HEAD_MARK: 0.001}
+    gpus = cluster.gpus_per_worker(training.resources)
+    return {"CPU": float(training.resources.cpu)} | ({"GPU": gpus} if gpus else {})
+
+
+def _trial_name(trial: Any) -> str:
+    started = trial.config["trial"]
+    return f"{started['trial_id']}-{started['attempt']}"
+
+
+@contextmanager
+def _tune_folder(cluster: ClusterHandle, shared: Storage) -> Iterator[str]:
+    """Tune's folder: local where one node is all there is, else on storage that the nodes share."""
+    if len(cluster.nodes) > 1:
+        try:
+            yield shared.uri_of(".tune")
+        finally:
+            shared.delete_folder(".tune")
+        return
+    folder = tempfile.mkdtemp(prefix="lft-tune-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _tune_environment(slots: int) -> Iterator[None]:
+    """Quiet Tune, and give the process its environment and log levels back."""
+    # As many workers may be starting as run at a time: with one at a time the last of 16 starts after a minute.
+    values = _TUNE_ENV | {"TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    with environment_variables(**values):
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+class Halting(Callback):
+    """Raises what stopped the study.
+
+    Args:
+        searcher: its ``fatal`` error is raised.
+        interrupt: raises KeyboardInterrupt when set.
+    """
+
+    def __init__(self, searcher: "StudySearcher", interrupt: Interrupt) -> None:
+        self._searcher = searcher
+        self._interrupt = interrupt
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Look once per step (at least ten a second)."""
+        del iteration, info
+        for trial in trials:
+            if trial.status == trial.ERROR:
+                self._searcher.note_lost(trial.trial_id)
+        self._interrupt.raise_if_set()
+        if self._searcher.fatal is not None:
+            raise self._searcher.fatal
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles callbacks into its own folder, which nothing reads.
+        return {}

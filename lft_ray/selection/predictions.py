@@ -1,0 +1,88 @@
+"""What the finalists answered on validation, from their prediction files. In: records. Out: `Evidence`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lft_ray.errors import InputError
+from lft_ray.records import TrialRecord
+from lft_ray.run.storage import Storage
+from lft_ray.selection.decide import Evidence
+from lft_ray.selection.finalists import Key
+
+__all__ = ["load_evidence", "read_predictions"]
+
+
+def load_evidence(records: Sequence[TrialRecord], keys: Sequence[Key], *, seed: int) -> Evidence | None:
+    """Read the answers of the runs named by ``keys``.
+
+    Args:
+        records: the ledger.
+        keys: (trial id, precision, max length) of `lft_ray.selection.decide.runs_compared`.
+        seed: of the bootstrap.
+
+    Returns:
+        None when a file is missing, or the files are not of the same rows: then nothing can be bounded.
+    """
+    uris = {
+        (record.trial_id, variant.precision, variant.max_length): variant.predictions_uri
+        for record in records
+        for variant in record.variants
+    }
+    truth: NDArray[np.int64] | NDArray[np.bool_] | None = None
+    answers = {}
+    for key in keys:
+        try:
+            target, answer = _read(uris.get(key, ""))
+        except (OSError, pa.ArrowException, KeyError, ValueError):
+            return None
+        if truth is not None and not np.array_equal(truth, target):
+            return None
+        truth, answers[key] = target, answer
+    return None if truth is None else Evidence(truth=truth, answers=answers, seed=seed)
+
+
+def _read(uri: str) -> tuple[NDArray[np.int64] | NDArray[np.bool_], NDArray[np.int64] | NDArray[np.bool_]]:
+    """Truth and answers by row id: int64 [n] for one label a row, bool [n, c] for several.
+
+    Raises:
+        OSError, ArrowException, KeyError, ValueError: it is missing or no file of predictions.
+    """
+    target, logits = _table(uri)
+    if target.ndim == 1:
+        return target.astype(np.int64), logits.argmax(axis=1).astype(np.int64)
+    # A probability of one half is a logit of zero.
+    return target >= 0.5, logits >= 0.0
+
+
+def read_predictions(uri: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Truth and logits by row id: int64 [n] and float64 [n, c], of a task with one label a text.
+
+    Raises:
+        InputError: the file is missing or no file of predictions, or the task has several labels a text.
+    """
+    try:
+        target, logits = _table(uri)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise InputError(f"the predictions {uri or 'of a trial'} cannot be read: {error}") from None
+    if target.ndim != 1:
+        raise InputError("a cascade needs a task with one label a text: with several there is no one confidence")
+    return target.astype(np.int64), logits
+
+
+def _table(uri: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    folder, _, name = uri.rpartition("/")
+    table = pq.read_table(pa.BufferReader(Storage(folder).get(name))).sort_by("row_id")
+    return _matrix(table["target"]), _matrix(table["logits"])
+
+
+def _matrix(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    values = column.combine_chunks()
+    if not pa.types.is_list(values.type):
+        plain: NDArray[np.float64] = values.to_numpy(zero_copy_only=False)
+        return plain
+    flat: NDArray[np.float64] = values.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(values), -1)

@@ -1,0 +1,1 @@
+"""Ray Serve: deployment, start, environment, HAProxy, placement."""

@@ -1,0 +1,148 @@
+"""The only wiring of Ray Serve: one deployment whose ingress is the model.
+
+In: a `ServeSpec` and a `DesiredState`. Out: a Serve application. A better model comes as ``user_config``, never as new
+code, so replicas are not restarted for it.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any
+
+import lft_ray
+from lft_ray.config import ServeSpec
+from lft_ray.serve.addresses import is_loopback
+from lft_ray.serve.model.base import Layout
+from lft_ray.serve.rollout.service import Service
+from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus
+
+__all__ = ["APP_NAME", "DEPLOYMENT_NAME", "Replica", "ReplicaOptions", "autoscaling", "build_app"]
+
+APP_NAME = "lft"
+DEPLOYMENT_NAME = "model"
+MAX_ONGOING_REQUESTS = 2000
+"""Above what the batcher's queue lets wait, so that a full queue is our 503 with a reason and Retry-After."""
+SERVE_RESOURCE = "lft_serve"
+"""Custom Ray resource that marks the nodes meant for serving; used where the cluster has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaOptions:
+    """What a replica is made with."""
+
+    layout: Layout
+    key_hashes: tuple[str, ...] = ()
+    local_only: bool = False
+    """Let in only gRPC callers of this machine; HTTP listens on the endpoint's own address anyhow."""
+
+
+class Replica:
+    """One replica: a `Service` behind the HTTP app. Plain until `build_app` hands it to Serve."""
+
+    def __init__(self, options: ReplicaOptions) -> None:
+        from lft_ray.serve.api.app import LIMITS
+        from lft_ray.serve.http.auth import ApiKeys
+        from lft_ray.serve.model.open import open_predictor
+        from lft_ray.serve.protocols.grpc import GrpcService
+
+        self._options = options
+        self._service = Service(lambda uri: open_predictor(uri, options.layout, limits=LIMITS))
+        self._changes: set[asyncio.Task[ReplicaStatus]] = set()
+        self._grpc = GrpcService(self._service, keys=ApiKeys(options.key_hashes), local_only=options.local_only)
+
+    def __serve_build_asgi_app__(self) -> Any:
+        """Called by Serve once, after ``__init__``."""
+        from lft_ray.serve.api.app import create_app
+        from lft_ray.serve.http.auth import ApiKeys
+
+        return create_app(self._service, keys=ApiKeys(self._options.key_hashes), sends_request_id=False)
+
+    # Serve calls these by the names of the protocol's methods.
+
+    async def ServerLive(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ServerLive", request, grpc_context)
+
+    async def ServerReady(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ServerReady", request, grpc_context)
+
+    async def ModelReady(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ModelReady", request, grpc_context)
+
+    async def ServerMetadata(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ServerMetadata", request, grpc_context)
+
+    async def ModelMetadata(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ModelMetadata", request, grpc_context)
+
+    async def ModelInfer(self, request: Any, grpc_context: Any) -> Any:  # noqa: D102
+        return await self._grpc.call("ModelInfer", request, grpc_context)
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Take a new desired state. Called by Serve before the replica is ready, and again for every promotion."""
+        desired = DesiredState.of(config)
+        if not self._service.version:
+            await self._service.reconfigure(desired)
+            return
+        # Serve takes a replica out of rotation until this returns, so the new model is opened after that.
+        task = asyncio.get_running_loop().create_task(self._service.reconfigure(desired))
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+
+    async def status(self) -> ReplicaStatus:
+        """What became of the latest desired state, for the supervisor."""
+        from ray import serve
+
+        return replace(self._service.status, replica=serve.get_replica_context().replica_id.unique_id)
+
+    async def check_health(self) -> None:
+        """Called by Serve; raising restarts the replica."""
+        self._service.check()
+
+
+def autoscaling(spec: ServeSpec) -> dict[str, Any]:
+    """Serve's ``autoscaling_config``. Needs the push interval of `serve.cluster.environment` (1 s, not 10 s)."""
+    return {
+        "min_replicas": spec.autoscaling.min_replicas,
+        "max_replicas": spec.autoscaling.max_replicas,
+        "target_ongoing_requests": spec.autoscaling.target_ongoing_requests,
+        "look_back_period_s": spec.autoscaling.look_back_s,
+        "upscale_delay_s": spec.autoscaling.upscale_delay_s,
+        "downscale_delay_s": spec.autoscaling.downscale_delay_s,
+    }
+
+
+def build_app(
+    spec: ServeSpec, desired: DesiredState, *, key_hashes: tuple[str, ...] = (), use_resource: bool = False
+) -> Any:
+    """Make the Serve application.
+
+    Args:
+        spec: replicas, cores, autoscaling.
+        desired: which bundle shall answer.
+        key_hashes: sha256 of the bearer keys; none: everybody is let in.
+        use_resource: ask for the resource ``lft_serve``, which the cluster must have.
+    """
+    from ray import serve
+
+    resources = {SERVE_RESOURCE: 0.001} if use_resource else {}
+    deployment = serve.deployment(
+        name=DEPLOYMENT_NAME,
+        user_config=desired.as_config(),
+        autoscaling_config=autoscaling(spec),
+        ray_actor_options={"num_cpus": spec.cpus_per_replica, "resources": resources},
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
+        max_queued_requests=MAX_ONGOING_REQUESTS,
+        health_check_period_s=5,
+        health_check_timeout_s=20,
+        graceful_shutdown_timeout_s=20,
+        max_constructor_retry_count=3,
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )(serve.ingress()(Replica))
+    # Serve invents a new code version at every run, and a new one restarts all replicas. Ours changes with our code
+    # alone, so that a promotion reaches the living replicas as user_config. There is no public way to say so.
+    deployment = deployment.options(_internal=True, version=f"lft-{lft_ray.__version__}")
+    options = ReplicaOptions(
+        layout=Layout(spec.cpus_per_replica, spec.preset, spec.max_queued_texts),
+        key_hashes=key_hashes,
+        local_only=is_loopback(spec.host) and not key_hashes,
+    )
+    return deployment.bind(options)

@@ -1,0 +1,109 @@
+"""Make replicas serve a bundle, and learn from each of them whether it does. Needs a started Serve.
+
+In: a `DesiredState`. Out: the `ReplicaStatus` of every running replica.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lft_ray.config import ServeSpec
+from lft_ray.errors import LftError, UnreachableError
+from lft_ray.serve.cluster.deployment import APP_NAME, DEPLOYMENT_NAME, build_app
+from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus
+from lft_ray.serve.waiting import wait_until
+
+if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
+
+__all__ = ["apply", "settle", "survey"]
+
+
+@dataclass(slots=True)
+class _Poll:
+    statuses: dict[str, ReplicaStatus] = field(default_factory=dict)
+    problem: str = ""
+
+
+def apply(
+    spec: ServeSpec, desired: DesiredState, *, key_hashes: tuple[str, ...] = (), use_resource: bool = False
+) -> "DeploymentHandle[Any]":
+    """Hand it to Serve: this starts replicas the first time, and reaches the living ones as ``user_config`` later."""
+    from ray import serve
+
+    app = build_app(spec, desired, key_hashes=key_hashes, use_resource=use_resource)
+    target = serve.RunTarget(target=app, name=APP_NAME, route_prefix="/")
+    return serve.run_many([target], wait_for_applications_running=False)[0]
+
+
+def settle(
+    handle: "DeploymentHandle[Any]",
+    desired: DesiredState,
+    *,
+    timeout_s: float,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> list[ReplicaStatus]:
+    """Wait until every running replica has decided about ``desired``.
+
+    Args:
+        handle: as `apply` returned it.
+        desired: what was applied.
+        timeout_s: how long.
+        interrupted: asked between polls; True ends the wait.
+
+    Raises:
+        UnreachableError: they did not decide in time, or ``interrupted``.
+        LftError: Serve gave up starting replicas.
+    """
+    poll = _Poll()
+
+    def decided() -> list[ReplicaStatus]:
+        running = _running_replicas()
+        _ask(handle, poll)
+        found = [s for s in poll.statuses.values() if s.serial == desired.serial and s.has_decided]
+        return found if running and len(found) >= running else []
+
+    statuses = wait_until(decided, timeout_s=timeout_s, give_up=interrupted)
+    if not statuses:
+        met = f"{len(poll.statuses)} answered. {poll.problem}".rstrip()
+        raise UnreachableError(f"the replicas were not ready within {timeout_s:.0f} s: {met}")
+    return statuses
+
+
+def survey(handle: "DeploymentHandle[Any]", *, timeout_s: float = 2.0) -> list[ReplicaStatus]:
+    """The status of every running replica that could be met in time."""
+    poll = _Poll()
+    deadline = time.monotonic() + timeout_s
+    while len(poll.statuses) < _running_replicas() and time.monotonic() < deadline:
+        _ask(handle, poll)
+    return list(poll.statuses.values())
+
+
+def _running_replicas() -> int:
+    """Replicas that get requests now; 0 while some that must be there are still starting."""
+    from ray import serve
+    from ray.serve.schema import ApplicationStatus
+
+    app = serve.status().applications.get(APP_NAME)
+    if app is None:
+        return 0
+    if app.status == ApplicationStatus.DEPLOY_FAILED:
+        details = "; ".join(d.message for d in app.deployments.values() if d.message) or app.message
+        raise LftError(f"no replica could start: {details}")
+    if app.status != ApplicationStatus.RUNNING:
+        return 0
+    states = app.deployments[DEPLOYMENT_NAME].replica_states
+    return sum(count for state, count in states.items() if str(getattr(state, "value", state)) == "RUNNING")
+
+
+def _ask(handle: "DeploymentHandle[Any]", poll: _Poll) -> None:
+    # One call reaches one replica, chosen by Serve at random, so a few replicas are all met within a few rounds.
+    try:
+        status: ReplicaStatus = handle.status.remote().result(timeout_s=2.0)
+    except TimeoutError:
+        poll.problem = "No replica answers."
+    except Exception as error:  # a replica that dies while asked is asked again by the next round  # noqa: BLE001
+        poll.problem = f"{type(error).__name__}: {error}"
+    else:
+        poll.statuses[status.replica] = status

@@ -1,0 +1,1 @@
+"""The life of an endpoint: deploy, promote, roll back, stop; its supervisor process."""

@@ -1,0 +1,42 @@
+"""What is refused before an endpoint starts anything. In: a bundle's URI, a `ServeSpec`. Out: nothing, or the error."""
+
+import os
+import socket
+
+from lft_ray.config import ServeSpec
+from lft_ray.errors import InputError
+from lft_ray.run.storage import Storage
+from lft_ray.serve.addresses import is_loopback
+from lft_ray.serve.http.auth import hash_keys
+
+__all__ = ["check_address", "check_bundle"]
+
+
+def check_bundle(uri: str) -> str:
+    """Verify a bundle or a cascade and return its version. Raises `BundleError`."""
+    from lft_ray.export.cascade import version_of
+
+    try:
+        folder = Storage(uri).local_folder("")
+    except FileNotFoundError:
+        raise InputError(f"there is no bundle at {uri}", fix="`lft export RUN` makes one") from None
+    return version_of(folder)
+
+
+def check_address(spec: ServeSpec) -> None:
+    """Refuse a public address without keys, and a port that is taken. Raises `InputError`."""
+    if not is_loopback(spec.host) and not hash_keys(os.environ.get(spec.api_keys_env, "")):
+        raise InputError(
+            f"serve.host {spec.host} can be reached from other machines and there are no API keys",
+            fix=f"set {spec.api_keys_env}=key1,key2 or use serve.host=127.0.0.1",
+        )
+    for name, port in (("port", spec.port), ("grpc_port", spec.grpc_port)):
+        try:
+            with socket.socket() as probe:
+                # As HAProxy binds: a port in TIME_WAIT is free, one that somebody listens on is not.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((spec.host, port or 0))
+        except OSError as error:
+            raise InputError(
+                f"cannot listen on {spec.host}:{port}: {error.strerror}", fix=f"--set serve.{name}=0 takes a free port"
+            ) from None

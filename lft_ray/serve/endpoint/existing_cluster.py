@@ -1,0 +1,284 @@
+"""Deploy to a Ray cluster that is there already: ``lft deploy --address``. The cluster keeps the endpoint alive.
+
+In: an address, a bundle, a `ServeSpec`. Out: an `Endpoint` with ``address``. Starts no process of its own, and refuses,
+with the fix, a cluster that lacks what is needed.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lft_ray.cluster.nodes import HEAD_MARK, Fleet, fleet, run_on
+from lft_ray.config import ClusterSpec, ServeSpec
+from lft_ray.errors import InputError, UnreachableError
+from lft_ray.export.cascade import CASCADE_FILE, is_cascade
+from lft_ray.records import Endpoint
+from lft_ray.run.storage import Storage
+from lft_ray.serve import addresses
+from lft_ray.serve.addresses import is_loopback
+from lft_ray.serve.cluster import replicas
+from lft_ray.serve.cluster.deployment import APP_NAME
+from lft_ray.serve.cluster.environment import CLUSTER_FOLDER, cluster_environment, cluster_folder
+from lft_ray.serve.cluster.placement import Placement, place
+from lft_ray.serve.cluster.start import serve_starting
+from lft_ray.serve.endpoint import record as endpoints
+from lft_ray.serve.endpoint.checks import check_address, check_bundle
+from lft_ray.serve.http.auth import hash_keys
+from lft_ray.serve.rollout.controller import RolloutController, RolloutResult
+from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus, rejection, version_of
+from lft_ray.serve.waiting import wait_healthy
+
+PUSH_S = 10.0
+"""How often Serve's replicas tell their load where nothing else is set."""
+
+__all__ = ["delete_from", "deploy_to", "roll_back"]
+
+
+def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, *, wait_s: float) -> Endpoint:
+    """Serve a bundle on an existing cluster, or promote it where this run is served there already.
+
+    Raises:
+        InputError: the cluster cannot run it: other versions, too few cores, other Serve applications, or a bundle that
+            not every node can read.
+        UnreachableError: the cluster or, later, the endpoint does not answer.
+    """
+    from lft_ray.cluster.connect import connect
+
+    if spec.rollout.canary_share:
+        raise InputError(
+            "a canary is watched by the endpoint's own process, which an endpoint on an existing cluster does not have",
+            fix="leave --canary out: the bundle is still compared with the running one before it answers",
+        )
+    version = check_bundle(bundle_uri)
+    live = endpoints.read(storage)
+    begun = time.monotonic()
+    with connect(ClusterSpec(address=address)):
+        cluster = _Cluster.of(spec, wait_s)
+        cluster.check(bundle_uri)
+        served = _published(storage, bundle_uri, version)
+        old = _present(live)
+        if old is not None:
+            result = cluster.controller(old).promote(served, spec.rollout)
+            return _record(result, old.model_copy(update={"spec": spec}), storage, wait_s=wait_s)
+        check_address(spec.model_copy(update={"port": 0, "grpc_port": None}))
+        folder = cluster_folder()
+        version = cluster.begin(served, folder)
+        url = addresses.url(cluster.head(), spec.port)
+    _wait_answer(url, timeout_s=wait_s)
+    endpoint = Endpoint(
+        url=url,
+        version=version,
+        process=None,
+        ports={"http": spec.port} | ({"grpc": spec.grpc_port} if spec.grpc_port else {}),
+        state="ready",
+        bundle_uri=served,
+        ready_after_s=round(time.monotonic() - begun, 2),
+        address=address,
+        folder=folder,
+        spec=spec,
+    )
+    return endpoints.write(storage, endpoint)
+
+
+def roll_back(live: Endpoint, storage: Storage, *, wait_s: float) -> Endpoint:
+    """Let the replicas go back to the bundle before.
+
+    Args:
+        live: the endpoint as it was written down.
+        storage: the run folder.
+        wait_s: seconds until every replica must have changed.
+
+    Raises:
+        InputError: there is no bundle before, or the cluster serves something else.
+        UnreachableError: the cluster or a replica does not answer.
+    """
+    from lft_ray.cluster.connect import connect
+
+    if not live.previous_uri:
+        raise InputError("there is no earlier bundle to go back to", fix="`lft deploy RUN --trial ID` serves another")
+    with connect(ClusterSpec(address=live.address)):
+        cluster = _Cluster.of(live.spec or ServeSpec(), wait_s)
+        if _present(live) is None:
+            raise InputError(f"the cluster at {live.address} serves nothing", fix="`lft deploy` starts the endpoint")
+        return _record(cluster.controller(live).rollback(), live, storage, wait_s=wait_s)
+
+
+def _published(storage: Storage, bundle_uri: str, version: str) -> str:
+    """A copy of the bundle under its version: a replica that starts next month must find what is served today."""
+    name = f"served/{version}"
+    if storage.exists(name):
+        return storage.uri_of(name)
+    return storage.put_folder(name, Storage(bundle_uri).local_folder(""))
+
+
+def _record(result: RolloutResult, old: Endpoint, storage: Storage, *, wait_s: float) -> Endpoint:
+    if result.kind == "rejected":
+        return old.model_copy(update={"state": "rejected", "message": result.reason})
+    _wait_answer(old.url, timeout_s=wait_s)
+    served = f"{storage.uri}/served/{result.version}"
+    for name in storage.folders("served"):
+        if storage.uri_of(f"served/{name}") not in (served, old.bundle_uri):
+            storage.delete_folder(f"served/{name}")
+    update = {
+        "version": result.version,
+        "bundle_uri": served,
+        "previous_version": old.version,
+        "previous_uri": old.bundle_uri,
+        "message": "",
+    }
+    return endpoints.write(storage, old.model_copy(update=update))
+
+
+def delete_from(live: Endpoint, storage: Storage) -> Endpoint:
+    """Take the endpoint off its cluster, and Serve too: deploying made sure that nothing else uses it.
+
+    Raises:
+        UnreachableError: the cluster does not answer.
+    """
+    from lft_ray.cluster.connect import connect
+
+    with connect(ClusterSpec(address=live.address)):
+        from ray import serve
+
+        serve.delete(APP_NAME)
+        if not serve.status().applications:
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            _remove(_living_nodes(), live.folder)
+    storage.delete_folder("served")
+    return endpoints.write(storage, live.model_copy(update={"state": "stopped"}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """The connected cluster, and what is deployed to it."""
+
+    nodes: list[dict[str, Any]]
+    room: Fleet
+    spec: ServeSpec
+    placement: Placement
+
+    @classmethod
+    def of(cls, spec: ServeSpec, wait_s: float) -> "_Cluster":
+        room = fleet()
+        replicas = max(1, spec.autoscaling.min_replicas)
+        return cls(_living_nodes(), room, spec, place(spec, room, replicas=replicas, wait_s=wait_s))
+
+    def check(self, bundle_uri: str) -> None:
+        """Raise `InputError` where the endpoint could not run."""
+        spec, nodes = self.spec, self.nodes
+        for name, port in (("port", spec.port), ("grpc_port", spec.grpc_port)):
+            if port == 0:
+                raise InputError(
+                    f"serve.{name} 0 is for an endpoint on this machine alone", fix=f"--set serve.{name}=8000"
+                )
+        if spec.autoscaling.look_back_s <= PUSH_S:
+            raise InputError(
+                f"serve.autoscaling.look_back_s {spec.autoscaling.look_back_s:g} is too short for an existing cluster, "
+                f"whose replicas may tell their load every {PUSH_S:g} s alone: it would scale down under load",
+                fix="--set serve.autoscaling.look_back_s=12",
+            )
+        if self.room.size > 1 and is_loopback(spec.host):
+            raise InputError(
+                f"serve.host {spec.host} cannot be reached from node to node, and the cluster "
+                f"{'may have' if self.room.may_start else 'has'} {self.room.size} nodes",
+                fix=f"--set serve.host=0.0.0.0 and keys in {spec.api_keys_env}",
+            )
+        name = CASCADE_FILE if is_cascade(Path(bundle_uri)) else "manifest.json"
+        found = _on_each(nodes, Path.is_file, Path(bundle_uri) / name) if Storage(bundle_uri).is_local else {}
+        missing = sorted(host for host, is_there in found.items() if not is_there)
+        if missing:
+            raise InputError(
+                f"the bundle at {bundle_uri} cannot be read on {', '.join(missing)}",
+                fix="use storage that all nodes share (s3://, gs://, or a mount), and search or export again",
+            )
+
+    def begin(self, bundle_uri: str, folder: str) -> str:
+        """Start Serve and the first replicas, and return their version; shut Serve down if they fail to start."""
+        from ray import serve
+
+        try:
+            variables = cluster_environment(folder)
+            with serve_starting(self.spec.host, self.spec.port, grpc_port=self.spec.grpc_port, variables=variables):
+                statuses = RolloutController(self._apply, list).begin(bundle_uri)
+            if reason := rejection(statuses):
+                raise InputError(f"the replicas reject the bundle: {reason}")
+        except BaseException:
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            _remove(_living_nodes(), folder)
+            raise
+        return version_of(statuses)
+
+    def controller(self, old: Endpoint) -> RolloutController:
+        """What changes the living endpoint. It surveys nothing: there is no canary here."""
+        desired = DesiredState(current=old.bundle_uri, previous=old.previous_uri or None, version=old.version)
+        return RolloutController(self._apply, list, desired=desired)
+
+    def head(self) -> str:
+        """Address of the machine that clients ask."""
+        if self.spec.host not in ("0.0.0.0", "::"):
+            return self.spec.host
+        heads = [node for node in self.nodes if HEAD_MARK in node["Resources"]]
+        return str((heads or self.nodes)[0]["NodeManagerAddress"])
+
+    def _apply(self, desired: DesiredState) -> list[ReplicaStatus]:
+        keys = tuple(hash_keys(os.environ.get(self.spec.api_keys_env, "")))
+        handle = replicas.apply(self.spec, desired, key_hashes=keys, use_resource=self.placement.use_resource)
+        try:
+            return replicas.settle(handle, desired, timeout_s=self.placement.wait_s)
+        except UnreachableError as error:
+            raise UnreachableError(error.message, fix=error.fix or self.placement.hint) from error
+
+
+def _living_nodes() -> list[dict[str, Any]]:
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
+def _on_each(nodes: list[dict[str, Any]], function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """Results of a function by the name of the node that it ran on."""
+    import ray
+
+    # What is asked may be asked again: Ray's own three retries.
+    asked = {
+        str(node["NodeManagerHostname"]): run_on(node["NodeID"], function, *arguments, retries=3) for node in nodes
+    }
+    return {host: ray.get(answer, timeout=60) for host, answer in asked.items()}
+
+
+def _remove_folder(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove(nodes: list[dict[str, Any]], folder: str) -> None:
+    # HAProxy's files; only ever a folder that `cluster_folder` named, whatever endpoint.json says.
+    if folder.startswith(CLUSTER_FOLDER) and ".." not in folder:
+        _on_each(nodes, _remove_folder, folder)
+
+
+def _present(live: Endpoint | None) -> Endpoint | None:
+    """This run's endpoint, if the cluster serves it. Raises `InputError` when the cluster serves something else."""
+    from ray import serve
+
+    served = set(serve.status().applications)
+    if not served:
+        return None
+    if served == {APP_NAME} and live is not None and live.address and live.state != "stopped":
+        return live
+    raise InputError(
+        f"the cluster serves something else already: {', '.join(sorted(served))}",
+        fix="`lft down` its run, or `serve shutdown` there, or deploy without --address",
+    )
+
+
+def _wait_answer(url: str, *, timeout_s: float) -> None:
+    if problem := wait_healthy(url, timeout_s):
+        raise UnreachableError(
+            f"the replicas are ready, but {url} does not answer from here: {problem}",
+            fix="a Serve that ran before may listen on another port: `serve shutdown` there first",
+        )

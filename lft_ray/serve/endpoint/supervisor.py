@@ -1,0 +1,295 @@
+"""The process behind an endpoint: ``python -m lft_ray.serve.endpoint.supervisor <folder>``.
+
+In: ``start_request.json`` in its folder. It starts Ray and Serve, writes ``endpoint.json`` when every replica answers
+through HAProxy, promotes on SIGHUP (``promote_request.json``), and on SIGTERM or SIGINT ends everything it started.
+Trains nothing and answers nothing itself.
+"""
+
+import os
+import queue
+import shutil
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lft_ray.errors import InputError, LftError, UnreachableError
+from lft_ray.processes import this_process
+from lft_ray.records import Endpoint
+from lft_ray.run.storage import Storage
+from lft_ray.serve import addresses
+from lft_ray.serve.cluster import haproxy, start
+from lft_ray.serve.cluster.environment import free_port
+from lft_ray.serve.endpoint import messages, process_tree
+from lft_ray.serve.endpoint import record as endpoints
+from lft_ray.serve.http.auth import hash_keys
+from lft_ray.serve.rollout.controller import RolloutController, RolloutResult
+from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus, rejection, version_of
+from lft_ray.serve.waiting import wait_until
+
+if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
+
+__all__ = ["Supervisor", "main"]
+
+_WATCH_S = 2.0
+_DRAIN_S = 10.0
+_STOP = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+class Supervisor:
+    """Runs one endpoint from start to end.
+
+    Args:
+        request: what to serve.
+    """
+
+    def __init__(self, request: messages.StartRequest) -> None:
+        self._request = request
+        self._folder = Path(request.folder)
+        self._site = Storage(request.site_uri)
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._stopping = False
+        self._port = request.spec.port or free_port(request.spec.host)
+        self._grpc_port = request.spec.grpc_port if request.spec.grpc_port != 0 else free_port(request.spec.host)
+        self._key_hashes = tuple(hash_keys(os.environ.get(request.spec.api_keys_env, "")))
+        self._handle: DeploymentHandle[Any] | None = None
+        self._rollout = RolloutController(self._apply, self._survey)
+        self._answered = 0
+        """Serial of the latest promotion request."""
+        self._sources: dict[str, str] = {}
+        """Our own copy of a bundle -> where it came from."""
+        self._endpoint = self._first_record()
+
+    def _first_record(self) -> Endpoint:
+        return Endpoint(
+            url=addresses.url(self._request.spec.host, self._port),
+            version="",
+            process=this_process(),
+            ports={"http": self._port},
+            state="starting",
+            bundle_uri=self._request.bundle_uri,
+            log=self._request.log,
+            folder=str(self._folder),
+        )
+
+    def run(self) -> int:
+        """Serve until told to stop. Returns the exit code: 0 after a wanted end, 1 after a failure."""
+        begun = time.monotonic()
+        failure = ""
+        self._catch_signals()
+        process_tree.adopt_orphans()
+        try:
+            self._announce()
+            self._start()
+            self._announce(state="ready", ready_after_s=round(time.monotonic() - begun, 2))
+            _say(f"ready at {self._endpoint.url}, version {self._endpoint.version}")
+            self._watch()
+        except LftError as error:
+            failure = "" if self._stopping else str(error)
+        except Exception as error:  # whatever Ray raises, the record must say it and nothing may stay behind
+            failure = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            if failure:
+                _say(failure)
+            self._end()
+            self._announce(state="stopped", message=failure)
+        return 1 if failure else 0
+
+    # ------------------------------------------------------------ start
+
+    def _start(self) -> None:
+        variables = start.prepare(self._folder)
+        os.environ.pop(self._request.spec.api_keys_env, None)  # only the hashes go on
+        start.start_ray(self._folder)
+        self._catch_signals()  # Ray has put its own handler for SIGTERM in place of ours
+        copy = self._own_copy(self._request.bundle_uri, serial=0)
+        host = self._request.spec.host
+        with start.serve_starting(host, self._port, grpc_port=self._grpc_port, give_up=self._must_stop):
+            statuses = self._rollout.begin(copy)
+        if reason := rejection(statuses):
+            raise LftError(f"the bundle is rejected: {reason}")
+        ports_each = 1 if self._grpc_port is None else 2
+        self._wait_routed(len(statuses) * ports_each, timeout_s=self._request.wait_s)
+        names = ("METRICS", "STATS")
+        ports = {"http": self._port, "grpc": self._grpc_port or 0}
+        ports |= {n.lower(): int(variables.get(f"RAY_SERVE_HAPROXY_{n}_PORT", 0)) for n in names}
+        self._endpoint = self._endpoint.model_copy(
+            update={"version": version_of(statuses), "ports": {name: port for name, port in ports.items() if port}}
+        )
+
+    def _wait_routed(self, ports: int, *, timeout_s: float) -> None:
+        # Serve says RUNNING before HAProxy has the replicas, and answers by way of its slow Python proxy until then.
+        folder = self._folder / "h"
+
+        def is_routed() -> bool:
+            sockets = haproxy.admin_sockets(folder)
+            # Without HAProxy there is no socket, and the Python proxy knows the replicas.
+            return not sockets or sum(len(haproxy.routed_servers(path)) for path in sockets) >= ports
+
+        if not wait_until(is_routed, timeout_s=timeout_s, give_up=self._must_stop) and not self._stopping:
+            raise UnreachableError(f"HAProxy did not find {ports} ports of replicas within {timeout_s:.0f} s")
+
+    def _apply(self, desired: DesiredState) -> list[ReplicaStatus]:
+        from lft_ray.serve.cluster import replicas
+
+        self._handle = replicas.apply(self._request.spec, desired, key_hashes=self._key_hashes)
+        return replicas.settle(self._handle, desired, timeout_s=self._request.wait_s, interrupted=self._must_stop)
+
+    def _survey(self) -> list[ReplicaStatus]:
+        from lft_ray.serve.cluster import replicas
+
+        return replicas.survey(self._handle) if self._handle is not None else []
+
+    def _own_copy(self, uri: str, *, serial: int) -> str:
+        # A replica that starts next month must find what is served today, though the run folder has moved on.
+        target = self._folder / "bundles" / str(serial)
+        shutil.copytree(Storage(uri).local_folder(""), target)
+        self._sources[str(target)] = uri
+        return str(target)
+
+    # ------------------------------------------------------------ run
+
+    def _watch(self) -> None:
+        while not self._stopping:
+            processes = process_tree.descendants()
+            if not process_tree.has_core(processes):
+                raise LftError("Ray's core processes are gone", fix="`lft deploy` starts the endpoint again")
+            messages.put(self._folder, messages.ProcessTree(processes=process_tree.identities(processes)))
+            with suppress(queue.Empty):
+                received = self._signals.get(timeout=_WATCH_S)
+                if received == signal.SIGHUP:
+                    self._answer()
+                else:
+                    self._stopping = True
+                    continue
+            result = self._rollout.look()
+            if result is not None:
+                self._record(result)
+
+    def _answer(self) -> None:
+        try:
+            request = messages.get(self._folder, messages.PromoteRequest)
+        except InputError as error:
+            # Of another version of lft_ray: no reason to stop answering. Its serial is unknown, so nobody hears back.
+            self._rejected(error.message)
+            return
+        if request is None or request.serial <= self._answered:
+            return
+        self._answered = request.serial
+        try:
+            endpoint = self._record(self._promote(request))
+        except (LftError, OSError) as error:
+            endpoint = self._rejected(str(error))
+        messages.put(self._folder, messages.PromoteResponse(serial=request.serial, endpoint=endpoint))
+
+    def _promote(self, request: messages.PromoteRequest) -> RolloutResult:
+        if request.bundle_uri is None:
+            return self._rollout.rollback()
+        return self._rollout.promote(self._own_copy(request.bundle_uri, serial=request.serial), request.rollout)
+
+    def _record(self, result: RolloutResult) -> Endpoint:
+        """Write down what came of a request or of the canary."""
+        if result.kind == "rejected":
+            reason = result.reason
+            for copy, source in self._sources.items():
+                reason = reason.replace(copy, source)
+            self._keep_needed()
+            return self._rejected(reason, canary=result.canary or self._endpoint.canary)
+        if result.kind == "canary":
+            return self._announce(canary=result.canary, message=result.canary.note if result.canary else "")
+        before = self._endpoint
+        _say(f"promoted version {result.version}, before: {before.version}")
+        self._keep_needed()
+        return self._announce(
+            version=result.version,
+            previous_version=before.version,
+            previous_uri=before.bundle_uri,
+            bundle_uri=self._sources[self._rollout.desired.current],
+            canary=result.canary or before.canary,
+            message="promoted after its canary" if result.canary else "",
+        )
+
+    def _keep_needed(self) -> None:
+        desired = self._rollout.desired
+        needed = {desired.current, desired.previous, self._rollout.candidate}
+        for folder in (self._folder / "bundles").iterdir():
+            if str(folder) not in needed:
+                shutil.rmtree(folder, ignore_errors=True)
+                self._sources.pop(str(folder), None)
+
+    def _rejected(self, reason: str, **changes: Any) -> Endpoint:
+        # The file tells of the endpoint, which is as ready as before; only the reply is about the rejected bundle.
+        _say(f"rejected: {reason}")
+        return self._announce(message=f"the last promotion was rejected: {reason}", **changes).model_copy(
+            update={"state": "rejected", "message": reason}
+        )
+
+    # ------------------------------------------------------------ end
+
+    def _end(self) -> None:
+        self._drain()
+        if "ray" in sys.modules:
+            import ray
+
+            with suppress(Exception):
+                ray.shutdown()
+        # ray.shutdown leaves HAProxy running where its manager was killed first, and workers that still exit.
+        process_tree.end(process_tree.descendants(), timeout_s=5.0)
+        for path in self._folder.iterdir():
+            if str(path) != self._request.log:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with suppress(OSError):
+            self._folder.rmdir()
+
+    def _drain(self) -> None:
+        # Clients with open connections must not hold the end up, so what is waited for is answers, not connections.
+        sockets = haproxy.admin_sockets(self._folder / "h")
+        for path in sockets:
+            haproxy.stop_accepting(path)
+        wait_until(lambda: not any(map(haproxy.unanswered, sockets)), timeout_s=_DRAIN_S, poll_s=0.05)
+
+    def _announce(self, **changes: Any) -> Endpoint:
+        self._endpoint = self._endpoint.model_copy(update=changes)
+        return endpoints.write(self._site, self._endpoint)
+
+    def _catch_signals(self) -> None:
+        # SimpleQueue.put may be called from a handler that interrupts it; a threading.Event may not.
+        for number in (*_STOP, signal.SIGHUP):
+            signal.signal(number, lambda received, _: self._signals.put(received))
+
+    def _must_stop(self) -> bool:
+        # Asked while something is waited for: only an order to stop ends the wait, a promotion keeps its turn.
+        seen = []
+        with suppress(queue.Empty):
+            while True:
+                seen.append(self._signals.get_nowait())
+        for number in seen:
+            if number in _STOP:
+                self._stopping = True
+            else:
+                self._signals.put(number)
+        return self._stopping
+
+
+def _say(text: str) -> None:
+    # Whoever read the log may be gone, and that must not keep the end from being an orderly one.
+    with suppress(OSError):
+        sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        sys.stderr.flush()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the supervisor of the folder named in ``arguments``."""
+    request = messages.get(Path(arguments[0]), messages.StartRequest)
+    if request is None:
+        _say(f"there is no start_request.json in {arguments[0]}")
+        return 2
+    return Supervisor(request).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""HTTP without a framework: requests, responses, errors, keys, metrics, pages."""

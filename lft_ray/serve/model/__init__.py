@@ -1,0 +1,1 @@
+"""An opened bundle that predicts: single model or cascade."""

@@ -1,0 +1,1 @@
+"""How a running model is replaced: desired state, gate, canary, traffic split."""

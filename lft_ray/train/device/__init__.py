@@ -1,0 +1,1 @@
+"""What a trial runs on: memory, processes, precision, usage meters."""

@@ -1,0 +1,1 @@
+"""Trials shared by several workers: Ray Train worker groups."""

@@ -1,0 +1,125 @@
+"""One trial in several workers: the same loop, on this process's gang of Ray Train workers (`gang`).
+
+In: a `TrialJob` with ``training.workers`` > 1. Out: the `TrialResult` that rank 0 wrote. Called from a Tune trial whose
+driver holds no CPU, or from any script. The training state lies in the run folder, so a group whose worker died, or
+another attempt with another number of workers, goes on where the last state was saved.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from lft_ray.cluster.nodes import fleet
+from lft_ray.errors import ConfigError
+from lft_ray.models.sizes import find_size
+from lft_ray.records import TrialResult, now_utc
+from lft_ray.run.storage import Storage
+from lft_ray.train.device.usage_notes import STATE, noted_usage
+from lft_ray.train.distributed.worker_group import DisbandedError, Shape, disband, gang_for
+from lft_ray.train.job import TrialJob, result_name, trial_storage
+from lft_ray.train.trial import failed, run_trial, try_write_result
+
+__all__ = ["run_sharded"]
+
+logger = logging.getLogger(__name__)
+
+
+def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> TrialResult:
+    """Run a trial in ``job.training.workers`` workers, each with ``job.training.resources``.
+
+    The workers stay for the next trial of this process: `gang.disband` lets them go, as do its end and 20 idle seconds.
+
+    Args:
+        job: what to run. Ray must be connected; the run folder must be one that all nodes see.
+        report: as for `run_trial`; called in this process. If it raises, the trial is cancelled: its workers stay.
+
+    Returns:
+        The result, as for `run_trial`: errors become a failed result.
+
+    Raises:
+        DisbandedError: the study ends; the trial can be resumed.
+    """
+    if _is_linear(job):
+        # A linear model is fitted in one process; more would fit the same thing side by side.
+        return run_trial(job, report)
+    started_at = now_utc()
+    job = job.replace(run_uri=Storage(job.run_uri).uri)
+    try:
+        error = _run(job, report)
+        result = _read_result(job)
+    except _ReportError as signal:
+        raise signal.error from None
+    except DisbandedError:
+        raise
+    except Exception as failure:
+        logger.exception("sharded trial %s failed", job.trial_id)
+        error, result = f"{type(failure).__name__}: {failure}", _read_result(job)
+    return result or _lost(job, error or "the workers ended without a result", started_at)
+
+
+class _ReportError(Exception):
+    """Whoever hears of the points has had enough."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _run(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> str:
+    """Run it on this process's gang. Returns what went wrong.
+
+    Raises:
+        _ReportError: ``report`` raised.
+        Exception: the gang could not be started.
+    """
+
+    def pass_on(point: dict[str, Any]) -> None:
+        try:
+            report(point)
+        except Exception as error:
+            raise _ReportError(error) from error
+
+    shape = Shape(job.training.worker_count, float(job.training.resources.cpu), _gpu(job))
+    while True:
+        error = gang_for(shape, Storage(job.run_uri)).run(job, pass_on)
+        if error is not None:
+            return error
+        # It went home, idle for long, just before the job came.
+        disband()
+
+
+def _is_linear(job: TrialJob) -> bool:
+    """Whether the job's size is linear, looked up by its name: the job has crossed processes."""
+    return find_size(job.models, job.config.model_size)[1].is_linear
+
+
+def _gpu(job: TrialJob) -> float:
+    """GPUs a worker.
+
+    Raises:
+        ConfigError: a fraction, which collectives between workers do not allow.
+    """
+    wish = job.training.resources.gpu
+    if wish == "auto":
+        return float(any(node.gpus for node in fleet().nodes))
+    if wish % 1 and job.training.worker_count > 1:
+        raise ConfigError(
+            f"training.resources.gpu is {wish} with {job.training.worker_count} workers: expected 0 or whole devices",
+            fix="--set training.workers=1, or --set training.resources.gpu=1",
+        )
+    return float(wish)
+
+
+def _read_result(job: TrialJob) -> TrialResult | None:
+    storage = trial_storage(job)
+    if not storage.exists(result_name(job.attempt)):
+        return None
+    return TrialResult.model_validate_json(storage.get(result_name(job.attempt)))
+
+
+def _lost(job: TrialJob, reason: str, started_at: str) -> TrialResult:
+    """The failed result of workers that left none, with the usage they noted while they lived."""
+    spent = noted_usage(trial_storage(job).child(STATE))
+    result = failed(job, reason, started_at=started_at, usage=spent)
+    try_write_result(job, result)
+    return result

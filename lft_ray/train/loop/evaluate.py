@@ -1,0 +1,151 @@
+"""Answers and scores of a network on one split. In: a network and tokens. Out: float32 rows in row order.
+
+Rows run sorted by length, so nearly nothing is padding, and are written back in the order of the split. With several
+processes each runs its share and all get all rows. Never trains, never reads text.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lft_ray.data.batches import Inputs, eval_batches
+from lft_ray.models.network import HeadedNetwork, TextNetwork, at_precision
+from lft_ray.tasks.base import Task
+from lft_ray.train.device.memory import fits_everywhere
+from lft_ray.train.device.parallel import is_sharded
+from lft_ray.train.device.precision import autocast, matmul_precision
+from lft_ray.train.device.process_group import Group, current_group
+
+__all__ = ["Batching", "Scores", "extract_features", "predict", "score"]
+
+ComputePrecision = Literal["fp32", "autocast", "bf16"]
+"""fp32: float32 throughout. autocast: float32 weights under bf16 autocast, as in training. bf16: weights cast to bf16,
+as they are served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How rows become tensors.
+
+    Attributes:
+        max_length: tokens kept of a text.
+        micro_batch_tokens: padded tokens per forward pass.
+        pad_id: token id of the padding.
+        device: torch device.
+        dtype: what training computes in: "fp32" or "bf16" (autocast over float32 weights).
+    """
+
+    max_length: int
+    micro_batch_tokens: int
+    pad_id: int
+    device: str = "cpu"
+    dtype: str = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Metrics of the task and the mean loss per text."""
+
+    metrics: dict[str, float]
+    loss: float
+
+
+def predict(
+    network: nn.Module,
+    inputs: Inputs,
+    batching: Batching,
+    precision: ComputePrecision = "fp32",
+    *,
+    group: Group | None = None,
+) -> NDArray[np.float32]:
+    """Logits float32 [n, c] in row order, the same on every process of ``group``: this trial's when left out.
+
+    ``bf16`` is for a whole `TextNetwork` alone: as it is served.
+    """
+    if precision == "bf16" and isinstance(network, TextNetwork):
+        network = at_precision(copy.deepcopy(network), precision)
+    computed = "bf16" if precision == "autocast" else "fp32"
+    return _run(network, network, inputs, batching, computed, None, group or current_group())
+
+
+def extract_features(
+    network: HeadedNetwork,
+    inputs: Inputs,
+    batching: Batching,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    group: Group | None = None,
+) -> NDArray[np.float32]:
+    """Pooled features float32 [n, hidden] in row order (of ``rows`` when given), in the training precision."""
+    return _run(network, network.features, inputs, batching, batching.dtype, rows, group or current_group())
+
+
+def score(task: Task, targets: NDArray[Any], logits: NDArray[np.float32]) -> Scores:
+    """Score logits [n, c] against the split's targets; the loss is the plain mean, without class weights."""
+    # A copy: targets are a read-only memory map, which torch.from_numpy warns about.
+    loss = float(task.loss(torch.from_numpy(logits), torch.from_numpy(np.array(targets)), None))
+    return Scores(task.metrics(targets, logits), loss / len(targets))
+
+
+def _run(
+    network: nn.Module,
+    forward: Callable[..., Any],
+    inputs: Inputs,
+    batching: Batching,
+    autocast_precision: str,
+    rows: NDArray[np.int64] | None,
+    group: Group,
+) -> NDArray[np.float32]:
+    lengths = inputs.lengths(batching.max_length)
+    if rows is not None:
+        lengths = lengths[rows]
+    was_training = network.training
+    network.eval()
+    output: NDArray[np.float32] | None = None
+    parts = eval_batches(lengths, batching.micro_batch_tokens, group.rank, group.world)
+    with ExitStack() as modes:
+        for mode in _modes(network, batching, autocast_precision, group):
+            modes.enter_context(mode)
+        for part in _padded(parts, network, group):
+            wanted = part if len(part) else np.zeros(1, np.int64)
+            read, mask = inputs.tensors(wanted if rows is None else rows[wanted], batching.max_length, batching.pad_id)
+            answers = forward(read.to(batching.device), mask.to(batching.device)).float().cpu().numpy()
+            if output is None:
+                output = np.zeros((len(lengths), answers.shape[1]), np.float32)
+            output[part] = answers[: len(part)]
+    network.train(was_training)
+    if is_sharded(network):
+        # Its outermost weights stay gathered after a forward pass: the next steps would compute with these.
+        cast("Any", network).reshard()
+    if group.world > 1:
+        # A process may have had no rows: it learns the width from the others.
+        width = int(group.largest(0 if output is None else output.shape[1]))
+        output = group.merge(np.zeros((len(lengths), width), np.float32) if output is None else output)
+    return np.zeros((0, 0), np.float32) if output is None else output
+
+
+def _modes(
+    network: nn.Module, batching: Batching, precision: str, group: Group
+) -> Iterator[AbstractContextManager[Any]]:
+    if is_sharded(network):
+        # What is gathered in inference mode cannot be used in the next training step.
+        yield torch.no_grad()
+    else:
+        yield torch.inference_mode()
+        if group.world > 1:
+            yield fits_everywhere(group)
+    yield matmul_precision(batching.device)
+    yield autocast(batching.device, precision)
+
+
+def _padded(parts: list[NDArray[np.int64]], network: nn.Module, group: Group) -> list[NDArray[np.int64]]:
+    """Parts of this process, with empty ones behind them where all processes must make as many passes."""
+    missing = int(group.largest(len(parts))) - len(parts) if is_sharded(network) else 0
+    return [*parts, *[np.zeros(0, np.int64)] * missing]

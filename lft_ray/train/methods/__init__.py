@@ -1,0 +1,1 @@
+"""Training methods beside full fine-tuning."""

@@ -1,0 +1,144 @@
+"""Train the upper part of a network on what its frozen part answers. In and out: a loop job, as for `loop.train`.
+
+frozen: the first k layers and the embeddings stay; the loop starts above them, from activations that were computed
+once. head: all layers stay; it starts at the pooled vectors. Validation passes start there, too, but for the last where
+the checkpoint is served in another precision than training computes in: that one runs the whole network.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+from torch import Tensor, nn
+
+from lft_ray.data.batches import Inputs
+from lft_ray.errors import ConfigError
+from lft_ray.models.encoder import Transformer, run_layers
+from lft_ray.models.network import HeadedNetwork, TextNetwork, pooled
+from lft_ray.records import CurvePoint
+from lft_ray.train.device.process_group import current_group
+from lft_ray.train.loop.activations import Splits, text_features
+from lft_ray.train.loop.evaluate import Batching
+from lft_ray.train.loop.job import LoopJob, LoopResult
+from lft_ray.train.loop.loop import train
+
+__all__ = ["HeadAlone", "UpperLayers", "freeze", "train_frozen", "train_head"]
+
+
+class UpperLayers(HeadedNetwork):
+    """The layers of a network above its frozen ones, and its head: the very modules, which are trained in place.
+
+    Args:
+        network: whose backbone is our own.
+        first: layers below.
+    """
+
+    def __init__(self, network: TextNetwork, first: int) -> None:
+        super().__init__()
+        backbone = network.backbone
+        assert isinstance(backbone, Transformer)
+        self.pooling = network.pooling
+        self.causal = backbone.shape.causal
+        self.layers = nn.ModuleList(list(backbone.layers)[first:])
+        self.norm = backbone.norm if self.causal else nn.Identity()
+        self.head = network.head
+
+    def features(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        """One vector a text, float32 [n, hidden], of what the frozen layers answered, [n, t, hidden]."""
+        # In float32, as between two layers of the whole network: the sums of residuals are.
+        states = self.norm(run_layers(self.layers, inputs.float(), attention_mask, causal=self.causal))
+        return pooled(states, attention_mask, self.pooling)
+
+
+class HeadAlone(HeadedNetwork):
+    """The head of a network, which is trained in place, on vectors [n, hidden]."""
+
+    def __init__(self, network: TextNetwork) -> None:
+        super().__init__()
+        self.pooling = network.pooling
+        self.head = network.head
+
+    def features(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
+        """The vectors themselves, float32 [n, hidden]."""
+        del attention_mask
+        return inputs.float()
+
+
+def freeze(network: TextNetwork, layers: int) -> None:
+    """Leave the embeddings and the first ``layers`` layers as they are from now on.
+
+    Raises:
+        ConfigError: no layer above is left to train.
+        ModelError: the architecture's layers cannot be told apart.
+    """
+    if not 0 <= layers < network.shape.layers:
+        raise ConfigError(
+            f"frozen_layers is {layers} for a network of {network.shape.layers} layers: expected fewer",
+            fix="list a smaller number in training.frozen_layers, or use method head",
+        )
+    backbone = network.backbone
+    if isinstance(backbone, Transformer):
+        above = {f"layers.{number}" for number in range(layers, backbone.shape.layers)}
+        above |= {"norm"} if backbone.shape.causal else set()
+        below = [name for name, _ in backbone.named_parameters() if not name.startswith(tuple(f"{a}." for a in above))]
+    else:
+        below = backbone.names_below(layers)
+    for name in below:
+        backbone.get_parameter(name).requires_grad_(False)
+
+
+def train_frozen(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]) -> LoopResult:
+    """`loop.train` with the first ``job.config.frozen_layers`` layers and the embeddings as they are.
+
+    Where their activations cannot be kept (no store, too large, an architecture of transformers), each pass runs them
+    again; no gradient reaches them either way.
+    """
+    network = _whole(job)
+    splits = _tokens(job)
+    layers = job.config.frozen_layers
+    if layers is None:
+        raise ConfigError(f"{job.config.model_size} with method frozen needs frozen_layers")
+    freeze(network, layers)
+    found = None
+    if job.activations is not None and isinstance(network.backbone, Transformer):
+        with job.meter.training():
+            found = job.activations.token_states(network.backbone, layers, splits, _batching(job))
+    # Where one process's node has no room for it, none may start above: they exchange gradients.
+    lacking = current_group().total([found is None])[0]
+    if found is None or lacking:
+        return train(job, report, should_stop)
+    return train(_above(job, UpperLayers(network, layers), found, layers), report, should_stop)
+
+
+def train_head(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]) -> LoopResult:
+    """`loop.train` of the head alone, on vectors that are computed once."""
+    network = _whole(job)
+    network.backbone.requires_grad_(False)
+    with job.meter.training():
+        found = text_features(job.activations, network, network.shape.layers, _tokens(job), _batching(job))
+    return train(_above(job, HeadAlone(network), found, network.shape.layers), report, should_stop)
+
+
+def _above(job: LoopJob, network: HeadedNetwork, splits: tuple[Inputs, Inputs], layers: int) -> LoopJob:
+    # Answers in bf16 are kept rounded: their probe is not that of the whole network.
+    key = None if job.probe_key is None else (job.probe_key, "above", layers)
+    if job.states is not None:
+        # A state holds what stands above alone: should the next attempt have to run the whole network, it is not its.
+        job.states.key = f"{job.states.key}-above-{layers}"
+    # In float32 both ways of the last pass come to the same, but for the order of sums.
+    is_served_so = (job.dtype, job.final_precision) == ("fp32", "fp32")
+    served = None if is_served_so else lambda: (job.network, job.validation)
+    return replace(job, network=network, train=splits[0], validation=splits[1], probe_key=key, served=served)
+
+
+def _batching(job: LoopJob) -> Batching:
+    return Batching(job.config.max_length, job.training.micro_batch_tokens, job.pad_id, job.device, job.dtype)
+
+
+def _whole(job: LoopJob) -> TextNetwork:
+    assert isinstance(job.network, TextNetwork)
+    return job.network
+
+
+def _tokens(job: LoopJob) -> Splits:
+    return cast("Splits", (job.train, job.validation))

@@ -1,0 +1,190 @@
+"""A trial of a network: tokens, network, loop, variants, files. In: a `TrialJob`. Out: an `Outcome`.
+
+Base weights, tokens and probes stay cached in the process for its next trial; the network trained here does not.
+"""
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lft_ray.config.methods import DISTIL, FROZEN, FULL, HEAD, LORA
+from lft_ray.data.encode import TokenFile, encode_split
+from lft_ray.models.convert import SAFE_WEIGHTS
+from lft_ray.models.engine_card import EngineCard
+from lft_ray.models.network import TextNetwork, build, save
+from lft_ray.models.resolve import BaseFiles, find_base
+from lft_ray.models.sizes import ModelSize, check_lengths, find_size
+from lft_ray.records import CurvePoint, ScoredVariant, TrialStatus
+from lft_ray.run.storage import Storage
+from lft_ray.tasks.base import Task
+from lft_ray.train.artifacts import attempt_name, node_folder, put_checkpoint, put_predictions, variant
+from lft_ray.train.device.meter import Meter, shared_usage
+from lft_ray.train.device.precision import training_precision
+from lft_ray.train.device.process_group import current_group
+from lft_ray.train.device.usage_notes import STATE
+from lft_ray.train.job import Outcome, TrialJob, trial_device, trial_storage
+from lft_ray.train.loop.activations import ActivationStore
+from lft_ray.train.loop.checkpoint import StateStore
+from lft_ray.train.loop.distill import find_teacher
+from lft_ray.train.loop.evaluate import Batching, predict, score
+from lft_ray.train.loop.job import LoopJob, LoopResult
+from lft_ray.train.methods.freeze import train_frozen, train_head
+from lft_ray.train.methods.lora import train_lora
+from lft_ray.train.methods.vocabulary import train_met_tokens
+from lft_ray.train.quantized_eval import int8_answers
+
+__all__ = ["run_neural"]
+
+RUNS: dict[str, Callable[[LoopJob, Callable[[CurvePoint], None], Callable[[], bool]], LoopResult]] = {
+    FULL: train_met_tokens,
+    DISTIL: train_met_tokens,
+    FROZEN: train_frozen,
+    LORA: train_lora,
+    HEAD: train_head,
+}
+"""Method of a configuration -> how its loop job is run. After each the job's network is whole and plain again."""
+TOKEN_FILES = 8
+"""Memory maps kept open in a process: train and validation of four tokenizers."""
+
+_TOKENS: OrderedDict[tuple[str, str, str], TokenFile] = OrderedDict()
+
+
+def run_neural(
+    job: TrialJob,
+    task: Task,
+    meter: Meter,
+    report: Callable[[CurvePoint], None],
+    should_stop: Callable[[], bool],
+) -> Outcome:
+    """Train one network, score every variant at its serving precision and save what the run needs of it.
+
+    A job crosses processes, so the network's size and weights are found by its names here, in the process that trains.
+    """
+    spec, size = find_size(job.models, job.config.model_size)
+    check_lengths([size], job.config.max_length)
+    base = find_base(spec)
+    loop_job = _loop_job(job, task, meter, base, size)
+    ended = RUNS[job.config.method](loop_job, report, should_stop)
+    if ended.status is not TrialStatus.DONE:
+        return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter))
+    card = EngineCard(
+        engine="torch",
+        model_size=size.name,
+        outputs=task.outputs,
+        max_length=job.config.max_length,
+        pooling=size.pooling,
+    )
+    put = partial(save, cast("TextNetwork", loop_job.network), tokenizer_from=base.folder, card=card)
+    variants = _variants(job, loop_job, ended, put)
+    checkpoint = ""
+    if current_group().leads:
+        checkpoint = put_checkpoint(trial_storage(job), job.attempt, put)
+    return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, checkpoint)
+
+
+def _loop_job(job: TrialJob, task: Task, meter: Meter, base: BaseFiles, size: ModelSize) -> LoopJob:
+    device = trial_device(job)
+    dtype = training_precision(job.training.precision, device)
+    with meter.training():
+        teacher = find_teacher(job, device)
+    network = build(base, size, task.outputs, seed=job.config.seed).to(device)
+    return LoopJob(
+        network=network,
+        task=task,
+        metric=job.metric,
+        train=_tokens(job, "train", base),
+        validation=_tokens(job, "validation", base),
+        config=job.config,
+        training=job.training,
+        pad_id=network.pad_id,
+        device=device,
+        dtype=dtype,
+        final_precision=job.precisions[0],
+        probe_key=_probe_key(job, base, dtype),
+        activations=_activations(job, base),
+        teacher=teacher,
+        states=StateStore(trial_storage(job).child(STATE), _state_key(job, base, dtype)),
+        meter=meter,
+    )
+
+
+def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable[[Path], None]) -> list[ScoredVariant]:
+    """Score each length and serving precision; the first of both is the reference, what the loop ended with.
+
+    ``put`` writes the network into a folder.
+    """
+    validation, trained = cast("TokenFile", loop_job.validation), job.config.max_length
+    targets = np.asarray(validation.targets)
+    # One pass for each set of token ids: a cut that is longer than every validation text changes none.
+    passes: dict[tuple[int, str], tuple[NDArray[np.float32], dict[str, float]]] = {}
+    if ended.logits is not None:
+        passes[_width(validation, trained), loop_job.final_precision] = (ended.logits, ended.metrics)
+    variants, lengths = [], sorted({trained, *job.max_lengths}, reverse=True)
+    if "int8" in job.precisions:
+        different = {_width(validation, length): length for length in lengths}
+        with loop_job.meter.evaluating():
+            threads = max(1, int(job.training.resources.cpu))
+            answers = int8_answers(put, validation, list(different.values()), threads=threads)
+            for length, logits in answers.items():
+                scores = score(loop_job.task, targets, logits)
+                passes[_width(validation, length), "int8"] = (logits, scores.metrics)
+    for length in lengths:
+        batching = Batching(length, job.training.micro_batch_tokens, loop_job.pad_id, loop_job.device)
+        for precision in job.precisions:
+            key = (_width(validation, length), precision)
+            if key not in passes:
+                if precision == "int8":
+                    continue  # This architecture cannot be exported.
+                with loop_job.meter.evaluating():
+                    logits = predict(loop_job.network, validation, batching, precision)
+                    passes[key] = (logits, score(loop_job.task, targets, logits).metrics)
+            logits, metrics = passes[key]
+            uri = ""
+            if current_group().leads:
+                name = f"{attempt_name('predictions', job.attempt)}/{precision}-{length}.parquet"
+                uri = put_predictions(trial_storage(job), name, validation.row_ids, targets, logits)
+            variants.append(variant(precision, length, metrics, metric=job.metric, predictions_uri=uri))
+    return variants
+
+
+def _width(tokens: TokenFile, max_length: int) -> int:
+    """Tokens of the longest row after the cut."""
+    return int(tokens.lengths(max_length).max(initial=0))
+
+
+def _tokens(job: TrialJob, split: str, base: BaseFiles) -> TokenFile:
+    """The split's tokens, encoded once a node and mapped once a process."""
+    key = (job.dataset.fingerprint, split, str(base.folder))
+    if key not in _TOKENS:
+        _TOKENS[key] = encode_split(job.dataset, split, base.folder, node_folder(Storage(job.run_uri), "tokens"))
+        while len(_TOKENS) > TOKEN_FILES:
+            _TOKENS.popitem(last=False)
+    _TOKENS.move_to_end(key)
+    return _TOKENS[key]
+
+
+def _activations(job: TrialJob, base: BaseFiles) -> ActivationStore:
+    weights = (base.folder / SAFE_WEIGHTS).stat()
+    key = [job.dataset.fingerprint, str(base.folder), base.revision, weights.st_size, weights.st_mtime_ns]
+    folder = node_folder(Storage(job.run_uri), "activations")
+    return ActivationStore(folder, json.dumps(key), int(job.training.activations_gb * 1e9))
+
+
+def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]:
+    what = (job.dataset.fingerprint, job.task_kind, tuple(job.labels), job.training.class_weights)
+    return (*what, job.config.model_size, str(base.folder), base.revision, job.config.max_length, dtype)
+
+
+def _state_key(job: TrialJob, base: BaseFiles, dtype: str) -> str:
+    """Fingerprint of all that decides the weights, teacher and distillation included; workers and resources do not."""
+    apart = {"workers", "sharding", "resources", "checkpoint_every_s", "activations_gb"}
+    training = job.training.model_dump(mode="json", exclude=apart)
+    what = [job.config.model_dump(mode="json"), training, *map(str, _probe_key(job, base, dtype))]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,123 @@
+"""Parquet and hub data sets."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lft_ray.data.readers.read import read_table
+from lft_ray.data.readers.table import RawTable
+from lft_ray.tasks.classification import Classification
+from lft_ray.tasks.multilabel import Multilabel
+
+
+def read(path: Path, table: pa.Table, task: type = Classification) -> RawTable:
+    pq.write_table(table, path)
+    return read_table(str(path), task=task)
+
+
+def with_features(table: pa.Table, feature: object) -> pa.Table:
+    info = {"info": {"features": {"text": {"dtype": "string", "_type": "Value"}, "label": feature}}}
+    return table.replace_schema_metadata({"huggingface": json.dumps(info)})
+
+
+def codes(table: RawTable) -> list[tuple[str, str]]:
+    return [(problem.severity, problem.code) for problem in table.problems]
+
+
+@pytest.mark.parametrize(
+    ("column", "names"),
+    [
+        (pa.array(["x", None]), [["x"], []]),
+        (pa.array([0, 1]), [["0"], ["1"]]),
+        (pa.array([True, False]), [["true"], ["false"]]),
+        (pa.array([0.5, 1.5]), [["0.5"], ["1.5"]]),
+        (pa.array(["x", "y"]).dictionary_encode(), [["x"], ["y"]]),
+        (pa.array([None, None]), [[], []]),
+    ],
+)
+def test_label_types(tmp_path, column, names):
+    table = read(tmp_path / "a.parquet", pa.table({"text": ["a", "b"], "label": column}))
+    assert (table.labels, table.problems) == (names, [])
+    assert table.origin(1) == (str(tmp_path / "a.parquet"), 2)
+
+
+def test_class_numbers_become_class_names(tmp_path):
+    feature = {"names": ["neg", "pos"], "_type": "ClassLabel"}
+    table = pa.table({"text": ["a", "b", "c", "d"], "label": [1, 0, -1, None]})
+    assert read(tmp_path / "a.parquet", with_features(table, feature)).labels == [["pos"], ["neg"], [], []]
+
+
+@pytest.mark.parametrize("wrap", [lambda f: {"feature": f, "_type": "Sequence"}, lambda f: [f]])
+def test_lists_of_class_numbers(tmp_path, wrap):
+    feature = wrap({"names": ["neg", "pos"], "_type": "ClassLabel"})
+    table = pa.table({"text": ["a", "b"], "label": [[1, 0], []]})
+    assert read(tmp_path / "a.parquet", with_features(table, feature), Multilabel).labels == [["pos", "neg"], []]
+
+
+def test_lists_of_names(tmp_path):
+    table = pa.table({"text": ["a", "b", "c"], "labels": [["x", "y"], [], None]})
+    assert read(tmp_path / "a.parquet", table, Multilabel).labels == [["x", "y"], [], []]
+
+
+def test_types_that_are_no_text_or_label(tmp_path):
+    lists = pa.table({"text": [["a"], ["b"]], "label": ["x", "y"]})
+    assert codes(read(tmp_path / "a.parquet", lists)) == [("error", "text_type")]
+    structs = pa.table({"text": ["a", "b"], "label": [{"x": 1}, {"x": 2}]})
+    assert codes(read(tmp_path / "b.parquet", structs)) == [("error", "label_type")]
+    numbers = read(tmp_path / "c.parquet", pa.table({"text": [1, 2], "label": ["x", "y"]}))
+    assert (numbers.texts, codes(numbers)) == (["1", "2"], [("warning", "numeric_text")])
+
+
+def test_cut_off_file(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "label": ["x", "y"]}), path)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert codes(read_table(str(path), task=Classification)) == [("error", "damaged_file")]
+    path.write_text("text,label\na,b\n")
+    assert codes(read_table(str(path), task=Classification)) == [("error", "damaged_file")]
+
+
+def test_wrong_extension_is_read_and_told(tmp_path):
+    table = read(tmp_path / "a.csv", pa.table({"text": ["a"], "label": ["x"]}))
+    assert (table.texts, codes(table)) == (["a"], [("warning", "wrong_extension")])
+
+
+def test_empty_table(tmp_path):
+    table = pa.table({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())})
+    assert codes(read(tmp_path / "a.parquet", table)) == [("error", "no_rows")]
+
+
+def test_real_data(shared_dir):
+    table = read_table(str(shared_dir / "data" / "goemotions" / "dev.parquet"), task=Multilabel)
+    assert (len(table.texts), table.label_column, table.problems) == (5426, "labels", [])
+
+
+def test_hub_name_that_cannot_be_loaded(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    table = read_table("hub:nobody-at-all/no-such-data", task=Classification)
+    assert codes(table) == [("error", "hub")]
+    assert table.problems[0].fix
+
+
+def test_hub_name_that_is_none():
+    assert codes(read_table("hub:a b c", task=Classification)) == [("error", "hub")]
+
+
+def test_hub_data_set_through_its_library(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    # The library takes a folder for a hub data set of the same name: the same code path without a network.
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
+    source = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
+    (tmp_path / "owner" / "pets" / "data").mkdir(parents=True)
+    source.to_parquet(tmp_path / "owner" / "pets" / "data" / "train-00000.parquet")
+    table = read_table("hub:owner/pets", task=Classification)
+    assert (table.texts, table.labels, table.problems) == (["a", "b"], [["pos"], ["neg"]], [])
+    assert list(table.files) == ["hub:owner/pets#train"]
+    missing = read_table("hub:owner/pets", task=Classification, hub_split="test")
+    assert codes(missing) == [("error", "hub")]

@@ -1,0 +1,185 @@
+"""A file in, a file out: every row its own answer, resumed where an interruption left it, refused by name."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from lft_ray.cli.app import app
+from lft_ray.engines.batching import run_sorted
+from lft_ray.errors import DataError, InputError
+from lft_ray.export import batch_predict as module
+from lft_ray.export.batch_predict import predict_file
+from lft_ray.export.bundle import ExportPlan, export_bundle, open_bundle
+from lft_ray.export.card import CardFacts
+from lft_ray.models.tfidf import TfidfModel
+from lft_ray.run.storage import Storage
+from lft_ray.tasks.classification import Classification
+from lft_ray.tasks.multilabel import Multilabel
+
+LABELS = ["food", "sea", "sky"]
+WORDS = {"food": "bread soup salt", "sea": "wave boat fish", "sky": "cloud star wind"}
+
+
+def make_bundle(folder: Path, kind, repeats: int = 6) -> Path:
+    task = kind(LABELS)
+    texts = [f"{word} {n}" for n in range(repeats) for words in WORDS.values() for word in words.split()]
+    names = [[label] for _ in range(repeats) for label, words in WORDS.items() for _ in words.split()]
+    (folder / "trained").mkdir(parents=True)
+    TfidfModel.fit(texts, task.encode(names), task, 0, max_length=64).save(folder / "trained")
+    plan = ExportPlan(
+        precision="fp32", task_kind=task.kind, labels=LABELS, samples=["bread", "wave"], facts=CardFacts(name="x")
+    )
+    return Path(export_bundle(folder / "trained", plan, Storage(folder), "bundle").uri)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("single"), Classification)
+
+
+@pytest.fixture
+def rows(tmp_path) -> Path:
+    """25 rows, the text in a column of its own name, with a comma, a line break and an empty text among them."""
+    words = [word for words in WORDS.values() for word in words.split()]
+    texts = [f'the "{words[n % 9]}", line\nbreak {n}' for n in range(24)] + [""]
+    pq.write_table(pa.table({"id": range(25), "body": texts}), tmp_path / "rows.parquet")
+    return tmp_path / "rows.parquet"
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
+
+
+def test_every_row_has_the_answer_of_the_bundle(bundle, rows, tmp_path, small_parts):
+    seen = []
+    done = predict_file(bundle, str(rows), str(tmp_path / "out.parquet"), progress=lambda *a: seen.append(a[:2]))
+    assert (done.rows, done.resumed_rows, done.engine) == (25, 0, "sklearn")
+    assert done.rows_per_s > 0
+    assert seen == [(7, 25), (14, 25), (21, 25), (25, 25)]
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["row", "text", "label", "score", "scores"]
+    assert table["row"].to_pylist() == list(range(25))
+    texts = table["text"].to_pylist()
+    assert texts == pq.read_table(rows)["body"].to_pylist()
+    opened = open_bundle(bundle)
+    expected = opened.task().probabilities(run_sorted(opened.open_runner(), texts))
+    np.testing.assert_allclose(np.array(table["scores"].to_pylist()), expected, atol=1e-6)
+    assert table["label"].to_pylist() == [LABELS[i] for i in expected.argmax(axis=1)]
+    np.testing.assert_allclose(table["score"].to_numpy(), expected.max(axis=1), atol=1e-6)
+    assert table.schema.metadata[b"labels"].decode().split("\n") == LABELS
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.parquet", "rows.parquet"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json"])
+def test_other_formats_give_the_same(bundle, rows, tmp_path, suffix):
+    import csv
+
+    texts = pq.read_table(rows)["body"].to_pylist()
+    path = tmp_path / f"rows{suffix}"
+    if suffix in (".csv", ".tsv"):
+        with path.open("w", newline="") as stream:
+            writer = csv.writer(stream, delimiter="," if suffix == ".csv" else "\t")
+            writer.writerows([("body", "label"), *((text, "") for text in texts)])
+    else:
+        objects = [{"body": text, "id": n} for n, text in enumerate(texts)]
+        path.write_text(json.dumps(objects) if suffix == ".json" else "\n".join(map(json.dumps, objects)))
+    first = predict_file(bundle, str(rows), str(tmp_path / "a.parquet"))
+    predict_file(bundle, str(path), str(tmp_path / "b.parquet"), text="body")
+    assert first.rows == 25
+    assert pq.read_table(tmp_path / "a.parquet").equals(pq.read_table(tmp_path / "b.parquet"))
+
+
+def test_an_interrupted_call_goes_on_after_the_last_part(bundle, rows, tmp_path, small_parts):
+    output = str(tmp_path / "out.parquet")
+
+    def stop(done, rows, rate):
+        if done == 14:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(bundle, str(rows), output, progress=stop)
+    assert not Path(output).exists()
+    parts = sorted(Path(f"{output}.parts").glob("part-*"))
+    assert len(parts) == 2
+    written = [part.stat().st_mtime_ns for part in parts]
+    seen = []
+
+    def look(done, rows, rate):
+        seen.append(done)
+        assert [part.stat().st_mtime_ns for part in parts] == written
+
+    done = predict_file(bundle, str(rows), output, progress=look)
+    assert (done.rows, done.resumed_rows, seen) == (25, 14, [21, 25])
+    assert pq.read_table(output)["row"].to_pylist() == list(range(25))
+    predict_file(bundle, str(rows), str(tmp_path / "whole.parquet"))
+    assert pq.read_table(output).equals(pq.read_table(tmp_path / "whole.parquet"))
+
+
+def test_parts_of_another_job_are_refused(bundle, rows, tmp_path, small_parts):
+    output = str(tmp_path / "out.parquet")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(bundle, str(rows), output, progress=stop)
+    other = make_bundle(tmp_path / "other", Classification, repeats=9)
+    with pytest.raises(InputError, match="parts of another input, text column or bundle"):
+        predict_file(other, str(rows), output)
+    pq.write_table(pq.read_table(rows).slice(0, 20), rows)
+    with pytest.raises(InputError, match="parts of another input"):
+        predict_file(bundle, str(rows), output)
+
+
+def test_several_labels_are_a_list(rows, tmp_path):
+    bundle = make_bundle(tmp_path / "multi", Multilabel)
+    predict_file(bundle, str(rows), str(tmp_path / "out.parquet"))
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["row", "text", "labels", "score", "scores"]
+    scores = np.array(table["scores"].to_pylist())
+    assert table["labels"].to_pylist() == [[LABELS[i] for i in np.flatnonzero(row >= 0.5)] for row in scores]
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "error", "message"),
+    [
+        ("none.csv", "out.parquet", DataError, "none.csv does not exist"),
+        ("*.parquet", "out.parquet", DataError, "cannot be read"),
+        ("rows.parquet", "out.csv", InputError, "the output is a Parquet file"),
+        ("rows.parquet", "no/out.parquet", InputError, "does not exist"),
+        ("rows.parquet", "rows.parquet", InputError, "exists"),
+    ],
+)
+def test_what_cannot_be_done_is_named_before_any_row_is_answered(
+    bundle, rows, tmp_path, source, output, error, message
+):
+    with pytest.raises(error, match=message):
+        predict_file(bundle, str(tmp_path / source), str(tmp_path / output))
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.parquet"]
+
+
+def test_a_file_without_the_column_is_refused(bundle, rows, tmp_path):
+    with pytest.raises(DataError, match="no text column: expected a column 'title'"):
+        predict_file(bundle, str(rows), str(tmp_path / "out.parquet"), text="title")
+    with pytest.raises(InputError, match="there is no bundle"):
+        predict_file(tmp_path / "none", str(rows), str(tmp_path / "out.parquet"))
+
+
+def test_the_command(bundle, rows, tmp_path):
+    output = str(tmp_path / "out.parquet")
+    done = CliRunner().invoke(app, ["predict", str(bundle), "--input", str(rows), "--output", output, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["rows"] == 25
+    assert "25 of 25 rows" in done.stderr
+    again = CliRunner().invoke(app, ["predict", str(bundle), "--input", str(rows), "--output", output])
+    assert again.exit_code == 2
+    assert "exists" in again.stderr
+    for words in (["--output", output], ["http://127.0.0.1:1", "--input", "x", "--output", "y.parquet"]):
+        target = [] if words[0].startswith("http") else [str(bundle)]
+        assert CliRunner().invoke(app, ["predict", *target, *words]).exit_code == 2

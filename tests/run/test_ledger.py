@@ -1,0 +1,230 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lft_ray.errors import InputError
+from lft_ray.records import ScoredVariant, TrialConfig, TrialRecord, TrialResult, TrialStatus
+from lft_ray.run import lock as lock_module
+from lft_ray.run.ledger import Ledger, StartedTrial, driver_lock, trial_order
+from lft_ray.run.storage import Storage
+
+CONFIG = TrialConfig(model_size="tiny:1", learning_rate=1e-4, batch_size=16, epochs=1)
+
+
+def record(trial_id: str = "t000", **more) -> TrialRecord:
+    return TrialRecord(**{"trial_id": trial_id, "attempt": 1, "config": CONFIG, "status": "done"} | more)
+
+
+def started(trial_id: str = "t000", **more) -> StartedTrial:
+    return StartedTrial(**{"trial_id": trial_id, "number": 0, "config": CONFIG} | more)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path / "run")
+
+
+def test_what_is_put_is_read_back_by_another_ledger(storage):
+    ledger = Ledger(storage)
+    ledger.start(started("t001", number=1))
+    ledger.start(started())
+    ledger.put(record())
+    again = Ledger(storage)
+    assert again.records() == [record()]
+    assert again.get("t000") == record()
+    assert again.get("t001") is None
+    assert [s.trial_id for s in again.started()] == ["t000", "t001"]
+    assert [s.trial_id for s in again.unfinished()] == ["t001"]
+
+
+def test_a_finished_trial_is_never_written_or_started_again(storage):
+    ledger = Ledger(storage)
+    ledger.put(record())
+    for other in (ledger, Ledger(storage)):
+        with pytest.raises(InputError, match="t000 has a record already"):
+            other.put(record(reason="again"))
+        with pytest.raises(InputError, match="never rerun"):
+            other.start(started())
+    assert Ledger(storage).get("t000").reason == ""
+
+
+def test_a_record_that_another_process_put_since_is_not_overwritten(storage):
+    late = Ledger(storage)
+    assert late.records() == []
+    Ledger(storage).put(record())
+    with pytest.raises(InputError, match="has a record already"):
+        late.put(record())
+
+
+def test_ids_go_on_after_999_and_are_apart_by_role(storage):
+    ledger = Ledger(storage)
+    assert ledger.next_id() == "t000"
+    ledger.put(record("t999"))
+    ledger.start(started("t1000"))
+    assert ledger.next_id() == "t1001"
+    assert ledger.next_id("confirm") == "c000"
+    assert sorted(["t1000", "c000", "t101", "t999"], key=trial_order) == ["c000", "t101", "t999", "t1000"]
+
+
+def test_records_are_given_by_role(storage):
+    ledger = Ledger(storage)
+    ledger.put(record("c000", role="confirm", confirms="t000"))
+    ledger.put(record("t000"))
+    assert [r.trial_id for r in ledger.records("search")] == ["t000"]
+    assert [r.trial_id for r in ledger.records("confirm")] == ["c000"]
+    assert [r.trial_id for r in ledger.records()] == ["c000", "t000"]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 17, -2])
+@pytest.mark.parametrize("name", ["record.json", "started.json"])
+def test_a_damaged_file_is_refused_by_name(storage, name, cut):
+    ledger = Ledger(storage)
+    ledger.start(started())
+    ledger.put(record())
+    path = Path(storage.uri) / "trials" / "t000" / name
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(InputError, match=f"t000/{name} is damaged"):
+        Ledger(storage).records()
+
+
+def test_a_file_of_another_version_is_refused(storage):
+    Ledger(storage).put(record())
+    path = Path(storage.uri) / "trials" / "t000" / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"flavour": "new"}))
+    with pytest.raises(InputError, match="flavour"):
+        Ledger(storage).records()
+
+
+def test_results_without_a_record_are_adopted_once(storage):
+    ledger = Ledger(storage)
+    ledger.start(started("t000", attempt=2, start=True))
+    ledger.start(started("t001", number=1))
+    done = TrialResult(
+        trial_id="t000",
+        attempt=1,
+        config=CONFIG,
+        status="done",
+        variants=[ScoredVariant(precision="fp32", max_length=128, f1=0.9)],
+    )
+    lost = done.model_copy(update={"attempt": 2, "status": TrialStatus.FAILED, "variants": []})
+    storage.put("trials/t000/result-1.json", done.model_dump_json())
+    storage.put("trials/t000/result-2.json", lost.model_dump_json())
+
+    def price(result: TrialResult, trial: StartedTrial) -> TrialRecord:
+        return TrialRecord(**dict(result), start=trial.start, training_usd=1.5)
+
+    fresh = Ledger(storage)
+    assert [(r.trial_id, r.status, r.start, r.training_usd) for r in fresh.adopt(price)] == [
+        ("t000", "done", True, 1.5)  # the attempt that finished, whichever came last
+    ]
+    assert fresh.adopt(price) == []
+    assert [s.trial_id for s in Ledger(storage).unfinished()] == ["t001"]
+
+
+# ---------------------------------------------------------------- the lock
+
+
+HOLD = """
+import sys, time
+from lft_ray.run.ledger import driver_lock
+from lft_ray.run.storage import Storage
+with driver_lock(Storage(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other_driver(storage):
+    process = subprocess.Popen([sys.executable, "-c", HOLD, storage.uri], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_second_driver_is_refused_by_name(storage, other_driver):
+    with pytest.raises(InputError, match=rf":{other_driver.pid}\b"), driver_lock(storage):
+        pass
+
+
+def test_the_lock_of_a_killed_driver_is_taken_over(storage, other_driver):
+    other_driver.send_signal(signal.SIGKILL)
+    # Not waited for: a zombie holds nothing either.
+    while psutil.Process(other_driver.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    with driver_lock(storage) as lock:
+        assert lock.holder().process.pid == os.getpid()
+    assert lock.holder() is None
+
+
+def test_a_reused_pid_holds_nothing(storage):
+    with driver_lock(storage) as lock:
+        mine = lock.holder()
+    earlier = mine.process.model_copy(update={"start_ticks": mine.process.start_ticks - 1})
+    storage.put("driver.lock", mine.model_copy(update={"process": earlier}).model_dump_json())
+    with driver_lock(storage) as lock:
+        assert lock.holder().same(mine)
+
+
+@pytest.mark.parametrize(("age_s", "is_free"), [(5.0, False), (1000.0, True)])
+def test_a_driver_on_another_host_is_believed_while_its_heart_beats(storage, age_s, is_free):
+    process = {"pid": 7, "start_ticks": 1, "boot_id": "a boot"}
+    holder = {"host": "elsewhere", "process": process, "heartbeat_at": time.time() - age_s}
+    storage.put("driver.lock", json.dumps(holder))
+    if is_free:
+        with driver_lock(storage) as lock:
+            assert lock.holder().process.pid == os.getpid()
+    else:
+        with pytest.raises(InputError, match="elsewhere:7"), driver_lock(storage):
+            pass
+
+
+def test_the_holder_may_enter_again(storage):
+    with driver_lock(storage) as outer, driver_lock(storage):
+        pass
+    assert outer.holder() is None
+
+
+def test_a_driver_that_lost_its_run_writes_nothing_more(storage, monkeypatch):
+    monkeypatch.setattr(lock_module, "HEARTBEAT_S", 0.02)
+    with driver_lock(storage) as lock:
+        other = lock.holder().model_copy(update={"host": "elsewhere"})
+        storage.put("driver.lock", other.model_dump_json())
+        while not lock.lost:
+            time.sleep(0.01)
+        with pytest.raises(InputError, match="another driver has taken over"):
+            Ledger(storage).put(record())
+    assert lock.holder() == other
+
+
+def test_a_lock_of_another_version_is_named_and_left_alone(storage):
+    old = b'{"host": "x", "pid": 7, "process_started_at": 1.0, "heartbeat_at": 2.0}'
+    storage.put("driver.lock", old)
+    with (
+        pytest.raises(InputError, match=r"driver\.lock cannot be read: process: Field required") as raised,
+        driver_lock(storage),
+    ):
+        pass
+    assert "delete the file" in raised.value.fix
+    assert storage.get("driver.lock") == old
+
+
+def test_a_driver_that_lost_its_run_to_another_version_leaves_the_lock(storage):
+    with driver_lock(storage):
+        storage.put("driver.lock", b'{"host": "x"}')
+    assert storage.get("driver.lock") == b'{"host": "x"}'
+
+
+def test_a_torn_lock_file_is_nobodys(storage):
+    storage.put("driver.lock", b'{"host": "x"')
+    with driver_lock(storage) as lock:
+        assert lock.holder().process.pid == os.getpid()

@@ -1,0 +1,92 @@
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from lft_ray.errors import ConfigError, InputError
+from lft_ray.run.storage import Storage
+
+
+def test_put_get_and_list(tmp_path):
+    storage = Storage(tmp_path / "run")
+    uri = storage.put("trials/t000/record.json", "{}")
+    assert Path(uri).read_bytes() == b"{}" == storage.get("trials/t000/record.json")
+    assert storage.folders("trials") == ["t000"]
+    assert storage.exists("trials")
+    assert not storage.exists("nothing")
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    storage = Storage(tmp_path)
+    payloads = {bytes([65 + i]) * 200_000 for i in range(4)}
+    storage.put("x", next(iter(payloads)))
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            for payload in payloads:
+                storage.put("x", payload)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert all(storage.get("x") in payloads for _ in range(200))
+    finally:
+        stop.set()
+        thread.join()
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
+    storage = Storage(tmp_path)
+    storage.put("x", "old")
+
+    def full(_handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        storage.put("x", "new")
+    assert storage.get("x") == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_put_folder_replaces_as_a_whole(tmp_path):
+    storage = Storage(tmp_path / "run")
+    for generation in ("one", "two"):
+        source = tmp_path / generation
+        (source / "deep").mkdir(parents=True)
+        (source / f"{generation}.txt").write_text(generation)
+        (source / "deep" / "x").write_text(generation)
+        storage.put_folder("bundle", source)
+    assert sorted(p.name for p in (tmp_path / "run" / "bundle").iterdir()) == ["deep", "two.txt"]
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["bundle"]
+
+
+def test_a_store_behind_a_uri_works_like_a_folder(tmp_path):
+    local, remote = tmp_path / "plain", Storage(f"file://{tmp_path}/plain")
+    assert remote.is_local
+    assert remote.uri == str(local)
+
+
+def test_unknown_scheme_is_named():
+    with pytest.raises(ConfigError, match="cannot open storage"):
+        Storage("nope://bucket/x").get("y")
+
+
+def test_unwritable_storage_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to storage"):
+        Storage(tmp_path / "file" / "run").check_writable()
+
+
+def test_put_folder_is_as_open_as_the_umask_says(tmp_path):
+    source = tmp_path / "private"
+    source.mkdir(mode=0o700)
+    (source / "x").touch(mode=0o600)
+    Storage(tmp_path / "run").put_folder("bundle", source)
+    mask = os.umask(0)
+    os.umask(mask)
+    target = tmp_path / "run" / "bundle"
+    assert (target.stat().st_mode & 0o777, (target / "x").stat().st_mode & 0o777) == (0o777 & ~mask, 0o666 & ~mask)

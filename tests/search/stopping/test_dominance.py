@@ -1,0 +1,216 @@
+"""What the two rules promise beyond their contract: a stated error rate, and a cheap end that survives."""
+
+import numpy as np
+import pytest
+
+from lft_ray.errors import ConfigError
+from lft_ray.records import TrialStatus
+from lft_ray.search.stopping.base import FullCurve, f1_at, held
+from lft_ray.search.stopping.dominance import dominance, mo_asha
+from tests.search.curves import THIRDS, draws, ended, library, points, standing
+
+RIVAL = 0.89
+
+
+def wrong_and_right(recorded, *, alpha=0.1, trials=1500, size=39) -> tuple[float, float]:
+    """Of trials that would end above (below) a rival of equal cost, the share that is stopped; a library for each.
+
+    Args:
+        recorded: which of the curves that are drawn are in the libraries.
+    """
+    rng = np.random.default_rng(0)
+    rival = ended(0, [RIVAL] * 3)
+    pool = [full(curve) for curve in draws(rng, 3 * size * trials) if recorded(curve)]
+    assert len(pool) >= size * trials / 3
+    count = {True: [0, 0], False: [0, 0]}
+    for curve in draws(rng, trials):
+        library = [pool[i] for i in rng.integers(0, len(pool), size)]
+        rule = dominance(0, alpha=alpha, seed_sd=0.0, probe_share=0.0, library=library)
+        stopped = any(rule(standing(curve[:reached], [rival])) for reached in (1, 2))
+        tally = count[curve[-1] > RIVAL]
+        tally[0] += stopped
+        tally[1] += 1
+    return count[True][0] / count[True][1], count[False][0] / count[False][1]
+
+
+def full(curve):
+    return FullCurve("full", 2, tuple(zip(THIRDS, curve, strict=True)))
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.2])
+def test_trials_that_would_have_been_better_are_stopped_at_most_as_often_as_stated(alpha):
+    """2% and 4% of the better trials are: the bound adds up the looks, and holds for the worst rival."""
+    wrong, right = wrong_and_right(lambda curve: True, alpha=alpha)
+    assert wrong <= alpha
+    # It does stop: half of those that end below are seen before their end.
+    assert right > 0.4
+
+
+def test_a_library_of_curves_that_do_not_improve_late_breaks_the_promise():
+    """The promise is one about exchangeable curves, and the test above can see it broken: 35% are stopped wrongly."""
+    wrong, _ = wrong_and_right(lambda curve: curve[2] - curve[0] < 0.02, trials=300)
+    assert wrong > 0.2
+
+
+def test_nineteen_curves_are_needed_for_a_tenth_and_two_looks():
+    poor = standing([0.3, 0.3], [ended(0, [0.9, 0.95, 0.97], method="other")])
+    assert not dominance(0, library=library(18))(poor)
+    assert "dominated: at most" in dominance(0, library=library(19))(poor)
+    assert not dominance(0, alpha=0.05, library=library(38))(poor)
+    assert dominance(0, alpha=0.05, library=library(39))(poor)
+
+
+def test_the_reason_names_the_bound_its_level_and_the_rival():
+    rival = ended(3, [0.8, 0.9, 0.902], "tiny:1")
+    curves = [FullCurve("full", 2, ((1 / 3, 0.5), (2 / 3, 0.8), (1.0, 0.9)))] * 19
+    reason = dominance(0, library=curves)(standing([0.1, 0.355], [rival]))
+    # Half of the error at two thirds is left at the end in every recorded curve: 1 - 0.645 / 2.
+    assert reason == "dominated: at most 0.677 F1 expected (95%), 0.902 is served for no more by t003"
+
+
+def test_a_rival_counts_less_one_seed_sd_and_must_be_no_dearer():
+    curves = [FullCurve("full", 2, ((1 / 3, 0.5), (2 / 3, 0.9), (1.0, 0.9)))] * 19
+
+    def stopped(f1: float, size: str = "tiny:1", rival_size: str = "tiny:1", **options) -> bool:
+        rival = ended(0, [0.5, 0.5, f1], rival_size)
+        return bool(dominance(0, library=curves, **options)(standing([0.5, 0.8], [rival], size=size)))
+
+    assert stopped(0.807)
+    assert not stopped(0.805)
+    assert stopped(0.805, seed_sd=0.0)
+    assert stopped(0.805, delta=0.002)
+    assert stopped(0.99, "tiny:6", "tiny:1")
+    assert not stopped(0.99, "tiny:1", "tiny:2")
+
+
+def test_a_rival_of_which_only_a_dearer_variant_is_as_good_does_not_count():
+    curves = [FullCurve("full", 2, ((1 / 3, 0.5), (2 / 3, 0.9), (1.0, 0.9)))] * 19
+    rival = ended(0, [0.5, 0.5, 0.99], "tiny:1")
+    dear = rival.variants[0].model_copy(update={"usd_per_million_predictions": 9.0})
+    poor = rival.variants[0].model_copy(update={"f1": 0.4})
+    # Below the cheapest admitted variant: it breaks a cap.
+    barred = rival.variants[0].model_copy(update={"usd_per_million_predictions": 0.1})
+    for variants in ([dear, poor], [dear, barred]):
+        asked = standing([0.5, 0.8], [rival.model_copy(update={"variants": variants})])
+        assert not dominance(0, library=curves)(asked)
+    assert dominance(0, library=curves)(standing([0.5, 0.8], [rival]))
+
+
+def test_survivors_are_no_calibration():
+    """What ran after a method's first 19 might have been stopped, so its curve counts only if it is a probe."""
+    early = [ended(i, [0.5, 0.6, 0.9]) for i in range(20)]
+    # Those that came later do not improve any more: counted in, they would have the trial stopped.
+    late = [ended(i, [0.85, 0.86, 0.86]) for i in range(20, 480)]
+
+    def stops(others, **options) -> list[bool]:
+        rule = dominance(0, **options)
+        return [bool(rule(standing([0.5, 0.7], others, number=n))) for n in range(500, 520)]
+
+    assert not any(stops([*early, *late], probe_share=0.0))
+    # The same curves of start trials, which are never stopped.
+    assert all(stops([*early, *(r.model_copy(update={"start": True}) for r in late)], probe_share=0.0))
+    # Half of them are probes; so are half of those that are asked about.
+    assert 3 < sum(stops([*early, *late], probe_share=0.5, alpha=0.9)) < 17
+
+
+def test_the_first_trials_of_a_method_are_never_stopped_however_late_they_are():
+    others = [ended(i, [0.5, 0.6, 0.9]) for i in range(5, 60)]
+    rule = dominance(0, probe_share=0.0)
+    assert rule(standing([0.1, 0.1], others, number=4)) == ""
+    assert rule(standing([0.1, 0.1], others, number=30))
+    assert rule(standing([0.1, 0.1], others, number=30, method="lora")) == ""
+
+
+def test_curves_of_equal_epochs_are_preferred_where_there_are_enough():
+    rival = ended(0, [0.5, 0.5, 0.9], "tiny:1")
+    steep, flat = ((1 / 3, 0.2), (2 / 3, 0.5), (1.0, 0.95)), ((1 / 3, 0.5), (2 / 3, 0.7), (1.0, 0.7))
+    asked = standing([0.5, 0.7], [rival])
+    fast = [FullCurve("full", 2, flat)] * 19
+    assert dominance(0, library=fast)(asked)
+    assert dominance(0, library=[*fast, *[FullCurve("full", 1, steep)] * 5])(asked)
+    assert not dominance(0, library=[*fast[1:], *[FullCurve("full", 1, steep)] * 5])(asked)
+
+
+def test_a_library_of_other_fractions_is_read_between_its_points():
+    fifths = (0.2, 0.4, 0.6, 0.8, 1.0)
+    scores = [0.2, 0.4, 0.6, 0.8, 0.9]
+    curve = FullCurve("full", 2, tuple(zip(fifths, scores, strict=True)))
+    assert curve.error_left(0.2) == pytest.approx(0.1 / 0.8)
+    assert curve.error_left(1 / 3) == pytest.approx(0.1 / (1 - 1 / 3))
+    assert curve.error_left(0.9) == pytest.approx(0.1 / 0.15)
+    assert curve.error_left(0.1) is None
+    # A fall later on is not held against what was seen until then.
+    assert FullCurve("full", 2, ((0.5, 0.8), (1.0, 0.6))).error_left(0.75) == pytest.approx(0.4 / 0.2)
+
+
+def test_a_perfect_curve_divides_by_no_zero():
+    assert FullCurve("full", 1, ((0.5, 1.0), (1.0, 1.0))).error_left(0.5) == 0.0
+    assert FullCurve("full", 1, ((0.5, 1.0), (1.0, 0.9))).error_left(0.5) == float("inf")
+
+
+# ---------------------------------------------------------------- successive halving
+
+
+def reached(scores, size, first=0):
+    return [ended(first + i, [f1, f1 + 0.01, f1 + 0.02], size) for i, f1 in enumerate(scores)]
+
+
+def test_one_in_eta_goes_on_within_an_octave():
+    peers = reached([0.5, 0.6, 0.7, 0.8, 0.9], "tiny:4")
+    rule = mo_asha(0)
+    # Six seen, two go on: the best and the next.
+    assert [bool(rule(standing([f1], peers, size="tiny:4"))) for f1 in (0.95, 0.85, 0.75, 0.55)] == [0, 0, 1, 1]
+    reason = rule(standing([0.55], peers, size="tiny:4"))
+    assert reason == "behind at 33% of its schedule: 0.550 F1 is place 5 of 6 at its serving cost, 2 went on"
+
+
+def test_the_cheaper_of_an_octave_is_on_its_front_though_its_f1_is_lower():
+    """tiny:1 and tiny:2 cost 2 and 3 dollars: one octave. tiny:4 costs 5, another one."""
+    dearer = reached([0.8, 0.82, 0.84, 0.86, 0.88], "tiny:2")
+    assert mo_asha(0)(standing([0.5], dearer, size="tiny:1")) == ""
+    assert mo_asha(0)(standing([0.5], dearer, size="tiny:2"))
+    assert mo_asha(0)(standing([0.5], dearer, size="tiny:4")) == ""
+    # The other way round: dearer and worse than those of its octave.
+    assert mo_asha(0)(standing([0.5], reached([0.6, 0.7, 0.8, 0.9, 0.9], "tiny:1"), size="tiny:2"))
+
+
+def test_running_and_stopped_trials_count_where_they_were_seen():
+    stopped = [ended(i, [0.6 + i / 100]) for i in range(3)]
+    running = standing([0.5]).trial
+    live = {f"t{i:03d}": (running, points([0.7])) for i in range(10, 13)}
+    assert mo_asha(0)(standing([0.5], stopped, live=live))
+    not_yet = {f"t{i:03d}": (running, []) for i in range(10, 13)}
+    assert mo_asha(0)(standing([0.5], [], live=not_yet)) == ""
+
+
+def test_rungs_that_meet_at_one_evaluation_are_one_look():
+    peers = reached([0.5, 0.6, 0.7, 0.8, 0.9], "tiny:6")
+    assert mo_asha(0, rungs=(1 / 9, 1 / 3))(standing([0.1], peers))
+    assert mo_asha(0, rungs=(1 / 9, 1 / 3))(standing([0.1, 0.1], peers)) == ""
+    assert mo_asha(0, rungs=(1 / 9, 2 / 3))(standing([0.1, 0.1], peers))
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (dominance, {"alpha": 0.0}),
+        (dominance, {"looks": (1.0,)}),
+        (dominance, {"looks": ()}),
+        (mo_asha, {"eta": 1.0}),
+        (mo_asha, {"rungs": (0.0,)}),
+    ],
+)
+def test_options_out_of_range_are_refused(make, options):
+    with pytest.raises(ConfigError, match="expected"):
+        make(0, **options)
+
+
+def test_a_trial_that_ended_itself_keeps_its_last_score():
+    whole = ended(0, [0.7, 0.8, 0.9])
+    early = whole.model_copy(update={"curve": whole.curve[:-1]})
+    assert [f1 for _, f1 in FullCurve.of(early).points] == [0.7, 0.8, 0.8]
+    assert f1_at(held(early, 0.9), 0.9) == 0.8
+    assert held(whole, 0.9) == whole.curve
+    stopped = early.model_copy(update={"status": TrialStatus.STOPPED})
+    assert FullCurve.of(stopped) is None
+    assert held(stopped, 0.9) == stopped.curve

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from lft_ray.plugins import resolve
+from lft_ray.records import ScoredVariant
+from lft_ray.run.storage import Storage
+from lft_ray.selection.metrics import METRICS, scores
+from lft_ray.selection.predictions import load_evidence
+from lft_ray.tasks import TASKS
+from lft_ray.train.artifacts import put_predictions
+from tests.selection.builders import trial
+
+ROW_IDS = np.array([3, 1, 2], dtype=np.uint32)
+
+
+def record(trial_id, uri):
+    variants = [ScoredVariant(precision="bf16", max_length=64, f1=0.5, predictions_uri=uri)]
+    return trial(trial_id, "m:1", 0, 0, variants=variants)
+
+
+@pytest.fixture
+def save(tmp_path):
+    def put(name, targets, logits, row_ids=ROW_IDS):
+        return put_predictions(Storage(tmp_path), name, row_ids, np.array(targets), np.array(logits, dtype=np.float32))
+
+    return put
+
+
+def test_answers_of_one_label_stand_in_the_order_of_the_rows(save):
+    first = save("a.parquet", [0, 1, 2], [[9, 0, 0], [0, 0, 9], [0, 0, 9]])
+    # The same rows in another order.
+    again = save("b.parquet", [1, 2, 0], [[0, 9, 0], [9, 0, 0], [9, 0, 0]], np.array([1, 2, 3], dtype=np.uint32))
+    keys = [("t1", "bf16", 64), ("c1", "bf16", 64)]
+    found = load_evidence([record("t1", first), record("c1", again)], keys, seed=3)
+    assert found.seed == 3
+    assert found.truth.tolist() == [1, 2, 0]
+    assert found.answers[keys[0]].tolist() == [2, 2, 0]
+    assert found.answers[keys[1]].tolist() == [1, 0, 0]
+
+
+def test_several_labels_are_those_at_a_logit_of_zero_or_more(save):
+    targets = np.array([[1, 0], [0, 0], [1, 1]], dtype=np.float32)
+    uri = save("a.parquet", targets, [[0.0, -0.1], [5, -5], [-1, 1]])
+    found = load_evidence([record("t1", uri)], [("t1", "bf16", 64)], seed=0)
+    assert found.truth.tolist() == [[False, False], [True, True], [True, False]]
+    assert found.answers["t1", "bf16", 64].tolist() == [[True, False], [False, True], [True, False]]
+
+
+@pytest.mark.parametrize("kind", sorted(TASKS))
+def test_scores_of_loaded_answers_are_those_that_the_task_recorded(save, kind):
+    rng = np.random.default_rng(0)
+    task = resolve(kind, TASKS, where="task.kind")(["a", "b", "c"])
+    targets = rng.integers(0, 3, 60) if kind == "classification" else (rng.random((60, 3)) < 0.3).astype(np.float32)
+    logits = rng.normal(size=(60, 3)).astype(np.float32)
+    row_ids = rng.permutation(60).astype(np.uint32)
+    uri = save("a.parquet", targets, logits, row_ids)
+    found = load_evidence([record("t1", uri)], [("t1", "bf16", 64)], seed=0)
+    recorded = task.metrics(targets, logits)
+    answers = [found.answers["t1", "bf16", 64]]
+    again = {metric: scores(found.truth, answers, metric)[0] for metric in METRICS}
+    assert again == pytest.approx(recorded, abs=1e-9)
+
+
+def test_what_is_missing_broken_or_of_other_rows_is_no_evidence(save, tmp_path):
+    good = save("a.parquet", [0, 1, 2], [[9, 0, 0]] * 3)
+    other = save("b.parquet", [0, 1, 1], [[9, 0, 0]] * 3)
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no parquet")
+    keys = [("t1", "bf16", 64), ("t2", "bf16", 64)]
+    for uri in ("", f"{tmp_path}/none.parquet", f"{tmp_path}/broken.parquet", other):
+        assert load_evidence([record("t1", good), record("t2", uri)], keys, seed=0) is None
+    assert load_evidence([record("t1", good)], keys, seed=0) is None
+    assert load_evidence([record("t1", good)], [], seed=0) is None

@@ -1,0 +1,142 @@
+"""A rounded winner is shipped only where it answers as it does in fp32, and loses no more than the margin."""
+
+import numpy as np
+import pytest
+
+from lft_ray.config import CostSpec, SelectionSpec
+from lft_ray.errors import NoWinnerError
+from lft_ray.records import ScoredVariant
+from lft_ray.run.storage import Storage
+from lft_ray.selection.front import points_of
+from lft_ray.selection.metrics import scores
+from lft_ray.selection.stage import check_rounding, choose_winner
+from lft_ray.train.artifacts import put_predictions
+from tests.selection.builders import trial
+
+ROWS = 2000
+USD = {"fp32": 0.10, "bf16": 0.06, "int8": 0.04}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Make a trial right on 9 rows of 10 in fp32, on ``lost`` fewer in int8, where ``moved`` others change places."""
+    truth = np.arange(ROWS) % 2
+    exact = np.where(np.arange(ROWS) % 10 == 0, 1 - truth, truth)
+
+    def make(trial_id="t001", *, lost=0, moved=0, confirms="", precision="int8", usd=USD):
+        rounded = exact.copy()
+        right = np.flatnonzero(exact == truth)[: lost + moved]
+        rounded[right] = 1 - rounded[right]
+        wrong = np.flatnonzero(exact != truth)[:moved]
+        rounded[wrong] = truth[wrong]
+        variants = []
+        for name, answers in (("fp32", exact), (precision, rounded)):
+            logits = np.eye(2, dtype=np.float32)[answers]
+            uri = put_predictions(Storage(tmp_path), f"{trial_id}-{name}", np.arange(ROWS), truth, logits)
+            f1 = float(scores(truth, [answers], "macro_f1")[0])
+            variants.append(
+                ScoredVariant(
+                    precision=name, max_length=64, f1=f1, predictions_uri=uri, usd_per_million_predictions=usd[name]
+                )
+            )
+        return trial(trial_id, "m:1", 0, 0, variants=variants, confirms=confirms)
+
+    return make
+
+
+def checked(record, precision="int8", margin=0.005):
+    point = next(point for point in points_of([record]) if point.precision == precision)
+    return check_rounding(record, point, metric="macro_f1", margin=margin)
+
+
+def test_equal_answers_pass_at_any_margin(checkpoint):
+    check = checked(checkpoint(), margin=0.0)
+    assert (check.passed, check.rows, check.agreement, check.f1_loss, check.f1_loss_upper) == (
+        True,
+        ROWS,
+        1.0,
+        0.0,
+        0.0,
+    )
+    assert check.reason == (
+        "int8 of t001 (m:1, 64 tokens) gives 100.00% of 2,000 validation rows the labels that fp32 gives them, and "
+        "loses 0.00 points of macro-F1, at most 0.00 (95%)"
+    )
+
+
+def test_the_bound_of_the_loss_decides_not_the_loss(checkpoint):
+    # 8 rows of 2,000 lost: 0.4 points, and its standard error is 0.14.
+    check = checked(checkpoint(lost=8), margin=0.005)
+    assert check.f1_loss == pytest.approx(0.004, abs=3e-4)
+    assert check.f1_loss_upper == pytest.approx(0.004 + 1.645 * 0.0014, abs=6e-4)
+    assert not check.passed
+    assert check.reason.endswith("; at least 99% and at most 0.5 points are asked for")
+    assert checked(checkpoint(lost=8), margin=0.008).passed
+
+
+def test_too_many_other_labels_are_refused_though_none_is_lost(checkpoint):
+    check = checked(checkpoint(moved=11), margin=0.1)
+    assert (check.agreement, check.f1_loss) == (pytest.approx(0.989), pytest.approx(0.0, abs=1e-3))
+    assert not check.passed
+    assert checked(checkpoint(moved=10), margin=0.1).passed
+
+
+def test_fp32_and_what_has_no_reference_are_not_checked(checkpoint):
+    record = checkpoint()
+    assert checked(record, "fp32") is None
+    alone = record.model_copy(update={"variants": record.variants[1:]})
+    assert checked(alone) is None
+
+
+def test_missing_predictions_do_not_pass(checkpoint, tmp_path):
+    record = checkpoint()
+    (tmp_path / "t001-int8").unlink()
+    check = checked(record)
+    assert not check.passed
+    assert "predictions are missing" in check.reason
+    other = checkpoint()
+    wrong = other.variants[1].model_copy(update={"f1": 0.5})
+    assert not checked(other.model_copy(update={"variants": [other.variants[0], wrong]})).passed
+
+
+def chosen(records, **spec):
+    return choose_winner(records, SelectionSpec(**({"confirm_share": 0, "margin": 0.005} | spec)), CostSpec())
+
+
+def test_the_cheaper_int8_wins_where_it_answers_alike(checkpoint):
+    selection = chosen([checkpoint(moved=2)])
+    assert (selection.winner.precision, selection.winner.usd_per_million_predictions) == ("int8", 0.04)
+    assert [check.passed for check in selection.precision_checks] == [True]
+
+
+def test_its_own_fp32_wins_where_int8_answers_otherwise(checkpoint):
+    selection = chosen([checkpoint(moved=30)])
+    assert (selection.winner.precision, selection.winner.usd_per_million_predictions) == ("fp32", 0.10)
+    assert [(check.precision, check.passed) for check in selection.precision_checks] == [("int8", False)]
+    assert {point.precision for point in selection.front} == {"fp32"}
+
+
+def test_another_checkpoints_int8_may_win_instead(checkpoint):
+    cheapest = checkpoint("t001", moved=30, usd={"fp32": 0.09, "int8": 0.03})
+    selection = chosen([cheapest, checkpoint("t002", moved=3)])
+    assert (selection.winner.trial_id, selection.winner.precision) == ("t002", "int8")
+    assert [(c.trial_id, c.passed) for c in selection.precision_checks] == [("t001", False), ("t002", True)]
+
+
+def test_what_is_shipped_is_checked_the_fresh_seed_not_the_search_trial(checkpoint):
+    records = [checkpoint("t001"), checkpoint("c001", moved=30, confirms="t001")]
+    selection = chosen(records)
+    assert selection.precision_checks[0].trial_id == "c001"
+    assert (selection.winner.trial_id, selection.winner.precision) == ("t001", "fp32")
+    assert selection.winner_seed_trial_id == "c001"
+
+
+def test_without_a_way_left_the_error_says_what_was_refused(checkpoint):
+    with pytest.raises(NoWinnerError, match=r"Refused: int8 of t001 .* gives 97\.00%"):
+        chosen([checkpoint(moved=30)], max_usd_per_million=0.05)
+
+
+def test_bf16_is_held_to_the_same(checkpoint):
+    selection = chosen([checkpoint(moved=30, precision="bf16")])
+    assert selection.winner.precision == "fp32"
+    assert chosen([checkpoint(precision="bf16")]).winner.precision == "bf16"

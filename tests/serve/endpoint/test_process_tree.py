@@ -1,0 +1,47 @@
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from lft_ray.processes import identity_of
+from lft_ray.serve.endpoint import process_tree
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+@pytest.fixture
+def sleeper():
+    process = subprocess.Popen(SLEEP)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_zombie_is_no_descendant(sleeper):
+    assert sleeper.pid in {process.pid for process in process_tree.descendants()}
+    assert [one.pid for one in process_tree.identities([psutil.Process(sleeper.pid)])] == [sleeper.pid]
+    sleeper.kill()
+    while psutil.Process(sleeper.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert sleeper.pid not in {process.pid for process in process_tree.descendants()}
+
+
+def test_leftovers_are_ended_by_identity_and_not_by_process_id(sleeper):
+    found = identity_of(sleeper.pid)
+    process_tree.end_leftovers([found.model_copy(update={"start_ticks": found.start_ticks - 1})], "")
+    assert sleeper.poll() is None
+    process_tree.end_leftovers([found], "")
+    assert identity_of(sleeper.pid) is None
+
+
+def test_leftovers_are_ended_where_their_command_names_a_file_in_the_folder(sleeper, tmp_path):
+    inside = subprocess.Popen([*SLEEP, str(tmp_path / "haproxy.cfg")])
+    try:
+        process_tree.end_leftovers([], str(tmp_path))
+        assert identity_of(inside.pid) is None
+        assert sleeper.poll() is None
+    finally:
+        inside.kill()
+        inside.wait()

@@ -1,0 +1,20 @@
+from lft_ray.serve.http.auth import ApiKeys, hash_keys
+
+
+def test_only_hashes_are_kept():
+    hashes = hash_keys(" secret-one , ,two,")
+    assert len(hashes) == 2
+    assert "secret-one" not in repr(vars(ApiKeys(hashes)))
+
+
+def test_a_key_lets_in_and_another_does_not():
+    keys = ApiKeys(hash_keys("one,two"))
+    assert keys.allow("Bearer one")
+    assert keys.allow("bearer  two ")
+    for wrong in ("", "one", "Basic one", "Bearer", "Bearer one,two", "Bearer \udcff", "Bearer Ein\u00e9"):
+        assert not keys.allow(wrong)
+
+
+def test_no_keys_let_everybody_in():
+    assert ApiKeys().allow("")
+    assert not ApiKeys()

@@ -1,0 +1,177 @@
+"""The two pages, in a real browser where there is one: what they do, what they refuse, and how they fit a phone."""
+
+import csv
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lft_ray.serve.http.auth import ApiKeys, hash_keys
+from lft_ray.serve.http.pages import DOCS, UI
+from tests.serve.browser import browsing
+from tests.serve.running import running
+
+WIDE, PHONE = 1200, 400
+
+
+@pytest.fixture(scope="module")
+def live():
+    with running() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with browsing(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _no_complaints(request):
+    yield
+    if "browser" in request.fixturenames:
+        browser = request.getfixturevalue("browser")
+        complaints, browser.complaints = browser.complaints, []
+        assert [one for one in complaints if "favicon.ico" not in one] == []
+
+
+@pytest.mark.parametrize("page", [UI, DOCS], ids=["ui", "docs"])
+def test_a_page_names_no_other_host_and_lets_in_its_own_script_only(page):
+    text = page.body.decode()
+    assert not re.search(r"(src|href|url)\s*[=(]\s*[\"']?(https?:)?//", text)
+    assert "innerHTML" not in text
+    assert " style=" not in text
+    assert not re.search(r"\son\w+=", text)
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert len(re.findall(r"'sha256-[A-Za-z0-9+/]{43}='", policy)) == 2
+
+
+def ask_one(browser, live, text: str, **how) -> None:
+    browser.open(f"{live.url}/ui", **how)
+    browser.fill("#text", text)
+    browser.click("#ask")
+    browser.wait("document.querySelector('#said').textContent !== ''")
+
+
+@pytest.mark.slow
+def test_one_text_is_shown_with_bars_latency_and_version(browser, live):
+    ask_one(browser, live, "bbb <img src=x onerror=alert(1)>")
+    assert browser.run("[...document.querySelectorAll('#bars li span:first-of-type')].map((one) => one.textContent)")[
+        0
+    ] == ("business")
+    widths = browser.run(
+        "[...document.querySelectorAll('#bars .fill')].map((one) => one.getBoundingClientRect().width)"
+    )
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 5 * widths[-1]
+    assert re.fullmatch(r"\d+ ms, version abc123abc123", browser.text("#said"))
+    assert "minilm:1" in browser.text("#model")
+    browser.fill("#text", "b " * 50)
+    browser.click("#ask")
+    browser.wait("document.querySelector('#said').textContent.includes('cut off')")
+    browser.fill("#text", " ")
+    browser.click("#ask")
+    browser.wait("document.querySelector('#said').className === 'bad'")
+
+
+@pytest.mark.slow
+def test_copied_commands_run_as_they_are(browser, live):
+    browser.open(f"{live.url}/ui")
+    browser.fill("#text", """bb it's "so" $HOME `x` \\ é""")
+    told = subprocess.run(shlex.split(browser.text("#curl").replace("\\\n", "")), capture_output=True, check=True)
+    assert json.loads(told.stdout)[0][0]["label"] == "business"
+    shell = subprocess.run(["bash", "-c", browser.text("#curl")], capture_output=True, check=True)
+    assert json.loads(shell.stdout) == json.loads(told.stdout)
+    done = subprocess.run(
+        [sys.executable, "-c", browser.text("#python")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ.copy(),
+    )
+    assert "LabelScore(label='business'" in done.stdout
+
+
+@pytest.mark.slow
+def test_many_texts_come_back_in_order_and_as_files(browser, live, tmp_path):
+    browser.open(f"{live.url}/ui")
+    browser.click("#tab-many")
+    texts = ["=1+1 b", 'with "quotes", and commas b', *[("b" if number % 2 else "s") * 3 for number in range(300)]]
+    browser.fill("#lines", "\n".join([*texts, "", "  "]))
+    browser.click("#ask-many")
+    browser.wait("document.querySelector('#said-many').textContent.startsWith('302 texts in')")
+    assert browser.run("document.querySelectorAll('#rows tr').length") == 302
+    if shots := os.environ.get("LFT_SCREENSHOTS"):
+        browser.screenshot(Path(shots) / "many.png")
+    with browser.downloads_to(tmp_path):
+        browser.click("#csv")
+        browser.click("#json")
+        deadline = time.monotonic() + 30
+        while {path.name for path in tmp_path.iterdir()} != {"predictions.csv", "predictions.json"}:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["text"] for row in rows] == ["'=1+1 b", *texts[1:]]
+    told = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
+    assert [one["text"] for one in told] == texts
+    assert {one["label"] for one in told[3::2]} == {"business"}
+    assert {one["version"] for one in told} == {"abc123abc123"}
+
+
+@pytest.mark.slow
+def test_every_route_of_the_docs_can_be_tried_as_it_stands(browser, live):
+    browser.open(f"{live.url}/docs")
+    browser.wait("document.querySelectorAll('#routes details').length > 10")
+    browser.run("for (const one of document.querySelectorAll('#routes input')) one.value ||= 'abc123abc123'")
+    browser.run("for (const one of document.querySelectorAll('#routes button')) one.click()")
+    answers = "[...document.querySelectorAll('#routes pre')].map((one) => one.textContent.slice(0, 3))"
+    browser.wait(f"{answers}.every((one) => one)")
+    assert set(browser.run(answers)) == {"200"}
+
+
+@pytest.mark.slow
+def test_a_key_opens_both_pages(browser):
+    with running(ApiKeys(hash_keys("first"))) as live:
+        browser.open(f"{live.url}/ui")
+        browser.wait("!document.querySelector('#locked').hidden")
+        assert "LFT_API_KEY" in browser.text("#curl")
+        browser.fill("#key", "first")
+        browser.wait("document.querySelector('#model').textContent.includes('minilm:1')")
+        browser.fill("#text", "bbb")
+        browser.click("#ask")
+        browser.wait("document.querySelectorAll('#bars li').length === 3")
+        assert "first" not in browser.text("#curl") + browser.text("#python")
+        browser.open(f"{live.url}/docs")
+        browser.wait("document.querySelector('#problem').textContent.includes('key')")
+        browser.fill("#key", "first")
+        browser.wait("document.querySelectorAll('#routes details').length > 10")
+    # The browser's own log of the 401s before the key was typed.
+    browser.complaints = [one for one in browser.complaints if "401" not in one]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_pages_fit(browser, live, width, dark):
+    shots = os.environ.get("LFT_SCREENSHOTS")
+    for name in ("ui", "docs"):
+        if name == "ui":
+            ask_one(browser, live, "bbb s " * 12, width=width, dark=dark)
+        else:
+            browser.open(f"{live.url}/docs", width=width, dark=dark)
+            browser.wait("document.querySelectorAll('#routes details').length > 10")
+        assert browser.run("document.documentElement.scrollWidth <= window.innerWidth"), f"/{name} scrolls sideways"
+        assert browser.run("window.innerWidth") == width
+        colour = browser.run("getComputedStyle(document.body).backgroundColor")
+        assert (colour == "rgb(255, 255, 255)") is not dark
+        if shots:
+            browser.screenshot(Path(shots) / f"{name}-{width}-{'dark' if dark else 'light'}.png")
