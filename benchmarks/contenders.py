@@ -103,7 +103,7 @@ def ours(job: Job, rows: Rows) -> Measured:
     from lft_ray.train.device.meter import Meter
     from lft_ray.train.device.precision import training_precision
     from lft_ray.train.loop.job import LoopJob
-    from lft_ray.train.methods.vocabulary import train_met_tokens
+    from lft_ray.train.methods.vocabulary import train_seen_tokens
 
     spec, size = find_size(_models(job), job.model_size)
     network = build(find_base(spec), size, len(rows.labels), seed=job.seed)
@@ -119,7 +119,7 @@ def ours(job: Job, rows: Rows) -> Measured:
         return len(ticks) == job.max_steps
 
     began = time.perf_counter()
-    result = train_met_tokens(
+    result = train_seen_tokens(
         LoopJob(
             network=network, task=Classification(rows.labels), metric="macro_f1", train=rows.train,
             validation=rows.validation, config=config, training=TrainingSpec(evaluations=1), pad_id=network.pad_id,

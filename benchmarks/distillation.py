@@ -28,7 +28,7 @@ from lft_ray.train.trial import run_trial
 
 REPO = Path(__file__).resolve().parent.parent
 TEACHER, STUDENTS = "minilm:6", ("minilm:1", "minilm:2")
-METHODS = ("full", "distil")
+METHODS = ("full", "distill")
 
 
 class Bench:
@@ -42,7 +42,7 @@ class Bench:
         training = self.experiment.training
         config = TrialConfig(
             model_size=size,
-            method="distil" if teacher else "full",
+            method="distill" if teacher else "full",
             teacher=teacher,
             learning_rate=find_size(self.experiment.models, size)[1].default_learning_rate,
             batch_size=32,
@@ -74,17 +74,17 @@ def measure(bench: Bench, seeds: int, students: tuple[str, ...]) -> dict[str, ob
     for size in students:
         for seed in range(1, seeds + 1):
             for method in METHODS:
-                record = bench.run(size, seed, teacher.trial_id if method == "distil" else "")
+                record = bench.run(size, seed, teacher.trial_id if method == "distill" else "")
                 f1[size][method].append(record.variants[0].f1)
                 core_s[size][method].append(round(record.usage.core_s, 1))
     print(f"\nteacher {TEACHER} F1 {teacher.variants[0].f1:.4f}, {teacher.usage.core_s:.0f} core-seconds")
     gains = {}
     for size in students:
-        full, distil = f1[size]["full"], f1[size]["distil"]
-        differences = [d - f for f, d in zip(full, distil, strict=True)]
+        full, distill = f1[size]["full"], f1[size]["distill"]
+        differences = [d - f for f, d in zip(full, distill, strict=True)]
         gains[size] = round(100 * statistics.mean(differences), 2)
         print(
-            f"{size:9} full {statistics.mean(full):.4f}  distil {statistics.mean(distil):.4f}  "
+            f"{size:9} full {statistics.mean(full):.4f}  distill {statistics.mean(distill):.4f}  "
             f"gain {gains[size]:+.2f} points, by seed {[round(100 * d, 2) for d in differences]}"
         )
     rounded = {size: {m: [round(v, 4) for v in values] for m, values in by.items()} for size, by in f1.items()}
@@ -103,7 +103,7 @@ def main() -> None:
     overrides = [
         "models=[{base: minilm, layers: [1, 2, 6]}]", f"data={{train: {arguments.train}}}",
         f"data.max_rows={arguments.max_rows}",
-        "training={method: [full, distil], precision: fp32, evaluations: 1, resources: {cpu: 1, gpu: 0}}",
+        "training={method: [full, distill], precision: fp32, evaluations: 1, resources: {cpu: 1, gpu: 0}}",
     ]  # fmt: skip
     if arguments.validation:
         overrides += [f"data.validation={arguments.validation}", "data.split={test: 0.0}"]
@@ -116,7 +116,7 @@ def main() -> None:
             quick = arguments.quick
             row = measure(bench, 1 if quick else arguments.seeds, STUDENTS[:1] if quick else STUDENTS)
     row |= {"rows": {name: split.rows for name, split in dataset.splits.items()}, "quick": quick}
-    row |= {"distil": experiment.training.distil.model_dump(), "data": Path(arguments.train).parent.name}
+    row |= {"distill": experiment.training.distill.model_dump(), "data": Path(arguments.train).parent.name}
     publish(row, RESULTS / "distillation.jsonl")
 
 

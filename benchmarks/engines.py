@@ -25,7 +25,7 @@ from lft_ray.cluster.environment import machine
 from lft_ray.config import ModelSpec
 from lft_ray.engines.batching import BATCH_TOKENS, run_encoded
 from lft_ray.engines.build import Built, build_folder
-from lft_ray.engines.bulk import Bulk
+from lft_ray.engines.bulk import BulkRunner
 from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.network import build, save
 from lft_ray.models.resolve import find_base
@@ -117,7 +117,7 @@ def whole_file(ways: dict[str, Built], texts: list[str], layers: int, repeats: i
     }
     cores = os.cpu_count() or 1
     for name, built in ways.items():
-        calls[f"lft {name}"] = Bulk(built.open(threads=1), workers=cores).run
+        calls[f"lft {name}"] = BulkRunner(built.open(threads=1), workers=cores).run
     best = dict.fromkeys(calls, 0.0)
     for _ in range(repeats):
         for name, call in calls.items():

@@ -3,10 +3,10 @@
 python benchmarks/frozen_prefix.py [--train ag_news/train.csv] [--max-rows 2000] [--quick]
 
 MiniLM with 6 layers, each number of frozen layers and the head alone, trained by the product's own trial code in one
-process. In turns: a trial that computes its frozen layers in every pass (``training.activations_gb: 0``), the first
-trial with kept activations, which pays for them, and one after it, which maps them. Processor seconds of whole trials,
-checkpoint and variants included; one warm-up trial before. A head trial computes its features once either way, but
-keeps them for others only with the store. Prints a table and, on the last line, one JSON object.
+process. In turns: a trial that computes its frozen layers in every pass (``training.activation_cache_gb: 0``), the
+first trial with kept activations, which pays for them, and one after it, which maps them. Processor seconds of whole
+trials, checkpoint and variants included; one warm-up trial before. A head trial computes its features once either way,
+but keeps them for others only with the store. Prints a table and, on the last line, one JSON object.
 """
 
 import argparse
@@ -39,11 +39,11 @@ class Bench:
 
     def run(self, frozen: int, *, kept_gb: float, seed: int, run: str) -> TrialResult:
         """Train one configuration to its end; ``frozen`` layers of all: the head alone."""
-        training = self.experiment.training.model_copy(update={"activations_gb": kept_gb})
+        training = self.experiment.training.model_copy(update={"activation_cache_gb": kept_gb})
         self.count += 1
         config = TrialConfig(
             model_size=SIZE,
-            method="full" if not frozen else "head" if frozen == LAYERS else "frozen",
+            method="full" if not frozen else "linear_probe" if frozen == LAYERS else "freeze",
             frozen_layers=frozen if 0 < frozen < LAYERS else None,
             learning_rate=find_size(self.experiment.models, SIZE)[1].default_learning_rate,
             batch_size=32,

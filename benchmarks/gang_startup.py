@@ -25,7 +25,7 @@ from lft_ray.data.prepare import prepare
 from lft_ray.records import DatasetRecord, TrialConfig, TrialStatus
 from lft_ray.run.storage import Storage
 from lft_ray.train.distributed.sharded import run_sharded
-from lft_ray.train.distributed.worker_group import disband
+from lft_ray.train.distributed.worker_group import shut_down
 from lft_ray.train.job import TrialJob
 
 REPO = Path(__file__).resolve().parent.parent
@@ -64,10 +64,10 @@ def main() -> None:
         dataset = prepare(experiment.task, experiment.data, Storage(folder))
         with connect(experiment.cluster, object_store_mb=100, needs_dashboard=True):
             for turn in range(turns):
-                disband()
+                shut_down()
                 found["cold"].append(startup_s(experiment, dataset, folder, f"cold-{turn}"))
                 found["warm"] += [startup_s(experiment, dataset, folder, f"warm-{turn}-{n}") for n in range(warm)]
-            disband()
+            shut_down()
     for name, seconds in found.items():
         print(f"{name:5} median {statistics.median(seconds):6.2f} s   {sorted(round(s, 2) for s in seconds)}")
     row = {

@@ -37,7 +37,7 @@ from lft_ray.search.space import start_table
 from lft_ray.search.specs import StudySpecs
 from lft_ray.search.study import StudyJob, run_study
 from lft_ray.selection.front import front, hypervolume, points_of
-from lft_ray.selection.held_out import judge
+from lft_ray.selection.held_out import evaluate_held_out
 from lft_ray.train.job import TrialJob
 from lft_ray.train.trial import run_trial
 
@@ -181,7 +181,7 @@ def shipped(ground: Ground, searched: Searched) -> list[FrontPoint]:
     by_id = {record.trial_id: record for record in searched.records}
     found = []
     for point in front(points_of(searched.records)):
-        judged = judge(by_id[point.trial_id], point, ground.dataset, ground.candidates.task)
+        judged = evaluate_held_out(by_id[point.trial_id], point, ground.dataset, ground.candidates.task)
         found.append(point.model_copy(update={"f1": judged.test_f1}))
     return found
 

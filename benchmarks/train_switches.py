@@ -40,7 +40,7 @@ from lft_ray.train.device.precision import matmul_precision, training_precision
 from lft_ray.train.device.process_group import Group
 from lft_ray.train.loop.evaluate import Batching
 from lft_ray.train.loop.steps import Stepper
-from lft_ray.train.methods.vocabulary import met_tokens
+from lft_ray.train.methods.vocabulary import seen_tokens
 
 SAMPLE = Path(__file__).resolve().parent.parent / "experiments" / "data" / "news.csv"
 BATCH = 32
@@ -169,7 +169,7 @@ def ground_of(job: Job) -> Ground:
     base, layers = job.model_size.split(":")
     spec, size = find_size([ModelSpec(base=base, layers=[int(layers)])], job.model_size)
     network = build(find_base(spec), size, len(rows.labels))
-    met = met_tokens([rows.train, rows.validation], network.pad_id, network.backbone.tokens.num_embeddings)
+    met = seen_tokens([rows.train, rows.validation], network.pad_id, network.backbone.tokens.num_embeddings)
     batching = Batching(
         MAX_LENGTH, TrainingSpec().micro_batch_tokens, network.pad_id, dtype=training_precision("auto", "cpu")
     )

@@ -27,7 +27,7 @@ from lft_ray.data.prepare import prepare
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile, TrialConfig
 from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
-from lft_ray.search.interfaces import Quiet
+from lft_ray.search.interfaces import NullListener
 from lft_ray.search.specs import StudySpecs
 from lft_ray.search.study import StudyJob, run_study
 from lft_ray.train.job import TrialJob
@@ -37,7 +37,7 @@ REPO = Path(__file__).resolve().parent.parent
 SIZE = "minilm:1"
 
 
-class Clock(Quiet):
+class Clock(NullListener):
     """A listener that notes when each trial ended and what it spent on its work."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ def main() -> None:
     trials, turns = (5, 1) if arguments.quick else (8, 3)
     overrides = [
         "models=[{base: minilm, layers: [1]}]", "training.epochs=1", "training.batch_size=32",
-        "selection.confirm_share=0",
+        "selection.confirmation_fraction=0",
         f"search={{trials: {trials}, concurrency: 1, sampler: random, object_store_mb: 100}}",
         f"data.train={REPO / 'experiments/data/news.csv'}",
     ]  # fmt: skip

@@ -21,7 +21,7 @@ from lft_ray.data.prepare import prepare
 from lft_ray.records import CurvePoint, TrialConfig, TrialStatus
 from lft_ray.run.storage import Storage
 from lft_ray.train.distributed.sharded import run_sharded
-from lft_ray.train.distributed.worker_group import disband
+from lft_ray.train.distributed.worker_group import shut_down
 from lft_ray.train.job import TrialJob
 from lft_ray.train.trial import run_trial
 
@@ -74,7 +74,7 @@ def main() -> None:
                 if result.status is not TrialStatus.DONE:
                     raise SystemExit(f"{workers} workers: {result.reason}")
                 curves[workers] = result.curve
-            disband()
+            shut_down()
     print("  step  " + "  ".join(f"loss x{n:<9} F1 x{n:<5}" for n in WORKERS))
     for points in zip(*curves.values(), strict=True):
         print(f"{points[0].step:6}  " + "  ".join(f"{p.loss:<14.7f} {p.f1:<8.4f}" for p in points))

@@ -34,7 +34,7 @@ class TaskRecord(Record):
     outputs: int
     """Outputs of the head; 0 before the data is read."""
     metric: str
-    can_distil: bool
+    can_distill: bool
     """Whether the task says how a student's answers are compared with a teacher's."""
 
     @classmethod
@@ -50,7 +50,7 @@ class TaskRecord(Record):
             labels=list(labels),
             outputs=found(list(labels)).outputs if labels else 0,
             metric=metric,
-            can_distil=hasattr(found, "distil_loss"),
+            can_distill=hasattr(found, "distill_loss"),
         )
 
     def make(self) -> "Task":

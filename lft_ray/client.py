@@ -19,7 +19,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from lft_ray.errors import InputError, LftError, UnreachableError
-from lft_ray.wire import Answer, ErrorBody, Info, LabelScore
+from lft_ray.wire import ErrorBody, Info, LabelScore, Predictions
 
 __all__ = ["AsyncClient", "Client", "Step", "Tries", "retry_after_s"]
 
@@ -100,7 +100,7 @@ def retry_after_s(response: httpx.Response) -> float:
 _ENVELOPE_BYTES = 256
 """Room for what stands around the texts of one request."""
 _CONNECTIONS = 8
-_ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
+_ANSWER: TypeAdapter[Predictions] = TypeAdapter(Predictions)
 _INFO: TypeAdapter[Info] = TypeAdapter(Info)
 
 Scores = list[list[LabelScore]]

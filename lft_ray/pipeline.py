@@ -97,7 +97,7 @@ def _export_job(run: RunFolder, experiment: Experiment) -> "ExportJob":
     if not candidates.revisions:
         # A run of an older version, which did not write down what was found.
         candidates = candidates.with_weights(dataset)
-    return ExportJob(experiment.name, candidates, dataset, run.selection(), run.storage, experiment.training.distil)
+    return ExportJob(experiment.name, candidates, dataset, run.selection(), run.storage, experiment.training.distill)
 
 
 def deploy(
@@ -203,10 +203,10 @@ def check(experiment: Experiment) -> None:
     Raises:
         InputError: a name is unknown, a base model is out of reach, or no method fits a size.
     """
-    from lft_ray.search.preflight import check_usable
+    from lft_ray.search.preflight import check_experiment
 
     candidates = Candidates.of(experiment)
-    check_usable(candidates, experiment.training)
+    check_experiment(candidates, experiment.training)
     candidates.check_weights()
 
 
@@ -221,12 +221,12 @@ def plan(experiment: Experiment) -> "Estimate":
     from lft_ray.cluster.connect import this_machine
     from lft_ray.data.prepare import prepare as read_data
     from lft_ray.plan.estimate import PlanJob, estimate
-    from lft_ray.plan.history import look_back
+    from lft_ray.plan.history import load_history
     from lft_ray.plan.serving_costs import matmul_flops_per_core_s
     from lft_ray.run.storage import Storage
-    from lft_ray.search.preflight import check_usable
+    from lft_ray.search.preflight import check_experiment
 
-    check_usable(Candidates.of(experiment), experiment.training)
+    check_experiment(Candidates.of(experiment), experiment.training)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
         dataset = read_data(experiment.task, experiment.data, Storage(folder))
     job = PlanJob(
@@ -237,7 +237,7 @@ def plan(experiment: Experiment) -> "Estimate":
         cluster_address=experiment.cluster.address,
     )
     max_length = experiment.training.max_length
-    earlier = look_back(experiment.run_uri, dataset, max_length=max_length, serve=experiment.serve)
+    earlier = load_history(experiment.run_uri, dataset, max_length=max_length, serve=experiment.serve)
     return estimate(job, this_machine(), earlier, matmul_flops_per_core_s)
 
 
@@ -342,7 +342,7 @@ def search(
             live.on_record(record)
         with run.stage("search"):
             records = run_study(job, cluster, live)
-        if specs.selection.confirm_share > 0:
+        if specs.selection.confirmation_fraction > 0:
             rows = dataset.splits["validation"].rows
             chosen = finalists(records, specs.selection, specs.cost, validation_rows=rows)
             with run.stage("confirm"):
@@ -358,7 +358,7 @@ def select(run: RunFolder, experiment: Experiment, prepared: Prepared) -> Select
     Raises:
         NoWinnerError: no finished trial satisfies the caps.
     """
-    from lft_ray.selection.held_out import judge
+    from lft_ray.selection.held_out import evaluate_held_out
     from lft_ray.selection.stage import choose_winner
 
     with run.stage("select"):
@@ -371,7 +371,7 @@ def select(run: RunFolder, experiment: Experiment, prepared: Prepared) -> Select
             validation_rows=dataset.splits["validation"].rows,
             seed=experiment.search.seed,
         )
-        judged = judge(ledger.ended(selection.winner_seed_trial_id), selection.winner, dataset, task)
+        judged = evaluate_held_out(ledger.ended(selection.winner_seed_trial_id), selection.winner, dataset, task)
         selection = selection.replace(**judged.model_dump())
     run.put("selection.json", selection)
     run.put_json("front.json", [point.model_dump(mode="json") for point in selection.front])

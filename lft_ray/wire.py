@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-__all__ = ["Answer", "Canary", "ErrorBody", "Info", "LabelScore", "Parameters", "PredictRequest"]
+__all__ = ["Canary", "ErrorBody", "Info", "LabelScore", "Parameters", "PredictRequest", "Predictions"]
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -60,7 +60,7 @@ class PredictRequest(Wire):
         return [self.inputs] if isinstance(self.inputs, str) else self.inputs
 
 
-Answer = list[list[LabelScore]]
+Predictions = list[list[LabelScore]]
 
 
 class ErrorBody(Wire):

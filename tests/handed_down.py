@@ -52,5 +52,5 @@ def prepared(experiment: Experiment, dataset: DatasetRecord) -> Prepared:
 
 
 def export_job(experiment: Experiment, dataset: DatasetRecord, selection, target: Storage) -> ExportJob:
-    distil = experiment.training.distil
-    return ExportJob(experiment.name, candidates(experiment, dataset), dataset, selection, target, distil)
+    distill = experiment.training.distill
+    return ExportJob(experiment.name, candidates(experiment, dataset), dataset, selection, target, distill)

@@ -22,7 +22,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import (
     FakeMultiNodeProvider,
 )
 
-from lft_ray.cluster.connect import probe
+from lft_ray.cluster.connect import check_reachable
 from lft_ray.errors import UnreachableError
 from lft_ray.serve.cluster.environment import free_port
 from lft_ray.serve.endpoint import process_tree
@@ -72,7 +72,7 @@ def config(address: str) -> dict:
 
 def answers(address: str) -> bool:
     with suppress(UnreachableError):
-        probe(address)
+        check_reachable(address)
         return True
     return False
 

@@ -53,7 +53,7 @@ def test_names_become_values_and_survive_the_run_folder(experiment):
         (precision, length) for length in (32, 16, 8) for precision in ("fp32", "int8")
     ]
     assert (found.task.labels, found.task.outputs) == (["bank", "goal", "rain"], 3)
-    assert (found.task.metric, found.task.can_distil) == ("micro_f1", True)
+    assert (found.task.metric, found.task.can_distill) == ("micro_f1", True)
     assert found.task.make().labels == found.task.labels
     assert found.price == price_of(experiment.cost)
     assert found.revisions == {base: "local"}

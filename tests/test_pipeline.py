@@ -53,7 +53,7 @@ def run(goemotions_like, tiny_bert):
                 "max_length": 16,
             },
             "search": {"trials": 4, "sampler": "random", "object_store_mb": 100},
-            "selection": {"policy": "best_f1", "confirm_share": 0.25},
+            "selection": {"policy": "best_f1", "confirmation_fraction": 0.25},
             "serve": {"port": 0},
             "storage": str(goemotions_like.parent / "runs"),
         }

@@ -16,7 +16,7 @@ from lft_ray.pipeline import cascade, report, run_train
 from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
 from lft_ray.serve.api.app import LIMITS
-from lft_ray.serve.model.base import Layout
+from lft_ray.serve.model.base import ReplicaThreads
 from lft_ray.serve.model.open import open_predictor
 from tests.report.builders import profiles
 
@@ -98,9 +98,10 @@ def test_it_stands_on_the_board_and_in_the_report(run, made):
 
 def test_it_answers_as_its_two_models_do(run, made):
     found, _, _ = run
-    model = open_predictor(found.storage.uri_of("cascade"), Layout(1), limits=LIMITS)
+    model = open_predictor(found.storage.uri_of("cascade"), ReplicaThreads(1), limits=LIMITS)
     halves = [
-        open_predictor(found.storage.uri_of(f"cascade/{part}"), Layout(1), limits=LIMITS) for part in ("small", "large")
+        open_predictor(found.storage.uri_of(f"cascade/{part}"), ReplicaThreads(1), limits=LIMITS)
+        for part in ("small", "large")
     ]
     texts = [f"they saw the {word}" for words in WORDS.values() for word in words] + ["nothing that tells"]
 

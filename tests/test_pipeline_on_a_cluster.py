@@ -32,7 +32,7 @@ models: [{{base: tfidf}}, {{base: {base}, layers: [1, 2]}}]
 training: {{learning_rate: {{low: 1.0e-4, high: 1.0e-2}}, batch_size: [8], epochs: [1], max_length: 16,
            resources: {{cpu: 2}}}}
 search: {{trials: 6, sampler: random}}
-selection: {{confirm_share: 0}}
+selection: {{confirmation_fraction: 0}}
 storage: file://{folder}/runs
 """
 TOPICS = {"sport": "the match was won in the last minute", "food": "the soup was hot and full of herbs"}

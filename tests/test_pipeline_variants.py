@@ -44,7 +44,7 @@ def run(tmp_path_factory, tiny_bert):
                 "models": [{"base": str(tiny_bert), "layers": [1]}],
                 "training": {"learning_rate": 1e-2, "batch_size": 8, "epochs": 3, "max_length": TRAINED},
                 "search": {"trials": 1, "sampler": "random", "object_store_mb": 100},
-                "selection": {"policy": "tests.test_pipeline_variants:shortest", "confirm_share": 0},
+                "selection": {"policy": "tests.test_pipeline_variants:shortest", "confirmation_fraction": 0},
                 "export": {"precisions": ["bf16", "fp32"], "max_lengths": [SHORT]},
                 "serve": {"port": 0},
                 "storage": str(folder / "runs"),

@@ -10,7 +10,7 @@ from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.run.storage import Storage
 from lft_ray.search import dispatcher as dispatching
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.interfaces import Plan, Queued
+from lft_ray.search.interfaces import Queued, StudyPlan
 from lft_ray.search.samplers.proposer import Proposer
 from lft_ray.search.stopping.base import StopRule
 from lft_ray.train.device.usage_notes import STATE, put_usage
@@ -135,7 +135,7 @@ class Product:
         )
         self._timed = _Timed(proposer)
         self.suggestion_s = self._timed.seconds
-        plan = Plan(
+        plan = StudyPlan(
             queue=tuple(Queued(config) for config in given.start),
             trials=10**6,
             slots=workers,

@@ -32,7 +32,7 @@ training:
 
 search: {{trials: 24, minutes: 25, seed: 0}}
 cost: {{price: this_machine, traffic: {{requests_per_month: 10_000_000, p95_ms: null}}}}
-selection: {{policy: cheapest_within, margin: 0.005, confirm_share: 0.3}}
+selection: {{policy: cheapest_within, margin: 0.005, confirmation_fraction: 0.3}}
 serve: {{host: 127.0.0.1, port: 8000, autoscaling: {{min_replicas: 1, max_replicas: 4}}}}
 storage: runs
 """

@@ -82,7 +82,7 @@ def _totals(plan: "Estimate") -> list[str]:
         f"search: {plan.expected_trials} of {plan.trials} trials, {plan.trials_at_a_time} at a time on {plan.device}: "
         f"about {usd(plan.expected_usd)} and {duration(plan.expected_minutes * 60)} as predicted",
         f"worst case: {usd(plan.worst_search_usd)} for the search + {usd(plan.worst_confirm_usd)} for at most "
-        f"{plan.confirm_trials} fresh-seed runs = {usd(plan.worst_usd)}, retries counted",
+        f"{plan.confirmation_trials} fresh-seed runs = {usd(plan.worst_usd)}, retries counted",
     ]
     if plan.budget_usd is not None:
         kept = f", of which {usd(plan.kept_for_confirmation_usd)} are kept for fresh-seed runs"

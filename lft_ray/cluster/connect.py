@@ -24,11 +24,17 @@ from lft_ray.config import ClusterSpec, ResourcesSpec, TrainingSpec
 from lft_ray.errors import InputError, UnreachableError, first_line
 
 __all__ = [
-    "WORKER_ENV", "ClusterHandle", "Node", "check_environments", "connect", "probe", "resolve_address",
+    "WORKER_ENV",
+    "ClusterHandle",
+    "Node",
+    "check_environments",
+    "check_reachable",
+    "connect",
+    "resolve_address",
     "this_machine",
 ]  # fmt: skip
 
-PROBE_S = 4.0
+REACHABLE_S = 4.0
 WORKER_START_S = 60.0
 # HTTP/2 connection preface and an empty SETTINGS frame: what every gRPC server must answer with its own SETTINGS.
 HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -53,15 +59,15 @@ def resolve_address(address: str) -> str:
     )
 
 
-def probe(target: str) -> None:
+def check_reachable(target: str) -> None:
     """Ask for HTTP/2 settings. ``ray.init`` itself hangs for 122 s on a closed port and on a web server (2.60)."""
     host, _, port = target.rpartition(":")
     answer = b""
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S) as connection:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=REACHABLE_S) as connection:
             if os.environ.get("RAY_USE_TLS", "0") == "1":
                 return
-            connection.settimeout(PROBE_S)
+            connection.settimeout(REACHABLE_S)
             connection.sendall(HTTP2_HELLO)
             while len(answer) < 9 and (part := connection.recv(9 - len(answer))):
                 answer += part
@@ -311,7 +317,7 @@ def _connect_existing(address: str) -> ClusterHandle:
             fix="Ray Client (ray://) is not supported: run lft on the head node with cluster.address=auto",
         )
     target = resolve_address(address)
-    probe(target)
+    check_reachable(target)
     if ray.is_initialized():
         raise InputError(
             f"this process is connected to {_gcs_address()} already, and cluster.address is {address!r}",

@@ -15,12 +15,12 @@ from lft_ray.config.experiment import (
     TaskSpec,
     TrafficSpec,
 )
-from lft_ray.config.methods import DistilSpec
+from lft_ray.config.methods import DistillSpec
 from lft_ray.config.serving import AutoscalingSpec, RolloutSpec, ServeSpec
 from lft_ray.config.training import ResourcesSpec, TrainingSpec
 
 __all__ = [
-    "AutoscalingSpec", "ClusterSpec", "CostSpec", "DataSpec", "DistilSpec", "Experiment", "ExportSpec", "ModelSpec",
+    "AutoscalingSpec", "ClusterSpec", "CostSpec", "DataSpec", "DistillSpec", "Experiment", "ExportSpec", "ModelSpec",
     "Precision", "Range", "ResourcesSpec", "RolloutSpec", "SearchSpec", "SelectionSpec", "ServeSpec", "Spec",
     "SplitSpec", "TaskSpec", "TrafficSpec", "TrainingSpec",
 ]  # fmt: skip

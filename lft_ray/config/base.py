@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
 from lft_ray.errors import nearest
 
-__all__ = ["SCHEDULERS", "LearningRates", "Range", "RunName", "Share", "Spec", "StopRuleName", "check_names"]
+__all__ = ["SCHEDULERS", "LearningRates", "Range", "RunName", "SchedulerName", "Share", "Spec", "check_names"]
 
 _RUN_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 
@@ -90,7 +90,7 @@ def _probability_like(value: Range | list[float] | float) -> Range | list[float]
 
 RunName = Annotated[str, AfterValidator(_run_name)]
 """A name that is a folder everywhere."""
-StopRuleName = Annotated[str, AfterValidator(_stop_rule_name)]
+SchedulerName = Annotated[str, AfterValidator(_stop_rule_name)]
 """One of the product's stop rules, or package.module:Name."""
 LearningRates = Annotated[
     Range | Annotated[list[PositiveFloat], Field(min_length=1)] | PositiveFloat, AfterValidator(_probability_like)

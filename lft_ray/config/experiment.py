@@ -1,6 +1,6 @@
 """The experiment tree: every knob on one page, each with its text below it.
 
-In: plain dictionaries (see ``experiment_file.py`` for YAML, ``extends`` and ``--set``). Out: a frozen `Experiment`.
+In: plain dictionaries (see `load` for YAML, ``extends`` and ``--set``). Out: a frozen `Experiment`.
 Never reads data, never imports torch or Ray. Floats stay in pydantic's lax mode: YAML 1.1 reads ``1e-5`` as a string.
 """
 
@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from lft_ray.config.base import Range, RunName, Share, Spec, StopRuleName
+from lft_ray.config.base import Range, RunName, SchedulerName, Share, Spec
 from lft_ray.config.load import overridden, read_tree, validated
-from lft_ray.config.methods import DistilSpec
+from lft_ray.config.methods import DistillSpec
 from lft_ray.config.serving import AutoscalingSpec, RolloutSpec, ServeSpec
 from lft_ray.config.training import ResourcesSpec, TrainingSpec
 
@@ -22,7 +22,7 @@ __all__ = [
     "ClusterSpec",
     "CostSpec",
     "DataSpec",
-    "DistilSpec",
+    "DistillSpec",
     "Experiment",
     "ExportSpec",
     "ModelSpec",
@@ -106,7 +106,7 @@ class SearchSpec(Spec):
     sampler: str = "gp"
     """gp, tpe, random, known_cost (one model of F1; serving costs are known and training dollars are weighed), or
     package.module:Name of an Optuna sampler."""
-    scheduler: StopRuleName = "fifo"
+    scheduler: SchedulerName = "fifo"
     """fifo (every trial runs to its end), dominance (ends trials whose F1 will stay below what is served for no more,
     at most one in ten of them wrongly), mo_asha (ends two of three early, within octaves of serving cost), or
     package.module:Name of a stop rule."""
@@ -160,10 +160,10 @@ class SelectionSpec(Spec):
     seeds allow no such claim, the cheapest within the margin or one standard error wins, whichever is larger."""
     max_usd_per_million: PositiveFloat | None = None
     """Points above this cost cannot win and are not trained."""
-    confirm_share: Share = 0.3
+    confirmation_fraction: Share = 0.3
     """Share of minutes and dollars kept for runs of the finalists with fresh seeds, as many as fit; what the search
     leaves is used, too. Without minutes and dollars: this share of search.trials. 0: none."""
-    confirm_seeds: PositiveInt | None = None
+    confirmation_seeds: PositiveInt | None = None
     """Fresh seeds of a finalist at most; null: 3, and 5 under 1,000 validation rows."""
 
 

@@ -20,6 +20,21 @@ __all__ = ["overridden", "read_tree", "validated"]
 SpecT = TypeVar("SpecT", bound=BaseModel)
 
 MAX_BYTES = 1_000_000
+RENAMED = {
+    "training.plateau": "early_stopping",
+    "training.head_start": "head_init",
+    "training.activations_gb": "activation_cache_gb",
+    "training.distil": "distill",
+    "selection.confirm_share": "confirmation_fraction",
+    "selection.confirm_seeds": "confirmation_seeds",
+}
+"""Key of an earlier experiment file -> its name today, below the same key."""
+RENAMED_VALUES = {
+    "training.method": {"frozen": "freeze", "head": "linear_probe", "distil": "distill"},
+    "training.head_init": {"probe": "linear_probe"},
+}
+"""Key -> value of an earlier experiment file -> its name today. Conditions (``when: {method: [...]}``) have them too.
+"""
 
 
 class _Loader(yaml.SafeLoader):
@@ -151,14 +166,23 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
         if problem.kind == "extra_forbidden":
             *parents, key = problem.location
             allowed = _keys_at(parents, model)
-            yield f"unknown key {path}: expected one of {', '.join(allowed)}.{nearest(str(key), allowed)}"
+            if path in RENAMED:
+                yield f"unknown key {path}: it is {RENAMED[path]} now"
+            else:
+                yield f"unknown key {path}: expected one of {', '.join(allowed)}.{nearest(str(key), allowed)}"
         elif problem.kind == "missing":
             yield f"missing key {path}"
         elif not path:
             # Keys that do not fit each other: the message names them, and what was given is the whole tree.
             yield problem.message
         else:
-            yield f"{path}: {problem.message} (got {_shorten(problem.given)})"
+            yield f"{path}: {problem.message} (got {_shorten(problem.given)}){_renamed_value(path, problem.given)}"
+
+
+def _renamed_value(path: str, given: object) -> str:
+    key = "training.method" if ".when.method" in path else path.partition("[")[0]
+    today = RENAMED_VALUES.get(key, {}).get(str(given))
+    return f": {given} is {today} now" if today else ""
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

@@ -1,8 +1,8 @@
 """How a trial may train: the names of the methods and their settings, for the experiment tree. Nothing here trains.
 
-full: every weight is trained on the labels. distil: so, and on the answers of an earlier trial (Hinton et al. 2015,
-arXiv:1503.02531). frozen: embeddings and the first layers stay as they are. lora: factors of low rank beside each
-matrix are trained, and merged into it at the end (Hu et al. 2021, arXiv:2106.09685). head: the linear head alone.
+full: every weight is trained on the labels. distill: so, and on the answers of an earlier trial (Hinton et al. 2015,
+arXiv:1503.02531). freeze: embeddings and the first layers keep their weights. lora: low-rank factors beside each matrix
+are trained, and merged into it at the end (Hu et al. 2021, arXiv:2106.09685). linear_probe: only the linear head.
 
 A parameter that only some methods have is searched where one of them is proposed, and is None everywhere else.
 """
@@ -15,23 +15,39 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 from lft_ray.config.base import Range, Spec
 
 __all__ = [
-    "CONDITIONS", "DISTIL", "FROZEN", "FULL", "HEAD", "LORA", "Choice", "DecayRange", "Decays", "DistilSpec",
-    "LoraSpec", "Methods", "Numbers", "PlateauSpec", "When", "Whole", "check_conditions", "condition",
+    "CONDITIONS",
+    "DISTILL",
+    "FREEZE",
+    "FULL",
+    "LINEAR_PROBE",
+    "LORA",
+    "Choice",
+    "DecayRange",
+    "Decays",
+    "DistillSpec",
+    "EarlyStoppingSpec",
+    "LoraSpec",
+    "Methods",
+    "Numbers",
+    "When",
+    "Whole",
+    "check_conditions",
+    "condition",
 ]  # fmt: skip
 
-MethodName = Literal["full", "distil", "frozen", "lora", "head"]
+MethodName = Literal["full", "distill", "freeze", "lora", "linear_probe"]
 FULL: Literal["full"] = "full"
-DISTIL: Literal["distil"] = "distil"
+DISTILL: Literal["distill"] = "distill"
 """The method of a configuration that needs a teacher."""
-FROZEN: Literal["frozen"] = "frozen"
+FREEZE: Literal["freeze"] = "freeze"
 LORA: Literal["lora"] = "lora"
-HEAD: Literal["head"] = "head"
+LINEAR_PROBE: Literal["linear_probe"] = "linear_probe"
 
 CONDITIONS: Mapping[str, frozenset[str]] = {
-    "frozen_layers": frozenset({FROZEN}),
+    "frozen_layers": frozenset({FREEZE}),
     "lora_rank": frozenset({LORA}),
     "lora_alpha": frozenset({LORA}),
-    "layer_decay": frozenset({FULL, DISTIL, FROZEN, LORA}),
+    "layer_decay": frozenset({FULL, DISTILL, FREEZE, LORA}),
 }
 """Field of a `TrialConfig` -> the methods that have it; fields that are not listed belong to all."""
 
@@ -59,7 +75,7 @@ class DecayRange(Range):
     """Left out: with every method whose layers are trained."""
 
 
-class DistilSpec(Spec):
+class DistillSpec(Spec):
     """How a distilled trial weighs what its teacher answers."""
 
     weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.7
@@ -109,7 +125,7 @@ class LoraSpec(Spec):
     has its own names). All linear layers when left out."""
 
 
-class PlateauSpec(Spec):
+class EarlyStoppingSpec(Spec):
     """When a trial ends itself because validation gains no more."""
 
     patience: PositiveInt = 2
@@ -152,8 +168,8 @@ def check_conditions(named: Mapping[str, object]) -> None:
 
 
 def _with_full(value: list[str]) -> list[str]:
-    if DISTIL in value and FULL not in value:
-        raise ValueError("distil needs a teacher, which is trained in full: write [full, distil]")
+    if DISTILL in value and FULL not in value:
+        raise ValueError("distill needs a teacher, which is trained in full: write [full, distill]")
     return value
 
 

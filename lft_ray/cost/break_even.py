@@ -136,7 +136,10 @@ def break_even(
     def monthly(point: FrontPoint) -> float:
         return month.usd(point.usd_per_million_predictions, on_device=on_device(point))
 
-    rivals = [("largest_finalist", _dearest(finalists) or winner), ("dearest_size", _dearest(ladder) or winner)]
+    rivals = [
+        ("largest_finalist", _most_expensive(finalists) or winner),
+        ("dearest_size", _most_expensive(ladder) or winner),
+    ]
     savings = [_saving(name, winner, rival, search_usd, month, monthly) for name, rival in rivals]
     return BreakEven(
         winner=winner.model_size,
@@ -157,7 +160,7 @@ def dollars(value: float) -> str:
     return f"${value:.{2 - math.floor(math.log10(value))}f}"
 
 
-def _dearest(points: Sequence[FrontPoint]) -> FrontPoint | None:
+def _most_expensive(points: Sequence[FrontPoint]) -> FrontPoint | None:
     return max(points, key=lambda p: p.usd_per_million_predictions, default=None)
 
 

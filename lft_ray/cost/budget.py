@@ -31,7 +31,7 @@ class Budget:
     Args:
         budget_usd: training dollars, retries counted; None: no limit.
         minutes: wall minutes from ``started_s`` to the decision; None: no limit.
-        confirm_share: share of both that search trials leave for runs of the finalists with fresh seeds.
+        confirmation_fraction: share of both that search trials leave for runs of the finalists with fresh seeds.
         started_s: when the first trial began, in seconds on the caller's clock (any, as long as it is one clock).
     """
 
@@ -40,12 +40,12 @@ class Budget:
         *,
         budget_usd: float | None = None,
         minutes: float | None = None,
-        confirm_share: float = 0.0,
+        confirmation_fraction: float = 0.0,
         started_s: float = 0.0,
     ) -> None:
         self.budget_usd = budget_usd
         self.minutes = minutes
-        self.confirm_share = confirm_share
+        self.confirmation_fraction = confirmation_fraction
         self.started_s = started_s
         self._spent: dict[Role, float] = {"search": 0.0, "confirm": 0.0}
         self._reserved: dict[str, tuple[Role, float]] = {}
@@ -67,7 +67,7 @@ class Budget:
         if self.budget_usd is None:
             return 0.0
         used = self._spent["confirm"] + sum(usd for role, usd in list(self._reserved.values()) if role == "confirm")
-        return max(0.0, self.confirm_share * self.budget_usd - used)
+        return max(0.0, self.confirmation_fraction * self.budget_usd - used)
 
     def left_usd(self, role: Role = "search") -> float | None:
         """Dollars that a new trial of this role may cost at worst; None: no limit."""
@@ -80,7 +80,7 @@ class Budget:
         """When trials of this role end as stopped, on the caller's clock; None: never."""
         if self.minutes is None:
             return None
-        share = 1.0 - self.confirm_share if role == "search" else 1.0
+        share = 1.0 - self.confirmation_fraction if role == "search" else 1.0
         return self.started_s + self.minutes * 60.0 * share
 
     def can_start(self, worst_usd: float, wall_s: float | None, *, now_s: float, role: Role = "search") -> Verdict:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
-from lft_ray.config.methods import FROZEN, HEAD, LORA
+from lft_ray.config.methods import FREEZE, LINEAR_PROBE, LORA
 from lft_ray.records import DatasetRecord, TrialConfig, TrialResult, Usage
 
 __all__ = [
@@ -50,9 +50,9 @@ def passes_of(config: TrialConfig, *, layers: int, hidden: int, is_kept: bool) -
         hidden: its width.
         is_kept: whether what frozen layers answer is kept for all trials.
     """
-    if config.method == HEAD:
+    if config.method == LINEAR_PROBE:
         return Passes(0.0, 0.0, 1.0, is_kept)
-    if config.method == FROZEN:
+    if config.method == FREEZE:
         below = (config.frozen_layers or 0) / layers
         if is_kept:
             return Passes(3.0 * (1.0 - below), 1.0 - below, below, is_shared=True)

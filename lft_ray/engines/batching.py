@@ -23,7 +23,14 @@ from lft_ray.errors import LftError
 from lft_ray.models.tokens import Cut
 
 __all__ = [
-    "BATCH_TOKENS", "Batcher", "Item", "Overloaded", "Request", "Waiting", "run_encoded", "run_sorted",
+    "BATCH_TOKENS",
+    "Batcher",
+    "Item",
+    "Overloaded",
+    "PendingQueue",
+    "Request",
+    "run_encoded",
+    "run_sorted",
     "sorted_batches",
 ]  # fmt: skip
 
@@ -57,7 +64,7 @@ class Item:
     taken: bool = field(default=False, compare=False)
 
 
-class Waiting:
+class PendingQueue:
     """Encoded texts that wait.
 
     Args:
@@ -157,7 +164,7 @@ class Batcher:
     ) -> None:
         self._runner = runner
         self._max_queued_texts = max_queued_texts
-        self._waiting = Waiting(max_batch_tokens, max_batch)
+        self._waiting = PendingQueue(max_batch_tokens, max_batch)
         self._incoming: deque[Request] = deque()
         self._queued = 0
         self._closed = False

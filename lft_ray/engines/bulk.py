@@ -12,13 +12,13 @@ import numpy as np
 from lft_ray.engines.base import Runner
 from lft_ray.engines.batching import BATCH_TOKENS, Logits, sorted_batches
 
-__all__ = ["Bulk"]
+__all__ = ["BulkRunner"]
 
 _ENCODED_AT_A_TIME = 512
 _MAX_BATCH = 64
 
 
-class Bulk:
+class BulkRunner:
     """Runs long lists of texts on one engine.
 
     Args:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from lft_ray.data.readers.read import file_sha256, read_texts
 from lft_ray.engines.base import Runner
-from lft_ray.engines.bulk import Bulk
+from lft_ray.engines.bulk import BulkRunner
 from lft_ray.errors import InputError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
 from lft_ray.records import Record
@@ -95,7 +95,7 @@ def predict_file(
     texts = read_texts(source, text=text)
     parts = _Parts(target, _job(source, text, opened, len(texts)))
     resumed = sum(min(CHUNK_ROWS, len(texts) - start) for start in parts.done())
-    with closing(Bulk(runner, workers=workers or _cores())) as bulk:
+    with closing(BulkRunner(runner, workers=workers or _cores())) as bulk:
         rate = _fill(parts, texts, bulk, opened.task(), lambda done, rate: progress(resumed + done, len(texts), rate))
     parts.join(target)
     return FilePredicted(
@@ -108,7 +108,9 @@ def predict_file(
     )
 
 
-def _fill(parts: "_Parts", texts: list[str], bulk: Bulk, task: Task, progress: Callable[[int, float], None]) -> float:
+def _fill(
+    parts: "_Parts", texts: list[str], bulk: BulkRunner, task: Task, progress: Callable[[int, float], None]
+) -> float:
     """Answer the parts that are missing. Returns rows a second."""
     answered, started = 0, time.perf_counter()
     for start in parts.missing():
@@ -183,7 +185,7 @@ def _name(start: int) -> str:
     return f"part-{start // CHUNK_ROWS:06d}.parquet"
 
 
-def _answers(bulk: Bulk, task: Task, start: int, texts: Sequence[str]) -> pa.Table:
+def _answers(bulk: BulkRunner, task: Task, start: int, texts: Sequence[str]) -> pa.Table:
     scores = task.probabilities(bulk.run(texts))
     chosen = task.chosen(scores)
     one = task.kind == "classification"

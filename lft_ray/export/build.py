@@ -10,8 +10,8 @@ from pyarrow import BufferReader
 
 from lft_ray.candidates import Candidates
 from lft_ray.cluster.environment import environment
-from lft_ray.config import DistilSpec
-from lft_ray.config.methods import FROZEN, HEAD, LORA
+from lft_ray.config import DistillSpec
+from lft_ray.config.methods import FREEZE, LINEAR_PROBE, LORA
 from lft_ray.data.store import load_split
 from lft_ray.engines.onnx_build import NotExportableError
 from lft_ray.errors import InputError
@@ -45,7 +45,7 @@ class ExportJob:
         dataset: labels; its validation split is the parity sample.
         selection: test scores of the winner, for its card; None: nothing was selected.
         target: the run folder.
-        distil: how distilled trials were taught, for the card.
+        distill: how distilled trials were taught, for the card.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ExportJob:
     dataset: DatasetRecord
     selection: Selection | None
     target: Storage
-    distil: DistilSpec
+    distill: DistillSpec
 
     def chosen(self, record: TrialRecord) -> Selection | None:
         """The selection where the record is the one it chose, else None."""
@@ -88,7 +88,7 @@ def export_trial(
     if record.status is not TrialStatus.DONE or not record.variants:
         raise InputError(f"trial {record.trial_id} ended as {record.status}: only a finished trial can be exported")
     chosen = job.chosen(record)
-    training, notes = _training(record, teacher, job.distil), _checked(chosen)
+    training, notes = _training(record, teacher, job.distill), _checked(chosen)
     attempts = _attempts(record, variant or _variant(record, chosen))
     for attempt in attempts:
         facts = _facts(record, attempt.variant, job, chosen)
@@ -193,18 +193,18 @@ def _facts(record: TrialRecord, variant: ScoredVariant, job: ExportJob, chosen: 
     )
 
 
-def _training(record: TrialRecord, teacher: TrialRecord | None, distil: DistilSpec) -> str:
+def _training(record: TrialRecord, teacher: TrialRecord | None, distill: DistillSpec) -> str:
     """What a distilled model learned from, or what of it was trained; empty for plain fine-tuning."""
     config = record.config
     if not config.teacher:
         return {
-            FROZEN: f"embeddings and the first {config.frozen_layers} layers as they came",
+            FREEZE: f"embeddings and the first {config.frozen_layers} layers as they came",
             LORA: f"low-rank factors (rank {config.lora_rank}, alpha {config.lora_alpha or 0:g}), merged",
-            HEAD: "the linear head alone",
+            LINEAR_PROBE: "the linear head alone",
         }.get(config.method, "")
     # Of a local folder only its last name, as for the base itself.
     size = "an earlier trial" if teacher is None else Path(teacher.config.model_size).name
-    how = f"at weight {distil.weight:g}, temperature {distil.temperature:g}"
+    how = f"at weight {distill.weight:g}, temperature {distill.temperature:g}"
     return f"distilled from {size} ({record.config.teacher}) {how}"
 
 

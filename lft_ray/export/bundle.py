@@ -29,8 +29,15 @@ from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Task
 
 __all__ = [
-    "MANIFEST", "TOLERANCES", "ExportPlan", "OpenedBundle", "PredictorSpec", "check_seal", "export_bundle",
-    "open_bundle", "seal",
+    "MANIFEST",
+    "TOLERANCES",
+    "ExportPlan",
+    "OpenedBundle",
+    "PredictorSpec",
+    "export_bundle",
+    "open_bundle",
+    "verify_manifest",
+    "write_manifest",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -39,7 +46,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".py",
 """Files that could run code when they are opened. No engine of ours writes or reads one."""
 
 
-class FileSeal(Record):
+class FileDigest(Record):
     """One sealed file."""
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -50,10 +57,10 @@ class Manifest(Record):
     """``manifest.json``."""
 
     format: Literal[1]
-    files: dict[str, FileSeal]
+    files: dict[str, FileDigest]
 
 
-def seal(folder: Path) -> str:
+def write_manifest(folder: Path) -> str:
     """Write the manifest of a folder. Returns the version.
 
     Raises:
@@ -69,7 +76,7 @@ def seal(folder: Path) -> str:
     return _version(payload)
 
 
-def check_seal(folder: Path) -> tuple[str, int]:
+def verify_manifest(folder: Path) -> tuple[str, int]:
     """Check every file of a folder against its manifest.
 
     Returns:
@@ -135,10 +142,10 @@ def _refuse_names(folder: Path, names: list[str]) -> None:
             raise BundleError(f"bundle {folder} holds {name!r}, a kind of file that can run code when opened")
 
 
-def _seal_of(path: Path) -> FileSeal:
+def _seal_of(path: Path) -> FileDigest:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return FileSeal(sha256=digest, bytes=stream.tell())
+        return FileDigest(sha256=digest, bytes=stream.tell())
 
 
 def _version(payload: bytes) -> str:
@@ -267,7 +274,7 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
         _write(folder / SMOKE, {"texts": plan.samples, "logits": logits.tolist()})
         subject = CardSubject(**spec.model_dump(exclude={"metric"}))
         (folder / CARD).write_text(render_card(subject, facts), encoding="utf-8")
-        seal(folder)
+        write_manifest(folder)
         bundle = open_bundle(folder).bundle
         uri = target.put_folder(name, folder)
         return bundle.replace(uri=uri, note=facts.serving_note)
@@ -294,7 +301,7 @@ def open_bundle(folder: Path) -> OpenedBundle:
     Raises:
         BundleError: it is damaged, changed, foreign or of another format.
     """
-    version, size = check_seal(folder)
+    version, size = verify_manifest(folder)
     try:
         spec = PredictorSpec.model_validate_json((folder / PREDICTOR).read_bytes())
         smoke = Smoke.model_validate_json((folder / SMOKE).read_bytes())

@@ -18,7 +18,7 @@ from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger
 from lft_ray.selection.cascade import CascadeEstimate, cascade_usd, confidence, estimate
 from lft_ray.selection.front import points_of
-from lft_ray.selection.held_out import answers_of
+from lft_ray.selection.held_out import predictions_of
 from lft_ray.selection.predictions import read_predictions
 
 __all__ = ["CascadeJob", "export_cascade", "make_cascade", "measure_cascade", "point_named"]
@@ -185,7 +185,7 @@ def _judged(small: FrontPoint, large: FrontPoint, found: CascadeEstimate, job: C
     if "test" not in dataset.splits:
         return _Judged()
     split = load_split(dataset, "test")
-    ours, theirs = (answers_of(job.record(point).checkpoint_uri, point, split.texts) for point in (small, large))
+    ours, theirs = (predictions_of(job.record(point).checkpoint_uri, point, split.texts) for point in (small, large))
     unsure = confidence(ours, found.temperature) < found.threshold
     metrics = task.make().metrics(split.targets, np.where(unsure[:, None], theirs, ours))
     return _Judged(metrics[task.metric], float(unsure.mean()), len(split))

@@ -12,14 +12,14 @@ from lft_ray.candidates import Candidates
 from lft_ray.cluster.connect import ClusterHandle
 from lft_ray.cost.forecast import DEFAULT_RATES, mean_tokens
 from lft_ray.models.sizes import ModelSize
-from lft_ray.plan.history import Earlier
+from lft_ray.plan.history import RunHistory
 from lft_ray.plan.serving_costs import ServingCosts, Source
-from lft_ray.plan.simulate import Rehearsal
-from lft_ray.plan.worst_case import dearest, totals
+from lft_ray.plan.simulate import SearchSimulation
+from lft_ray.plan.worst_case import most_expensive, totals
 from lft_ray.records import DatasetRecord, Record, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.budget.admission import BudgetAdmission
 from lft_ray.search.budget.workload import Workload, admission_of, slots_of
-from lft_ray.search.confirm import most_runs
+from lft_ray.search.confirm import max_runs
 from lft_ray.search.samplers.teachers import Teachers
 from lft_ray.search.space import build_space, start_table
 from lft_ray.search.specs import StudySpecs
@@ -78,7 +78,7 @@ class Estimate(Record):
     expected_minutes: float
     worst_search_usd: float
     """Every default trial at its worst case, and the other trials as dear as the dearest configuration at worst."""
-    confirm_trials: int
+    confirmation_trials: int
     worst_confirm_usd: float
     worst_usd: float
     """Search and confirmation together, no limit applied."""
@@ -114,7 +114,7 @@ class PlanJob:
 def estimate(
     job: PlanJob,
     cluster: ClusterHandle,
-    earlier: Earlier,
+    earlier: RunHistory,
     matmul_flops_per_s: Callable[[], float] | None = None,
 ) -> Estimate:
     """Price a search that has not begun.
@@ -131,16 +131,16 @@ def estimate(
     serving = ServingCosts.of(job.candidates, dataset, job.specs, earlier, matmul_flops_per_s)
     sizes = sorted(workload.sizes.values(), key=lambda size: serving.usd(size)[0])
     configs = {c.model_size: c for c in start_table(sizes, training, seed=search.seed)}
-    starts = _as_if_done([configs[size.name] for size in sizes])
+    starts = _simulated_start([configs[size.name] for size in sizes])
     admission = _admission(job, workload, earlier, starts)
     slots, rows = slots_of(search, training, cluster), dataset.splits["train"].rows
     candidates = [_candidate(size, configs[size.name], admission, serving, rows) for size in sizes]
     trained = [configs[c.model_size] for c in candidates if not c.refused]
-    dearest_config = dearest(training, admission, [workload.sizes[c.model_size] for c in trained], starts)
-    fresh_runs = most_runs(job.specs.selection, search, dataset.splits["validation"].rows)
+    most_expensive_config = most_expensive(training, admission, [workload.sizes[c.model_size] for c in trained], starts)
+    fresh_runs = max_runs(job.specs.selection, search, dataset.splits["validation"].rows)
     played = _play(job, workload, earlier, serving, trained, slots)
     candidates = [_with_refusal(c, configs[c.model_size], played) for c in candidates]
-    worst = totals(job.specs, admission, trained, dearest_config, slots=slots, fresh_runs=fresh_runs)
+    worst = totals(job.specs, admission, trained, most_expensive_config, slots=slots, fresh_runs=fresh_runs)
     price = job.candidates.price
     return Estimate(
         name=job.name,
@@ -160,7 +160,7 @@ def estimate(
         expected_usd=played.spent_usd,
         expected_minutes=played.ended_s / 60.0,
         worst_search_usd=worst.search_usd,
-        confirm_trials=fresh_runs,
+        confirmation_trials=fresh_runs,
         worst_confirm_usd=worst.confirm_usd,
         worst_usd=worst.usd,
         budget_usd=search.budget_usd,
@@ -172,7 +172,7 @@ def estimate(
     )
 
 
-def _as_if_done(configs: Sequence[TrialConfig]) -> list[TrialRecord]:
+def _simulated_start(configs: Sequence[TrialConfig]) -> list[TrialRecord]:
     """The start trials as the ledger would have them: they may be teachers."""
     return [
         TrialRecord(trial_id=f"t{i:03d}", attempt=1, config=config, status=TrialStatus.DONE)
@@ -183,15 +183,15 @@ def _as_if_done(configs: Sequence[TrialConfig]) -> list[TrialRecord]:
 def _play(
     job: PlanJob,
     workload: Workload,
-    earlier: Earlier,
+    earlier: RunHistory,
     serving: ServingCosts,
     starts: Sequence[TrialConfig],
     slots: int,
-) -> Rehearsal:
+) -> SearchSimulation:
     search = job.specs.search
     ended: list[TrialRecord] = []
     sizes = [workload.sizes[config.model_size] for config in starts]
-    return Rehearsal(
+    return SearchSimulation(
         _admission(job, workload, earlier, ended),
         Teachers(lambda name: serving.usd(workload.sizes[name])[0]),
         ended,
@@ -203,7 +203,7 @@ def _play(
     ).play()
 
 
-def _admission(job: PlanJob, workload: Workload, earlier: Earlier, ran: list[TrialRecord]) -> BudgetAdmission:
+def _admission(job: PlanJob, workload: Workload, earlier: RunHistory, ran: list[TrialRecord]) -> BudgetAdmission:
     price = job.candidates.price
     admission = admission_of(job.specs, price, workload, started_s=0.0, clock=lambda: 0.0, ran=lambda: ran)
     for flops, usage, device in earlier.trials:
@@ -239,14 +239,14 @@ def _candidate(
     )
 
 
-def _with_refusal(candidate: Candidate, config: TrialConfig, played: Rehearsal) -> Candidate:
+def _with_refusal(candidate: Candidate, config: TrialConfig, played: SearchSimulation) -> Candidate:
     if candidate.refused or config in played.started:
         return candidate
     reason = played.refused.get(config.model_size, "the trials before it use up the limits")
     return candidate.replace(refused=reason)
 
 
-def _training_rates(earlier: Earlier) -> str:
+def _training_rates(earlier: RunHistory) -> str:
     if earlier.trials:
         return f"{len(earlier.trials)} finished trials of {earlier.trained_in}"
     cpu = DEFAULT_RATES["cpu"]
@@ -255,7 +255,9 @@ def _training_rates(earlier: Earlier) -> str:
     )
 
 
-def _notes(job: PlanJob, cluster: ClusterHandle, candidates: Sequence[Candidate], played: Rehearsal) -> list[str]:
+def _notes(
+    job: PlanJob, cluster: ClusterHandle, candidates: Sequence[Candidate], played: SearchSimulation
+) -> list[str]:
     notes = []
     training, search = job.specs.training, job.specs.search
     if training.workers == "auto":

@@ -20,7 +20,7 @@ from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
 from lft_ray.search.budget.workload import Workload
 
-__all__ = ["Earlier", "look_back"]
+__all__ = ["RunHistory", "load_history"]
 
 RUNS_READ = 20
 """Run folders looked at, in the order of their names: more would make a plan slow."""
@@ -29,7 +29,7 @@ SAME_LENGTH = 0.1
 
 
 @dataclass(slots=True)
-class Earlier:
+class RunHistory:
     """Measurements that may be reused.
 
     Attributes:
@@ -54,7 +54,7 @@ class Earlier:
         return ProfileBook(ingress=self.ingress, profiles=list(self.profiles.values()))
 
 
-def look_back(run_uri: str, dataset: DatasetRecord, *, max_length: int, serve: ServeSpec) -> Earlier:
+def load_history(run_uri: str, dataset: DatasetRecord, *, max_length: int, serve: ServeSpec) -> RunHistory:
     """Collect what the run of this name, then the other runs beside it, measured on this machine.
 
     Args:
@@ -63,7 +63,7 @@ def look_back(run_uri: str, dataset: DatasetRecord, *, max_length: int, serve: S
         max_length: tokens kept of its texts.
         serve: how its replicas would be served.
     """
-    found = Earlier()
+    found = RunHistory()
     for run in _runs(run_uri):
         # A run of another version or a damaged one has nothing to say here; `lft status` tells what is wrong with it.
         with suppress(LftError, OSError):
@@ -83,7 +83,7 @@ def _runs(run_uri: str) -> Iterator[RunFolder]:
             yield run
 
 
-def _add_run(found: Earlier, run: RunFolder, dataset: DatasetRecord, max_length: int, serve: ServeSpec) -> None:
+def _add_run(found: RunHistory, run: RunFolder, dataset: DatasetRecord, max_length: int, serve: ServeSpec) -> None:
     data, book = run.dataset(), run.profiles()
     if data is None or book is None or book.ingress.machine != machine():
         return

@@ -1,6 +1,6 @@
 """What each model size costs to serve before a study profiles it: measured by an earlier run, or predicted.
 
-In: candidates, their data, `Earlier`. Out: dollars per million predictions with their source. Starts nothing.
+In: candidates, their data, `RunHistory`. Out: dollars per million predictions with their source. Starts nothing.
 """
 
 import time
@@ -14,7 +14,7 @@ from lft_ray.cost.dollars import usd_per_million
 from lft_ray.cost.forecast import mean_tokens
 from lft_ray.errors import InputError
 from lft_ray.models.sizes import ModelSize
-from lft_ray.plan.history import Earlier
+from lft_ray.plan.history import RunHistory
 from lft_ray.records import DatasetRecord
 from lft_ray.search.budget.pricing import Pricing
 from lft_ray.search.specs import StudySpecs
@@ -123,7 +123,7 @@ class ServingCosts:
         candidates: Candidates,
         dataset: DatasetRecord,
         specs: StudySpecs,
-        earlier: Earlier,
+        earlier: RunHistory,
         measure: Callable[[], float] | None,
     ) -> "ServingCosts":
         """Costs of candidates; ``measure`` gives a core's FLOPs per second where something must be predicted."""

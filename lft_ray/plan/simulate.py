@@ -13,7 +13,7 @@ from lft_ray.search.budget.admission import BudgetAdmission
 from lft_ray.search.samplers.teachers import Teachers, or_in_full
 from lft_ray.search.space import SearchSpace
 
-__all__ = ["Rehearsal"]
+__all__ = ["SearchSimulation"]
 
 DRAWS = 64
 """Configurations that are tried before one that still fits is given up on."""
@@ -29,7 +29,7 @@ class _Running:
     usd: float = field(compare=False)
 
 
-class Rehearsal:
+class SearchSimulation:
     """One played search.
 
     Args:
@@ -74,7 +74,7 @@ class Rehearsal:
         """Dollars of the trials that ended."""
         return self._admission.budget.spent_usd
 
-    def play(self) -> "Rehearsal":
+    def play(self) -> "SearchSimulation":
         """Run it to its end."""
         while len(self.started) < self._trials:
             if len(self._running) < self._slots and self._start_one():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lft_ray.config import TrainingSpec
-from lft_ray.config.methods import DISTIL
+from lft_ray.config.methods import DISTILL
 from lft_ray.cost.dollars import training_usd
 from lft_ray.models.sizes import ModelSize
 from lft_ray.records import TrialConfig, TrialRecord, Usage
@@ -12,7 +12,7 @@ from lft_ray.search.budget.admission import BudgetAdmission
 from lft_ray.search.space import build_space
 from lft_ray.search.specs import StudySpecs
 
-__all__ = ["Totals", "dearest", "totals"]
+__all__ = ["Totals", "most_expensive", "totals"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def totals(
     specs: StudySpecs,
     admission: BudgetAdmission,
     queue: Sequence[TrialConfig],
-    dearest_config: TrialConfig | None,
+    most_expensive_config: TrialConfig | None,
     *,
     slots: int,
     fresh_runs: int,
@@ -48,7 +48,7 @@ def totals(
         specs: the limits, and what a trial holds.
         admission: has spent nothing.
         queue: the start trials.
-        dearest_config: of the space; None where no network is searched.
+        most_expensive_config: of the space; None where no network is searched.
         slots: trials at a time.
         fresh_runs: of finalists, at most.
     """
@@ -56,7 +56,8 @@ def totals(
     starts = list(queue)[: search.trials]
     # The dearest start trial may be a size without epochs; nothing later is dearer than the dearest of both.
     worst_later = max(
-        (admission.worst_usd(c) for c in [*starts, *([dearest_config] if dearest_config else [])]), default=0.0
+        (admission.worst_usd(c) for c in [*starts, *([most_expensive_config] if most_expensive_config else [])]),
+        default=0.0,
     )
     worst_search = sum(admission.worst_usd(c) for c in starts) + max(0, search.trials - len(starts)) * worst_later
     minutes_usd = None
@@ -70,7 +71,7 @@ def totals(
     return Totals(worst_search, fresh_runs * worst_later, minutes_usd, min(limits))
 
 
-def dearest(
+def most_expensive(
     training: TrainingSpec, admission: BudgetAdmission, sizes: Sequence[ModelSize], starts: Sequence[TrialRecord]
 ) -> TrialConfig | None:
     """The configuration of the space that costs most to train; None where no network is searched.
@@ -97,7 +98,7 @@ def dearest(
     taught = [
         config.replace(teacher=teachers[dearer.name])
         for config in configs
-        if config.method == DISTIL
+        if config.method == DISTILL
         for dearer in networks[place[config.model_size] + 1 :]
     ]
     return max([*configs, *taught], key=admission.worst_usd, default=None)

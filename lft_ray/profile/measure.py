@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lft_ray.cluster.environment import machine
 from lft_ray.config import ServeSpec
 from lft_ray.profile.replica import BatchTimes, ProfileRequest
-from lft_ray.profile.session import Bench, probe_replica
+from lft_ray.profile.session import ProfileSession, profile_replica
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile
 from lft_ray.serve.loadgen import text_bodies
 
@@ -48,7 +48,7 @@ def measure_profiles(
     texts = _shuffled(dataset.sample_texts)
     # Engines without torch first: once it is loaded, it stays in the replica and in its memory.
     order = sorted(range(len(requests)), key=lambda number: requests[number].engine == "torch")
-    with probe_replica(spec, [requests[number] for number in order]) as bench:
+    with profile_replica(spec, [requests[number] for number in order]) as bench:
         ingress = _measure_ingress(bench, texts, seconds_per_repeat)
         found, refused = {}, {}
         for number in order:
@@ -77,7 +77,7 @@ class _Ingress:
     requests_per_s: float
 
 
-def _measure_ingress(bench: Bench, texts: list[str], seconds: float) -> _Ingress:
+def _measure_ingress(bench: ProfileSession, texts: list[str], seconds: float) -> _Ingress:
     bench.prepare(None)
     bodies = text_bodies(texts)
     bench.load(bodies, _WARM_S, None)
@@ -100,7 +100,7 @@ def _measure_ingress(bench: Bench, texts: list[str], seconds: float) -> _Ingress
 
 
 def _measure(
-    bench: Bench, request: ProfileRequest, texts: list[str], ingress: _Ingress, spec: ServeSpec, seconds: float
+    bench: ProfileSession, request: ProfileRequest, texts: list[str], ingress: _Ingress, spec: ServeSpec, seconds: float
 ) -> ServingProfile | str:
     """The profile, or why the request cannot be served."""
     made = bench.prepare(request)

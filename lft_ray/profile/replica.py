@@ -22,10 +22,10 @@ from lft_ray.engines.build import build_folder, serving_engine
 from lft_ray.engines.onnx_build import NotExportableError
 from lft_ray.models.sizes import ModelSize
 from lft_ray.records import Bundle
-from lft_ray.serve.model.base import Layout, Model, Probe
+from lft_ray.serve.model.base import Model, ReplicaThreads, SampleResult
 from lft_ray.serve.rollout.service import Service
 from lft_ray.serve.rollout.state import DesiredState
-from lft_ray.wire import Answer, Info, LabelScore
+from lft_ray.wire import Info, LabelScore, Predictions
 
 if TYPE_CHECKING:
     from lft_ray.serve.model.predictor import Predictor
@@ -34,8 +34,8 @@ __all__ = [
     "CONCURRENCY",
     "IDLE",
     "BatchTimes",
-    "MadeFolder",
-    "ProbeReplica",
+    "PreparedFolder",
+    "ProfileReplica",
     "ProfileRequest",
     "make_folder_of",
     "open_request",
@@ -72,7 +72,7 @@ class ProfileRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class MadeFolder:
+class PreparedFolder:
     """An engine folder of a request's architecture, on the replica's node; the replica removes it."""
 
     folder: str
@@ -104,13 +104,13 @@ class IdleModel:
         )
         self.samples: list[str] = []
 
-    async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Answer:
+    async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Predictions:
         """One label a text."""
         return [[LabelScore(label=IDLE, score=1.0)] for _ in texts]
 
-    def probe(self, texts: Sequence[str]) -> list[Probe]:
+    def probe(self, texts: Sequence[str]) -> list[SampleResult]:
         """Takes no time."""
-        return [Probe(IDLE, 0.0) for _ in texts]
+        return [SampleResult(IDLE, 0.0) for _ in texts]
 
     def check(self) -> None:
         """Never fails."""
@@ -119,13 +119,13 @@ class IdleModel:
         """Has nothing to free."""
 
 
-class ProbeReplica:
+class ProfileReplica:
     """A replica of the product whose model is what the last `prepare` asked for."""
 
     def __init__(self, cores: int, preset: str = "throughput") -> None:
-        self._layout = Layout(cores, preset)
+        self._layout = ReplicaThreads(cores, preset)
         self._serial = itertools.count()
-        self._requests: dict[str, tuple[ProfileRequest, MadeFolder]] = {}
+        self._requests: dict[str, tuple[ProfileRequest, PreparedFolder]] = {}
         self._service = Service(self._open)
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -145,7 +145,7 @@ class ProbeReplica:
         finally:
             shutil.rmtree(made.folder, ignore_errors=True)
 
-    async def prepare(self, request: ProfileRequest | None, made: MadeFolder | None = None) -> str:
+    async def prepare(self, request: ProfileRequest | None, made: PreparedFolder | None = None) -> str:
         """Serve ``request`` from ``made``, or the empty model. Returns why that is not possible, or an empty string."""
         key = IDLE
         if request is not None and made is not None:
@@ -208,7 +208,7 @@ def _ingress_processes(own: Any) -> list[Any]:
     return found
 
 
-def make_folder_of(request: ProfileRequest, below: Path | None = None) -> MadeFolder:
+def make_folder_of(request: ProfileRequest, below: Path | None = None) -> PreparedFolder:
     """Write an engine folder with the request's architecture, below the temporary folder of this machine or another.
 
     In a process beside the replica, which so stays as it is in production: exporting imports torch.
@@ -220,18 +220,18 @@ def make_folder_of(request: ProfileRequest, below: Path | None = None) -> MadeFo
     if request.size.is_linear:
         for name, content in request.files:
             (folder / name).write_bytes(content)
-        return MadeFolder(str(folder), request.engine)
+        return PreparedFolder(str(folder), request.engine)
     try:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             _save_random(request, Path(scratch))
             built = build_folder(Path(scratch), folder / "served", precision=request.precision)
     except NotExportableError as error:
         shutil.rmtree(folder)
-        return MadeFolder("", refused=error.message)
+        return PreparedFolder("", refused=error.message)
     except BaseException:
         shutil.rmtree(folder)
         raise
-    return MadeFolder(str(folder), built.card.engine, built.note)
+    return PreparedFolder(str(folder), built.card.engine, built.note)
 
 
 def _save_random(request: ProfileRequest, folder: Path) -> None:
@@ -252,7 +252,9 @@ def _save_random(request: ProfileRequest, folder: Path) -> None:
     save(network, folder, tokenizer_from=base.folder, card=card)
 
 
-def open_request(request: ProfileRequest, made: MadeFolder, layout: Layout, *, limits: dict[str, int]) -> "Predictor":
+def open_request(
+    request: ProfileRequest, made: PreparedFolder, layout: ReplicaThreads, *, limits: dict[str, int]
+) -> "Predictor":
     """Open such a folder just as a bundle of that architecture is opened, in the replica: its task is made there."""
     from lft_ray.engines import ENGINES
     from lft_ray.plugins import resolve

@@ -1,6 +1,6 @@
 """The one replica that profiles are measured in, and how it is asked and loaded. Leaves no Serve behind.
 
-In: a `ServeSpec`, a connected Ray cluster without Serve. Out: a `Bench`.
+In: a `ServeSpec`, a connected Ray cluster without Serve. Out: a `ProfileSession`.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.cluster.nodes import Fleet, fleet, run_on
 from lft_ray.config import ServeSpec
 from lft_ray.errors import InputError, LftError, UnreachableError
-from lft_ray.profile.replica import CONCURRENCY, MadeFolder, ProbeReplica, ProfileRequest, make_folder_of
+from lft_ray.profile.replica import CONCURRENCY, PreparedFolder, ProfileReplica, ProfileRequest, make_folder_of
 from lft_ray.serve.cluster.deployment import SERVE_RESOURCE
 from lft_ray.serve.cluster.environment import cluster_environment, free_port, serving_environment
 from lft_ray.serve.cluster.placement import Placement, place
@@ -27,14 +27,14 @@ from lft_ray.serve.waiting import wait_healthy, wait_until
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
-__all__ = ["Bench", "MadeAhead", "making_ahead", "probe_replica"]
+__all__ = ["Prebuilt", "ProfileSession", "prebuild", "profile_replica"]
 
 LIMIT_BYTES = 1_000_000_000
 """Of folders that may lie in the temporary folder at a time: a ladder of large models is more than a disk may hold."""
 _END_S = 5.0
 
 
-class MadeAhead:
+class Prebuilt:
     """Folders that are being made.
 
     Args:
@@ -44,7 +44,7 @@ class MadeAhead:
 
     def __init__(self, task: Any, requests: Sequence[ProfileRequest]) -> None:
         self._task, self._requests = task, requests
-        self._made: dict[str, MadeFolder] = {}
+        self._made: dict[str, PreparedFolder] = {}
 
     def wait(self) -> None:
         """Return when all are made. Raises what making one of them raised."""
@@ -53,13 +53,13 @@ class MadeAhead:
         made = ray.get(self._task) if self._requests else []
         self._made = {request.name: one for request, one in zip(self._requests, made, strict=True)}
 
-    def take(self, request: ProfileRequest) -> MadeFolder | None:
+    def take(self, request: ProfileRequest) -> PreparedFolder | None:
         """The folder of a request, the caller's to remove; None: it was not made ahead."""
         return self._made.pop(request.name, None)
 
 
 @contextmanager
-def making_ahead(requests: Sequence[ProfileRequest], node: str) -> Iterator[MadeAhead]:
+def prebuild(requests: Sequence[ProfileRequest], node: str) -> Iterator[Prebuilt]:
     """Begin to make the folders of as many of the first requests as a disk may hold; at the end none is left.
 
     Args:
@@ -72,7 +72,7 @@ def making_ahead(requests: Sequence[ProfileRequest], node: str) -> Iterator[Made
     with tempfile.TemporaryDirectory(prefix="lft-profile-", ignore_cleanup_errors=True) as folder:
         task = run_on(node, _make, chosen, folder)
         try:
-            yield MadeAhead(task, chosen)
+            yield Prebuilt(task, chosen)
         finally:
             ray.cancel(task, force=True)
             # What it still writes would be left behind.
@@ -89,7 +89,7 @@ def _first(requests: Sequence[ProfileRequest], limit_bytes: int) -> list[Profile
     return chosen
 
 
-def _make(requests: Sequence[ProfileRequest], folder: str) -> list[MadeFolder]:
+def _make(requests: Sequence[ProfileRequest], folder: str) -> list[PreparedFolder]:
     return [make_folder_of(request, Path(folder)) for request in requests]
 
 
@@ -99,21 +99,21 @@ _START_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class ProfileSession:
     """A replica that can be asked, and loaded over HTTP from its own node."""
 
     handle: "DeploymentHandle[Any]"
     url: str
     node: str
-    ahead: MadeAhead | None = None
+    ahead: Prebuilt | None = None
 
     def ask(self, method: str, *arguments: Any) -> Any:
-        """Call a method of `ProbeReplica`."""
+        """Call a method of `ProfileReplica`."""
         return getattr(self.handle, method).remote(*arguments).result(timeout_s=_START_S)
 
-    def prepare(self, request: ProfileRequest | None) -> MadeFolder | None:
+    def prepare(self, request: ProfileRequest | None) -> PreparedFolder | None:
         """Let the replica serve ``request``, unless no engine can (``refused``); None: the empty model."""
-        made: MadeFolder | None = None
+        made: PreparedFolder | None = None
         if request is not None:
             made = self.ahead.take(request) if self.ahead else None
             made = made or self._near(make_folder_of, request)
@@ -153,7 +153,7 @@ def _send(url: str, bodies: list[bytes], seconds: float, requests_per_s: float |
 
 
 @contextmanager
-def probe_replica(spec: ServeSpec, requests: Sequence[ProfileRequest]) -> Iterator[Bench]:
+def profile_replica(spec: ServeSpec, requests: Sequence[ProfileRequest]) -> Iterator[ProfileSession]:
     """Start the replica with the cores that production gives it; the end takes Serve down.
 
     Args:
@@ -178,11 +178,11 @@ def probe_replica(spec: ServeSpec, requests: Sequence[ProfileRequest]) -> Iterat
         with ExitStack() as stack:
             ahead = None
             if room.size == 1:
-                ahead = stack.enter_context(making_ahead(requests, ray.get_runtime_context().get_node_id()))
+                ahead = stack.enter_context(prebuild(requests, ray.get_runtime_context().get_node_id()))
             with serve_starting("127.0.0.1", port, variables=_variables(folder, room)):
                 handle = _started(spec, placement)
             node = handle.node.remote().result(timeout_s=_START_S)
-            bench = Bench(handle, f"http://127.0.0.1:{port}/", node, ahead)
+            bench = ProfileSession(handle, f"http://127.0.0.1:{port}/", node, ahead)
             bench.wait_routed()
             if ahead is not None:
                 ahead.wait()
@@ -235,7 +235,7 @@ def _app(spec: ServeSpec, placement: Placement) -> Any:
         graceful_shutdown_timeout_s=1,
         graceful_shutdown_wait_loop_s=0.1,
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
-    )(serve.ingress()(ProbeReplica))
+    )(serve.ingress()(ProfileReplica))
     return deployment.bind(spec.cpus_per_replica, spec.preset)
 
 

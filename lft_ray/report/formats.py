@@ -91,7 +91,7 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def method(config: TrialConfig) -> str:
-    """How a trial trained: ``full``, ``distil from t005``, ``frozen 2``, ``lora rank 8 alpha 16``, ``head``."""
+    """Training method: ``full``, ``distill from t005``, ``freeze 2``, ``lora rank 8 alpha 16``, ``linear_probe``."""
     words = [config.method]
     if config.teacher:
         words.append(f"from {config.teacher}")

@@ -12,15 +12,15 @@ from lft_ray.records import TrialConfig
 from lft_ray.search.budget.admission import WALL_MARGIN, BudgetAdmission
 from lft_ray.selection.finalists import MAX_FINALISTS
 
-__all__ = ["Left", "RunCost", "fresh_seeds", "most_runs", "most_seeds", "rounds", "run_cost"]
+__all__ = ["Remaining", "RunCost", "fresh_seeds", "max_runs", "max_seeds", "rounds", "run_cost"]
 
 FEW_ROWS = 1_000
 """Validation rows under which seeds are worth 5 runs: the fewer the rows, the less a single run says."""
-LEAST_SEEDS = 2
+MIN_SEEDS = 2
 """One seed says nothing of how far seeds differ, and then no loss can be bounded."""
 MOST_CONFIRMED = MAX_FINALISTS + 1
 """Those that selection names at most, and the default configuration."""
-LEAST_FINALISTS = 2
+MIN_FINALISTS = 2
 """The best and one more: a loss is measured against the best."""
 
 
@@ -34,7 +34,7 @@ class RunCost:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Remaining:
     """What fresh runs may use; None: no limit.
 
     Attributes:
@@ -50,21 +50,21 @@ class Left:
     slots: int = 1
 
 
-def most_seeds(validation_rows: int, wished: int | None = None) -> int:
+def max_seeds(validation_rows: int, wished: int | None = None) -> int:
     """Fresh seeds that a finalist gets at most: what is wished, else 3, and 5 under 1,000 validation rows."""
     if wished is not None:
         return wished
     return 5 if validation_rows < FEW_ROWS else 3
 
 
-def most_runs(selection: SelectionSpec, search: SearchSpec, validation_rows: int) -> int:
+def max_runs(selection: SelectionSpec, search: SearchSpec, validation_rows: int) -> int:
     """Fresh runs of a study at most, whatever its minutes and dollars allow."""
-    if selection.confirm_share == 0:
+    if selection.confirmation_fraction == 0:
         return 0
-    most = MOST_CONFIRMED * most_seeds(validation_rows, selection.confirm_seeds)
+    most = MOST_CONFIRMED * max_seeds(validation_rows, selection.confirmation_seeds)
     if search.minutes is not None or search.budget_usd is not None:
         return most
-    return min(most, max(LEAST_FINALISTS, round(selection.confirm_share * search.trials)))
+    return min(most, max(MIN_FINALISTS, round(selection.confirmation_fraction * search.trials)))
 
 
 def run_cost(admission: BudgetAdmission, config: TrialConfig) -> RunCost:
@@ -78,7 +78,7 @@ def run_cost(admission: BudgetAdmission, config: TrialConfig) -> RunCost:
     )
 
 
-def fresh_seeds(costs: Sequence[RunCost], done: Sequence[int], left: Left, most: int) -> list[int]:
+def fresh_seeds(costs: Sequence[RunCost], done: Sequence[int], left: Remaining, most: int) -> list[int]:
     """Fresh seeds for each finalist, equal for all that get any, so that comparisons are balanced.
 
     Finalists are cut from the end of the list until two seeds of each fit (one, where not even two finalists fit with
@@ -92,8 +92,8 @@ def fresh_seeds(costs: Sequence[RunCost], done: Sequence[int], left: Left, most:
     """
     if not costs:
         return []
-    kept, seeds = min(LEAST_FINALISTS, len(costs)), 1
-    for least in (LEAST_SEEDS, 1):
+    kept, seeds = min(MIN_FINALISTS, len(costs)), 1
+    for least in (MIN_SEEDS, 1):
         fitting = [m for m in range(len(costs), kept - 1, -1) if _fits(costs[:m], done, least, left)]
         if fitting and least <= most:
             kept, seeds = fitting[0], least
@@ -108,7 +108,7 @@ def rounds(seeds: Sequence[int]) -> list[tuple[int, int]]:
     return [(i, seed) for seed in range(1, max(seeds, default=0) + 1) for i, most in enumerate(seeds) if seed <= most]
 
 
-def _fits(costs: Sequence[RunCost], done: Sequence[int], seeds: int, left: Left) -> bool:
+def _fits(costs: Sequence[RunCost], done: Sequence[int], seeds: int, left: Remaining) -> bool:
     todo = [(max(0, seeds - ran), cost) for ran, cost in zip(done, costs, strict=False)]
     if left.runs is not None and seeds * len(costs) > left.runs:
         return False

@@ -14,9 +14,9 @@ from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, T
 from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.run.storage import Storage
 from lft_ray.search.budget.admission import Admission, AlwaysAdmit
-from lft_ray.search.interfaces import Listener, Plan, Proposes, Quiet
-from lft_ray.search.running_trial import Live, unfinished_result
-from lft_ray.search.stopping.base import Standing
+from lft_ray.search.interfaces import Listener, NullListener, ProposerProtocol, StudyPlan
+from lft_ray.search.running_trial import RunningTrial, unfinished_result
+from lft_ray.search.stopping.base import TrialSnapshot
 from lft_ray.train.device.usage_notes import STATE, clear, noted_usage
 
 __all__ = ["Dispatcher", "Next"]
@@ -42,8 +42,8 @@ class Dispatcher:
     def __init__(
         self,
         ledger: Ledger,
-        plan: Plan,
-        proposer: Proposes | None,
+        plan: StudyPlan,
+        proposer: ProposerProtocol | None,
         price: Callable[[TrialResult, StartedTrial], TrialRecord],
         admission: Admission | None = None,
         listener: Listener | None = None,
@@ -53,12 +53,12 @@ class Dispatcher:
         self.proposer = proposer
         self.price = price
         self.admission = admission or AlwaysAdmit()
-        self.listener = listener or Quiet()
+        self.listener = listener or NullListener()
         self.end_reason = ""
         """Why no more trials were started; empty while there may be more."""
         self.refusal = ""
         """Why the first configuration that was refused did not start."""
-        self._live: dict[str, Live] = {}
+        self._live: dict[str, RunningTrial] = {}
         self._cut_off: list[StartedTrial] = []
         self._unfinished = deque(ledger.unfinished(plan.role))
         started = ledger.started(plan.role)
@@ -128,7 +128,7 @@ class Dispatcher:
             return ""
         return self.plan.rule(self._standing(live))
 
-    def _standing(self, live: Live) -> Standing:
+    def _standing(self, live: RunningTrial) -> TrialSnapshot:
         """What the rule may know: in deterministic mode, no more than the trial's proposal was made from.
 
         Which of the trials beside it are further on is a matter of luck there. A start trial was made from nothing.
@@ -139,7 +139,7 @@ class Dispatcher:
             last = -1 if trial.start else trial.number - self._lag
             known = {other.trial_id for other in self.ledger.started("search") if other.number <= last}
             ended, others = [record for record in ended if record.trial_id in known], {}
-        return Standing(trial, tuple(live.curve), ended, others, self.plan.known_cost)
+        return TrialSnapshot(trial, tuple(live.curve), ended, others, self.plan.known_cost)
 
     def end(
         self, trial_id: str, *, reason: str = "", result: TrialResult | None = None, at: float = 0.0, stopped: str = ""
@@ -278,7 +278,7 @@ class Dispatcher:
         trial = trial.replace(started_at=now_utc(), allowance=allowance)
         self.ledger.start(trial)
         held = (self.plan.cores_per_trial, self.plan.devices_per_trial)
-        self._live[trial.trial_id] = Live(trial, self._free_since.pop(), time.time(), *held)
+        self._live[trial.trial_id] = RunningTrial(trial, self._free_since.pop(), time.time(), *held)
         self.listener.on_start(trial)
         return trial
 
@@ -288,7 +288,7 @@ class Dispatcher:
 
     # ------------------------------------------------------------ ending
 
-    def _without_result(self, live: Live, reason: str, stopped: str) -> TrialResult:
+    def _without_result(self, live: RunningTrial, reason: str, stopped: str) -> TrialResult:
         usage = live.charged()
         if stopped:
             # A worker notes what it has spent before it reports a point, and a trial is stopped at one.

@@ -9,10 +9,10 @@ from lft_ray.records import CurvePoint, Role, TrialConfig, TrialRecord
 from lft_ray.run.ledger import StartedTrial
 from lft_ray.search.stopping.base import StopRule
 
-__all__ = ["Listener", "Plan", "Proposes", "Queued", "Quiet"]
+__all__ = ["Listener", "NullListener", "ProposerProtocol", "Queued", "StudyPlan"]
 
 
-class Proposes(Protocol):
+class ProposerProtocol(Protocol):
     """What the dispatcher needs of `lft_ray.search.samplers.proposer.Proposer`."""
 
     def warm_up(self) -> None:
@@ -44,7 +44,7 @@ class Listener(Protocol):
         """A trial ended, and its record is in the ledger."""
 
 
-class Quiet:
+class NullListener:
     """A listener that says nothing."""
 
     def on_budget(self, budget: Budget) -> None:
@@ -73,7 +73,7 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StudyPlan:
     """What to run.
 
     Attributes:

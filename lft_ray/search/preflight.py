@@ -2,16 +2,16 @@
 
 from lft_ray.candidates import Candidates
 from lft_ray.config import TrainingSpec
-from lft_ray.config.methods import DISTIL, LORA
+from lft_ray.config.methods import DISTILL, LORA
 from lft_ray.errors import ConfigError, nearest
 from lft_ray.models.architecture import FAMILIES, LINEAR_LAYERS
 from lft_ray.models.sizes import check_lengths
 from lft_ray.search.space import possible_methods
 
-__all__ = ["check_distil", "check_methods", "check_usable"]
+__all__ = ["check_distillation", "check_experiment", "check_methods"]
 
 
-def check_usable(candidates: Candidates, training: TrainingSpec) -> None:
+def check_experiment(candidates: Candidates, training: TrainingSpec) -> None:
     """Compare the positions of every base with ``training.max_length``, and the methods with the task.
 
     Raises:
@@ -23,18 +23,18 @@ def check_usable(candidates: Candidates, training: TrainingSpec) -> None:
 
 
 def check_methods(candidates: Candidates, training: TrainingSpec) -> None:
-    """Refuse what no trial could do: distil without a loss, freeze all there is, put factors beside nothing.
+    """Refuse what no trial could do: distill without a loss, freeze all there is, put factors beside nothing.
 
     Raises:
         ConfigError: naming the key, and what may stand there.
     """
-    check_distil(candidates, training)
+    check_distillation(candidates, training)
     networks = candidates.networks
     idle = [size.name for size in networks if not possible_methods(size, training)]
     if idle:
         raise ConfigError(
-            f"training.method is frozen alone, and frozen_layers leave no layer to train of {', '.join(idle)}",
-            fix="--set training.method=[full, frozen], or list smaller numbers",
+            f"training.method lists only `freeze`, and frozen_layers leave no layer to train of {', '.join(idle)}",
+            fix="--set training.method=[full, freeze], or list smaller numbers",
         )
     names = training.lora.target_modules or []
     # The names of other architectures are only known once their network is built.
@@ -47,14 +47,14 @@ def check_methods(candidates: Candidates, training: TrainingSpec) -> None:
             )
 
 
-def check_distil(candidates: Candidates, training: TrainingSpec) -> None:
+def check_distillation(candidates: Candidates, training: TrainingSpec) -> None:
     """Refuse distillation of a task that does not say how answers are compared.
 
     Raises:
-        ConfigError: ``training.method`` lists distil and the task has no ``distil_loss``.
+        ConfigError: ``training.method`` lists distill and the task has no ``distill_loss``.
     """
-    if DISTIL in training.method and not candidates.task.can_distil:
+    if DISTILL in training.method and not candidates.task.can_distill:
         raise ConfigError(
-            f"training.method lists distil, but the task {candidates.task.kind!r} has no distil_loss",
+            f"training.method lists distill, but the task {candidates.task.kind!r} has no distill_loss",
             fix="--set training.method=[full], or give the task that method (lft_ray/tasks/base.py says how)",
         )

@@ -16,11 +16,11 @@ from lft_ray.run.storage import Storage
 from lft_ray.train.device.memory import USABLE
 from lft_ray.train.footprint import Footprint, measure
 
-__all__ = ["MOST_PACKED", "fit_training", "fitted"]
+__all__ = ["MAX_PACKED", "fit_training", "fitted"]
 
 CONTEXT_BYTES = 600_000_000
 """What CUDA keeps for each process beside what torch counts. A guess on the large side."""
-MOST_PACKED = 8
+MAX_PACKED = 8
 """Most trials on one device. A choice: each also has a process, a core and a context of its own."""
 _FILE = "footprint.json"
 
@@ -74,7 +74,7 @@ def fit_training(training: TrainingSpec, footprint: Footprint, nodes: Sequence[N
         if workers == 1 and footprint.peak_bytes:
             by_memory = math.floor(room / (footprint.peak_bytes + CONTEXT_BYTES))
             cores = min(math.floor(node.cpus / node.gpus / cpu + 1e-9) for node in homes)
-            gpu = 1.0 / max(1, min(by_memory, cores, MOST_PACKED))
+            gpu = 1.0 / max(1, min(by_memory, cores, MAX_PACKED))
     resources = training.resources.replace(gpu=gpu)
     return training.replace(workers=workers, resources=resources)
 

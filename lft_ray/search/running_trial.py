@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from lft_ray.records import CurvePoint, TrialResult, TrialStatus, Usage
 from lft_ray.run.ledger import Allowance, StartedTrial
 
-__all__ = ["Live", "unfinished_result"]
+__all__ = ["RunningTrial", "unfinished_result"]
 
 
 @dataclass(slots=True)
-class Live:
+class RunningTrial:
     """A trial that runs now.
 
     Attributes:

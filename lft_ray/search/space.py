@@ -15,7 +15,7 @@ from itertools import product
 from typing import Any, Protocol
 
 from lft_ray.config import Range, TrainingSpec
-from lft_ray.config.methods import CONDITIONS, DISTIL, FROZEN, FULL, HEAD, LORA, Choice, condition
+from lft_ray.config.methods import CONDITIONS, DISTILL, FREEZE, FULL, LINEAR_PROBE, LORA, Choice, condition
 from lft_ray.errors import ConfigError
 from lft_ray.records import TrialConfig
 
@@ -95,7 +95,7 @@ def rounded(rate: float) -> float:
 
 
 _WHOLE = {"frozen_layers", "lora_rank"}
-RATE_OF_METHOD = {LORA: 10.0, HEAD: 10.0}
+RATE_OF_METHOD = {LORA: 10.0, LINEAR_PROBE: 10.0}
 """Times the size's default learning rate, where a search begins: the best of MiniLM's 6 layers on AG News was 1e-4 in
 full and 2e-3 for rank 8; a head alone has nothing to unlearn. A choice: the search goes on from there."""
 
@@ -218,7 +218,7 @@ class SearchSpace:
         for name in self.conditions:
             if not self._is_set(name, method):
                 fields[name] = None
-        if method == FROZEN:
+        if method == FREEZE:
             allowed = self.frozen_layers[size]
             fields["frozen_layers"] = max((k for k in allowed if k <= fields["frozen_layers"]), default=allowed[0])
         return TrialConfig(**fields)
@@ -253,15 +253,15 @@ def build_space(sizes: Sequence[Size], training: TrainingSpec, *, seed: int = 0)
         else:
             dimensions.append(Dimension(name, tuple(values), is_ordered=name != "method"))
     set_with = {name: those for name, choice in choices.items() if (those := condition(name, choice)) is not None}
-    frozen = {size.name: tuple(_frozen(size, training)) for size in sizes if FROZEN in methods.get(size.name, ())}
+    frozen = {size.name: tuple(_frozen(size, training)) for size in sizes if FREEZE in methods.get(size.name, ())}
     return SearchSpace(tuple(dimensions), constants, set_with, methods, frozen)
 
 
 def possible_methods(size: Size, training: TrainingSpec) -> tuple[str, ...]:
     """The methods of the file that can train a network of this size, that of its start trial first."""
-    found = [method for method in training.method if method != FROZEN or _frozen(size, training)]
+    found = [method for method in training.method if method != FREEZE or _frozen(size, training)]
     # What a distilled trial learns from must be there first.
-    return tuple(sorted(found, key=lambda method: (method != FULL, method == DISTIL)))
+    return tuple(sorted(found, key=lambda method: (method != FULL, method == DISTILL)))
 
 
 def default_rate(size: Size, method: str) -> float | None:

@@ -22,15 +22,15 @@ from lft_ray.run.ledger import Ledger
 from lft_ray.search.budget.admission import BudgetAdmission
 from lft_ray.search.budget.pricing import Pricing
 from lft_ray.search.budget.workload import Workload, admission_of, slots_of
-from lft_ray.search.confirm import Left, fresh_seeds, most_seeds, rounds, run_cost
+from lft_ray.search.confirm import Remaining, fresh_seeds, max_seeds, rounds, run_cost
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.interfaces import Listener, Plan, Queued
+from lft_ray.search.interfaces import Listener, Queued, StudyPlan
 from lft_ray.search.samplers.proposer import Proposer
-from lft_ray.search.samplers.teachers import Taught, Teachers
+from lft_ray.search.samplers.teachers import Teachers, WithTeachers
 from lft_ray.search.space import build_space, default_rate, start_table
 from lft_ray.search.specs import StudySpecs
 from lft_ray.search.stopping.base import StopRule
-from lft_ray.search.tune.trainable import RunsTrials, Worker
+from lft_ray.search.tune.trainable import RunsTrials, TrialRunner
 from lft_ray.search.tune.tuner import run_trials
 from lft_ray.train.job import TrialJob
 
@@ -81,7 +81,7 @@ def run_study(
         job: what to search, or which finalists to confirm.
         cluster: connected; `ClusterHandle.preflight` has passed.
         listener: told of starts, points and records.
-        run: what a worker does with a trial; `Worker` when left out.
+        run: what a worker does with a trial; `TrialRunner` when left out.
 
     Raises:
         ConfigError: no size may be trained under the caps, or the budget does not hold the cheapest trial.
@@ -97,7 +97,7 @@ def run_study(
     plan = replace(plan, rule=rule, known_cost=lambda config: pricing.cost(config.model_size))
     proposer = None
     if job.role == "search":
-        proposer = Taught(_proposer(job, sizes, pricing, admission), Teachers(pricing.cost))
+        proposer = WithTeachers(_proposer(job, sizes, pricing, admission), Teachers(pricing.cost))
     dispatcher = Dispatcher(ledger, plan, proposer, pricing.record, admission, listener)
     deadline = admission.budget.deadline_s(job.role)
     run_trials(dispatcher, run or _worker(job, pricing, deadline), cluster, job.specs.training, deadline=deadline)
@@ -132,7 +132,7 @@ def _rule(job: StudyJob) -> StopRule | None:
     return rule if job.role == "search" else None
 
 
-def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], admission: BudgetAdmission) -> Plan:
+def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], admission: BudgetAdmission) -> StudyPlan:
     search, training = job.specs.search, job.specs.training
     slots = slots_of(search, training, cluster)
     if job.role == "confirm":
@@ -141,7 +141,7 @@ def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], adm
     else:
         queue = tuple(Queued(config) for config in start_table(sizes, training, seed=search.seed))
         trials = search.trials
-    return Plan(
+    return StudyPlan(
         queue=queue,
         trials=trials,
         slots=slots,
@@ -157,9 +157,9 @@ def _fresh_runs(job: StudyJob, admission: BudgetAdmission, slots: int) -> tuple[
     ledger, selection = job.ledger, job.specs.selection
     finalists = [record for trial_id in job.finalists or () if (record := ledger.get(trial_id)) is not None]
     deadline_s = admission.budget.deadline_s("confirm")
-    counts = round(selection.confirm_share * job.specs.search.trials)
+    counts = round(selection.confirmation_fraction * job.specs.search.trials)
     left_usd = admission.budget.left_usd("confirm")
-    left = Left(
+    left = Remaining(
         usd=left_usd,
         wall_s=None if deadline_s is None else deadline_s - admission.clock(),
         # Without a clock and a budget the plan must be the same on every machine and day.
@@ -171,7 +171,7 @@ def _fresh_runs(job: StudyJob, admission: BudgetAdmission, slots: int) -> tuple[
         [run_cost(admission, _reseeded(record.config, 1)) for record in finalists],
         [started.count(record.trial_id) for record in finalists],
         left,
-        most_seeds(job.dataset.splits["validation"].rows, selection.confirm_seeds),
+        max_seeds(job.dataset.splits["validation"].rows, selection.confirmation_seeds),
     )
     return tuple(
         Queued(_reseeded(finalists[i].config, seed), confirms=finalists[i].trial_id) for i, seed in rounds(seeds)
@@ -232,10 +232,10 @@ def _busy_s(ledger: Ledger) -> float:
     return busy
 
 
-def _worker(job: StudyJob, pricing: Pricing, deadline: float | None) -> Worker:
+def _worker(job: StudyJob, pricing: Pricing, deadline: float | None) -> TrialRunner:
     template = TrialJob.of(job.candidates, job.dataset, job.specs.training, job.ledger.storage.uri)
     template = template.replace(deadline=deadline)
     linear = frozenset(size.name for size in job.candidates.sizes if size.is_linear)
     # What was not profiled can't be priced, so it is not evaluated either.
     lengths = {name: tuple(dict.fromkeys(v.max_length for v in found)) for name, found in pricing.variants.items()}
-    return Worker(template, linear, lengths)
+    return TrialRunner(template, linear, lengths)

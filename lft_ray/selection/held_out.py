@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from lft_ray.candidates import TaskRecord
 from lft_ray.data.store import load_split
 from lft_ray.engines.build import build_folder
-from lft_ray.engines.bulk import Bulk
+from lft_ray.engines.bulk import BulkRunner
 from lft_ray.records import DatasetRecord, FrontPoint, Record, TrialRecord
 from lft_ray.run.storage import Storage
 
-__all__ = ["Judgement", "answers_of", "judge"]
+__all__ = ["HeldOutScores", "evaluate_held_out", "predictions_of"]
 
 
-class Judgement(Record):
+class HeldOutScores(Record):
     """Scores of the winner on the test split; per-label tables fall back to validation when there is no test split."""
 
     test_f1: float | None
@@ -32,7 +32,9 @@ class Judgement(Record):
     confusion: list[list[int]]
 
 
-def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, task: TaskRecord) -> Judgement:
+def evaluate_held_out(
+    record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, task: TaskRecord
+) -> HeldOutScores:
     """Score the checkpoint of ``record`` at the winner's precision and length.
 
     Args:
@@ -43,10 +45,10 @@ def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, task: 
     """
     has_test = "test" in dataset.splits
     split = load_split(dataset, "test" if has_test else "validation")
-    logits = answers_of(record.checkpoint_uri, point, split.texts)
+    logits = predictions_of(record.checkpoint_uri, point, split.texts)
     learned = task.make()
     metrics = learned.metrics(split.targets, logits)
-    return Judgement(
+    return HeldOutScores(
         test_f1=metrics[task.metric] if has_test else None,
         test_metrics=metrics if has_test else {},
         test_rows=len(split) if has_test else 0,
@@ -55,12 +57,12 @@ def judge(record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, task: 
     )
 
 
-def answers_of(uri: str, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.float32]:
+def predictions_of(uri: str, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.float32]:
     """Logits [n, outputs] through the engine that would serve the checkpoint."""
     source = Storage(uri).local_folder("")
     with tempfile.TemporaryDirectory(prefix="lft-judge-") as scratch:
         built = build_folder(source, Path(scratch) / "served", precision=point.precision, max_length=point.max_length)
-        bulk = Bulk(built.open(threads=1), workers=os.cpu_count() or 1)
+        bulk = BulkRunner(built.open(threads=1), workers=os.cpu_count() or 1)
         try:
             return bulk.run(texts)
         finally:

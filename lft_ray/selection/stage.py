@@ -18,7 +18,7 @@ from lft_ray.selection.predictions import load_evidence
 from lft_ray.selection.reason import metric_name
 from lft_ray.selection.significance import resample
 
-__all__ = ["LEAST_AGREEMENT", "check_rounding", "choose_winner"]
+__all__ = ["LEAST_AGREEMENT", "check_reduced_precision", "choose_winner"]
 
 REFERENCE = "fp32"
 LEAST_AGREEMENT = {"fp32": 0.999, "bf16": 0.99, "int8": 0.99}
@@ -58,7 +58,7 @@ def choose_winner(
             refused = "".join(f" Refused: {check.reason}." for check in checks)
             raise NoWinnerError(f"{error.message}{refused}", fix=error.fix) from None
         run = next(record for record in records if record.trial_id == chosen.winner_seed_trial_id)
-        check = check_rounding(run, chosen.winner, metric=metric, margin=spec.margin, seed=seed)
+        check = check_reduced_precision(run, chosen.winner, metric=metric, margin=spec.margin, seed=seed)
         if check is not None:
             checks.append(check)
         if check is None or check.passed:
@@ -66,7 +66,7 @@ def choose_winner(
         records = _without(records, chosen.winner)
 
 
-def check_rounding(
+def check_reduced_precision(
     run: TrialRecord, point: FrontPoint, *, metric: str, margin: float, seed: int = 0
 ) -> PrecisionCheck | None:
     """Compare a run's rounded answers on validation with its answers in fp32, at the same text length.

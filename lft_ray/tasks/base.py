@@ -56,7 +56,7 @@ class Task(Protocol):
             weights: float [c] class weights, or None.
         """
 
-    def distil_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
+    def distill_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
         """SUM over the texts of the divergence of the answers from a teacher's, times the temperature squared.
 
         The square keeps its gradient as large as that of ``loss`` at any temperature (Hinton et al. 2015,

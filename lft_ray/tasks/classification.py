@@ -87,7 +87,7 @@ class Classification:
 
         return functional.cross_entropy(logits.float(), targets, weight=weights, reduction="sum")
 
-    def distil_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
+    def distill_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
         """Return the SUM over the texts of KL(teacher || answers) at a temperature, times its square, in fp32.
 
         Args:

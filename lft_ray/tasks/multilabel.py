@@ -88,7 +88,7 @@ class Multilabel:
             logits.float(), targets.float(), weight=weights, reduction="sum"
         )
 
-    def distil_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
+    def distill_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
         """Return the SUM over texts and labels of the binary KL(teacher || answers), times the temperature squared.
 
         Args:

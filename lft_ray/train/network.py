@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.config.methods import DISTIL, FROZEN, FULL, HEAD, LORA
+from lft_ray.config.methods import DISTILL, FREEZE, FULL, LINEAR_PROBE, LORA
 from lft_ray.data.encode import TokenFile, encode_split
 from lft_ray.models.convert import SAFE_WEIGHTS
 from lft_ray.models.engine_card import EngineCard
@@ -35,19 +35,19 @@ from lft_ray.train.loop.checkpoint import StateStore
 from lft_ray.train.loop.distill import find_teacher
 from lft_ray.train.loop.evaluate import Batching, predict, score
 from lft_ray.train.loop.job import LoopJob, LoopResult
-from lft_ray.train.methods.freeze import train_frozen, train_head
+from lft_ray.train.methods.freeze import train_frozen, train_linear_probe
 from lft_ray.train.methods.lora import train_lora
-from lft_ray.train.methods.vocabulary import train_met_tokens
-from lft_ray.train.quantized_eval import int8_answers
+from lft_ray.train.methods.vocabulary import train_seen_tokens
+from lft_ray.train.quantized_eval import int8_logits
 
 __all__ = ["run_neural"]
 
 RUNS: dict[str, Callable[[LoopJob, Callable[[CurvePoint], None], Callable[[], bool]], LoopResult]] = {
-    FULL: train_met_tokens,
-    DISTIL: train_met_tokens,
-    FROZEN: train_frozen,
+    FULL: train_seen_tokens,
+    DISTILL: train_seen_tokens,
+    FREEZE: train_frozen,
     LORA: train_lora,
-    HEAD: train_head,
+    LINEAR_PROBE: train_linear_probe,
 }
 """Method of a configuration -> how its loop job is run. After each the job's network is whole and plain again."""
 TOKEN_FILES = 8
@@ -131,7 +131,7 @@ def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable
         different = {_width(validation, length): length for length in lengths}
         with loop_job.meter.evaluating():
             threads = max(1, int(job.training.resources.cpu))
-            answers = int8_answers(put, validation, list(different.values()), threads=threads)
+            answers = int8_logits(put, validation, list(different.values()), threads=threads)
             for length, logits in answers.items():
                 scores = score(loop_job.task, targets, logits)
                 passes[_width(validation, length), "int8"] = (logits, scores.metrics)
@@ -174,7 +174,7 @@ def _activations(job: TrialJob, base: BaseFiles) -> ActivationStore:
     weights = (base.folder / SAFE_WEIGHTS).stat()
     key = [job.dataset.fingerprint, str(base.folder), base.revision, weights.st_size, weights.st_mtime_ns]
     folder = node_folder(Storage(job.run_uri), "activations")
-    return ActivationStore(folder, json.dumps(key), int(job.training.activations_gb * 1e9))
+    return ActivationStore(folder, json.dumps(key), int(job.training.activation_cache_gb * 1e9))
 
 
 def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]:
@@ -184,7 +184,7 @@ def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]
 
 def _state_key(job: TrialJob, base: BaseFiles, dtype: str) -> str:
     """Fingerprint of all that decides the weights, teacher and distillation included; workers and resources do not."""
-    apart = {"workers", "sharding", "resources", "checkpoint_every_s", "activations_gb"}
+    apart = {"workers", "sharding", "resources", "checkpoint_every_s", "activation_cache_gb"}
     training = job.training.model_dump(mode="json", exclude=apart)
     what = [job.config.model_dump(mode="json"), training, *map(str, _probe_key(job, base, dtype))]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

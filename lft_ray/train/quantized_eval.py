@@ -17,12 +17,12 @@ from lft_ray.engines.build import build_folder
 from lft_ray.engines.onnx_build import NotExportableError
 from lft_ray.train.device.process_group import current_group
 
-__all__ = ["int8_answers"]
+__all__ = ["int8_logits"]
 
 logger = logging.getLogger(__name__)
 
 
-def int8_answers(
+def int8_logits(
     save: Callable[[Path], None], tokens: TokenFile, lengths: Sequence[int], *, threads: int
 ) -> dict[int, NDArray[np.float32]]:
     """Logits float32 [n, c] in row order by text length, the same on every process of this trial.

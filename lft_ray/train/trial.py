@@ -19,7 +19,7 @@ from lft_ray.plugins import resolve
 from lft_ray.records import CurvePoint, TrialResult, TrialStatus, Usage, now_utc
 from lft_ray.tasks import TASKS
 from lft_ray.train.device.memory import cap_memory
-from lft_ray.train.device.meter import Meter, Thrift, add_usage
+from lft_ray.train.device.meter import Meter, UsageLimit, add_usage
 from lft_ray.train.device.usage_notes import STATE
 from lft_ray.train.job import Outcome, Report, TrialJob, result_name, trial_device, trial_storage
 
@@ -141,13 +141,13 @@ def _train(
         return run_linear(job, task, meter, report)
     from lft_ray.train.network import run_neural
 
-    thrift = Thrift(meter, job.allowance, processes=job.training.worker_count)
+    usage_limit = UsageLimit(meter, job.allowance, processes=job.training.worker_count)
 
     def should_stop() -> bool:
-        return is_cancelled() or thrift.is_over() or (job.deadline is not None and time.time() >= job.deadline)
+        return is_cancelled() or usage_limit.is_over() or (job.deadline is not None and time.time() >= job.deadline)
 
     outcome = run_neural(job, task, meter, report, should_stop)
-    if outcome.status is TrialStatus.STOPPED and thrift.was_over:
+    if outcome.status is TrialStatus.STOPPED and usage_limit.was_over:
         return replace(outcome, reason="it used up the worst case that it was promised of the budget")
     return outcome
 

@@ -40,7 +40,7 @@ def test_points_say_their_length_where_several_are_offered():
 def test_a_point_says_how_it_was_trained_where_that_is_not_plain():
     how = {
         "t2": ({"method": "lora", "lora_rank": 8, "lora_alpha": 16.0}, "(lora rank 8 alpha 16)"),
-        "t3": ({"method": "frozen", "frozen_layers": 2, "layer_decay": 0.8}, "(frozen 2 layer decay 0.8)"),
+        "t3": ({"method": "freeze", "frozen_layers": 2, "layer_decay": 0.8}, "(freeze 2 layer decay 0.8)"),
     }
     found = [
         r.model_copy(update={"config": r.config.model_copy(update=how[r.trial_id][0])}) if r.trial_id in how else r

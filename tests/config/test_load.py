@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ training:
   resources: {cpu: 1, gpu: auto}
 search: {trials: 24, minutes: 25, budget_usd: null, concurrency: auto, sampler: gp, scheduler: fifo, seed: 0}
 cost: {price: this_machine, traffic: {requests_per_month: 10_000_000, p95_ms: 100}}
-selection: {policy: cheapest_within, margin: 0.005, confirm_share: 0.3}
+selection: {policy: cheapest_within, margin: 0.005, confirmation_fraction: 0.3}
 export: {precisions: [fp32]}
 serve: {host: 127.0.0.1, port: 8000, autoscaling: {min_replicas: 1, max_replicas: 4, target_ongoing_requests: 32}}
 cluster: {address: null}
@@ -195,3 +196,22 @@ def test_lengths_are_offered_longest_first_and_the_trained_one_always():
 def test_a_length_that_cannot_be_offered_is_named(lengths, message):
     with pytest.raises(ConfigError, match=message):
         Experiment.parse(tree(max_lengths=lengths))
+
+
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ({"training": {"plateau": {"patience": 2}}}, "unknown key training.plateau: it is early_stopping now"),
+        ({"selection": {"confirm_share": 0.2}}, "unknown key selection.confirm_share: it is confirmation_fraction now"),
+        ({"training": {"method": ["frozen"]}}, "frozen is freeze now"),
+        ({"training": {"head_init": "probe"}}, "probe is linear_probe now"),
+        (
+            {"training": {"layer_decay": {"values": [0.9], "when": {"method": ["distil"]}}}},
+            "distil is distill now",
+        ),
+    ],
+)
+def test_the_error_for_an_earlier_name_says_todays(part, error):
+    given = {"name": "x", "data": {"train": "x.csv"}, "models": [{"base": "tfidf"}]}
+    with pytest.raises(ConfigError, match=re.escape(error)):
+        Experiment.parse(given | part)

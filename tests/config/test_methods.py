@@ -18,8 +18,8 @@ from tests.search.samplers.test_proposer import cost, told
 from tests.search.trivial import SIZES
 
 FILE = {
-    "method": ["full", "frozen", "lora", "head"],
-    "frozen_layers": {"values": [1, 3], "when": {"method": ["frozen"]}},
+    "method": ["full", "freeze", "lora", "linear_probe"],
+    "frozen_layers": {"values": [1, 3], "when": {"method": ["freeze"]}},
     "lora": {"rank": {"values": [4, 8], "when": {"method": ["lora"]}}, "alpha": [8, 16]},
     "layer_decay": {"low": 0.7, "high": 1.0, "when": {"method": ["full"]}},
     "batch_size": 16,
@@ -27,8 +27,8 @@ FILE = {
 }
 FINITE = FILE | {"learning_rate": [1e-4, 3e-4], "layer_decay": [0.8, 1.0]}
 OWN = {
-    "full": {"layer_decay"}, "frozen": {"frozen_layers", "layer_decay"},
-    "lora": {"lora_rank", "lora_alpha", "layer_decay"}, "head": set(),
+    "full": {"layer_decay"}, "freeze": {"frozen_layers", "layer_decay"},
+    "lora": {"lora_rank", "lora_alpha", "layer_decay"}, "linear_probe": set(),
 }  # fmt: skip
 FIELDS = {"frozen_layers", "lora_rank", "lora_alpha", "layer_decay"}
 
@@ -62,11 +62,11 @@ def test_no_two_configurations_differ_in_what_has_no_effect():
 
 def test_frozen_layers_stay_below_the_sizes_own():
     space = build_space(SIZES, TrainingSpec.model_validate(FINITE))
-    clipped = space.config({"model_size": "tiny:2", "method": "frozen", "frozen_layers": 3})
-    assert (clipped.method, clipped.frozen_layers) == ("frozen", 1)
-    kept = space.config({"model_size": "tiny:4", "method": "frozen", "frozen_layers": 3})
+    clipped = space.config({"model_size": "tiny:2", "method": "freeze", "frozen_layers": 3})
+    assert (clipped.method, clipped.frozen_layers) == ("freeze", 1)
+    kept = space.config({"model_size": "tiny:4", "method": "freeze", "frozen_layers": 3})
     assert kept.frozen_layers == 3
-    impossible = space.config({"model_size": "tiny:1", "method": "frozen", "frozen_layers": 1})
+    impossible = space.config({"model_size": "tiny:1", "method": "freeze", "frozen_layers": 1})
     assert (impossible.method, impossible.frozen_layers) == ("full", None)
 
 
@@ -80,7 +80,8 @@ def test_the_space_of_earlier_files_is_as_it_was():
 def test_start_trials_train_in_full_or_as_the_file_says():
     table = start_table(SIZES, TrainingSpec.model_validate(FILE))
     assert {(c.method, c.frozen_layers) for c in table} == {("full", None)}
-    only = start_table(SIZES, TrainingSpec.model_validate(FILE | {"method": ["lora", "head"], "layer_decay": 1.0}))[1:]
+    changed_file = FILE | {"method": ["lora", "linear_probe"], "layer_decay": 1.0}
+    only = start_table(SIZES, TrainingSpec.model_validate(changed_file))[1:]
     assert {(c.method, c.lora_rank, c.lora_alpha, c.learning_rate) for c in only} == {("lora", 4, 8.0, 1e-3)}
 
 
@@ -100,13 +101,13 @@ def test_every_sampler_ends_the_space_and_proposes_nothing_twice(sampler):
 @pytest.mark.parametrize(
     ("training", "words"),
     [
-        ({"method": ["frozen"], "frozen_layers": {"values": [1], "when": {"method": ["full"]}}}, "full has no frozen"),
+        ({"method": ["freeze"], "frozen_layers": {"values": [1], "when": {"method": ["full"]}}}, "full has no frozen"),
         ({"lora": {"rank": {"values": [4, 2.5]}}}, "training.lora.rank: 2.5 is not a whole number"),
         ({"layer_decay": 1.5}, "factor of 1.5 is above 1"),
         ({"layer_decay": {"low": 0.5, "high": 2.0}}, "factor of 2.0 is above 1"),
         ({"frozen_layers": [0]}, "training.frozen_layers"),
         ({"lora": {"rank": {"values": [4], "when": {"methd": ["lora"]}}}}, "unknown key training.lora.rank.when.methd"),
-        ({"plateau": {"patience": 3}, "evaluations": 3}, "no trial could end early"),
+        ({"early_stopping": {"patience": 3}, "evaluations": 3}, "no trial could end early"),
     ],
 )
 def test_what_cannot_be_is_refused_by_its_key(training, words):
@@ -127,7 +128,7 @@ def test_what_no_trial_could_do_is_refused_before_anything_is_spent(experiment):
         check_methods(Candidates.of(made), made.training)
 
     with pytest.raises(ConfigError, match="no layer to train of minilm:1"):
-        check(training={"method": ["frozen"], "frozen_layers": 1})
+        check(training={"method": ["freeze"], "frozen_layers": 1})
     with pytest.raises(ConfigError, match="'query' is no matrix of the encoder: expected some of qkv, out, up, down"):
         check(training={"method": ["lora"], "lora": {"target_modules": ["query"]}})
     check(training=FILE | {"lora": {"target_modules": ["attention.qkv", "up"]}})
@@ -149,25 +150,25 @@ def test_less_is_predicted_where_less_is_trained(experiment, dataset):  # noqa: 
     train, validation = workload.train_tokens, workload.validation_tokens
     assert full == pytest.approx(one * (6 * train + 3 * validation))
     # Half of the layers, twice over train; two of three validation passes; and once all frozen layers over both.
-    frozen = config("frozen", frozen_layers=3)
+    frozen = config("freeze", frozen_layers=3)
     above = one * (3 * train + (2 * 0.5 + 1) * validation)
     shared = one * 0.5 * (train + validation)
     assert workload.flops(frozen) == pytest.approx(above + shared)
     done = TrialRecord(trial_id="t0", attempt=1, config=frozen, status=TrialStatus.DONE)
-    other = config("frozen", frozen_layers=3, learning_rate=1e-4)
+    other = config("freeze", frozen_layers=3, learning_rate=1e-4)
     assert workload.flops(frozen, [done]) == pytest.approx(above + shared)
     assert workload.flops(other, [done]) == pytest.approx(above)
     assert workload.flops(other, [done], alone=True) == pytest.approx(above + shared)
-    assert workload.flops(config("frozen", frozen_layers=2), [done]) > workload.flops(other, [done])
+    assert workload.flops(config("freeze", frozen_layers=2), [done]) > workload.flops(other, [done])
     lora = workload.flops(config("lora", lora_rank=8, lora_alpha=16.0))
     assert 0.66 * full < lora < 0.75 * full
-    assert workload.flops(config("head")) < 0.4 * full
-    nowhere = handed_down.workload(changed(experiment, training={"activations_gb": 0.0}), dataset)
+    assert workload.flops(config("linear_probe")) < 0.4 * full
+    nowhere = handed_down.workload(changed(experiment, training={"activation_cache_gb": 0.0}), dataset)
     assert above + shared < nowhere.flops(frozen) < full
 
 
 def test_the_worst_case_bounds_every_method(experiment, dataset):  # noqa: F811
-    methods = {"method": ["frozen", "lora", "head"], "frozen_layers": [1, 5], "lora": {"rank": [4, 64]}}
+    methods = {"method": ["freeze", "lora", "linear_probe"], "frozen_layers": [1, 5], "lora": {"rank": [4, 64]}}
     tree = changed(experiment, models=[{"base": "minilm", "layers": [2, 6]}], training=methods)
     workload = handed_down.workload(tree, dataset)
     admission = handed_down.admission(tree, workload, started_s=0.0)
@@ -175,7 +176,7 @@ def test_the_worst_case_bounds_every_method(experiment, dataset):  # noqa: F811
     found = plan(tree, dataset)
     dearest = (found.worst_search_usd - sum(c.worst_usd for c in found.candidates)) / 6
     draws = [space.draw(random.Random(i)) for i in range(300)]
-    assert {c.method for c in draws} == {"frozen", "lora", "head"}
+    assert {c.method for c in draws} == {"freeze", "lora", "linear_probe"}
     worst = max(admission.worst_usd(c) for c in draws)
     assert worst <= dearest * (1 + 1e-9)
     assert worst == pytest.approx(dearest, rel=0.05)
@@ -184,10 +185,10 @@ def test_the_worst_case_bounds_every_method(experiment, dataset):  # noqa: F811
 
 def test_a_promise_holds_where_a_shared_pass_must_be_made_again(experiment, dataset):  # noqa: F811
     workload = handed_down.workload(experiment, dataset)
-    first = config("frozen", frozen_layers=5)
+    first = config("freeze", frozen_layers=5)
     done = TrialRecord(trial_id="t0", attempt=1, config=first, status=TrialStatus.DONE)
     after = handed_down.admission(experiment, workload, started_s=0.0, ran=lambda: [done])
     alone = handed_down.admission(experiment, workload, started_s=0.0)
-    other = config("frozen", frozen_layers=5, learning_rate=1e-4)
+    other = config("freeze", frozen_layers=5, learning_rate=1e-4)
     assert after.expected_usd(other) < alone.expected_usd(other)
     assert after.worst_usd(other) == alone.worst_usd(other)

@@ -28,18 +28,18 @@ from tests.train.ranks import run_ranks
 CASES = {
     "full": {"method": "full"},
     "full, decayed": {"method": "full", "layer_decay": 0.7},
-    "distil": {"method": "distil"},
-    "frozen": {"method": "frozen", "frozen_layers": 1},
+    "distill": {"method": "distill"},
+    "freeze": {"method": "freeze", "frozen_layers": 1},
     "lora": {"method": "lora", "lora_rank": 4, "lora_alpha": 8.0},
-    "head": {"method": "head"},
+    "linear_probe": {"method": "linear_probe"},
 }
 LOWER = ("backbone.tokens.", "backbone.positions.", "backbone.types.", "backbone.norm.", "backbone.layers.0.")
 MATRICES = tuple(f"{part}.weight" for part in ("qkv", "out", "up", "down"))
 UNTRAINED = {
     # What AdamW never touches. Token types are one row of two; the other never has a gradient, but decays.
-    "frozen": lambda name: name.startswith(LOWER),
+    "freeze": lambda name: name.startswith(LOWER),
     "lora": lambda name: name.startswith("backbone.") and not name.endswith(MATRICES),
-    "head": lambda name: name.startswith("backbone."),
+    "linear_probe": lambda name: name.startswith("backbone."),
 }
 TOLERANCE = 1e-4
 """Relative, of a validation loss, two processes against one in fp32 (tests/train/device/test_process_group.py)."""
@@ -59,10 +59,10 @@ def never() -> bool:
 
 
 def prepared(make, config: dict, **training) -> LoopJob:
-    job = make(config=config, training={"head_start": "random"} | training)
+    job = make(config=config, training={"head_init": "random"} | training)
     return (
-        make(config=config, training={"head_start": "random"} | training, teacher=taught(job))
-        if (config["method"] == "distil")
+        make(config=config, training={"head_init": "random"} | training, teacher=taught(job))
+        if (config["method"] == "distill")
         else job
     )
 
@@ -70,7 +70,7 @@ def prepared(make, config: dict, **training) -> LoopJob:
 def trial(make, config: dict, **changes) -> TrialJob:
     """A trial; a distilled one has an earlier trial of its run to learn from."""
     job = make(config=config, **changes)
-    if config["method"] != "distil":
+    if config["method"] != "distill":
         return job
     linear = {"model_size": "tfidf", "method": "full", "learning_rate": None, "batch_size": None, "epochs": None}
     ended(job.model_copy(update={"trial_id": "t-0", "config": job.config.model_copy(update=linear)}))
@@ -168,9 +168,9 @@ def run_rank(rank: int, folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_processes_come_to_what_one_does(trial_job, tmp_path):  # noqa: F811
-    plateau = {"evaluations": 6, "plateau": {"patience": 2, "min_delta": 0.5}}
+    early_stopping = {"evaluations": 6, "early_stopping": {"patience": 2, "min_delta": 0.5}}
     jobs = [trial(trial_job, config | {"epochs": 1}, trial_id=f"two-{i}") for i, config in enumerate(CASES.values())]
-    ending = TrainingSpec.model_validate(jobs[0].training.model_dump() | plateau)
+    ending = TrainingSpec.model_validate(jobs[0].training.model_dump() | early_stopping)
     jobs.append(jobs[0].model_copy(update={"trial_id": "two-ending", "training": ending}))
     # Activations of frozen layers are computed by whoever comes first, in either group.
     alone = [run_trial(job.model_copy(update={"trial_id": f"one-{job.trial_id}"}), ignore) for job in jobs]

@@ -91,23 +91,23 @@ def test_distillation_is_a_divergence_and_a_sum_over_texts(task, logits, tempera
 
     teacher = torch.from_numpy(np.random.default_rng(1).normal(size=logits.shape).astype(np.float32))
     answers = torch.from_numpy(logits).requires_grad_()
-    whole = task.distil_loss(answers, teacher, temperature)
-    halves = sum(task.distil_loss(answers[part], teacher[part], temperature) for part in (slice(7), slice(7, None)))
+    whole = task.distill_loss(answers, teacher, temperature)
+    halves = sum(task.distill_loss(answers[part], teacher[part], temperature) for part in (slice(7), slice(7, None)))
     assert whole.ndim == 0
     assert whole.item() > 0
     assert torch.allclose(whole, halves, rtol=1e-5)
     torch.autograd.backward(whole)
     # One step against the gradient comes nearer to the teacher.
-    nearer = task.distil_loss(answers.detach() - 0.1 * answers.grad, teacher, temperature)
+    nearer = task.distill_loss(answers.detach() - 0.1 * answers.grad, teacher, temperature)
     assert nearer < whole
-    assert task.distil_loss(answers.detach().bfloat16(), teacher, temperature).dtype == torch.float32
+    assert task.distill_loss(answers.detach().bfloat16(), teacher, temperature).dtype == torch.float32
 
 
 def test_a_student_like_its_teacher_has_no_distillation_gradient(task, logits):
     import torch
 
     answers = torch.from_numpy(logits).requires_grad_()
-    loss = task.distil_loss(answers, torch.from_numpy(logits), 2.0)
+    loss = task.distill_loss(answers, torch.from_numpy(logits), 2.0)
     torch.autograd.backward(loss)
     assert abs(float(loss)) < 1e-4
     assert float(answers.grad.abs().max()) < 1e-5
@@ -122,7 +122,7 @@ def test_distillation_at_temperature_one_is_cross_entropy_less_the_teachers_entr
     expected = (shares * np.log(shares / answers)).sum()
     if task.allows_empty():
         expected += ((1 - shares) * np.log((1 - shares) / (1 - answers))).sum()
-    got = task.distil_loss(torch.from_numpy(logits), torch.from_numpy(teacher), 1.0)
+    got = task.distill_loss(torch.from_numpy(logits), torch.from_numpy(teacher), 1.0)
     assert float(got) == pytest.approx(expected, rel=1e-4)
 
 
@@ -135,7 +135,7 @@ def test_the_square_of_the_temperature_keeps_the_gradient_as_large(task, logits)
     if not task.allows_empty():
         centred = centred - centred.mean(axis=1, keepdims=True)
     answers = torch.from_numpy(logits).requires_grad_()
-    torch.autograd.backward(task.distil_loss(answers, torch.from_numpy(teacher), 100.0))
+    torch.autograd.backward(task.distill_loss(answers, torch.from_numpy(teacher), 100.0))
     limit = centred / (4 if task.allows_empty() else task.outputs)
     np.testing.assert_allclose(answers.grad.numpy(), limit, atol=0.02 * np.abs(limit).max())
 

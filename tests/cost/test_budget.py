@@ -21,7 +21,7 @@ def test_without_limits_everything_starts():
 
 
 def test_search_leaves_the_share_of_the_confirmation_runs():
-    budget = Budget(budget_usd=1.0, confirm_share=0.3)
+    budget = Budget(budget_usd=1.0, confirmation_fraction=0.3)
     assert budget.can_start(0.7, None, now_s=0)
     verdict = budget.can_start(0.71, None, now_s=0)
     assert not verdict
@@ -41,7 +41,7 @@ def test_running_trials_count_with_their_worst_case_until_they_are_settled():
 
 
 def test_confirmation_runs_use_up_their_own_share_first():
-    budget = Budget(budget_usd=1.0, confirm_share=0.3)
+    budget = Budget(budget_usd=1.0, confirmation_fraction=0.3)
     budget.reserve("c1", 0.2, role="confirm")
     assert budget.kept_for_confirmation_usd == pytest.approx(0.1)
     assert budget.left_usd("search") == pytest.approx(0.7)
@@ -51,14 +51,14 @@ def test_confirmation_runs_use_up_their_own_share_first():
 
 
 def test_money_of_an_earlier_session_stays_spent():
-    budget = Budget(budget_usd=1.0, confirm_share=0.3)
+    budget = Budget(budget_usd=1.0, confirmation_fraction=0.3)
     budget.settle_records([record("a", 0.25), record("c", 0.1, role="confirm")])
     assert budget.spent_usd == pytest.approx(0.35)
     assert budget.left_usd() == pytest.approx(1 - 0.35 - 0.2)
 
 
 def test_a_trial_that_would_not_finish_is_not_started():
-    budget = Budget(minutes=10, confirm_share=0.3, started_s=100)
+    budget = Budget(minutes=10, confirmation_fraction=0.3, started_s=100)
     assert budget.deadline_s() == pytest.approx(100 + 420)
     assert budget.deadline_s("confirm") == pytest.approx(700)
     assert budget.can_start(0, 300, now_s=200)
@@ -77,7 +77,7 @@ def test_a_guess_does_not_forbid_the_first_measurement():
 def test_no_order_of_starts_and_ends_spends_more_than_the_budget():
     for seed in range(200):
         rng = random.Random(seed)
-        budget = Budget(budget_usd=1.0, confirm_share=rng.choice([0.0, 0.3]))
+        budget = Budget(budget_usd=1.0, confirmation_fraction=rng.choice([0.0, 0.3]))
         running = {}
         for i in range(60):
             worst = rng.uniform(0.01, 0.5)
@@ -89,7 +89,7 @@ def test_no_order_of_starts_and_ends_spends_more_than_the_budget():
                 trial_id = rng.choice(sorted(running))
                 budget.settle(trial_id, rng.uniform(0, 1) * running.pop(trial_id))
             search = budget._spent["search"] + sum(u for r, u in budget._reserved.values() if r == "search")
-            assert search <= 1.0 - budget.confirm_share + 1e-9
+            assert search <= 1.0 - budget.confirmation_fraction + 1e-9
         for trial_id, worst in running.items():
             budget.settle(trial_id, worst)
         assert budget.spent_usd <= 1.0 + 1e-9

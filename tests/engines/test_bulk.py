@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lft_ray.engines.batching import BATCH_TOKENS, sorted_batches
-from lft_ray.engines.bulk import Bulk
+from lft_ray.engines.bulk import BulkRunner
 
 
 class Lengths:
@@ -32,7 +32,7 @@ class Lengths:
 def test_answers_stand_in_the_order_of_the_texts():
     lengths = np.random.default_rng(0).integers(1, 900, 2000)
     runner = Lengths()
-    bulk = Bulk(runner, workers=3)
+    bulk = BulkRunner(runner, workers=3)
     answers = bulk.run(["x" * n for n in lengths])
     assert answers.shape == (2000, 2)
     assert answers[:, 0].tolist() == lengths.tolist()
@@ -48,7 +48,7 @@ def test_an_error_of_the_engine_is_the_callers():
         def run(self, batch):
             raise RuntimeError("no memory")
 
-    bulk = Bulk(Broken(), workers=2)
+    bulk = BulkRunner(Broken(), workers=2)
     with pytest.raises(RuntimeError, match="no memory"):
         bulk.run(["a", "b"])
     bulk.close()

@@ -34,7 +34,7 @@ def trained(tmp_path_factory, tiny_bert):
         models=[{"base": str(tiny_bert), "layers": [1]}],
         training={"learning_rate": 1e-2, "batch_size": 8, "epochs": 2, "max_length": 16, "precision": "fp32"},
         export={"precisions": ["fp32", "int8"]},
-        selection={"margin": 0.05, "confirm_share": 0},
+        selection={"margin": 0.05, "confirmation_fraction": 0},
         storage=str(folder / "runs"),
     )
     run = RunFolder.begin(experiment, resume=False, replace=False)

@@ -13,7 +13,7 @@ from lft_ray.config import ModelSpec
 from lft_ray.engines.base import EngineCard
 from lft_ray.engines.batching import run_sorted
 from lft_ray.errors import BundleError
-from lft_ray.export.bundle import ExportPlan, export_bundle, open_bundle, seal
+from lft_ray.export.bundle import ExportPlan, export_bundle, open_bundle, write_manifest
 from lft_ray.export.card import CardFacts
 from lft_ray.export.parity import check_parity
 from lft_ray.models.network import build, save
@@ -144,7 +144,7 @@ def replace_smoke(folder: Path, change) -> None:
     change(content)
     (folder / "smoke.json").write_text(json.dumps(content))
     (folder / "manifest.json").unlink()
-    seal(folder)
+    write_manifest(folder)
 
 
 def test_other_answers_than_at_export_are_refused(bundle):
@@ -287,7 +287,7 @@ def test_files_that_could_run_code_are_neither_sealed_nor_opened(checkpoint, tmp
     assert not (tmp_path / "bundle" / name).exists()
     (tmp_path / "bundle" / name).write_bytes(b"x")
     with pytest.raises(BundleError, match="can run code when opened"):
-        seal(tmp_path / "bundle")
+        write_manifest(tmp_path / "bundle")
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_parts_that_do_not_fit_each_other_are_refused(bundle, file, change):
     content = json.loads((bundle / file).read_text()) | change
     (bundle / file).write_text(json.dumps(content))
     (bundle / "manifest.json").unlink()
-    seal(bundle)
+    write_manifest(bundle)
     with pytest.raises(BundleError):
         open_bundle(bundle)
 
@@ -345,7 +345,7 @@ def test_a_bundle_of_an_earlier_version_still_opens(checkpoint, tmp_path):
     kept = ("engine", "model_size", "outputs", "max_length", "pooling")
     (folder / "engine.json").write_text(json.dumps({key: card[key] for key in kept}))
     (folder / "manifest.json").unlink()
-    seal(folder)
+    write_manifest(folder)
     opened = open_bundle(folder)
     assert (opened.bundle.engine, opened.bundle.precision, opened.bundle.note) == ("torch", "fp32", "")
     opened.verify_smoke(opened.open_runner())

@@ -15,8 +15,8 @@ from lft_ray.cost.forecast import mean_tokens
 from lft_ray.data.prepare import prepare
 from lft_ray.errors import ConfigError
 from lft_ray.plan.estimate import PlanJob, estimate
-from lft_ray.plan.history import Earlier, look_back
-from lft_ray.plan.simulate import Rehearsal
+from lft_ray.plan.history import RunHistory, load_history
+from lft_ray.plan.simulate import SearchSimulation
 from lft_ray.records import IngressProfile, ProfileBook, ServingProfile, TrialConfig, TrialRecord, TrialStatus, Usage
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger, StartedTrial
@@ -82,12 +82,12 @@ def changed(experiment: Experiment, **parts) -> Experiment:
 def plan(experiment, dataset, earlier=None, **limits):
     made = changed(experiment, **limits)
     job = PlanJob(made.name, Candidates.of(made, dataset), dataset, handed_down.specs(made))
-    return estimate(job, TWO_CORES, earlier or Earlier(), lambda: RATE)
+    return estimate(job, TWO_CORES, earlier or RunHistory(), lambda: RATE)
 
 
-def earlier_of(experiment, dataset) -> Earlier:
+def earlier_of(experiment, dataset) -> RunHistory:
     max_length = experiment.training.max_length
-    return look_back(experiment.run_uri, dataset, max_length=max_length, serve=experiment.serve)
+    return load_history(experiment.run_uri, dataset, max_length=max_length, serve=experiment.serve)
 
 
 def row(found, size: str):
@@ -124,7 +124,7 @@ def test_without_an_earlier_run_every_serving_cost_is_called_predicted(experimen
 
 def test_a_size_that_was_profiled_is_measured_and_the_others_stay_predicted(experiment, dataset):
     measured = profile("minilm:1", 0.002)
-    earlier = Earlier(profiles={("minilm:1", "fp32", 32): measured}, ingress=book([]).ingress)
+    earlier = RunHistory(profiles={("minilm:1", "fp32", 32): measured}, ingress=book([]).ingress)
     found = plan(experiment, dataset, earlier)
     assert [c.serving_source for c in found.candidates] == ["predicted", "measured", "predicted"]
     assert row(found, "minilm:1").serving_usd_per_million == handed_down.pricing(experiment, book([measured])).cost(
@@ -139,7 +139,7 @@ def test_the_worst_case_bounds_every_trial_that_the_search_may_start(experiment,
     dearest = admission.worst_usd(TrialConfig(model_size="minilm:6", epochs=2, max_length=32))
     starts = sum(c.worst_usd for c in found.candidates)
     assert found.worst_search_usd == pytest.approx(starts + 5 * dearest)
-    assert (found.confirm_trials, found.worst_confirm_usd) == (2, pytest.approx(2 * dearest))
+    assert (found.confirmation_trials, found.worst_confirm_usd) == (2, pytest.approx(2 * dearest))
     assert found.held_to_usd == found.worst_usd == pytest.approx(starts + 7 * dearest)
     assert found.expected_usd < found.worst_search_usd
     assert found.expected_trials == 8
@@ -174,7 +174,7 @@ def test_a_cap_on_serving_dollars_refuses_with_the_source_named(experiment, data
 
 
 def test_a_latency_cap_is_checked_where_it_was_measured_only(experiment, dataset):
-    earlier = Earlier(
+    earlier = RunHistory(
         profiles={("minilm:1", "fp32", 32): profile("minilm:1", 0.002, p95_ms=50)}, ingress=book([]).ingress
     )
     found = plan(experiment, dataset, earlier, cost={"traffic": {"p95_ms": 20}})
@@ -249,12 +249,12 @@ def test_a_damaged_run_beside_it_is_passed_over(experiment, dataset):
 
 def test_a_plan_counts_the_teachers_passes(experiment, dataset):
     sizes = [{"base": "minilm", "layers": [5, 6]}]
-    training = {"max_length": 32, "epochs": [1], "method": ["full", "distil"]}
+    training = {"max_length": 32, "epochs": [1], "method": ["full", "distill"]}
     full = plan(experiment, dataset, models=sizes, training=training | {"method": ["full"]})
     found = plan(experiment, dataset, models=sizes, training=training)
     workload = handed_down.workload(changed(experiment, models=sizes, training=training), dataset)
     teacher = TrialRecord(trial_id="t1", attempt=1, config=TrialConfig(model_size="minilm:6"), status=TrialStatus.DONE)
-    student = TrialConfig(model_size="minilm:5", method="distil", teacher="t1", epochs=1, max_length=32)
+    student = TrialConfig(model_size="minilm:5", method="distill", teacher="t1", epochs=1, max_length=32)
     admission = handed_down.admission(
         changed(experiment, models=sizes, training=training), workload, started_s=0.0, ran=lambda: [teacher]
     )
@@ -269,13 +269,13 @@ def test_a_plan_counts_the_teachers_passes(experiment, dataset):
 def test_a_played_search_pays_a_teacher_once(experiment, dataset):
     """Two sizes: of the smaller, whatever is distilled after the first costs what full training costs."""
     sizes = [{"base": "minilm", "layers": [1, 6]}]
-    training = {"max_length": 32, "epochs": [1], "method": ["full", "distil"]}
+    training = {"max_length": 32, "epochs": [1], "method": ["full", "distill"]}
     tree = changed(experiment, models=sizes, training=training, search={"trials": 40})
     workload = handed_down.workload(tree, dataset)
     ended: list[TrialRecord] = []
     admission = handed_down.admission(tree, workload, started_s=0.0, ran=lambda: ended)
     starts = [TrialConfig(model_size=f"minilm:{k}", epochs=1, max_length=32) for k in (1, 6)]
-    played = Rehearsal(
+    played = SearchSimulation(
         admission,
         Teachers({"minilm:1": 1.0, "minilm:6": 2.0}.__getitem__),
         ended,
@@ -284,7 +284,7 @@ def test_a_played_search_pays_a_teacher_once(experiment, dataset):
         trials=40,
         slots=1,
     ).play()
-    distilled = [config for config in played.started if config.method == "distil"]
+    distilled = [config for config in played.started if config.method == "distill"]
     assert len(distilled) > 5
     assert {(c.model_size, c.teacher) for c in distilled} == {("minilm:1", "t001")}
     passes = workload.sizes["minilm:6"].flops_per_token * workload.train_tokens
@@ -293,11 +293,11 @@ def test_a_played_search_pays_a_teacher_once(experiment, dataset):
 
 
 def test_a_plan_refuses_what_cannot_be_distilled(experiment):
-    with pytest.raises(ConfigError, match="distil_loss"):
+    with pytest.raises(ConfigError, match="distill_loss"):
         pipeline.plan(
             changed(
                 experiment,
                 task={"kind": "tests.search.samplers.test_teachers:Mute"},
-                training={"method": ["full", "distil"]},
+                training={"method": ["full", "distill"]},
             )
         )

@@ -29,7 +29,7 @@ from lft_ray.run.storage import Storage
 from lft_ray.serve.api.app import LIMITS
 from lft_ray.serve.cluster.environment import free_port, import_path
 from lft_ray.serve.endpoint.deploy import deploy
-from lft_ray.serve.model.base import Layout
+from lft_ray.serve.model.base import ReplicaThreads
 from tests.handed_down import candidates
 from tests.serve.conftest import WORDS
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_exported_is_profiled_with_torch_or_refused(experiment, d
     assert (exact.engine, exact.refused) == ("torch", "")
     assert exact.note.startswith("bert cannot be exported to ONNX")
     assert (rounded.folder, rounded.refused) == ("", exact.note)
-    predictor = open_request(requests["fp32"], exact, Layout(2, "latency"), limits=LIMITS)
+    predictor = open_request(requests["fp32"], exact, ReplicaThreads(2, "latency"), limits=LIMITS)
     assert predictor.info.engine == "torch"
     asyncio.run(predictor.retire())
     shutil.rmtree(exact.folder)

@@ -178,7 +178,7 @@ def lines_of(table_of):
 
 
 def test_the_meter_shows_what_is_spent_reserved_kept_and_left():
-    budget = Budget(budget_usd=2.0, confirm_share=0.25, started_s=time.time())
+    budget = Budget(budget_usd=2.0, confirmation_fraction=0.25, started_s=time.time())
     budget.reserve("t2", 0.5)
 
     def search(table):

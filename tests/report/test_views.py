@@ -150,22 +150,22 @@ def test_a_trial_shows_the_variant_that_its_curve_ends_with():
 
 def test_a_distilled_trial_shows_its_teacher_wherever_its_configuration_stands():
     def distilled(item):
-        return item.model_copy(update={"config": item.config.model_copy(update={"method": "distil", "teacher": "t3"})})
+        return item.model_copy(update={"config": item.config.model_copy(update={"method": "distill", "teacher": "t3"})})
 
     found = [distilled(r) if r.trial_id == "t2" else r for r in records()]
-    assert [r["method"] for r in trial_rows(found)][:3] == [DASH, "distil from t3", "full"]
+    assert [r["method"] for r in trial_rows(found)][:3] == [DASH, "distill from t3", "full"]
     hover = {p["trial"]: p["hover"] for p in front_data(found, None)["points"]}
-    assert "distil from t3" in hover["t2"]
-    assert "distil" not in hover["t3"]
+    assert "distill from t3" in hover["t2"]
+    assert "distill" not in hover["t3"]
     out = io.StringIO()
     Console(file=out, width=160).print(front_table(None, found))
-    assert next(line for line in out.getvalue().splitlines() if "distil from t3" in line).split()[0] == "minilm:3"
+    assert next(line for line in out.getvalue().splitlines() if "distill from t3" in line).split()[0] == "minilm:3"
     live = io.StringIO()
     with LiveTable(8, console=Console(file=live, width=200)) as table:
         for item in found:
             table.trial_started(item.trial_id, item.config)
             table.trial_ended(item)
         Console(file=live, width=200).print(table._render())
-    lines = [line for line in live.getvalue().splitlines() if "distil from t3" in line]
+    lines = [line for line in live.getvalue().splitlines() if "distill from t3" in line]
     assert len(lines) == 2
     assert all(line.split()[0] == "t2" for line in lines)

@@ -6,7 +6,7 @@ import numpy as np
 
 from lft_ray.records import CurvePoint, ScoredVariant, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.run.ledger import StartedTrial
-from lft_ray.search.stopping.base import FullCurve, Standing
+from lft_ray.search.stopping.base import FullCurve, TrialSnapshot
 
 THIRDS = (1 / 3, 2 / 3, 1.0)
 COSTS = {"tiny:1": 2.0, "tiny:2": 3.0, "tiny:4": 5.0, "tiny:6": 7.0}
@@ -68,6 +68,6 @@ def standing(
     live: Mapping[str, tuple[StartedTrial, Sequence[CurvePoint]]] | None = None,
     start: bool = False,
     **made,
-) -> Standing:
+) -> TrialSnapshot:
     trial = StartedTrial(trial_id=f"t{number:03d}", number=number, config=config(size, **made), start=start)
-    return Standing(trial, points(scores), others, live or {}, known_cost)
+    return TrialSnapshot(trial, points(scores), others, live or {}, known_cost)

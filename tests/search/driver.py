@@ -13,7 +13,7 @@ from lft_ray.records import TrialRecord, TrialResult
 from lft_ray.run.ledger import Ledger, StartedTrial, driver_lock
 from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.interfaces import Listener, Plan, Queued
+from lft_ray.search.interfaces import Listener, Queued, StudyPlan
 from lft_ray.search.samplers.proposer import Proposer
 from lft_ray.search.space import start_table
 from lft_ray.search.tune.tuner import run_trials
@@ -55,7 +55,7 @@ def search(
     ledger.adopt(price)
     dispatcher = Dispatcher(
         ledger,
-        Plan(
+        StudyPlan(
             queue=tuple(Queued(c) for c in start_table(SIZES, TRAINING)),
             trials=trials,
             slots=slots,

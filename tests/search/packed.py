@@ -12,7 +12,7 @@ from lft_ray.records import TrialStatus
 from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.interfaces import Plan, Queued
+from lft_ray.search.interfaces import Queued, StudyPlan
 from lft_ray.search.resources import fit_training
 from lft_ray.search.space import start_table
 from lft_ray.search.tune.tuner import run_trials
@@ -41,7 +41,7 @@ def main(run_uri: str) -> None:
         ledger = Ledger(Storage(run_uri))
         ledger.adopt(price)
         configs = [c.model_copy(update={"seed": n}) for n in range(TRIALS) for c in start_table(SIZES, training)[:1]]
-        plan = Plan(queue=tuple(map(Queued, configs)), trials=TRIALS, slots=slots)
+        plan = StudyPlan(queue=tuple(map(Queued, configs)), trials=TRIALS, slots=slots)
         run_trials(Dispatcher(ledger, plan, None, price), OnDevice(run_uri), handle, training)
         records = ledger.records()
     assert [r.status for r in records] == [TrialStatus.DONE] * TRIALS, records

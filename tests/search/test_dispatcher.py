@@ -8,7 +8,7 @@ from lft_ray.records import CurvePoint, ScoredVariant, TrialConfig, TrialRecord,
 from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.interfaces import Plan, Queued
+from lft_ray.search.interfaces import Queued, StudyPlan
 from lft_ray.train.device.usage_notes import put_usage
 from tests.search.driver import price
 
@@ -75,7 +75,7 @@ def storage(tmp_path: Path) -> Storage:
 def dispatcher(storage, proposer=None, *, queue=(), trials=8, slots=2, admission=None, listener=None, **plan):
     return Dispatcher(
         Ledger(storage),
-        Plan(queue=tuple(queue), trials=trials, slots=slots, **plan),
+        StudyPlan(queue=tuple(queue), trials=trials, slots=slots, **plan),
         proposer,
         price,
         admission,

@@ -12,7 +12,7 @@ from lft_ray.config import Experiment, ModelSpec, ResourcesSpec, TrainingSpec
 from lft_ray.errors import InputError
 from lft_ray.records import DatasetRecord
 from lft_ray.run.storage import Storage
-from lft_ray.search.resources import MOST_PACKED, fit_training, fitted
+from lft_ray.search.resources import MAX_PACKED, fit_training, fitted
 from lft_ray.train.footprint import Footprint, measure
 from tests.conftest import REPO
 
@@ -53,7 +53,7 @@ def test_a_trial_takes_what_its_footprint_needs(found, expected):
 
 
 def test_cores_bound_the_packing():
-    assert fit(footprint(0.1), nodes=(Node("a", 64, 1),)) == (1, 1 / MOST_PACKED)
+    assert fit(footprint(0.1), nodes=(Node("a", 64, 1),)) == (1, 1 / MAX_PACKED)
     assert fit(footprint(0.1), nodes=(Node("a", 3, 1),)) == (1, 1 / 3)
     assert fit(footprint(0.1), nodes=(Node("a", 8, 1),), resources=ResourcesSpec(cpu=4)) == (1, 1 / 2)
 

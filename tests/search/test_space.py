@@ -41,7 +41,7 @@ def test_a_configuration_survives_encoding():
 def test_methods_are_categories_and_a_teacher_changes_no_code():
     import optuna
 
-    space = build_space(SIZES, TrainingSpec(method=["full", "distil"], learning_rate=[1e-4], batch_size=16, epochs=1))
+    space = build_space(SIZES, TrainingSpec(method=["full", "distill"], learning_rate=[1e-4], batch_size=16, epochs=1))
     assert isinstance(space.distributions()["method"], optuna.distributions.CategoricalDistribution)
     assert space.count == len(set(space.all())) == 4 * 2
     for config in space.all():
@@ -51,7 +51,7 @@ def test_methods_are_categories_and_a_teacher_changes_no_code():
 
 
 def test_the_start_table_trains_in_full():
-    table = start_table(SIZES, TrainingSpec(method=["distil", "full"]))
+    table = start_table(SIZES, TrainingSpec(method=["distill", "full"]))
     assert {config.method for config in table} == {"full"}
 
 

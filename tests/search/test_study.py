@@ -304,12 +304,12 @@ def test_minutes_between_a_crash_and_a_resume_do_not_count(tmp_path):
 
 
 def test_the_first_student_of_a_teacher_is_budgeted_for_the_teachers_pass(job, base):
-    taught = changed(job, name="budgeted", training={"method": ["full", "distil"]})
+    taught = changed(job, name="budgeted", training={"method": ["full", "distill"]})
     ledger = taught.job.ledger
     admission = _admission(taught.job, ClusterHandle("", (), owned=False))
     workload = handed_down.workload(taught.experiment, taught.dataset)
     teachers_pass = workload.sizes[f"{base}:2"].flops_per_token * workload.train_tokens
-    student = TrialConfig(model_size=f"{base}:1", method="distil", teacher="t000", epochs=1)
+    student = TrialConfig(model_size=f"{base}:1", method="distill", teacher="t000", epochs=1)
     other = student.model_copy(update={"learning_rate": 1e-4})
     full = workload.flops(student.model_copy(update={"method": "full", "teacher": ""}))
 
@@ -364,8 +364,8 @@ def test_a_distilled_trial_is_a_point_like_any_other_and_keeps_its_teacher(job, 
         job,
         name="taught",
         search={"trials": 6, "sampler": "random", "concurrency": 1},
-        training={"method": ["full", "distil"], "learning_rate": 1e-3, "epochs": 1},
-        selection={"confirm_share": 0.1},
+        training={"method": ["full", "distill"], "learning_rate": 1e-3, "epochs": 1},
+        selection={"confirmation_fraction": 0.1},
     )
     records = run_study(taught.job, cluster)
     assert [r.status for r in records] == [TrialStatus.DONE] * len(records), [r.reason for r in records]
@@ -374,7 +374,7 @@ def test_a_distilled_trial_is_a_point_like_any_other_and_keeps_its_teacher(job, 
         ("tfidf", "full", ""),
         (f"{base}:1", "full", ""),
         (f"{base}:2", "full", ""),
-        (f"{base}:1", "distil", "t002"),
+        (f"{base}:1", "distill", "t002"),
     ]
     assert records[3].variants[0].usd_per_million_predictions == records[1].variants[0].usd_per_million_predictions
     assert "t003" in {point.trial_id for point in points_of(records)}
@@ -383,7 +383,7 @@ def test_a_distilled_trial_is_a_point_like_any_other_and_keeps_its_teacher(job, 
         trial_id="t003", model_size="x", precision="fp32", max_length=32, f1=0.9, usd_per_million_predictions=1.0
     )
     fresh = [r for r in run_study(taught.job.confirming([finalist]), cluster) if r.role == "confirm"]
-    assert {(r.config.method, r.config.teacher, r.status) for r in fresh} == {("distil", "t002", TrialStatus.DONE)}
+    assert {(r.config.method, r.config.teacher, r.status) for r in fresh} == {("distill", "t002", TrialStatus.DONE)}
 
     target = Storage(taught.experiment.run_uri)
     export = handed_down.export_job(taught.experiment, job.dataset, None, target)
@@ -407,7 +407,7 @@ def test_at_the_deadline_running_trials_are_stopped(job, cluster):
         job,
         name="late",
         search={"minutes": 0.15, "trials": 4},
-        selection={"confirm_share": 0.0},
+        selection={"confirmation_fraction": 0.0},
         training={"epochs": 5000, "learning_rate": 1e-4},
         models=[job.experiment.models[1].model_dump(mode="json")],
     )

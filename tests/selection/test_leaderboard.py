@@ -43,12 +43,12 @@ def test_it_works_before_the_decision_and_before_the_first_trial():
 
 def test_it_says_which_points_are_distilled_and_by_whom():
     records = [
-        r.model_copy(update={"config": r.config.model_copy(update={"method": "distil", "teacher": "t3"})})
+        r.model_copy(update={"config": r.config.model_copy(update={"method": "distill", "teacher": "t3"})})
         if r.trial_id == "t2"
         else r
         for r in study()
     ]
     board = leaderboard(None, records)
     taught = {r["trial_id"]: (r["method"], r["teacher"]) for r in [*board["front"], *board["ladder"]]}
-    assert taught["t2"] == ("distil", "t3")
+    assert taught["t2"] == ("distill", "t3")
     assert taught["t1"] == ("full", "")

@@ -9,7 +9,7 @@ from lft_ray.records import ScoredVariant
 from lft_ray.run.storage import Storage
 from lft_ray.selection.front import points_of
 from lft_ray.selection.metrics import scores
-from lft_ray.selection.stage import check_rounding, choose_winner
+from lft_ray.selection.stage import check_reduced_precision, choose_winner
 from lft_ray.train.artifacts import put_predictions
 from tests.selection.builders import trial
 
@@ -46,7 +46,7 @@ def checkpoint(tmp_path):
 
 def checked(record, precision="int8", margin=0.005):
     point = next(point for point in points_of([record]) if point.precision == precision)
-    return check_rounding(record, point, metric="macro_f1", margin=margin)
+    return check_reduced_precision(record, point, metric="macro_f1", margin=margin)
 
 
 def test_equal_answers_pass_at_any_margin(checkpoint):
@@ -100,7 +100,7 @@ def test_missing_predictions_do_not_pass(checkpoint, tmp_path):
 
 
 def chosen(records, **spec):
-    return choose_winner(records, SelectionSpec(**({"confirm_share": 0, "margin": 0.005} | spec)), CostSpec())
+    return choose_winner(records, SelectionSpec(**({"confirmation_fraction": 0, "margin": 0.005} | spec)), CostSpec())
 
 
 def test_the_cheaper_int8_wins_where_it_answers_alike(checkpoint):

@@ -16,7 +16,7 @@ from lft_ray.records import Bundle
 from lft_ray.run.storage import Storage
 from lft_ray.serve.api.app import LIMITS, create_app
 from lft_ray.serve.http.auth import ApiKeys
-from lft_ray.serve.model.base import Layout
+from lft_ray.serve.model.base import ReplicaThreads
 from lft_ray.serve.model.predictor import Predictor
 from lft_ray.serve.rollout.service import Service
 from lft_ray.serve.rollout.state import DesiredState
@@ -59,7 +59,7 @@ def make_bundle(version: str = "abc123abc123") -> Bundle:
 
 def make_predictor(version: str = "abc123abc123", pause_s: float = 0.0) -> Predictor:
     task = Classification(LABELS)
-    return Predictor(make_bundle(version), CountingRunner(pause_s), task, layout=Layout(1), limits=LIMITS)
+    return Predictor(make_bundle(version), CountingRunner(pause_s), task, layout=ReplicaThreads(1), limits=LIMITS)
 
 
 async def make_service(version: str = "abc123abc123", pause_s: float = 0.0) -> Service:

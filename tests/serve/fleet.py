@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lft_ray.errors import BundleError
 from lft_ray.serve.api.app import LIMITS
-from lft_ray.serve.model.base import Layout, Model
+from lft_ray.serve.model.base import Model, ReplicaThreads
 from lft_ray.serve.model.predictor import Predictor
 from lft_ray.serve.rollout.service import Service
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus
@@ -46,7 +46,9 @@ def open_model(uri: str) -> Model:
         raise BundleError(f"{uri} is damaged")
     labels = ["business", "science", "weather"] if kind == "foreign" else LABELS
     bundle = make_bundle(version).model_copy(update={"labels": labels})
-    model = Predictor(bundle, OddRunner(kind), Classification(labels), layout=Layout(1), limits=LIMITS, samples=SAMPLES)
+    model = Predictor(
+        bundle, OddRunner(kind), Classification(labels), layout=ReplicaThreads(1), limits=LIMITS, samples=SAMPLES
+    )
     if kind == "nan":
         raise BundleError("it answers numbers that are not finite")  # as verify_smoke does
     return model

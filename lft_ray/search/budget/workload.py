@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lft_ray.candidates import Candidates
 from lft_ray.cluster.connect import ClusterHandle
 from lft_ray.config import SearchSpec, TrainingSpec
-from lft_ray.config.methods import FROZEN, HEAD
+from lft_ray.config.methods import FREEZE, LINEAR_PROBE
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.forecast import HEAD_STEP_FLOPS, Forecast, Passes, mean_tokens, passes_of, trial_flops
 from lft_ray.cost.prices import Price
@@ -68,7 +68,7 @@ class Workload:
             evaluations=training.evaluations,
             network_device="cuda" if on_gpu else "cpu",
             train_rows=dataset.splits["train"].rows,
-            kept_bytes=training.activations_gb * 1e9,
+            kept_bytes=training.activation_cache_gb * 1e9,
         )
 
     def flops(self, config: TrialConfig, ran: Sequence[TrialRecord] = (), *, alone: bool = False) -> float:
@@ -91,7 +91,7 @@ class Workload:
             variant_tokens=self.variant_tokens[config.model_size],
             passes=passes,
         )
-        if config.method == HEAD:
+        if config.method == LINEAR_PROBE:
             own += HEAD_STEP_FLOPS * (config.epochs or 1) * math.ceil(self.train_rows / (config.batch_size or 1))
         if passes.shared and (alone or not passes.is_shared or self._is_first_above(config, ran)):
             both = self.train_tokens + self.validation_tokens
@@ -101,8 +101,8 @@ class Workload:
     def _passes(self, config: TrialConfig) -> Passes:
         size = self.sizes[config.model_size]
         # In float32: a trial in bf16 keeps half of it.
-        tokens = self.train_tokens + self.validation_tokens if config.method == FROZEN else self.train_rows
-        is_kept = size.family in FAMILIES or config.method == HEAD
+        tokens = self.train_tokens + self.validation_tokens if config.method == FREEZE else self.train_rows
+        is_kept = size.family in FAMILIES or config.method == LINEAR_PROBE
         is_kept = is_kept and 4.0 * size.hidden * tokens <= self.kept_bytes
         return passes_of(config, layers=size.layers or 1, hidden=size.hidden or 1, is_kept=is_kept)
 
@@ -111,14 +111,14 @@ class Workload:
 
         def below(other: TrialConfig) -> tuple[object, ...]:
             size = self.sizes[other.model_size]
-            depth = other.frozen_layers if other.method == FROZEN else size.layers
+            depth = other.frozen_layers if other.method == FREEZE else size.layers
             return (other.method, size.base, depth, other.max_length)
 
         alike = [
             r
             for r in ran
             if r.status is TrialStatus.DONE
-            and r.config.method in {FROZEN, HEAD}
+            and r.config.method in {FREEZE, LINEAR_PROBE}
             and r.config.model_size in self.sizes
             and below(r.config) == below(config)
         ]
@@ -148,7 +148,7 @@ def lost_s(training: TrainingSpec) -> float:
 
 def _shares(config: TrialConfig) -> bool:
     """Whether what it costs depends on the trials before it."""
-    return bool(config.teacher) or config.method in {FROZEN, HEAD}
+    return bool(config.teacher) or config.method in {FREEZE, LINEAR_PROBE}
 
 
 def slots_of(search: SearchSpec, training: TrainingSpec, cluster: ClusterHandle) -> int:
@@ -180,7 +180,7 @@ def admission_of(
     budget = Budget(
         budget_usd=specs.search.budget_usd,
         minutes=specs.search.minutes,
-        confirm_share=specs.selection.confirm_share,
+        confirmation_fraction=specs.selection.confirmation_fraction,
         started_s=started_s,
     )
     return BudgetAdmission(

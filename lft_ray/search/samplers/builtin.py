@@ -3,14 +3,14 @@
 A sampler of your own is ``package.module:Name`` of a callable ``(seed, startup_trials) -> optuna BaseSampler``. It sees
 two objectives, both minimised (log10 dollars per million predictions, log10(1 - F1)), and integer, float or categorical
 parameters; integers are positions in the ordered values of a dimension, categories (methods) have no order. One that
-has a third parameter named ``outlook`` is also told what is known before a trial runs
+has a third parameter named ``cost_prior`` is also told what is known before a trial runs
 (`lft_ray.search.samplers.priors.Outlook`).
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lft_ray.search.samplers.priors import Outlook
+    from lft_ray.search.samplers.priors import CostPrior
 
 __all__ = ["gp", "known_cost", "tpe", "uniform"]
 
@@ -37,15 +37,15 @@ def uniform(seed: int, startup_trials: int) -> Any:
     return RandomSampler(seed=seed)
 
 
-def known_cost(seed: int, startup_trials: int, outlook: "Outlook", **options: Any) -> Any:
+def known_cost(seed: int, startup_trials: int, cost_prior: "CostPrior", **options: Any) -> Any:
     """One Gaussian process on F1 alone: serving costs are known, and training dollars are weighed. 0.03 s a proposal.
 
     Args:
         seed: of the proposal.
         startup_trials: finished trials before anything is modelled.
-        outlook: costs, training dollars and limits of the search.
+        cost_prior: costs, training dollars and limits of the search.
         options: of `lft_ray.search.samplers.known_cost.SamplerOptions`, such as ``eta``.
     """
     from lft_ray.search.samplers.known_cost import KnownCostSampler, SamplerOptions
 
-    return KnownCostSampler(outlook, SamplerOptions(n_startup_trials=startup_trials, **options), seed)
+    return KnownCostSampler(cost_prior, SamplerOptions(n_startup_trials=startup_trials, **options), seed)

@@ -43,8 +43,8 @@ from optuna.trial import FrozenTrial
 from lft_ray.search.samplers.axes import Axes
 from lft_ray.search.samplers.ehvi import Front, VariantTable, expected_gain
 from lft_ray.search.samplers.gp import GaussianProcess
-from lft_ray.search.samplers.pool import Knowledge, Past, Pool
-from lft_ray.search.samplers.priors import BEST_ERROR, EXPECTED_VALUE, Outlook, Params
+from lft_ray.search.samplers.pool import Observations, Pool, PoolPriors
+from lft_ray.search.samplers.priors import EXPECTED_VALUE, MIN_ERROR, CostPrior, Params
 
 __all__ = ["EXPECTED_VALUE", "KnownCostSampler", "SamplerOptions"]
 
@@ -88,7 +88,7 @@ class KnownCostSampler(BaseSampler):
         seed: equal seeds and equal trials give equal proposals, in any process.
     """
 
-    def __init__(self, prior: Outlook, options: SamplerOptions | None = None, seed: int | None = None) -> None:
+    def __init__(self, prior: CostPrior, options: SamplerOptions | None = None, seed: int | None = None) -> None:
         self._prior = prior
         self._options = options or SamplerOptions()
         self._seed = seed
@@ -131,7 +131,7 @@ class KnownCostSampler(BaseSampler):
         rng = self._rng(trial)
         prior, options = self._prior, self._options
         axes = Axes.of(search_space, prior.places, prior.kinds)
-        knowledge = Knowledge(axes, prior.cost, prior.train_usd, prior.centre)
+        knowledge = PoolPriors(axes, prior.cost, prior.train_usd, prior.centre)
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and t.params]
         value_of = self._value_of(study.directions[1])
         past = knowledge.past(others, value_of, options.stopped_sd)
@@ -146,7 +146,9 @@ class KnownCostSampler(BaseSampler):
         model = _Model(gp, _front(gp, past, pool, rivals), options.eta, options.on_score)
         return self._best(knowledge, model, past, pool, rng)
 
-    def _best(self, knowledge: Knowledge, model: "_Model", past: Past, pool: Pool, rng: np.random.Generator) -> Params:
+    def _best(
+        self, knowledge: PoolPriors, model: "_Model", past: Observations, pool: Pool, rng: np.random.Generator
+    ) -> Params:
         # What may not be tried is not worth tuning; asked only of the best, for asking may be dear.
         chosen = self._first_feasible_rows(pool, _ranked(model.worth(pool), rng), REFINED)
         if not len(chosen):
@@ -175,7 +177,7 @@ class KnownCostSampler(BaseSampler):
         if direction is StudyDirection.MINIMIZE:
             return lambda value: -value
         if self._options.log_error:
-            return lambda value: -math.log10(max(1.0 - value, BEST_ERROR))
+            return lambda value: -math.log10(max(1.0 - value, MIN_ERROR))
         return lambda value: value
 
     def _rng(self, trial: FrozenTrial, *more: int) -> np.random.Generator:
@@ -204,7 +206,7 @@ class _Model:
         return np.asarray(gain / pool.train_usd**self.eta)
 
 
-def _posterior(past: Past, groups: Array) -> GaussianProcess:
+def _posterior(past: Observations, groups: Array) -> GaussianProcess:
     """What is learned of the second objective; pending trials are believed at their predicted mean."""
     known, pending = past.known, np.flatnonzero(np.isnan(past.values))
     features = past.pool.features
@@ -212,7 +214,7 @@ def _posterior(past: Past, groups: Array) -> GaussianProcess:
     return gp.extended(features[pending], gp.predict(features[pending])[0]) if len(pending) else gp
 
 
-def _front(gp: GaussianProcess, past: Past, pool: Pool, rivals: Sequence[tuple[float, float]]) -> Front:
+def _front(gp: GaussianProcess, past: Observations, pool: Pool, rivals: Sequence[tuple[float, float]]) -> Front:
     """Of predicted means: a lucky score does not hide what is to be gained beside it."""
     ships = np.flatnonzero(past.ships & past.pool.variants.some)
     variants = past.pool.variants.rows(ships).joined(VariantTable.of([[(cost, 0.0)] for cost, _ in rivals]))

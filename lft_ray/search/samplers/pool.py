@@ -1,6 +1,7 @@
 """What a known-cost sampler knows and what it may ask for: past trials and candidates, as arrays. No model, no choice.
 
-In: Optuna trials and the caller's functions of parameters (cost, training dollars, centre). Out: `Past` and `Pool`.
+In: Optuna trials and the caller's functions of parameters (cost, training dollars, centre). Out: `Observations` and
+`Pool`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from lft_ray.search.samplers.axes import Axes
 from lft_ray.search.samplers.ehvi import VariantTable
 from lft_ray.search.samplers.priors import EXPECTED_VALUE, Cost, Params
 
-__all__ = ["Knowledge", "Params", "Past", "Pool"]
+__all__ = ["Observations", "Params", "Pool", "PoolPriors"]
 
 Array = np.ndarray[Any, Any]
 CENTRED_SD = 0.12
@@ -49,7 +50,7 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class Observations:
     """Earlier trials.
 
     Attributes:
@@ -71,7 +72,7 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class Knowledge:
+class PoolPriors:
     """Functions of parameters that are known before training; see `known_cost.KnownCostSampler`."""
 
     axes: Axes
@@ -79,7 +80,9 @@ class Knowledge:
     train_usd: Callable[[Params], float] | None
     centre: Callable[[Params], Mapping[str, float]] | None
 
-    def past(self, trials: Sequence[FrozenTrial], value_of: Callable[[float], float], stopped_sd: float) -> Past:
+    def past(
+        self, trials: Sequence[FrozenTrial], value_of: Callable[[float], float], stopped_sd: float
+    ) -> Observations:
         """Arrays of earlier trials; ``value_of`` turns the second objective into what the model learns."""
         rows, values, extra_sd, ships = [], [], [], []
         for trial in trials:
@@ -97,7 +100,9 @@ class Knowledge:
             extra_sd.append(extra)
             ships.append(may_ship)
         internal = np.array(rows, dtype=float).reshape(len(rows), len(self.axes.axes))
-        return Past(self.pool(internal), _clipped(np.array(values)), np.array(extra_sd), np.array(ships, dtype=bool))
+        return Observations(
+            self.pool(internal), _clipped(np.array(values)), np.array(extra_sd), np.array(ships, dtype=bool)
+        )
 
     def pool(self, internal: Array) -> Pool:
         """Look up what is known of each set of parameters."""
@@ -121,7 +126,9 @@ class Knowledge:
                         centres[row, index[name]] = self.axes.axes[index[name]].unit_of_place(place)
         return centres
 
-    def candidates(self, past: Past, count: int, rng: np.random.Generator, *, near_centre: bool = False) -> Pool:
+    def candidates(
+        self, past: Observations, count: int, rng: np.random.Generator, *, near_centre: bool = False
+    ) -> Pool:
         """About ``count`` new sets of parameters that may be served.
 
         Half are spread out over the whole space, a quarter lies around the centre, and a quarter around the front;
@@ -152,7 +159,7 @@ class Knowledge:
         fine = np.where(self.axes.is_continuous, self.axes.internal(moved), np.repeat(internal, count, axis=0))
         return np.where(np.isnan(np.repeat(internal, count, axis=0)), np.nan, fine)
 
-    def new(self, internal: Array, past: Past) -> Pool:
+    def new(self, internal: Array, past: Observations) -> Pool:
         """Those that no earlier trial had and that may be served, without parameters that their method lacks."""
         internal = np.unique(self._without_inactive(internal, past.pool.internal), axis=0)
         taken = {tuple(row) for row in _plain(past.pool.internal)}
@@ -198,7 +205,7 @@ def _clipped(values: Array) -> Array:
     return np.where(np.isnan(values), np.nan, np.maximum(values, low))
 
 
-def _elites(past: Past) -> Array:
+def _elites(past: Observations) -> Array:
     """Indices of finished trials that no cheaper one beats, dearest last; the best `ELITES` steps of the front."""
     known = past.known[past.ships[past.known] & past.pool.variants.some[past.known]]
     cost = past.pool.variants.log_costs[known, 0]

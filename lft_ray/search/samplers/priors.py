@@ -1,7 +1,7 @@
 """What is known, or can be told from the records, before a trial runs: for samplers that can use it. Pure.
 
-In: trial records. Out: `Outlook` (functions of sampled parameters), the F1 that a stopped trial was on its way to, and
-what serving at another precision or length adds to a trial's value. Never imports Optuna.
+In: trial records. Out: `CostPrior` (functions of sampled parameters), the F1 that a stopped trial was on its way to,
+and what serving at another precision or length adds to a trial's value. Never imports Optuna.
 """
 
 import math
@@ -14,10 +14,10 @@ from typing import Any
 from lft_ray.records import TrialRecord
 
 __all__ = [
-    "BEST_ERROR",
     "EXPECTED_VALUE",
+    "MIN_ERROR",
     "Cost",
-    "Outlook",
+    "CostPrior",
     "expected_f1",
     "log_error",
     "variant_offsets",
@@ -25,7 +25,7 @@ __all__ = [
 
 Params = dict[str, Any]
 Cost = Callable[[Params], float | Sequence[tuple[float, float]]]
-BEST_ERROR = 1e-4
+MIN_ERROR = 1e-4
 """1 - F1 is not told below this: a perfect score of a small split is not infinitely good."""
 EXPECTED_VALUE = "expected_value"
 """User attribute of a stopped (pruned) Optuna trial: the second objective that it was on its way to."""
@@ -34,7 +34,7 @@ SAME_FRACTION = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class CostPrior:
     """What a sampler may know of a trial that has not run. Each function takes sampled parameters.
 
     Attributes:
@@ -64,7 +64,7 @@ class Outlook:
 
 def log_error(f1: float) -> float:
     """``log10(1 - F1)``, bounded below."""
-    return math.log10(max(1.0 - f1, BEST_ERROR))
+    return math.log10(max(1.0 - f1, MIN_ERROR))
 
 
 def variant_offsets(records: Sequence[TrialRecord]) -> dict[tuple[str, str, int], float]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from lft_ray.plugins import resolve
 from lft_ray.records import PricedVariant, ScoredVariant, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search import SAMPLERS
-from lft_ray.search.samplers.priors import EXPECTED_VALUE, Outlook, expected_f1, log_error, variant_offsets
+from lft_ray.search.samplers.priors import EXPECTED_VALUE, CostPrior, expected_f1, log_error, variant_offsets
 from lft_ray.search.samplers.teachers import or_in_full
 from lft_ray.search.space import SearchSpace
 
@@ -71,7 +71,7 @@ class Proposer:
         self.default_rate = default_rate or (lambda config: None)
         self.options = dict(options or {})
         self._make_sampler = resolve(sampler, SAMPLERS, where="search.sampler")
-        self._tells_outlook = "outlook" in inspect.signature(self._make_sampler).parameters
+        self._takes_cost_prior = "cost_prior" in inspect.signature(self._make_sampler).parameters
 
     def warm_up(self) -> None:
         """Have the sampler load and compile what it needs (3-5 s for the GP: torch, SciPy), while trials run anyway."""
@@ -133,7 +133,7 @@ class Proposer:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        known = {"outlook": self._outlook(told, pending, fits)} if self._tells_outlook else {}
+        known = {"cost_prior": self._cost_prior(told, pending, fits)} if self._takes_cost_prior else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             sampler = self._make_sampler(seed, self.startup_trials, **known, **self.options)
@@ -143,12 +143,12 @@ class Proposer:
                 study.add_trial(trial)
             return self.space.decode(study.ask(distributions).params)
 
-    def _outlook(
+    def _cost_prior(
         self,
         told: Sequence[TrialRecord],
         pending: Sequence[TrialConfig],
         fits: Callable[[TrialConfig], bool] | None,
-    ) -> Outlook:
+    ) -> CostPrior:
         decode = self.space.decode
         offsets = variant_offsets(told)
         taken = {_key(config) for config in (*(r.config for r in told), *pending)}
@@ -164,7 +164,7 @@ class Proposer:
             rate = self.default_rate(config)
             return {} if rate is None else {RATE: math.log10(rate) if self._is_rate_log else rate}
 
-        return Outlook(
+        return CostPrior(
             cost=_for_any_rate(decode, variants),
             train_usd=_for_any_rate(decode, self.train_usd),
             feasible=lambda params: fits_at_all(params) and _key(decode(params)) not in taken,
@@ -246,7 +246,7 @@ class Proposer:
 
     def _params(self, config: TrialConfig) -> dict[str, Any] | None:
         """What the sampler is told of a configuration; Optuna's own need every parameter in every trial."""
-        return self.space.encode(config, fills=not self._tells_outlook)
+        return self.space.encode(config, fills=not self._takes_cost_prior)
 
     def _score(self, record: TrialRecord) -> tuple[float, float] | None:
         """(log10 dollars, log10 error) of a finished trial's reference variant."""

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lft_ray.config.methods import DISTIL, FULL
+from lft_ray.config.methods import DISTILL, FULL
 from lft_ray.records import TrialConfig, TrialRecord
 from lft_ray.run.ledger import trial_order
 
 if TYPE_CHECKING:
-    from lft_ray.search.interfaces import Proposes
+    from lft_ray.search.interfaces import ProposerProtocol
 
-__all__ = ["Taught", "Teachers", "or_in_full"]
+__all__ = ["Teachers", "WithTeachers", "or_in_full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Teachers:
             config: as proposed.
             told: ended trials that the proposal may see, in any order.
         """
-        if config.method != DISTIL:
+        if config.method != DISTILL:
             return config
         own = self.cost(config.model_size)
         larger = [
@@ -53,7 +53,7 @@ class Teachers:
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
+class WithTeachers:
     """A proposer whose distilled proposals have a teacher, and are made only where there is one.
 
     Attributes:
@@ -61,11 +61,11 @@ class Taught:
         teachers: assigned to what it proposes.
     """
 
-    proposer: "Proposes"
+    proposer: "ProposerProtocol"
     teachers: Teachers
 
     def warm_up(self) -> None:
-        """See `Proposes.warm_up`."""
+        """See `ProposerProtocol.warm_up`."""
         self.proposer.warm_up()
 
     def propose(
@@ -75,7 +75,7 @@ class Taught:
         pending: Sequence[TrialConfig],
         fits: Callable[[TrialConfig], bool] | None = None,
     ) -> TrialConfig | None:
-        """The n-th proposal, with its teacher if it is distilled; see `Proposes.propose`."""
+        """The n-th proposal, with its teacher if it is distilled; see `ProposerProtocol.propose`."""
 
         def may_start(config: TrialConfig) -> bool:
             taught = self.teachers.assign(config, told)
@@ -91,4 +91,4 @@ def or_in_full(config: TrialConfig) -> list[TrialConfig]:
     A sampler knows no teachers. One that is sure of the largest size distilled would be refused every time, and what it
     is asked for after that is a plain draw.
     """
-    return [config] if config.method != DISTIL else [config, config.replace(method=FULL)]
+    return [config] if config.method != DISTILL else [config, config.replace(method=FULL)]

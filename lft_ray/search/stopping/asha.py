@@ -1,4 +1,4 @@
-"""Asynchronous successive halving on serving cost and F1, as a stop rule. In: a `Standing`. Out: why, or "". Pure."""
+"""Asynchronous successive halving on serving cost and F1, as a stop rule. In: `TrialSnapshot`. Out: a reason or ""."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,15 @@ import numpy as np
 
 from lft_ray.errors import ConfigError
 from lft_ray.records import CurvePoint, TrialConfig
-from lft_ray.search.stopping.base import Standing, StopRule, check_fractions, f1_at, held, is_look, is_probe
+from lft_ray.search.stopping.base import (
+    StopRule,
+    TrialSnapshot,
+    check_fractions,
+    f1_at,
+    held,
+    is_decision_point,
+    runs_to_the_end,
+)
 
 __all__ = ["mo_asha"]
 
@@ -46,9 +54,13 @@ class _MoAsha:
     rungs: tuple[float, ...]
     probe_share: float
 
-    def __call__(self, standing: Standing, /) -> str:
+    def __call__(self, standing: TrialSnapshot, /) -> str:
         trial, curve = standing.trial, standing.curve
-        if trial.start or not is_look(curve, self.rungs) or is_probe(self.seed, trial.trial_id, self.probe_share):
+        if (
+            trial.start
+            or not is_decision_point(curve, self.rungs)
+            or runs_to_the_end(self.seed, trial.trial_id, self.probe_share)
+        ):
             return ""
         cost, now = standing.known_cost(trial.config), curve[-1]
         peers = [
@@ -74,7 +86,7 @@ class _MoAsha:
         )
 
 
-def _others(standing: Standing) -> Iterator[tuple[TrialConfig, Sequence[CurvePoint]]]:
+def _others(standing: TrialSnapshot) -> Iterator[tuple[TrialConfig, Sequence[CurvePoint]]]:
     for record in standing.ended:
         yield record.config, held(record, standing.curve[-1].fraction)
     for trial, curve in standing.live.values():

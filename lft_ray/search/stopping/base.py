@@ -13,7 +13,15 @@ from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.run.ledger import StartedTrial, trial_order
 
 __all__ = [
-    "TOLERANCE", "FullCurve", "Standing", "StopRule", "check_fractions", "f1_at", "held", "is_look", "is_probe",
+    "TOLERANCE",
+    "FullCurve",
+    "StopRule",
+    "TrialSnapshot",
+    "check_fractions",
+    "f1_at",
+    "held",
+    "is_decision_point",
+    "runs_to_the_end",
 ]  # fmt: skip
 
 TOLERANCE = 0.02
@@ -21,7 +29,7 @@ TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TrialSnapshot:
     """All a rule may know when a point of a running trial's curve arrives.
 
     Attributes:
@@ -42,12 +50,12 @@ class Standing:
 class StopRule(Protocol):
     """Decides about one trial at one point of its curve."""
 
-    def __call__(self, standing: Standing, /) -> str:
+    def __call__(self, standing: TrialSnapshot, /) -> str:
         """Why the trial ends here, in words for the user; "" to go on."""
 
 
 @cache
-def is_probe(seed: int, trial_id: str, share: float) -> bool:
+def runs_to_the_end(seed: int, trial_id: str, share: float) -> bool:
     """Whether a trial is never stopped, so that some full curves are not survivors. A coin of seed and number."""
     return bool(np.random.default_rng([seed, trial_order(trial_id)[1]]).random() < share)
 
@@ -110,7 +118,7 @@ def f1_at(curve: Sequence[CurvePoint], fraction: float) -> float | None:
     return found[-1] if found else None
 
 
-def is_look(curve: Sequence[CurvePoint], fractions: Sequence[float]) -> bool:
+def is_decision_point(curve: Sequence[CurvePoint], fractions: Sequence[float]) -> bool:
     """Whether the last point is the first at or after one of the fractions; the frozen probe and the end never are."""
     *before, now = [point.fraction for point in curve]
     if now <= TOLERANCE or now >= 1.0 - TOLERANCE:

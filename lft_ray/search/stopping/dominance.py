@@ -1,4 +1,4 @@
-"""When a running trial ends early: stop rules. In: a `Standing`. Out: why the trial ends there, "" to go on.
+"""When a running trial ends early: stop rules. In: a `TrialSnapshot`. Out: why the trial ends there, "" to go on.
 
 Pure and deterministic: a rule keeps nothing that cannot be rebuilt from the ledger, draws its coins from the seed and
 the trial's number, and never sees Ray, Optuna or a clock. What a trial would cost to serve is known before it is
@@ -13,9 +13,17 @@ from lft_ray.errors import ConfigError
 from lft_ray.records import TrialStatus
 from lft_ray.run.ledger import trial_order
 from lft_ray.search.stopping.asha import mo_asha
-from lft_ray.search.stopping.base import TOLERANCE, FullCurve, Standing, StopRule, check_fractions, is_look, is_probe
+from lft_ray.search.stopping.base import (
+    TOLERANCE,
+    FullCurve,
+    StopRule,
+    TrialSnapshot,
+    check_fractions,
+    is_decision_point,
+    runs_to_the_end,
+)
 
-__all__ = ["FullCurve", "Standing", "StopRule", "dominance", "mo_asha", "never"]
+__all__ = ["FullCurve", "StopRule", "TrialSnapshot", "dominance", "mo_asha", "never"]
 
 SAME_COST = 1e-9
 """Relative difference below which two dollars per million predictions are equal."""
@@ -27,7 +35,7 @@ def never(seed: int = 0) -> StopRule:
     return _go_on
 
 
-def _go_on(standing: Standing, /) -> str:
+def _go_on(standing: TrialSnapshot, /) -> str:
     del standing
     return ""
 
@@ -83,9 +91,9 @@ class _Dominance:
     probe_share: float
     library: tuple[FullCurve, ...]
 
-    def __call__(self, standing: Standing, /) -> str:
+    def __call__(self, standing: TrialSnapshot, /) -> str:
         trial, curve = standing.trial, standing.curve
-        if trial.start or not is_look(curve, self.looks) or self._is_probe(trial.trial_id):
+        if trial.start or not is_decision_point(curve, self.looks) or self._is_probe(trial.trial_id):
             return ""
         rival = _best_for_no_more(standing)
         if rival is None:
@@ -99,7 +107,7 @@ class _Dominance:
             f"{rival_f1:.3f} is served for no more by {rival_id}"
         )
 
-    def _bound(self, standing: Standing) -> float:
+    def _bound(self, standing: TrialSnapshot) -> float:
         """Upper bound of the final F1; infinite while there are too few curves to tell."""
         fraction = standing.curve[-1].fraction
         ratios = sorted(ratio for c in self._calibration(standing) if (ratio := c.error_left(fraction)) is not None)
@@ -110,7 +118,7 @@ class _Dominance:
         # A quantile above 1 says that curves fall; what the trial has now is still not held against it.
         return 1.0 - (1.0 - best) * min(1.0, ratios[position - 1])
 
-    def _calibration(self, standing: Standing) -> list[FullCurve]:
+    def _calibration(self, standing: TrialSnapshot) -> list[FullCurve]:
         """Full curves to judge a trial by; none for a trial that is one of them."""
         config, mine = standing.trial.config, trial_order(standing.trial.trial_id)
         curves = [c for c in self.library if c.method == config.method]
@@ -133,10 +141,10 @@ class _Dominance:
         return math.floor(self.level * (n + 1) + 1e-9)
 
     def _is_probe(self, trial_id: str) -> bool:
-        return is_probe(self.seed, trial_id, self.probe_share)
+        return runs_to_the_end(self.seed, trial_id, self.probe_share)
 
 
-def _best_for_no_more(standing: Standing) -> tuple[float, str] | None:
+def _best_for_no_more(standing: TrialSnapshot) -> tuple[float, str] | None:
     """F1 and trial id of the best finished point that is served for no more than the trial's cheapest variant."""
     limit = standing.known_cost(standing.trial.config) * (1.0 + SAME_COST)
     points = []

@@ -17,11 +17,11 @@ from lft_ray.run.ledger import StartedTrial
 from lft_ray.train.job import TrialJob
 from lft_ray.train.trial import run_trial
 
-__all__ = ["BEGAN", "ENDED", "POINT", "RESULT", "TRIAL", "RunsTrials", "Worker", "make_trainable"]
+__all__ = ["BEGAN", "ENDED", "POINT", "RESULT", "TRIAL", "RunsTrials", "TrialRunner", "make_trainable"]
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class TrialRunner:
     """Runs trials of one study.
 
     Attributes:

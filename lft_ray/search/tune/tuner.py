@@ -24,12 +24,12 @@ from lft_ray.run.storage import Storage
 from lft_ray.search.budget.admission import MAX_FAILURES
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.tune.trainable import RunsTrials, make_trainable
-from lft_ray.train.distributed.placement_groups import gangs_of
+from lft_ray.train.distributed.placement_groups import worker_groups_of
 
 if TYPE_CHECKING:
     from lft_ray.search.tune.searcher import StudySearcher
 
-__all__ = ["Halting", "Interrupt", "catch_interrupts", "run_trials"]
+__all__ = ["Interrupt", "StudyCallback", "catch_interrupts", "run_trials"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -113,7 +113,7 @@ def run_trials(
     scheduler = StudyScheduler(searcher, warm_workers=dispatcher.plan.slots, deadline=deadline)
     try:
         with (
-            gangs_of(storage, training.worker_count) if training.worker_count > 1 else nullcontext(),
+            worker_groups_of(storage, training.worker_count) if training.worker_count > 1 else nullcontext(),
             _tune_environment(dispatcher.plan.slots),
             _tune_folder(cluster, storage) as folder,
         ):
@@ -145,7 +145,7 @@ def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dic
                 storage_path=folder,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-                callbacks=[Halting(searcher, interrupt)],
+                callbacks=[StudyCallback(searcher, interrupt)],
             ),
         ).fit()
 
@@ -195,7 +195,7 @@ def _tune_environment(slots: int) -> Iterator[None]:
             logger.setLevel(level)
 
 
-class Halting(Callback):
+class StudyCallback(Callback):
     """Raises what stopped the study.
 
     Args:

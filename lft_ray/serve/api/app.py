@@ -12,12 +12,12 @@ from http import HTTPStatus
 from starlette.types import Receive, Scope, Send
 
 from lft_ray.serve.api.endpoints import asking_routes, status_routes
-from lft_ray.serve.http.asgi import BODY_SECONDS, MAX_BODY_BYTES, ClientGone, Incoming, Reply, send_reply
+from lft_ray.serve.http.asgi import BODY_SECONDS, MAX_BODY_BYTES, ClientDisconnected, Request, Response, send_response
 from lft_ray.serve.http.auth import ApiKeys
-from lft_ray.serve.http.errors import Refusal, check_key, error_body
+from lft_ray.serve.http.errors import HttpError, check_key, error_body
 from lft_ray.serve.http.metrics import Metrics
 from lft_ray.serve.http.router import Route, Table
-from lft_ray.serve.protocols.inference import MAX_BATCH, Answering
+from lft_ray.serve.protocols.inference import MAX_BATCH, InferenceHandler
 from lft_ray.serve.rollout.service import NotReady, Service
 from lft_ray.wire import Info
 
@@ -45,7 +45,7 @@ def create_app(service: Service, *, keys: ApiKeys | None = None, sends_request_i
             return None
 
     metrics = Metrics(lambda: service.current.queued if service.version else 0, info)
-    answering = Answering(service)
+    answering = InferenceHandler(service)
     routes: list[Route] = []
     routes += asking_routes(answering)
     routes += status_routes(service, metrics, lambda: routes, with_keys=bool(keys))
@@ -85,35 +85,35 @@ class App:
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.perf_counter()
-        incoming = Incoming(scope, receive)
+        incoming = Request(scope, receive)
         protocol = "none"
         try:
             check_key(self._keys, scope["path"], lambda: incoming.header(b"authorization"))
             route, incoming.parameters = self._table.find(scope["method"], scope["path"])
             protocol = route.protocol
             reply = await self._reply(route, incoming)
-        except Refusal as refusal:
+        except HttpError as refusal:
             reply = _refused(refusal, incoming)
-        except ClientGone:
-            reply = _refused(Refusal(HTTPStatus.BAD_REQUEST, "the client left before its body had arrived"), incoming)
-        await send_reply(send, reply, more=self._headers(reply, incoming), with_body=scope["method"] != "HEAD")
+        except ClientDisconnected:
+            reply = _refused(HttpError(HTTPStatus.BAD_REQUEST, "the client left before its body had arrived"), incoming)
+        await send_response(send, reply, more=self._headers(reply, incoming), with_body=scope["method"] != "HEAD")
         seconds = time.perf_counter() - begun
         self._metrics.count(protocol, reply.status, seconds, texts=reply.texts, cut=reply.cut)
 
-    async def _reply(self, route: Route, incoming: Incoming) -> Reply:
+    async def _reply(self, route: Route, incoming: Request) -> Response:
         try:
             return await route.handler(incoming)
-        except Refusal as refusal:
+        except HttpError as refusal:
             return _refused(route.translate(refusal), incoming)
-        except ClientGone:
+        except ClientDisconnected:
             raise
         except Exception:
             # The traceback goes to the log, never to the client.
             logger.exception("request %s failed", incoming.request_id)
-            failure = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the server's log")
+            failure = HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the server's log")
             return _refused(route.translate(failure), incoming)
 
-    def _headers(self, reply: Reply, incoming: Incoming) -> list[tuple[bytes, bytes]]:
+    def _headers(self, reply: Response, incoming: Request) -> list[tuple[bytes, bytes]]:
         # The model may have been replaced meanwhile, so a reply may name the one that gave it.
         version = reply.version or self._version()
         headers = [(b"x-model-version", version.encode())]
@@ -122,8 +122,8 @@ class App:
         return headers
 
 
-def _refused(refusal: Refusal, incoming: Incoming) -> Reply:
-    return Reply(error_body(refusal, incoming.request_id), status=refusal.status, headers=refusal.headers)
+def _refused(refusal: HttpError, incoming: Request) -> Response:
+    return Response(error_body(refusal, incoming.request_id), status=refusal.status, headers=refusal.headers)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

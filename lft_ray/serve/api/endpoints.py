@@ -5,16 +5,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from lft_ray.serve.api.openapi import document
-from lft_ray.serve.http.asgi import MAX_BODY_BYTES, Incoming, Reply
+from lft_ray.serve.http.asgi import MAX_BODY_BYTES, Request, Response
 from lft_ray.serve.http.errors import busy
 from lft_ray.serve.http.metrics import MEDIA_TYPE, Metrics
 from lft_ray.serve.http.pages import DOCS, UI, Page
 from lft_ray.serve.http.router import Route
 from lft_ray.serve.protocols import hf, kserve, tei, vllm
-from lft_ray.serve.protocols.base import Dialect, check_model
-from lft_ray.serve.protocols.inference import MAX_BATCH, Answering
+from lft_ray.serve.protocols.base import Protocol, check_model
+from lft_ray.serve.protocols.inference import MAX_BATCH, InferenceHandler
 from lft_ray.serve.rollout.service import NotReady, Service
-from lft_ray.wire import Answer, Info, LabelScore, PredictRequest
+from lft_ray.wire import Info, LabelScore, Predictions, PredictRequest
 
 __all__ = ["TITLE", "asking_routes", "status_routes"]
 
@@ -26,17 +26,17 @@ _LIMITS = (
 )
 
 
-def asking_routes(answering: Answering) -> list[Route]:
+def asking_routes(answering: InferenceHandler) -> list[Route]:
     """Routes that ask the model."""
 
-    def asks(path: str, dialect: Dialect, **more: Any) -> Route:
-        async def handler(incoming: Incoming) -> Reply:
+    def asks(path: str, dialect: Protocol, **more: Any) -> Route:
+        async def handler(incoming: Request) -> Response:
             return await answering.over_http(dialect, incoming)
 
         more = {"statuses": _REFUSED, "description": _LIMITS, **more}
         return Route("POST", path, handler, protocol=dialect.name, translate=dialect.translate, **more)
 
-    task: dict[str, Any] = {"request": PredictRequest, "example": hf.EXAMPLE, "response": Answer}
+    task: dict[str, Any] = {"request": PredictRequest, "example": hf.EXAMPLE, "response": Predictions}
     classify: dict[str, Any] = {"request": vllm.ClassifyRequest, "example": vllm.EXAMPLE, "response": dict[str, Any]}
     classify |= {"summary": "vLLM's classification", "statuses": (*_REFUSED, 404)}
     infer: dict[str, Any] = {"request": kserve.InferRequest, "example": kserve.EXAMPLE, "response": dict[str, Any]}
@@ -50,7 +50,7 @@ def asking_routes(answering: Answering) -> list[Route]:
             summary="text-embeddings-inference's classification",
             request=tei.TeiRequest,
             example=tei.EXAMPLE,
-            response=list[LabelScore] | Answer,
+            response=list[LabelScore] | Predictions,
             statuses=(*_REFUSED, 424, 429),
         ),
         asks("/v1/classify", vllm.VLLM, **classify),
@@ -73,19 +73,19 @@ def status_routes(
     """
     tells = _Tells(service)
 
-    async def schema(_: Incoming) -> Reply:
+    async def schema(_: Request) -> Response:
         return _json(document(routes(), title=TITLE, with_keys=with_keys))
 
-    async def counted(_: Incoming) -> Reply:
-        return Reply(metrics.text(), media_type=MEDIA_TYPE)
+    async def counted(_: Request) -> Response:
+        return Response(metrics.text(), media_type=MEDIA_TYPE)
 
-    def shows(page: Page) -> Callable[[Incoming], Awaitable[Reply]]:
-        async def handler(_: Incoming) -> Reply:
-            return Reply(page.body, media_type="text/html; charset=utf-8", headers=dict(page.headers))
+    def shows(page: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def handler(_: Request) -> Response:
+            return Response(page.body, media_type="text/html; charset=utf-8", headers=dict(page.headers))
 
         return handler
 
-    def get(path: str, handler: Callable[[Incoming], Awaitable[Reply]], summary: str, **more: Any) -> Route:
+    def get(path: str, handler: Callable[[Request], Awaitable[Response]], summary: str, **more: Any) -> Route:
         return Route("GET", path, handler, summary, **{"response": dict[str, Any], "statuses": (200, 503), **more})
 
     of_model: dict[str, Any] = {"statuses": (200, 404, 503), "protocol": "kserve"}
@@ -114,33 +114,33 @@ class _Tells:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def live(self, _: Incoming) -> Reply:
+    async def live(self, _: Request) -> Response:
         return _json({"status": "live"})
 
-    async def ready(self, _: Incoming) -> Reply:
+    async def ready(self, _: Request) -> Response:
         return _json({"status": "ready", "version": self._info().version})
 
-    async def info(self, _: Incoming) -> Reply:
-        return Reply(self._info().model_dump_json().encode())
+    async def info(self, _: Request) -> Response:
+        return Response(self._info().model_dump_json().encode())
 
-    async def server(self, _: Incoming) -> Reply:
+    async def server(self, _: Request) -> Response:
         return _json(kserve.server_metadata())
 
-    async def server_live(self, _: Incoming) -> Reply:
+    async def server_live(self, _: Request) -> Response:
         return _json({"live": True})
 
-    async def server_ready(self, _: Incoming) -> Reply:
+    async def server_ready(self, _: Request) -> Response:
         self._info()
         return _json({"ready": True})
 
-    async def model(self, incoming: Incoming) -> Reply:
+    async def model(self, incoming: Request) -> Response:
         return _json(kserve.metadata(incoming.parameters["model"], self._model(incoming)))
 
-    async def model_ready(self, incoming: Incoming) -> Reply:
+    async def model_ready(self, incoming: Request) -> Response:
         self._model(incoming)
         return _json({"name": incoming.parameters["model"], "ready": True})
 
-    def _model(self, incoming: Incoming) -> Info:
+    def _model(self, incoming: Request) -> Info:
         info = self._info()
         check_model(incoming.parameters["model"], info)
         kserve.check_version(incoming.parameters.get("version", ""), info)
@@ -153,5 +153,5 @@ class _Tells:
             raise busy("no model is ready yet") from None
 
 
-def _json(value: Any) -> Reply:
-    return Reply(json.dumps(value).encode())
+def _json(value: Any) -> Response:
+    return Response(json.dumps(value).encode())

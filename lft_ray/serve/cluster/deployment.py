@@ -11,7 +11,7 @@ from typing import Any
 import lft_ray
 from lft_ray.config import ServeSpec
 from lft_ray.serve.addresses import is_loopback
-from lft_ray.serve.model.base import Layout
+from lft_ray.serve.model.base import ReplicaThreads
 from lft_ray.serve.rollout.service import Service
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus
 
@@ -29,7 +29,7 @@ SERVE_RESOURCE = "lft_serve"
 class ReplicaOptions:
     """What a replica is made with."""
 
-    layout: Layout
+    layout: ReplicaThreads
     key_hashes: tuple[str, ...] = ()
     local_only: bool = False
     """Let in only gRPC callers of this machine; HTTP listens on the endpoint's own address anyhow."""
@@ -141,7 +141,7 @@ def build_app(
     # alone, so that a promotion reaches the living replicas as user_config. There is no public way to say so.
     deployment = deployment.options(_internal=True, version=f"lft-{lft_ray.__version__}")
     options = ReplicaOptions(
-        layout=Layout(spec.cpus_per_replica, spec.preset, spec.max_queued_texts),
+        layout=ReplicaThreads(spec.cpus_per_replica, spec.preset, spec.max_queued_texts),
         key_hashes=key_hashes,
         local_only=is_loopback(spec.host) and not key_hashes,
     )

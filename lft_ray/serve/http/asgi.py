@@ -6,9 +6,9 @@ from http import HTTPStatus
 
 from starlette.types import Receive, Scope, Send
 
-from lft_ray.serve.http.errors import Refusal, request_id
+from lft_ray.serve.http.errors import HttpError, request_id
 
-__all__ = ["BODY_SECONDS", "MAX_BODY_BYTES", "ClientGone", "Incoming", "Reply", "send_reply"]
+__all__ = ["BODY_SECONDS", "MAX_BODY_BYTES", "ClientDisconnected", "Request", "Response", "send_response"]
 
 MAX_BODY_BYTES = 1024 * 1024
 BODY_SECONDS = 30.0
@@ -17,12 +17,12 @@ BODY_SECONDS = 30.0
 JSON = "application/json"
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client left before its body had arrived."""
 
 
 @dataclass(slots=True)
-class Reply:
+class Response:
     """What goes out."""
 
     body: bytes
@@ -37,7 +37,7 @@ class Reply:
     """Version of the model that answered; empty: of the one that would answer now."""
 
 
-class Incoming:
+class Request:
     """What came in.
 
     Args:
@@ -75,7 +75,7 @@ class Incoming:
                 return await self._chunks()
         except TimeoutError:
             message = f"the body did not arrive within {BODY_SECONDS:.0f} s"
-            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, message, headers={"connection": "close"}) from None
+            raise HttpError(HTTPStatus.REQUEST_TIMEOUT, message, headers={"connection": "close"}) from None
 
     async def _chunks(self) -> bytes:
         chunks: list[bytes] = []
@@ -83,7 +83,7 @@ class Incoming:
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise ClientGone
+                raise ClientDisconnected
             chunk = message.get("body", b"")
             size += len(chunk)
             if size > MAX_BODY_BYTES:
@@ -97,7 +97,7 @@ class Incoming:
         if given != b"application/json" or JSON not in media_types:
             _check_type(given.decode("latin-1"), media_types)
         if self.header(b"content-encoding").strip().lower() not in ("", "identity"):
-            raise Refusal(
+            raise HttpError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a content-encoding is not accepted: send the body as it is"
             )
         length = self.headers.get(b"content-length", b"")
@@ -109,16 +109,18 @@ def _check_type(given: str, media_types: frozenset[str]) -> None:
     kind, _, rest = given.partition(";")
     charset = rest.replace(" ", "").replace('"', "").lower()
     if kind.strip().lower() not in media_types or charset not in ("", "charset=utf-8"):
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content-type must be application/json in UTF-8")
+        raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content-type must be application/json in UTF-8")
 
 
-def _too_large() -> Refusal:
+def _too_large() -> HttpError:
     message = f"the body is over the limit of {MAX_BODY_BYTES} bytes"
     # What is left of the body is not read, so the connection cannot be used again.
-    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, headers={"connection": "close"})
+    return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, headers={"connection": "close"})
 
 
-async def send_reply(send: Send, reply: Reply, *, more: list[tuple[bytes, bytes]], with_body: bool = True) -> None:
+async def send_response(
+    send: Send, reply: Response, *, more: list[tuple[bytes, bytes]], with_body: bool = True
+) -> None:
     """Send a reply.
 
     Args:

@@ -8,7 +8,16 @@ from http import HTTPStatus
 
 from lft_ray.serve.http.auth import ApiKeys
 
-__all__ = ["OPEN_PATHS", "REQUEST_ID_PATTERN", "Refusal", "busy", "check_key", "error_body", "error_type", "request_id"]
+__all__ = [
+    "OPEN_PATHS",
+    "REQUEST_ID_PATTERN",
+    "HttpError",
+    "busy",
+    "check_key",
+    "error_body",
+    "error_type",
+    "request_id",
+]
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready", "/docs", "/ui"})
 """Answered without a key: probes cannot send one everywhere, and the two pages hold nothing but a field for it."""
@@ -18,7 +27,7 @@ REQUEST_ID_PATTERN = "^[A-Za-z0-9._:-]{1,128}$"
 _REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 
 
-class Refusal(Exception):
+class HttpError(Exception):
     """An answer that is not 2xx, with the reason for the client.
 
     Attributes:
@@ -33,9 +42,9 @@ class Refusal(Exception):
         self.kind = kind
 
 
-def busy(message: str, *, retry_after_s: int = 1) -> Refusal:
+def busy(message: str, *, retry_after_s: int = 1) -> HttpError:
     """503: the same request may be answered a moment later."""
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, headers={"retry-after": str(retry_after_s)})
+    return HttpError(HTTPStatus.SERVICE_UNAVAILABLE, message, headers={"retry-after": str(retry_after_s)})
 
 
 def error_type(status: int) -> str:
@@ -45,7 +54,7 @@ def error_type(status: int) -> str:
     return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
 
 
-def error_body(refusal: Refusal, request_id: str) -> bytes:
+def error_body(refusal: HttpError, request_id: str) -> bytes:
     """JSON of `lft_ray.wire.ErrorBody`."""
     kind = refusal.kind or error_type(refusal.status)
     return json.dumps({"error": refusal.message, "error_type": kind, "request_id": request_id}).encode()
@@ -59,7 +68,7 @@ def check_key(keys: ApiKeys, path: str, authorization: Callable[[], str]) -> Non
     """
     if keys and path not in OPEN_PATHS and not keys.allow(authorization()):
         message = "a valid bearer key is needed in the Authorization header"
-        raise Refusal(HTTPStatus.UNAUTHORIZED, message, headers={"www-authenticate": "Bearer"})
+        raise HttpError(HTTPStatus.UNAUTHORIZED, message, headers={"www-authenticate": "Bearer"})
 
 
 def request_id(given: str) -> str:

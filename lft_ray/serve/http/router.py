@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lft_ray.serve.http.asgi import Incoming, Reply
-from lft_ray.serve.http.errors import Refusal
+from lft_ray.serve.http.asgi import Request, Response
+from lft_ray.serve.http.errors import HttpError
 
 __all__ = ["Handler", "Route", "Table"]
 
-Handler = Callable[[Incoming], Awaitable[Reply]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Route:
     statuses: tuple[int, ...] = (200,)
     is_public: bool = True
     """Whether it stands in ``/openapi.json``."""
-    translate: Callable[[Refusal], Refusal] = field(default=lambda refusal: refusal)
+    translate: Callable[[HttpError], HttpError] = field(default=lambda refusal: refusal)
 
 
 class Table:
@@ -68,12 +68,12 @@ class Table:
                     methods, parameters = found, match.groupdict()
                     break
         if methods is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, "there is no such path: see /docs")
+            raise HttpError(HTTPStatus.NOT_FOUND, "there is no such path: see /docs")
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
             message = "this path does not take that method: see /docs"
             allowed = ", ".join(methods)
-            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, message, headers={"allow": allowed})
+            raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, message, headers={"allow": allowed})
         return route, parameters
 
 

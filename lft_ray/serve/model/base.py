@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lft_ray.wire import Answer, Info, LabelScore
+from lft_ray.wire import Info, LabelScore, Predictions
 
-__all__ = ["Layout", "Model", "Probe", "Scored"]
+__all__ = ["Model", "ReplicaThreads", "SampleResult", "ScoredTexts"]
 
 
-class Scored(list[list[LabelScore]]):
+class ScoredTexts(list[list[LabelScore]]):
     """Label scores of each text, best first, as `lft_ray.wire.Answer`.
 
     Attributes:
@@ -24,7 +24,7 @@ class Scored(list[list[LabelScore]]):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ReplicaThreads:
     """Workers, threads and queue of a replica.
 
     Attributes:
@@ -53,7 +53,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class SampleResult:
     """One text, asked alone and past the queue."""
 
     label: str
@@ -75,10 +75,10 @@ class Model(Protocol):
     def queued(self) -> int:
         """Texts that wait for their turn."""
 
-    async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Answer:
-        """Label scores of each text, best first; a `Scored` where tokens and cuts are known."""
+    async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Predictions:
+        """Label scores of each text, best first; a `ScoredTexts` where tokens and cuts are known."""
 
-    def probe(self, texts: Sequence[str]) -> list[Probe]:
+    def probe(self, texts: Sequence[str]) -> list[SampleResult]:
         """Best label and latency of each text, one after the other. Blocks."""
 
     def check(self) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from lft_ray.export.cascade import CascadeSpec
 from lft_ray.selection.cascade import confidence
-from lft_ray.serve.model.base import Probe, Scored
+from lft_ray.serve.model.base import SampleResult, ScoredTexts
 from lft_ray.serve.model.predictor import Predictor
-from lft_ray.wire import Answer, Info
+from lft_ray.wire import Info, Predictions
 
 __all__ = ["Cascade"]
 
@@ -53,8 +53,10 @@ class Cascade:
         """Texts that wait for their turn at one of the two."""
         return self._small.queued + self._large.queued
 
-    async def answer(self, texts: Sequence[str], *, top_k: int | None = None, function: str | None = None) -> Answer:
-        """Label scores of each text as `Scored`, of the model that answered it. Raises `Overloaded`."""
+    async def answer(
+        self, texts: Sequence[str], *, top_k: int | None = None, function: str | None = None
+    ) -> Predictions:
+        """Label scores of each text as `ScoredTexts`, of the model that answered it. Raises `Overloaded`."""
         asked = await self._small.ask(texts)
         answer = self._small.decode(asked.logits, top_k=top_k, function=function)
         tokens, cut = list(asked.tokens), list(asked.cut)
@@ -69,9 +71,9 @@ class Cascade:
                 answer[number] = scores[place]
                 tokens[number] += again.tokens[place]
                 cut[number] = again.cut[place]
-        return Scored(answer, tokens, cut)
+        return ScoredTexts(answer, tokens, cut)
 
-    def probe(self, texts: Sequence[str]) -> list[Probe]:
+    def probe(self, texts: Sequence[str]) -> list[SampleResult]:
         """Best label and latency of each text, asked alone and past the queues. Blocks."""
         found = []
         for text in texts:
@@ -81,7 +83,7 @@ class Cascade:
             if confidence(logits, self._spec.temperature)[0] < self._spec.threshold:
                 model, logits = self._large, self._large.run_alone(text)
             latency_ms = (time.perf_counter() - begun) * 1000.0
-            found.append(Probe(model.decode(logits)[0][0].label, latency_ms))
+            found.append(SampleResult(model.decode(logits)[0][0].label, latency_ms))
         return found
 
     def check(self) -> None:

@@ -6,14 +6,14 @@ from lft_ray.errors import BundleError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
 from lft_ray.export.cascade import is_cascade, open_cascade
 from lft_ray.run.storage import Storage
-from lft_ray.serve.model.base import Layout, Model
+from lft_ray.serve.model.base import Model, ReplicaThreads
 from lft_ray.serve.model.cascade import Cascade
 from lft_ray.serve.model.predictor import Predictor
 
 __all__ = ["open_predictor"]
 
 
-def open_predictor(uri: str, layout: Layout, *, limits: dict[str, int]) -> Model:
+def open_predictor(uri: str, layout: ReplicaThreads, *, limits: dict[str, int]) -> Model:
     """Open a bundle or a cascade, verify it, and run its smoke samples, which also warms the engines up.
 
     Args:
@@ -40,7 +40,7 @@ def open_predictor(uri: str, layout: Layout, *, limits: dict[str, int]) -> Model
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _opened(opened: OpenedBundle, layout: Layout, *, limits: dict[str, int]) -> Predictor:
+def _opened(opened: OpenedBundle, layout: ReplicaThreads, *, limits: dict[str, int]) -> Predictor:
     runner = opened.open_runner(threads=layout.threads)
     opened.verify_smoke(runner)
     samples = opened.smoke.texts

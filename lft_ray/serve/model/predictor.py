@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from lft_ray.engines.base import Runner
 from lft_ray.engines.batching import Batcher
 from lft_ray.records import Bundle
-from lft_ray.serve.model.base import Layout, Probe, Scored
+from lft_ray.serve.model.base import ReplicaThreads, SampleResult, ScoredTexts
 from lft_ray.tasks.base import Task
-from lft_ray.wire import Answer, Info
+from lft_ray.wire import Info, Predictions
 
 __all__ = ["Predictor"]
 
@@ -24,7 +24,7 @@ STUCK_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RawOutput:
     """Logits [n, c] of n texts, the tokens that were read of each, and whether its end was cut off."""
 
     logits: NDArray[np.float32]
@@ -50,7 +50,7 @@ class Predictor:
         runner: Runner,
         task: Task,
         *,
-        layout: Layout,
+        layout: ReplicaThreads,
         limits: dict[str, int],
         samples: Sequence[str] = (),
     ) -> None:
@@ -74,7 +74,9 @@ class Predictor:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def answer(self, texts: Sequence[str], *, top_k: int | None = None, function: str | None = None) -> Answer:
+    async def answer(
+        self, texts: Sequence[str], *, top_k: int | None = None, function: str | None = None
+    ) -> Predictions:
         """Score the labels of each text.
 
         Args:
@@ -83,15 +85,15 @@ class Predictor:
             function: ``softmax``, ``sigmoid`` or ``none`` instead of the task's own probabilities.
 
         Returns:
-            One list a text, best label first, as `Scored`.
+            One list a text, best label first, as `ScoredTexts`.
 
         Raises:
             Overloaded: too many texts wait already.
         """
         asked = await self.ask(texts)
-        return Scored(self.decode(asked.logits, top_k=top_k, function=function), asked.tokens, asked.cut)
+        return ScoredTexts(self.decode(asked.logits, top_k=top_k, function=function), asked.tokens, asked.cut)
 
-    async def ask(self, texts: Sequence[str]) -> Asked:
+    async def ask(self, texts: Sequence[str]) -> RawOutput:
         """Run at least one text. Raises `Overloaded`."""
         if not self._in_flight:
             self._last_answer = time.monotonic()
@@ -104,9 +106,11 @@ class Predictor:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
-        return Asked(logits, request.tokens, request.cut)
+        return RawOutput(logits, request.tokens, request.cut)
 
-    def decode(self, logits: NDArray[np.float32], *, top_k: int | None = None, function: str | None = None) -> Answer:
+    def decode(
+        self, logits: NDArray[np.float32], *, top_k: int | None = None, function: str | None = None
+    ) -> Predictions:
         """Label scores of logits [n, c]."""
         answer = self._task.decode(_scores(self._task, logits, function))
         return answer if top_k is None else [scores[:top_k] for scores in answer]
@@ -116,14 +120,14 @@ class Predictor:
         """Texts that wait."""
         return self._batcher.queued
 
-    def probe(self, texts: Sequence[str]) -> list[Probe]:
+    def probe(self, texts: Sequence[str]) -> list[SampleResult]:
         """Best label and latency of each text, asked alone and past the queue. Blocks."""
         found = []
         for text in texts:
             begun = time.perf_counter()
             logits = self.run_alone(text)
             latency_ms = (time.perf_counter() - begun) * 1000.0
-            found.append(Probe(self.decode(logits)[0][0].label, latency_ms))
+            found.append(SampleResult(self.decode(logits)[0][0].label, latency_ms))
         return found
 
     def run_alone(self, text: str) -> NDArray[np.float32]:

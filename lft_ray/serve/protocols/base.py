@@ -1,7 +1,7 @@
 """What every protocol of the endpoint is made of: a reader and a writer of bytes. Knows no web framework.
 
-A protocol reads a body into an `Ask`, and writes the `Told` that answers it. What it cannot use it refuses with
-`BadJson` or `Refusal`; a protocol with names of its own for errors translates refusals.
+A protocol reads a body into an `InferenceRequest`, and writes the `InferenceResponse` that answers it. What it cannot
+use it refuses with `BadJson` or `HttpError`; a protocol with names of its own for errors translates refusals.
 """
 
 import time
@@ -9,12 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lft_ray.serve.http.asgi import Reply
-from lft_ray.serve.http.errors import Refusal
+from lft_ray.serve.http.asgi import Response
+from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson
-from lft_ray.wire import Answer, Info
+from lft_ray.wire import Info, Predictions
 
-__all__ = ["MAX_BATCH", "MODEL_NAMES", "Ask", "Dialect", "Head", "Told", "check_model", "check_texts"]
+__all__ = [
+    "MAX_BATCH",
+    "MODEL_NAMES",
+    "InferenceRequest",
+    "InferenceResponse",
+    "Protocol",
+    "RequestHead",
+    "check_model",
+    "check_texts",
+]
 
 MAX_BATCH = 128
 MODEL_NAMES = ("classifier",)
@@ -24,7 +33,7 @@ Function = Literal["softmax", "sigmoid", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class RequestHead:
     """What a reader may need of a request beside its body."""
 
     header: Callable[[bytes], str]
@@ -34,7 +43,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class InferenceRequest:
     """What is asked of the model."""
 
     texts: list[str]
@@ -47,10 +56,10 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class InferenceResponse:
     """What the model answered."""
 
-    answer: Answer
+    answer: Predictions
     info: Info
     request_id: str
     tokens: Sequence[int] = ()
@@ -71,15 +80,15 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class Protocol:
     """One protocol that asks the model."""
 
     name: str
     """Stands in the metrics."""
-    read: Callable[[bytes, Head], Ask]
-    write: Callable[[Ask, Told], Reply]
+    read: Callable[[bytes, RequestHead], InferenceRequest]
+    write: Callable[[InferenceRequest, InferenceResponse], Response]
     media_types: frozenset[str] = frozenset({"application/json"})
-    translate: Callable[[Refusal], Refusal] = lambda refusal: refusal
+    translate: Callable[[HttpError], HttpError] = lambda refusal: refusal
 
 
 def check_texts(texts: Sequence[Any], *, where: str) -> list[str]:
@@ -112,4 +121,4 @@ def check_model(name: str, info: Info) -> None:
         Refusal: 404.
     """
     if name not in MODEL_NAMES and name != info.model:
-        raise Refusal(404, f"there is no such model here: ask for {' or '.join([*MODEL_NAMES, info.model])}")
+        raise HttpError(404, f"there is no such model here: ask for {' or '.join([*MODEL_NAMES, info.model])}")

@@ -1,4 +1,5 @@
-"""The Open Inference Protocol over gRPC: the six methods of ``inference.GRPCInferenceService``, over an `Answering`.
+"""The Open Inference Protocol over gRPC: the six methods of ``inference.GRPCInferenceService``, over an
+`InferenceHandler`.
 
 In: messages. Out: messages, or a status with its reason. Texts come as ``bytes_contents`` or ``raw_input_contents`` and
 outputs go out raw, as Triton does. The metadata ``authorization`` holds the key; ``x-request-id`` and
@@ -11,11 +12,11 @@ from typing import Any
 
 from lft_ray.serve.http.asgi import MAX_BODY_BYTES
 from lft_ray.serve.http.auth import ApiKeys
-from lft_ray.serve.http.errors import Refusal, busy, request_id
+from lft_ray.serve.http.errors import HttpError, busy, request_id
 from lft_ray.serve.http.strict_json import BadJson
 from lft_ray.serve.protocols import kserve, tensors
-from lft_ray.serve.protocols.base import Ask, Told, check_model, check_texts
-from lft_ray.serve.protocols.inference import Answering
+from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, check_model, check_texts
+from lft_ray.serve.protocols.inference import InferenceHandler
 from lft_ray.serve.protocols.messages import message
 from lft_ray.serve.protocols.open_inference_pb2 import (
     ModelInferRequest,
@@ -62,7 +63,7 @@ class GrpcService:
 
     def __init__(self, service: Service, *, keys: ApiKeys, local_only: bool) -> None:
         self._service = service
-        self._answering = Answering(service)
+        self._answering = InferenceHandler(service)
         self._keys = keys
         self._local_only = local_only
 
@@ -85,7 +86,7 @@ class GrpcService:
             if request is None:
                 raise BadJson(f"the bytes are no {method}Request", 400)
             version = await getattr(self, f"_{_snake(method)}")(request, answer, own_id) or version
-        except (Refusal, BadJson) as refusal:
+        except (HttpError, BadJson) as refusal:
             # The status and not an exception: Ray would log a traceback for every bad request.
             context.set_code(getattr(grpc.StatusCode, _CODES.get(refusal.status, "INTERNAL")))
             context.set_details(str(refusal))
@@ -100,9 +101,9 @@ class GrpcService:
 
     def _check_caller(self, method: str, authorization: str, peer: str) -> None:
         if self._local_only and not _is_local(peer):
-            raise Refusal(403, "this endpoint answers callers of its own machine only")
+            raise HttpError(403, "this endpoint answers callers of its own machine only")
         if method not in _OPEN and not self._keys.allow(authorization):
-            raise Refusal(401, "a valid bearer key is needed in the metadata authorization")
+            raise HttpError(401, "a valid bearer key is needed in the metadata authorization")
 
     async def _server_live(self, _: ServerLiveRequest, answer: ServerLiveResponse, __: str) -> None:
         answer.live = True
@@ -131,7 +132,7 @@ class GrpcService:
         wanted = [output.name for output in request.outputs] or list(kserve.OUTPUTS)
         kserve.check_outputs(wanted)
         texts = _texts(request)
-        told = await self._answering.tell(Ask(texts), own_id)
+        told = await self._answering.tell(InferenceRequest(texts), own_id)
         _fill(answer, wanted, told)
         answer.id = request.id
         return told.info.version
@@ -153,14 +154,14 @@ def _texts(request: ModelInferRequest) -> list[str]:
     if len(raw) > 1 or (raw and tensor.HasField("contents")):
         raise BadJson("the texts must stand in contents or in raw_input_contents, and once", 422)
     if sum(map(len, raw or tensor.contents.bytes_contents)) > MAX_BODY_BYTES:
-        raise Refusal(413, f"the texts are over the limit of {MAX_BODY_BYTES} bytes")
+        raise HttpError(413, f"the texts are over the limit of {MAX_BODY_BYTES} bytes")
     found = tensors.unpack_texts(raw[0]) if raw else [tensors.decode(one) for one in tensor.contents.bytes_contents]
     texts = check_texts(found, where="inputs")
     kserve.check_shape(tensor.shape, len(texts))
     return texts
 
 
-def _fill(answer: ModelInferResponse, wanted: list[str], told: Told) -> None:
+def _fill(answer: ModelInferResponse, wanted: list[str], told: InferenceResponse) -> None:
     answer.model_name, answer.model_version = told.info.model, told.info.version
     for name in wanted:
         tensor, values = kserve.output_tensor(name, told)

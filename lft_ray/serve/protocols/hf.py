@@ -1,21 +1,21 @@
 """``POST /``: Hugging Face's text-classification task, always nested, best first. ``/invocations`` is the same.
 
-In: the request's bytes. Out: an `Ask` or a named refusal, and the answer's bytes. Knows no web framework.
+In: the request's bytes. Out: an `InferenceRequest` or a named refusal, and the answer's bytes. Knows no web framework.
 """
 
 from pydantic import TypeAdapter, ValidationError
 
 from lft_ray.errors import FieldProblem, field_problems
-from lft_ray.serve.http.asgi import Reply
+from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.strict_json import BadJson, read_json
-from lft_ray.serve.protocols.base import Ask, Dialect, Head, Told
-from lft_ray.wire import Answer, Parameters, PredictRequest
+from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, Protocol, RequestHead
+from lft_ray.wire import Parameters, Predictions, PredictRequest
 
-__all__ = ["EXAMPLE", "HF", "SAGEMAKER", "read_request", "write_answer"]
+__all__ = ["EXAMPLE", "HF", "SAGEMAKER", "read_request", "write_response"]
 
 EXAMPLE = {"inputs": ["the first text", "the second text"], "parameters": {"top_k": 1}}
 
-_ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
+_ANSWER: TypeAdapter[Predictions] = TypeAdapter(Predictions)
 _KNOWN = {*PredictRequest.model_fields, *Parameters.model_fields}
 
 
@@ -35,24 +35,24 @@ def read_request(body: bytes) -> PredictRequest:
         raise BadJson("; ".join(dict.fromkeys(found)), 422) from None
 
 
-def write_answer(answer: Answer) -> bytes:
+def write_response(answer: Predictions) -> bytes:
     """Encode an answer as JSON."""
     return _ANSWER.dump_json(answer)
 
 
-def _read(body: bytes, _: Head) -> Ask:
+def _read(body: bytes, _: RequestHead) -> InferenceRequest:
     wanted = read_request(body)
     if wanted.parameters is None:
-        return Ask(wanted.texts)
-    return Ask(wanted.texts, wanted.parameters.top_k, wanted.parameters.function_to_apply)
+        return InferenceRequest(wanted.texts)
+    return InferenceRequest(wanted.texts, wanted.parameters.top_k, wanted.parameters.function_to_apply)
 
 
-def _write(_: Ask, told: Told) -> Reply:
-    return Reply(write_answer(told.answer))
+def _write(_: InferenceRequest, told: InferenceResponse) -> Response:
+    return Response(write_response(told.answer))
 
 
-HF = Dialect("hf", _read, _write)
-SAGEMAKER = Dialect("sagemaker", _read, _write)
+HF = Protocol("hf", _read, _write)
+SAGEMAKER = Protocol("sagemaker", _read, _write)
 
 
 def _describe(problem: FieldProblem) -> str:

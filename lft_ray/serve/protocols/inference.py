@@ -1,23 +1,23 @@
-"""Ask the model in any protocol, within limits. In: a protocol and what came in. Out: a `Reply`, or a `Refusal`."""
+"""Run inference in any protocol, within limits. In: a protocol, a request. Out: a `Response`, or an `HttpError`."""
 
 import asyncio
 from http import HTTPStatus
 
 from lft_ray.engines.batching import Overloaded
-from lft_ray.serve.http.asgi import Incoming, Reply
-from lft_ray.serve.http.errors import Refusal, busy
+from lft_ray.serve.http.asgi import Request, Response
+from lft_ray.serve.http.errors import HttpError, busy
 from lft_ray.serve.http.strict_json import BadJson
-from lft_ray.serve.model.base import Scored
-from lft_ray.serve.protocols.base import MAX_BATCH, Ask, Dialect, Head, Told
+from lft_ray.serve.model.base import ScoredTexts
+from lft_ray.serve.protocols.base import MAX_BATCH, InferenceRequest, InferenceResponse, Protocol, RequestHead
 from lft_ray.serve.rollout.service import NotReady, Service
 
-__all__ = ["ANSWER_SECONDS", "MAX_BATCH", "Answering"]
+__all__ = ["MAX_BATCH", "RESPONSE_SECONDS", "InferenceHandler"]
 
-ANSWER_SECONDS = 60.0
+RESPONSE_SECONDS = 60.0
 """A request that has not been answered by then is dropped: its texts leave the queue."""
 
 
-class Answering:
+class InferenceHandler:
     """Reads, asks and writes.
 
     Args:
@@ -26,9 +26,9 @@ class Answering:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._seconds = ANSWER_SECONDS
+        self._seconds = RESPONSE_SECONDS
 
-    async def over_http(self, dialect: Dialect, incoming: Incoming) -> Reply:
+    async def over_http(self, dialect: Protocol, incoming: Request) -> Response:
         """Answer a request.
 
         Raises:
@@ -36,10 +36,10 @@ class Answering:
         """
         body = await incoming.read_body(dialect.media_types)
         try:
-            head = Head(incoming.header, incoming.parameters, self._service.current.info)
+            head = RequestHead(incoming.header, incoming.parameters, self._service.current.info)
             ask = dialect.read(body, head)
         except BadJson as error:
-            raise Refusal(error.status, str(error)) from None
+            raise HttpError(error.status, str(error)) from None
         except NotReady:
             raise busy("no model is ready yet") from None
         told = await self.tell(ask, incoming.request_id)
@@ -51,7 +51,7 @@ class Answering:
             reply.headers["x-truncated"] = ",".join(str(number) for number, cut in enumerate(told.cut) if cut)
         return reply
 
-    async def tell(self, ask: Ask, request_id: str) -> Told:
+    async def tell(self, ask: InferenceRequest, request_id: str) -> InferenceResponse:
         """Ask the model.
 
         Raises:
@@ -59,7 +59,7 @@ class Answering:
         """
         if len(ask.texts) > MAX_BATCH:
             message = f"{len(ask.texts)} texts are over the limit of {MAX_BATCH} texts a request"
-            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
+            raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
         try:
             async with asyncio.timeout(self._seconds):
                 answer, version = await self._service.answer(
@@ -74,9 +74,9 @@ class Answering:
             raise busy("no model is ready yet") from None
         except TimeoutError:
             raise busy(f"no answer within {self._seconds:.0f} s") from None
-        if not isinstance(answer, Scored):
-            return Told(answer, info, request_id)
+        if not isinstance(answer, ScoredTexts):
+            return InferenceResponse(answer, info, request_id)
         if not ask.may_cut and any(answer.cut):
             message = f"a text is longer than the {info.max_length} tokens that the model reads"
-            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
-        return Told(answer, info, request_id, answer.tokens, answer.cut)
+            raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
+        return InferenceResponse(answer, info, request_id, answer.tokens, answer.cut)

@@ -1,7 +1,8 @@
 """``/v2``: the Open Inference Protocol (KServe, Triton) over REST, with its binary tensor extension.
 
-In: bytes. Out: an `Ask`, and the answer's bytes. One input tensor ``text`` (BYTES [n] or [n, 1]); outputs ``label``
-(BYTES [n], the best label), ``score`` (FP32 [n]) and ``probabilities`` (FP32 [n, labels], in the order of /info).
+In: bytes. Out: an `InferenceRequest`, and the answer's bytes. One input tensor ``text`` (BYTES [n] or [n, 1]); outputs
+``label`` (BYTES [n], the best label), ``score`` (FP32 [n]) and ``probabilities`` (FP32 [n, labels], in the order of
+/info).
 """
 
 import json
@@ -12,11 +13,18 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 import lft_ray
-from lft_ray.serve.http.asgi import Reply
-from lft_ray.serve.http.errors import Refusal
+from lft_ray.serve.http.asgi import Response
+from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson, read_object
 from lft_ray.serve.protocols import tensors
-from lft_ray.serve.protocols.base import Ask, Dialect, Head, Told, check_model, check_texts
+from lft_ray.serve.protocols.base import (
+    InferenceRequest,
+    InferenceResponse,
+    Protocol,
+    RequestHead,
+    check_model,
+    check_texts,
+)
 from lft_ray.wire import Info, Wire
 
 __all__ = ["EXAMPLE", "INPUT", "KSERVE", "OUTPUTS", "InferRequest", "check_version", "metadata", "server_metadata"]
@@ -94,7 +102,7 @@ def check_version(version: str, info: Info) -> None:
         Refusal: 404.
     """
     if version and version != info.version:
-        raise Refusal(404, f"that version does not answer here: this one does: {info.version}")
+        raise HttpError(404, f"that version does not answer here: this one does: {info.version}")
 
 
 def check_shape(shape: Sequence[int], texts: int) -> None:
@@ -117,7 +125,7 @@ def check_outputs(names: Sequence[str]) -> None:
         raise BadJson(f"there is no such output: there are {', '.join(OUTPUTS)}", 422)
 
 
-def _read(body: bytes, head: Head) -> Ask:
+def _read(body: bytes, head: RequestHead) -> InferenceRequest:
     check_model(head.parameters["model"], head.info)
     check_version(head.parameters.get("version", ""), head.info)
     text, binary = _split(body, head.header(LENGTH_HEADER.encode()))
@@ -126,7 +134,7 @@ def _read(body: bytes, head: Head) -> Ask:
         raise BadJson(f"inputs must be one tensor: {INPUT}, of datatype BYTES", 422)
     texts = check_texts(_texts(wanted.inputs[0], binary), where="inputs")
     check_shape(wanted.inputs[0].shape, len(texts))
-    return Ask(texts, extra=Wanted(wanted.id, _outputs(wanted)))
+    return InferenceRequest(texts, extra=Wanted(wanted.id, _outputs(wanted)))
 
 
 def _split(body: bytes, header: str) -> tuple[bytes, bytes | None]:
@@ -163,7 +171,7 @@ def _outputs(wanted: InferRequest) -> tuple[tuple[str, bool], ...]:
     return tuple((output.name, output.parameters.get("binary_data", default) is True) for output in wanted.outputs)
 
 
-def _write(ask: Ask, told: Told) -> Reply:
+def _write(ask: InferenceRequest, told: InferenceResponse) -> Response:
     wanted: Wanted = ask.extra
     outputs: list[dict[str, Any]] = []
     binary = b""
@@ -181,12 +189,12 @@ def _write(ask: Ask, told: Told) -> Reply:
         answer["id"] = wanted.id
     body = json.dumps(answer).encode()
     if not binary:
-        return Reply(body)
+        return Response(body)
     headers = {LENGTH_HEADER: str(len(body))}
-    return Reply(body + binary, media_type="application/octet-stream", headers=headers)
+    return Response(body + binary, media_type="application/octet-stream", headers=headers)
 
 
-def output_tensor(name: str, told: Told) -> tuple[dict[str, Any], list[Any]]:
+def output_tensor(name: str, told: InferenceResponse) -> tuple[dict[str, Any], list[Any]]:
     """Name, datatype and shape of an output, and its values in one flat list."""
     texts = len(told.answer)
     if name == "label":
@@ -197,4 +205,4 @@ def output_tensor(name: str, told: Told) -> tuple[dict[str, Any], list[Any]]:
     return {"name": name, "datatype": "FP32", "shape": shape}, [value for row in told.matrix() for value in row]
 
 
-KSERVE = Dialect("kserve", _read, _write, media_types=frozenset({"application/json", "application/octet-stream", ""}))
+KSERVE = Protocol("kserve", _read, _write, media_types=frozenset({"application/json", "application/octet-stream", ""}))

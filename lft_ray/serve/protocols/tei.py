@@ -1,4 +1,5 @@
-"""``POST /predict`` as text-embeddings-inference speaks it. In: bytes. Out: an `Ask`, and the answer's bytes.
+"""``POST /predict`` as text-embeddings-inference speaks it. In: bytes. Out: an `InferenceRequest`, and the answer's
+bytes.
 
 ``"a"`` is one text and answered flat; ``["a", "b"]`` is ONE pair of texts, unlike in Hugging Face's task; ``[["a"],
 ["b"]]`` is a batch and answered nested. Errors have that protocol's statuses and names: 413 and 422 validation or
@@ -10,11 +11,11 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, StrictBool
 
-from lft_ray.serve.http.asgi import Reply
-from lft_ray.serve.http.errors import Refusal
+from lft_ray.serve.http.asgi import Response
+from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson, read_object
-from lft_ray.serve.protocols.base import Ask, Dialect, Head, Told, check_texts
-from lft_ray.serve.protocols.hf import write_answer
+from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, Protocol, RequestHead, check_texts
+from lft_ray.serve.protocols.hf import write_response
 from lft_ray.wire import Wire
 
 __all__ = ["EXAMPLE", "TEI", "TeiRequest"]
@@ -37,11 +38,11 @@ class TeiRequest(Wire):
     """The end of a text is what is cut."""
 
 
-def _read(body: bytes, _: Head) -> Ask:
+def _read(body: bytes, _: RequestHead) -> InferenceRequest:
     wanted = read_object(body, TeiRequest)
     is_batch = isinstance(wanted.inputs, list) and any(isinstance(one, list) for one in wanted.inputs)
     rows: list[Any] = wanted.inputs if is_batch and isinstance(wanted.inputs, list) else [wanted.inputs]
-    return Ask(
+    return InferenceRequest(
         texts=check_texts([_one(row) for row in rows], where="inputs"),
         function="none" if wanted.raw_scores else None,
         may_cut=wanted.truncate is not False,
@@ -63,10 +64,10 @@ def _one(row: str | list[str]) -> str:
     return row[0]
 
 
-def _write(ask: Ask, told: Told) -> Reply:
-    body = write_answer(told.answer)
+def _write(ask: InferenceRequest, told: InferenceResponse) -> Response:
+    body = write_response(told.answer)
     # A single text is answered without the outer list: its brackets are the first and the last byte.
-    return Reply(body if ask.extra else body[1:-1])
+    return Response(body if ask.extra else body[1:-1])
 
 
 _NAMES = {
@@ -78,13 +79,13 @@ _NAMES = {
 }
 
 
-def _translate(refusal: Refusal) -> Refusal:
+def _translate(refusal: HttpError) -> HttpError:
     status, kind = refusal.status, refusal.kind or _NAMES.get(HTTPStatus(refusal.status), "")
     if kind == "overloaded":
         status = HTTPStatus.TOO_MANY_REQUESTS
     elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
         status, kind = HTTPStatus.FAILED_DEPENDENCY, "backend"
-    return Refusal(status, refusal.message, headers=refusal.headers, kind=kind)
+    return HttpError(status, refusal.message, headers=refusal.headers, kind=kind)
 
 
-TEI = Dialect("tei", _read, _write, translate=_translate)
+TEI = Protocol("tei", _read, _write, translate=_translate)

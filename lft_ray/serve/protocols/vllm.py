@@ -1,13 +1,20 @@
-"""``POST /v1/classify`` and ``/classify`` as vLLM speaks it. In: bytes. Out: an `Ask`, and the answer's bytes."""
+"""vLLM's ``POST /v1/classify`` and ``/classify``. In: bytes. Out: an `InferenceRequest`, and the response's bytes."""
 
 import json
 from typing import Any
 
 from pydantic import ConfigDict, StrictBool
 
-from lft_ray.serve.http.asgi import Reply
+from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.strict_json import read_object
-from lft_ray.serve.protocols.base import Ask, Dialect, Head, Told, check_model, check_texts
+from lft_ray.serve.protocols.base import (
+    InferenceRequest,
+    InferenceResponse,
+    Protocol,
+    RequestHead,
+    check_model,
+    check_texts,
+)
 from lft_ray.wire import Wire
 
 __all__ = ["EXAMPLE", "VLLM", "ClassifyRequest"]
@@ -29,15 +36,15 @@ class ClassifyRequest(Wire):
     """false: logits instead of probabilities."""
 
 
-def _read(body: bytes, head: Head) -> Ask:
+def _read(body: bytes, head: RequestHead) -> InferenceRequest:
     wanted = read_object(body, ClassifyRequest)
     if wanted.model is not None:
         check_model(wanted.model, head.info)
     texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
-    return Ask(check_texts(texts, where="input"), function=None if wanted.activation else "none")
+    return InferenceRequest(check_texts(texts, where="input"), function=None if wanted.activation else "none")
 
 
-def _write(_: Ask, told: Told) -> Reply:
+def _write(_: InferenceRequest, told: InferenceResponse) -> Response:
     rows = zip(told.answer, told.matrix(), strict=True)
     data: list[dict[str, Any]] = [
         {"index": number, "label": scores[0].label, "probs": probs, "num_classes": len(probs)}
@@ -53,7 +60,7 @@ def _write(_: Ask, told: Told) -> Reply:
         "data": data,
         "usage": usage,
     }
-    return Reply(json.dumps(answer).encode())
+    return Response(json.dumps(answer).encode())
 
 
-VLLM = Dialect("vllm", _read, _write)
+VLLM = Protocol("vllm", _read, _write)

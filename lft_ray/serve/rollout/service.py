@@ -16,8 +16,8 @@ from lft_ray.errors import BundleError, LftError
 from lft_ray.serve.model.base import Model
 from lft_ray.serve.rollout.gate import compare
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus
-from lft_ray.serve.rollout.traffic_split import Shared
-from lft_ray.wire import Answer, Info
+from lft_ray.serve.rollout.traffic_split import CanaryRoute
+from lft_ray.wire import Info, Predictions
 
 __all__ = ["NotReady", "Service"]
 
@@ -41,7 +41,7 @@ class Service:
     def __init__(self, open_model: Callable[[str], Model]) -> None:
         self._open = open_model
         self._current: Model | None = None
-        self._candidate: Shared | None = None
+        self._candidate: CanaryRoute | None = None
         self._recent: deque[str] = deque(maxlen=_RECENT)
         self._lock = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -90,7 +90,7 @@ class Service:
         top_k: int | None = None,
         function: str | None = None,
         key: str | None = None,
-    ) -> tuple[Answer, str]:
+    ) -> tuple[Predictions, str]:
         """Answer; also returns the version of the model that did. Raises `NotReady` before there is one.
 
         Args:
@@ -171,7 +171,7 @@ class Service:
             if reason:
                 self._retire(model)
                 return reason
-            held = Shared(desired.candidate, model)
+            held = CanaryRoute(desired.candidate, model)
         held.begin(desired.share)
         self._candidate = held
         return ""

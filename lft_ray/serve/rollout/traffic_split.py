@@ -12,20 +12,20 @@ from collections.abc import Sequence
 
 from lft_ray.serve.model.base import Model
 from lft_ray.serve.rollout.stats import CanaryStats, RequestStats, merged
-from lft_ray.wire import Answer, Canary
+from lft_ray.wire import Canary, Predictions
 
-__all__ = ["PATIENCE_S", "Shared", "takes"]
+__all__ = ["PATIENCE_S", "CanaryRoute", "in_canary"]
 
 PATIENCE_S = 10.0
 """A candidate that has not answered by then has failed, and the running model is asked."""
 
 
-def takes(key: str, share: float) -> bool:
+def in_canary(key: str, share: float) -> bool:
     """Whether a request belongs to the share: always the same for the same key."""
     return zlib.crc32(key.encode()) < share * 2**32
 
 
-class Shared:
+class CanaryRoute:
     """A candidate and its share.
 
     Args:
@@ -61,9 +61,9 @@ class Shared:
 
     async def answer(
         self, running: Model, texts: Sequence[str], *, top_k: int | None, function: str | None, key: str | None
-    ) -> tuple[Answer, str]:
+    ) -> tuple[Predictions, str]:
         """Answer with the model that the key belongs to; with the running one where the candidate fails."""
-        if random.random() < self.share if key is None else takes(key, self.share):
+        if random.random() < self.share if key is None else in_canary(key, self.share):
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     answer = await _counted(self.model, self._own, texts, top_k, function)
@@ -80,7 +80,7 @@ class Shared:
 
 async def _counted(
     model: Model, stats: RequestStats, texts: Sequence[str], top_k: int | None, function: str | None
-) -> Answer:
+) -> Predictions:
     begun = time.perf_counter()
     answer = await model.answer(texts, top_k=top_k, function=function)
     if not all(math.isfinite(score.score) for scores in answer for score in scores):

@@ -15,7 +15,7 @@ from lft_ray.records import Usage
 from lft_ray.run.ledger import Allowance
 from lft_ray.train.device.process_group import Group, current_group
 
-__all__ = ["Meter", "Thrift", "add_usage", "session_usage", "shared_usage"]
+__all__ = ["Meter", "UsageLimit", "add_usage", "session_usage", "shared_usage"]
 
 
 def add_usage(first: Usage, second: Usage) -> Usage:
@@ -100,7 +100,7 @@ class Meter:
         )
 
 
-class Thrift:
+class UsageLimit:
     """Says when a trial must stop so as not to use more than it was promised.
 
     It looks between steps, and a validation pass can lie between two looks: so it stops one widest gap early.

@@ -8,12 +8,12 @@ from lft_ray.records import Usage
 from lft_ray.run.storage import Storage
 from lft_ray.train.device.meter import add_usage
 
-__all__ = ["GANGS", "HELD", "PREFIX", "STATE", "clear", "noted_usage", "put_usage"]
+__all__ = ["HELD", "PREFIX", "STATE", "WORKER_GROUPS", "clear", "noted_usage", "put_usage"]
 
 STATE = "state"
 """Folder of the training state and the notes, in the trial's own."""
 PREFIX = "usage-"
-GANGS = ".gangs"
+WORKER_GROUPS = ".gangs"
 """Folder in the run folder with one for each gang: what Ray Train writes, and what the gang holds."""
 HELD = "placement-group"
 """File in the folder of a gang: the id of its placement group, in hex; empty until its workers are up."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
-__all__ = ["IDLE_S", "POLL", "RESTART", "SHUTDOWN", "STARTS", "Command", "Mailbox", "News", "Order"]
+__all__ = ["IDLE_S", "POLL", "RESTART", "SHUTDOWN", "STARTS", "Command", "JobStatus", "Mailbox", "Order"]
 
 STARTS = 2
 """Groups that may begin one job: the first, and one after a worker died."""
@@ -44,7 +44,7 @@ class Order(NamedTuple):
     payload: str = ""
 
 
-class News(NamedTuple):
+class JobStatus(NamedTuple):
     """What the owner is told of a job: its points so far, and once it has ended what went wrong (empty: nothing).
 
     ``is_closed``: somebody sent the gang home, and the job did not end before.
@@ -136,7 +136,7 @@ class Mailbox:
         """Handle of the actor that the gang belongs to; None: it belongs to a driver."""
         return self._owner
 
-    async def news(self, number: int, seen: int, wait_s: float) -> News:
+    async def news(self, number: int, seen: int, wait_s: float) -> JobStatus:
         """Points of a job after the first ``seen``; waits for one, or for the end, at most ``wait_s`` seconds."""
         async with self._changed:
             job = self._job
@@ -144,7 +144,7 @@ class Mailbox:
                 lambda: len(job.points) > seen or job.is_over or job.number != number or self._is_closed, wait_s
             )
             is_over = job.is_over or job.number != number
-            return News(job.points[seen:], is_over, job.error, self._is_closed and not is_over)
+            return JobStatus(job.points[seen:], is_over, job.error, self._is_closed and not is_over)
 
     async def take(self, group: str, rank: int, done: int, wait_s: float) -> Order:
         """The job after number ``done``, once all workers of the group ask for it.

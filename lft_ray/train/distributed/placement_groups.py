@@ -11,18 +11,18 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from lft_ray.run.storage import Storage
-from lft_ray.train.device.usage_notes import GANGS, HELD
+from lft_ray.train.device.usage_notes import HELD, WORKER_GROUPS
 
-__all__ = ["gangs_of", "mailbox_name", "note_held", "placement_groups", "sweep", "wait_until"]
+__all__ = ["mailbox_name", "note_held", "placement_groups", "sweep", "wait_until", "worker_groups_of"]
 
 _GONE = "REMOVED"
 LOOK_S = 0.1
-GO_HOME_S = 5.0
+SHUTDOWN_S = 5.0
 """How long the end of a study waits for workers to go home by themselves: they look at every step."""
 
 
 @contextmanager
-def gangs_of(run: Storage, workers: int) -> Iterator[None]:
+def worker_groups_of(run: Storage, workers: int) -> Iterator[None]:
     """Around a study: at its end no gang is up, whichever process of this driver's owned it, and nothing is held.
 
     Args:
@@ -35,36 +35,36 @@ def gangs_of(run: Storage, workers: int) -> Iterator[None]:
     try:
         yield
     finally:
-        gangs = run.folders(GANGS)
-        for gang in gangs:
+        worker_groups = run.folders(WORKER_GROUPS)
+        for worker_group in worker_groups:
             with suppress(ValueError):  # its owner has gone, and its mailbox with it
-                _mailbox_of(gang).close.remote()
+                _mailbox_of(worker_group).close.remote()
 
         def have_left() -> bool:
-            return placement_groups(workers) <= before or not any(map(_is_owned, gangs))
+            return placement_groups(workers) <= before or not any(map(_is_owned, worker_groups))
 
-        wait_until(have_left, GO_HOME_S)
+        wait_until(have_left, SHUTDOWN_S)
         if not have_left():
             # Its workers are still starting, or hang. A controller that lives takes the loss of its placement group for
             # a failure and asks for another one; it goes with its owner.
-            for gang in gangs:
-                _end_owner(gang)
-            wait_until(have_left, GO_HOME_S)
-        for gang in gangs:
+            for worker_group in worker_groups:
+                _end_owner(worker_group)
+            wait_until(have_left, SHUTDOWN_S)
+        for worker_group in worker_groups:
             # It holds a handle of its owner, which would keep it alive.
             with suppress(ValueError):
-                ray.kill(_mailbox_of(gang))
-            _free_noted(run, gang)
+                ray.kill(_mailbox_of(worker_group))
+            _free_noted(run, worker_group)
         # Nobody noted what a gang held that was still starting, nor what a controller asked for in its last moment.
         _free(placement_groups(workers) - before)
-        run.delete_folder(GANGS)
+        run.delete_folder(WORKER_GROUPS)
 
 
 def sweep(run: Storage) -> None:
     """Free what gangs hold whose owner died."""
-    for gang in run.folders(GANGS):
-        if not _is_owned(gang):
-            _free_noted(run, gang)
+    for worker_group in run.folders(WORKER_GROUPS):
+        if not _is_owned(worker_group):
+            _free_noted(run, worker_group)
 
 
 def note_held(folder: Storage) -> None:
@@ -89,9 +89,9 @@ def placement_groups(bundles: int) -> frozenset[str]:
     )
 
 
-def mailbox_name(gang: str) -> str:
+def mailbox_name(worker_group: str) -> str:
     """Name of the actor of a gang that all its processes know."""
-    return f"lft-gang-{gang}"
+    return f"lft-gang-{worker_group}"
 
 
 def wait_until(is_so: Callable[[], bool], limit_s: float) -> None:
@@ -101,25 +101,25 @@ def wait_until(is_so: Callable[[], bool], limit_s: float) -> None:
         time.sleep(LOOK_S)
 
 
-def _is_owned(gang: str) -> bool:
+def _is_owned(worker_group: str) -> bool:
     """Whether the process that asked for it lives: its mailbox dies with it."""
     try:
-        _mailbox_of(gang)
+        _mailbox_of(worker_group)
     except ValueError:
         return False
     return True
 
 
-def _end_owner(gang: str) -> None:
+def _end_owner(worker_group: str) -> None:
     import ray
 
     with suppress(ValueError, ray.exceptions.RayActorError):
-        owner = ray.get(_mailbox_of(gang).owner.remote())
+        owner = ray.get(_mailbox_of(worker_group).owner.remote())
         if owner is not None:
             ray.kill(owner)
 
 
-def _mailbox_of(gang: str) -> Any:
+def _mailbox_of(worker_group: str) -> Any:
     """Its handle.
 
     Raises:
@@ -127,16 +127,16 @@ def _mailbox_of(gang: str) -> Any:
     """
     import ray
 
-    return ray.get_actor(mailbox_name(gang))
+    return ray.get_actor(mailbox_name(worker_group))
 
 
-def _free_noted(run: Storage, gang: str) -> None:
+def _free_noted(run: Storage, worker_group: str) -> None:
     """Free what a gang's workers noted, and forget the gang."""
     with suppress(FileNotFoundError):
-        held = run.get(f"{GANGS}/{gang}/{HELD}").decode()
+        held = run.get(f"{WORKER_GROUPS}/{worker_group}/{HELD}").decode()
         if held:
             _free([held])
-    run.delete_folder(f"{GANGS}/{gang}")
+    run.delete_folder(f"{WORKER_GROUPS}/{worker_group}")
 
 
 def _free(groups: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from lft_ray.models.sizes import find_size
 from lft_ray.records import TrialResult, now_utc
 from lft_ray.run.storage import Storage
 from lft_ray.train.device.usage_notes import STATE, noted_usage
-from lft_ray.train.distributed.worker_group import DisbandedError, Shape, disband, gang_for
+from lft_ray.train.distributed.worker_group import GroupShape, ShutDownError, shut_down, worker_group_for
 from lft_ray.train.job import TrialJob, result_name, trial_storage
 from lft_ray.train.trial import failed, run_trial, try_write_result
 
@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> TrialResult:
     """Run a trial in ``job.training.workers`` workers, each with ``job.training.resources``.
 
-    The workers stay for the next trial of this process: `gang.disband` lets them go, as do its end and 20 idle seconds.
+    The workers stay for the next trial of this process: `worker_group.shut_down` ends them, as do its end and 20 idle
+    seconds.
 
     Args:
         job: what to run. Ray must be connected; the run folder must be one that all nodes see.
@@ -37,7 +38,7 @@ def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> Tria
         The result, as for `run_trial`: errors become a failed result.
 
     Raises:
-        DisbandedError: the study ends; the trial can be resumed.
+        ShutDownError: the study ends; the trial can be resumed.
     """
     if _is_linear(job):
         # A linear model is fitted in one process; more would fit the same thing side by side.
@@ -49,7 +50,7 @@ def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> Tria
         result = _read_result(job)
     except _ReportError as signal:
         raise signal.error from None
-    except DisbandedError:
+    except ShutDownError:
         raise
     except Exception as failure:
         logger.exception("sharded trial %s failed", job.trial_id)
@@ -79,13 +80,13 @@ def _run(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> str:
         except Exception as error:
             raise _ReportError(error) from error
 
-    shape = Shape(job.training.worker_count, float(job.training.resources.cpu), _gpu(job))
+    shape = GroupShape(job.training.worker_count, float(job.training.resources.cpu), _gpu(job))
     while True:
-        error = gang_for(shape, Storage(job.run_uri)).run(job, pass_on)
+        error = worker_group_for(shape, Storage(job.run_uri)).run(job, pass_on)
         if error is not None:
             return error
         # It went home, idle for long, just before the job came.
-        disband()
+        shut_down()
 
 
 def _is_linear(job: TrialJob) -> bool:

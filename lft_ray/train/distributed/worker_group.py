@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.cluster.environment import WORKER_ENV
 from lft_ray.cluster.nodes import pinned_to
 from lft_ray.run.storage import Storage
-from lft_ray.train.device.usage_notes import GANGS, HELD
-from lft_ray.train.distributed.mailbox import Mailbox, News
+from lft_ray.train.device.usage_notes import HELD, WORKER_GROUPS
+from lft_ray.train.distributed.mailbox import JobStatus, Mailbox
 from lft_ray.train.distributed.placement_groups import mailbox_name, sweep
 from lft_ray.train.distributed.worker import work
 from lft_ray.train.job import TrialJob
@@ -26,7 +26,7 @@ from lft_ray.train.job import TrialJob
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
-__all__ = ["DisbandedError", "Gang", "Shape", "disband", "gang_for"]
+__all__ = ["GroupShape", "ShutDownError", "WorkerGroup", "shut_down", "worker_group_for"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ ENVIRONMENT = {
 }
 
 
-class DisbandedError(Exception):
+class ShutDownError(Exception):
     """The gang was sent home in the middle of a job, whose state is saved: its study ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class GroupShape:
     """What a gang holds; a job runs on a gang of its shape.
 
     Attributes:
@@ -68,27 +68,32 @@ class Shape:
 
 
 @dataclass(slots=True)
-class Gang:
-    """A running group of workers; made by `gang_for`."""
+class WorkerGroup:
+    """A running group of workers; made by `worker_group_for`."""
 
-    shape: Shape
+    shape: GroupShape
     _mailbox: Any
     _folder: Storage
     _thread: threading.Thread
     _errors: list[Exception] = field(default_factory=list)
 
     @classmethod
-    def start(cls, shape: Shape, run: Storage) -> "Gang":
+    def start(cls, shape: GroupShape, run: Storage) -> "WorkerGroup":
         """Start the workers; returns at once. Ray must be connected, and all nodes see the run folder."""
         import ray
 
         here = pinned_to(ray.get_runtime_context().get_node_id())
         actor: Any = ray.remote(Mailbox)
         sweep(run)
-        gang = uuid.uuid4().hex[:12]
-        options = {"name": mailbox_name(gang), "num_cpus": 0, "max_concurrency": 1000, "scheduling_strategy": here}
+        worker_group = uuid.uuid4().hex[:12]
+        options = {
+            "name": mailbox_name(worker_group),
+            "num_cpus": 0,
+            "max_concurrency": 1000,
+            "scheduling_strategy": here,
+        }
         mailbox = actor.options(**options).remote(shape.workers, owner=_this_actor())
-        folder = run.child(GANGS, gang)
+        folder = run.child(WORKER_GROUPS, worker_group)
         folder.put(HELD, "")
         errors: list[Exception] = []
         trainer = _trainer(shape, mailbox, folder)
@@ -112,7 +117,7 @@ class Gang:
             What went wrong, empty if nothing; None where the workers had gone home before the job came.
 
         Raises:
-            DisbandedError: its study ended before.
+            ShutDownError: its study ended before.
         """
         import ray
 
@@ -122,12 +127,12 @@ class Gang:
         seen, is_last = 0, False
         try:
             while True:
-                news = News(*ray.get(self._mailbox.news.remote(number, seen, NEWS_S)))
+                news = JobStatus(*ray.get(self._mailbox.news.remote(number, seen, NEWS_S)))
                 seen += len(news.points)
                 for point in news.points:
                     report(point)
                 if news.is_closed:
-                    raise DisbandedError
+                    raise ShutDownError
                 if news.is_over:
                     return news.error
                 if is_last:
@@ -137,7 +142,7 @@ class Gang:
             self._mailbox.cancel.remote(number)
             raise
 
-    def disband(self) -> None:
+    def shut_down(self) -> None:
         """Send the workers home and wait for that; what is left of them after half a minute dies with this process."""
         import ray
 
@@ -153,11 +158,11 @@ class Gang:
         return f"{type(error).__name__}: {error}" if error else "the workers went home in the middle of the trial"
 
 
-_OURS: list[Gang] = []
+_OURS: list[WorkerGroup] = []
 """The gang of this process, if it has one."""
 
 
-def gang_for(shape: Shape, run: Storage) -> Gang:
+def worker_group_for(shape: GroupShape, run: Storage) -> WorkerGroup:
     """This process's gang, started if there is none of that shape; one of another shape is sent home first.
 
     Args:
@@ -165,16 +170,16 @@ def gang_for(shape: Shape, run: Storage) -> Gang:
         run: where Ray Train keeps what it writes for a gang that is started.
     """
     if _OURS and (_OURS[0].shape != shape or not _OURS[0].is_up):
-        disband()
+        shut_down()
     if not _OURS:
-        _OURS.append(Gang.start(shape, run))
+        _OURS.append(WorkerGroup.start(shape, run))
     return _OURS[0]
 
 
-def disband() -> None:
+def shut_down() -> None:
     """Send this process's gang home, if it has one."""
     while _OURS:
-        _OURS.pop().disband()
+        _OURS.pop().shut_down()
 
 
 def _this_actor() -> Any:
@@ -193,7 +198,7 @@ def _fit(trainer: "TorchTrainer", errors: list[Exception]) -> None:
         errors.append(error)
 
 
-def _trainer(shape: Shape, mailbox: Any, folder: Storage) -> "TorchTrainer":
+def _trainer(shape: GroupShape, mailbox: Any, folder: Storage) -> "TorchTrainer":
     import ray.train
     from ray.train.torch import TorchTrainer
 

@@ -193,7 +193,7 @@ class ActivationStore:
     def _say_too_large(self, size: int) -> None:
         if self.limit_bytes:
             logger.warning(
-                "activations of %.3g GB are computed anew: training.activations_gb allows %.3g",
+                "activations of %.3g GB are computed anew: training.activation_cache_gb allows %.3g",
                 size / 1e9,
                 self.limit_bytes / 1e9,
             )

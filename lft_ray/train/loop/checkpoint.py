@@ -43,7 +43,7 @@ class Progress(Record):
     """What the files hold and which rows are where; filled in when it is saved."""
 
 
-class Scarcity(Record):
+class OomRecord(Record):
     """How often a step has to be cut in half, as sessions that ran out of memory found, and the most that they held."""
 
     halvings: int = 0
@@ -128,13 +128,13 @@ class StateStore:
 
     def put_halvings(self, halvings: int, peak_bytes: int) -> None:
         """Note that memory ran out where the processes could not agree on it: the next session begins so far down."""
-        self._storage.put("memory.json", Scarcity(halvings=halvings, peak_bytes=peak_bytes).model_dump_json())
+        self._storage.put("memory.json", OomRecord(halvings=halvings, peak_bytes=peak_bytes).model_dump_json())
 
-    def scarcity(self) -> "Scarcity":
+    def scarcity(self) -> "OomRecord":
         """What was noted last."""
         if not self._storage.exists("memory.json"):
-            return Scarcity()
-        return Scarcity.model_validate_json(self._storage.get("memory.json"))
+            return OomRecord()
+        return OomRecord.model_validate_json(self._storage.get("memory.json"))
 
     def put_usage(self, usage: Usage) -> None:
         """Note what this session has spent so far."""

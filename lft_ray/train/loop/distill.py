@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from lft_ray.config.methods import DISTIL, DistilSpec
+from lft_ray.config.methods import DISTILL, DistillSpec
 from lft_ray.data.encode import encode_split
 from lft_ray.data.store import load_split, made_once, target_array, target_column, write_batch
 from lft_ray.errors import ConfigError, InputError
@@ -44,7 +44,7 @@ class Teacher:
     """
 
     logits: Floats
-    spec: DistilSpec
+    spec: DistillSpec
 
     def of(self, rows: NDArray[np.int64], device: str) -> torch.Tensor:
         """Logits of some rows, float32 [k, c]."""
@@ -60,9 +60,9 @@ def find_teacher(job: TrialJob, device: str) -> Teacher | None:
         InputError: the run has no such finished trial.
         BundleError: its checkpoint cannot be opened.
     """
-    if job.config.method != DISTIL:
+    if job.config.method != DISTILL:
         return None
-    return Teacher(teacher_logits(job, device), job.training.distil)
+    return Teacher(teacher_logits(job, device), job.training.distill)
 
 
 def teacher_record(run: Storage, trial_id: str) -> TrialRecord:
@@ -89,7 +89,7 @@ def teacher_logits(job: TrialJob, device: str) -> Floats:
     """
     if not job.config.teacher:
         raise ConfigError(
-            f"{job.config.model_size} with method distil names no teacher", fix="--set training.method=[full]"
+            f"{job.config.model_size} with method distill names no teacher", fix="--set training.method=[full]"
         )
     run = Storage(job.run_uri)
     record = teacher_record(run, job.config.teacher)

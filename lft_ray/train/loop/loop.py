@@ -23,9 +23,9 @@ from lft_ray.train.device.process_group import current_group
 from lft_ray.train.loop.checkpoint import Progress, StateStore
 from lft_ray.train.loop.evaluate import Batching, ComputePrecision, Scores, predict, score
 from lft_ray.train.loop.job import LoopJob, LoopResult
-from lft_ray.train.loop.probe import head_start
-from lft_ray.train.loop.probe_cache import Shelf
-from lft_ray.train.loop.schedule import Schedule, has_ended
+from lft_ray.train.loop.probe import initial_head
+from lft_ray.train.loop.probe_cache import ProbeCache
+from lft_ray.train.loop.schedule import Schedule, stops_early
 from lft_ray.train.loop.steps import Stepper
 
 __all__ = ["evaluation_steps", "train"]
@@ -68,7 +68,7 @@ def train(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Calla
         status, reason = TrialStatus.STOPPED, f"the deadline came at step {run.step} of {run.total}"
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error) and run.group.world > 1:
-            run.note_scarcity()
+            run.record_oom()
         if not is_out_of_memory(error) or run.group.world > 1:
             raise
         status, reason = TrialStatus.INFEASIBLE, f"out of memory outside of the forward passes: {first_line(error)}"
@@ -114,7 +114,7 @@ class _Run:
     def begin(self) -> None:
         """Start the head or find a saved state, join the other processes, and resume it."""
         job, found = self.job, self._find()
-        if found is None and job.training.head_start == "probe":
+        if found is None and job.training.head_init == "linear_probe":
             self._start_head()
         self._stepper.connect(self.group, is_sharded=self._is_sharded())
         if found is not None:
@@ -146,7 +146,7 @@ class _Run:
         self._stepper.halve(scarcity.halvings)
         return found  # type: ignore[no-any-return]
 
-    def note_scarcity(self) -> None:
+    def record_oom(self) -> None:
         """Leave word to the next group, which starts because this process leaves the others in an exchange."""
         if self.job.states is not None:
             self.job.states.put_halvings(self._stepper.halvings + 1, self.job.meter.own().peak_bytes)
@@ -171,13 +171,13 @@ class _Run:
 
     def _start_head(self) -> None:
         job = self.job
-        probe = head_start(
+        probe = initial_head(
             job.network,
             job.task,
             (job.train, job.validation),
             self._batching,
             weights=self._stepper.class_weights,
-            shelf=None if job.probe_key is None else Shelf(job.probe_key, job.activations),
+            probe_cache=None if job.probe_key is None else ProbeCache(job.probe_key, job.activations),
         )
         with job.meter.evaluating():
             scores = self._scored(probe.validation_logits)
@@ -201,10 +201,10 @@ class _Run:
         stepper = self._stepper
         loss_sum = self.group.total([float(stepper.loss_sum)])[0]
         scores = self._pass(is_last=self.step == self.end)
-        plateau = self.job.training.plateau
+        early_stopping = self.job.training.early_stopping
         seen = [point.f1 for point in self.curve if point.step] + [scores.metrics[self.job.metric]]
-        if self.step < self.total and has_ended(seen, plateau):
-            self.end, waited = self.step, 0 if plateau is None else plateau.patience
+        if self.step < self.total and stops_early(seen, early_stopping):
+            self.end, waited = self.step, 0 if early_stopping is None else early_stopping.patience
             self.end_reason = f"ended itself at {fraction:.0%} of its schedule: no gain in {waited} validation passes"
             scores = self._pass(is_last=True)
         self._tell(fraction, scores, loss_sum / stepper.loss_weight)

@@ -17,9 +17,9 @@ from lft_ray.models.network import HeadedNetwork
 from lft_ray.tasks.base import Task
 from lft_ray.train.device.process_group import current_group
 from lft_ray.train.loop.evaluate import Batching, extract_features
-from lft_ray.train.loop.probe_cache import Probe, Shelf
+from lft_ray.train.loop.probe_cache import Probe, ProbeCache
 
-__all__ = ["fit_head", "head_start", "loss_divisor"]
+__all__ = ["fit_head", "initial_head", "loss_divisor"]
 
 Floats = NDArray[np.float32]
 PRIOR = 100.0
@@ -81,14 +81,14 @@ def fit_head(
     return folded.astype(np.float32), (bias.detach().double().numpy() - folded @ mean).astype(np.float32)
 
 
-def head_start(
+def initial_head(
     network: HeadedNetwork,
     task: Task,
     splits: tuple[Inputs, Inputs],
     batching: Batching,
     *,
     weights: Floats | None = None,
-    shelf: Shelf | None = None,
+    probe_cache: ProbeCache | None = None,
 ) -> Probe:
     """Fit the probe, or take one that another trial fitted, and put it into ``network.head``.
 
@@ -98,13 +98,13 @@ def head_start(
         splits: train and validation.
         batching: how rows become tensors; the features are computed in its ``dtype``.
         weights: class weights [c], or None.
-        shelf: where it is kept; None: nowhere.
+        probe_cache: where it is kept; None: nowhere.
     """
 
     def fit() -> Probe:
         return _fit(network, task, splits, batching, weights)
 
-    probe = fit() if shelf is None else shelf.probe(fit)
+    probe = fit() if probe_cache is None else probe_cache.probe(fit)
     with torch.no_grad():
         network.head.weight.copy_(torch.from_numpy(probe.weight))
         network.head.bias.copy_(torch.from_numpy(probe.bias))

@@ -21,7 +21,7 @@ from lft_ray.run.storage import Storage
 from lft_ray.train.device.process_group import current_group
 from lft_ray.train.loop.activations import ActivationStore
 
-__all__ = ["Probe", "Shelf"]
+__all__ = ["Probe", "ProbeCache"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class ProbeCache:
     """Where a probe is looked for before it is made, and kept.
 
     Attributes:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from lft_ray.config import TrainingSpec
-from lft_ray.config.methods import PlateauSpec
+from lft_ray.config.methods import EarlyStoppingSpec
 
-__all__ = ["DECAY_SHARE", "Schedule", "has_ended"]
+__all__ = ["DECAY_SHARE", "Schedule", "stops_early"]
 
 
-def has_ended(scores: Sequence[float], spec: PlateauSpec | None) -> bool:
+def stops_early(scores: Sequence[float], spec: EarlyStoppingSpec | None) -> bool:
     """Whether the last ``spec.patience`` scores all failed to gain.
 
     Args:

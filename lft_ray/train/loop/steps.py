@@ -188,5 +188,5 @@ class Stepper:
             return loss
         spec, taught = self._teacher.spec, self._teacher.of(batch, batching.device)
         # Class weights weigh the labels alone: the sum is divided by them, so each text's divergence takes the mean.
-        divergence = self._task.distil_loss(logits, taught, spec.temperature) * per_text
+        divergence = self._task.distill_loss(logits, taught, spec.temperature) * per_text
         return (1.0 - spec.weight) * loss + spec.weight * divergence

@@ -22,7 +22,7 @@ from lft_ray.train.loop.evaluate import Batching
 from lft_ray.train.loop.job import LoopJob, LoopResult
 from lft_ray.train.loop.loop import train
 
-__all__ = ["HeadAlone", "UpperLayers", "freeze", "train_frozen", "train_head"]
+__all__ = ["HeadOnly", "UpperLayers", "freeze", "train_frozen", "train_linear_probe"]
 
 
 class UpperLayers(HeadedNetwork):
@@ -50,7 +50,7 @@ class UpperLayers(HeadedNetwork):
         return pooled(states, attention_mask, self.pooling)
 
 
-class HeadAlone(HeadedNetwork):
+class HeadOnly(HeadedNetwork):
     """The head of a network, which is trained in place, on vectors [n, hidden]."""
 
     def __init__(self, network: TextNetwork) -> None:
@@ -110,13 +110,15 @@ def train_frozen(job: LoopJob, report: Callable[[CurvePoint], None], should_stop
     return train(_above(job, UpperLayers(network, layers), found, layers), report, should_stop)
 
 
-def train_head(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]) -> LoopResult:
+def train_linear_probe(
+    job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]
+) -> LoopResult:
     """`loop.train` of the head alone, on vectors that are computed once."""
     network = _whole(job)
     network.backbone.requires_grad_(False)
     with job.meter.training():
         found = text_features(job.activations, network, network.shape.layers, _tokens(job), _batching(job))
-    return train(_above(job, HeadAlone(network), found, network.shape.layers), report, should_stop)
+    return train(_above(job, HeadOnly(network), found, network.shape.layers), report, should_stop)
 
 
 def _above(job: LoopJob, network: HeadedNetwork, splits: tuple[Inputs, Inputs], layers: int) -> LoopJob:

@@ -24,13 +24,15 @@ from lft_ray.train.loop.loop import train
 from lft_ray.train.loop.optim import rate_factors
 from lft_ray.train.loop.schedule import Schedule
 
-__all__ = ["met_tokens", "train_met_tokens"]
+__all__ = ["seen_tokens", "train_seen_tokens"]
 
 WORTH_IT = 0.8
 """Greatest share of the table that is still cut out. A choice: all that is saved is the rest of the table."""
 
 
-def train_met_tokens(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]) -> LoopResult:
+def train_seen_tokens(
+    job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]
+) -> LoopResult:
     """`loop.train` on a table of the tokens of train and validation; the network has its whole table back afterwards.
 
     Args:
@@ -43,7 +45,7 @@ def train_met_tokens(job: LoopJob, report: Callable[[CurvePoint], None], should_
     if not isinstance(backbone, Transformer):
         return train(job, report, should_stop)
     table = backbone.tokens
-    met = met_tokens(cast("list[TokenFile]", splits), job.pad_id, table.num_embeddings)
+    met = seen_tokens(cast("list[TokenFile]", splits), job.pad_id, table.num_embeddings)
     if len(met) > WORTH_IT * table.num_embeddings:
         return train(job, report, should_stop)
     backbone.tokens = nn.Embedding(len(met), table.embedding_dim, _weight=table.weight.detach()[torch.from_numpy(met)])
@@ -56,7 +58,7 @@ def train_met_tokens(job: LoopJob, report: Callable[[CurvePoint], None], should_
     return result
 
 
-def met_tokens(splits: Sequence[TokenFile], pad_id: int, vocab: int) -> NDArray[np.int64]:
+def seen_tokens(splits: Sequence[TokenFile], pad_id: int, vocab: int) -> NDArray[np.int64]:
     """Token ids below ``vocab`` that the splits and the padding have, ascending, each once; int64 [u]."""
     is_met = np.zeros(vocab, dtype=bool)
     is_met[pad_id] = True

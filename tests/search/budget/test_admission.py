@@ -46,7 +46,7 @@ def test_promises_count_until_they_are_settled():
 
 
 def test_what_is_kept_for_confirmation_is_not_for_the_search():
-    a = admission(budget_usd=1.0, confirm_share=0.5)
+    a = admission(budget_usd=1.0, confirmation_fraction=0.5)
     assert not a.verdict(SMALL, "search")
     assert a.verdict(SMALL, "confirm")
 

@@ -23,7 +23,7 @@ from lft_ray.search import dispatcher as dispatcher_module
 from lft_ray.search import running_trial as live_module
 from lft_ray.search.budget.admission import BudgetAdmission
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.interfaces import Plan, Queued
+from lft_ray.search.interfaces import Queued, StudyPlan
 
 PRICE = Price("p", 0.01, 0.0, 0.01, 0.0, as_of="now", source="test")
 WORK = {"m:1": 10.0, "m:2": 30.0, "m:4": 100.0}
@@ -60,9 +60,9 @@ def price(result: TrialResult, trial: StartedTrial) -> TrialRecord:
 class World:
     """Runs what the dispatcher hands out, one core a trial, and keeps the true bill."""
 
-    def __init__(self, storage, budget_usd, fates, slots, confirm_share, obeys=True):
+    def __init__(self, storage, budget_usd, fates, slots, confirmation_fraction, obeys=True):
         self.clock, self.storage, self.fates, self.obeys = Clock(), storage, fates, obeys
-        self.budget = Budget(budget_usd=budget_usd, confirm_share=confirm_share)
+        self.budget = Budget(budget_usd=budget_usd, confirmation_fraction=confirmation_fraction)
         self.admission = BudgetAdmission(
             self.budget,
             Forecast({"cpu": Rate(start_s=0.0, flops_per_s=1.0)}),
@@ -76,7 +76,7 @@ class World:
         self.ledger = Ledger(storage)
         queue = tuple(Queued(TrialConfig(model_size=fate["size"], seed=i)) for i, fate in enumerate(fates))
         self.dispatcher = Dispatcher(
-            self.ledger, Plan(queue=queue, trials=len(queue), slots=slots, is_deterministic=False), None, price,
+            self.ledger, StudyPlan(queue=queue, trials=len(queue), slots=slots, is_deterministic=False), None, price,
             self.admission,
         )  # fmt: skip
         self.events: list[tuple[float, str]] = []
@@ -117,7 +117,7 @@ class World:
             before = max(self.saved.get(trial.trial_id, 0.0), allowance.used_core_s)
             left = max(0.0, allowance.core_s - before)
             if seconds > left:
-                seconds, how = left, "thrift"
+                seconds, how = left, "usage limit"
         return seconds, how
 
     def end_next(self):
@@ -135,7 +135,7 @@ class World:
             return
         busy = self.saved.get(trial_id, 0.0) + seconds
         if how != "silent":
-            status = {"done": TrialStatus.DONE, "thrift": TrialStatus.STOPPED}.get(how, TrialStatus.FAILED)
+            status = {"done": TrialStatus.DONE, "usage limit": TrialStatus.STOPPED}.get(how, TrialStatus.FAILED)
             result = TrialResult(
                 trial_id=trial_id, attempt=trial.attempt, config=trial.config, status=status,
                 usage=Usage(core_s=busy, wall_s=busy),
@@ -153,14 +153,14 @@ class World:
         return (sum(self.used.values()) + under_way) * PRICE.training_usd_per_core_s
 
     def check(self):
-        limit = self.budget.budget_usd * (1 - self.budget.confirm_share) + 1e-6
+        limit = self.budget.budget_usd * (1 - self.budget.confirmation_fraction) + 1e-6
         assert self.true_usd() <= limit
         assert self.budget.spent_usd + self.budget.reserved_usd <= limit
 
 
-def world(budget_usd, fates, slots=2, confirm_share=0.0, obeys=True):
+def world(budget_usd, fates, slots=2, confirmation_fraction=0.0, obeys=True):
     with tempfile.TemporaryDirectory() as folder:
-        return World(Storage(folder), budget_usd, fates, slots, confirm_share, obeys).run()
+        return World(Storage(folder), budget_usd, fates, slots, confirmation_fraction, obeys).run()
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -168,10 +168,10 @@ def world(budget_usd, fates, slots=2, confirm_share=0.0, obeys=True):
     fates=st.lists(fates, min_size=1, max_size=8),
     budget_usd=st.floats(0.3, 20.0),
     slots=st.integers(1, 3),
-    confirm_share=st.sampled_from([0.0, 0.3]),
+    confirmation_fraction=st.sampled_from([0.0, 0.3]),
 )
-def test_the_true_bill_never_exceeds_the_budget(fates, budget_usd, slots, confirm_share):
-    ended = world(budget_usd, fates, slots, confirm_share)
+def test_the_true_bill_never_exceeds_the_budget(fates, budget_usd, slots, confirmation_fraction):
+    ended = world(budget_usd, fates, slots, confirmation_fraction)
     # What the records say is never less than what was truly used.
     recorded = sum(record.training_usd for record in ended.ledger.records())
     assert recorded == pytest.approx(ended.budget.spent_usd)

@@ -22,7 +22,7 @@ from lft_ray.search.samplers.ehvi import (
 )
 from lft_ray.search.samplers.gp import GaussianProcess, _loss, _priors
 from lft_ray.search.samplers.known_cost import KnownCostSampler, SamplerOptions
-from lft_ray.search.samplers.priors import EXPECTED_VALUE, Outlook
+from lft_ray.search.samplers.priors import EXPECTED_VALUE, CostPrior
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -239,7 +239,7 @@ def best_of(sampler_of, seed: int, trials: int) -> float:
 
 
 def test_it_finds_the_front_better_than_random():
-    ours = [best_of(lambda seed: KnownCostSampler(Outlook(cost), seed=seed), seed, 22) for seed in range(4)]
+    ours = [best_of(lambda seed: KnownCostSampler(CostPrior(cost), seed=seed), seed, 22) for seed in range(4)]
     uniform = [best_of(lambda seed: optuna.samplers.RandomSampler(seed=seed), seed, 22) for seed in range(4)]
     assert statistics.mean(ours) > statistics.mean(uniform) + 0.015
     assert min(ours) > statistics.mean(uniform)
@@ -248,7 +248,7 @@ def test_it_finds_the_front_better_than_random():
 @pytest.mark.parametrize("directions", [("minimize", "maximize"), ("minimize", "minimize")])
 def test_both_directions_find_the_rate(directions):
     sign = 1 if directions[1] == "maximize" else -1
-    study = study_with(KnownCostSampler(Outlook(cost), seed=0), directions=directions)
+    study = study_with(KnownCostSampler(CostPrior(cost), seed=0), directions=directions)
     for _ in range(20):
         trial = study.ask(SPACE)
         f1 = score(trial.params)
@@ -259,7 +259,7 @@ def test_both_directions_find_the_rate(directions):
 
 @pytest.mark.parametrize("directions", [["minimize"], ["maximize", "maximize"], ["minimize"] * 3])
 def test_other_directions_are_refused(directions):
-    study = optuna.create_study(directions=directions, sampler=KnownCostSampler(Outlook(cost), seed=0))
+    study = optuna.create_study(directions=directions, sampler=KnownCostSampler(CostPrior(cost), seed=0))
     study.enqueue_trial({"x": 1})
     study.tell(study.ask({"x": IntDistribution(0, 3)}), [0.0] * len(directions))
     with pytest.raises(ValueError, match="KnownCostSampler needs directions"):
@@ -272,12 +272,12 @@ def test_equal_trials_and_seeds_give_equal_proposals_in_any_process():
         "print(study_with(KnownCostSampler(Outlook(cost), seed=5), history(15)).ask(SPACE).params)"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert there == str(study_with(KnownCostSampler(Outlook(cost), seed=5), history(15)).ask(SPACE).params)
+    assert there == str(study_with(KnownCostSampler(CostPrior(cost), seed=5), history(15)).ask(SPACE).params)
 
 
 def test_no_trial_is_repeated_and_a_listed_space_is_used_up():
     space = {"size": IntDistribution(0, 4), "epochs": IntDistribution(1, 3)}
-    study = study_with(KnownCostSampler(Outlook(cost), SamplerOptions(n_startup_trials=3), seed=0))
+    study = study_with(KnownCostSampler(CostPrior(cost), SamplerOptions(n_startup_trials=3), seed=0))
     for _ in range(15):
         trial = study.ask(space)
         study.tell(trial, [cost(trial.params), 0.5 + 0.01 * trial.params["size"]])
@@ -288,10 +288,10 @@ def test_no_trial_is_repeated_and_a_listed_space_is_used_up():
 
 def test_pending_trials_are_believed():
     """Workers that ask at the same time are sent to different places."""
-    study = study_with(KnownCostSampler(Outlook(cost), seed=0), history(15))
+    study = study_with(KnownCostSampler(CostPrior(cost), seed=0), history(15))
     together = [study.ask(SPACE).params for _ in range(4)]
     # What each would be told if it did not know of the others: the same optimum, up to the seed.
-    alone = [study_with(KnownCostSampler(Outlook(cost), seed=s), history(15)).ask(SPACE).params for s in range(4)]
+    alone = [study_with(KnownCostSampler(CostPrior(cost), seed=s), history(15)).ask(SPACE).params for s in range(4)]
 
     def places(all_params: list[dict]) -> int:
         return len({(p["size"], p["epochs"], round(math.log10(p["rate"]), 1)) for p in all_params})
@@ -301,14 +301,14 @@ def test_pending_trials_are_believed():
 
 def test_a_stopped_region_is_not_asked_for_again():
     trials = history(15)
-    first = study_with(KnownCostSampler(Outlook(cost), seed=0), trials).ask(SPACE).params
+    first = study_with(KnownCostSampler(CostPrior(cost), seed=0), trials).ask(SPACE).params
     poor = ended(first, state=TrialState.PRUNED, **{EXPECTED_VALUE: score(first) - 0.08})
-    then = study_with(KnownCostSampler(Outlook(cost), seed=0), [*trials, poor]).ask(SPACE).params
+    then = study_with(KnownCostSampler(CostPrior(cost), seed=0), [*trials, poor]).ask(SPACE).params
     assert (then["size"], then["epochs"]) != (first["size"], first["epochs"])
     # Without an expected value it says nothing.
     silent = ended(first, state=TrialState.PRUNED)
     assert (
-        study_with(KnownCostSampler(Outlook(cost), seed=0), [*trials, silent]).ask(SPACE).params["size"]
+        study_with(KnownCostSampler(CostPrior(cost), seed=0), [*trials, silent]).ask(SPACE).params["size"]
         == first["size"]
     )
 
@@ -318,9 +318,9 @@ def test_failed_trials_make_their_region_unattractive():
         trials = [t for t in history(40, seed=3) if t.params["rate"] < 1e-3][:12]
         bad = [ended({**t.params, "rate": 1.1e-3 + 1e-3 * i}, state=state) for i, t in enumerate(trials[:8])]
         asked = [
-            study_with(KnownCostSampler(Outlook(cost), seed=s), trials + (bad if state is TrialState.FAIL else [])).ask(
-                SPACE
-            )
+            study_with(
+                KnownCostSampler(CostPrior(cost), seed=s), trials + (bad if state is TrialState.FAIL else [])
+            ).ask(SPACE)
             for s in range(5)
         ]
         return statistics.mean(t.params["rate"] > 9e-4 for t in asked)
@@ -329,10 +329,10 @@ def test_failed_trials_make_their_region_unattractive():
 
 
 def test_limits_are_kept():
-    sampler = KnownCostSampler(Outlook(cost, feasible=lambda p: p["size"] == 1 and p["epochs"] == 2), seed=0)
+    sampler = KnownCostSampler(CostPrior(cost, feasible=lambda p: p["size"] == 1 and p["epochs"] == 2), seed=0)
     params = study_with(sampler, history(12)).ask(SPACE).params
     assert (params["size"], params["epochs"]) == (1, 2)
-    capped = KnownCostSampler(Outlook(lambda p: [] if cost(p) > 3 else cost(p)), seed=0)
+    capped = KnownCostSampler(CostPrior(lambda p: [] if cost(p) > 3 else cost(p)), seed=0)
     for seed in range(3):
         assert study_with(capped, history(12, seed)).ask(SPACE).params["size"] <= 1
 
@@ -341,17 +341,18 @@ def test_a_rival_takes_the_worth_of_what_it_beats():
     """Something at the cost of the smallest size that is better than all but the two largest can be."""
     rivals = [(1.0, 0.871)]
     asked = [
-        study_with(KnownCostSampler(Outlook(cost, rivals=rivals), seed=s), history(15, s)).ask(SPACE) for s in range(6)
+        study_with(KnownCostSampler(CostPrior(cost, rivals=rivals), seed=s), history(15, s)).ask(SPACE)
+        for s in range(6)
     ]
     assert min(trial.params["size"] for trial in asked) >= 2
-    without = [study_with(KnownCostSampler(Outlook(cost), seed=s), history(15, s)).ask(SPACE) for s in range(6)]
+    without = [study_with(KnownCostSampler(CostPrior(cost), seed=s), history(15, s)).ask(SPACE) for s in range(6)]
     assert min(trial.params["size"] for trial in without) < 2
 
 
 def test_dear_training_is_asked_for_less():
     def dollars(eta: float) -> float:
         sampled = [
-            study_with(KnownCostSampler(Outlook(cost, train_usd), SamplerOptions(eta=eta), seed=s), history(10, s))
+            study_with(KnownCostSampler(CostPrior(cost, train_usd), SamplerOptions(eta=eta), seed=s), history(10, s))
             .ask(SPACE)
             .params
             for s in range(6)
@@ -367,7 +368,7 @@ def test_a_cheap_way_of_serving_makes_a_dear_size_worth_more():
 
     def sizes(ways) -> list[int]:
         asked = [
-            study_with(KnownCostSampler(Outlook(ways), seed=s), trials).ask(SPACE).params["size"] for s in range(4)
+            study_with(KnownCostSampler(CostPrior(ways), seed=s), trials).ask(SPACE).params["size"] for s in range(4)
         ]
         return sorted(asked)
 
@@ -381,7 +382,7 @@ def test_a_cheap_way_of_serving_makes_a_dear_size_worth_more():
 def test_candidates_start_near_what_is_known_to_work():
     centre = {0: -5.0, 1: -4.5, 2: -4.0, 3: -3.0, 4: -2.5}
     sampler = KnownCostSampler(
-        Outlook(cost, centre=lambda p: {"rate": centre[p["size"]]}, feasible=lambda p: True),
+        CostPrior(cost, centre=lambda p: {"rate": centre[p["size"]]}, feasible=lambda p: True),
         SamplerOptions(n_startup_trials=99),
         seed=0,
     )
@@ -406,7 +407,9 @@ def test_conditional_and_categorical_parameters_of_a_plain_study():
             f1 += 0.1 - 0.05 * abs(math.log2(trial.suggest_int("rank", 2, 64, log=True)) - 4)
         return cost_of({"layers": layers}), f1
 
-    study = optuna.create_study(directions=["minimize", "maximize"], sampler=KnownCostSampler(Outlook(cost_of), seed=1))
+    study = optuna.create_study(
+        directions=["minimize", "maximize"], sampler=KnownCostSampler(CostPrior(cost_of), seed=1)
+    )
     study.optimize(objective, n_trials=30)
     assert all(("rank" in t.params) == (t.params["method"] == "lora") for t in study.trials)
     late = study.trials[12:]
@@ -415,7 +418,7 @@ def test_conditional_and_categorical_parameters_of_a_plain_study():
 
 
 def test_a_proposal_at_200_trials_is_quick():
-    study = study_with(KnownCostSampler(Outlook(cost, train_usd), seed=0), history(200))
+    study = study_with(KnownCostSampler(CostPrior(cost, train_usd), seed=0), history(200))
     study.ask(SPACE)
     seconds = []
     for _ in range(5):

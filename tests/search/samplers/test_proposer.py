@@ -317,12 +317,12 @@ def test_a_finished_model_outside_the_space_is_a_rival():
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "random", "known_cost"])
 def test_every_sampler_takes_methods(sampler):
-    training = TrainingSpec(method=["full", "distil"], batch_size=32, epochs=2)
+    training = TrainingSpec(method=["full", "distill"], batch_size=32, epochs=2)
     space = build_space(SIZES, training)
     records = history(12, space)
-    assert {r.config.method for r in records} == {"full", "distil"}
+    assert {r.config.method for r in records} == {"full", "distill"}
     proposer = Proposer(space, sampler, 0, cost)
-    assert proposer.propose(12, records, []).method in {"full", "distil"}
+    assert proposer.propose(12, records, []).method in {"full", "distill"}
     in_full = proposer.propose(12, records, [], fits=lambda c: c.method == "full")
     assert in_full.method == "full"
     if sampler != "known_cost":
@@ -331,9 +331,9 @@ def test_every_sampler_takes_methods(sampler):
         assert in_full == first.model_copy(update={"method": "full"})
 
 
-@pytest.mark.parametrize("better", ["full", "distil"])
+@pytest.mark.parametrize("better", ["full", "distill"])
 def test_the_known_cost_sampler_learns_which_method_is_better(better):
-    space = build_space(SIZES, TrainingSpec(method=["full", "distil"], batch_size=32, epochs=2))
+    space = build_space(SIZES, TrainingSpec(method=["full", "distill"], batch_size=32, epochs=2))
     configs = [space.draw(random.Random(i)) for i in range(24)]
     records = [told(c, i, f1=known_f1(c) + (0.05 if c.method == better else 0.0)) for i, c in enumerate(configs)]
     proposed = [Proposer(space, "known_cost", seed, cost).propose(24, records, []).method for seed in range(6)]
@@ -341,10 +341,10 @@ def test_the_known_cost_sampler_learns_which_method_is_better(better):
 
 
 def test_another_teacher_makes_no_new_proposal():
-    training = TrainingSpec(method=["full", "distil"], learning_rate=1e-4, batch_size=16, epochs=1)
+    training = TrainingSpec(method=["full", "distill"], learning_rate=1e-4, batch_size=16, epochs=1)
     space = build_space(SIZES, training)
     by_others = [
-        told(c.model_copy(update={"teacher": "t003"} if c.method == "distil" else {}), i)
+        told(c.model_copy(update={"teacher": "t003"} if c.method == "distill" else {}), i)
         for i, c in enumerate(space.all())
     ]
     assert Proposer(space, "random", 0, cost).propose(0, by_others, []) is None

@@ -12,9 +12,9 @@ from lft_ray.records import ScoredVariant, TrialConfig, TrialResult, TrialStatus
 from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.interfaces import Plan, Queued
-from lft_ray.search.preflight import check_distil
-from lft_ray.search.samplers.teachers import Taught, Teachers
+from lft_ray.search.interfaces import Queued, StudyPlan
+from lft_ray.search.preflight import check_distillation
+from lft_ray.search.samplers.teachers import Teachers, WithTeachers
 from tests.search.driver import price
 from tests.search.test_dispatcher import Recorder, Wallet, config, next_trial, write_result
 from tests.search.trivial import COSTS
@@ -29,8 +29,8 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def dispatcher(storage, proposer, *, queue=(), trials=8, slots=2, admission=None):
-    plan = Plan(queue=tuple(queue), trials=trials, slots=slots)
-    return Dispatcher(Ledger(storage), plan, Taught(proposer, TEACHERS), price, admission)
+    plan = StudyPlan(queue=tuple(queue), trials=trials, slots=slots)
+    return Dispatcher(Ledger(storage), plan, WithTeachers(proposer, TEACHERS), price, admission)
 
 
 def sized(size: str, number: int, method: str = "full") -> TrialConfig:
@@ -43,7 +43,7 @@ class Distils(Recorder):
     def propose(self, n, told, pending, fits=None):
         self.seen[n] = ([r.trial_id for r in told], len(pending))
         sizes = [SMALL, MIDDLE, LARGE]
-        wanted = [sized(sizes[n % 3], n, method) for method in ("distil", "full")]
+        wanted = [sized(sizes[n % 3], n, method) for method in ("distill", "full")]
         return next((c for c in wanted if fits is None or fits(c)), None)
 
 
@@ -66,7 +66,7 @@ def test_nothing_is_distilled_without_a_teacher(storage):
     # Proposals go through small, middle, large: until the large one has ended there is nobody to teach a small one.
     teach(dispatcher(storage, Distils(), trials=6, slots=1), storage)
     assert [r.config.teacher for r in Ledger(storage).records()] == ["", "", "", "t002", "t002", ""]
-    assert [r.config.method for r in Ledger(storage).records()] == ["full"] * 3 + ["distil"] * 2 + ["full"]
+    assert [r.config.method for r in Ledger(storage).records()] == ["full"] * 3 + ["distill"] * 2 + ["full"]
 
 
 def test_the_teacher_is_the_best_finished_trial_that_is_dearer_to_serve(storage):
@@ -76,7 +76,7 @@ def test_the_teacher_is_the_best_finished_trial_that_is_dearer_to_serve(storage)
     records = {r.trial_id: r.config for r in Ledger(storage).records()}
     assert all(records[i].method == "full" for i in ("t000", "t001", "t002", "t003"))
     # t004 wants middle: t003 (large) is better than t001. t005 wants large: there is nothing above it.
-    assert (records["t004"].model_size, records["t004"].method, records["t004"].teacher) == (MIDDLE, "distil", "t003")
+    assert (records["t004"].model_size, records["t004"].method, records["t004"].teacher) == (MIDDLE, "distill", "t003")
     assert (records["t005"].model_size, records["t005"].method, records["t005"].teacher) == (LARGE, "full", "")
     # t006 wants small: the best of all larger ones is t005.
     assert (records["t006"].model_size, records["t006"].teacher) == (SMALL, "t005")
@@ -104,7 +104,7 @@ def test_a_trial_that_is_not_told_yet_does_not_teach(storage):
     assert d.proposer.proposer.seen[2][0] == ["t000"]
     assert (third.config.model_size, third.config.teacher) == (LARGE, "")
     assert (fourth.config.model_size, fourth.config.teacher) == (SMALL, "t001")
-    sole = TEACHERS.assign(sized(SMALL, 1, "distil"), [d.ledger.get("t000")])
+    sole = TEACHERS.assign(sized(SMALL, 1, "distill"), [d.ledger.get("t000")])
     assert sole.teacher == "t000"
 
 
@@ -166,7 +166,7 @@ def record(trial_id: str, size: str, f1: float, *shorter: float, role: str = "se
 
 
 def teacher_of(size: str, *told) -> str | None:
-    taught = TEACHERS.assign(sized(size, 0, "distil"), told)
+    taught = TEACHERS.assign(sized(size, 0, "distill"), told)
     return None if taught is None else taught.teacher
 
 
@@ -203,14 +203,14 @@ def experiment(kind: str, method: list[str]) -> Experiment:
 def test_a_task_must_say_how_answers_are_compared():
     def check(kind: str, method: list[str]) -> None:
         made = experiment(kind, method)
-        check_distil(Candidates.of(made), made.training)
+        check_distillation(Candidates.of(made), made.training)
 
-    check("multilabel", ["full", "distil"])
+    check("multilabel", ["full", "distill"])
     check("tests.search.samplers.test_teachers:Mute", ["full"])
-    with pytest.raises(ConfigError, match="distil_loss"):
-        check("tests.search.samplers.test_teachers:Mute", ["full", "distil"])
+    with pytest.raises(ConfigError, match="distill_loss"):
+        check("tests.search.samplers.test_teachers:Mute", ["full", "distill"])
 
 
 def test_distil_alone_is_refused():
-    with pytest.raises(ValueError, match=r"\[full, distil\]"):
-        experiment("classification", ["distil"])
+    with pytest.raises(ValueError, match=r"\[full, distill\]"):
+        experiment("classification", ["distill"])

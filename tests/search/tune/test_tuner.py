@@ -15,7 +15,7 @@ from lft_ray.errors import InputError
 from lft_ray.records import TrialRecord, TrialStatus
 from lft_ray.run.ledger import Ledger, driver_lock
 from lft_ray.run.storage import Storage
-from lft_ray.search.interfaces import Quiet
+from lft_ray.search.interfaces import NullListener
 from lft_ray.selection.front import front, points_of
 from tests.search.driver import search
 from tests.search.trivial import Seen, seen
@@ -48,7 +48,7 @@ def at_once(lines: list[Seen]) -> int:
     return most
 
 
-class Watch(Quiet):
+class Watch(NullListener):
     def __init__(self, act: Callable[[str], None]):
         self.act = act
 
@@ -217,7 +217,7 @@ def test_a_built_in_rule_stops_the_same_trials_in_every_run_of_deterministic_mod
 
 
 def test_a_ledger_that_cannot_be_written_ends_the_study_with_its_own_error(cluster, tmp_path):
-    class Full(Quiet):
+    class Full(NullListener):
         def on_record(self, record):
             raise OSError(28, "No space left on device")
 

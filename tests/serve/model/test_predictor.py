@@ -18,7 +18,7 @@ from lft_ray.models.resolve import find_base
 from lft_ray.models.sizes import model_sizes
 from lft_ray.run.storage import Storage
 from lft_ray.serve.api.app import LIMITS
-from lft_ray.serve.model.base import Layout
+from lft_ray.serve.model.base import ReplicaThreads
 from lft_ray.serve.model.open import open_predictor
 from tests.serve.conftest import make_predictor
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_bundle_answers_with_its_labels(bundles):
-    predictor = open_predictor(bundles["first"].uri, Layout(1), limits=LIMITS)
+    predictor = open_predictor(bundles["first"].uri, ReplicaThreads(1), limits=LIMITS)
     [scores], [best] = await predictor.answer(["the bank makes profit"]), await predictor.answer(["goal"], top_k=1)
     await predictor.retire()
     assert scores[0].label == "business"
@@ -44,12 +44,12 @@ def test_a_damaged_bundle_is_refused(bundles, tmp_path, name):
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
     with pytest.raises(BundleError):
-        open_predictor(str(folder), Layout(1), limits=LIMITS)
+        open_predictor(str(folder), ReplicaThreads(1), limits=LIMITS)
 
 
 def test_no_bundle_is_a_bundle_error(tmp_path):
     with pytest.raises(BundleError, match="no bundle"):
-        open_predictor(str(tmp_path / "none"), Layout(1), limits=LIMITS)
+        open_predictor(str(tmp_path / "none"), ReplicaThreads(1), limits=LIMITS)
 
 
 async def test_retiring_waits_for_the_answers_in_flight():
@@ -80,7 +80,12 @@ def test_bundles_of_the_fixture_differ(bundles):
 
 
 def test_cores_are_workers_or_threads():
-    layouts = [Layout(4, "throughput"), Layout(4, "latency"), Layout(1, "throughput"), Layout(1, "latency")]
+    layouts = [
+        ReplicaThreads(4, "throughput"),
+        ReplicaThreads(4, "latency"),
+        ReplicaThreads(1, "throughput"),
+        ReplicaThreads(1, "latency"),
+    ]
     assert [(layout.workers, layout.threads) for layout in layouts] == [(4, 1), (1, 4), (1, 1), (1, 1)]
     with pytest.raises(ConfigError, match=r"serve\.preset"):
         Experiment.parse(
@@ -91,7 +96,7 @@ def test_cores_are_workers_or_threads():
 @pytest.mark.parametrize(("preset", "workers"), [("throughput", 2), ("latency", 1)])
 async def test_a_preset_decides_how_many_batches_run_at_a_time(bundles, preset, workers):
     before = threading.active_count()
-    predictor = open_predictor(bundles["first"].uri, Layout(2, preset), limits=LIMITS)
+    predictor = open_predictor(bundles["first"].uri, ReplicaThreads(2, preset), limits=LIMITS)
     assert threading.active_count() - before == workers
     [scores] = await predictor.answer(["goal"])
     assert scores[0].label == "sport"
@@ -99,7 +104,7 @@ async def test_a_preset_decides_how_many_batches_run_at_a_time(bundles, preset, 
 
 
 async def test_the_queue_holds_what_the_experiment_says(bundles):
-    predictor = open_predictor(bundles["first"].uri, Layout(1, max_queued_texts=128), limits=LIMITS)
+    predictor = open_predictor(bundles["first"].uri, ReplicaThreads(1, max_queued_texts=128), limits=LIMITS)
     with pytest.raises(Overloaded, match="the queue holds 128"):
         await predictor.answer(["goal"] * 129)
     assert len(await predictor.answer(["goal"] * 128)) == 128

@@ -9,7 +9,7 @@ from lft_ray.config import RolloutSpec
 from lft_ray.serve.rollout.canary import _rank, drift, verdict
 from lft_ray.serve.rollout.state import ReplicaStatus
 from lft_ray.serve.rollout.stats import BIN_RATIO, CanaryStats, RequestStats, merged
-from lft_ray.serve.rollout.traffic_split import takes
+from lft_ray.serve.rollout.traffic_split import in_canary
 
 RULES = RolloutSpec(canary_share=0.1)
 
@@ -135,5 +135,5 @@ def test_quantiles_are_right_to_a_bin():
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5])
 def test_a_share_is_a_share_and_a_key_stays_on_its_side(share):
     keys = [f"{number:032x}" for number in range(20000)]
-    assert sum(takes(key, share) for key in keys) / 20000 == pytest.approx(share, abs=0.02)
-    assert all(takes(key, 0.5) for key in keys if takes(key, share))
+    assert sum(in_canary(key, share) for key in keys) / 20000 == pytest.approx(share, abs=0.02)
+    assert all(in_canary(key, 0.5) for key in keys if in_canary(key, share))

@@ -20,7 +20,7 @@ from lft_ray.train.device.process_group import Group, current_group
 from lft_ray.train.loop.checkpoint import StateStore
 from lft_ray.train.loop.job import LoopJob
 from lft_ray.train.loop.loop import train
-from lft_ray.train.methods.vocabulary import train_met_tokens
+from lft_ray.train.methods.vocabulary import train_seen_tokens
 from lft_ray.train.trial import execute, run_trial
 from tests.train.ranks import run_ranks
 
@@ -39,7 +39,7 @@ def run_rank(rank: int, folder: Path) -> None:
     for job, stop_at in jobs:
         reported = []
         # Only rank 1's clock says stop: rank 0 must hear of it.
-        run = train if isinstance(job.network, Hungry) else train_met_tokens
+        run = train if isinstance(job.network, Hungry) else train_seen_tokens
         result = run(replace(job, meter=Meter()), reported.append, clock(stop_at if rank == 1 else None))
         tensors = (job.network.head.weight, next(job.network.parameters()))
         outcomes.append((result, reported, [tensor.detach().numpy() for tensor in tensors]))
@@ -133,7 +133,7 @@ class Hungry(torch.nn.Module):
 
 
 def test_out_of_memory_in_one_process_is_a_fact_for_all(loop_job, tmp_path):
-    plain = {"training": {"head_start": "random"}, "config": {"epochs": 1}}
+    plain = {"training": {"head_init": "random"}, "config": {"epochs": 1}}
     alone = train(loop_job(**plain), lambda _: None, lambda: False)
 
     def hungry(**limits):
@@ -169,7 +169,7 @@ def scarce_rank(rank: int, folder: Path) -> None:
 
 
 def test_out_of_memory_in_shards_shrinks_the_passes_of_the_next_group(loop_job, tmp_path):
-    plain = {"training": {"head_start": "random", "sharding": "fsdp"}, "config": {"epochs": 1}}
+    plain = {"training": {"head_init": "random", "sharding": "fsdp"}, "config": {"epochs": 1}}
     alone = train(loop_job(**plain), lambda _: None, lambda: False)
 
     def hungry(most: int):

@@ -2,7 +2,7 @@ import pytest
 
 from lft_ray.records import Usage
 from lft_ray.run.ledger import Allowance
-from lft_ray.train.device.meter import Meter, Thrift
+from lft_ray.train.device.meter import Meter, UsageLimit
 
 
 class Readings:
@@ -15,27 +15,27 @@ class Readings:
         return before[0] + processes * next(self._core_s), before[1] + self._device_s
 
 
-def looks(thrift, count):
-    return [thrift.is_over() for _ in range(count)]
+def looks(usage_limit, count):
+    return [usage_limit.is_over() for _ in range(count)]
 
 
 def test_without_an_allowance_a_trial_never_stops():
-    assert looks(Thrift(Readings(), None), 3) == [False] * 3
+    assert looks(UsageLimit(Readings(), None), 3) == [False] * 3
 
 
 def test_it_stops_one_widest_gap_early_and_the_start_is_no_gap():
-    thrift = Thrift(Readings(8, 9, 12, 13, 14, 16), Allowance(core_s=17.5))
-    assert looks(thrift, 6) == [False, False, False, False, False, True]
-    assert thrift.was_over
+    usage_limit = UsageLimit(Readings(8, 9, 12, 13, 14, 16), Allowance(core_s=17.5))
+    assert looks(usage_limit, 6) == [False, False, False, False, False, True]
+    assert usage_limit.was_over
 
 
 def test_what_dead_workers_used_counts():
-    assert looks(Thrift(Readings(1, 2), Allowance(core_s=10, used_core_s=8)), 2) == [False, True]
+    assert looks(UsageLimit(Readings(1, 2), Allowance(core_s=10, used_core_s=8)), 2) == [False, True]
 
 
 def test_other_processes_count_alike_and_devices_too():
-    assert looks(Thrift(Readings(3), Allowance(core_s=10), processes=4), 1) == [True]
-    assert looks(Thrift(Readings(0, device_s=3.0), Allowance(device_s=2.0)), 1) == [True]
+    assert looks(UsageLimit(Readings(3), Allowance(core_s=10), processes=4), 1) == [True]
+    assert looks(UsageLimit(Readings(0, device_s=3.0), Allowance(device_s=2.0)), 1) == [True]
 
 
 def test_the_meter_takes_the_larger_of_what_was_saved_and_what_was_used():

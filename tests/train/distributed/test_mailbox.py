@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from lft_ray.train.distributed import mailbox as module
-from lft_ray.train.distributed.mailbox import POLL, RESTART, SHUTDOWN, Command, Mailbox, News, Order
+from lft_ray.train.distributed.mailbox import POLL, RESTART, SHUTDOWN, Command, JobStatus, Mailbox, Order
 
 SOON = 0.01
 LATER = 10.0
@@ -27,12 +27,12 @@ def test_a_job_goes_to_all_workers_and_its_points_to_the_owner():
         await box.point(1, {"fraction": 0.5})
         # After a resume a point comes again.
         await box.point(1, {"fraction": 0.5})
-        assert await box.news(1, 0, LATER) == News([{"fraction": 0.5}], False, "")
-        assert await box.news(1, 1, SOON) == News([], False, "")
+        assert await box.news(1, 0, LATER) == JobStatus([{"fraction": 0.5}], False, "")
+        assert await box.news(1, 1, SOON) == JobStatus([], False, "")
         await box.ended(1, 1)
         assert not (await box.news(1, 1, SOON)).is_over
         await box.ended(1, 0)
-        assert await box.news(1, 1, LATER) == News([], True, "")
+        assert await box.news(1, 1, LATER) == JobStatus([], True, "")
 
     play(scene)
 
@@ -87,7 +87,7 @@ def test_an_error_of_the_last_group_is_the_reason():
             await both(box, 0, group=group)
             await box.ended(1, 1, f"RuntimeError: in {group}", is_lost=True)
         await both(box, 0, group="c", wait_s=SOON)
-        assert await box.news(1, 0, LATER) == News([], True, "RuntimeError: in b")
+        assert await box.news(1, 0, LATER) == JobStatus([], True, "RuntimeError: in b")
 
     play(scene)
 

@@ -16,14 +16,14 @@ from lft_ray.records import TrialRecord, TrialResult, TrialStatus
 from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.interfaces import Plan, Queued, Quiet
-from lft_ray.search.stopping.base import Standing
-from lft_ray.search.tune.trainable import Worker
+from lft_ray.search.interfaces import NullListener, Queued, StudyPlan
+from lft_ray.search.stopping.base import TrialSnapshot
+from lft_ray.search.tune.trainable import TrialRunner
 from lft_ray.search.tune.tuner import run_trials
-from lft_ray.train.device.usage_notes import GANGS
+from lft_ray.train.device.usage_notes import WORKER_GROUPS
 from lft_ray.train.distributed.placement_groups import placement_groups, wait_until
 from lft_ray.train.distributed.sharded import run_sharded
-from lft_ray.train.distributed.worker_group import disband
+from lft_ray.train.distributed.worker_group import shut_down
 from lft_ray.train.job import result_name, trial_storage
 from lft_ray.train.trial import run_trial
 
@@ -50,7 +50,7 @@ def cluster():
         configure_logging=False,
     )
     yield
-    disband()
+    shut_down()
     assert workers() == []
     assert ray.available_resources()["CPU"] == 3.0
     ray.shutdown()
@@ -169,15 +169,15 @@ def test_bad_input_is_a_failed_result_at_once(cluster, trial_job):
     assert "max_length" in result.reason
 
 
-class Watch(Quiet):
+class Watch(NullListener):
     def __init__(self) -> None:
-        self.gangs: list[set[int]] = []
+        self.worker_groups: list[set[int]] = []
 
     def on_point(self, trial_id, point):
-        self.gangs.append({process.pid for process in workers()})
+        self.worker_groups.append({process.pid for process in workers()})
 
 
-def stop_the_second(standing: Standing) -> str:
+def stop_the_second(standing: TrialSnapshot) -> str:
     return "it was enough" if standing.trial.trial_id == "t001" else ""
 
 
@@ -196,35 +196,35 @@ def study(run_uri: str, template, listener, **plan) -> list[TrialRecord]:
     ledger = Ledger(Storage(run_uri))
     ledger.adopt(price)
     configs = [template.config.model_copy(update={"seed": seed}) for seed in range(3)]
-    plan = Plan(queue=tuple(map(Queued, configs)), trials=3, slots=1, known_cost=lambda _: 1.0, **plan)
+    plan = StudyPlan(queue=tuple(map(Queued, configs)), trials=3, slots=1, known_cost=lambda _: 1.0, **plan)
     with connect(ClusterSpec()) as handle:
         dispatcher = Dispatcher(ledger, plan, None, price, listener=listener)
-        run_trials(dispatcher, Worker(template), handle, template.training)
+        run_trials(dispatcher, TrialRunner(template), handle, template.training)
     return ledger.records()
 
 
 def test_a_study_keeps_one_gang_through_a_stopped_trial_and_leaves_nothing(cluster, trial_job, tmp_path):
-    disband()
+    shut_down()
     template = trial_job(training={"workers": 2, "evaluations": 6}, config={"batch_size": 2, "epochs": 4})
     watch = Watch()
     records = study(template.run_uri, template, watch, rule=stop_the_second)
     assert [r.status for r in records] == [TrialStatus.DONE, TrialStatus.STOPPED, TrialStatus.DONE], records
     assert records[1].reason == "it was enough"
     assert len(records[1].curve) < len(records[0].curve) == 7
-    assert len(set().union(*watch.gangs)) == 2, "one gang of two workers ran all trials"
+    assert len(set().union(*watch.worker_groups)) == 2, "one gang of two workers ran all trials"
     # The first trial waited for the gang to start, the others for nothing.
     print("overhead of the trials:", [round(r.overhead_s or 0.0, 2) for r in records])
     import ray
 
     until_it_is_gone(workers)
     until_it_is_gone(lambda: ray.available_resources().get("CPU") != 3.0)
-    assert not Storage(template.run_uri).exists(GANGS)
+    assert not Storage(template.run_uri).exists(WORKER_GROUPS)
 
 
 def test_an_interrupted_study_leaves_nothing(cluster, trial_job, tmp_path):
     template = trial_job(training={"workers": 2, "evaluations": 50}, config={"batch_size": 1, "epochs": 20})
 
-    class Impatient(Quiet):
+    class Impatient(NullListener):
         def on_point(self, trial_id, point):
             if point.fraction > 0:
                 signal.raise_signal(signal.SIGINT)
@@ -250,8 +250,8 @@ def test_a_study_that_is_interrupted_while_its_gang_starts_leaves_nothing(cluste
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        study(template.run_uri, template, Quiet())
+        study(template.run_uri, template, NullListener())
     assert placement_groups(2) == frozenset()
     until_it_is_gone(workers)
     until_it_is_gone(lambda: ray.available_resources().get("CPU") != 3.0)
-    assert not Storage(template.run_uri).exists(GANGS)
+    assert not Storage(template.run_uri).exists(WORKER_GROUPS)

@@ -76,11 +76,11 @@ def test_the_loss_falls(loop_job, record):
 
 def test_a_teacher_is_learned_without_labels(loop_job):
     """At weight 1 the labels play no part: a teacher that calls every topic the next one is believed."""
-    job = loop_job(training={"head_start": "random"}, config={"epochs": 6})
+    job = loop_job(training={"head_init": "random"}, config={"epochs": 6})
     wrong = np.roll(answers(job), 1, axis=1)
     spec = DistilSpec(weight=1.0)
     result = train(
-        loop_job(training={"head_start": "random"}, config={"epochs": 6}, teacher=Teacher(wrong, spec)), print, never
+        loop_job(training={"head_init": "random"}, config={"epochs": 6}, teacher=Teacher(wrong, spec)), print, never
     )
     believed = (np.asarray(job.validation.targets) + 1) % 3
     assert (result.logits.argmax(axis=1) == believed).mean() > 0.8
@@ -149,7 +149,7 @@ def taught_run(trial_job, tiny_bert):
     ended(trial_job(trial_id="t000"))
 
     def student(trial_id: str = "t001", *args, **changes) -> TrialJob:
-        config = {"model_size": f"{tiny_bert}:1", "method": "distil", "teacher": "t000"} | changes.pop("config", {})
+        config = {"model_size": f"{tiny_bert}:1", "method": "distill", "teacher": "t000"} | changes.pop("config", {})
         return trial_job(*args, trial_id=trial_id, config=config, **changes)
 
     return student
@@ -163,11 +163,11 @@ def files(job: TrialJob) -> list[Path]:
 def test_a_distilled_trial_from_end_to_end(trial_job, tiny_bert, request, name):
     record = request.getfixturevalue(name)
     first = ended(trial_job(record, trial_id="t000", config={"epochs": 4}))
-    config = {"model_size": f"{tiny_bert}:1", "method": "distil", "teacher": "t000", "epochs": 4}
+    config = {"model_size": f"{tiny_bert}:1", "method": "distill", "teacher": "t000", "epochs": 4}
     job = trial_job(record, trial_id="t001", config=config)
     result = run_trial(job, lambda _: None)
     assert result.status is TrialStatus.DONE, result.reason
-    assert (result.config.method, result.config.teacher) == ("distil", "t000")
+    assert (result.config.method, result.config.teacher) == ("distill", "t000")
     assert result.variants[0].f1 > 0.75
     assert load(Storage(result.checkpoint_uri).local_folder("")).shape.layers == 1
     # Train in row order, as the teacher's own network answers it.
@@ -305,10 +305,10 @@ def test_tfidf_may_teach(taught_run, trial_job, topics):
 def test_only_distilled_trials_have_a_teacher(trial_job):
     assert find_teacher(trial_job(), "cpu") is None
     with pytest.raises(ConfigError, match="names no teacher"):
-        find_teacher(trial_job(config={"method": "distil"}), "cpu")
+        find_teacher(trial_job(config={"method": "distill"}), "cpu")
     with pytest.raises(InputError, match="t404"):
         teacher_record(Storage(trial_job().run_uri), "t404")
-    failed = run_trial(trial_job(config={"method": "distil", "teacher": "t404"}), lambda _: None)
+    failed = run_trial(trial_job(config={"method": "distill", "teacher": "t404"}), lambda _: None)
     assert failed.status is TrialStatus.FAILED
     assert "t404" in failed.reason
 
@@ -318,7 +318,7 @@ def test_the_training_state_belongs_to_its_teacher_and_settings(taught_run, tiny
         job = taught_run(**changes)
         return network._state_key(job, find_base(job.models[0]), "fp32")
 
-    settings = {"training": {"distil": DistilSpec(temperature=4.0)}}
+    settings = {"training": {"distill": DistilSpec(temperature=4.0)}}
     keys = [key(), key(config={"teacher": "t003"}), key(config={"method": "full", "teacher": ""}), key(**settings)]
     assert len(set(keys)) == 4
     assert key() == keys[0]

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from lft_ray.config.methods import PlateauSpec
+from lft_ray.config.methods import EarlyStoppingSpec
 from lft_ray.records import TrialStatus
 from lft_ray.train.loop.evaluate import Batching, predict
 from lft_ray.train.loop.loop import train
-from lft_ray.train.loop.schedule import has_ended
-from lft_ray.train.methods.vocabulary import train_met_tokens
+from lft_ray.train.loop.schedule import stops_early
+from lft_ray.train.methods.vocabulary import train_seen_tokens
 from lft_ray.train.trial import run_trial
 
 BATCHING = Batching(max_length=32, micro_batch_tokens=256, pad_id=0)
 # Nothing gains half a point of 1 over the first pass, so each trial ends two passes after it.
-SOON = {"evaluations": 6, "plateau": PlateauSpec(patience=2, min_delta=0.5)}
+SOON = {"evaluations": 6, "early_stopping": EarlyStoppingSpec(patience=2, min_delta=0.5)}
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ SOON = {"evaluations": 6, "plateau": PlateauSpec(patience=2, min_delta=0.5)}
     ],
 )
 def test_it_ends_after_so_many_passes_without_a_gain(scores, patience, min_delta, expected):
-    assert has_ended(scores, PlateauSpec(patience=patience, min_delta=min_delta)) is expected
-    assert not has_ended(scores, None)
+    assert stops_early(scores, EarlyStoppingSpec(patience=patience, min_delta=min_delta)) is expected
+    assert not stops_early(scores, None)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -69,7 +69,7 @@ def test_rows_that_no_text_has_decay_by_the_steps_taken(loop_job):
         job.network.backbone.tokens = torch.nn.Embedding.from_pretrained(
             torch.cat([table.weight.detach(), more]), False
         )
-        train_met_tokens(job, lambda _: None, lambda: False)
+        train_seen_tokens(job, lambda _: None, lambda: False)
         return float(job.network.backbone.tokens.weight.detach()[-1, 0])
 
     assert 1.0 > unmet(**SOON) > unmet(evaluations=6)

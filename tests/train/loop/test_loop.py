@@ -54,7 +54,7 @@ def test_same_seed_same_weights_other_seed_other_order(loop_job):
 
 
 def test_random_head_has_no_point_before_training(loop_job):
-    result = train(loop_job(training={"head_start": "random"}), lambda _: None, never)
+    result = train(loop_job(training={"head_init": "random"}), lambda _: None, never)
     assert [point.step for point in result.curve] == [8, 16, 24]
 
 

@@ -8,7 +8,7 @@ from lft_ray.models.resolve import find_base
 from lft_ray.models.sizes import model_sizes
 from lft_ray.train.loop.optim import build_optimizer, rate_factors, set_learning_rate
 from lft_ray.train.methods.freeze import UpperLayers
-from lft_ray.train.methods.vocabulary import train_met_tokens
+from lft_ray.train.methods.vocabulary import train_seen_tokens
 
 
 def test_no_decay_on_vectors():
@@ -68,7 +68,7 @@ def test_lower_layers_move_less(loop_job):
     def moved(decay):
         job = loop_job(config={"layer_decay": decay, "epochs": 1})
         before = {name: value.clone() for name, value in job.network.state_dict().items()}
-        train_met_tokens(job, lambda _: None, lambda: False)
+        train_seen_tokens(job, lambda _: None, lambda: False)
         after = job.network.state_dict()
         return {n: float((after[n] - before[n]).norm()) for n in ("backbone.tokens.weight", "head.weight")}
 

@@ -8,8 +8,8 @@ from lft_ray.tasks.multilabel import Multilabel
 from lft_ray.train.loop import probe, probe_cache
 from lft_ray.train.loop.activations import ActivationStore
 from lft_ray.train.loop.evaluate import Batching, predict, score
-from lft_ray.train.loop.probe import fit_head, head_start
-from lft_ray.train.loop.probe_cache import Shelf
+from lft_ray.train.loop.probe import fit_head, initial_head
+from lft_ray.train.loop.probe_cache import ProbeCache
 
 BATCHING = Batching(max_length=32, micro_batch_tokens=256, pad_id=0)
 
@@ -65,7 +65,7 @@ def test_several_labels():
 
 def test_head_start_gives_the_network_the_scores_of_the_probe(loop_job):
     job = loop_job()
-    fitted = head_start(job.network, job.task, (job.train, job.validation), BATCHING)
+    fitted = initial_head(job.network, job.task, (job.train, job.validation), BATCHING)
     through_network = predict(job.network, job.validation, BATCHING)
     np.testing.assert_allclose(through_network, fitted.validation_logits, atol=1e-4)
     targets = np.asarray(job.validation.targets)
@@ -76,11 +76,17 @@ def test_later_trials_take_it_from_the_cache(loop_job, monkeypatch):
     monkeypatch.setattr(probe_cache, "_KEPT", OrderedDict())
     first, second = loop_job(), loop_job()
     key = ("data", "tiny:2", 24, "fp32")
-    kept = head_start(first.network, first.task, (first.train, first.validation), BATCHING, shelf=Shelf(key))
-    again = head_start(second.network, second.task, (second.train, second.validation), BATCHING, shelf=Shelf(key))
+    kept = initial_head(
+        first.network, first.task, (first.train, first.validation), BATCHING, probe_cache=ProbeCache(key)
+    )
+    again = initial_head(
+        second.network, second.task, (second.train, second.validation), BATCHING, probe_cache=ProbeCache(key)
+    )
     assert again is kept
     assert np.array_equal(second.network.head.weight.detach().numpy(), kept.weight)
-    other = head_start(second.network, second.task, (second.train, second.validation), BATCHING, shelf=Shelf("other"))
+    other = initial_head(
+        second.network, second.task, (second.train, second.validation), BATCHING, probe_cache=ProbeCache("other")
+    )
     assert other is not kept
 
 
@@ -90,26 +96,28 @@ def store_in(folder):
 
 def test_another_process_takes_it_from_the_file(loop_job, monkeypatch, tmp_path):
     first, second = loop_job(), loop_job()
-    shelf = Shelf(("data", "tiny:2"), store_in(tmp_path))
+    probe_cache = ProbeCache(("data", "tiny:2"), store_in(tmp_path))
     monkeypatch.setattr(probe_cache, "_KEPT", OrderedDict())
-    kept = head_start(first.network, first.task, (first.train, first.validation), BATCHING, shelf=shelf)
+    kept = initial_head(first.network, first.task, (first.train, first.validation), BATCHING, probe_cache=probe_cache)
     # As in another process, which has nothing and must make no pass over train.
     monkeypatch.setattr(probe_cache, "_KEPT", OrderedDict())
     monkeypatch.setattr(probe, "extract_features", None)
-    again = head_start(second.network, second.task, (second.train, second.validation), BATCHING, shelf=shelf)
+    again = initial_head(
+        second.network, second.task, (second.train, second.validation), BATCHING, probe_cache=probe_cache
+    )
     for name in ("weight", "bias", "validation_logits"):
         assert np.array_equal(getattr(again, name), getattr(kept, name))
     assert np.array_equal(second.network.head.weight.detach().numpy(), kept.weight)
 
 
 def test_a_damaged_or_unwritable_file_costs_only_the_pass(loop_job, monkeypatch, tmp_path):
-    job, shelf = loop_job(), Shelf(("data", "tiny:2"), store_in(tmp_path))
+    job, probe_cache = loop_job(), ProbeCache(("data", "tiny:2"), store_in(tmp_path))
     splits = (job.train, job.validation)
-    kept = head_start(job.network, job.task, splits, BATCHING, shelf=shelf)
-    (path,) = shelf.store.folder.glob("probe-*.npz")
+    kept = initial_head(job.network, job.task, splits, BATCHING, probe_cache=probe_cache)
+    (path,) = probe_cache.store.folder.glob("probe-*.npz")
     path.write_bytes(path.read_bytes()[:100])
     monkeypatch.setattr(probe_cache, "_KEPT", OrderedDict())
-    again = head_start(job.network, job.task, splits, BATCHING, shelf=shelf)
+    again = initial_head(job.network, job.task, splits, BATCHING, probe_cache=probe_cache)
     assert np.array_equal(again.weight, kept.weight)
     assert probe_cache._read(path) is not None, "it was made anew"
 
@@ -119,7 +127,9 @@ def test_a_damaged_or_unwritable_file_costs_only_the_pass(loop_job, monkeypatch,
     path.unlink()
     monkeypatch.setattr(probe_cache, "_KEPT", OrderedDict())
     monkeypatch.setattr(probe_cache.Storage, "put", full)
-    assert np.array_equal(head_start(job.network, job.task, splits, BATCHING, shelf=shelf).weight, kept.weight)
+    assert np.array_equal(
+        initial_head(job.network, job.task, splits, BATCHING, probe_cache=probe_cache).weight, kept.weight
+    )
     assert not path.exists()
 
 
@@ -128,13 +138,13 @@ def test_the_cache_is_bounded(loop_job, monkeypatch):
     monkeypatch.setattr(probe_cache, "ENTRIES", 2)
     job = loop_job()
     for key in range(4):
-        head_start(job.network, job.task, (job.train, job.validation), BATCHING, shelf=Shelf(key))
+        initial_head(job.network, job.task, (job.train, job.validation), BATCHING, probe_cache=ProbeCache(key))
     assert list(probe_cache._KEPT) == [2, 3]
 
 
 def test_only_some_rows_of_a_large_split_are_used(loop_job, monkeypatch):
     monkeypatch.setattr(probe, "PROBE_ROWS", 40)
     job = loop_job()
-    fitted = head_start(job.network, job.task, (job.train, job.validation), BATCHING)
+    fitted = initial_head(job.network, job.task, (job.train, job.validation), BATCHING)
     assert fitted.validation_logits.shape == (len(job.validation), 3)
     assert np.isfinite(fitted.weight).all()

@@ -12,7 +12,7 @@ from lft_ray.train.device.precision import native_bf16
 from lft_ray.train.loop import activations
 from lft_ray.train.loop.activations import ActivationStore, TokenStates
 from lft_ray.train.loop.evaluate import Batching, extract_features, predict
-from lft_ray.train.methods.freeze import freeze, train_frozen, train_head
+from lft_ray.train.methods.freeze import freeze, train_frozen, train_linear_probe
 from lft_ray.train.trial import run_trial
 from tests.train.conftest import fresh_network
 
@@ -33,7 +33,7 @@ def store(tmp_path) -> ActivationStore:
 
 
 def frozen_job(loop_job, **changes):
-    return loop_job(config={"method": "frozen", "frozen_layers": 1} | changes.pop("config", {}), **changes)
+    return loop_job(config={"method": "freeze", "frozen_layers": 1} | changes.pop("config", {}), **changes)
 
 
 def files(store) -> list[str]:
@@ -108,7 +108,7 @@ def test_the_last_pass_is_at_the_serving_precision(loop_job, store):
 
 
 @pytest.mark.skipif(not native_bf16("cpu"), reason="this processor computes no bf16")
-@pytest.mark.parametrize("run", [train_frozen, train_head])
+@pytest.mark.parametrize("run", [train_frozen, train_linear_probe])
 def test_a_bf16_trial_is_scored_as_it_is_served(loop_job, store, run):
     job = frozen_job(loop_job, activations=store, dtype="bf16")
     result = run(job, ignore, never)
@@ -119,7 +119,7 @@ def test_what_is_too_large_is_computed_in_every_pass(loop_job, tmp_path, caplog)
     job = loop_job()
     small = ActivationStore(tmp_path / "small", "key", 1000)
     assert small.token_states(job.network.backbone, 1, (job.train, job.validation), BATCHING) is None
-    assert "training.activations_gb" in caplog.text
+    assert "training.activation_cache_gb" in caplog.text
     result = train_frozen(frozen_job(loop_job, activations=small), ignore, never)
     assert result.status is TrialStatus.DONE
     assert not small.folder.exists()
@@ -154,9 +154,9 @@ def test_a_damaged_file_is_made_again(loop_job, store):
 
 
 def test_head_trains_nothing_else(loop_job, store):
-    job = loop_job(config={"method": "head"}, activations=store, training={"head_start": "random"})
+    job = loop_job(config={"method": "linear_probe"}, activations=store, training={"head_init": "random"})
     before = {name: value.clone() for name, value in job.network.state_dict().items()}
-    result = train_head(job, ignore, never)
+    result = train_linear_probe(job, ignore, never)
     changed = {name for name, value in job.network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"head.weight", "head.bias"}
     losses = [point.train_loss for point in result.curve]
@@ -172,15 +172,16 @@ def test_freezing_everything_is_refused(tiny_bert):
 
 
 def test_frozen_trials_of_a_run_share_a_folder(trial_job, tmp_path):
-    frozen_config = {"method": "frozen", "frozen_layers": 1, "epochs": 1}
-    for number, config in enumerate([frozen_config, frozen_config | {"seed": 1}, {"method": "head", "epochs": 1}]):
+    frozen_config = {"method": "freeze", "frozen_layers": 1, "epochs": 1}
+    probed = {"method": "linear_probe", "epochs": 1}
+    for number, config in enumerate([frozen_config, frozen_config | {"seed": 1}, probed]):
         assert run_trial(trial_job(trial_id=f"t{number}", config=config), ignore).status is TrialStatus.DONE
     assert len(list((tmp_path / "run" / "activations").glob("*.arrow"))) == 4
 
 
 def test_a_state_of_the_upper_layers_is_not_taken_for_one_of_the_whole_network(trial_job):
     """The first attempt keeps activations, the second finds no room for them and runs every layer."""
-    config = {"method": "frozen", "frozen_layers": 1}
+    config = {"method": "freeze", "frozen_layers": 1}
 
     def crash(point):
         if point["fraction"] > 0.5:
@@ -188,7 +189,7 @@ def test_a_state_of_the_upper_layers_is_not_taken_for_one_of_the_whole_network(t
 
     with pytest.raises(KeyboardInterrupt):
         run_trial(trial_job(config=config, training={"checkpoint_every_s": 0.0}), crash)
-    nowhere = {"checkpoint_every_s": 0.0, "activations_gb": 0.0}
+    nowhere = {"checkpoint_every_s": 0.0, "activation_cache_gb": 0.0}
     second = run_trial(trial_job(config=config, training=nowhere, attempt=2), ignore)
     undisturbed = run_trial(trial_job(trial_id="other", config=config, training=nowhere), ignore)
     assert [(p.f1, p.loss) for p in second.curve] == [(p.f1, p.loss) for p in undisturbed.curve]

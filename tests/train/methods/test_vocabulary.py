@@ -9,7 +9,7 @@ import torch
 
 from lft_ray.records import TrialStatus
 from lft_ray.train.loop.loop import train
-from lft_ray.train.methods.vocabulary import met_tokens, train_met_tokens
+from lft_ray.train.methods.vocabulary import seen_tokens, train_seen_tokens
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_the_trained_network_is_the_same(sparse_job, layer_decay):
     kind = {"training": {"weight_decay": 0.1}, "config": {"layer_decay": layer_decay}}
     whole, met = sparse_job(**copy.deepcopy(kind)), sparse_job(**kind)
     before = whole.network.backbone.tokens.weight.detach().clone()
-    expected, result = train(whole, ignore, never), train_met_tokens(met, ignore, never)
+    expected, result = train(whole, ignore, never), train_seen_tokens(met, ignore, never)
     for name, wanted in whole.network.state_dict().items():
         torch.testing.assert_close(met.network.state_dict()[name], wanted, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(result.logits, expected.logits, atol=1e-4)
@@ -56,12 +56,12 @@ def test_the_trained_network_is_the_same(sparse_job, layer_decay):
 def test_the_steps_see_a_small_table(sparse_job):
     job, seen = sparse_job(), []
     rows = job.network.backbone.tokens.num_embeddings
-    met = met_tokens([job.train, job.validation], job.pad_id, rows)
+    met = seen_tokens([job.train, job.validation], job.pad_id, rows)
 
     def look(_):
         seen.append(job.network.backbone.tokens.num_embeddings)
 
-    train_met_tokens(job, look, never)
+    train_seen_tokens(job, look, never)
     assert set(seen) == {len(met)}
     assert len(met) < rows - 100
     assert job.network.backbone.tokens.num_embeddings == rows
@@ -69,14 +69,14 @@ def test_the_steps_see_a_small_table(sparse_job):
 
 def test_met_tokens_are_those_of_all_splits_and_the_padding(loop_job):
     job = loop_job()
-    met = met_tokens([job.train, job.validation], 33, 40)
+    met = seen_tokens([job.train, job.validation], 33, 40)
     assert met.tolist() == sorted({33, *job.train.values.tolist(), *job.validation.values.tolist()})
 
 
 def test_a_stopped_run_leaves_the_whole_table_in_place(sparse_job):
     job = sparse_job()
     table = job.network.backbone.tokens
-    result = train_met_tokens(job, ignore, lambda: True)
+    result = train_seen_tokens(job, ignore, lambda: True)
     assert result.status is TrialStatus.STOPPED
     assert job.network.backbone.tokens is table
 
@@ -84,13 +84,13 @@ def test_a_stopped_run_leaves_the_whole_table_in_place(sparse_job):
 def test_a_table_that_is_met_nearly_whole_is_not_cut(loop_job):
     job, seen = loop_job(), []
     rows = job.network.backbone.tokens.num_embeddings
-    train_met_tokens(job, lambda _: seen.append(job.network.backbone.tokens.num_embeddings), never)
+    train_seen_tokens(job, lambda _: seen.append(job.network.backbone.tokens.num_embeddings), never)
     assert set(seen) == {rows}
 
 
 def test_renumbered_tokens_keep_cut_texts_ended_and_pickle(loop_job):
     tokens = loop_job().train
-    met = met_tokens([tokens], 0, int(tokens.values.max()) + 1)
+    met = seen_tokens([tokens], 0, int(tokens.values.max()) + 1)
     numbers = np.zeros(int(met.max()) + 1, np.uint32)
     numbers[met] = np.arange(len(met))[::-1]
     other = pickle.loads(pickle.dumps(tokens.renumbered(numbers)))
