@@ -85,11 +85,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer turns")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    import torch.multiprocessing as processes
+    from torch.multiprocessing.spawn import spawn
 
     turns, steps = (5, 5) if arguments.quick else (20, 10)
     with tempfile.TemporaryDirectory() as folder:
-        processes.spawn(member, args=(folder, turns, steps), nprocs=WORLD)
+        spawn(member, args=(folder, turns, steps), nprocs=WORLD)
         pairs = [line.split() for line in Path(folder, "seconds").read_text().splitlines()]
     found = {kind: [float(seconds) for name, seconds in pairs if name == kind] for kind in ("ours", "ddp")}
     for kind, seconds in found.items():

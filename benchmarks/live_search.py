@@ -99,6 +99,8 @@ def stock(ground: Ground, seed: int) -> Searched:
     }
     start = start_table(sorted(sizes, key=lambda size: costs[size.name]), training, seed=0)
     seen = _Seen()
+    minutes = experiment.search.minutes
+    assert minutes is not None, "both searches need the same clock"
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as storage:
         tune.Tuner(
@@ -113,7 +115,7 @@ def stock(ground: Ground, seed: int) -> Searched:
                 ),
                 scheduler=ASHAScheduler(metric="f1", mode="max", max_t=training.evaluations),
                 num_samples=-1,
-                time_budget_s=experiment.search.minutes * 60,
+                time_budget_s=minutes * 60,
             ),
             run_config=tune.RunConfig(storage_path=storage, verbose=0, callbacks=[seen.callback()]),
         ).fit()

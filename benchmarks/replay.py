@@ -57,7 +57,9 @@ def sources_of(arguments: argparse.Namespace) -> dict[str, str]:
 def gather(jobs: list[Job], arguments: argparse.Namespace) -> tuple[list[Outcome], dict[str, list[str]]]:
     """Outcomes of all jobs, and the dates of those that an earlier run made, by method."""
     kept = Kept(arguments.curves)
-    outcomes, dates, missing = [], {}, []
+    outcomes: list[Outcome] = []
+    dates: dict[str, set[str]] = {}
+    missing: list[Job] = []
     for job in jobs:
         may_reuse = arguments.resume or (arguments.quick and job.method in EXPENSIVE)
         if may_reuse and (found := kept.find(job)) is not None:

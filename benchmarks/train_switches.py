@@ -88,11 +88,12 @@ def stepper(ground: Ground, network: TextNetwork, batching: Batching, *, cut: bo
     """A step on a copy of the weights; ``cut``: the token table holds only the rows that the data meet."""
     tokens = ground.tokens
     if cut:
-        numbers = np.zeros(network.backbone.tokens.num_embeddings, dtype=np.uint32)
+        table: Any = network.backbone.tokens
+        numbers = np.zeros(table.num_embeddings, dtype=np.uint32)
         numbers[ground.met] = np.arange(len(ground.met))
         tokens = tokens.renumbered(numbers)
-        rows = network.backbone.tokens.weight.detach()[torch.from_numpy(ground.met)]
-        network.backbone.tokens = nn.Embedding(*rows.shape, _weight=rows)
+        rows = table.weight.detach()[torch.from_numpy(ground.met)]
+        network.backbone.tokens = nn.Embedding(rows.shape[0], rows.shape[1], _weight=rows)
         batching = replace(batching, pad_id=int(numbers[batching.pad_id]))
     made = Stepper(network, ground.task, tokens, batching, TrainingSpec())
     made.connect(Group())

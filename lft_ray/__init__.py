@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lft_ray.client import AsyncClient, Client
     from lft_ray.config import Experiment
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["AsyncClient", "Client", "Experiment", "LftError", "__version__"]
 
 _LAZY = {"AsyncClient": "lft_ray.client", "Client": "lft_ray.client", "Experiment": "lft_ray.config"}

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 from ray._private.services import get_node_ip_address
@@ -34,7 +35,7 @@ LISTS = (
     "head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files",
 )  # fmt: skip
 # A trial takes two cores, so that only nodes of its own type hold it.
-TYPES = {
+TYPES: dict[str, dict[str, Any]] = {
     FAKE_HEAD_NODE_TYPE: {"resources": {"CPU": 0}, "max_workers": 0},
     "trial": {"resources": {"CPU": 2}, "max_workers": 2},
     "serve": {"resources": {"CPU": 1, "lft_serve": 1}, "max_workers": 1},

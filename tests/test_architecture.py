@@ -32,7 +32,7 @@ LAYERS = [
     {"profile", "report"},
     {"pipeline"},
     {"quickstart"},
-    {"cli"},
+    {"cli", "testing"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MOST_FILE_LINES = 500

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -42,7 +43,7 @@ def write_tiny_bert(folder: Path) -> Path:
         "hidden_act": "gelu",
         "pad_token_id": 0,
     }
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (vocab, HIDDEN),
         "embeddings.position_embeddings.weight": (512, HIDDEN),
         "embeddings.token_type_embeddings.weight": (2, HIDDEN),
@@ -75,7 +76,7 @@ def write_tiny_gpt(folder: Path) -> Path:
         "eos_token_id": vocab - 1,
         "bos_token_id": vocab - 1,
     }
-    shapes = {"wte.weight": (vocab, HIDDEN), "wpe.weight": (256, HIDDEN)}
+    shapes: dict[str, tuple[int, ...]] = {"wte.weight": (vocab, HIDDEN), "wpe.weight": (256, HIDDEN)}
     norms = ["ln_f"]
     for number in range(LAYERS):
         layer = f"h.{number}."
@@ -91,7 +92,7 @@ def write_tiny_gpt(folder: Path) -> Path:
     return _write(folder, config, shapes, norms)
 
 
-FOREIGN = {
+FOREIGN: dict[str, dict[str, Any]] = {
     "electra": {"embedding_size": 16},
     "albert": {"embedding_size": 16},
     "deberta-v2": {
@@ -120,7 +121,7 @@ def write_tiny_foreign(folder: Path, family: str) -> Path:
     """A network of transformers with two layers, hidden 32, word pieces and 128 positions."""
     from transformers import AutoConfig, AutoModel
 
-    common = {
+    common: dict[str, Any] = {
         "vocab_size": _wordpiece(folder),
         "hidden_size": HIDDEN,
         "num_hidden_layers": LAYERS,

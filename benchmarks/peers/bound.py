@@ -6,6 +6,7 @@ python bound.py FOLDER PORT
 import json
 import os
 import sys
+from typing import Any
 
 import uvicorn
 from same_engine import Classifier
@@ -18,7 +19,7 @@ def main() -> None:
     batcher = Batcher(classifier.runner, workers=os.cpu_count() or 1)
     headers = [(b"content-type", b"application/json")]
 
-    async def app(scope: dict, receive: object, send: object) -> None:
+    async def app(scope: dict, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
         body, more = b"", True

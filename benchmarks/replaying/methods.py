@@ -1,6 +1,7 @@
 """Methods by name: what is compared, and how each is made fresh for one replay."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from lft_ray.errors import ConfigError, InputError
@@ -34,7 +35,7 @@ OURS = ("known_cost", "known_cost+dominance", "known_cost+mo_asha")
 """``sampler[@option=value ...][+rule]`` of the product; its samplers, their options and its stop rules go together."""
 EXPENSIVE = ("gp",)
 """A second or so a proposal: ``--quick`` takes their curves from the committed full run."""
-RULES = {"never": never, "dominance": dominance, "mo_asha": mo_asha}
+RULES: dict[str, Callable[[int], StopRule]] = {"never": never, "dominance": dominance, "mo_asha": mo_asha}
 LIBRARY = "dominance_library"
 """The dominance rule with the curves of the tuning task as its library."""
 

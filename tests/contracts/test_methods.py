@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,7 +26,7 @@ from tests.train.conftest import fresh_network, loop_job, tiny_bert, topics, tri
 from tests.train.loop.test_distill import ended, taught
 from tests.train.ranks import run_ranks
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "full": {"method": "full"},
     "full, decayed": {"method": "full", "layer_decay": 0.7},
     "distill": {"method": "distill"},

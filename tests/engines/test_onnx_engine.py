@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ def trained(folder: Path, source: Path, *, max_length: int = 32, spread: float =
     network.head.weight.data *= spread
     if outlier:
         # A feature that hardly varies, as a probe on standardised features weighs it.
-        network.backbone.layers[-1].output_norm.weight.data[0] = 1e-4
+        layers: Any = network.backbone.layers
+        layers[-1].output_norm.weight.data[0] = 1e-4
         network.head.weight.data[:, 0] = outlier
     card = EngineCard(engine="torch", model_size="tiny:2", outputs=3, max_length=max_length, pooling=size.pooling)
     save(network, folder, tokenizer_from=source, card=card)

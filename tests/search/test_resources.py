@@ -33,7 +33,7 @@ def footprint(
     )
 
 
-def fit(found: Footprint, nodes=NODES, **training) -> tuple[int, float]:
+def fit(found: Footprint, nodes=NODES, **training) -> tuple[int | str, float | str]:
     spec = fit_training(TrainingSpec(**({"workers": "auto"} | training)), found, nodes)
     return spec.workers, spec.resources.gpu
 

@@ -14,7 +14,8 @@ class Server:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
 
     def __init__(self, delay_s: float = 0.0, fail_every: int = 0) -> None:
-        self.delay_s, self.fail_every, self.requests, self.bodies = delay_s, fail_every, 0, []
+        self.delay_s, self.fail_every, self.requests = delay_s, fail_every, 0
+        self.bodies: list[bytes] = []
         self.in_flight = self.most_in_flight = 0
 
     async def __aenter__(self) -> "Server":

@@ -289,7 +289,9 @@ def test_options_reach_the_sampler():
         proposer = Proposer(
             SPACE, "known_cost", 0, cost, train_usd=lambda c: cost(c) ** 3 * (c.epochs or 1), options=options
         )
-        return proposer.propose(12, history(12), [])
+        found = proposer.propose(12, history(12), [])
+        assert found is not None
+        return found
 
     assert cost(proposed(eta=3.0)) <= cost(proposed(eta=0.0))
     assert proposed(eta=3.0) != proposed(eta=0.0)

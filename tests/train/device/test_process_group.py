@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def run_rank(rank: int, folder: Path) -> None:
     jobs = pickle.loads((folder / "jobs.pkl").read_bytes())
     outcomes = []
     for job, stop_at in jobs:
-        reported = []
+        reported: list[Any] = []
         # Only rank 1's clock says stop: rank 0 must hear of it.
         run = train if isinstance(job.network, Hungry) else train_seen_tokens
         result = run(replace(job, meter=Meter()), reported.append, clock(stop_at if rank == 1 else None))
@@ -54,7 +55,7 @@ def run_jobs(folder: Path, jobs: list[tuple[LoopJob, int]], world: int = 2):
 
 
 def with_unmet_tokens(job: LoopJob) -> LoopJob:
-    table = job.network.backbone.tokens
+    table: Any = job.network.backbone.tokens
     unmet = torch.randn(120, table.embedding_dim, generator=torch.Generator().manual_seed(5))
     job.network.backbone.tokens = torch.nn.Embedding.from_pretrained(
         torch.cat([table.weight.detach(), unmet]), freeze=False

@@ -192,11 +192,11 @@ def price(result: TrialResult, trial: StartedTrial) -> TrialRecord:
     return TrialRecord(**dict(result), role=trial.role, start=trial.start, training_usd=0.0)
 
 
-def study(run_uri: str, template, listener, **plan) -> list[TrialRecord]:
+def study(run_uri: str, template, listener, **fields) -> list[TrialRecord]:
     ledger = Ledger(Storage(run_uri))
     ledger.adopt(price)
     configs = [template.config.model_copy(update={"seed": seed}) for seed in range(3)]
-    plan = StudyPlan(queue=tuple(map(Queued, configs)), trials=3, slots=1, known_cost=lambda _: 1.0, **plan)
+    plan = StudyPlan(queue=tuple(map(Queued, configs)), trials=3, slots=1, known_cost=lambda _: 1.0, **fields)
     with connect(ClusterSpec()) as handle:
         dispatcher = Dispatcher(ledger, plan, None, price, listener=listener)
         run_trials(dispatcher, TrialRunner(template), handle, template.training)

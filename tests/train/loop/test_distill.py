@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lft_ray.config import DistilSpec
+from lft_ray.config import DistillSpec
 from lft_ray.data.batches import micro_batches
 from lft_ray.data.encode import encode_split
 from lft_ray.errors import ConfigError, InputError
@@ -43,7 +43,7 @@ def answers(job, seed: int = 0) -> np.ndarray:
 
 
 def taught(job, **spec) -> Teacher:
-    return Teacher(answers(job), DistilSpec(**spec))
+    return Teacher(answers(job), DistillSpec(**spec))
 
 
 def gradients(job, taught_by: Teacher | None, tokens: int = 4096, rows: np.ndarray | None = None) -> list[torch.Tensor]:
@@ -78,7 +78,7 @@ def test_a_teacher_is_learned_without_labels(loop_job):
     """At weight 1 the labels play no part: a teacher that calls every topic the next one is believed."""
     job = loop_job(training={"head_init": "random"}, config={"epochs": 6})
     wrong = np.roll(answers(job), 1, axis=1)
-    spec = DistilSpec(weight=1.0)
+    spec = DistillSpec(weight=1.0)
     result = train(
         loop_job(training={"head_init": "random"}, config={"epochs": 6}, teacher=Teacher(wrong, spec)), print, never
     )
@@ -123,7 +123,7 @@ def test_class_weights_weigh_the_labels_alone(loop_job):
 def test_a_student_that_answers_like_its_teacher_learns_nothing_from_it(loop_job, record):
     job = loop_job(record=record)
     own = predict(job.network, job.train, Batching(32, 256, 0))
-    still = gradients(job, Teacher(own, DistilSpec(weight=1.0, temperature=3.0)))
+    still = gradients(job, Teacher(own, DistillSpec(weight=1.0, temperature=3.0)))
     moved = gradients(loop_job(record=record), taught(job, weight=1.0))
     assert max(float(g.abs().max()) for g in still) < 1e-5 < 1e-2 < max(float(g.abs().max()) for g in moved)
 
@@ -318,7 +318,7 @@ def test_the_training_state_belongs_to_its_teacher_and_settings(taught_run, tiny
         job = taught_run(**changes)
         return network._state_key(job, find_base(job.models[0]), "fp32")
 
-    settings = {"training": {"distill": DistilSpec(temperature=4.0)}}
+    settings = {"training": {"distill": DistillSpec(temperature=4.0)}}
     keys = [key(), key(config={"teacher": "t003"}), key(config={"method": "full", "teacher": ""}), key(**settings)]
     assert len(set(keys)) == 4
     assert key() == keys[0]

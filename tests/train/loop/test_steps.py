@@ -65,7 +65,8 @@ class Hungry(torch.nn.Module):
 
     def __init__(self, network, most: int) -> None:
         super().__init__()
-        self.network, self.most, self.passes = network, most, []
+        self.network, self.most = network, most
+        self.passes: list[int] = []
 
     def forward(self, ids, mask):
         self.passes.append(ids.numel())

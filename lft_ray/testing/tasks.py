@@ -1,0 +1,174 @@
+"""What every task does: the contract of `lft_ray.tasks.base.Task`.
+
+In: your task class. Out: passed or failed checks. Never trains, never reads files.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from lft_ray.errors import DataError
+from lft_ray.tasks.base import Task
+
+__all__ = ["LABELS", "METRICS", "TaskContract"]
+
+LABELS = ["anger", "joy", "sadness"]
+METRICS = {"macro_f1", "micro_f1", "weighted_f1", "accuracy"}
+Floats = NDArray[np.float32]
+
+
+class TaskContract:
+    """Subclass it with a fixture ``task_class``. Override ``rows`` where rows of one label are not valid for yours."""
+
+    @pytest.fixture
+    def task_class(self) -> type[Task]:
+        """Your class; it is made with `LABELS`."""
+        raise NotImplementedError("a subclass of TaskContract needs a fixture task_class that returns your task")
+
+    @pytest.fixture
+    def task(self, task_class: type[Task]) -> Task:
+        """The task of three labels that is checked."""
+        return task_class(LABELS)
+
+    @pytest.fixture
+    def rows(self, task: Task) -> list[list[str]]:
+        """Label names of 30 rows or more, as `Task.read_targets` gives them."""
+        one = [[LABELS[i % 3]] for i in range(30)]
+        return [*one, [], ["joy", "anger"]] if task.allows_empty() else one
+
+    @pytest.fixture
+    def logits(self, task: Task, rows: list[list[str]]) -> Floats:
+        """Random predictions for the rows."""
+        return np.random.default_rng(0).normal(size=(len(rows), task.outputs)).astype(np.float32)
+
+    def test_labels_and_names(self, task: Task) -> None:
+        assert task.labels == LABELS
+        assert task.outputs == len(LABELS)
+        assert "label" in task.label_names
+
+    def test_targets_are_read_from_strings(self, task: Task) -> None:
+        column = pa.array(["joy", None, " ", "anger"], pa.large_string())
+        assert task.read_targets(column) == [["joy"], [], [], ["anger"]]
+
+    def test_encoded_targets(self, task: Task, rows: list[list[str]]) -> None:
+        targets = task.encode(rows)
+        assert len(targets) == len(rows)
+        assert (targets.dtype, targets.ndim) in [(np.dtype(np.int64), 1), (np.dtype(np.float32), 2)]
+        assert len(task.encode([])) == 0
+
+    def test_unknown_labels_are_refused(self, task: Task) -> None:
+        with pytest.raises(DataError):
+            task.encode([["no such label"]])
+
+    def test_the_loss_is_a_sum_over_texts(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
+        import torch
+
+        targets, outputs = torch.from_numpy(task.encode(rows)), torch.from_numpy(logits)
+        whole = task.loss(outputs, targets, None)
+        halves = task.loss(outputs[:7], targets[:7], None) + task.loss(outputs[7:], targets[7:], None)
+        assert whole.ndim == 0
+        assert torch.allclose(whole, halves, rtol=1e-5)
+        assert torch.allclose(task.loss(outputs, targets, torch.ones(task.outputs)), whole)
+
+    def test_the_loss_of_bf16_logits_is_fp32(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
+        import torch
+
+        loss = task.loss(torch.from_numpy(logits).bfloat16(), torch.from_numpy(task.encode(rows)), None)
+        assert loss.dtype == torch.float32
+
+    def test_right_logits_have_less_loss(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
+        import torch
+
+        targets = torch.from_numpy(task.encode(rows))
+        right = torch.from_numpy(right_logits(task, task.encode(rows)) * 8)
+        assert task.loss(right, targets, None) < task.loss(torch.from_numpy(logits), targets, None)
+
+    @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
+    def test_distillation_is_a_divergence_and_a_sum_over_texts(
+        self, task: Task, logits: Floats, temperature: float
+    ) -> None:
+        import torch
+
+        teacher = torch.from_numpy(np.random.default_rng(1).normal(size=logits.shape).astype(np.float32))
+        student = torch.from_numpy(logits).requires_grad_()
+        whole = task.distill_loss(student, teacher, temperature)
+        halves = [task.distill_loss(student[part], teacher[part], temperature) for part in (slice(7), slice(7, None))]
+        assert whole.ndim == 0
+        assert whole.item() > 0
+        assert torch.allclose(whole, halves[0] + halves[1], rtol=1e-5)
+        (gradient,) = torch.autograd.grad(whole, student)
+        # One step against the gradient comes nearer to the teacher.
+        nearer = task.distill_loss(student.detach() - 0.1 * gradient, teacher, temperature)
+        assert nearer < whole
+        assert task.distill_loss(student.detach().bfloat16(), teacher, temperature).dtype == torch.float32
+
+    def test_a_student_like_its_teacher_has_no_distillation_gradient(self, task: Task, logits: Floats) -> None:
+        import torch
+
+        student = torch.from_numpy(logits).requires_grad_()
+        loss = task.distill_loss(student, torch.from_numpy(logits), 2.0)
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert abs(loss.item()) < 1e-4
+        assert float(gradient.abs().max()) < 1e-5
+
+    def test_class_weights_have_mean_one_over_the_rows(self, task: Task, rows: list[list[str]]) -> None:
+        targets = task.encode([*rows, ["joy"], ["joy"]])
+        weights = task.class_weights(targets)
+        counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets)
+        assert (weights.dtype, weights.shape) == (np.dtype(np.float32), (3,))
+        assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
+        assert np.argmin(weights) == np.argmax(counts)
+        assert np.isfinite(task.class_weights(task.encode([["joy"]]))).all()
+
+    def test_probabilities(self, task: Task, logits: Floats) -> None:
+        shares = task.probabilities(logits)
+        assert (shares.dtype, shares.shape) == (np.dtype(np.float32), logits.shape)
+        assert ((shares >= 0) & (shares <= 1)).all()
+        extreme = task.probabilities(np.array([[1e4, -1e4, 0.0]], dtype=np.float32))
+        assert np.isfinite(extreme).all()
+        assert np.array_equal(np.argsort(shares, axis=1), np.argsort(logits, axis=1))
+        assert task.probabilities(logits[:0]).shape == (0, 3)
+
+    def test_metrics(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
+        targets = task.encode(rows)
+        right = task.metrics(targets, right_logits(task, targets))
+        assert set(right) == METRICS
+        assert all(value == 1.0 for value in right.values())
+        got = task.metrics(targets, logits)
+        assert all(type(value) is float and 0 <= value < 1 for value in got.values())
+        assert set(task.metrics(targets[:0], logits[:0]).values()) == {0.0}
+
+    def test_per_label_and_confusion(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
+        targets = task.encode(rows)
+        table = task.per_label(targets, logits)
+        assert [row["label"] for row in table] == LABELS
+        assert all(set(row) == {"label", "precision", "recall", "f1", "support"} for row in table)
+        assert np.mean([row["f1"] for row in table]) == pytest.approx(task.metrics(targets, logits)["macro_f1"])
+        confusion = task.confusion(targets, logits)
+        assert confusion == [] or [sum(row) for row in confusion] == [row["support"] for row in table]
+
+    def test_predictions(self, task: Task, logits: Floats) -> None:
+        shares = task.probabilities(logits)
+        predictions = task.decode(shares)
+        assert len(predictions) == len(logits)
+        for prediction, row in zip(predictions, shares, strict=True):
+            scores = [entry.score for entry in prediction]
+            assert scores == sorted(scores, reverse=True)
+            expected = dict(zip(LABELS, row.tolist(), strict=True))
+            assert {entry.label: entry.score for entry in prediction} == pytest.approx(expected)
+        chosen = task.chosen(shares)
+        assert all(set(names) <= set(LABELS) for names in chosen)
+
+    def test_strata(self, task: Task, rows: list[list[str]]) -> None:
+        strata = task.strata(rows)
+        assert len(strata) == len(rows)
+        assert all(isinstance(key, str) for key in strata)
+
+
+def right_logits(task: Task, targets: NDArray[Any]) -> Floats:
+    """Logits of -1 and 1 that say what the targets say."""
+    matrix = targets if targets.ndim == 2 else np.eye(task.outputs, dtype=np.float32)[targets]
+    return (matrix * 2 - 1).astype(np.float32)
