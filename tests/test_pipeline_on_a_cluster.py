@@ -1,4 +1,4 @@
-"""The README's cluster lines, all but ``ray up`` and ``ray down``, against a local cluster that scales from zero.
+"""The cluster guide's lines, all but ``ray up`` and ``ray down``, against a local cluster that scales from zero.
 
 Nothing but a head without cores is up at first. The search is submitted as a job; the profiles make the autoscaler
 start the serving node, the trials theirs; the winner is deployed to the same cluster and asked over HTTP.

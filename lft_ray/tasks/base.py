@@ -81,7 +81,7 @@ class Task(Protocol):
         """One dict a label: label, precision, recall, f1, support."""
 
     def confusion(self, targets: NDArray[Any], logits: Floats) -> list[list[int]]:
-        """[c][c] rows = truth, columns = answer; multilabel: empty list."""
+        """Counts [c, c], rows = truth, columns = answer; multilabel: an empty list."""
 
     def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
         """Answers of the endpoint, best first: all labels for classification, all with their score for multilabel."""

@@ -1,0 +1,1 @@
+"""Plug-ins for lft_ray: the selection policy ``knee`` and the task ``Stars``."""
