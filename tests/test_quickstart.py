@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from lft_ray.cli.app import app
 from lft_ray.config import Experiment
+from lft_ray.processes import identity_of, this_process
 from lft_ray.quickstart import STAGES, TEXTS, sample_experiment, tour
 from lft_ray.records import Endpoint, FrontPoint, Selection
 from lft_ray.run.folder import RunFolder
@@ -154,11 +155,9 @@ def test_missing_weights_are_named_with_the_fix_and_cost_nothing(tmp_path, monke
 
 
 def test_a_tour_that_somebody_works_on_is_refused(tmp_path, minilm):
-    me = psutil.Process()
+    me = this_process()
     run = finished_tour(tmp_path)
-    holder = Holder(
-        host=socket.gethostname(), pid=me.pid, process_started_at=me.create_time(), heartbeat_at=time.time()
-    )
+    holder = Holder(host=socket.gethostname(), process=me, heartbeat_at=time.time())
     run.put("driver.lock", holder)
     result = invoke("--folder", str(tmp_path))
     assert result.exit_code == 2
@@ -208,7 +207,7 @@ def interrupted_deploy(monkeypatch):
             process = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
             started.append(process)
             endpoint = Endpoint(
-                url="http://127.0.0.1:9", version="v", pid=process.pid, pid_started_at=process.create_time(), ports={},
+                url="http://127.0.0.1:9", version="v", process=identity_of(process.pid), ports={},
                 state="ready", bundle_uri="",
             )  # fmt: skip
             endpoints.write(run.storage, endpoint)
@@ -273,7 +272,7 @@ def test_a_finished_tour_is_replaced_and_its_endpoint_stopped(tmp_path, searched
     live = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     try:
         endpoint = Endpoint(
-            url="http://127.0.0.1:9", version="v", pid=live.pid, pid_started_at=live.create_time(), ports={},
+            url="http://127.0.0.1:9", version="v", process=identity_of(live.pid), ports={},
             state="ready", bundle_uri="",
         )  # fmt: skip
         endpoints.write(run.storage, endpoint)

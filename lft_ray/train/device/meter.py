@@ -10,10 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lft_ray.records import Usage
 from lft_ray.run.ledger import Allowance
-from lft_ray.train.device.process_group import Group, current_group
+
+if TYPE_CHECKING:
+    from lft_ray.train.device.process_group import Group
 
 __all__ = ["Meter", "UsageLimit", "add_usage", "session_usage", "shared_usage"]
 
@@ -166,10 +169,13 @@ def shared_usage(meter: Meter) -> Usage:
 
     Wall seconds are this process's own, the peak is the greatest of them.
     """
+    # Its module loads torch, which the search, that only adds usages, must not wait for.
+    from lft_ray.train.device.process_group import current_group
+
     return add_usage(meter.carried, session_usage(meter, current_group()))
 
 
-def session_usage(meter: Meter, group: Group) -> Usage:
+def session_usage(meter: Meter, group: "Group") -> Usage:
     """Usage of all processes since this session of the trial began, the same on each; every process must call it."""
     mine = meter.own()
     summed = ("core_s", "device_s", "tokens", "padded_tokens")
