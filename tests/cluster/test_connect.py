@@ -111,7 +111,7 @@ def test_auto_without_a_cluster_is_unreachable(monkeypatch, tmp_path):
 
 LOCAL = """
 import json, os, ray
-from lft_ray.cluster import connect
+from lft_ray.cluster.connect import connect
 from lft_ray.config import ClusterSpec
 
 @ray.remote
@@ -160,7 +160,7 @@ def test_a_local_cluster_is_quiet_private_and_gone_afterwards():
 
 EXISTING = """
 import json, os, sys, ray
-from lft_ray.cluster import connect
+from lft_ray.cluster.connect import connect
 from lft_ray.config import ClusterSpec
 
 @ray.remote
@@ -176,7 +176,7 @@ with connect(ClusterSpec(address=sys.argv[1])) as cluster:
 def test_an_existing_cluster_is_used_and_left_running():
     code = """
 import sys
-from lft_ray.cluster import connect
+from lft_ray.cluster.connect import connect
 from lft_ray.config import ClusterSpec
 with connect(ClusterSpec(), object_store_mb=100) as cluster:
     print(cluster.address, flush=True)

@@ -221,7 +221,7 @@ DEPLOY = """
 import sys
 from lft_ray.config import ServeSpec
 from lft_ray.serve.endpoint.deploy import deploy, down, rollback
-from lft_ray.serve.model.base import Layout
+from lft_ray.serve.model.base import ReplicaThreads
 run, bundle, address, port = sys.argv[1:]
 if bundle == "before":
     print(rollback(run, wait_s=90).model_dump_json())

@@ -8,7 +8,7 @@ search:
 
     >>> import math
     >>> import optuna
-    >>> from lft_ray.search.samplers.priors import Outlook
+    >>> from lft_ray.search.samplers.priors import CostPrior
     >>> from lft_ray.search.samplers.known_cost import KnownCostSampler
     >>> def cost(params):  # dollars per million predictions, say
     ...     return 1.5 * params["layers"]
@@ -18,7 +18,7 @@ search:
     ...     f1 = 0.9 - 0.2 / layers - 0.05 * (math.log10(rate) + 3.5) ** 2
     ...     return cost(trial.params), f1
     >>> optuna.logging.set_verbosity(optuna.logging.ERROR)
-    >>> sampler = KnownCostSampler(Outlook(cost), seed=0)
+    >>> sampler = KnownCostSampler(CostPrior(cost), seed=0)
     >>> study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
     >>> study.optimize(objective, n_trials=20)
     >>> max(trial.values[1] for trial in study.best_trials) > 0.85

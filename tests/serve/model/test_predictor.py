@@ -127,9 +127,9 @@ def test_a_replica_of_an_onnx_bundle_never_loads_torch(tiny_bert, tmp_path):
     code = (
         "import asyncio, sys\nimport lft_ray.serve.cluster.deployment\n"
         "from lft_ray.serve.api.app import LIMITS, create_app\n"
-        "from lft_ray.serve.model.base import Layout\nfrom lft_ray.serve.model.open import open_predictor\n"
+        "from lft_ray.serve.model.base import ReplicaThreads\nfrom lft_ray.serve.model.open import open_predictor\n"
         "from lft_ray.serve.rollout.service import Service\nfrom lft_ray.serve.rollout.state import DesiredState\n"
-        "service = Service(lambda uri: open_predictor(uri, Layout(2), limits=LIMITS))\n"
+        "service = Service(lambda uri: open_predictor(uri, ReplicaThreads(2), limits=LIMITS))\n"
         "create_app(service)\n"
         "async def ask():\n"
         f"    await service.reconfigure(DesiredState(current={bundle.uri!r}))\n"
