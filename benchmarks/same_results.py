@@ -79,10 +79,9 @@ def main() -> None:
     differing = [trial for trial in ids if old["trials"].get(trial) != new["trials"].get(trial)]
     for trial in ids:
         one, other = old["trials"].get(trial), new["trials"].get(trial)
-        shown = other or one or {"config": {"model_size": "?"}, "f1": {}}
-        print(
-            f"{trial}  {'differs' if trial in differing else 'equal  '}  {shown['config']['model_size']:<10} {shown['f1']}"
-        )
+        shown = other or one or {}
+        verdict = "differs" if trial in differing else "equal"
+        print(f"{trial}  {verdict:<8} {shown['config']['model_size']:<10} {shown['f1']}")
     row = {
         "benchmark": "same_results",
         "trials": len(ids),
