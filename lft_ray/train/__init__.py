@@ -1,1 +1,1 @@
-"""ONE trial: a configuration in, a result out. Free of Ray except for sharded.py."""
+"""Run one trial: a configuration in, a result out. Free of Ray except for `distributed`."""

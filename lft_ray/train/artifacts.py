@@ -1,7 +1,7 @@
-"""Files that a trial leaves: checkpoint folder and predictions. In: values. Out: URIs. Never trains.
+"""Write a trial's artifacts: its checkpoint folder and its predictions. In: values. Out: URIs. Never trains.
 
 The first attempt writes ``checkpoint`` and ``predictions``, attempt k > 1 ``checkpoint-k`` and ``predictions-k``, so
-that a worker that was thought dead overwrites nothing. Readers follow the URIs of the result.
+that a worker wrongly presumed dead overwrites nothing. Readers follow the URIs in the result.
 """
 
 import os
@@ -27,15 +27,15 @@ def attempt_name(name: str, attempt: int) -> str:
 
 
 def node_folder(run: Storage, name: str) -> Path:
-    """Where this machine keeps files that its trials map: in the run folder, or beside the bucket that it is.
+    """Folder for files that trials on this machine memory-map: inside the run folder if that is local.
 
-    A bucket cannot be memory-mapped: then this node keeps its own copy.
+    A bucket cannot be memory-mapped, so with a remote run folder each node has its own copy in its temporary folder.
     """
     return Path(run.uri) / name if run.is_local else Path(tempfile.gettempdir()) / f"lft-{name}-{os.getuid()}"
 
 
 def put_checkpoint(storage: Storage, attempt: int, save: Callable[[Path], None]) -> str:
-    """Let ``save`` fill a folder, then put it on storage. Returns its URI."""
+    """Let ``save`` fill a folder, upload that folder and return its URI."""
     with tempfile.TemporaryDirectory(prefix="lft-checkpoint-") as folder:
         save(Path(folder))
         return storage.put_folder(attempt_name("checkpoint", attempt), Path(folder))
@@ -48,11 +48,11 @@ def put_predictions(
     targets: NDArray[Any],
     logits: NDArray[np.float32],
 ) -> str:
-    """Write a Parquet file with row_id, target and logits (list<float32>), one row a text. Returns its URI.
+    """Write a Parquet file with row_id, target and logits (list<float32>), one row per text. Returns its URI.
 
     Args:
         storage: the trial's folder.
-        name: file name below it.
+        name: file name relative to ``storage``.
         row_ids: [n].
         targets: int64 [n] or float32 [n, c].
         logits: float32 [n, c].
@@ -66,7 +66,7 @@ def put_predictions(
 def variant(
     precision: str, max_length: int, metrics: dict[str, float], *, metric: str, predictions_uri: str
 ) -> ScoredVariant:
-    """One way to serve the checkpoint, with its scores."""
+    """A variant of the checkpoint (serving precision and length) with its scores."""
     return ScoredVariant(
         precision=precision,
         max_length=max_length,
@@ -79,6 +79,7 @@ def variant(
 def _column(values: NDArray[Any]) -> pa.Array:
     if values.ndim == 1:
         return pa.array(values)
+    # A list column built from offsets: converting [n, c] row by row through Python lists would copy every number.
     count, width = values.shape
     offsets = pa.array(np.arange(0, count * width + 1, width, dtype=np.int32))
     return pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values, np.float32).reshape(-1)))

@@ -1,6 +1,7 @@
-"""Memory that training a network takes, measured: two steps of it on made-up tokens. In: a size. Out: a `Footprint`.
+"""Measure the memory of training a network, in two steps on synthetic tokens. In: a model size. Out: a `Footprint`.
 
-Runs where a trial would run. Weights are random (memory does not look at them), so only the base's config is read.
+Runs on a worker, as a trial would. Weights are random (memory use does not depend on them), so only the base model's
+config is read. Never reads data.
 """
 
 import psutil
@@ -15,14 +16,14 @@ __all__ = ["Footprint", "measure"]
 
 
 class Footprint(Record):
-    """What one worker that trains a whole network takes, and has.
+    """Memory needed by a worker that trains a whole network, and the memory it has.
 
     Attributes:
-        model_size: that was measured.
-        state_bytes: weights, gradients and moments, computed: what FSDP2 divides among workers.
-        peak_bytes: most that was allocated, measured; None: it did not fit.
-        memory_bytes: of the device, or of the whole machine without one.
-        on_gpu: whether a device was measured.
+        model_size: name of the model size measured.
+        state_bytes: computed size of weights, gradients and moments, which FSDP2 divides among workers.
+        peak_bytes: measured peak of allocated memory; None if training did not fit.
+        memory_bytes: memory of the GPU, or of the whole machine if there is none.
+        on_gpu: whether a GPU was measured.
     """
 
     model_size: str
@@ -33,13 +34,13 @@ class Footprint(Record):
 
 
 def measure(models: list[ModelSpec], name: str, training: TrainingSpec, outputs: int) -> Footprint:
-    """Train a network for two steps in passes of ``training.micro_batch_tokens`` and look at the peak.
+    """Train a network for two steps with passes of ``training.micro_batch_tokens`` tokens and record peak memory.
 
     Args:
-        models: the models part of the experiment.
-        name: of the size.
-        training: length, passes and precision are read from it.
-        outputs: of the head.
+        models: the ``models`` section of the experiment.
+        name: name of the model size.
+        training: supplies sequence length, tokens per pass and precision.
+        outputs: number of outputs of the head.
     """
     import torch
 
@@ -74,10 +75,11 @@ def _train(network: "object", training: TrainingSpec, device: str) -> None:
     assert isinstance(network, TextNetwork)
     length = min(training.max_length, network.shape.max_tokens or training.max_length)
     shape = (max(1, training.micro_batch_tokens // length), length)
-    # Any token but the padding's will do.
+    # Any token except padding will do.
     ids = torch.full(shape, network.pad_id + 1, device=device)
     optimizer = build_optimizer(network, 0.0, training.weight_decay)
     dtype = training_precision(training.precision, device)
+    # The first step allocates the moments, so only the second runs with all of the memory a step needs.
     for _ in range(2):
         with autocast(device, dtype):
             loss = network(ids, torch.ones_like(ids)).float().square().mean()

@@ -1,6 +1,7 @@
-"""What one trial is asked to do and what training came to. In and out: values between the search and its workers.
+"""Trial job and training outcome: the values exchanged between the search and its workers.
 
-Light to import (the search names its types). Trains nothing.
+In: candidates, data set and training settings. Out: a `TrialJob`, and the places of its files. Light to import, since
+the search uses these types. Never trains.
 """
 
 from collections.abc import Callable
@@ -18,46 +19,47 @@ from lft_ray.run.storage import Storage
 __all__ = ["Outcome", "Report", "TrialJob", "result_name", "trial_device", "trial_storage"]
 
 Report = Callable[[dict[str, Any]], None]
-"""Called with ``{"fraction", "f1", "loss", "train_s", "step"}`` for each new point of a trial's curve."""
+"""Called with ``{"fraction", "f1", "loss", "train_s", "step"}`` for each new point of a trial's learning curve."""
 
 
 class TrialJob(Record):
-    """All that a worker needs to run one trial; JSON and pickle."""
+    """Everything a worker needs to run one trial; serializes to JSON and pickle."""
 
     trial_id: str
     attempt: int = 1
     """Counted from 1. Files of one attempt never overwrite those of another."""
     config: TrialConfig
     models: list[ModelSpec]
-    """The models part of the experiment: ``config.model_size`` is one of its sizes."""
+    """The ``models`` section of the experiment; ``config.model_size`` names one of its sizes."""
     task_kind: str
     labels: list[str]
     metric: str = "macro_f1"
-    """Key of the task's metrics that is the trial's F1."""
+    """Key of the task metric that serves as the trial's F1."""
     dataset: DatasetRecord
     training: TrainingSpec
     run_uri: str
     precisions: list[Precision] = Field(default=["fp32"], min_length=1)
-    """Serving precisions that the trained checkpoint is evaluated at."""
+    """Serving precisions at which the trained checkpoint is evaluated; the first is the reference."""
     max_lengths: list[int] = Field(default_factory=list)
-    """Lengths in tokens that it is evaluated at beside ``config.max_length``, none of them longer."""
+    """Further lengths in tokens at which it is evaluated, none longer than ``config.max_length``."""
     deadline: float | None = None
-    """Seconds since the epoch; a trial that still runs then ends as stopped."""
+    """Seconds since the epoch; a trial still running at that time ends as stopped."""
     allowance: Allowance | None = None
-    """What it may use up, earlier attempts counted: before it uses more it ends as stopped. None: no limit."""
+    """Usage limit including earlier attempts; before exceeding it the trial ends as stopped. None: no limit."""
     role: Role = "search"
     node: str = ""
-    """Where it runs, for the record; the host's name when left empty."""
+    """Node name for the record; the host name if empty."""
 
     @classmethod
     def of(cls, candidates: Candidates, dataset: DatasetRecord, training: TrainingSpec, run_uri: str) -> "TrialJob":
-        """What all trials of a study share: a template, whose copies get an id and a configuration (``replace``).
+        """Job template with everything the trials of a study share; each copy gets an id and a config (``replace``).
 
         Args:
             candidates: models, task and precisions.
-            dataset: prepared; what only profiles and the data card need of it does not travel with every trial.
-            training: how a trial trains.
-            run_uri: run folder.
+            dataset: the prepared data set. Fields used only by profiles and the data card are dropped, so that they
+                are not sent with every trial.
+            training: training settings.
+            run_uri: URI of the run folder.
         """
         return cls(
             trial_id="",
@@ -75,7 +77,7 @@ class TrialJob(Record):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What training came to, before it is dressed as a `TrialResult`. ``usage`` counts earlier attempts too."""
+    """Training outcome, before it becomes a `TrialResult`. ``usage`` includes earlier attempts."""
 
     status: TrialStatus
     reason: str = ""
@@ -86,17 +88,17 @@ class Outcome:
 
 
 def result_name(attempt: int) -> str:
-    """File name of an attempt's result in the trial's folder."""
+    """Name of the result file of an attempt, in the trial's folder."""
     return f"result-{attempt}.json"
 
 
 def trial_storage(job: TrialJob) -> Storage:
-    """The trial's folder in the run folder."""
+    """Folder of the trial inside the run folder."""
     return Storage(job.run_uri).child("trials", job.trial_id)
 
 
 def trial_device(job: TrialJob) -> str:
-    """The GPU that Ray (or the user) gave this process, else the processor."""
+    """Device of the trial: the GPU assigned to this process by Ray or the user, else the CPU."""
     import torch
 
     if job.training.resources.gpu == 0 or not torch.cuda.is_available():

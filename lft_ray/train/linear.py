@@ -1,4 +1,4 @@
-"""A trial of the TF-IDF model: one fit on one core, one curve point. In: texts. Out: an `Outcome`. No batches."""
+"""Train a TF-IDF trial: one fit on one core, one curve point. In: a `TrialJob`. Out: an `Outcome`. Never batches."""
 
 from collections.abc import Callable
 
@@ -17,11 +17,11 @@ from lft_ray.train.loop.evaluate import score
 __all__ = ["run_linear"]
 
 PRECISION = "fp32"
-"""The only one that a linear model is served at."""
+"""The only precision in which a linear model is served."""
 
 
 def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurvePoint], None]) -> Outcome:
-    """Fit, score and save. Deadlines are not looked at: a fit takes seconds."""
+    """Fit, score and save. Deadlines are not checked, since a fit takes seconds."""
     train, validation = load_split(job.dataset, "train"), load_split(job.dataset, "validation")
     with meter.training():
         model = TfidfModel.fit(train.texts, train.targets, task, job.config.seed, max_length=job.config.max_length)
@@ -34,7 +34,7 @@ def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurveP
     report(point)
     length = job.config.max_length
     uri = checkpoint = ""
-    if current_group().leads:
+    if current_group().is_lead:
         storage = trial_storage(job)
         name = f"{attempt_name('predictions', job.attempt)}/{PRECISION}-{length}.parquet"
         uri = put_predictions(storage, name, validation.row_ids, validation.targets, logits)

@@ -1,6 +1,6 @@
-"""A trial of a network: tokens, network, loop, variants, files. In: a `TrialJob`. Out: an `Outcome`.
+"""Run a trial of a neural network: tokens, network, training, variants, files. In: a `TrialJob`. Out: an `Outcome`.
 
-Base weights, tokens and probes stay cached in the process for its next trial; the network trained here does not.
+Base weights, tokens and probes stay cached in the process for its next trial. Never caches the trained network.
 """
 
 import hashlib
@@ -40,38 +40,39 @@ from lft_ray.train.methods.lora import train_lora
 from lft_ray.train.methods.vocabulary import train_seen_tokens
 from lft_ray.train.quantized_eval import int8_logits
 
-__all__ = ["run_neural"]
+__all__ = ["run_network"]
 
-RUNS: dict[str, Callable[[LoopJob, Callable[[CurvePoint], None], Callable[[], bool]], LoopResult]] = {
+TRAINERS: dict[str, Callable[[LoopJob, Callable[[CurvePoint], None], Callable[[], bool]], LoopResult]] = {
     FULL: train_seen_tokens,
     DISTILL: train_seen_tokens,
     FREEZE: train_frozen,
     LORA: train_lora,
     LINEAR_PROBE: train_linear_probe,
 }
-"""Method of a configuration -> how its loop job is run. After each the job's network is whole and plain again."""
-TOKEN_FILES = 8
-"""Memory maps kept open in a process: train and validation of four tokenizers."""
+"""Training method -> function that trains a loop job. Each leaves the job's network whole, with plain modules."""
+MAX_TOKEN_FILES = 8
+"""Memory maps open at a time in a process: train and validation of four tokenizers."""
 
 _TOKENS: OrderedDict[tuple[str, str, str], TokenFile] = OrderedDict()
 
 
-def run_neural(
+def run_network(
     job: TrialJob,
     task: Task,
     meter: Meter,
     report: Callable[[CurvePoint], None],
     should_stop: Callable[[], bool],
 ) -> Outcome:
-    """Train one network, score every variant at its serving precision and save what the run needs of it.
+    """Train one network, score every variant at its serving precision, and save checkpoint and predictions.
 
-    A job crosses processes, so the network's size and weights are found by its names here, in the process that trains.
+    A job crosses processes and carries names only, so model size and weights are resolved here, in the process that
+    trains.
     """
     spec, size = find_size(job.models, job.config.model_size)
     check_lengths([size], job.config.max_length)
     base = find_base(spec)
     loop_job = _loop_job(job, task, meter, base, size)
-    ended = RUNS[job.config.method](loop_job, report, should_stop)
+    ended = TRAINERS[job.config.method](loop_job, report, should_stop)
     if ended.status is not TrialStatus.DONE:
         return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter))
     card = EngineCard(
@@ -84,7 +85,7 @@ def run_neural(
     put = partial(save, cast("TextNetwork", loop_job.network), tokenizer_from=base.folder, card=card)
     variants = _variants(job, loop_job, ended, put)
     checkpoint = ""
-    if current_group().leads:
+    if current_group().is_lead:
         checkpoint = put_checkpoint(trial_storage(job), job.attempt, put)
     return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, checkpoint)
 
@@ -116,13 +117,14 @@ def _loop_job(job: TrialJob, task: Task, meter: Meter, base: BaseFiles, size: Mo
 
 
 def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable[[Path], None]) -> list[ScoredVariant]:
-    """Score each length and serving precision; the first of both is the reference, what the loop ended with.
+    """Score every combination of length and serving precision.
 
-    ``put`` writes the network into a folder.
+    The first of both is the reference variant, whose logits come from the last validation pass of the loop. ``put``
+    writes the network into a folder.
     """
     validation, trained = cast("TokenFile", loop_job.validation), job.config.max_length
     targets = np.asarray(validation.targets)
-    # One pass for each set of token ids: a cut that is longer than every validation text changes none.
+    # One pass per distinct set of token ids: truncation beyond the longest validation text changes nothing.
     passes: dict[tuple[int, str], tuple[NDArray[np.float32], dict[str, float]]] = {}
     if ended.logits is not None:
         passes[_width(validation, trained), loop_job.final_precision] = (ended.logits, ended.metrics)
@@ -131,8 +133,8 @@ def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable
         different = {_width(validation, length): length for length in lengths}
         with loop_job.meter.evaluating():
             threads = max(1, int(job.training.resources.cpu))
-            answers = int8_logits(put, validation, list(different.values()), threads=threads)
-            for length, logits in answers.items():
+            logits_by_length = int8_logits(put, validation, list(different.values()), threads=threads)
+            for length, logits in logits_by_length.items():
                 scores = score(loop_job.task, targets, logits)
                 passes[_width(validation, length), "int8"] = (logits, scores.metrics)
     for length in lengths:
@@ -141,13 +143,13 @@ def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable
             key = (_width(validation, length), precision)
             if key not in passes:
                 if precision == "int8":
-                    continue  # This architecture cannot be exported.
+                    continue  # this architecture cannot be exported to ONNX
                 with loop_job.meter.evaluating():
                     logits = predict(loop_job.network, validation, batching, precision)
                     passes[key] = (logits, score(loop_job.task, targets, logits).metrics)
             logits, metrics = passes[key]
             uri = ""
-            if current_group().leads:
+            if current_group().is_lead:
                 name = f"{attempt_name('predictions', job.attempt)}/{precision}-{length}.parquet"
                 uri = put_predictions(trial_storage(job), name, validation.row_ids, targets, logits)
             variants.append(variant(precision, length, metrics, metric=job.metric, predictions_uri=uri))
@@ -155,16 +157,16 @@ def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable
 
 
 def _width(tokens: TokenFile, max_length: int) -> int:
-    """Tokens of the longest row after the cut."""
+    """Tokens in the longest row after truncation."""
     return int(tokens.lengths(max_length).max(initial=0))
 
 
 def _tokens(job: TrialJob, split: str, base: BaseFiles) -> TokenFile:
-    """The split's tokens, encoded once a node and mapped once a process."""
+    """Tokens of a split, encoded once per node and memory-mapped once per process."""
     key = (job.dataset.fingerprint, split, str(base.folder))
     if key not in _TOKENS:
         _TOKENS[key] = encode_split(job.dataset, split, base.folder, node_folder(Storage(job.run_uri), "tokens"))
-        while len(_TOKENS) > TOKEN_FILES:
+        while len(_TOKENS) > MAX_TOKEN_FILES:
             _TOKENS.popitem(last=False)
     _TOKENS.move_to_end(key)
     return _TOKENS[key]
@@ -178,13 +180,13 @@ def _activations(job: TrialJob, base: BaseFiles) -> ActivationStore:
 
 
 def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]:
-    what = (job.dataset.fingerprint, job.task_kind, tuple(job.labels), job.training.class_weights)
-    return (*what, job.config.model_size, str(base.folder), base.revision, job.config.max_length, dtype)
+    task = (job.dataset.fingerprint, job.task_kind, tuple(job.labels), job.training.class_weights)
+    return (*task, job.config.model_size, str(base.folder), base.revision, job.config.max_length, dtype)
 
 
 def _state_key(job: TrialJob, base: BaseFiles, dtype: str) -> str:
-    """Fingerprint of all that decides the weights, teacher and distillation included; workers and resources do not."""
-    apart = {"workers", "sharding", "resources", "checkpoint_every_s", "activation_cache_gb"}
-    training = job.training.model_dump(mode="json", exclude=apart)
-    what = [job.config.model_dump(mode="json"), training, *map(str, _probe_key(job, base, dtype))]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    """Fingerprint of everything the weights depend on, including the teacher; workers and resources are left out."""
+    excluded = {"workers", "sharding", "resources", "checkpoint_every_s", "activation_cache_gb"}
+    training = job.training.model_dump(mode="json", exclude=excluded)
+    parts = [job.config.model_dump(mode="json"), training, *map(str, _probe_key(job, base, dtype))]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

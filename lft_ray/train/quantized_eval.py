@@ -1,6 +1,7 @@
-"""What a trained network answers in int8: through the very graph that would serve it. In: a network. Out: logits.
+"""Evaluate a trained network in int8, through the same graph that would serve it. In: a network. Out: logits.
 
-bf16 is torch's, so the trainer's own pass tells its F1; int8 rounds in the kernels of onnxruntime, so nothing else can.
+bf16 is computed by torch, so a pass of the trainer measures its F1. int8 is rounded in the kernels of onnxruntime, so
+only onnxruntime can measure it. Never changes the network.
 """
 
 import logging
@@ -25,25 +26,26 @@ logger = logging.getLogger(__name__)
 def int8_logits(
     save: Callable[[Path], None], tokens: TokenFile, lengths: Sequence[int], *, threads: int
 ) -> dict[int, NDArray[np.float32]]:
-    """Logits float32 [n, c] in row order by text length, the same on every process of this trial.
+    """Logits of the int8 network at each length, equal on every process of this trial.
 
     Args:
-        save: writes the trained network into a folder; called by rank 0 alone, which does the work for all.
-        tokens: of n texts.
-        lengths: tokens kept of a text.
-        threads: cores of this process.
+        save: writes the trained network into a folder; called only by rank 0, which computes for all.
+        tokens: tokens of n texts.
+        lengths: maximum lengths in tokens; longer texts are truncated.
+        threads: CPU cores of this process.
 
     Returns:
-        Empty where the architecture cannot be exported: then it is not offered in int8.
+        Length -> logits float32 [n, c] in row order. Empty if the architecture cannot be exported: then the model has
+        no int8 variant.
     """
     group = current_group()
-    answers: dict[int, NDArray[np.float32]] = group.from_lead(
-        _answers(save, tokens, lengths, threads) if group.leads else {}
+    logits: dict[int, NDArray[np.float32]] = group.broadcast(
+        _compute(save, tokens, lengths, threads) if group.is_lead else {}
     )
-    return answers
+    return logits
 
 
-def _answers(
+def _compute(
     save: Callable[[Path], None], tokens: TokenFile, lengths: Sequence[int], threads: int
 ) -> dict[int, NDArray[np.float32]]:
     rows = np.arange(len(tokens))
@@ -52,7 +54,7 @@ def _answers(
         try:
             built = build_folder(Path(scratch) / "trained", Path(scratch) / "served", precision="int8")
         except NotExportableError as error:
-            logger.warning("not offered in int8: %s", error.message)
+            logger.warning("no int8 variant: %s", error.message)
             return {}
         runner = built.open(threads=threads)
         return {length: run_encoded(runner, tokens.gather(rows, length)) for length in lengths}

@@ -1,7 +1,7 @@
-"""ONE trial from configuration to result. In: a `TrialJob`. Out: a `TrialResult`, also as JSON in the run folder.
+"""Run one trial, from configuration to result. In: a `TrialJob`. Out: a `TrialResult`, also as JSON in the run folder.
 
-Called many times in one warm worker. Light to import: torch loads when a trial runs. Never
-raises for what a trial does wrong, never prices, never talks to Ray.
+A warm worker calls this many times. Light to import: torch is imported when a trial runs. Never raises for an error of
+the trial itself, never prices, never talks to Ray.
 """
 
 import ctypes
@@ -29,16 +29,16 @@ logger = logging.getLogger(__name__)
 
 
 def run_trial(job: TrialJob, report: Report) -> TrialResult:
-    """Train, evaluate, save, and write ``result-<attempt>.json``; then return it.
+    """Train, evaluate, save, and write ``result-<attempt>.json``; then return the result.
 
     Args:
-        job: what to run.
+        job: the trial to run.
         report: called with ``{"fraction", "f1", "loss", "train_s", "step"}`` for each new point of the curve. The point
-            at fraction 1 comes after the result is written. After a resume a fraction may come again.
+            at fraction 1 is reported after the result is written. After a resume, points may be reported again.
 
     Returns:
-        The result: done, stopped (deadline), infeasible (not finite), or failed with the error's text. Only
-        KeyboardInterrupt and SystemExit are raised.
+        The result: done, stopped (deadline or allowance), infeasible (not finite, or out of memory), or failed with the
+        error's text. Only KeyboardInterrupt and SystemExit propagate.
     """
     started_at, meter = now_utc(), trial_meter(job)
     try:
@@ -54,24 +54,30 @@ def run_trial(job: TrialJob, report: Report) -> TrialResult:
 
 
 def execute(job: TrialJob, report: Report, meter: Meter, is_cancelled: Callable[[], bool] | None = None) -> TrialResult:
-    """Do what `run_trial` does, but raise whatever goes wrong. Every process of a sharded trial calls this.
+    """Run a trial like `run_trial`, but let errors propagate. Every process of a sharded trial calls this.
 
-    With several processes only rank 0 reports and writes; all return the result. ``meter``: made when the trial began.
-    ``is_cancelled``: asked at every step; once true the trial ends, and writes no result, for nobody waits for it.
+    With several processes only rank 0 reports and writes, but all return the result.
+
+    Args:
+        job: the trial to run.
+        report: as for `run_trial`.
+        meter: meter created when the trial began.
+        is_cancelled: called at every step; once it returns True the trial ends and writes no result, because the owner
+            no longer waits for one.
     """
     import torch
 
     from lft_ray.train.device.process_group import current_group
 
     started_at = now_utc()
-    leads = current_group().leads
+    is_lead = current_group().is_lead
     torch.set_num_threads(max(1, int(job.training.resources.cpu)))
     cap_memory(trial_device(job), job.training.resources.gpu)
     last: list[dict[str, Any]] = []
 
     def pass_on(point: CurvePoint) -> None:
         plain = point.model_dump(include={"fraction", "f1", "loss", "train_s", "step"})
-        # The last point waits: whoever hears it may take the trial for finished, so its result must be on storage.
+        # The last point is held back until the result is written, since its receiver may treat the trial as finished.
         if point.fraction < 1.0:
             report(plain)
         else:
@@ -80,7 +86,7 @@ def execute(job: TrialJob, report: Report, meter: Meter, is_cancelled: Callable[
     cancelled = is_cancelled or (lambda: False)
     outcome = _train(job, meter, pass_on, cancelled)
     result = _result(job, outcome, started_at)
-    if leads and not (outcome.status is TrialStatus.STOPPED and cancelled()):
+    if is_lead and not (outcome.status is TrialStatus.STOPPED and cancelled()):
         _write_result(job, result)
         trial_storage(job).delete_folder(STATE)
         for point in last:
@@ -89,12 +95,12 @@ def execute(job: TrialJob, report: Report, meter: Meter, is_cancelled: Callable[
 
 
 def failed(job: TrialJob, reason: str, *, started_at: str = "", usage: Usage | None = None) -> TrialResult:
-    """The result of a trial that an error ended."""
+    """Result of a trial that failed with an error."""
     return _result(job, Outcome(TrialStatus.FAILED, reason, usage=usage or Usage()), started_at)
 
 
 def try_write_result(job: TrialJob, result: TrialResult) -> None:
-    """Put a failed result on storage if it can be written to: that it cannot is often what failed the trial."""
+    """Write a failed result if storage is writable; often the trial failed because it is not."""
     try:
         _write_result(job, result)
     except OSError:
@@ -102,7 +108,7 @@ def try_write_result(job: TrialJob, result: TrialResult) -> None:
 
 
 def trial_meter(job: TrialJob, *, whole_process: bool = False) -> Meter:
-    """A meter that runs from now on (or since the process began), for the device this trial will use."""
+    """Meter for the device of this trial, starting now (or, for ``whole_process``, when the process started)."""
     share = job.training.resources.gpu
     return Meter(trial_device(job), 1.0 if share == "auto" else float(share), whole_process=whole_process)
 
@@ -130,35 +136,36 @@ def _write_result(job: TrialJob, result: TrialResult) -> None:
 def _train(
     job: TrialJob, meter: Meter, report: Callable[[CurvePoint], None], is_cancelled: Callable[[], bool]
 ) -> Outcome:
-    """Train the network or the linear model that the job names.
+    """Train the network or the linear model of the job.
 
-    A job crosses processes, so task and size are made of its names here, in the process that trains.
+    A job crosses processes and carries names only, so task and model size are resolved here, in the process that
+    trains.
     """
     task = resolve(job.task_kind, TASKS, where="task.kind")(job.labels)
     if find_size(job.models, job.config.model_size)[1].is_linear:
         from lft_ray.train.linear import run_linear
 
         return run_linear(job, task, meter, report)
-    from lft_ray.train.network import run_neural
+    from lft_ray.train.network import run_network
 
     usage_limit = UsageLimit(meter, job.allowance, processes=job.training.worker_count)
 
     def should_stop() -> bool:
         return is_cancelled() or usage_limit.is_over() or (job.deadline is not None and time.time() >= job.deadline)
 
-    outcome = run_neural(job, task, meter, report, should_stop)
+    outcome = run_network(job, task, meter, report, should_stop)
     if outcome.status is TrialStatus.STOPPED and usage_limit.was_over:
-        return replace(outcome, reason="it used up the worst case that it was promised of the budget")
+        return replace(outcome, reason="stopped at the usage limit: the worst case reserved for it in the budget")
     return outcome
 
 
 def release() -> None:
-    """Give memory back: the next trial of this warm worker needs it, and reference cycles hold whole networks."""
+    """Free memory for the next trial of this warm worker; reference cycles keep whole networks alive."""
     import torch
 
     gc.collect()
     with suppress(OSError, AttributeError):
-        # glibc keeps what is freed between blocks in use: 0.93 GB after a trial of six layers, 0.54 GB with this.
+        # glibc holds on to freed memory between blocks in use: 0.93 GB after a trial of six layers, 0.54 GB with this.
         ctypes.CDLL(None).malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

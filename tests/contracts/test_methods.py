@@ -1,4 +1,4 @@
-"""What every training method does: it learns, changes what it may and nothing else, and leaves an ordinary network."""
+"""Contract of every training method: the loss falls, only trainable weights change, an ordinary network is left."""
 
 import pickle
 from pathlib import Path
@@ -20,7 +20,7 @@ from lft_ray.run.storage import Storage
 from lft_ray.train.device.meter import Meter
 from lft_ray.train.job import TrialJob
 from lft_ray.train.loop.job import LoopJob
-from lft_ray.train.network import RUNS
+from lft_ray.train.network import TRAINERS
 from lft_ray.train.trial import execute, run_trial
 from tests.train.conftest import fresh_network, loop_job, tiny_bert, topics, trial_job  # noqa: F401 - fixtures
 from tests.train.loop.test_distill import ended, taught
@@ -37,7 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
 LOWER = ("backbone.tokens.", "backbone.positions.", "backbone.types.", "backbone.norm.", "backbone.layers.0.")
 MATRICES = tuple(f"{part}.weight" for part in ("qkv", "out", "up", "down"))
 UNTRAINED = {
-    # What AdamW never touches. Token types are one row of two; the other never has a gradient, but decays.
+    # Weights that AdamW never updates. Of the two token-type rows one has no gradient, but weight decay applies to it.
     "freeze": lambda name: name.startswith(LOWER),
     "lora": lambda name: name.startswith("backbone.") and not name.endswith(MATRICES),
     "linear_probe": lambda name: name.startswith("backbone."),
@@ -59,7 +59,7 @@ def never() -> bool:
     return False
 
 
-def prepared(make, config: dict, **training) -> LoopJob:
+def job_of(make, config: dict, **training) -> LoopJob:
     job = make(config=config, training={"head_init": "random"} | training)
     return (
         make(config=config, training={"head_init": "random"} | training, teacher=taught(job))
@@ -69,7 +69,7 @@ def prepared(make, config: dict, **training) -> LoopJob:
 
 
 def trial(make, config: dict, **changes) -> TrialJob:
-    """A trial; a distilled one has an earlier trial of its run to learn from."""
+    """A trial; for distillation, an earlier trial of the same run is trained as its teacher."""
     job = make(config=config, **changes)
     if config["method"] != "distill":
         return job
@@ -87,24 +87,24 @@ def logits(result: TrialResult) -> np.ndarray:
     return np.array(pq.read_table(result.variants[0].predictions_uri)["logits"].to_pylist())
 
 
-def test_every_method_is_here():
-    assert {config["method"] for config in CASES.values()} == set(RUNS)
-    assert {method for methods in CONDITIONS.values() for method in methods} <= set(RUNS)
+def test_every_method_has_a_case():
+    assert {config["method"] for config in CASES.values()} == set(TRAINERS)
+    assert {method for methods in CONDITIONS.values() for method in methods} <= set(TRAINERS)
 
 
 def test_the_loss_falls(loop_job, config):  # noqa: F811
-    job = prepared(loop_job, config)
-    result = RUNS[config["method"]](job, ignore, never)
+    job = job_of(loop_job, config)
+    result = TRAINERS[config["method"]](job, ignore, never)
     assert result.status is TrialStatus.DONE
     losses = [point.train_loss for point in result.curve]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0] - 0.01
 
 
-def test_only_what_is_trained_changes(loop_job, config):  # noqa: F811
-    job = prepared(loop_job, config)
+def test_only_trainable_weights_change(loop_job, config):  # noqa: F811
+    job = job_of(loop_job, config)
     before = {name: value.clone() for name, value in job.network.state_dict().items()}
-    assert RUNS[config["method"]](job, ignore, never).status is TrialStatus.DONE
+    assert TRAINERS[config["method"]](job, ignore, never).status is TrialStatus.DONE
     after = job.network.state_dict()
     assert list(after) == list(before)
     changed = {name for name in before if not torch.equal(after[name], before[name])}
@@ -112,24 +112,24 @@ def test_only_what_is_trained_changes(loop_job, config):  # noqa: F811
     assert changed == {name for name in before if not untrained(name)}
 
 
-def test_gradients_reach_only_what_is_trained(loop_job, config):  # noqa: F811
-    job = prepared(loop_job, config)
+def test_gradients_reach_only_trainable_weights(loop_job, config):  # noqa: F811
+    job = job_of(loop_job, config)
     reached: set[str] = set()
     for name, weights in job.network.named_parameters():
         weights.register_hook(lambda _, name=name: reached.add(name))
-    RUNS[config["method"]](job, ignore, never)
+    TRAINERS[config["method"]](job, ignore, never)
     untrained = UNTRAINED.get(config["method"], lambda name: False)
     if config["method"] == "lora":
-        # Factors beside the matrices are trained; the matrices only hold their product afterwards.
+        # Only the factors are trained; the matrices receive their product in the merge.
         assert not [name for name in reached if name.startswith("backbone.")]
         return
-    # Of the table only the rows that the data meet are trained, in a table of their own.
+    # Of the token embedding only the rows that occur in the data are trained, in a table of their own.
     for name, _ in job.network.named_parameters():
         if name != "backbone.tokens.weight":
             assert (name not in reached) is untrained(name), name
 
 
-def test_the_checkpoint_is_an_ordinary_network_with_the_same_answers(trial_job, tiny_bert, config):  # noqa: F811
+def test_the_checkpoint_is_an_ordinary_network_with_the_same_predictions(trial_job, tiny_bert, config):  # noqa: F811
     result = run_trial(trial(trial_job, config, precisions=["fp32", "bf16"], max_lengths=[12]), ignore)
     assert result.status is TrialStatus.DONE, result.reason
     assert result.config.method == config["method"]
@@ -143,7 +143,7 @@ def test_the_checkpoint_is_an_ordinary_network_with_the_same_answers(trial_job, 
         np.testing.assert_allclose(run_sorted(runner, texts), saved, atol=1e-4 if found.precision == "fp32" else 0.1)
 
 
-def test_a_resumed_trial_comes_to_what_an_undisturbed_one_does(trial_job, config):  # noqa: F811
+def test_a_resumed_trial_equals_an_uninterrupted_one(trial_job, config):  # noqa: F811
     settings = {"checkpoint_every_s": 0.0}
 
     def crash(point) -> None:
@@ -154,10 +154,10 @@ def test_a_resumed_trial_comes_to_what_an_undisturbed_one_does(trial_job, config
         run_trial(trial(trial_job, config, training=settings), crash)
     job = trial(trial_job, config, training=settings, attempt=2)
     resumed = run_trial(job, ignore)
-    undisturbed = run_trial(job.model_copy(update={"trial_id": "other", "attempt": 1}), ignore)
+    uninterrupted = run_trial(job.model_copy(update={"trial_id": "other", "attempt": 1}), ignore)
     assert resumed.status is TrialStatus.DONE, resumed.reason
-    assert curve(resumed) == curve(undisturbed)
-    np.testing.assert_array_equal(logits(resumed), logits(undisturbed))
+    assert curve(resumed) == curve(uninterrupted)
+    np.testing.assert_array_equal(logits(resumed), logits(uninterrupted))
 
 
 def run_rank(rank: int, folder: Path) -> None:
@@ -168,12 +168,12 @@ def run_rank(rank: int, folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_processes_come_to_what_one_does(trial_job, tmp_path):  # noqa: F811
+def test_two_processes_reach_the_result_of_one(trial_job, tmp_path):  # noqa: F811
     early_stopping = {"evaluations": 6, "early_stopping": {"patience": 2, "min_delta": 0.5}}
     jobs = [trial(trial_job, config | {"epochs": 1}, trial_id=f"two-{i}") for i, config in enumerate(CASES.values())]
     ending = TrainingSpec.model_validate(jobs[0].training.model_dump() | early_stopping)
     jobs.append(jobs[0].model_copy(update={"trial_id": "two-ending", "training": ending}))
-    # Activations of frozen layers are computed by whoever comes first, in either group.
+    # The activations of frozen layers are computed by the first trial that needs them, in either group.
     alone = [run_trial(job.model_copy(update={"trial_id": f"one-{job.trial_id}"}), ignore) for job in jobs]
     (tmp_path / "jobs.pkl").write_bytes(pickle.dumps(jobs))
     run_ranks(run_rank, tmp_path)

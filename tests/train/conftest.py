@@ -35,7 +35,7 @@ FILLER = ["the", "a", "was", "and", "very", "old", "near", "with", "some", "then
 
 
 def texts_of(count: int, seed: int) -> list[tuple[str, str]]:
-    """Rows of 3 to 30 words, of which two or three tell the topic."""
+    """Rows of 3 to 30 words, two of which determine the topic."""
     random = np.random.default_rng(seed)
     rows = []
     for number in range(count):
@@ -47,7 +47,7 @@ def texts_of(count: int, seed: int) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory) -> Path:
-    """A folder as the hub has them: config, weights by their hub names, tokenizer. Random weights, hidden 32."""
+    """A model folder as on the hub: config, weights by their hub names, tokenizer. Random weights, hidden size 32."""
     import torch
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -122,7 +122,7 @@ def topics(tmp_path_factory) -> DatasetRecord:
 
 @pytest.fixture(scope="session")
 def tags(tmp_path_factory) -> DatasetRecord:
-    """The same texts two by two, with both labels."""
+    """Pairs of the same texts, with the labels of both."""
 
     def paired(rows):
         return [
@@ -144,7 +144,7 @@ TRAINING = TrainingSpec(precision="fp32", micro_batch_tokens=256, evaluations=3,
 
 @pytest.fixture
 def loop_job(tiny_bert, topics, tmp_path_factory) -> Callable[..., LoopJob]:
-    """Make a job: a fresh network on `topics` (or another record), with changes."""
+    """Factory of loop jobs: a fresh network on `topics` (or another record), with changes."""
     folder = tmp_path_factory.getbasetemp() / "tokens"
 
     def make(record: DatasetRecord = topics, training: dict[str, Any] | None = None, **changes: Any) -> LoopJob:
@@ -169,7 +169,7 @@ def loop_job(tiny_bert, topics, tmp_path_factory) -> Callable[..., LoopJob]:
 
 @pytest.fixture
 def trial_job(tiny_bert, topics, tmp_path) -> Callable[..., TrialJob]:
-    """Make a trial on `topics` (or another record), with changes."""
+    """Factory of trial jobs on `topics` (or another record), with changes."""
 
     def make(record: DatasetRecord = topics, training: dict[str, Any] | None = None, **changes: Any) -> TrialJob:
         config = TrialConfig(model_size=f"{tiny_bert}:2", learning_rate=1e-2, batch_size=16, epochs=3, max_length=32)

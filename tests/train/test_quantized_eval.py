@@ -1,4 +1,4 @@
-"""int8 of a trial is scored through the graph that would serve it, at every length, and by one process for all."""
+"""int8 variants of a trial are scored through the graph that would serve them, at every length."""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +18,7 @@ def logits_of(variant) -> np.ndarray:
     return np.array(pq.read_table(variant.predictions_uri)["logits"].to_pylist())
 
 
-def test_int8_is_scored_as_it_will_be_served(trial_job, tmp_path):
+def test_int8_scores_equal_those_of_the_serving_engine(trial_job, tmp_path):
     job = trial_job(precisions=["fp32", "int8"], max_lengths=[8])
     result = run_trial(job, lambda _: None)
     assert result.status is TrialStatus.DONE, result.reason
@@ -44,7 +44,7 @@ def test_int8_is_scored_as_it_will_be_served(trial_job, tmp_path):
     assert result.usage.eval_s > 0
 
 
-def test_a_network_that_cannot_be_exported_is_offered_without_int8(trial_job, tmp_path, monkeypatch):
+def test_a_network_that_cannot_be_exported_has_no_int8_variant(trial_job, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_build, "OPSET", 999)
     result = run_trial(trial_job(precisions=["fp32", "int8"]), lambda _: None)
     assert result.status is TrialStatus.DONE, result.reason
@@ -60,7 +60,7 @@ def test_a_network_that_cannot_be_exported_is_offered_without_int8(trial_job, tm
     assert not (tmp_path / "int8").exists()
 
 
-def test_which_engine_serves_what():
+def test_serving_engine_of_each_precision():
     assert [serving_engine("torch", p) for p in ("fp32", "int8", "bf16")] == ["onnxruntime", "onnxruntime", "torch"]
     assert {serving_engine("torch", p, device="cuda") for p in ("fp32", "bf16")} == {"torch"}
     assert serving_engine("sklearn", "fp32") == "sklearn"

@@ -1,1 +1,1 @@
-"""What a trial runs on: memory, processes, precision, usage meters."""
+"""The hardware side of a trial: memory, processes, precision and usage metering."""

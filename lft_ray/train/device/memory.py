@@ -1,7 +1,8 @@
-"""Out of memory is a fact about a configuration, not a crash. In: what torch raised. Out: whether that was it, and why.
+"""Treat running out of memory as a property of the configuration, not as a crash.
 
-Torch says so in two ways: `torch.OutOfMemoryError` on a device, and a plain RuntimeError of its processor allocator.
-Light to import (the search reads `USABLE`): torch loads when a function is called.
+In: an exception from torch. Out: whether memory ran out, and the reason. Torch reports it in two ways:
+`torch.OutOfMemoryError` on a GPU, and a plain RuntimeError from its CPU allocator. Light to import (the search reads
+`USABLE`): torch is imported when a function is called. Never retries anything.
 """
 
 import os
@@ -17,28 +18,29 @@ if TYPE_CHECKING:
     from lft_ray.train.device.process_group import Group
 
 __all__ = [
-    "ELSEWHERE",
-    "HALVINGS",
+    "MAX_HALVINGS",
+    "OTHER_PROCESS",
     "USABLE",
     "OutOfMemoryError",
+    "agree_on_oom",
     "cap_memory",
-    "fits_everywhere",
-    "free_cached",
+    "empty_cache",
     "is_out_of_memory",
     "memory_bytes",
 ]
 
-ELSEWHERE = "another of its processes ran out of memory"
-HALVINGS = 2
-"""Times that a step is tried again in forward passes of half the tokens. A quarter of the activations that still does
-not fit is a model that does not fit: weights, gradients and moments stay as they are."""
+OTHER_PROCESS = "another process of this trial ran out of memory"
+MAX_HALVINGS = 2
+"""How often a step is retried with forward passes of half as many tokens. If a quarter of the activations still does
+not fit, the model does not fit: weights, gradients and optimizer moments take the same memory in any case."""
 USABLE = 0.9
-"""Share of a worker's memory that trials may allocate; the rest is for gaps, and for CUDA's own where several share."""
+"""Share of a worker's memory that trials may allocate. The rest is for fragmentation, and for the CUDA context of each
+process where several trials share a GPU."""
 _CPU_ALLOCATOR = "DefaultCPUAllocator: can't allocate memory"
 
 
 class OutOfMemoryError(Exception):
-    """The configuration does not fit into memory, however small the forward passes."""
+    """The configuration does not fit into memory, even with the smallest forward passes."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -48,8 +50,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or _CPU_ALLOCATOR in str(error)
 
 
-def free_cached(device: str) -> None:
-    """Give the blocks that torch keeps for later back to the device."""
+def empty_cache(device: str) -> None:
+    """Return the memory that torch has cached but does not use to the device."""
     import torch
 
     if device != "cpu":
@@ -57,11 +59,13 @@ def free_cached(device: str) -> None:
 
 
 @contextmanager
-def fits_everywhere(group: "Group") -> Iterator[None]:
-    """Let all processes of a group know where one of them runs out of memory inside, where nothing may be exchanged.
+def agree_on_oom(group: "Group") -> Iterator[None]:
+    """Raise on all processes of a group when one of them runs out of memory inside this context.
+
+    The code inside must not communicate between processes: a process that failed would leave the others waiting.
 
     Raises:
-        OutOfMemoryError: on every process.
+        OutOfMemoryError: on every process, if memory ran out on one of them.
     """
     reason = ""
     try:
@@ -70,12 +74,12 @@ def fits_everywhere(group: "Group") -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         reason = first_line(error)
-    if group.largest(float(bool(reason))) > 0:
-        raise OutOfMemoryError(f"out of memory outside of the forward passes: {reason or ELSEWHERE}")
+    if group.all_max(float(bool(reason))) > 0:
+        raise OutOfMemoryError(f"out of memory outside the training passes: {reason or OTHER_PROCESS}")
 
 
 def cap_memory(device: str, share: float | str) -> None:
-    """Let torch allocate a trial's share of its device and no more: what it takes beyond is its neighbours'."""
+    """Limit torch to the trial's share of its GPU, so that trials packed onto the same GPU do not starve each other."""
     import torch
 
     if device != "cpu":
@@ -84,11 +88,11 @@ def cap_memory(device: str, share: float | str) -> None:
 
 
 def memory_bytes(device: str) -> float:
-    """Memory that this process may use: its share of its device, or what is free of the machine's."""
+    """Bytes that this process may use: its share of its GPU, or its part of the machine's free memory."""
     import torch
 
     if device != "cpu":
         share = torch.cuda.get_per_process_memory_fraction(device)
         return float(torch.cuda.get_device_properties(device).total_memory) * share
-    # Workers of one trial on one machine divide what is free among them.
+    # Workers of one trial on the same machine share the free memory equally.
     return float(psutil.virtual_memory().available) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

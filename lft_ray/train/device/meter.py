@@ -1,7 +1,9 @@
-"""What a trial uses up in this process. Out: `Usage`. Never prices, never talks to other processes.
+"""Measure what a trial uses, and stop the trial before it exceeds its allowance.
 
-Processor seconds are those of the whole process with all its threads, so they hold on a shared machine where wall
-seconds do not. A warm worker runs many trials: every reading is a difference from the trial's start.
+In: the clocks and memory counters of this process; for totals over several processes, their group. Out: `Usage`, and
+`UsageLimit`'s verdict. CPU seconds are those of the whole process with all its threads, so they stay meaningful on a
+shared machine, where wall-clock seconds do not. A warm worker runs many trials: every reading is a difference from the
+trial's start. Never prices anything.
 """
 
 import resource
@@ -10,30 +12,27 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lft_ray.records import Usage
 from lft_ray.run.ledger import Allowance
-
-if TYPE_CHECKING:
-    from lft_ray.train.device.process_group import Group
+from lft_ray.train.device.process_group import Group, current_group
 
 __all__ = ["Meter", "UsageLimit", "add_usage", "session_usage", "shared_usage"]
 
 
 def add_usage(first: Usage, second: Usage) -> Usage:
-    """Sum of two usages; the peak is the greater one."""
+    """Sum of two usages; ``peak_bytes`` is the larger of the two peaks."""
     summed = {name: getattr(first, name) + getattr(second, name) for name in Usage.model_fields if name != "peak_bytes"}
     return Usage(**summed, peak_bytes=max(first.peak_bytes, second.peak_bytes))
 
 
 class Meter:
-    """Measures from construction on.
+    """Measures the usage of this process, starting at construction.
 
     Args:
         device: "cpu" or "cuda...".
-        device_share: share of the accelerator that this process holds; its wall seconds count that much.
-        whole_process: the process was started for this trial alone, so its imports are the trial's expense too.
+        device_share: share of the GPU that this process holds; device seconds are wall-clock seconds times this share.
+        whole_process: whether the process was started for this trial, so that its imports count towards the trial.
     """
 
     def __init__(self, device: str = "cpu", device_share: float = 1.0, *, whole_process: bool = False) -> None:
@@ -46,12 +45,12 @@ class Meter:
         self._tokens = 0
         self._padded = 0
         self.carried = Usage()
-        """What earlier processes spent on the same attempt or on attempts before it."""
+        """Usage of earlier processes of the trial, including earlier attempts."""
         _reset_peak(self._on_device)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Count the wall seconds inside as evaluation."""
+        """Count the wall-clock seconds inside this context as evaluation."""
         begin = time.monotonic()
         try:
             yield
@@ -60,7 +59,7 @@ class Meter:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Count the wall seconds inside as training, evaluation inside left out."""
+        """Count the wall-clock seconds inside this context as training, except for evaluation nested in it."""
         begin, eval_before = time.monotonic(), self._eval_s
         try:
             yield
@@ -68,21 +67,22 @@ class Meter:
             self._train_s += time.monotonic() - begin - (self._eval_s - eval_before)
 
     def count(self, real: int, padded: int) -> None:
-        """Add tokens trained on."""
+        """Add the tokens of a training step: ``real`` ones, and ``padded`` ones including padding."""
         self._tokens += real
         self._padded += padded
 
     @property
     def wall_without_eval_s(self) -> float:
-        """Wall seconds since the trial began, evaluation left out, earlier attempts included."""
+        """Wall-clock seconds since the trial began, without evaluation, including earlier attempts."""
         return self.carried.wall_s - self.carried.eval_s + time.monotonic() - self._wall - self._eval_s
 
     def busy_s(self, *, processes: int = 1, before: tuple[float, float] = (0.0, 0.0)) -> tuple[float, float]:
-        """(core seconds, device seconds) so far, earlier attempts included.
+        """(core seconds, device seconds) so far, including earlier attempts.
 
         Args:
-            processes: that work as this one does.
-            before: what earlier attempts used at most; counts where it is more than what they could save.
+            processes: number of processes in the trial, each assumed to use as much as this one.
+            before: upper bound on the usage of earlier attempts, as (core seconds, device seconds). Applies where it is
+                larger than the usage they recorded, since a crash loses the last seconds before it.
         """
         core_s, device_s = time.process_time() - self._cpu, (time.monotonic() - self._wall) * self._share
         carried = max(self.carried.core_s, before[0]), max(self.carried.device_s, before[1])
@@ -104,14 +104,15 @@ class Meter:
 
 
 class UsageLimit:
-    """Says when a trial must stop so as not to use more than it was promised.
+    """Decides when a trial must stop so that it does not exceed its allowance.
 
-    It looks between steps, and a validation pass can lie between two looks: so it stops one widest gap early.
+    The limit is checked between steps, and a validation pass may run between two checks. The trial therefore stops
+    early, by the largest usage observed between two checks.
 
     Args:
-        meter: of the trial.
-        allowance: what it may use; None: never stop.
-        processes: processes that work as this one does.
+        meter: the trial's meter.
+        allowance: what the trial may use; None means no limit.
+        processes: number of processes in the trial, each assumed to use as much as this one.
     """
 
     def __init__(self, meter: Meter, allowance: Allowance | None, *, processes: int = 1) -> None:
@@ -123,12 +124,12 @@ class UsageLimit:
         self._widest = (0.0, 0.0)
 
     def is_over(self) -> bool:
-        """Whether the next step could use up more than is allowed."""
+        """Whether the next step could exceed the allowance."""
         if self._allowance is None:
             return False
         allowed = self._allowance
         used = self._meter.busy_s(processes=self._processes, before=(allowed.used_core_s, allowed.used_device_s))
-        # The gap before the first look is the start: libraries, weights and the probe, which do not come again.
+        # Usage before the first check is start-up (imports, weights, the probe), which does not recur.
         if self._last is not None:
             gap = (used[0] - self._last[0], used[1] - self._last[1])
             self._widest = (max(self._widest[0], gap[0]), max(self._widest[1], gap[1]))
@@ -140,7 +141,7 @@ class UsageLimit:
 
 
 def _reset_peak(on_device: bool) -> None:
-    # 5 resets the high-water mark of this process (Linux); elsewhere the peak of the process's life stands.
+    # Writing 5 resets the process's peak memory on Linux; elsewhere the peak is that of the process's whole life.
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if on_device:
@@ -165,25 +166,22 @@ def _peak_bytes(on_device: bool) -> int:
 
 
 def shared_usage(meter: Meter) -> Usage:
-    """Usage of all processes of the trial so far, those before a resume included; every process must call it.
+    """Usage of all processes of the trial so far, including those before a resume; every process must call this.
 
-    Wall seconds are this process's own, the peak is the greatest of them.
+    Wall-clock seconds are this process's own; the peak is the largest over the processes.
     """
-    # Its module loads torch, which the search, that only adds usages, must not wait for.
-    from lft_ray.train.device.process_group import current_group
-
     return add_usage(meter.carried, session_usage(meter, current_group()))
 
 
-def session_usage(meter: Meter, group: "Group") -> Usage:
-    """Usage of all processes since this session of the trial began, the same on each; every process must call it."""
+def session_usage(meter: Meter, group: Group) -> Usage:
+    """Usage of all processes since this session of the trial began, equal on each; every process must call this."""
     mine = meter.own()
     summed = ("core_s", "device_s", "tokens", "padded_tokens")
-    core_s, device_s, tokens, padded = group.total([getattr(mine, name) for name in summed])
+    core_s, device_s, tokens, padded = group.all_sum([getattr(mine, name) for name in summed])
     return mine.replace(
         core_s=core_s,
         device_s=device_s,
         tokens=int(tokens),
         padded_tokens=int(padded),
-        peak_bytes=int(group.largest(mine.peak_bytes)),
+        peak_bytes=int(group.all_max(mine.peak_bytes)),
     )

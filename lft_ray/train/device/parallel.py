@@ -1,7 +1,7 @@
-"""How the processes of a group share one network: each has all of it (replicas), or a part of each layer (shards).
+"""Train one network in several processes, as full replicas (data parallel) or as shards of each layer (FSDP2).
 
-In: a network that is the same on all processes. Out: the network to run forward, gradients summed over the processes,
-and at the end the whole network back in place. Never touches data or an optimizer.
+In: a network that is the same on all processes. Out: a network for the forward pass, gradients summed over the
+processes and, at the end, the whole trained network in the given one. Never touches data or an optimizer.
 """
 
 import copy
@@ -17,18 +17,19 @@ from lft_ray.train.device.process_group import Group
 __all__ = ["STATE_BYTES", "Sharing", "is_sharded", "needs_shards", "share"]
 
 STATE_BYTES = 16
-"""Of a trained float32 weight: itself, its gradient and AdamW's two moments."""
+"""Bytes per trained float32 weight: the weight, its gradient and AdamW's two moments, 4 bytes each."""
 STATE_SHARE = 0.7
-"""Most of a worker's memory that they may take before `needs_shards`; the rest is for activations."""
+"""Largest share of a worker's memory for that state before the network is sharded; the rest is for activations."""
 
 
 class Sharing(Protocol):
-    """One way to share a network.
+    """One way to distribute a network over processes.
 
     Attributes:
-        network: runs forward, and has the parameters to optimise, by the names of the given network.
-        loss_scale: what a process's loss is multiplied by, so that the exchange comes to the sum over the processes.
-        can_agree: whether a process that ran out of memory in a pass may say so: elsewhere the others wait for it.
+        network: runs the forward pass and owns the parameters to optimise, named as in the given network.
+        loss_scale: factor for each process's loss that makes the gradient exchange a sum over the processes.
+        can_agree: whether a process that ran out of memory in a pass can report it to the others. If not, the others
+            are already waiting for it in a collective operation.
     """
 
     network: nn.Module
@@ -36,33 +37,33 @@ class Sharing(Protocol):
     can_agree: bool
 
     def passes(self, mine: int) -> int:
-        """Forward and backward passes that this process must make of a step of which it has ``mine``."""
+        """Number of passes this process must make in a step for which it has ``mine`` micro-batches."""
 
     def clear(self) -> None:
-        """Forget the gradients."""
+        """Reset the gradients."""
 
     def backward(self, *, is_last: bool) -> AbstractContextManager[Any]:
-        """Context of one pass of a step."""
+        """Context for one forward and backward pass of a step."""
 
     def all_fit(self, *, fits: bool) -> bool:
-        """Whether the step's passes fitted into memory everywhere; every process must ask after its own."""
+        """Whether the step's passes fit into memory on all processes; each must call this after its own passes."""
 
     def exchange(self) -> None:
         """Sum the gradients over the processes."""
 
-    def clip(self, most: float) -> torch.Tensor:
-        """Cut the gradient to norm ``most``. Returns its norm before that, over all processes."""
+    def clip(self, max_norm: float) -> torch.Tensor:
+        """Clip the gradient to ``max_norm``. Returns the norm before clipping, over all processes."""
 
     def gather(self) -> None:
-        """Put the trained weights back into the given network, on every process."""
+        """Write the trained weights back into the given network, on every process."""
 
 
 class _Replicas:
     """Every process has the whole network.
 
-    Gradients are exchanged after the last pass, in one sum, once all processes have said that their passes fitted. DDP
-    begins to exchange during that pass: one that runs out of memory in it leaves the others waiting for ever.
-    `benchmarks/gradient_exchange.py` measures the two beside each other.
+    Gradients are summed in one exchange after the last pass, once all processes have reported that their passes fit
+    into memory. DDP starts the exchange during the last pass, so a process that runs out of memory there leaves the
+    others waiting forever. `benchmarks/gradient_exchange.py` compares the two.
     """
 
     def __init__(self, network: nn.Module, group: Group) -> None:
@@ -71,12 +72,12 @@ class _Replicas:
         self.can_agree = True
         self._group = group
         self._trained = [p for p in network.parameters() if p.requires_grad]
-        # Allocated before the first pass: one that failed later, on one process, would leave the others waiting.
+        # Allocated before the first pass: an allocation that failed later, on one process, would leave others waiting.
         self._flat: torch.Tensor | None = None
         self._used: list[nn.Parameter] | None = None
         if group.world > 1:
             self._flat = torch.zeros(sum(p.numel() for p in self._trained), device=self._trained[0].device)
-            self._same_start(self._flat)
+            self._copy_lead_weights(self._flat)
 
     def passes(self, mine: int) -> int:
         return mine
@@ -95,39 +96,40 @@ class _Replicas:
     def all_fit(self, *, fits: bool) -> bool:
         if self._flat is None:
             return fits
-        # A process without a row has no gradients, and a weight that nobody's loss depends on has none anywhere.
-        has = [parameter.grad is not None for parameter in self._trained] if self._used is None else []
-        says = torch.tensor([not fits, *has], dtype=torch.float32, device=self._group.device)
-        dist.all_reduce(says, dist.ReduceOp.MAX)
-        answers = [bool(answer) for answer in says.tolist()]
-        if not answers[0] and self._used is None:
-            self._adopt(self._flat, answers[1:])
-        return not answers[0]
+        # A process without rows has no gradients, and a weight that no loss depends on has none on any process: the
+        # first successful step finds out which parameters have a gradient anywhere.
+        has_gradient = [parameter.grad is not None for parameter in self._trained] if self._used is None else []
+        flags = torch.tensor([not fits, *has_gradient], dtype=torch.float32, device=self._group.device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        is_oom, *is_used = (bool(flag) for flag in flags.tolist())
+        if not is_oom and self._used is None:
+            self._adopt(self._flat, is_used)
+        return not is_oom
 
     def exchange(self) -> None:
         if self._flat is not None:
             dist.all_reduce(self._flat)
 
-    def clip(self, most: float) -> torch.Tensor:
-        return nn.utils.clip_grad_norm_(self._trained, most)
+    def clip(self, max_norm: float) -> torch.Tensor:
+        return nn.utils.clip_grad_norm_(self._trained, max_norm)
 
     def gather(self) -> None:
-        """Nothing to gather: let go of the gradients."""
+        """Free the gradients; the weights are already in the given network."""
         for parameter in self._trained:
             parameter.grad = None
         self._flat = self._used = None
 
-    def _same_start(self, flat: torch.Tensor) -> None:
-        """Rank 0's weights on every process."""
+    def _copy_lead_weights(self, flat: torch.Tensor) -> None:
+        """Give every process rank 0's weights."""
         with torch.no_grad():
             flat.copy_(torch.cat([parameter.flatten() for parameter in self._trained]))
             dist.broadcast(flat, src=0)
             for parameter, part in zip(self._trained, self._parts(flat, self._trained), strict=True):
                 parameter.copy_(part)
 
-    def _adopt(self, flat: torch.Tensor, has: list[bool]) -> None:
-        """From now on gradients lie side by side in one tensor, which is exchanged as it is."""
-        used = [parameter for parameter, is_used in zip(self._trained, has, strict=True) if is_used]
+    def _adopt(self, flat: torch.Tensor, has_gradient: list[bool]) -> None:
+        """From now on store the gradients as views of one flat tensor, which is exchanged without copying."""
+        used = [parameter for parameter, is_used in zip(self._trained, has_gradient, strict=True) if is_used]
         self._flat = flat[: sum(parameter.numel() for parameter in used)].zero_()
         for parameter, part in zip(used, self._parts(self._flat, used), strict=True):
             if parameter.grad is not None:
@@ -142,17 +144,17 @@ class _Replicas:
 
 
 class _Shards:
-    """Each process keeps 1/world of every weight, gradient and moment; a layer is whole only while it runs (FSDP2).
+    """Each process stores 1/world of every weight, gradient and moment; a layer is whole only while it runs (FSDP2).
 
-    After Zhao et al. 2023 (arXiv 2304.11277). The whole network must fit once, in float32 and without gradients, before
-    the first step and after the last.
+    After Zhao et al. 2023 (arXiv 2304.11277). Before the first step and after the last, the whole network must fit into
+    memory once, in float32 and without gradients.
     """
 
     def __init__(self, network: nn.Module, group: Group) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
-        # FSDP averages over the processes.
+        # FSDP averages gradients over the processes, where the loop needs their sum.
         self.loss_scale, self.can_agree = float(group.world), False
         self._given, self._group = network, group
         mesh = init_device_mesh(group.device, (group.world,))
@@ -160,12 +162,13 @@ class _Shards:
         for layer in _layers(sharded):
             fully_shard(layer, mesh=mesh)
         self.network: Any = fully_shard(sharded, mesh=mesh)
+        # The shards are copies: free the whole weights until `gather`.
         for parameter in network.parameters():
             parameter.data = parameter.data.new_empty(0)
 
     def passes(self, mine: int) -> int:
-        # Each pass gathers layers from all processes, so all must make as many.
-        return max(1, int(self._group.largest(mine)))
+        # Each pass gathers layers from all processes, so all must make the same number of passes.
+        return max(1, int(self._group.all_max(mine)))
 
     def clear(self) -> None:
         for parameter in self.network.parameters():
@@ -179,10 +182,10 @@ class _Shards:
         return fits
 
     def exchange(self) -> None:
-        """Done in the last pass."""
+        """Nothing to do: FSDP exchanges gradients during the last pass."""
 
-    def clip(self, most: float) -> torch.Tensor:
-        norm: Any = nn.utils.clip_grad_norm_(self.network.parameters(), most)
+    def clip(self, max_norm: float) -> torch.Tensor:
+        norm: Any = nn.utils.clip_grad_norm_(self.network.parameters(), max_norm)
         whole: torch.Tensor = norm.full_tensor()
         return whole
 
@@ -196,25 +199,25 @@ class _Shards:
 
 
 def share(network: nn.Module, group: Group, *, is_sharded: bool) -> Sharing:
-    """Share a network among the processes of a group; every one of them must call it."""
+    """Distribute a network over the processes of a group; every process must call this."""
     return _Shards(network, group) if is_sharded and group.world > 1 else _Replicas(network, group)
 
 
 def is_sharded(network: nn.Module) -> bool:
-    """Whether it is cut into shards: then all processes must run it as often."""
+    """Whether a network is sharded, so that all processes must run it the same number of times."""
     from torch.distributed.fsdp import FSDPModule
 
     return isinstance(network, FSDPModule)
 
 
 def needs_shards(network: nn.Module, group: Group, memory_bytes: float) -> bool:
-    """Whether weights, gradients and moments leave too little of some process's ``memory_bytes`` for activations."""
+    """Whether weights, gradients and moments leave a process too little of its ``memory_bytes`` for activations."""
     weights = sum(p.numel() * (STATE_BYTES if p.requires_grad else p.element_size()) for p in network.parameters())
-    return group.largest(float(weights > STATE_SHARE * memory_bytes)) > 0
+    return group.all_max(float(weights > STATE_SHARE * memory_bytes)) > 0
 
 
 def _layers(network: nn.Module) -> list[nn.Module]:
-    """Repeated blocks: the items of the outermost lists."""
+    """Repeated blocks of a network: the items of its outermost module lists."""
     found: list[nn.Module] = []
     for child in network.children():
         found += list(child) if isinstance(child, nn.ModuleList) else _layers(child)

@@ -1,6 +1,6 @@
-"""Which number format a trial computes in. In: the wish of the file and the device. Out: ``fp32`` or ``bf16``.
+"""Choose the number format a trial computes in. In: ``training.precision``, the device. Out: ``fp32`` or ``bf16``.
 
-Weights and optimizer moments stay float32 in training: bf16 is autocast. Never changes a weight.
+Weights and optimizer moments stay float32 in training: bf16 means autocast. Never changes a weight.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ __all__ = ["autocast", "matmul_precision", "native_bf16", "training_precision"]
 
 Precision = Literal["fp32", "bf16"]
 MEDIUM_ERROR_LIMIT = 1e-5
-"""Greatest error at which "medium" float32 matmul still counts as float32. Measured 8.6e-7 on Zen 5, where it is 2.3
-times the default; hardware that truly rounds to bf16 shows 3.8e-3 and is refused."""
+"""Largest error at which "medium" float32 matmul still counts as float32. Measured 8.6e-7 on Zen 5, where it is 2.3
+times as fast as the default; hardware that really rounds to bf16 shows 3.8e-3 and is ruled out."""
 
 
 @cache
@@ -33,24 +33,28 @@ def native_bf16(device: str) -> bool:
     return bool(words & {"avx512_bf16", "amx_bf16"})
 
 
-def training_precision(wish: str, device: str) -> Precision:
-    """Resolve ``auto``.
+def training_precision(requested: str, device: str) -> Precision:
+    """Resolve ``auto``, and check that the device supports the precision.
+
+    Args:
+        requested: ``training.precision`` of the experiment: "auto", "fp32" or "bf16".
+        device: "cpu" or "cuda...".
 
     Raises:
-        ConfigError: bf16 is asked for on a CUDA device without it.
+        ConfigError: bf16 is requested on a CUDA device without native bf16.
     """
-    if wish == "auto":
+    if requested == "auto":
         return "bf16" if native_bf16(device) else "fp32"
-    if wish == "bf16" and device.startswith("cuda") and not native_bf16(device):
+    if requested == "bf16" and device.startswith("cuda") and not native_bf16(device):
         raise ConfigError(
-            "training.precision is bf16 but this GPU does not compute bf16: expected auto or fp32",
+            "training.precision is bf16, but this GPU has no native bf16: expected auto or fp32",
             fix="--set training.precision=auto",
         )
-    return "bf16" if wish == "bf16" else "fp32"
+    return "bf16" if requested == "bf16" else "fp32"
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
-    """The context a forward pass runs in: bf16 autocast, or nothing."""
+    """Context for a forward pass: bf16 autocast for "bf16", otherwise a no-op."""
     if precision != "bf16":
         return nullcontext()
     return torch.autocast(device_type=device.split(":")[0], dtype=torch.bfloat16)
@@ -58,9 +62,9 @@ def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
 
 @contextmanager
 def matmul_precision(device: str) -> Iterator[None]:
-    """Float32 matmul at "medium" inside, where that is as exact as float32 here; the setting before comes back after.
+    """Set float32 matmul to "medium" where that is as exact as float32 on this device; restore the setting afterwards.
 
-    MKL runs below half speed on AMD: measured 100-108 GFLOP/s at "highest" against 235 at "medium" on one Zen 5 core.
+    MKL runs at less than half speed on AMD: 100-108 GFLOP/s at "highest" against 235 at "medium" on one Zen 5 core.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium" if _medium_error(device) < MEDIUM_ERROR_LIMIT else "highest")
@@ -72,7 +76,7 @@ def matmul_precision(device: str) -> Iterator[None]:
 
 @cache
 def _medium_error(device: str) -> float:
-    """Greatest error of one product at "medium", relative to its greatest entry."""
+    """Largest error of one matrix product at "medium", relative to its largest entry."""
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(512, 384, generator=generator), torch.randn(384, 256, generator=generator))
     exact = left.double() @ right.double()

@@ -1,6 +1,7 @@
-"""The processes that train one trial together. In: torch.distributed as whoever started us set it up. Never starts it.
+"""Collective operations between the processes of one trial. In: torch.distributed, already initialised. Out: values
+that are equal on all processes. Never starts torch.distributed.
 
-One process is the common case: then nothing here communicates.
+A single process is the common case: then nothing here communicates.
 """
 
 from collections.abc import Sequence
@@ -17,12 +18,12 @@ __all__ = ["Group", "current_group"]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """This process's place among the ``world`` processes of the trial.
+    """The process group of a trial, as seen from this process.
 
     Attributes:
-        rank: 0 .. world - 1; only rank 0 reports and saves.
+        rank: rank of this process, 0 .. world - 1; only rank 0 reports and saves.
         world: number of processes.
-        device: where tensors must live to be exchanged: ``cuda`` for nccl, else ``cpu``.
+        device: device of tensors to be exchanged: ``cuda`` for nccl, else ``cpu``.
     """
 
     rank: int = 0
@@ -30,28 +31,28 @@ class Group:
     device: str = "cpu"
 
     @property
-    def leads(self) -> bool:
-        """Whether this process reports and saves."""
+    def is_lead(self) -> bool:
+        """Whether this is rank 0, the process that reports and saves."""
         return self.rank == 0
 
-    def total(self, values: Sequence[float]) -> list[float]:
-        """Sums over the processes, the same list on each of them."""
+    def all_sum(self, values: Sequence[float]) -> list[float]:
+        """Elementwise sums over the processes, equal on each of them."""
         if self.world == 1:
             return [float(v) for v in values]
         tensor = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
         return [float(v) for v in tensor.tolist()]
 
-    def largest(self, value: float) -> float:
-        """The greatest of the processes' values, the same on each of them."""
+    def all_max(self, value: float) -> float:
+        """Maximum over the processes, equal on each of them."""
         if self.world == 1:
             return value
         tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return float(tensor.item())
 
-    def merge(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Sum float32 [n, k] over the processes; exact when each row is zero on all processes but one."""
+    def sum_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Sum float32 [n, k] over the processes; exact if each row is nonzero on one process only."""
         if self.world == 1:
             return rows
         tensor = torch.from_numpy(rows).to(self.device)
@@ -59,7 +60,7 @@ class Group:
         merged: NDArray[np.float32] = tensor.cpu().numpy()
         return merged
 
-    def from_lead(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Rank 0's ``value`` on every process (a small picklable object)."""
         if self.world == 1:
             return value
@@ -69,7 +70,7 @@ class Group:
 
 
 def current_group() -> Group:
-    """The group of this process; a group of one when torch.distributed is not initialised."""
+    """Group of this process; a group of one if torch.distributed is not initialised."""
     if not (dist.is_available() and dist.is_initialized()):
         return Group()
     return Group(dist.get_rank(), dist.get_world_size(), "cuda" if dist.get_backend() == "nccl" else "cpu")

@@ -1,1 +1,1 @@
-"""Trials shared by several workers: Ray Train worker groups."""
+"""Trials that run on several workers, in Ray Train worker groups."""

@@ -1,8 +1,9 @@
-"""One trial in several workers: the same loop, on this process's gang of Ray Train workers (`gang`).
+"""Run one trial on several workers: the same training loop, on this process's Ray Train `worker_group`.
 
 In: a `TrialJob` with ``training.workers`` > 1. Out: the `TrialResult` that rank 0 wrote. Called from a Tune trial whose
-driver holds no CPU, or from any script. The training state lies in the run folder, so a group whose worker died, or
-another attempt with another number of workers, goes on where the last state was saved.
+driver holds no CPU, or from any script. The training state is in the run folder, so a group whose worker died, or a
+later attempt with another number of workers, resumes from the last saved state. Never trains in this process, except
+for a linear model.
 """
 
 import logging
@@ -25,23 +26,23 @@ logger = logging.getLogger(__name__)
 
 
 def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> TrialResult:
-    """Run a trial in ``job.training.workers`` workers, each with ``job.training.resources``.
+    """Run a trial on ``job.training.workers`` workers, each with ``job.training.resources``.
 
-    The workers stay for the next trial of this process: `worker_group.shut_down` ends them, as do its end and 20 idle
-    seconds.
+    The workers stay up for the next trial of this process. They end with `worker_group.shut_down`, with this process,
+    or after 20 idle seconds.
 
     Args:
-        job: what to run. Ray must be connected; the run folder must be one that all nodes see.
-        report: as for `run_trial`; called in this process. If it raises, the trial is cancelled: its workers stay.
+        job: the trial to run. Ray must be connected, and all nodes must be able to access the run folder.
+        report: as for `run_trial`; called in this process. If it raises, the trial is cancelled, but its workers stay.
 
     Returns:
         The result, as for `run_trial`: errors become a failed result.
 
     Raises:
-        ShutDownError: the study ends; the trial can be resumed.
+        ShutDownError: the study is ending; the trial can be resumed.
     """
     if _is_linear(job):
-        # A linear model is fitted in one process; more would fit the same thing side by side.
+        # A linear model is fitted in one process; several would only repeat the same fit.
         return run_trial(job, report)
     started_at = now_utc()
     job = job.replace(run_uri=Storage(job.run_uri).uri)
@@ -59,7 +60,7 @@ def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> Tria
 
 
 class _ReportError(Exception):
-    """Whoever hears of the points has had enough."""
+    """Raised when the report callback fails; wraps its error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -67,11 +68,11 @@ class _ReportError(Exception):
 
 
 def _run(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> str:
-    """Run it on this process's gang. Returns what went wrong.
+    """Run the job on this process's worker group. Returns the error, empty if there was none.
 
     Raises:
         _ReportError: ``report`` raised.
-        Exception: the gang could not be started.
+        Exception: the worker group could not be started.
     """
 
     def pass_on(point: dict[str, Any]) -> None:
@@ -85,30 +86,30 @@ def _run(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> str:
         error = worker_group_for(shape, Storage(job.run_uri)).run(job, pass_on)
         if error is not None:
             return error
-        # It went home, idle for long, just before the job came.
+        # The group reached its idle timeout just before the job was posted: start another one.
         shut_down()
 
 
 def _is_linear(job: TrialJob) -> bool:
-    """Whether the job's size is linear, looked up by its name: the job has crossed processes."""
+    """Whether the job's model size is linear. The job carries the size by name only, because it crosses processes."""
     return find_size(job.models, job.config.model_size)[1].is_linear
 
 
 def _gpu(job: TrialJob) -> float:
-    """GPUs a worker.
+    """GPUs per worker.
 
     Raises:
-        ConfigError: a fraction, which collectives between workers do not allow.
+        ConfigError: a fraction of a GPU, which collective operations between workers do not support.
     """
-    wish = job.training.resources.gpu
-    if wish == "auto":
+    gpu = job.training.resources.gpu
+    if gpu == "auto":
         return float(any(node.gpus for node in fleet().nodes))
-    if wish % 1 and job.training.worker_count > 1:
+    if gpu % 1 and job.training.worker_count > 1:
         raise ConfigError(
-            f"training.resources.gpu is {wish} with {job.training.worker_count} workers: expected 0 or whole devices",
+            f"training.resources.gpu is {gpu} with {job.training.worker_count} workers: expected 0 or whole GPUs",
             fix="--set training.workers=1, or --set training.resources.gpu=1",
         )
-    return float(wish)
+    return float(gpu)
 
 
 def _read_result(job: TrialJob) -> TrialResult | None:
@@ -119,7 +120,7 @@ def _read_result(job: TrialJob) -> TrialResult | None:
 
 
 def _lost(job: TrialJob, reason: str, started_at: str) -> TrialResult:
-    """The failed result of workers that left none, with the usage they noted while they lived."""
+    """Failed result for workers that ended without one, with the usage they recorded while running."""
     spent = noted_usage(trial_storage(job).child(STATE))
     result = failed(job, reason, started_at=started_at, usage=spent)
     try_write_result(job, result)

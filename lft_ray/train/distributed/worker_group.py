@@ -1,8 +1,9 @@
-"""Workers of Ray Train that outlive trials. In: jobs, one after another. Out: their points and how they ended.
+"""Ray Train workers that stay up between trials. In: jobs, one after another. Out: their curve points and outcome.
 
-A gang belongs to the process that asks for it: the driver of a Tune trial, which takes the next trial too, or any
-script. So there are as many gangs as trials run at a time, and a gang ends with its process. Starting one costs 25-50
-processor seconds (controller, workers, torch in each); a job on one that is up starts within milliseconds.
+A worker group belongs to the process that starts it: the driver of a Tune trial, which also runs the next trial, or any
+script. There are thus as many groups as concurrent trials, and a group ends with its process. Starting one costs 25-50
+CPU seconds (controller, workers, torch in each); a job on a running group starts within milliseconds. Never runs two
+jobs at once.
 """
 
 import logging
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.cluster.environment import WORKER_ENV
 from lft_ray.cluster.nodes import pinned_to
 from lft_ray.run.storage import Storage
-from lft_ray.train.device.usage_notes import HELD, WORKER_GROUPS
+from lft_ray.train.device.usage_notes import PLACEMENT_GROUP_FILE, WORKER_GROUPS
 from lft_ray.train.distributed.mailbox import JobStatus, Mailbox
-from lft_ray.train.distributed.placement_groups import mailbox_name, sweep
+from lft_ray.train.distributed.placement_groups import free_orphans, mailbox_name
 from lft_ray.train.distributed.worker import work
 from lft_ray.train.job import TrialJob
 
@@ -30,36 +31,36 @@ __all__ = ["GroupShape", "ShutDownError", "WorkerGroup", "shut_down", "worker_gr
 
 logger = logging.getLogger(__name__)
 
-LOST_WORKERS = 20
-"""Times in a gang's life that a dead worker's group is started again. Each job bounds its own (`mailbox.STARTS`); this
-is for workers that die before they ask for one, which nobody else would notice."""
-CONTROLLER_FAILURES = 3
-"""Without a limit Ray Train waits for resources that never come forever: a silent livelock."""
-NEWS_S = 0.5
-LEAVE_S = 30.0
+MAX_WORKER_FAILURES = 20
+"""How often Ray Train restarts a group over its life. Restarts during a job are limited by `mailbox.MAX_STARTS`; this
+limit is for workers that die before they fetch a job, which nothing else would detect."""
+MAX_CONTROLLER_FAILURES = 3
+"""Without a limit, Ray Train waits forever, and silently, for resources that never become available."""
+STATUS_WAIT_S = 0.5
+SHUTDOWN_TIMEOUT_S = 30.0
 ENVIRONMENT = {
-    # How soon a dead worker is noticed, at the default of 2 s.
+    # How soon a dead worker is noticed; the default is 2 s.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # One actor and one metrics exporter less to start.
+    # Each of the two saves starting something: an actor, and a metrics exporter.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    # Relative paths of the experiment file must mean the same in a worker.
+    # Relative paths in the experiment file must resolve the same way in a worker.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
 
 class ShutDownError(Exception):
-    """The gang was sent home in the middle of a job, whose state is saved: its study ends."""
+    """The worker group was shut down during a job because its study is ending; the job's state is saved."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupShape:
-    """What a gang holds; a job runs on a gang of its shape.
+    """Size of a worker group; a job needs a group of exactly its shape.
 
     Attributes:
-        workers: of the gang.
-        cpu: cores of each.
-        gpu: devices of each.
+        workers: number of workers.
+        cpu: CPU cores per worker.
+        gpu: GPUs per worker.
     """
 
     workers: int
@@ -79,12 +80,12 @@ class WorkerGroup:
 
     @classmethod
     def start(cls, shape: GroupShape, run: Storage) -> "WorkerGroup":
-        """Start the workers; returns at once. Ray must be connected, and all nodes see the run folder."""
+        """Start the workers without waiting for them. Ray must be connected; all nodes must access the run folder."""
         import ray
 
         here = pinned_to(ray.get_runtime_context().get_node_id())
         actor: Any = ray.remote(Mailbox)
-        sweep(run)
+        free_orphans(run)
         worker_group = uuid.uuid4().hex[:12]
         options = {
             "name": mailbox_name(worker_group),
@@ -94,30 +95,30 @@ class WorkerGroup:
         }
         mailbox = actor.options(**options).remote(shape.workers, owner=_this_actor())
         folder = run.child(WORKER_GROUPS, worker_group)
-        folder.put(HELD, "")
+        folder.put(PLACEMENT_GROUP_FILE, "")
         errors: list[Exception] = []
         trainer = _trainer(shape, mailbox, folder)
-        thread = threading.Thread(target=_fit, args=(trainer, errors), name="lft-gang", daemon=True)
+        thread = threading.Thread(target=_fit, args=(trainer, errors), name="lft-worker-group", daemon=True)
         thread.start()
         return cls(shape, mailbox, folder, thread, errors)
 
     @property
     def is_up(self) -> bool:
-        """Whether its workers run or are being started."""
+        """Whether the workers are running or being started."""
         return self._thread.is_alive()
 
     def run(self, job: TrialJob, report: Callable[[dict[str, Any]], None]) -> str | None:
         """Run a job to its end.
 
         Args:
-            job: what to run; its result lies in the run folder afterwards.
-            report: called in this thread. What it raises cancels the job, and is raised.
+            job: the trial to run; its result is in the run folder afterwards.
+            report: called with each curve point, in this thread. An exception it raises cancels the job and propagates.
 
         Returns:
-            What went wrong, empty if nothing; None where the workers had gone home before the job came.
+            The error, empty if there was none; None if the workers had already shut down when the job was posted.
 
         Raises:
-            ShutDownError: its study ended before.
+            ShutDownError: the study is ending.
         """
         import ray
 
@@ -127,63 +128,64 @@ class WorkerGroup:
         seen, is_last = 0, False
         try:
             while True:
-                news = JobStatus(*ray.get(self._mailbox.news.remote(number, seen, NEWS_S)))
-                seen += len(news.points)
-                for point in news.points:
+                status = JobStatus(*ray.get(self._mailbox.job_status.remote(number, seen, STATUS_WAIT_S)))
+                seen += len(status.points)
+                for point in status.points:
                     report(point)
-                if news.is_closed:
+                if status.is_closed:
                     raise ShutDownError
-                if news.is_over:
-                    return news.error
+                if status.is_over:
+                    return status.error
                 if is_last:
                     return self._end_reason()
+                # One more query of the mailbox after the workers are gone: the end may have arrived just before.
                 is_last = not self.is_up
         except BaseException:
             self._mailbox.cancel.remote(number)
             raise
 
     def shut_down(self) -> None:
-        """Send the workers home and wait for that; what is left of them after half a minute dies with this process."""
+        """Shut the workers down and wait up to half a minute; any that remain end with this process."""
         import ray
 
-        # A handle of a connection to Ray that was closed since cannot be called: then nothing is left to send home.
+        # Calling a handle from a Ray connection that has since been closed fails; then there are no workers left.
         with suppress(Exception):
             self._mailbox.close.remote()
-            self._thread.join(LEAVE_S)
+            self._thread.join(SHUTDOWN_TIMEOUT_S)
             ray.kill(self._mailbox)
         self._folder.delete_folder()
 
     def _end_reason(self) -> str:
         error = self._errors[0] if self._errors else None
-        return f"{type(error).__name__}: {error}" if error else "the workers went home in the middle of the trial"
+        return f"{type(error).__name__}: {error}" if error else "the workers shut down in the middle of the trial"
 
 
-_OURS: list[WorkerGroup] = []
-"""The gang of this process, if it has one."""
+_CURRENT: list[WorkerGroup] = []
+"""The worker group of this process: a list of one, or empty."""
 
 
 def worker_group_for(shape: GroupShape, run: Storage) -> WorkerGroup:
-    """This process's gang, started if there is none of that shape; one of another shape is sent home first.
+    """This process's worker group, started if needed; a worker group of another shape is shut down first.
 
     Args:
-        shape: of the gang.
-        run: where Ray Train keeps what it writes for a gang that is started.
+        shape: required shape of the group.
+        run: run folder, where Ray Train stores the files of a newly started group.
     """
-    if _OURS and (_OURS[0].shape != shape or not _OURS[0].is_up):
+    if _CURRENT and (_CURRENT[0].shape != shape or not _CURRENT[0].is_up):
         shut_down()
-    if not _OURS:
-        _OURS.append(WorkerGroup.start(shape, run))
-    return _OURS[0]
+    if not _CURRENT:
+        _CURRENT.append(WorkerGroup.start(shape, run))
+    return _CURRENT[0]
 
 
 def shut_down() -> None:
-    """Send this process's gang home, if it has one."""
-    while _OURS:
-        _OURS.pop().shut_down()
+    """Shut down this process's worker group, if it has one."""
+    while _CURRENT:
+        _CURRENT.pop().shut_down()
 
 
 def _this_actor() -> Any:
-    """The handle of the actor that runs this; None in a driver."""
+    """Handle of the actor that runs this process; None in a driver."""
     import ray
 
     context = ray.get_runtime_context()
@@ -202,7 +204,7 @@ def _trainer(shape: GroupShape, mailbox: Any, folder: Storage) -> "TorchTrainer"
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    # Typed as Any: the names that ray.train shows to a type checker are those of its first version.
+    # Typed as Any: to a type checker, ray.train exports the names of its first version.
     train: Any = ray.train
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
     return TorchTrainer(
@@ -216,7 +218,9 @@ def _trainer(shape: GroupShape, mailbox: Any, folder: Storage) -> "TorchTrainer"
         run_config=train.RunConfig(
             name="ray-train",
             storage_path=folder.uri,
-            failure_config=train.FailureConfig(max_failures=LOST_WORKERS, controller_failure_limit=CONTROLLER_FAILURES),
+            failure_config=train.FailureConfig(
+                max_failures=MAX_WORKER_FAILURES, controller_failure_limit=MAX_CONTROLLER_FAILURES
+            ),
             worker_runtime_env={"env_vars": WORKER_ENV},
         ),
     )

@@ -1,1 +1,1 @@
-"""The training loop, and what it is made of. Plain PyTorch, no Ray."""
+"""The training loop and its parts. Plain PyTorch, no Ray."""

@@ -1,8 +1,9 @@
-"""What frozen layers answer, computed once a node and mapped by every trial. In: a network, tokens. Out: `Inputs`.
+"""Frozen-layer activations, computed once per node and memory-mapped by every trial. In: a network, tokens. Out:
+`Inputs` for the training loop.
 
-Two kinds of Arrow file. Token states: the activations [tokens, hidden] behind the first k layers, in the training
-precision, as float32 or as the bits of bfloat16. Text features: pooled vectors [rows, hidden] in float32, behind all
-layers. The first trial that wants a file makes it and is charged for it. Never trains, never changes a weight.
+There are two kinds of Arrow file. Token states: activations [tokens, hidden] after the first k layers, in the training
+precision, as float32 or as the bits of bfloat16. Text features: pooled vectors [rows, hidden] in float32, after all
+layers. The first trial that needs a file computes it and is charged for it. Never trains, never changes a weight.
 """
 
 import hashlib
@@ -36,26 +37,26 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Splits = tuple["TokenFile", "TokenFile"]
-"""Train and validation."""
+"""The train split and the validation split."""
 CHUNK_TOKENS = 32_768
-"""Tokens written at a time: 50 MB of float32 at a width of 384."""
-SPARE = 1.1
-"""Free disk that a file must leave, as a multiple of its size: a full disk would fail trials."""
+"""Tokens per record batch of a file: 50 MB of float32 at a hidden size of 384."""
+FREE_DISK_FACTOR = 1.1
+"""Free disk space required before a file is written, as a multiple of its size: a full disk would fail trials."""
 _FORMAT = "1"
 _KINDS: dict[str, Any] = {"fp32": np.float32, "bf16": np.int16}
-"""NumPy has no bfloat16: its bits are kept as whole numbers."""
+"""NumPy has no bfloat16, so its bits are stored as 16-bit integers."""
 
 
 class TokenStates:
-    """The states of one split behind some layers, memory-mapped.
+    """Token states of one split after some layers, memory-mapped.
 
     Args:
-        path: of the Arrow file; each of its batches holds the tokens of some rows in a row.
-        tokens: the split.
-        max_length: at which the states were computed.
+        path: path of the Arrow file; each of its record batches holds the tokens of consecutive rows.
+        tokens: tokens of the split.
+        max_length: sequence length in tokens at which the states were computed.
 
     Raises:
-        ValueError: the file holds other tokens.
+        ValueError: the number of tokens in the file differs from that of the split.
     """
 
     def __init__(self, path: Path, tokens: TokenFile, max_length: int) -> None:
@@ -67,7 +68,7 @@ class TokenStates:
         self._lengths = tokens.lengths(max_length)
         self._ends = np.cumsum(self._lengths)
         if not len(self._ends) or self._chunk_ends[-1] != self._ends[-1]:
-            raise ValueError(f"{path} holds other tokens")
+            raise ValueError(f"{path} holds the states of other tokens: expected {self._lengths.sum()} tokens")
         self.targets: NDArray[Any] = tokens.targets
         self._max_length = max_length
 
@@ -75,13 +76,15 @@ class TokenStates:
         return len(self._lengths)
 
     def lengths(self, max_length: int) -> NDArray[np.int64]:
-        """Return the tokens of each row, int64 [n]; states were computed at one length alone."""
+        """Return the number of tokens per row, int64 [n]; ``max_length`` must be that of the states."""
         if max_length != self._max_length:
-            raise ValueError(f"states of {self._max_length} tokens a text were asked for {max_length}")
+            raise ValueError(
+                f"the states were computed at max_length {self._max_length}, but {max_length} was requested"
+            )
         return self._lengths
 
     def tensors(self, rows: NDArray[np.int64], max_length: int, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return states [k, t, hidden], zero behind a shorter text, and mask [k, t]."""
+        """Return states [k, t, hidden], zero after the end of a shorter text, and mask [k, t]."""
         del pad_id
         lengths = self.lengths(max_length)[rows]
         mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
@@ -102,7 +105,7 @@ class TokenStates:
 
 
 class TextFeatures:
-    """One vector a text.
+    """One feature vector per text.
 
     Args:
         features: float32 [n, hidden].
@@ -116,25 +119,25 @@ class TextFeatures:
         return len(self.features)
 
     def lengths(self, max_length: int) -> NDArray[np.int64]:
-        """Return 1 for each row: a vector is read, whatever the text's length."""
+        """Return 1 for each row: the network reads one vector, whatever the length of the text."""
         del max_length
         return np.ones(len(self.features), np.int64)
 
     def tensors(self, rows: NDArray[np.int64], max_length: int, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return features [k, hidden] and a mask of ones [k, 1]."""
         del max_length, pad_id
-        # Indexing copies: the file itself is mapped read-only, which torch.from_numpy warns about.
+        # Indexing copies. The file itself is mapped read-only, and torch.from_numpy warns about read-only arrays.
         return torch.from_numpy(self.features[rows]), torch.ones(len(rows), 1, dtype=torch.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class ActivationStore:
-    """A node's files.
+    """Activation files of a node.
 
     Attributes:
-        folder: where they lie.
-        key: what the answers depend on beside layers, length and precision: data, base and its weights.
-        limit_bytes: what the folder may hold; files unused longest go first.
+        folder: folder of the files.
+        key: identifies what the activations depend on besides layers, length and precision: data set, base, weights.
+        limit_bytes: maximum size of the folder; the least recently used files are removed first.
     """
 
     folder: Path
@@ -144,19 +147,19 @@ class ActivationStore:
     def token_states(
         self, backbone: Transformer, layers: int, splits: Splits, batching: Batching
     ) -> tuple[TokenStates, TokenStates] | None:
-        """States of train and validation behind the first ``layers`` layers; None: they are too large to be kept.
+        """States of train and validation after the first ``layers`` layers; None if they are too large to store.
 
         Args:
-            backbone: as the base is, cut anywhere at or above ``layers``.
-            layers: how many.
-            splits: tokens of both.
-            batching: how rows become tensors, and what is computed in.
+            backbone: pretrained backbone with at least ``layers`` layers.
+            layers: number of frozen layers.
+            splits: tokens of both splits.
+            batching: how rows become tensors, and the compute precision.
         """
         length = batching.max_length
         width = backbone.shape.hidden * np.dtype(_KINDS[batching.dtype]).itemsize
         sizes = [int(tokens.lengths(length).sum()) * width for tokens in splits]
         if sum(sizes) > self.limit_bytes:
-            self._say_too_large(sum(sizes))
+            self._warn_too_large(sum(sizes))
             return None
 
         def of(name: str, tokens: TokenFile, size: int) -> TokenStates | None:
@@ -173,33 +176,34 @@ class ActivationStore:
     def features(
         self, network: HeadedNetwork, layers: int, tokens: TokenFile, name: str, batching: Batching
     ) -> NDArray[np.float32] | None:
-        """Pooled features of a split behind all ``layers`` layers, float32 [n, hidden]; None: too large to be kept."""
+        """Pooled features of a split after all ``layers`` layers, float32 [n, hidden]; None if too large to store."""
         size = 4 * len(tokens) * network.head.in_features
         if size > self.limit_bytes:
-            self._say_too_large(size)
+            self._warn_too_large(size)
             return None
-        what = f"features-{network.pooling}"
+        kind = f"features-{network.pooling}"
         return self._file(
-            f"{self._digest(what, layers, batching)}-{name}.arrow",
+            f"{self._digest(kind, layers, batching)}-{name}.arrow",
             size,
             lambda path: _read_features(path, len(tokens)),
             lambda path: _write_features(path, extract_features(network, tokens, batching, group=Group())),
         )
 
-    def _digest(self, what: str, layers: int, batching: Batching) -> str:
-        parts = [_FORMAT, self.key, what, layers, batching.max_length, batching.dtype]
+    def _digest(self, kind: str, layers: int, batching: Batching) -> str:
+        parts = [_FORMAT, self.key, kind, layers, batching.max_length, batching.dtype]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
-    def _say_too_large(self, size: int) -> None:
+    def _warn_too_large(self, size: int) -> None:
+        # A limit of 0 turns the cache off: nothing to warn about.
         if self.limit_bytes:
             logger.warning(
-                "activations of %.3g GB are computed anew: training.activation_cache_gb allows %.3g",
+                "activations of %.3g GB are recomputed in every pass: training.activation_cache_gb allows %.3g GB",
                 size / 1e9,
                 self.limit_bytes / 1e9,
             )
 
     def _file(self, name: str, size: int, read: Callable[[Path], T], write: Callable[[Path], None]) -> T | None:
-        """Open a file of ``size`` bytes, or make it; None where the disk has no room."""
+        """Open a file of ``size`` bytes, or create it; None if the disk is too full."""
         path = self.folder / name
 
         def opened() -> T | None:
@@ -208,7 +212,7 @@ class ActivationStore:
             except (OSError, pa.ArrowException, KeyError, ValueError):
                 return None
             with suppress(OSError):
-                os.utime(path)
+                os.utime(path)  # the modification time marks when the file was last used
             return found
 
         def make() -> None:
@@ -218,17 +222,17 @@ class ActivationStore:
         return made_once(path, opened, make)
 
     def _has_room(self, size: int, name: str) -> bool:
-        """Make room for a file; False where the disk itself has none. A removed file lives on while it is mapped."""
-        held = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in self.folder.glob("*.arrow") if p.name != name)
-        total = sum(bytes_ for _, bytes_, _ in held)
-        while held and total + size > self.limit_bytes:
-            _, freed, oldest = held.pop(0)
+        """Make room for a file; False if the disk is too full. A deleted file stays readable while it is mapped."""
+        stored = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in self.folder.glob("*.arrow") if p.name != name)
+        total = sum(bytes_ for _, bytes_, _ in stored)
+        while stored and total + size > self.limit_bytes:
+            _, freed, oldest = stored.pop(0)
             oldest.unlink(missing_ok=True)
             total -= freed
         free = shutil.disk_usage(self.folder).free
-        if free < SPARE * size:
+        if free < FREE_DISK_FACTOR * size:
             logger.warning(
-                "%s has %.1f GB free: activations of %.1f GB are not kept", self.folder, free / 1e9, size / 1e9
+                "%s has %.1f GB free: activations of %.1f GB are not stored", self.folder, free / 1e9, size / 1e9
             )
             return False
         return True
@@ -237,12 +241,12 @@ class ActivationStore:
 def text_features(
     store: ActivationStore | None, network: HeadedNetwork, layers: int, splits: Splits, batching: Batching
 ) -> tuple[TextFeatures, TextFeatures]:
-    """Features of train and validation: from the store's files where it keeps them, else computed for this trial."""
+    """Features of train and validation: from the store's files where it has them, else computed for this trial."""
     found = []
     for name, tokens in zip(("train", "validation"), splits, strict=True):
         features = None if store is None else store.features(network, layers, tokens, name, batching)
-        # The pass is shared, so all processes must make it, or none.
-        lacking = current_group().total([features is None])[0]
+        # The processes share this pass, so either all make it or none.
+        lacking = current_group().all_sum([features is None])[0]
         if features is None or lacking:
             features = extract_features(network, tokens, batching)
         found.append(TextFeatures(features, tokens.targets))
@@ -258,9 +262,9 @@ def _write_states(path: Path, backbone: Transformer, layers: int, tokens: Inputs
 
 
 def _computed(backbone: Transformer, layers: int, tokens: Inputs, batching: Batching) -> Iterator[NDArray[Any]]:
-    """States [tokens, hidden] of some rows in a row, again and again; computed sorted by length."""
+    """Yield states [tokens, hidden] of consecutive rows; within each chunk, rows are computed sorted by length."""
     lengths = tokens.lengths(batching.max_length)
-    # A part begins where the tokens before a row fill another chunk.
+    # A chunk begins at the row where the tokens before it fill another `CHUNK_TOKENS`.
     number = (np.cumsum(lengths) - lengths) // CHUNK_TOKENS
     for rows in np.split(np.arange(len(lengths)), np.flatnonzero(np.diff(number)) + 1):
         starts = np.cumsum(lengths[rows]) - lengths[rows]
@@ -268,8 +272,8 @@ def _computed(backbone: Transformer, layers: int, tokens: Inputs, batching: Batc
         with torch.inference_mode(), matmul_precision(batching.device), autocast(batching.device, batching.dtype):
             for part in eval_batches(lengths[rows], batching.micro_batch_tokens):
                 ids, mask = tokens.tensors(rows[part], batching.max_length, batching.pad_id)
-                answers = backbone.lower(ids.to(batching.device), mask.to(batching.device), layers)
-                plain = _plain(answers, batching.dtype)
+                computed = backbone.lower(ids.to(batching.device), mask.to(batching.device), layers)
+                plain = _plain(computed, batching.dtype)
                 for place, row in enumerate(part):
                     states[starts[row] : starts[row] + lengths[rows[row]]] = plain[place, : lengths[rows[row]]]
         yield states

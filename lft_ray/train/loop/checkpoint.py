@@ -1,8 +1,10 @@
-"""The training state of a trial on storage, so that a crash costs at most one interval. Safetensors and JSON only.
+"""Checkpoints of the training state, so that a crash costs at most one interval. In: network, optimizer, progress. Out:
+files on storage, and a restored state. Safetensors and JSON only, never pickles.
 
-One folder a save, ``<session>-<step>``: first each process's ``part-<rank>.safetensors``, last ``state.json``, which
-says what is where: so a folder with its JSON is whole, and any number of processes can go on from it. A session is one
-run: two of them (one of which was thought dead) never write the same file. Beside them lie the sessions' usage notes.
+Each save is one folder, ``<session>-<step>``. Every process first writes its ``part-<rank>.safetensors``; rank 0 then
+writes ``state.json``, the index. A folder with its JSON is therefore complete, and any number of processes can resume
+from it. A session is one run of the training loop: two sessions (one of them wrongly presumed dead) never write the
+same file. The usage records of the sessions are in the same folder.
 """
 
 import os
@@ -24,38 +26,38 @@ from lft_ray.train.loop.checkpoint_layout import Entry, TensorReader, index_of, 
 __all__ = ["Progress", "StateStore"]
 
 FORMAT = 3
-"""2: the token embedding holds the rows of the tokens that the data have. 3: each process writes a part."""
+"""2: the token embedding contains only the tokens that occur in the data. 3: each process writes a part."""
 
 
 class Progress(Record):
-    """Where a training run stands, besides its tensors."""
+    """Progress of a training run: its state apart from the tensors."""
 
     format: int = FORMAT
     key: str
-    """Fingerprint of all that decides the run; a state of another key is not resumed."""
+    """Fingerprint of everything the run depends on; a state with another key is not resumed."""
     step: int
     """Optimiser steps done."""
     curve: list[CurvePoint]
     loss_sum: float = 0.0
-    """Training loss and its divisor since the last curve point."""
+    """Sum of training losses since the last curve point; ``loss_weight`` is its divisor."""
     loss_weight: float = 0.0
     tensors: dict[str, Entry] = Field(default_factory=dict)
-    """What the files hold and which rows are where; filled in when it is saved."""
+    """Index of the files: each tensor and the location of its rows; filled in on saving."""
 
 
 class OomRecord(Record):
-    """How often a step has to be cut in half, as sessions that ran out of memory found, and the most that they held."""
+    """Record of sessions that ran out of memory: how often to halve the passes, and their peak memory."""
 
     halvings: int = 0
     peak_bytes: int = 0
 
 
 class StateStore:
-    """Saves and finds training states of one trial.
+    """Saves, finds and restores the training states of one trial.
 
     Args:
-        storage: the trial's state folder; removed by the caller when the trial is over.
-        key: fingerprint of all that decides the run.
+        storage: state folder of the trial; the caller removes it when the trial is over.
+        key: fingerprint of everything the run depends on.
     """
 
     def __init__(self, storage: Storage, key: str) -> None:
@@ -67,15 +69,15 @@ class StateStore:
     def save(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, group: Group | None = None
     ) -> None:
-        """Write the state; the one before it of this session goes when the new one is whole.
+        """Save the state; the session's previous state is deleted once the new one is complete.
 
-        Every process of ``group`` must call it, and writes its part.
+        Every process of ``group`` must call this and writes its part.
 
         Raises:
-            OSError: on every process, where one of them could not write.
+            OSError: on every process, if one of them could not write.
         """
         group = group or Group()
-        name = str(group.from_lead(f"{self._session}-{progress.step:09d}"))
+        name = str(group.broadcast(f"{self._session}-{progress.step:09d}"))
         tensors = _tensors(network, optimizer)
         index = index_of(tensors, group.world)
         problem: OSError | None = None
@@ -83,9 +85,9 @@ class StateStore:
             self._put_tensors(f"{name}/{part_name(group.rank)}", own_parts(tensors, index, group.rank))
         except OSError as error:
             problem = error
-        if group.largest(float(problem is not None)) > 0:
+        if group.all_max(float(problem is not None)) > 0:
             raise problem or OSError("another process could not write its part of the training state")
-        if not group.leads:
+        if not group.is_lead:
             return
         self._storage.put(f"{name}/state.json", progress.replace(tensors=index).model_dump_json())
         for old in self._saved:
@@ -98,20 +100,22 @@ class StateStore:
         return max(found, key=lambda pair: pair[1].step) if found else None
 
     def restore(self, name: str, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Load the tensors of a state into a network and its optimizer, in place; as many processes as like may do so.
+        """Load the tensors of a state into a network and its optimizer, in place.
+
+        The number of processes may differ from that of the run that saved the state.
 
         Args:
-            name: folder, from `newest`.
-            progress: of that state.
-            network: whole, or sharded by FSDP2: then only this process's rows are read.
-            optimizer: of the network.
+            name: folder of the state, from `newest`.
+            progress: progress of that state, from `newest`.
+            network: a whole network, or one sharded by FSDP2, for which only this process's rows are read.
+            optimizer: optimizer of the network.
         """
         with tempfile.TemporaryDirectory(prefix="lft-state-") as cache:
             reader = TensorReader(self._storage.local_folder(name, Path(cache)), progress.tensors)
-            held = dict(network.named_parameters()) | dict(network.named_buffers())
+            targets = dict(network.named_parameters()) | dict(network.named_buffers())
             with torch.no_grad():
                 for tensor_name in reader.names("model/"):
-                    held[tensor_name].copy_(reader.like(f"model/{tensor_name}", held[tensor_name]))
+                    targets[tensor_name].copy_(reader.like(f"model/{tensor_name}", targets[tensor_name]))
                 for parameter_name, parameter in network.named_parameters():
                     prefix = f"optimizer/{parameter_name}/"
                     moments = {
@@ -123,26 +127,26 @@ class StateStore:
 
     @staticmethod
     def _moment(reader: TensorReader, name: str, parameter: nn.Parameter) -> torch.Tensor:
-        # The count of steps is one number, which the fused kernel wants beside the weights.
+        # The step count is a scalar, which the fused kernel expects on the device of the weights.
         return reader.whole(name).to(parameter.device) if name.endswith("/step") else reader.like(name, parameter)
 
-    def put_halvings(self, halvings: int, peak_bytes: int) -> None:
-        """Note that memory ran out where the processes could not agree on it: the next session begins so far down."""
+    def put_oom_record(self, halvings: int, peak_bytes: int) -> None:
+        """Record that memory ran out where the processes could not agree on it; the next session starts halved."""
         self._storage.put("memory.json", OomRecord(halvings=halvings, peak_bytes=peak_bytes).model_dump_json())
 
-    def scarcity(self) -> "OomRecord":
-        """What was noted last."""
+    def oom_record(self) -> "OomRecord":
+        """The latest such record."""
         if not self._storage.exists("memory.json"):
             return OomRecord()
         return OomRecord.model_validate_json(self._storage.get("memory.json"))
 
     def put_usage(self, usage: Usage) -> None:
-        """Note what this session has spent so far."""
+        """Record the usage of this session so far."""
         put_usage(self._storage, self._session, usage)
 
-    def spent_before(self) -> Usage:
-        """Sum of what all other sessions of this trial noted."""
-        return noted_usage(self._storage, but=self._session) or Usage()
+    def earlier_usage(self) -> Usage:
+        """Sum of the usage recorded by all other sessions of this trial."""
+        return noted_usage(self._storage, except_session=self._session) or Usage()
 
     def _read(self, name: str) -> Progress | None:
         if name.startswith(PREFIX):
@@ -150,11 +154,11 @@ class StateStore:
         try:
             progress = Progress.model_validate_json(self._storage.get(f"{name}/state.json"))
         except (FileNotFoundError, ValidationError):
-            return None  # a save that was cut off, or a state of another version: as good as none
+            return None  # an interrupted save, or a state of another version
         return progress if (progress.key, progress.format) == (self.key, FORMAT) else None
 
     def _put_tensors(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
-        # Through a file, not through bytes: the state of a model is three times its size.
+        # Written to a file first, not held as bytes: the training state is three times the size of the model.
         folder = Path(self._storage.uri) / Path(name).parent if self._storage.is_local else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +176,7 @@ class StateStore:
 def _tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     named = dict(network.named_parameters())
     tensors: dict[str, torch.Tensor] = {f"model/{name}": value.detach() for name, value in named.items()}
-    # Tied weights and buffers come once under each method's first name.
+    # Each tied weight and buffer appears once, under its first name.
     tensors |= {f"model/{name}": value for name, value in network.named_buffers()}
     for name, parameter in named.items():
         for moment, value in optimizer.state.get(parameter, {}).items():

@@ -1,7 +1,7 @@
-"""Which process writes which rows of which tensor of a training state, and how they are read back by other processes.
+"""Layout of a checkpoint: which process writes which rows of each tensor, and how other processes read them back.
 
-In: named tensors, plain (the same on all processes) or parts of FSDP2. Out: an index that is JSON, and the tensors of
-one process's file. No pickles: safetensors files, the index beside them.
+In: named tensors, plain (equal on all processes) or sharded by FSDP2. Out: an index that serializes to JSON, and the
+tensors of one process's file. Safetensors files with the index beside them, never pickles.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ __all__ = ["Entry", "Part", "TensorReader", "index_of", "own_parts", "part_name"
 
 
 class Part(Record):
-    """Consecutive rows of a tensor in one file; all of it has first 0 and as many rows as the tensor."""
+    """Consecutive rows of a tensor in one file: ``rows`` rows from row ``first``, in the file of ``rank``."""
 
     rank: int
     first: int
@@ -25,7 +25,7 @@ class Part(Record):
 
 
 class Entry(Record):
-    """A tensor: its dtype as torch names it, its shape and where its rows are."""
+    """Index entry of a tensor: dtype (torch's name), shape, and location of its rows."""
 
     dtype: str
     shape: list[int]
@@ -33,14 +33,15 @@ class Entry(Record):
 
 
 def part_name(rank: int) -> str:
-    """File of the rank that wrote it."""
+    """Name of the file that a rank writes."""
     return f"part-{rank:04d}.safetensors"
 
 
 def index_of(tensors: Mapping[str, torch.Tensor], world: int) -> dict[str, Entry]:
-    """Where each tensor is written; the same on every process.
+    """Index of where each tensor is written; equal on every process.
 
-    A plain tensor goes as a whole to the process that has the fewest bytes so far, a sharded one stays where it is.
+    A plain tensor is assigned as a whole to the process with the fewest bytes so far; each process writes its own part
+    of a sharded tensor.
     """
     loads, index = [0] * world, {}
     for name, tensor in tensors.items():
@@ -58,42 +59,42 @@ def index_of(tensors: Mapping[str, torch.Tensor], world: int) -> dict[str, Entry
 
 
 def own_parts(tensors: Mapping[str, torch.Tensor], index: Mapping[str, Entry], rank: int) -> dict[str, torch.Tensor]:
-    """What this process writes: whole tensors and its rows of sharded ones."""
+    """Tensors that this process writes: the plain ones assigned to it, and its rows of sharded ones."""
     mine = [name for name, entry in index.items() if any(part.rank == rank for part in entry.parts)]
     return {name: _local(tensors[name]).detach().contiguous() for name in mine}
 
 
 class TensorReader:
-    """Reads tensors back from the files of any number of processes, and only the rows that are wanted.
+    """Reads tensors from files written by any number of processes, and only the rows needed.
 
     Args:
-        folder: with the files.
-        index: of the state.
+        folder: folder of the files.
+        index: index of the state.
     """
 
     def __init__(self, folder: Path, index: Mapping[str, Entry]) -> None:
         self._folder, self._index = folder, index
 
     def names(self, prefix: str) -> list[str]:
-        """Names that begin so, without it."""
+        """Names of the tensors that start with ``prefix``, without the prefix."""
         return [name.removeprefix(prefix) for name in self._index if name.startswith(prefix)]
 
     def whole(self, name: str) -> torch.Tensor:
-        """A whole tensor, on the processor."""
+        """A whole tensor, on the CPU."""
         entry = self._index[name]
         return self._read(name, 0, _rows(entry.shape)).reshape(entry.shape)
 
-    def like(self, name: str, model: torch.Tensor) -> torch.Tensor:
-        """The tensor on the device of ``model`` and sharded as it is, which has the same shape."""
-        if not _is_sharded(model):
-            return self.whole(name).to(model.device)
+    def like(self, name: str, template: torch.Tensor) -> torch.Tensor:
+        """The tensor, on the device of ``template`` and sharded like it; both have the same shape."""
+        if not _is_sharded(template):
+            return self.whole(name).to(template.device)
         from torch.distributed.tensor import DTensor
 
-        sharded: Any = model
+        sharded: Any = template
         rank, world = sharded.device_mesh.get_local_rank(), sharded.device_mesh.size()
-        local = self._read(name, *_span(model.shape[0], rank, world)).to(model.device)
+        local = self._read(name, *_span(template.shape[0], rank, world)).to(template.device)
         return DTensor.from_local(
-            local, sharded.device_mesh, sharded.placements, shape=model.shape, stride=sharded.stride()
+            local, sharded.device_mesh, sharded.placements, shape=template.shape, stride=sharded.stride()
         )
 
     def _read(self, name: str, first: int, last: int) -> torch.Tensor:
@@ -103,7 +104,7 @@ class TensorReader:
             if begin >= end:
                 continue
             with safe_open(str(self._folder / part_name(part.rank)), framework="pt") as file:
-                if not entry.shape:
+                if not entry.shape:  # a scalar has no rows to slice
                     return file.get_tensor(name)  # type: ignore[no-any-return]
                 pieces.append(file.get_slice(name)[begin - part.first : end - part.first])
         if not pieces:
@@ -116,7 +117,7 @@ def _rows(shape: Sequence[int]) -> int:
 
 
 def _span(rows: int, rank: int, world: int) -> tuple[int, int]:
-    """Rows of a rank as torch.chunk deals them out: the last ones may have fewer, or none."""
+    """Rows [first, last) of a rank, split as by torch.chunk: the last ranks may have fewer rows, or none."""
     size = -(-rows // world)
     return min(rank * size, rows), min((rank + 1) * size, rows)
 

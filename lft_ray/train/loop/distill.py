@@ -1,8 +1,8 @@
-"""What a distilled trial learns from: the logits of an earlier trial on the train split, computed once a node.
+"""Teacher of a distilled trial: the logits of an earlier trial on the train split, computed once per node.
 
-In: the run folder and the teacher's id. Out: a `Teacher`. The first trial that wants the logits runs the teacher over
-train with the forward pass of training, and is charged for it; the others map the file. Never trains, never chooses a
-teacher: that is the search's.
+In: the run folder and the teacher's trial id. Out: a `Teacher`. The first trial that needs the logits runs the teacher
+over the train split and is charged for it; later trials memory-map the file. Never trains, and never chooses the
+teacher, which is up to the search.
 """
 
 import hashlib
@@ -36,29 +36,29 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """The teacher's answers and how much they count.
+    """The teacher's logits and the settings of the distillation loss.
 
     Attributes:
-        logits: float32 [n, c], one row a row of train, in the order of its tokens.
-        spec: weight and temperature.
+        logits: float32 [n, c], one row per row of the train split, in its order.
+        spec: weight and temperature of the distillation loss.
     """
 
     logits: Floats
     spec: DistillSpec
 
     def of(self, rows: NDArray[np.int64], device: str) -> torch.Tensor:
-        """Logits of some rows, float32 [k, c]."""
-        # Indexing copies: the file itself is mapped read-only, which torch.from_numpy warns about.
+        """Logits of some rows, float32 [k, c], on ``device``."""
+        # Indexing copies. The file itself is mapped read-only, and torch.from_numpy warns about read-only arrays.
         return torch.from_numpy(self.logits[rows]).to(device)
 
 
 def find_teacher(job: TrialJob, device: str) -> Teacher | None:
-    """The teacher of a distilled trial, None for every other; must be called before the student takes memory.
+    """Teacher of a distilled trial, or None for other methods; call this before the student occupies memory.
 
     Raises:
         ConfigError: the configuration names no teacher.
-        InputError: the run has no such finished trial.
-        BundleError: its checkpoint cannot be opened.
+        InputError: the run has no finished trial of that id.
+        BundleError: the teacher's checkpoint cannot be opened.
     """
     if job.config.method != DISTILL:
         return None
@@ -66,34 +66,35 @@ def find_teacher(job: TrialJob, device: str) -> Teacher | None:
 
 
 def teacher_record(run: Storage, trial_id: str) -> TrialRecord:
-    """The ledger's entry of a teacher.
+    """Trial record of a teacher.
 
     Raises:
-        InputError: there is none, or it did not finish.
+        InputError: the trial does not exist or did not finish.
     """
     name = f"trials/{trial_id}/record.json"
     record = TrialRecord.model_validate_json(run.get(name)) if trial_id and run.exists(name) else None
     if record is None or not record.checkpoint_uri or not record.variants:
         raise InputError(
-            f"the teacher {trial_id!r} is no finished trial of {run.uri}",
-            fix="search again with --resume, or --replace",
+            f"the teacher {trial_id!r} is not a finished trial of {run.uri}",
+            fix="run the search again with --resume or --replace",
         )
     return record
 
 
 def teacher_logits(job: TrialJob, device: str) -> Floats:
-    """Logits of the trial ``job.config.teacher`` on train, float32 [n, c], memory-mapped.
+    """Logits of the trial ``job.config.teacher`` on the train split, float32 [n, c], memory-mapped.
 
-    Concurrent calls on a node compute once: the others wait for a lock. Where the run folder is a bucket, each node
-    keeps its own copy, and the bucket one for the nodes to come.
+    Of concurrent calls on a node, one computes the logits and the others wait for its lock. If the run folder is a
+    bucket, each node has its own copy, and the bucket has one for nodes that join later.
     """
     if not job.config.teacher:
         raise ConfigError(
-            f"{job.config.model_size} with method distill names no teacher", fix="--set training.method=[full]"
+            f"{job.config.model_size} with method distill names no teacher: expected the id of a finished trial",
+            fix="--set training.method=[full]",
         )
     run = Storage(job.run_uri)
     record = teacher_record(run, job.config.teacher)
-    # Ids and URIs come again when a run is replaced; what was measured, and when, does not.
+    # Ids and URIs recur when a run is replaced; measurements and their times do not.
     digest = hashlib.sha256(record.model_dump_json().encode()).hexdigest()
     name = f"{record.trial_id}-{job.dataset.fingerprint[:12]}-{digest[:12]}.arrow"
     path, rows = node_folder(run, "teachers") / name, job.dataset.splits["train"].rows
@@ -109,12 +110,14 @@ def teacher_logits(job: TrialJob, device: str) -> Floats:
 
     logits = made_once(path, lambda: _open(path, rows), make)
     if logits is None or logits.shape[1] != len(job.labels):
-        raise InputError(f"{path} does not hold {rows} rows of {len(job.labels)} logits", fix="remove the file")
+        raise InputError(
+            f"{path} does not contain the expected {rows} rows of {len(job.labels)} logits", fix="delete the file"
+        )
     return logits
 
 
 def _open(path: Path, rows: int) -> Floats | None:
-    """The logits of a file; None where it is absent, cut off or of other data: then it is made again."""
+    """Logits of a file; None if it is missing, truncated or of other data, in which case it is written again."""
     try:
         with pa.memory_map(str(path)) as source:
             logits = target_array(pa.ipc.open_file(source).get_batch(0).column("logits"))
@@ -128,20 +131,20 @@ def _write(path: Path, logits: Floats) -> None:
 
 
 def _compute(job: TrialJob, record: TrialRecord, device: str) -> Floats:
-    # Not beside the run: a copy from a bucket is needed once.
+    # A temporary folder: a checkpoint downloaded from a bucket is needed only once.
     with TemporaryDirectory(prefix="lft-teacher-") as cache:
         folder = Storage(record.checkpoint_uri).local_folder("", Path(cache))
         card = EngineCard.read(folder)
         if card.engine == "sklearn":
             return np.asarray(TfidfModel.load(folder).logits(load_split(job.dataset, "train").texts), np.float32)
-        return _answers(job, folder, card.max_length, record.variants[0].precision, device)
+        return _network_logits(job, folder, card.max_length, record.variants[0].precision, device)
 
 
-def _answers(job: TrialJob, folder: Path, max_length: int, precision: str, device: str) -> Floats:
-    """Answers of a network as it was evaluated. Its base may have another tokenizer than the student's."""
+def _network_logits(job: TrialJob, folder: Path, max_length: int, precision: str, device: str) -> Floats:
+    """Logits of a network, computed as it was evaluated. Its tokenizer may differ from the student's."""
     network = load(folder).to(device)
     tokens = encode_split(job.dataset, "train", folder, node_folder(Storage(job.run_uri), "tokens"))
     batching = Batching(max_length, job.training.micro_batch_tokens, network.pad_id, device)
     as_served: ComputePrecision = "bf16" if precision == "bf16" else "fp32"
-    # Alone: the other processes of a sharded trial wait at the lock, not in an exchange.
+    # A group of one: the other processes of a sharded trial wait at the lock, not in a collective operation.
     return predict(network, tokens, batching, as_served, group=Group())

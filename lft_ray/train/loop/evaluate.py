@@ -1,7 +1,7 @@
-"""Answers and scores of a network on one split. In: a network and tokens. Out: float32 rows in row order.
+"""Compute a network's logits, features and scores on one split. In: a network and tokens. Out: float32 rows in order.
 
-Rows run sorted by length, so nearly nothing is padding, and are written back in the order of the split. With several
-processes each runs its share and all get all rows. Never trains, never reads text.
+Rows are batched sorted by length, so that there is almost no padding, and written back in the order of the split. With
+several processes, each computes its share and all receive all rows. Never trains, never reads text.
 """
 
 import copy
@@ -18,7 +18,7 @@ from torch import nn
 from lft_ray.data.batches import Inputs, eval_batches
 from lft_ray.models.network import HeadedNetwork, TextNetwork, at_precision
 from lft_ray.tasks.base import Task
-from lft_ray.train.device.memory import fits_everywhere
+from lft_ray.train.device.memory import agree_on_oom
 from lft_ray.train.device.parallel import is_sharded
 from lft_ray.train.device.precision import autocast, matmul_precision
 from lft_ray.train.device.process_group import Group, current_group
@@ -27,7 +27,7 @@ __all__ = ["Batching", "Scores", "extract_features", "predict", "score"]
 
 ComputePrecision = Literal["fp32", "autocast", "bf16"]
 """fp32: float32 throughout. autocast: float32 weights under bf16 autocast, as in training. bf16: weights cast to bf16,
-as they are served."""
+as in serving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Batching:
     """How rows become tensors.
 
     Attributes:
-        max_length: tokens kept of a text.
+        max_length: maximum sequence length in tokens; longer texts are truncated.
         micro_batch_tokens: padded tokens per forward pass.
         pad_id: token id of the padding.
         device: torch device.
-        dtype: what training computes in: "fp32" or "bf16" (autocast over float32 weights).
+        dtype: compute precision of training: "fp32" or "bf16" (autocast over float32 weights).
     """
 
     max_length: int
@@ -51,7 +51,7 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Metrics of the task and the mean loss per text."""
+    """Metrics of the task, and the mean loss per text."""
 
     metrics: dict[str, float]
     loss: float
@@ -65,14 +65,14 @@ def predict(
     *,
     group: Group | None = None,
 ) -> NDArray[np.float32]:
-    """Logits float32 [n, c] in row order, the same on every process of ``group``: this trial's when left out.
+    """Logits float32 [n, c] in row order, equal on every process of ``group`` (default: this trial's group).
 
-    ``bf16`` is for a whole `TextNetwork` alone: as it is served.
+    ``bf16`` (weights cast to bf16, as in serving) applies only to a whole `TextNetwork`.
     """
     if precision == "bf16" and isinstance(network, TextNetwork):
         network = at_precision(copy.deepcopy(network), precision)
-    computed = "bf16" if precision == "autocast" else "fp32"
-    return _run(network, network, inputs, batching, computed, None, group or current_group())
+    autocast_precision = "bf16" if precision == "autocast" else "fp32"
+    return _run(network, network, inputs, batching, autocast_precision, None, group or current_group())
 
 
 def extract_features(
@@ -83,13 +83,13 @@ def extract_features(
     *,
     group: Group | None = None,
 ) -> NDArray[np.float32]:
-    """Pooled features float32 [n, hidden] in row order (of ``rows`` when given), in the training precision."""
+    """Pooled features float32 [n, hidden] in row order (or in the order of ``rows``), in the training precision."""
     return _run(network, network.features, inputs, batching, batching.dtype, rows, group or current_group())
 
 
 def score(task: Task, targets: NDArray[Any], logits: NDArray[np.float32]) -> Scores:
     """Score logits [n, c] against the split's targets; the loss is the plain mean, without class weights."""
-    # A copy: targets are a read-only memory map, which torch.from_numpy warns about.
+    # A copy: targets are a read-only memory map, and torch.from_numpy warns about read-only arrays.
     loss = float(task.loss(torch.from_numpy(logits), torch.from_numpy(np.array(targets)), None))
     return Scores(task.metrics(targets, logits), loss / len(targets))
 
@@ -114,20 +114,21 @@ def _run(
         for mode in _modes(network, batching, autocast_precision, group):
             modes.enter_context(mode)
         for part in _padded(parts, network, group):
-            wanted = part if len(part) else np.zeros(1, np.int64)
-            read, mask = inputs.tensors(wanted if rows is None else rows[wanted], batching.max_length, batching.pad_id)
-            answers = forward(read.to(batching.device), mask.to(batching.device)).float().cpu().numpy()
+            # An empty part still needs a forward pass with some row: sharded layers are gathered in every pass.
+            batch = part if len(part) else np.zeros(1, np.int64)
+            read, mask = inputs.tensors(batch if rows is None else rows[batch], batching.max_length, batching.pad_id)
+            result = forward(read.to(batching.device), mask.to(batching.device)).float().cpu().numpy()
             if output is None:
-                output = np.zeros((len(lengths), answers.shape[1]), np.float32)
-            output[part] = answers[: len(part)]
+                output = np.zeros((len(lengths), result.shape[1]), np.float32)
+            output[part] = result[: len(part)]
     network.train(was_training)
     if is_sharded(network):
-        # Its outermost weights stay gathered after a forward pass: the next steps would compute with these.
+        # FSDP leaves the outermost weights gathered after a forward pass; the next steps would use these stale copies.
         cast("Any", network).reshard()
     if group.world > 1:
-        # A process may have had no rows: it learns the width from the others.
-        width = int(group.largest(0 if output is None else output.shape[1]))
-        output = group.merge(np.zeros((len(lengths), width), np.float32) if output is None else output)
+        # A process without rows learns the width from the others.
+        width = int(group.all_max(0 if output is None else output.shape[1]))
+        output = group.sum_rows(np.zeros((len(lengths), width), np.float32) if output is None else output)
     return np.zeros((0, 0), np.float32) if output is None else output
 
 
@@ -135,17 +136,17 @@ def _modes(
     network: nn.Module, batching: Batching, precision: str, group: Group
 ) -> Iterator[AbstractContextManager[Any]]:
     if is_sharded(network):
-        # What is gathered in inference mode cannot be used in the next training step.
+        # Weights gathered in inference mode cannot be used in the next training step.
         yield torch.no_grad()
     else:
         yield torch.inference_mode()
         if group.world > 1:
-            yield fits_everywhere(group)
+            yield agree_on_oom(group)
     yield matmul_precision(batching.device)
     yield autocast(batching.device, precision)
 
 
 def _padded(parts: list[NDArray[np.int64]], network: nn.Module, group: Group) -> list[NDArray[np.int64]]:
-    """Parts of this process, with empty ones behind them where all processes must make as many passes."""
-    missing = int(group.largest(len(parts))) - len(parts) if is_sharded(network) else 0
+    """Parts of this process, padded with empty ones if all processes must make the same number of passes."""
+    missing = int(group.all_max(len(parts))) - len(parts) if is_sharded(network) else 0
     return [*parts, *[np.zeros(0, np.int64)] * missing]

@@ -1,4 +1,4 @@
-"""What one training run needs and how it ended: values between whoever runs a trial and the loop. Nothing runs here."""
+"""Input and result of one training run. In and out: values between a trial and the training loop. Never runs code."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -21,27 +21,28 @@ __all__ = ["LoopJob", "LoopResult"]
 
 @dataclass(frozen=True, slots=True)
 class LoopJob:
-    """What one training run needs.
+    """Input of one training run.
 
     Attributes:
-        network: trained in place; float32.
-        task: loss and metrics.
-        metric: key of the task's metrics that is the F1 of the curve.
-        train: what is trained on.
-        validation: what is scored.
-        config: learning rate, batch size, epochs, length and seed must be set.
-        training: how to train.
+        network: network to train in place; float32.
+        task: supplies the loss and the metrics.
+        metric: key of the task metric that is the F1 of the learning curve.
+        train: inputs and targets to train on.
+        validation: inputs and targets to score.
+        config: hyperparameters; learning rate, batch size, epochs, length and seed must be set.
+        training: training settings.
         pad_id: token id of the padding.
         device: torch device of the network.
         dtype: "fp32" or "bf16" (autocast over float32 weights).
-        final_precision: what the last validation pass computes in: as it will be served, so that it is not done twice.
-        teacher: what a distilled trial learns from beside the labels; None: nothing.
-        probe_key: what the frozen probe depends on; None: each trial makes its own.
-        activations: where a node keeps what frozen layers answer, and probes; None: nowhere.
-        served: makes, after the last step, what the last validation pass runs: the network as it will be served, and
-            its inputs. None: ``network`` and ``validation``.
+        final_precision: compute precision of the last validation pass: that of serving, so that the reference variant
+            needs no second pass.
+        teacher: teacher of a distilled trial; None: train on the labels only.
+        probe_key: identifies what the linear probe depends on; None: the probe is not cached.
+        activations: the node's cache of frozen-layer activations and probes; None: no cache.
+        served: called after the last step; returns the network as it will be served, and its inputs, for the last
+            validation pass. None: ``network`` and ``validation``.
         states: where the training state is saved and resumed from; None: neither.
-        meter: measures the usage, from the beginning of the trial.
+        meter: measures usage from the beginning of the trial.
     """
 
     network: HeadedNetwork
@@ -65,15 +66,15 @@ class LoopJob:
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """How the run ended.
+    """Result of one training run.
 
     Attributes:
-        status: done, stopped (deadline) or infeasible (a loss that is not finite, or too little memory).
-        reason: empty when done at the end of the schedule.
-        curve: every validation pass, fraction 0 (the probe) first; the last is the end of the run.
+        status: done, stopped (deadline) or infeasible (non-finite loss, or too little memory).
+        reason: reason for the status; empty if training reached the end of its schedule.
+        curve: learning curve: one point per validation pass, from fraction 0 (the probe) to the end of the run.
         logits: float32 [n, c] of the last validation pass, in ``final_precision``; None unless done.
-        metrics: all metrics of the task on ``logits``.
-        usage: of all processes, those before a resume included.
+        metrics: all task metrics on ``logits``.
+        usage: usage of all processes, including those before a resume.
     """
 
     status: TrialStatus

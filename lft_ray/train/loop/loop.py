@@ -1,7 +1,7 @@
-"""The training loop: plain PyTorch, free of Ray. In: network, tokens, configuration. Out: a curve, a trained network.
+"""The training loop, in plain PyTorch. In: network, tokens, configuration. Out: a learning curve, a trained network.
 
-Runs the same in one process on a core or a GPU, and in several when torch.distributed is initialised; one step is
-`Stepper`'s. Never reads text, never writes results; its state goes to a `StateStore`.
+The same code runs in one process on a CPU core or a GPU, and in several processes if torch.distributed is initialised.
+`Stepper` makes the single steps, and a `StateStore` saves the state. Never reads text, never writes results.
 """
 
 import time
@@ -31,26 +31,26 @@ from lft_ray.train.loop.steps import Stepper
 __all__ = ["evaluation_steps", "train"]
 
 USAGE_EVERY_S = 5.0
-"""Least seconds between two notes of what was spent: what a crash can hide from the budget."""
+"""Minimum seconds between two usage records: the usage that a crash can hide from the budget."""
 GPU_CHECK_STEPS = 16
-"""On a GPU the deadline, the clock and the norm are looked at this often: each look waits for the device."""
+"""Steps between checks of deadline, clock and gradient norm on a GPU, since each check waits for the device."""
 
 
 class _NotFiniteError(Exception):
-    """Loss, gradient or validation logits overflowed: the configuration cannot be trained."""
+    """The gradient or the validation logits overflowed: the configuration cannot be trained."""
 
 
-class _DeadlineError(Exception):
-    """``should_stop`` said so."""
+class _StopError(Exception):
+    """``should_stop`` returned True."""
 
 
 def train(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]) -> LoopResult:
     """Train ``job.network`` in place.
 
     Args:
-        job: what to train, on what and how.
-        report: called on rank 0 with every new point of the curve, fraction 0 (the probe) and 1 included.
-        should_stop: asked at every step; True ends the run as stopped.
+        job: network, data and settings.
+        report: called on rank 0 with every new point of the curve, including fraction 0 (the probe) and 1.
+        should_stop: called at every step (on a GPU at every 16th); True ends the run as stopped.
 
     Raises:
         ConfigError: learning rate, batch size or epochs are None.
@@ -64,31 +64,31 @@ def train(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Calla
         reason = run.end_reason
     except (_NotFiniteError, OutOfMemoryError) as signal:
         status, reason = TrialStatus.INFEASIBLE, str(signal)
-    except _DeadlineError:
-        status, reason = TrialStatus.STOPPED, f"the deadline came at step {run.step} of {run.total}"
+    except _StopError:
+        status, reason = TrialStatus.STOPPED, f"stopped at the deadline, at step {run.step} of {run.total}"
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error) and run.group.world > 1:
             run.record_oom()
         if not is_out_of_memory(error) or run.group.world > 1:
             raise
-        status, reason = TrialStatus.INFEASIBLE, f"out of memory outside of the forward passes: {first_line(error)}"
+        status, reason = TrialStatus.INFEASIBLE, f"out of memory outside the training passes: {first_line(error)}"
     usage = shared_usage(job.meter)
     done = status is TrialStatus.DONE
     return LoopResult(status, reason, run.curve, run.logits if done else None, run.metrics if done else {}, usage)
 
 
 def evaluation_steps(total: int, evaluations: int) -> dict[int, float]:
-    """Steps after which validation runs -> fraction of the schedule; the last is (total, 1.0)."""
+    """Map each step that validation follows to its fraction of the schedule; the last entry is ``total``: 1.0."""
     return {max(1, round(total * i / evaluations)): i / evaluations for i in range(1, evaluations + 1)}
 
 
 class _Run:
-    """One run of the loop: the state that changes from step to step."""
+    """One run of the training loop, with the state that changes from step to step."""
 
     def __init__(self, job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]) -> None:
         config, training = job.config, job.training
         if config.learning_rate is None or config.batch_size is None or config.epochs is None:
-            raise ConfigError(f"{config.model_size} needs learning_rate, batch_size and epochs to be trained")
+            raise ConfigError(f"training {config.model_size} requires learning_rate, batch_size and epochs")
         self.job, self.group = job, current_group()
         self._report, self._should_stop = report, should_stop
         self._peak_rate, self._batch_size = config.learning_rate, config.batch_size
@@ -104,24 +104,24 @@ class _Run:
         self._check_every = 1 if job.device == "cpu" else GPU_CHECK_STEPS
         self.step, self.end = 0, self.total
         self.end_reason = ""
-        """Why ``end``, the last step, comes before that of the schedule."""
+        """Why ``end``, the last step of the run, precedes that of the schedule."""
         self.curve: list[CurvePoint] = []
         self.logits: NDArray[np.float32] | None = None
         self.metrics: dict[str, float] = {}
-        # The first step notes what building and the head start cost; states are saved from now on.
-        self._saved_at, self._noted_at = time.monotonic(), 0.0
+        # 0.0: usage is recorded at the first check, since building and the probe have cost something already.
+        self._saved_at, self._recorded_at = time.monotonic(), 0.0
 
     def begin(self) -> None:
-        """Start the head or find a saved state, join the other processes, and resume it."""
+        """Find a saved state or initialise the head, join the other processes, and resume the state."""
         job, found = self.job, self._find()
         if found is None and job.training.head_init == "linear_probe":
-            self._start_head()
+            self._initialise_head()
         self._stepper.connect(self.group, is_sharded=self._is_sharded())
         if found is not None:
             self._resume(*found)
 
     def steps(self) -> None:
-        """All optimiser steps that are left, with the validation passes between them."""
+        """Run the remaining optimiser steps, with the validation passes between them."""
         job, stepper = self.job, self._stepper
         job.network.train()
         while self.step < self.end:
@@ -138,23 +138,23 @@ class _Run:
         states = self.job.states
         if states is None:
             return None
-        carried, found, scarcity = self.group.from_lead(
-            (states.spent_before(), states.newest(), states.scarcity()) if self.group.leads else None
+        carried, found, oom_record = self.group.broadcast(
+            (states.earlier_usage(), states.newest(), states.oom_record()) if self.group.is_lead else None
         )
-        peak = max(carried.peak_bytes, scarcity.peak_bytes)
+        peak = max(carried.peak_bytes, oom_record.peak_bytes)
         self.job.meter.carried = carried.replace(peak_bytes=peak)
-        self._stepper.halve(scarcity.halvings)
+        self._stepper.halve(oom_record.halvings)
         return found  # type: ignore[no-any-return]
 
     def record_oom(self) -> None:
-        """Leave word to the next group, which starts because this process leaves the others in an exchange."""
+        """Record the out-of-memory error for the restarted group: this process leaves the others in a collective."""
         if self.job.states is not None:
-            self.job.states.put_halvings(self._stepper.halvings + 1, self.job.meter.own().peak_bytes)
+            self.job.states.put_oom_record(self._stepper.halvings + 1, self.job.meter.own().peak_bytes)
 
     def _is_sharded(self) -> bool:
-        wish, job = self.job.training.sharding, self.job
-        if wish != "auto" or self.group.world == 1:
-            return wish == "fsdp"
+        job, sharding = self.job, self.job.training.sharding
+        if sharding != "auto" or self.group.world == 1:
+            return sharding == "fsdp"
         return needs_shards(job.network, self.group, memory_bytes(job.device))
 
     def _resume(self, name: str, progress: Progress) -> None:
@@ -162,14 +162,14 @@ class _Run:
         stepper = self._stepper
         self.job.states.restore(name, progress, stepper.network, stepper.optimizer)
         self.step, self.curve = progress.step, list(progress.curve)
-        if self.group.leads:
-            # Who hears them may be new, too, and judges a trial by its whole curve.
+        if self.group.is_lead:
+            # The receiver may have restarted as well, and stop rules judge a trial by its whole curve.
             for point in self.curve:
                 self._report(point)
-        stepper.loss_sum += progress.loss_sum if self.group.leads else 0.0
+        stepper.loss_sum += progress.loss_sum if self.group.is_lead else 0.0
         stepper.loss_weight = progress.loss_weight
 
-    def _start_head(self) -> None:
+    def _initialise_head(self) -> None:
         job = self.job
         probe = initial_head(
             job.network,
@@ -181,37 +181,41 @@ class _Run:
         )
         with job.meter.evaluating():
             scores = self._scored(probe.validation_logits)
-        self._tell(0.0, scores, None)
+        self._add_point(0.0, scores, None)
 
     def _after_step(self) -> None:
         due = self._evaluate_after.get(self.step)
-        looks = due is not None or self.step % self._check_every == 0
-        if looks:
-            # The norm is taken after the exchange: one process's NaN shows on all of them in the same step.
+        is_check_due = due is not None or self.step % self._check_every == 0
+        if is_check_due:
+            # The norm is computed after the gradient exchange, so a NaN on one process shows on all in the same step.
             if not bool(torch.isfinite(self._stepper.norm)):
                 raise _NotFiniteError(f"the gradient is not finite at step {self.step} of {self.total}")
-            if self.group.total([self._should_stop()])[0] > 0 and self.step < self.end:
-                raise _DeadlineError
+            if self.group.all_sum([self._should_stop()])[0] > 0 and self.step < self.end:
+                raise _StopError
         if due is not None:
             self._evaluate(due)
-        if looks and self.job.states is not None and self.step < self.end:
-            self._keep(self.job.states)
+        if is_check_due and self.job.states is not None and self.step < self.end:
+            self._save_if_due(self.job.states)
 
     def _evaluate(self, fraction: float) -> None:
         stepper = self._stepper
-        loss_sum = self.group.total([float(stepper.loss_sum)])[0]
-        scores = self._pass(is_last=self.step == self.end)
+        loss_sum = self.group.all_sum([float(stepper.loss_sum)])[0]
+        scores = self._validate(is_last=self.step == self.end)
         early_stopping = self.job.training.early_stopping
-        seen = [point.f1 for point in self.curve if point.step] + [scores.metrics[self.job.metric]]
-        if self.step < self.total and stops_early(seen, early_stopping):
-            self.end, waited = self.step, 0 if early_stopping is None else early_stopping.patience
-            self.end_reason = f"ended itself at {fraction:.0%} of its schedule: no gain in {waited} validation passes"
-            scores = self._pass(is_last=True)
-        self._tell(fraction, scores, loss_sum / stepper.loss_weight)
+        # Without the probe at step 0: a trained network may be worse than the probe at first.
+        observed = [point.f1 for point in self.curve if point.step] + [scores.metrics[self.job.metric]]
+        if self.step < self.total and stops_early(observed, early_stopping):
+            self.end, patience = self.step, 0 if early_stopping is None else early_stopping.patience
+            self.end_reason = (
+                f"stopped early at {fraction:.0%} of the schedule: no improvement in {patience} validation passes"
+            )
+            # This pass scored the network as it is trained; the last one must score it as it will be served.
+            scores = self._validate(is_last=True)
+        self._add_point(fraction, scores, loss_sum / stepper.loss_weight)
         stepper.clear()
 
-    def _pass(self, *, is_last: bool) -> Scores:
-        """Score validation: between steps as it is trained, at the end as it will be served."""
+    def _validate(self, *, is_last: bool) -> Scores:
+        """Score the validation split: between steps in the training precision, at the end as it will be served."""
         job = self.job
         precision: ComputePrecision = "autocast" if job.dtype == "bf16" else "fp32"
         network: nn.Module = self._stepper.network
@@ -232,7 +236,7 @@ class _Run:
     def _scored(self, logits: NDArray[np.float32]) -> Scores:
         return score(self.job.task, np.asarray(self.job.validation.targets), logits)
 
-    def _tell(self, fraction: float, scores: Scores, train_loss: float | None) -> None:
+    def _add_point(self, fraction: float, scores: Scores, train_loss: float | None) -> None:
         point = CurvePoint(
             fraction=fraction,
             f1=scores.metrics[self.job.metric],
@@ -243,28 +247,28 @@ class _Run:
         )
         self.curve.append(point)
         if self.job.states is not None and fraction < 1.0:
-            # Whoever hears of this point may stop the trial at it: what it has spent must be on storage.
-            self._note(self.job.states)
-        if self.group.leads:
+            # A stop rule may end the trial at this point, so its usage must already be on storage.
+            self._record_usage(self.job.states)
+        if self.group.is_lead:
             self._report(point)
 
-    def _keep(self, states: StateStore) -> None:
-        """Note the usage, and save the training state, when rank 0's clock says so; all bring their sums."""
+    def _save_if_due(self, states: StateStore) -> None:
+        """Record the usage and save the training state when due by rank 0's clock; every process must call this."""
         now = time.monotonic()
-        saves = now - self._saved_at >= self.job.training.checkpoint_every_s
-        saves, notes = self.group.from_lead((saves, now - self._noted_at >= USAGE_EVERY_S))
-        if not (saves or notes):
+        is_save_due = now - self._saved_at >= self.job.training.checkpoint_every_s
+        is_save_due, is_record_due = self.group.broadcast((is_save_due, now - self._recorded_at >= USAGE_EVERY_S))
+        if not (is_save_due or is_record_due):
             return
-        self._note(states)
-        loss_sum = self.group.total([float(self._stepper.loss_sum)])[0]
-        if saves:
+        self._record_usage(states)
+        loss_sum = self.group.all_sum([float(self._stepper.loss_sum)])[0]
+        if is_save_due:
             stepper, weight = self._stepper, self._stepper.loss_weight
             progress = Progress(key=states.key, step=self.step, curve=self.curve, loss_sum=loss_sum, loss_weight=weight)
             states.save(stepper.network, stepper.optimizer, progress, self.group)
-        self._saved_at = time.monotonic() if saves else self._saved_at
+        self._saved_at = time.monotonic() if is_save_due else self._saved_at
 
-    def _note(self, states: StateStore) -> None:
+    def _record_usage(self, states: StateStore) -> None:
         usage = session_usage(self.job.meter, self.group)
-        if self.group.leads:
+        if self.group.is_lead:
             states.put_usage(usage)
-        self._noted_at = time.monotonic()
+        self._recorded_at = time.monotonic()

@@ -1,4 +1,7 @@
-"""The optimizer: fused AdamW without decay on biases and LayerNorm weights. In: a network. Never touches data."""
+"""The optimizer: fused AdamW with layer-wise learning rates, and no weight decay on biases and LayerNorm weights.
+
+In: a network. Out: its optimizer. Never touches data.
+"""
 
 import re
 from collections.abc import Iterable
@@ -9,7 +12,7 @@ from torch import nn
 __all__ = ["build_optimizer", "rate_factors", "set_learning_rate"]
 
 _LAYER = re.compile(r"(?:^|\.)(\d+)\.")
-"""The first number in a weight's name is that of its layer, in our own encoder and in those of transformers."""
+"""The first number in a weight's name is its layer, in our own encoder and in those of transformers."""
 _FACTOR = "rate_factor"
 
 
@@ -19,19 +22,19 @@ def build_optimizer(
     """AdamW over the trainable parameters.
 
     Args:
-        network: float32 parameters.
-        learning_rate: the peak, reached at the end of the warm-up.
-        weight_decay: for matrices; vectors (biases, LayerNorm) have none, since pulling a scale to zero only hurts.
-        layer_decay: factor of the learning rate for each layer below the head; see `rate_factors`.
+        network: network with float32 parameters.
+        learning_rate: initial learning rate of the head.
+        weight_decay: decay of matrices; biases and LayerNorm have none, since pulling a scale to zero only hurts.
+        layer_decay: learning-rate factor per layer below the head; see `rate_factors`.
     """
     trainable = {name: weights for name, weights in network.named_parameters() if weights.requires_grad}
     factors = rate_factors(trainable, layer_decay)
     groups: list[dict[str, object]] = []
     for factor in sorted(set(factors.values()), reverse=True):
-        alike = [weights for name, weights in trainable.items() if factors[name] == factor]
+        members = [weights for name, weights in trainable.items() if factors[name] == factor]
         for params, decay in (
-            ([p for p in alike if p.ndim > 1], weight_decay),
-            ([p for p in alike if p.ndim <= 1], 0.0),
+            ([p for p in members if p.ndim > 1], weight_decay),
+            ([p for p in members if p.ndim <= 1], 0.0),
         ):
             if params:
                 groups.append({"params": params, "weight_decay": decay, _FACTOR: factor})
@@ -41,27 +44,28 @@ def build_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the rate of every group, each times its own factor."""
+    """Set the learning rate of every parameter group, multiplied by the group's own factor."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group.get(_FACTOR, 1.0)
 
 
 def rate_factors(names: Iterable[str], layer_decay: float) -> dict[str, float]:
-    """Factor of the learning rate of each weight, falling from the head down (Howard & Ruder 2018, arXiv 1801.06146).
+    """Learning-rate factor of each weight, falling from the head down (Howard & Ruder 2018, arXiv 1801.06146).
 
-    1 for the head, ``layer_decay`` for the top layer, its square for the one below, and one step more for embeddings.
+    1 for the head, ``layer_decay`` for the top layer, its square for the layer below, and so on; the embeddings are one
+    step below the lowest layer.
 
     Args:
-        names: of weights, in the order in which their parts are run; those of the head begin with ``head.``.
+        names: names of the weights in execution order; those of the head begin with ``head.``.
         layer_decay: above 0, at most 1.
     """
     names = list(names)
     numbers = {name: int(found[1]) for name in names if (found := _LAYER.search(name)) is not None}
     top = max(numbers.values(), default=-1)
-    factors, is_behind = {}, False
+    factors, is_after_layers = {}, False
     for name in names:
-        is_behind = is_behind or name in numbers
-        # A norm behind the layers is as near to the head as the top one.
-        below = top + 1 - numbers[name] if name in numbers else 1 if is_behind else top + 2
+        is_after_layers = is_after_layers or name in numbers
+        # A final norm after the layers is as close to the head as the top layer.
+        below = top + 1 - numbers[name] if name in numbers else 1 if is_after_layers else top + 2
         factors[name] = 1.0 if name.startswith("head.") else layer_decay**below
     return factors

@@ -1,6 +1,6 @@
-"""Fitted probes, each made once: kept in the process, and in a file that the trials of a node share.
+"""Cache of fitted linear probes: in memory per process, and in a file shared by the trials of a node.
 
-In: what a probe depends on, and how to make it. Out: the probe. Knows nothing of networks.
+In: a cache key, and a function that fits the probe. Out: the probe. Never looks into a network.
 """
 
 import hashlib
@@ -26,17 +26,18 @@ __all__ = ["Probe", "ProbeCache"]
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
-ENTRIES = 64
-"""Probes kept in a process. One is c x (hidden + validation rows) floats: 0.1 MB for 4 labels and 5,000 rows."""
+MAX_ENTRIES = 64
+"""Probes cached per process. Each is c x (hidden + validation rows) floats: 0.1 MB for 4 labels and 5,000 rows."""
 _FORMAT = "1"
-"""To be raised with whatever a fit depends on beside its key (`probe.PRIOR`): a node may keep files of an older one."""
+"""Increase this when something a fit depends on besides its key changes (such as `probe.PRIOR`): files of an older
+version may still be on a node."""
 
-_KEPT: "OrderedDict[Hashable, Probe]" = OrderedDict()
+_PROBES: "OrderedDict[Hashable, Probe]" = OrderedDict()
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A fitted head and what it answers on validation.
+    """A fitted head and its logits on the validation split.
 
     Attributes:
         weight: float32 [c, hidden].
@@ -51,36 +52,38 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class ProbeCache:
-    """Where a probe is looked for before it is made, and kept.
+    """Cache of one probe.
 
     Attributes:
-        key: whatever it depends on, with a ``repr`` that says it all.
-        store: whose folder the trials of a node share, and which knows data and base; None: each process has its own.
+        key: everything the probe depends on; its ``repr`` must be complete.
+        store: supplies the folder shared by the trials of a node, and the key of data set and base model; None: cache
+            in this process only.
     """
 
     key: Hashable
     store: ActivationStore | None = None
 
     def probe(self, fit: Callable[[], Probe]) -> Probe:
-        """The probe; ``fit`` makes it where nobody has. All processes of a trial call this."""
+        """The cached probe, or the result of ``fit`` if there is none. All processes of a trial must call this."""
         group = current_group()
-        probe = _KEPT.get(self.key)
-        # One process may have restarted with a cold cache. The pass is shared, so all must make it, or none.
-        if group.total([probe is None])[0] > 0 or probe is None:
+        probe = _PROBES.get(self.key)
+        # One process may have restarted with a cold cache. The processes share the forward pass of a fit, so either all
+        # take part in it or none.
+        if group.all_sum([probe is None])[0] > 0 or probe is None:
             path = self._path(group.world)
             probe = _from_node(path, fit) if group.world == 1 else _from_lead(path, fit)
-        _KEPT[self.key] = probe
-        _KEPT.move_to_end(self.key)
-        while len(_KEPT) > ENTRIES:
-            _KEPT.popitem(last=False)
+        _PROBES[self.key] = probe
+        _PROBES.move_to_end(self.key)
+        while len(_PROBES) > MAX_ENTRIES:
+            _PROBES.popitem(last=False)
         return probe
 
     def _path(self, world: int) -> Path | None:
         if self.store is None:
             return None
-        # Several processes pad the texts in other company, so the last bits of their features differ.
-        what = repr((_FORMAT, self.store.key, self.key, world))
-        return self.store.folder / f"probe-{hashlib.sha256(what.encode()).hexdigest()[:24]}.npz"
+        # Batches, and so padding, depend on the number of processes, which changes the last bits of the features.
+        identity = repr((_FORMAT, self.store.key, self.key, world))
+        return self.store.folder / f"probe-{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
 
 
 def _from_node(path: Path | None, fit: Callable[[], Probe]) -> Probe:
@@ -98,17 +101,21 @@ def _from_node(path: Path | None, fit: Callable[[], Probe]) -> Probe:
 
 def _from_lead(path: Path | None, fit: Callable[[], Probe]) -> Probe:
     group = current_group()
-    found: Probe | None = group.from_lead(_read(path) if group.leads and path is not None else None)
+    found: Probe | None = group.broadcast(_read(path) if group.is_lead and path is not None else None)
     if found is not None:
         return found
     probe = fit()
-    if group.leads and path is not None:
+    if group.is_lead and path is not None:
         _write(path, probe)
     return probe
 
 
 def _read(path: Path) -> Probe | None:
-    with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path, allow_pickle=False) as arrays:
+    # Through bytes: np.load of a truncated file leaves the file open.
+    with (
+        suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
+        np.load(BytesIO(path.read_bytes()), allow_pickle=False) as arrays,
+    ):
         return Probe(arrays["weight"], arrays["bias"], arrays["validation_logits"])
     return None
 
@@ -119,4 +126,4 @@ def _write(path: Path, probe: Probe) -> None:
     try:
         Storage(str(path.parent)).put(path.name, content.getvalue())
     except OSError:
-        logger.warning("%s could not be written: other trials make their probe again", path)
+        logger.warning("%s could not be written: other trials will fit this probe again", path)

@@ -1,8 +1,8 @@
-"""One optimiser step: rows in, changed weights out. Knows micro-batches and processes; knows no schedule.
+"""One optimiser step, with its micro-batches and processes. In: row numbers. Out: updated weights.
 
-A step's loss is a SUM over its texts divided by the step's global text count, so neither the number of micro-batches
-nor that of processes changes the gradient. With a teacher it is (1 - w) x the task's loss on the labels + w x its
-divergence from the teacher's answers.
+The loss of a step is a SUM over its texts divided by the step's global text count, so the gradient depends neither on
+the number of micro-batches nor on the number of processes. With a teacher, the loss is (1 - w) x the task's loss on the
+labels + w x the divergence from the teacher's predictions. Never knows the schedule.
 """
 
 import numpy as np
@@ -15,11 +15,11 @@ from lft_ray.errors import first_line
 from lft_ray.models.network import HeadedNetwork
 from lft_ray.tasks.base import Task
 from lft_ray.train.device.memory import (
-    ELSEWHERE,
-    HALVINGS,
+    MAX_HALVINGS,
+    OTHER_PROCESS,
     OutOfMemoryError,
-    fits_everywhere,
-    free_cached,
+    agree_on_oom,
+    empty_cache,
     is_out_of_memory,
 )
 from lft_ray.train.device.meter import Meter
@@ -35,16 +35,16 @@ __all__ = ["Stepper"]
 
 
 class Stepper:
-    """Turns row numbers into optimiser steps on one network.
+    """Makes optimiser steps on one network.
 
     Args:
-        network: float32, trained in place.
-        task: whose loss is minimised.
-        inputs: the train split.
-        batching: how rows become tensors, and what is computed in.
-        training: decay, clipping and class weights are read from it.
-        teacher: of a distilled trial.
-        layer_decay: factor of the learning rate for each layer below the head.
+        network: float32 network, trained in place.
+        task: supplies the loss.
+        inputs: inputs and targets of the train split.
+        batching: how rows become tensors, and the compute precision.
+        training: supplies weight decay, gradient clipping and class weights.
+        teacher: teacher of a distilled trial, or None.
+        layer_decay: learning-rate factor per layer below the head.
     """
 
     def __init__(
@@ -73,45 +73,45 @@ class Stepper:
         self._is_first = True
         self._layer_decay = layer_decay
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=batching.device)
-        """Sum of this process's losses since `clear`."""
+        """Sum of this process's losses since the last `clear`."""
         self.loss_weight = 0.0
-        """What the sum over all processes is to be divided by to be a mean; the same on each."""
+        """Divisor that turns the sum over all processes into a mean; equal on each process."""
         self.micro_batch_tokens = batching.micro_batch_tokens
-        """Padded tokens of a forward pass; halved when memory runs out."""
+        """Padded tokens per forward pass; halved when memory runs out."""
         self.halvings = 0
-        """Times that forward passes were halved."""
+        """How often forward passes have been halved."""
         self.norm = torch.zeros(())
         """Gradient norm of the last step before clipping, over all processes."""
 
     def connect(self, group: Group, *, is_sharded: bool = False) -> None:
-        """Share the network with the other processes from now on; call after the weights are in place."""
+        """Distribute the network over the processes; call this after the weights are in place."""
         self._group = group
         self._sharing = share(self._network, group, is_sharded=is_sharded)
         self.optimizer = build_optimizer(self._sharing.network, 0.0, self._weight_decay, self._layer_decay)
 
     def disconnect(self) -> None:
-        """Have the trained weights in the network itself, on every process; no step can follow."""
+        """Write the trained weights into the network itself, on every process; no step can follow."""
         self._sharing.gather()
         self.optimizer.state.clear()
 
     @property
     def network(self) -> torch.nn.Module:
-        """What runs forward while connected; its parameters are those that the optimizer changes."""
+        """Network for forward passes while connected; it owns the parameters that the optimizer updates."""
         return self._sharing.network
 
     def take(self, rows: NDArray[np.int64], learning_rate: float, meter: Meter) -> None:
-        """Change the weights by one step over the global ``rows``, of which this process runs its share.
+        """Make one optimiser step on the global ``rows``, of which this process runs its share.
 
         Raises:
-            OutOfMemoryError: the step does not fit, not even in passes of a quarter of the tokens.
+            OutOfMemoryError: the step does not fit into memory, even in passes of a quarter of the tokens.
         """
         mine = self._differentiate(rows)
         self.norm = self._sharing.clip(self._clip_norm)
         set_learning_rate(self.optimizer, learning_rate)
         if self._is_first:
-            # It allocates the moments. With several processes all must hear of one where they do not fit.
+            # The first step allocates the moments. If they do not fit on one process, all processes must know.
             self._is_first = False
-            with fits_everywhere(self._group):
+            with agree_on_oom(self._group):
                 self.optimizer.step()
         else:
             self.optimizer.step()
@@ -121,7 +121,11 @@ class Stepper:
         )
 
     def _differentiate(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Gradients of a step, in smaller forward passes from now on where memory runs out. Returns our passes."""
+        """Compute the gradients of a step; if memory runs out, retry with smaller forward passes and keep their size.
+
+        Returns:
+            The micro-batches of this process.
+        """
         while True:
             group = self._group
             mine = micro_batches(rows, self.lengths, self.micro_batch_tokens, rank=group.rank, world=group.world)
@@ -129,40 +133,41 @@ class Stepper:
             try:
                 self.accumulate(rows, mine)
             except (RuntimeError, MemoryError) as error:
-                # Where layers are gathered in each pass the others wait in one already: the group must start again.
+                # With sharded layers the other processes already wait in a collective, so the group must restart.
                 if not is_out_of_memory(error) or not self._sharing.can_agree:
                     raise
                 reason = first_line(error)
             if self._sharing.all_fit(fits=not reason):
                 self._sharing.exchange()
                 return mine
-            # Here, not in the handler: the traceback holds the tensors of the pass that did not fit.
+            # Not in the exception handler: there, the traceback still references the tensors of the failed pass.
             self.loss_sum, self.loss_weight = before
             self._sharing.clear()
-            self.halve(1, reason or ELSEWHERE)
-            free_cached(self._batching.device)
+            self.halve(1, reason or OTHER_PROCESS)
+            empty_cache(self._batching.device)
 
-    def halve(self, times: int, reason: str = "in the groups of workers before this one") -> None:
-        """Make forward passes smaller from now on.
+    def halve(self, times: int, reason: str = "in earlier worker groups of this trial") -> None:
+        """Halve the tokens per forward pass, ``times`` times.
 
         Raises:
-            OutOfMemoryError: they were halved often enough.
+            OutOfMemoryError: the limit of `MAX_HALVINGS` is exceeded.
         """
         for _ in range(times):
-            if self.halvings == HALVINGS:
+            if self.halvings == MAX_HALVINGS:
                 raise OutOfMemoryError(
-                    f"out of memory in passes of {self.micro_batch_tokens} tokens, halved {HALVINGS} times: {reason}"
+                    f"out of memory in passes of {self.micro_batch_tokens} tokens, "
+                    f"halved {MAX_HALVINGS} times: {reason}"
                 )
             self.halvings += 1
             self.micro_batch_tokens = max(1, self.micro_batch_tokens // 2)
 
     def accumulate(self, rows: NDArray[np.int64], mine: list[NDArray[np.int64]]) -> None:
-        """Put our share of the gradient of the mean loss over ``rows`` into the parameters; ``mine``: our passes."""
+        """Compute this process's share of the gradient of the mean loss over ``rows``; ``mine``: its micro-batches."""
         divisor, sharing = loss_divisor(self._targets[rows], self.class_weights), self._sharing
         passes = sharing.passes(len(mine))
         sharing.clear()
         for index in range(passes):
-            # A pass that is made for the others' sake runs one text at weight zero.
+            # A pass made only to take part in the collective operations runs one text with weight zero.
             batch, scale = (mine[index], sharing.loss_scale / divisor) if index < len(mine) else (rows[:1], 0.0)
             with sharing.backward(is_last=index == passes - 1):
                 loss = self._loss(batch, divisor / len(rows))
@@ -172,12 +177,12 @@ class Stepper:
         self.loss_weight += divisor
 
     def clear(self) -> None:
-        """Begin a new mean of the training loss."""
+        """Start a new mean of the training loss."""
         self.loss_sum.zero_()
         self.loss_weight = 0.0
 
     def _loss(self, batch: NDArray[np.int64], per_text: float) -> torch.Tensor:
-        """Sum of the losses of ``batch``; ``per_text``: mean class weight of the step's texts, 1 without weights."""
+        """Sum of the losses in ``batch``; ``per_text``: mean class weight of the step's texts, 1 without weights."""
         batching = self._batching
         read, mask = self._inputs.tensors(batch, batching.max_length, batching.pad_id)
         targets = torch.from_numpy(self._targets[batch]).to(batching.device)
@@ -186,7 +191,8 @@ class Stepper:
         loss = self._task.loss(logits, targets, self._weights_tensor)
         if self._teacher is None:
             return loss
-        spec, taught = self._teacher.spec, self._teacher.of(batch, batching.device)
-        # Class weights weigh the labels alone: the sum is divided by them, so each text's divergence takes the mean.
-        divergence = self._task.distill_loss(logits, taught, spec.temperature) * per_text
+        spec, teacher_logits = self._teacher.spec, self._teacher.of(batch, batching.device)
+        # Class weights apply to the labels only. The sum is later divided by the total class weight, so each text's
+        # divergence is multiplied by the mean class weight.
+        divergence = self._task.distill_loss(logits, teacher_logits, spec.temperature) * per_text
         return (1.0 - spec.weight) * loss + spec.weight * divergence

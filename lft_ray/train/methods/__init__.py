@@ -1,1 +1,1 @@
-"""Training methods beside full fine-tuning."""
+"""Training methods: how a loop job is trained, beyond plain full fine-tuning."""

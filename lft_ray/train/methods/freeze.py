@@ -1,8 +1,9 @@
-"""Train the upper part of a network on what its frozen part answers. In and out: a loop job, as for `loop.train`.
+"""Train the upper part of a network on the activations of its frozen part. In: a loop job. Out: as for `loop.train`.
 
-frozen: the first k layers and the embeddings stay; the loop starts above them, from activations that were computed
-once. head: all layers stay; it starts at the pooled vectors. Validation passes start there, too, but for the last where
-the checkpoint is served in another precision than training computes in: that one runs the whole network.
+freeze: the embeddings and the first k layers are frozen; the loop trains the layers above, on activations that are
+computed once. linear_probe: all layers are frozen; the loop trains the head on pooled vectors. Validation passes start
+from the same activations, except for the last pass if training or serving is not in float32: then it runs the whole
+network. Never changes a frozen weight.
 """
 
 from collections.abc import Callable
@@ -26,11 +27,11 @@ __all__ = ["HeadOnly", "UpperLayers", "freeze", "train_frozen", "train_linear_pr
 
 
 class UpperLayers(HeadedNetwork):
-    """The layers of a network above its frozen ones, and its head: the very modules, which are trained in place.
+    """The layers of a network above its frozen ones, and its head. The modules are shared, so they train in place.
 
     Args:
-        network: whose backbone is our own.
-        first: layers below.
+        network: network whose backbone is our own `Transformer`.
+        first: number of frozen layers.
     """
 
     def __init__(self, network: TextNetwork, first: int) -> None:
@@ -44,14 +45,14 @@ class UpperLayers(HeadedNetwork):
         self.head = network.head
 
     def features(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """One vector a text, float32 [n, hidden], of what the frozen layers answered, [n, t, hidden]."""
-        # In float32, as between two layers of the whole network: the sums of residuals are.
+        """One vector per text, float32 [n, hidden], from the frozen layers' activations [n, t, hidden]."""
+        # In float32, like the residual stream between two layers of the whole network.
         states = self.norm(run_layers(self.layers, inputs.float(), attention_mask, causal=self.causal))
         return pooled(states, attention_mask, self.pooling)
 
 
 class HeadOnly(HeadedNetwork):
-    """The head of a network, which is trained in place, on vectors [n, hidden]."""
+    """The head of a network, trained in place on vectors [n, hidden]."""
 
     def __init__(self, network: TextNetwork) -> None:
         super().__init__()
@@ -65,16 +66,16 @@ class HeadOnly(HeadedNetwork):
 
 
 def freeze(network: TextNetwork, layers: int) -> None:
-    """Leave the embeddings and the first ``layers`` layers as they are from now on.
+    """Freeze the embeddings and the first ``layers`` layers.
 
     Raises:
-        ConfigError: no layer above is left to train.
-        ModelError: the architecture's layers cannot be told apart.
+        ConfigError: no layer is left to train.
+        ModelError: the layers of the architecture cannot be separated.
     """
     if not 0 <= layers < network.shape.layers:
         raise ConfigError(
             f"frozen_layers is {layers} for a network of {network.shape.layers} layers: expected fewer",
-            fix="list a smaller number in training.frozen_layers, or use method head",
+            fix="list a smaller number in training.frozen_layers, or use method linear_probe",
         )
     backbone = network.backbone
     if isinstance(backbone, Transformer):
@@ -88,23 +89,23 @@ def freeze(network: TextNetwork, layers: int) -> None:
 
 
 def train_frozen(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]) -> LoopResult:
-    """`loop.train` with the first ``job.config.frozen_layers`` layers and the embeddings as they are.
+    """`loop.train` with the embeddings and the first ``job.config.frozen_layers`` layers frozen.
 
-    Where their activations cannot be kept (no store, too large, an architecture of transformers), each pass runs them
-    again; no gradient reaches them either way.
+    If their activations cannot be cached (no store, too large, an architecture from transformers), each pass runs the
+    frozen layers again; either way no gradient reaches them.
     """
     network = _whole(job)
     splits = _tokens(job)
     layers = job.config.frozen_layers
     if layers is None:
-        raise ConfigError(f"{job.config.model_size} with method frozen needs frozen_layers")
+        raise ConfigError(f"{job.config.model_size} with method freeze requires frozen_layers")
     freeze(network, layers)
     found = None
     if job.activations is not None and isinstance(network.backbone, Transformer):
         with job.meter.training():
             found = job.activations.token_states(network.backbone, layers, splits, _batching(job))
-    # Where one process's node has no room for it, none may start above: they exchange gradients.
-    lacking = current_group().total([found is None])[0]
+    # If the cache is missing on one process, none may use it: they exchange gradients of the same parameters.
+    lacking = current_group().all_sum([found is None])[0]
     if found is None or lacking:
         return train(job, report, should_stop)
     return train(_above(job, UpperLayers(network, layers), found, layers), report, should_stop)
@@ -113,7 +114,7 @@ def train_frozen(job: LoopJob, report: Callable[[CurvePoint], None], should_stop
 def train_linear_probe(
     job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]
 ) -> LoopResult:
-    """`loop.train` of the head alone, on vectors that are computed once."""
+    """`loop.train` of the head only, on pooled vectors that are computed once."""
     network = _whole(job)
     network.backbone.requires_grad_(False)
     with job.meter.training():
@@ -122,14 +123,14 @@ def train_linear_probe(
 
 
 def _above(job: LoopJob, network: HeadedNetwork, splits: tuple[Inputs, Inputs], layers: int) -> LoopJob:
-    # Answers in bf16 are kept rounded: their probe is not that of the whole network.
+    # bf16 activations are stored rounded, so their probe differs from that of the whole network.
     key = None if job.probe_key is None else (job.probe_key, "above", layers)
     if job.states is not None:
-        # A state holds what stands above alone: should the next attempt have to run the whole network, it is not its.
+        # The state contains only the upper layers; a later attempt that runs the whole network must not resume it.
         job.states.key = f"{job.states.key}-above-{layers}"
-    # In float32 both ways of the last pass come to the same, but for the order of sums.
-    is_served_so = (job.dtype, job.final_precision) == ("fp32", "fp32")
-    served = None if is_served_so else lambda: (job.network, job.validation)
+    # In float32 a last pass from the activations equals one through the whole network, up to the order of sums.
+    is_exact = (job.dtype, job.final_precision) == ("fp32", "fp32")
+    served = None if is_exact else lambda: (job.network, job.validation)
     return replace(job, network=network, train=splits[0], validation=splits[1], probe_key=key, served=served)
 
 

@@ -1,8 +1,8 @@
-"""Train factors of low rank beside frozen matrices, and merge them into plain weights. In and out: a loop job.
+"""Train low-rank factors (LoRA) next to frozen matrices, and merge them. In: a loop job. Out: as for `loop.train`.
 
-W + (alpha / rank) B A with B = 0 at the start (Hu et al. 2021, arXiv:2106.09685), by peft. The merge happens before
-the last validation pass, so what is scored, saved and served is an ordinary network. Importing peft takes seconds (it
-brings transformers along), so only a trial of this method does.
+W + (alpha / rank) B A with B = 0 at the start (Hu et al. 2021, arXiv:2106.09685), implemented by peft. The factors are
+merged before the last validation pass, so that an ordinary network is scored, saved and served. Importing peft takes
+seconds (it imports transformers), so only trials of this method import it. Never trains a matrix itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,15 +22,15 @@ __all__ = ["add_factors", "merge", "targets", "train_lora"]
 
 
 def train_lora(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: Callable[[], bool]) -> LoopResult:
-    """`loop.train` of the head and of factors with ``job.config.lora_rank`` and ``lora_alpha``.
+    """`loop.train` of the head and of low-rank factors with ``job.config.lora_rank`` and ``lora_alpha``.
 
     Raises:
-        ConfigError: rank or alpha are None, or ``training.lora.target_modules`` names no matrix of the network.
+        ConfigError: rank or alpha is None, or an entry of ``training.lora.target_modules`` matches no linear layer.
     """
     network, config = job.network, job.config
     assert isinstance(network, TextNetwork)
     if config.lora_rank is None or config.lora_alpha is None:
-        raise ConfigError(f"{config.model_size} with method lora needs lora_rank and lora_alpha")
+        raise ConfigError(f"{config.model_size} with method lora requires lora_rank and lora_alpha")
     add_factors(network, config.lora_rank, config.lora_alpha, job.training.lora.target_modules, seed=config.seed)
 
     def served() -> tuple[HeadedNetwork, Inputs]:
@@ -40,19 +40,19 @@ def train_lora(job: LoopJob, report: Callable[[CurvePoint], None], should_stop: 
     try:
         return train(replace(job, served=served), report, should_stop)
     finally:
-        # A run that ended early has merged nothing; its network is plain again all the same.
+        # A run that stopped before its last pass has not merged; its network must be left plain, too.
         merge(network)
 
 
 def add_factors(network: TextNetwork, rank: int, alpha: float, names: Sequence[str] | None, *, seed: int) -> None:
-    """Freeze the backbone and put factors beside its matrices. The global random state is not touched.
+    """Freeze the backbone and add low-rank factors to its linear layers. The global random state is unchanged.
 
     Args:
-        network: changed in place; its answers stay the same until a factor is trained.
-        rank: columns of the first factor.
-        alpha: the product is scaled by alpha / rank.
-        names: as `targets` takes them.
-        seed: of the first factors.
+        network: network to change in place; its predictions stay the same until a factor is trained.
+        rank: rank of the factors.
+        alpha: scale of the factors' product, which is multiplied by alpha / rank.
+        names: names of the linear layers, as for `targets`.
+        seed: seed of the initial values of A.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -66,30 +66,30 @@ def add_factors(network: TextNetwork, rank: int, alpha: float, names: Sequence[s
 
 
 def targets(backbone: nn.Module, names: Sequence[str] | None) -> list[str]:
-    """Full names of the linear layers that get factors.
+    """Full names of the linear layers that receive factors.
 
     Args:
-        backbone: whose layers they are.
-        names: ends of names, such as ``qkv``; None: every linear layer that the answers depend on.
+        backbone: backbone that contains the layers.
+        names: last parts of names, such as ``qkv``; None: every linear layer that contributes to the output.
 
     Raises:
-        ConfigError: a name fits no linear layer.
+        ConfigError: a name matches no linear layer.
     """
     linear = [n for n, part in backbone.named_modules() if isinstance(part, nn.Linear) and part.weight.requires_grad]
     if names is None:
         return linear
     for name in names:
-        if not any(_fits(full, name) for full in linear):
+        if not any(_matches(full, name) for full in linear):
             ends = dict.fromkeys(full.rpartition(".")[2] for full in linear)
             raise ConfigError(
-                f"training.lora.target_modules: {name!r} is no linear layer of {type(backbone).__name__}: "
+                f"training.lora.target_modules: {name!r} is not a linear layer of {type(backbone).__name__}: "
                 f"expected some of {', '.join(ends)}"
             )
-    return [full for full in linear if any(_fits(full, name) for name in names)]
+    return [full for full in linear if any(_matches(full, name) for name in names)]
 
 
 def merge(network: TextNetwork) -> None:
-    """Add the factors to their matrices and take them away: plain modules by their old names."""
+    """Merge the factors into their matrices and restore plain modules under their original names."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     backbone = network.backbone
@@ -100,5 +100,5 @@ def merge(network: TextNetwork) -> None:
             setattr(backbone.get_submodule(parent), own, part.get_base_layer())
 
 
-def _fits(full: str, name: str) -> bool:
+def _matches(full: str, name: str) -> bool:
     return full == name or full.endswith(f".{name}")

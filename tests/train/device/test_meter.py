@@ -5,7 +5,8 @@ import time
 import pytest
 
 from lft_ray.records import Usage
-from lft_ray.train.device.meter import Meter, add_usage
+from lft_ray.run.ledger import Allowance
+from lft_ray.train.device.meter import Meter, UsageLimit, add_usage
 
 
 def burn(seconds: float) -> None:
@@ -14,7 +15,7 @@ def burn(seconds: float) -> None:
         sum(range(1000))
 
 
-def test_processor_seconds_count_all_threads_and_no_sleep():
+def test_cpu_seconds_count_all_threads_and_no_sleep():
     meter = Meter()
     time.sleep(0.1)
     assert meter.own().core_s < 0.08
@@ -28,7 +29,7 @@ def test_processor_seconds_count_all_threads_and_no_sleep():
     assert own.peak_bytes > 10_000_000
 
 
-def test_evaluation_is_not_training():
+def test_evaluation_does_not_count_as_training():
     began = time.monotonic()
     meter = Meter()
     with meter.training():
@@ -54,9 +55,49 @@ def test_tokens_and_sums():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can reset the peak")
-def test_peak_is_of_this_trial_not_of_the_process():
+def test_peak_memory_is_that_of_the_trial_not_of_the_process():
     ballast = bytearray(200_000_000)
     before = Meter().own().peak_bytes
     assert before > 200_000_000
     del ballast
     assert Meter().own().peak_bytes < before - 150_000_000
+
+
+class Readings:
+    """A meter with given core seconds at each reading."""
+
+    def __init__(self, *core_s, device_s=0.0):
+        self._core_s, self._device_s = iter(core_s), device_s
+
+    def busy_s(self, *, processes=1, before=(0.0, 0.0)):
+        return before[0] + processes * next(self._core_s), before[1] + self._device_s
+
+
+def verdicts(usage_limit, count):
+    return [usage_limit.is_over() for _ in range(count)]
+
+
+def test_usage_limit_without_an_allowance_never_stops():
+    assert verdicts(UsageLimit(Readings(), None), 3) == [False] * 3
+
+
+def test_usage_limit_stops_one_largest_gap_early_without_counting_the_start():
+    usage_limit = UsageLimit(Readings(8, 9, 12, 13, 14, 16), Allowance(core_s=17.5))
+    assert verdicts(usage_limit, 6) == [False, False, False, False, False, True]
+    assert usage_limit.was_over
+
+
+def test_usage_limit_counts_the_usage_of_earlier_attempts():
+    assert verdicts(UsageLimit(Readings(1, 2), Allowance(core_s=10, used_core_s=8)), 2) == [False, True]
+
+
+def test_usage_limit_counts_all_processes_and_devices():
+    assert verdicts(UsageLimit(Readings(3), Allowance(core_s=10), processes=4), 1) == [True]
+    assert verdicts(UsageLimit(Readings(0, device_s=3.0), Allowance(device_s=2.0)), 1) == [True]
+
+
+def test_busy_seconds_take_the_larger_of_recorded_and_reserved_usage():
+    meter = Meter()
+    meter.carried = Usage(core_s=5.0)
+    assert meter.busy_s(before=(3.0, 0.0))[0] == pytest.approx(5.0, abs=1.0)
+    assert meter.busy_s(before=(30.0, 0.0))[0] == pytest.approx(30.0, abs=1.0)

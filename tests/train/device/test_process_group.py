@@ -1,4 +1,4 @@
-"""Two and four real processes over gloo, without Ray: they must come to what one process comes to."""
+"""Two and four real processes over gloo, without Ray: they must reach the result of a single process."""
 
 import copy
 import itertools
@@ -39,8 +39,8 @@ def run_rank(rank: int, folder: Path) -> None:
     outcomes = []
     for job, stop_at in jobs:
         reported: list[Any] = []
-        # Only rank 1's clock says stop: rank 0 must hear of it.
-        run = train if isinstance(job.network, Hungry) else train_seen_tokens
+        # Only should_stop of rank 1 returns True: rank 0 must stop as well.
+        run = train if isinstance(job.network, MemoryHungry) else train_seen_tokens
         result = run(replace(job, meter=Meter()), reported.append, clock(stop_at if rank == 1 else None))
         tensors = (job.network.head.weight, next(job.network.parameters()))
         outcomes.append((result, reported, [tensor.detach().numpy() for tensor in tensors]))
@@ -54,11 +54,11 @@ def run_jobs(folder: Path, jobs: list[tuple[LoopJob, int]], world: int = 2):
     return [pickle.loads((folder / f"rank-{rank}.pkl").read_bytes()) for rank in range(world)]
 
 
-def with_unmet_tokens(job: LoopJob) -> LoopJob:
+def with_unseen_tokens(job: LoopJob) -> LoopJob:
     table: Any = job.network.backbone.tokens
-    unmet = torch.randn(120, table.embedding_dim, generator=torch.Generator().manual_seed(5))
+    unseen = torch.randn(120, table.embedding_dim, generator=torch.Generator().manual_seed(5))
     job.network.backbone.tokens = torch.nn.Embedding.from_pretrained(
-        torch.cat([table.weight.detach(), unmet]), freeze=False
+        torch.cat([table.weight.detach(), unseen]), freeze=False
     )
     return job
 
@@ -66,10 +66,10 @@ def with_unmet_tokens(job: LoopJob) -> LoopJob:
 NEVER = 10_000
 KINDS = [
     {},
-    # One text a step: all processes but one never have a row, and must not let the others wait.
+    # One text per step: all processes but one have no rows, and must not leave the others waiting.
     {"config": {"batch_size": 1, "epochs": 1, "learning_rate": 1e-3}},
     {"training": {"class_weights": "balanced", "micro_batch_tokens": 128}},
-    # 119 rows by 9: two rows in the last step, and two or three a process before it.
+    # 119 rows in batches of 9: two rows in the last step, and two or three per process before it.
     {"config": {"batch_size": 9, "epochs": 2}},
 ]
 
@@ -78,13 +78,13 @@ KINDS = [
     ("world", "sharding", "kinds"),
     [(2, "ddp", KINDS), (4, "ddp", KINDS[1::2]), (2, "fsdp", KINDS[2:]), (4, "fsdp", KINDS[3:])],
 )
-def test_several_processes_come_to_what_one_does(loop_job, tmp_path, world, sharding, kinds):
-    whole = [with_unmet_tokens(loop_job(**kind)) for kind in kinds]
+def test_several_processes_reach_the_result_of_one(loop_job, tmp_path, world, sharding, kinds):
+    whole = [with_unseen_tokens(loop_job(**kind)) for kind in kinds]
     alone = [train(job, lambda _: None, lambda: False) for job in whole]
 
     def job(kind):
-        # The processes train the rows of the token table that the data meet, and leave the whole table behind.
-        return with_unmet_tokens(loop_job(**(kind | {"training": kind.get("training", {}) | {"sharding": sharding}})))
+        # The processes train only the embedding rows that occur in the data, but must return the whole table.
+        return with_unseen_tokens(loop_job(**(kind | {"training": kind.get("training", {}) | {"sharding": sharding}})))
 
     jobs = [
         *[(job(kind), NEVER) for kind in kinds],
@@ -96,8 +96,8 @@ def test_several_processes_come_to_what_one_does(loop_job, tmp_path, world, shar
     for one, job, (shared, reported, weights), *rest in zip(alone, whole, lead, *others, strict=False):
         assert shared.status is TrialStatus.DONE, shared.reason
         assert reported == shared.curve
-        for _, unheard, twins in rest:
-            assert unheard == []
+        for _, unreported, twins in rest:
+            assert unreported == []
             assert all(np.array_equal(mine, twin) for mine, twin in zip(weights, twins, strict=True))
         for mine, theirs in zip(weights, (job.network.head.weight, next(job.network.parameters())), strict=True):
             np.testing.assert_allclose(mine, theirs.detach().numpy(), atol=1e-3)
@@ -111,12 +111,12 @@ def test_several_processes_come_to_what_one_does(loop_job, tmp_path, world, shar
     print(f"greatest relative difference of a validation loss: {worst:.1e}")
     assert worst <= TOLERANCE
     stopped, overflowed = lead[-2][0], lead[-1][0]
-    assert (stopped.status, stopped.reason) == (TrialStatus.STOPPED, "the deadline came at step 7 of 24")
+    assert (stopped.status, stopped.reason) == (TrialStatus.STOPPED, "stopped at the deadline, at step 7 of 24")
     assert {rank[-1][0].status for rank in (lead, *others)} == {TrialStatus.INFEASIBLE}
     assert "not finite" in overflowed.reason
 
 
-class Hungry(torch.nn.Module):
+class MemoryHungry(torch.nn.Module):
     """A network that, on rank 1 alone, runs out of memory in training passes of more than ``most`` tokens."""
 
     def __init__(self, network, most: int, most_scored: int = 10_000, ranks: tuple[int, ...] = (1,)) -> None:
@@ -133,13 +133,13 @@ class Hungry(torch.nn.Module):
         return self.network(ids, mask)
 
 
-def test_out_of_memory_in_one_process_is_a_fact_for_all(loop_job, tmp_path):
+def test_out_of_memory_in_one_process_reaches_all(loop_job, tmp_path):
     plain = {"training": {"head_init": "random"}, "config": {"epochs": 1}}
     alone = train(loop_job(**plain), lambda _: None, lambda: False)
 
     def hungry(**limits):
         job = loop_job(**plain)
-        return replace(job, network=Hungry(job.network, **limits)), NEVER
+        return replace(job, network=MemoryHungry(job.network, **limits)), NEVER
 
     lead, other = run_jobs(tmp_path, [hungry(most=100), hungry(most=2), hungry(most=10_000, most_scored=2)])
     retried, never, unscored = (result for result, _, _ in lead)
@@ -151,12 +151,12 @@ def test_out_of_memory_in_one_process_is_a_fact_for_all(loop_job, tmp_path):
         assert result.status is TrialStatus.INFEASIBLE
         assert result.usage.peak_bytes > 0
     assert "halved 2 times" in never.reason
-    assert "another of its processes" in unscored.reason
+    assert "another process of this trial" in unscored.reason
     assert "2.00 GiB" in other[2][0].reason
 
 
-def scarce_rank(rank: int, folder: Path) -> None:
-    """Sessions one after another, as groups that are started again, until one does not run out of memory."""
+def restarting_rank(rank: int, folder: Path) -> None:
+    """Run sessions one after another, like restarted worker groups, until one does not run out of memory."""
     outcomes = []
     for job in pickle.loads((folder / "jobs.pkl").read_bytes()):
         for session in itertools.count(1):
@@ -175,10 +175,10 @@ def test_out_of_memory_in_shards_shrinks_the_passes_of_the_next_group(loop_job, 
 
     def hungry(most: int):
         job = loop_job(**plain, states=StateStore(Storage(tmp_path / f"state-{most}"), "key"))
-        return replace(job, network=Hungry(job.network, most, ranks=(0, 1)), meter=None)
+        return replace(job, network=MemoryHungry(job.network, most, ranks=(0, 1)), meter=None)
 
     (tmp_path / "jobs.pkl").write_bytes(pickle.dumps([hungry(100), hungry(2)]))
-    run_ranks(scarce_rank, tmp_path)
+    run_ranks(restarting_rank, tmp_path)
     for rank in (0, 1):
         (sessions, retried), (most_sessions, never) = pickle.loads((tmp_path / f"rank-{rank}.pkl").read_bytes())
         assert 2 <= sessions <= 3
@@ -219,8 +219,8 @@ def resume_rank(rank: int, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("saved_as", "resumed_as"), [("ddp", "fsdp"), ("fsdp", "ddp")])
-def test_a_state_of_two_processes_is_resumed_by_one_and_by_four(loop_job, tmp_path, saved_as, resumed_as):
-    undisturbed = train(loop_job(), lambda _: None, lambda: False)
+def test_a_checkpoint_of_two_processes_is_resumed_by_one_and_by_four(loop_job, tmp_path, saved_as, resumed_as):
+    uninterrupted = train(loop_job(), lambda _: None, lambda: False)
 
     def stored(name: str, sharding: str):
         folder = tmp_path / name
@@ -243,22 +243,22 @@ def test_a_state_of_two_processes_is_resumed_by_one_and_by_four(loop_job, tmp_pa
     run_ranks(resume_rank, four, 4)
     results = [alone, pickle.loads((four / "rank-0.pkl").read_bytes())]
     for result in results:
-        assert result.usage.tokens < 1.2 * undisturbed.usage.tokens, "it did not go on from the state"
-        assert [point.step for point in result.curve] == [point.step for point in undisturbed.curve]
-        for mine, theirs in zip(result.curve, undisturbed.curve, strict=True):
+        assert result.usage.tokens < 1.2 * uninterrupted.usage.tokens, "training did not resume from the checkpoint"
+        assert [point.step for point in result.curve] == [point.step for point in uninterrupted.curve]
+        for mine, theirs in zip(result.curve, uninterrupted.curve, strict=True):
             assert mine.loss == pytest.approx(theirs.loss, rel=TOLERANCE)
             assert mine.train_loss == (theirs.train_loss and pytest.approx(theirs.train_loss, rel=TOLERANCE))
 
 
-def test_a_group_of_one_talks_to_nobody():
+def test_a_group_of_one_returns_its_own_values():
     group = current_group()
     assert group == Group(0, 1, "cpu")
-    assert group.leads
-    assert group.total([1, 2.5]) == [1.0, 2.5]
-    assert group.largest(3.0) == 3.0
-    assert group.from_lead("x") == "x"
+    assert group.is_lead
+    assert group.all_sum([1, 2.5]) == [1.0, 2.5]
+    assert group.all_max(3.0) == 3.0
+    assert group.broadcast("x") == "x"
     rows = np.ones((2, 2), np.float32)
-    assert group.merge(rows) is rows
+    assert group.sum_rows(rows) is rows
 
 
 def run_trial_rank(rank: int, folder: Path) -> None:
@@ -272,7 +272,7 @@ def weights_of(uri: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
-def test_two_processes_share_the_pass_of_each_variant(trial_job, tmp_path, sharding):
+def test_two_processes_share_the_evaluation_of_each_variant(trial_job, tmp_path, sharding):
     precisions = ["fp32", "bf16"]
     job = trial_job(config={"epochs": 1}, precisions=precisions, max_lengths=[8], training={"sharding": sharding})
     (tmp_path / "job.pkl").write_bytes(pickle.dumps(job))
@@ -282,7 +282,7 @@ def test_two_processes_share_the_pass_of_each_variant(trial_job, tmp_path, shard
     assert [(v.max_length, v.precision) for v in lead.variants] == [(n, p) for n in (32, 8) for p in ("fp32", "bf16")]
     assert [v.metrics for v in other.variants] == [v.metrics for v in lead.variants]
     assert [v.f1 for v in lead.variants[::2]] == pytest.approx([v.f1 for v in alone.variants], rel=TOLERANCE)
-    # Only the first writes.
+    # Only rank 0 writes.
     assert all(v.predictions_uri for v in lead.variants)
     assert not any(v.predictions_uri for v in other.variants)
     saved, wanted = weights_of(lead.checkpoint_uri), weights_of(alone.checkpoint_uri)

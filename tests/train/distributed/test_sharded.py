@@ -1,4 +1,4 @@
-"""Sharded trials on a real local Ray cluster, called from a plain driver: all on one gang, but for the deaths."""
+"""Sharded trials on a real local Ray cluster, called from a plain driver. They share a worker group where they can."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def cluster():
     ray.init(
         address="local",
         num_cpus=3,
-        # What a gang held is freed without the dashboard's help.
+        # Placement groups must be removed without the dashboard's help.
         include_dashboard=False,
         object_store_memory=100_000_000,
         _temp_dir=folder,
@@ -77,8 +77,8 @@ def assert_same_curve(sharded: TrialResult, alone: TrialResult) -> None:
     assert [point.f1 for point in sharded.curve] == pytest.approx([p.f1 for p in alone.curve], rel=TOLERANCE)
 
 
-def test_two_workers_come_to_what_one_does(cluster, trial_job):
-    # 119 rows by 2: the last step has one row, so that one worker has none.
+def test_two_workers_reach_the_result_of_one(cluster, trial_job):
+    # 119 rows in batches of 2: the last step has one row, so one worker has none.
     changes = {"config": {"batch_size": 2, "epochs": 1, "learning_rate": 1e-3}, "max_lengths": [8]}
     alone = run_trial(trial_job(trial_id="alone", **changes), lambda _: None)
     job = trial_job(trial_id="sharded", training={"workers": 2}, **changes)
@@ -97,7 +97,7 @@ def test_two_workers_come_to_what_one_does(cluster, trial_job):
     assert storage.folders() == ["checkpoint", "predictions"]
 
 
-def test_a_warm_gang_comes_to_what_a_cold_one_does(cluster, trial_job):
+def test_a_warm_worker_group_reaches_the_result_of_a_cold_one(cluster, trial_job):
     changes = {"config": {"batch_size": 8, "epochs": 1}, "training": {"workers": 2}}
     run_sharded(trial_job(trial_id="before", **changes), lambda _: None)
     before = {process.pid for process in workers()}
@@ -116,7 +116,7 @@ class StopError(Exception):
     pass
 
 
-def test_a_cancelled_trial_leaves_its_workers_to_the_next(cluster, trial_job):
+def test_a_cancelled_trial_leaves_its_workers_to_the_next_trial(cluster, trial_job):
     seen = []
 
     def report(point):
@@ -158,7 +158,7 @@ def test_a_killed_worker_is_replaced_and_the_trial_ends_the_same(cluster, trial_
     assert result.status is TrialStatus.DONE, result.reason
     assert_same_curve(result, alone)
     assert seen == [point.fraction for point in result.curve]
-    # What was done twice is counted twice; only what was not noted before the kill is lost.
+    # Repeated steps are counted twice; only usage not recorded before the kill is lost.
     assert result.usage.tokens >= 0.95 * alone.usage.tokens
 
 
@@ -177,11 +177,11 @@ class Watch(NullListener):
         self.worker_groups.append({process.pid for process in workers()})
 
 
-def stop_the_second(standing: TrialSnapshot) -> str:
-    return "it was enough" if standing.trial.trial_id == "t001" else ""
+def stop_the_second(snapshot: TrialSnapshot) -> str:
+    return "it was enough" if snapshot.trial.trial_id == "t001" else ""
 
 
-def until_it_is_gone(is_there, limit_s: float = 60.0) -> None:
+def wait_while(is_there, limit_s: float = 60.0) -> None:
     deadline = time.monotonic() + limit_s
     while is_there():
         assert time.monotonic() < deadline
@@ -203,7 +203,7 @@ def study(run_uri: str, template, listener, **fields) -> list[TrialRecord]:
     return ledger.records()
 
 
-def test_a_study_keeps_one_gang_through_a_stopped_trial_and_leaves_nothing(cluster, trial_job, tmp_path):
+def test_a_study_uses_one_worker_group_and_leaves_nothing(cluster, trial_job, tmp_path):
     shut_down()
     template = trial_job(training={"workers": 2, "evaluations": 6}, config={"batch_size": 2, "epochs": 4})
     watch = Watch()
@@ -211,13 +211,13 @@ def test_a_study_keeps_one_gang_through_a_stopped_trial_and_leaves_nothing(clust
     assert [r.status for r in records] == [TrialStatus.DONE, TrialStatus.STOPPED, TrialStatus.DONE], records
     assert records[1].reason == "it was enough"
     assert len(records[1].curve) < len(records[0].curve) == 7
-    assert len(set().union(*watch.worker_groups)) == 2, "one gang of two workers ran all trials"
-    # The first trial waited for the gang to start, the others for nothing.
+    assert len(set().union(*watch.worker_groups)) == 2, "one group of two workers must run all trials"
+    # The first trial waited for the group to start, the others did not wait.
     print("overhead of the trials:", [round(r.overhead_s or 0.0, 2) for r in records])
     import ray
 
-    until_it_is_gone(workers)
-    until_it_is_gone(lambda: ray.available_resources().get("CPU") != 3.0)
+    wait_while(workers)
+    wait_while(lambda: ray.available_resources().get("CPU") != 3.0)
     assert not Storage(template.run_uri).exists(WORKER_GROUPS)
 
 
@@ -235,11 +235,11 @@ def test_an_interrupted_study_leaves_nothing(cluster, trial_job, tmp_path):
     import ray
 
     assert placement_groups(2) == frozenset()
-    until_it_is_gone(workers)
-    until_it_is_gone(lambda: ray.available_resources().get("CPU") != 3.0)
+    wait_while(workers)
+    wait_while(lambda: ray.available_resources().get("CPU") != 3.0)
 
 
-def test_a_study_that_is_interrupted_while_its_gang_starts_leaves_nothing(cluster, trial_job):
+def test_a_study_interrupted_while_its_workers_start_leaves_nothing(cluster, trial_job):
     import ray
 
     template = trial_job(training={"workers": 2}, config={"epochs": 1})
@@ -252,6 +252,6 @@ def test_a_study_that_is_interrupted_while_its_gang_starts_leaves_nothing(cluste
     with pytest.raises(KeyboardInterrupt):
         study(template.run_uri, template, NullListener())
     assert placement_groups(2) == frozenset()
-    until_it_is_gone(workers)
-    until_it_is_gone(lambda: ray.available_resources().get("CPU") != 3.0)
+    wait_while(workers)
+    wait_while(lambda: ray.available_resources().get("CPU") != 3.0)
     assert not Storage(template.run_uri).exists(WORKER_GROUPS)

@@ -27,9 +27,9 @@ def crash_at(step: int):
 
 
 @pytest.mark.parametrize("step", [1, 5, 8, 9, 20, 24])
-def test_resume_reaches_the_weights_of_an_undisturbed_run(loop_job, tmp_path, step):
-    undisturbed = loop_job()
-    wanted = train(undisturbed, lambda _: None, lambda: False)
+def test_resume_reaches_the_weights_of_an_uninterrupted_run(loop_job, tmp_path, step):
+    uninterrupted = loop_job()
+    wanted = train(uninterrupted, lambda _: None, lambda: False)
     folder = Storage(tmp_path / "state")
     first = loop_job(training=SAVE_ALWAYS, states=StateStore(folder, "key"))
     before, reported = [], []
@@ -37,24 +37,24 @@ def test_resume_reaches_the_weights_of_an_undisturbed_run(loop_job, tmp_path, st
         train(first, before.append, crash_at(step))
     second = loop_job(training=SAVE_ALWAYS, states=StateStore(folder, "key"))
     got = train(second, reported.append, lambda: False)
-    for one, other in zip(undisturbed.network.parameters(), second.network.parameters(), strict=True):
+    for one, other in zip(uninterrupted.network.parameters(), second.network.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-6)
     assert len(got.curve) == 4
     for mine, theirs in zip(got.curve, wanted.curve, strict=True):
         assert (mine.fraction, mine.f1, mine.step) == (theirs.fraction, theirs.f1, theirs.step)
         assert mine.loss == pytest.approx(theirs.loss, rel=1e-6)
         assert mine.train_loss == (theirs.train_loss and pytest.approx(theirs.train_loss, rel=1e-6))
-    # Whoever listens hears the whole curve, and what was saved is not done again: its seconds are those of before.
+    # The whole curve is reported again, and points from before the checkpoint keep their original seconds.
     assert [point.step for point in reported] == [0, 8, 16, 24]
     if step > 1:
         assert [p for p in reported if p.step < step] == [p for p in before if p.step < step]
 
 
-def test_spent_before_a_crash_is_counted(loop_job, tmp_path):
+def test_usage_before_a_crash_is_counted(loop_job, tmp_path):
     folder = Storage(tmp_path / "state")
     with pytest.raises(CrashError):
         train(loop_job(training=SAVE_ALWAYS, states=StateStore(folder, "key")), lambda _: None, crash_at(20))
-    before = StateStore(folder, "key").spent_before()
+    before = StateStore(folder, "key").earlier_usage()
     assert before.tokens > 0
     job = loop_job(training=SAVE_ALWAYS, states=StateStore(folder, "key"))
     usage = train(job, lambda _: None, lambda: False).usage
@@ -67,11 +67,11 @@ def test_nothing_is_saved_before_the_interval(loop_job, tmp_path):
     folder = Storage(tmp_path / "state")
     train(loop_job(training={"checkpoint_every_s": 1000.0}, states=StateStore(folder, "key")), print, lambda: False)
     assert StateStore(folder, "key").newest() is None
-    assert StateStore(folder, "key").spent_before().core_s > 0
+    assert StateStore(folder, "key").earlier_usage().core_s > 0
 
 
-def test_what_was_spent_is_on_storage_when_a_point_is_reported(loop_job, tmp_path):
-    """Whoever hears the point may stop the trial there, and prices what it finds."""
+def test_usage_is_on_storage_when_a_point_is_reported(loop_job, tmp_path):
+    """A stop rule may end the trial at the point, and the driver prices the recorded usage."""
     folder, noted = Storage(tmp_path / "state"), []
     training = {"checkpoint_every_s": 1000.0}
 
@@ -101,12 +101,12 @@ def saved(job, folder: Storage, step: int, key: str = "key") -> StateStore:
     return store
 
 
-def test_newest_whole_state_of_the_same_run(loop_job, tmp_path):
+def test_newest_finds_the_latest_complete_state_of_the_same_run(loop_job, tmp_path):
     folder, job = Storage(tmp_path / "state"), loop_job()
     saved(job, folder, 3)
     saved(job, folder, 7)
     saved(job, folder, 9, key="another")
-    # A save that was cut off has tensors but no JSON, or half a JSON.
+    # An interrupted save has tensors but no JSON, or a truncated JSON.
     folder.put("cut-000000011/part-0000.safetensors", b"half")
     folder.put("torn-000000012/state.json", b'{"key": "key", "st')
     found = StateStore(folder, "key").newest()
@@ -115,7 +115,7 @@ def test_newest_whole_state_of_the_same_run(loop_job, tmp_path):
     assert StateStore(folder, "unknown").newest() is None
 
 
-def test_one_state_a_session_is_kept(loop_job, tmp_path):
+def test_a_session_has_one_state_at_a_time(loop_job, tmp_path):
     folder, job = Storage(tmp_path / "state"), loop_job()
     store = StateStore(folder, "key")
     optimizer = build_optimizer(job.network, 1e-3, 0.01)
@@ -123,7 +123,7 @@ def test_one_state_a_session_is_kept(loop_job, tmp_path):
         store.save(job.network, optimizer, Progress(key="key", step=step, curve=[]))
     store.put_usage(Usage(core_s=1.0))
     assert len(folder.folders()) == 2
-    assert store.spent_before() == Usage()
+    assert store.earlier_usage() == Usage()
 
 
 def test_no_pickle_is_written(loop_job, tmp_path):

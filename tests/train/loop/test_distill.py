@@ -14,11 +14,9 @@ from lft_ray.data.batches import micro_batches
 from lft_ray.data.encode import encode_split
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.models.network import load
-from lft_ray.models.resolve import find_base
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.records import TrialRecord, TrialResult, TrialStatus
 from lft_ray.run.storage import Storage
-from lft_ray.train import network
 from lft_ray.train.device.process_group import Group
 from lft_ray.train.job import TrialJob
 from lft_ray.train.loop import distill
@@ -34,8 +32,8 @@ def never() -> bool:
     return False
 
 
-def answers(job, seed: int = 0) -> np.ndarray:
-    """Logits of a teacher that is nearly right and fairly sure."""
+def teacher_like_logits(job, seed: int = 0) -> np.ndarray:
+    """Logits of a teacher that is nearly always right and fairly confident."""
     targets = np.asarray(job.train.targets)
     matrix = targets if targets.ndim == 2 else np.eye(job.task.outputs, dtype=np.float32)[targets]
     noise = np.random.default_rng(seed).normal(size=matrix.shape)
@@ -43,7 +41,7 @@ def answers(job, seed: int = 0) -> np.ndarray:
 
 
 def taught(job, **spec) -> Teacher:
-    return Teacher(answers(job), DistillSpec(**spec))
+    return Teacher(teacher_like_logits(job), DistillSpec(**spec))
 
 
 def gradients(job, taught_by: Teacher | None, tokens: int = 4096, rows: np.ndarray | None = None) -> list[torch.Tensor]:
@@ -75,19 +73,19 @@ def test_the_loss_falls(loop_job, record):
 
 
 def test_a_teacher_is_learned_without_labels(loop_job):
-    """At weight 1 the labels play no part: a teacher that calls every topic the next one is believed."""
+    """At weight 1 the labels do not count: the student learns a teacher that shifts every label by one."""
     job = loop_job(training={"head_init": "random"}, config={"epochs": 6})
-    wrong = np.roll(answers(job), 1, axis=1)
+    wrong = np.roll(teacher_like_logits(job), 1, axis=1)
     spec = DistillSpec(weight=1.0)
     result = train(
         loop_job(training={"head_init": "random"}, config={"epochs": 6}, teacher=Teacher(wrong, spec)), print, never
     )
-    believed = (np.asarray(job.validation.targets) + 1) % 3
-    assert (result.logits.argmax(axis=1) == believed).mean() > 0.8
+    shifted = (np.asarray(job.validation.targets) + 1) % 3
+    assert (result.logits.argmax(axis=1) == shifted).mean() > 0.8
 
 
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
-def test_at_weight_zero_it_is_the_loss_on_the_labels(loop_job, record, class_weights):
+def test_the_loss_at_weight_zero_is_that_on_the_labels(loop_job, record, class_weights):
     def job():
         return loop_job(record=record, training={"class_weights": class_weights})
 
@@ -110,7 +108,7 @@ def test_micro_batches_leave_the_gradient_unchanged(loop_job, record, class_weig
     assert_equal(whole, single)
 
 
-def test_class_weights_weigh_the_labels_alone(loop_job):
+def test_class_weights_apply_to_the_labels_only(loop_job):
     rows = np.arange(0, 40, 3)  # one topic more often than it is in the whole split
     plain, weighted = (
         gradients(job, taught(job, weight=1.0), rows=rows)
@@ -120,7 +118,7 @@ def test_class_weights_weigh_the_labels_alone(loop_job):
     assert_equal(plain, weighted)
 
 
-def test_a_student_that_answers_like_its_teacher_learns_nothing_from_it(loop_job, record):
+def test_a_student_equal_to_its_teacher_has_no_gradient(loop_job, record):
     job = loop_job(record=record)
     own = predict(job.network, job.train, Batching(32, 256, 0))
     still = gradients(job, Teacher(own, DistillSpec(weight=1.0, temperature=3.0)))
@@ -135,7 +133,7 @@ SMALL = {"max_length": 32}
 
 
 def ended(job: TrialJob) -> TrialRecord:
-    """Run a trial and put its record, as the driver does."""
+    """Run a trial and store its record, as the driver does."""
     result = run_trial(job, lambda _: None)
     assert result.status is TrialStatus.DONE, result.reason
     record = TrialRecord(**{name: getattr(result, name) for name in TrialResult.model_fields})
@@ -170,7 +168,7 @@ def test_a_distilled_trial_from_end_to_end(trial_job, tiny_bert, request, name):
     assert (result.config.method, result.config.teacher) == ("distill", "t000")
     assert result.variants[0].f1 > 0.75
     assert load(Storage(result.checkpoint_uri).local_folder("")).shape.layers == 1
-    # Train in row order, as the teacher's own network answers it.
+    # The logits are in row order, and those of the teacher's own network.
     network = load(Storage(first.checkpoint_uri).local_folder(""))
     tokens = encode_split(record, "train", tiny_bert, Path(job.run_uri) / "tokens")
     np.testing.assert_allclose(teacher_logits(job, "cpu"), predict(network, tokens, Batching(32, 256, 0)), atol=1e-5)
@@ -201,7 +199,7 @@ def test_two_trials_at_once_compute_once(taught_run, monkeypatch):
 
     def counted(*args):
         computed.append(args)
-        # The other is on its way while the first computes; were there no lock, it would compute too.
+        # The other thread arrives while the first computes; without the lock it would compute as well.
         other_waits.wait(5)
         return compute(*args)
 
@@ -230,8 +228,8 @@ def run_rank(rank: int, folder: Path) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_two_processes_learn_from_a_teacher_as_one_does(taught_run, tmp_path):
-    """Both want the logits at once, and the last step of 119 rows by 2 leaves one of them without a row."""
+def test_two_processes_distill_like_one(taught_run, tmp_path):
+    """Both need the logits at once, and the last step of 119 rows in batches of 2 leaves one process without a row."""
     config = {"batch_size": 2, "epochs": 1, "learning_rate": 1e-3}
     job = taught_run("shared", config=config, training={"class_weights": "balanced", "micro_batch_tokens": 128})
     (tmp_path / "job.json").write_text(job.model_dump_json())
@@ -266,7 +264,7 @@ def test_another_trial_of_the_same_name_is_another_teacher(taught_run, trial_job
     assert len(files(job)) == 2
 
 
-def test_the_first_pays_for_the_pass(taught_run, monkeypatch):
+def test_the_first_trial_pays_for_the_teacher_pass(taught_run, monkeypatch):
     spent = []
     compute = distill._compute
 
@@ -285,14 +283,14 @@ def test_the_first_pays_for_the_pass(taught_run, monkeypatch):
     assert second.variants[0].f1 == first.variants[0].f1
 
 
-def test_bf16_teachers_answer_as_they_were_evaluated(taught_run, trial_job):
+def test_bf16_teachers_predict_in_the_evaluated_precision(taught_run, trial_job):
     ended(trial_job(trial_id="t007", precisions=["bf16"]))
     rounded = teacher_logits(taught_run(config={"teacher": "t007"}), "cpu")
     # Same seed as t000, so the same weights.
     assert 0 < np.abs(rounded - teacher_logits(taught_run(), "cpu")).max() < 0.5
 
 
-def test_tfidf_may_teach(taught_run, trial_job, topics):
+def test_tfidf_can_be_the_teacher(taught_run, trial_job, topics):
     linear = {"model_size": "tfidf", "learning_rate": None, "batch_size": None, "epochs": None}
     record = ended(trial_job(trial_id="t005", config=linear))
     from lft_ray.data.store import load_split
@@ -313,18 +311,7 @@ def test_only_distilled_trials_have_a_teacher(trial_job):
     assert "t404" in failed.reason
 
 
-def test_the_training_state_belongs_to_its_teacher_and_settings(taught_run, tiny_bert):
-    def key(**changes) -> str:
-        job = taught_run(**changes)
-        return network._state_key(job, find_base(job.models[0]), "fp32")
-
-    settings = {"training": {"distill": DistillSpec(temperature=4.0)}}
-    keys = [key(), key(config={"teacher": "t003"}), key(config={"method": "full", "teacher": ""}), key(**settings)]
-    assert len(set(keys)) == 4
-    assert key() == keys[0]
-
-
-def test_a_crashed_student_goes_on_with_its_teacher(taught_run):
+def test_a_crashed_student_resumes_with_its_teacher(taught_run):
     def crash(point):
         if point["fraction"] > 0.5:
             raise KeyboardInterrupt
@@ -333,5 +320,5 @@ def test_a_crashed_student_goes_on_with_its_teacher(taught_run):
     with pytest.raises(KeyboardInterrupt):
         run_trial(taught_run(training=settings), crash)
     result = run_trial(taught_run(training=settings, attempt=2), lambda _: None)
-    undisturbed = run_trial(taught_run("t002"), lambda _: None)
-    assert [point.loss for point in result.curve] == [point.loss for point in undisturbed.curve]
+    uninterrupted = run_trial(taught_run("t002"), lambda _: None)
+    assert [point.loss for point in result.curve] == [point.loss for point in uninterrupted.curve]

@@ -8,7 +8,7 @@ from lft_ray.train.loop.evaluate import Batching, extract_features, predict, sco
 BATCHING = Batching(max_length=32, micro_batch_tokens=128, pad_id=0)
 
 
-def test_rows_come_back_in_order(loop_job):
+def test_predict_returns_rows_in_order(loop_job):
     job = loop_job()
     logits = predict(job.network, job.validation, BATCHING)
     for row in range(len(job.validation)):
@@ -18,7 +18,7 @@ def test_rows_come_back_in_order(loop_job):
         np.testing.assert_allclose(logits[row], alone, atol=2e-5)
 
 
-def test_budget_does_not_change_answers(loop_job):
+def test_micro_batch_size_does_not_change_predictions(loop_job):
     job = loop_job()
     wide = Batching(max_length=32, micro_batch_tokens=4096, pad_id=0)
     np.testing.assert_allclose(
@@ -44,7 +44,7 @@ def test_features_of_chosen_rows(loop_job):
     np.testing.assert_allclose(extract_features(job.network, job.train, BATCHING, rows), every[rows], atol=2e-5)
 
 
-def test_mode_of_the_network_comes_back(loop_job):
+def test_predict_restores_training_mode(loop_job):
     job = loop_job()
     job.network.train()
     predict(job.network, job.validation, BATCHING)

@@ -65,7 +65,7 @@ def test_several_labels(loop_job, tags):
     assert result.metrics["macro_f1"] > 0.75
 
 
-def test_not_finite_is_infeasible(loop_job):
+def test_a_non_finite_loss_is_infeasible(loop_job):
     result = train(loop_job(config={"learning_rate": 1e30}), lambda _: None, never)
     assert result.status is TrialStatus.INFEASIBLE
     assert "not finite" in result.reason
@@ -94,12 +94,12 @@ def test_deadline_stops_between_steps(loop_job):
     calls = iter(range(100))
     result = train(loop_job(), lambda _: None, lambda: next(calls) >= 10)
     assert result.status is TrialStatus.STOPPED
-    assert result.reason == "the deadline came at step 11 of 24"
+    assert result.reason == "stopped at the deadline, at step 11 of 24"
     assert [point.step for point in result.curve] == [0, 8]
     assert result.logits is None
 
 
-def test_a_trial_at_its_end_is_done_not_stopped(loop_job):
+def test_should_stop_at_the_last_step_still_ends_as_done(loop_job):
     calls = iter(range(100))
     assert train(loop_job(), lambda _: None, lambda: next(calls) >= 23).status is TrialStatus.DONE
 
@@ -118,7 +118,7 @@ def test_served_precision_of_the_last_pass(loop_job):
     np.testing.assert_array_equal(result.logits, predict(job.network, job.validation, Batching(32, 256, 0), "bf16"))
 
 
-def test_what_must_be_set(loop_job):
+def test_training_requires_its_hyperparameters(loop_job):
     with pytest.raises(ConfigError, match="learning_rate"):
         train(loop_job(config={"epochs": None}), lambda _: None, never)
 

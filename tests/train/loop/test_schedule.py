@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from lft_ray.config import TrainingSpec
+from lft_ray.config.methods import EarlyStoppingSpec
 from lft_ray.train.loop.loop import train
-from lft_ray.train.loop.schedule import Schedule
+from lft_ray.train.loop.schedule import Schedule, stops_early
 
 KINDS = ["linear", "cosine", "warmup_stable_decay"]
 
@@ -50,13 +51,13 @@ def test_short_schedules_have_a_rate(kind, total, warmup):
     assert all(0 < factor <= 1 for factor in factors(schedule(kind, total=total, warmup=warmup)))
 
 
-def test_a_last_epoch_of_fewer_texts_is_counted():
+def test_a_ragged_last_step_counts_as_a_step():
     one = Schedule.of(TrainingSpec(), rows=65, batch_size=32, epochs=2)
     assert (one.per_epoch, one.total) == (3, 6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_decay_is_that_of_adamw(kind):
+def test_decay_factor_equals_adamw(kind):
     one = schedule(kind, total=20)
     weight = torch.nn.Parameter(torch.ones(()))
     weight.grad = torch.zeros(())
@@ -64,8 +65,8 @@ def test_decay_is_that_of_adamw(kind):
     for step in range(one.total):
         optimizer.param_groups[0]["lr"] = 0.05 * one.factor(step)
         optimizer.step()
-    assert float(weight) == pytest.approx(one.decay_left(0.05, 0.3), rel=1e-6)
-    assert float(weight) < 0.95
+    assert float(weight.detach()) == pytest.approx(one.decay_factor(0.05, 0.3), rel=1e-6)
+    assert float(weight.detach()) < 0.95
 
 
 def test_a_long_stable_run_begins_as_a_short_one(loop_job):
@@ -82,3 +83,23 @@ def test_a_long_stable_run_begins_as_a_short_one(loop_job):
     assert len(shared) >= 3
     assert [short[step] for step in shared] == [long[step] for step in shared]
     assert short[max(short)] != long[max(short)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "min_delta", "expected"),
+    [
+        ([], 1, 0.0, False),
+        ([0.5], 1, 0.0, False),
+        ([0.5, 0.5], 1, 0.0, True),
+        ([0.5, 0.5], 2, 0.0, False),
+        ([0.5, 0.4, 0.6], 2, 0.0, False),
+        ([0.5, 0.4, 0.6, 0.6, 0.59], 2, 0.0, True),
+        ([0.5, 0.51, 0.52], 2, 0.03, True),
+        # Small gains add up: a score is compared with the best score that counted as an improvement.
+        ([0.5, 0.51, 0.54], 2, 0.03, False),
+        ([0.0, 0.0], 1, 0.0, True),
+    ],
+)
+def test_stops_early_after_patience_passes_without_improvement(scores, patience, min_delta, expected):
+    assert stops_early(scores, EarlyStoppingSpec(patience=patience, min_delta=min_delta)) is expected
+    assert not stops_early(scores, None)

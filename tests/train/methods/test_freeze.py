@@ -1,7 +1,5 @@
 """Training above frozen layers, from activations that were computed once."""
 
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,7 @@ from lft_ray.errors import ConfigError
 from lft_ray.records import TrialStatus
 from lft_ray.train.device.precision import native_bf16
 from lft_ray.train.loop import activations
-from lft_ray.train.loop.activations import ActivationStore, TokenStates
+from lft_ray.train.loop.activations import ActivationStore
 from lft_ray.train.loop.evaluate import Batching, extract_features, predict
 from lft_ray.train.methods.freeze import freeze, train_frozen, train_linear_probe
 from lft_ray.train.trial import run_trial
@@ -32,7 +30,7 @@ def store(tmp_path) -> ActivationStore:
     return ActivationStore(tmp_path / "activations", "key", 10**9)
 
 
-def frozen_job(loop_job, **changes):
+def freeze_job(loop_job, **changes):
     return loop_job(config={"method": "freeze", "frozen_layers": 1} | changes.pop("config", {}), **changes)
 
 
@@ -40,39 +38,9 @@ def files(store) -> list[str]:
     return sorted(path.name for path in store.folder.glob("*.arrow"))
 
 
-@pytest.mark.parametrize("chunk", [1, 50, 10**6])
-@pytest.mark.parametrize("layers", [0, 1])
-def test_states_are_those_of_the_lower_layers(loop_job, store, monkeypatch, chunk, layers):
-    monkeypatch.setattr(activations, "CHUNK_TOKENS", chunk)
-    job = loop_job()
-    backbone, rows = job.network.backbone, np.array([5, 0, 118, 7])
-    train, _ = store.token_states(backbone, layers, (job.train, job.validation), BATCHING)
-    states, mask = train.tensors(rows, 32, 0)
-    ids, wanted_mask = job.train.tensors(rows, 32, 0)
-    with torch.inference_mode():
-        wanted = backbone.lower(ids, wanted_mask, layers)
-    torch.testing.assert_close(mask, wanted_mask)
-    torch.testing.assert_close(states, wanted * mask[..., None], rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(train.lengths(32), job.train.lengths(32))
-    with pytest.raises(ValueError, match="asked for 16"):
-        train.tensors(rows, 16, 0)
-
-
-def test_states_of_a_bf16_trial_are_kept_in_bf16(loop_job, store):
-    job = loop_job()
-    batching = Batching(32, 256, 0, dtype="bf16")
-    train, _ = store.token_states(job.network.backbone, 1, (job.train, job.validation), batching)
-    states, mask = train.tensors(np.arange(5), 32, 0)
-    assert states.dtype is torch.bfloat16
-    ids, _ = job.train.tensors(np.arange(5), 32, 0)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        wanted = job.network.backbone.lower(ids, mask, 1)
-    torch.testing.assert_close(states.float(), wanted.float() * mask[..., None], rtol=0.02, atol=0.02)
-
-
-def test_the_cache_changes_nothing(loop_job, store):
-    """With and without kept activations: the same curve and the same weights."""
-    alone, cached = frozen_job(loop_job), frozen_job(loop_job, activations=store)
+def test_cached_activations_do_not_change_the_result(loop_job, store):
+    """With and without cached activations: the same curve and the same weights."""
+    alone, cached = freeze_job(loop_job), freeze_job(loop_job, activations=store)
     before = {name: value.clone() for name, value in alone.network.state_dict().items()}
     expected, result = train_frozen(alone, ignore, never), train_frozen(cached, ignore, never)
     assert len(files(store)) == 2
@@ -80,7 +48,7 @@ def test_the_cache_changes_nothing(loop_job, store):
     assert [p.loss for p in result.curve] == pytest.approx([p.loss for p in expected.curve], rel=1e-4)
     np.testing.assert_allclose(result.logits, expected.logits, atol=1e-3)
     for name, value in cached.network.state_dict().items():
-        # A bias of the keys changes no answer: its gradient is rounding, which AdamW blows up to whole steps.
+        # The bias of the keys has no effect: its gradient is rounding noise, which AdamW scales to full steps.
         if not name.endswith("qkv.bias"):
             torch.testing.assert_close(value, alone.network.state_dict()[name], rtol=1e-3, atol=1e-4)
         is_frozen = name.startswith(("backbone.layers.0.", "backbone.tokens", "backbone.positions", "backbone.norm"))
@@ -92,17 +60,17 @@ def test_the_cache_changes_nothing(loop_job, store):
 
 
 def test_a_second_trial_maps_what_the_first_computed(loop_job, store, monkeypatch):
-    train_frozen(frozen_job(loop_job, activations=store), ignore, never)
+    train_frozen(freeze_job(loop_job, activations=store), ignore, never)
     monkeypatch.setattr(activations, "_write_states", None)
     # Another learning rate and a shallower network of the same base: the first layer is the same.
-    again = train_frozen(frozen_job(loop_job, activations=store, config={"learning_rate": 3e-3}), ignore, never)
+    again = train_frozen(freeze_job(loop_job, activations=store, config={"learning_rate": 3e-3}), ignore, never)
     assert again.status is TrialStatus.DONE
     with pytest.raises(TypeError):
-        train_frozen(frozen_job(loop_job, activations=store, config={"max_length": 16}), ignore, never)
+        train_frozen(freeze_job(loop_job, activations=store, config={"max_length": 16}), ignore, never)
 
 
 def test_the_last_pass_is_at_the_serving_precision(loop_job, store):
-    job = frozen_job(loop_job, activations=store, final_precision="bf16")
+    job = freeze_job(loop_job, activations=store, final_precision="bf16")
     result = train_frozen(job, ignore, never)
     np.testing.assert_array_equal(result.logits, predict(job.network, job.validation, BATCHING, "bf16"))
 
@@ -110,50 +78,22 @@ def test_the_last_pass_is_at_the_serving_precision(loop_job, store):
 @pytest.mark.skipif(not native_bf16("cpu"), reason="this processor computes no bf16")
 @pytest.mark.parametrize("run", [train_frozen, train_linear_probe])
 def test_a_bf16_trial_is_scored_as_it_is_served(loop_job, store, run):
-    job = frozen_job(loop_job, activations=store, dtype="bf16")
+    job = freeze_job(loop_job, activations=store, dtype="bf16")
     result = run(job, ignore, never)
     np.testing.assert_allclose(result.logits, predict(job.network, job.validation, BATCHING), atol=1e-5)
 
 
-def test_what_is_too_large_is_computed_in_every_pass(loop_job, tmp_path, caplog):
+def test_activations_above_the_limit_are_recomputed_in_every_pass(loop_job, tmp_path, caplog):
     job = loop_job()
     small = ActivationStore(tmp_path / "small", "key", 1000)
     assert small.token_states(job.network.backbone, 1, (job.train, job.validation), BATCHING) is None
     assert "training.activation_cache_gb" in caplog.text
-    result = train_frozen(frozen_job(loop_job, activations=small), ignore, never)
+    result = train_frozen(freeze_job(loop_job, activations=small), ignore, never)
     assert result.status is TrialStatus.DONE
     assert not small.folder.exists()
 
 
-def test_room_is_made_of_what_was_unused_longest(loop_job, tmp_path):
-    job = loop_job()
-    splits = (job.train, job.validation)
-    one = sum(int(tokens.lengths(32).sum()) for tokens in splits) * 32 * 4
-    store = ActivationStore(tmp_path, "key", 2 * one + 10_000)
-    for layers in (0, 1):
-        store.token_states(job.network.backbone, layers, splits, BATCHING)
-    for path in tmp_path.glob("*.arrow"):
-        os.utime(path, (1, 1))
-    store.token_states(job.network.backbone, 0, splits, BATCHING)
-    used = {path.name for path in tmp_path.glob("*.arrow") if path.stat().st_mtime > 1}
-    before = set(files(store))
-    store.token_states(job.network.backbone, 2, splits, BATCHING)
-    assert len(used) == 2
-    assert used < set(files(store))
-    assert before & set(files(store)) == used
-
-
-def test_a_damaged_file_is_made_again(loop_job, store):
-    job = loop_job()
-    splits = (job.train, job.validation)
-    store.token_states(job.network.backbone, 1, splits, BATCHING)
-    for path in store.folder.glob("*.arrow"):
-        path.write_bytes(path.read_bytes()[:200])
-    train, _ = store.token_states(job.network.backbone, 1, splits, BATCHING)
-    assert isinstance(train, TokenStates)
-
-
-def test_head_trains_nothing_else(loop_job, store):
+def test_linear_probe_trains_only_the_head(loop_job, store):
     job = loop_job(config={"method": "linear_probe"}, activations=store, training={"head_init": "random"})
     before = {name: value.clone() for name, value in job.network.state_dict().items()}
     result = train_linear_probe(job, ignore, never)
@@ -166,7 +106,7 @@ def test_head_trains_nothing_else(loop_job, store):
     np.testing.assert_allclose(features, extract_features(job.network, job.train, BATCHING), atol=1e-5)
 
 
-def test_freezing_everything_is_refused(tiny_bert):
+def test_freezing_all_layers_is_refused(tiny_bert):
     with pytest.raises(ConfigError, match="frozen_layers is 2 for a network of 2 layers"):
         freeze(fresh_network(tiny_bert, 3), 2)
 
@@ -179,8 +119,8 @@ def test_frozen_trials_of_a_run_share_a_folder(trial_job, tmp_path):
     assert len(list((tmp_path / "run" / "activations").glob("*.arrow"))) == 4
 
 
-def test_a_state_of_the_upper_layers_is_not_taken_for_one_of_the_whole_network(trial_job):
-    """The first attempt keeps activations, the second finds no room for them and runs every layer."""
+def test_a_checkpoint_of_the_upper_layers_is_not_resumed_by_the_whole_network(trial_job):
+    """The first attempt caches activations, the second has no room for them and runs every layer."""
     config = {"method": "freeze", "frozen_layers": 1}
 
     def crash(point):
@@ -191,8 +131,8 @@ def test_a_state_of_the_upper_layers_is_not_taken_for_one_of_the_whole_network(t
         run_trial(trial_job(config=config, training={"checkpoint_every_s": 0.0}), crash)
     nowhere = {"checkpoint_every_s": 0.0, "activation_cache_gb": 0.0}
     second = run_trial(trial_job(config=config, training=nowhere, attempt=2), ignore)
-    undisturbed = run_trial(trial_job(trial_id="other", config=config, training=nowhere), ignore)
-    assert [(p.f1, p.loss) for p in second.curve] == [(p.f1, p.loss) for p in undisturbed.curve]
+    uninterrupted = run_trial(trial_job(trial_id="other", config=config, training=nowhere), ignore)
+    assert [(p.f1, p.loss) for p in second.curve] == [(p.f1, p.loss) for p in uninterrupted.curve]
 
 
 def test_layers_of_transformers_are_frozen_too(tmp_path):

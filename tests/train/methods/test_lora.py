@@ -1,4 +1,4 @@
-"""Factors of low rank: what they change, and what is left of them."""
+"""Low-rank factors: which layers receive them, and the network after the merge."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ BATCHING = Batching(max_length=32, micro_batch_tokens=256, pad_id=0)
 CONFIG = {"method": "lora", "lora_rank": 4, "lora_alpha": 8.0}
 
 
-def test_a_merged_network_answers_as_its_factors_did(loop_job):
+def test_a_merged_network_predicts_like_its_factors(loop_job):
     job = loop_job()
     network, names = job.network, list(job.network.state_dict())
     plain = predict(network, job.validation, BATCHING)
@@ -60,7 +60,7 @@ def test_only_the_named_matrices_get_factors(tiny_bert):
     backbone = fresh_network(tiny_bert, 3).backbone
     assert targets(backbone, ["qkv", "down"]) == [f"layers.{i}.{n}" for i in (0, 1) for n in ("attention.qkv", "down")]
     assert len(targets(backbone, None)) == 8
-    with pytest.raises(ConfigError, match=r"'query' is no linear layer of Transformer: expected some of qkv, out, up"):
+    with pytest.raises(ConfigError, match=r"'query' is not a linear layer of Transformer: expected some of qkv, out"):
         targets(backbone, ["qkv", "query"])
 
 
@@ -88,13 +88,13 @@ def test_networks_of_transformers_get_factors(tmp_path):
     merge(network)
 
 
-def test_a_wrong_name_fails_the_trial_in_words(trial_job):
+def test_an_unknown_module_name_fails_the_trial_with_its_key(trial_job):
     result = run_trial(trial_job(training={"lora": LoraSpec(target_modules=["query"])}, config=CONFIG), lambda _: None)
     assert result.status is TrialStatus.FAILED
     assert "training.lora.target_modules" in result.reason
 
 
-def test_peft_is_loaded_by_its_own_trials_alone():
+def test_peft_is_imported_by_lora_trials_only():
     code = "import lft_ray.train.network, sys; print({'peft', 'transformers', 'accelerate'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
