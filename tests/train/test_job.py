@@ -15,6 +15,7 @@ def test_a_job_survives_json_and_pickle(trial_job):
 def test_a_template_has_no_sample_texts_and_makes_jobs_by_replacement(topics, tmp_path):
     assert topics.sample_texts
     experiment = Experiment(
+        name="topics",
         task=TaskSpec(kind="classification"),
         data=DataSpec(train="train.csv"),
         models=[ModelSpec(base="tfidf")],

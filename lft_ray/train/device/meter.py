@@ -3,7 +3,7 @@
 In: the clocks and memory counters of this process; for totals over several processes, their group. Out: `Usage`, and
 `UsageLimit`'s verdict. CPU seconds are those of the whole process with all its threads, so they stay meaningful on a
 shared machine, where wall-clock seconds do not. A warm worker runs many trials: every reading is a difference from the
-trial's start. Never prices anything.
+trial's start. Light to import: torch is imported when a function needs it. Never prices anything.
 """
 
 import resource
@@ -12,10 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lft_ray.records import Usage
 from lft_ray.run.ledger import Allowance
-from lft_ray.train.device.process_group import Group, current_group
+
+if TYPE_CHECKING:
+    from lft_ray.train.device.process_group import Group
 
 __all__ = ["Meter", "UsageLimit", "add_usage", "session_usage", "shared_usage"]
 
@@ -170,10 +173,12 @@ def shared_usage(meter: Meter) -> Usage:
 
     Wall-clock seconds are this process's own; the peak is the largest over the processes.
     """
+    from lft_ray.train.device.process_group import current_group
+
     return add_usage(meter.carried, session_usage(meter, current_group()))
 
 
-def session_usage(meter: Meter, group: Group) -> Usage:
+def session_usage(meter: Meter, group: "Group") -> Usage:
     """Usage of all processes since this session of the trial began, equal on each; every process must call this."""
     mine = meter.own()
     summed = ("core_s", "device_s", "tokens", "padded_tokens")
