@@ -331,7 +331,7 @@ def search(
     """Run the trials, then the finalists again with fresh seeds. Returns the whole ledger."""
     from lft_ray.report.live import LiveTable
     from lft_ray.search.study import StudyJob, run_study
-    from lft_ray.selection.decide import finalists
+    from lft_ray.selection.finalists import finalists
 
     dataset, ledger, specs = prepared.dataset, prepared.ledger, _specs(experiment)
     job = StudyJob(ledger, prepared.candidates, dataset, profiles, specs)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lft_ray.selection.leaderboard import HOW
+from lft_ray.selection.leaderboard import TRAINING_FIELDS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +72,7 @@ def _how(row: dict[str, Any]) -> str:
     from lft_ray.report.formats import notable_method
 
     return notable_method(
-        TrialConfig(**{name: row[name] for name in ("model_size", *HOW) if row.get(name) is not None})
+        TrialConfig(**{name: row[name] for name in ("model_size", *TRAINING_FIELDS) if row.get(name) is not None})
     )
 
 

@@ -1,1 +1,1 @@
-"""The bundle: an immutable, verified folder, with its parity check and model card."""
+"""The export stage: an immutable, verified bundle with its parity check and model card; cascades; batch prediction."""

@@ -1,7 +1,7 @@
-"""Label every row of a file with a bundle, in this process, on all cores. In: files. Out: a Parquet file.
+"""Batch prediction: label every row of a file with a bundle, in this process, on all cores.
 
-Resumable: each `CHUNK_ROWS` rows are a part beside the output, put there whole or not at all, and a second call goes on
-after the last. Starts no Ray and no endpoint; the engine is the bundle's.
+In: a bundle, a file. Out: a Parquet file. Resumable: every `CHUNK_ROWS` rows are written atomically as a part beside
+the output, and a second call continues after the last part. Never starts Ray or an endpoint.
 """
 
 import os
@@ -27,33 +27,33 @@ from lft_ray.tasks.base import Task
 __all__ = ["FilePredicted", "Progress", "predict_file"]
 
 CHUNK_ROWS = 8192
-"""Half a minute of MiniLM's int8 on two cores: what an interruption costs at most."""
+"""Rows of a part. Half a minute of MiniLM in int8 on two cores, the most that an interruption can cost."""
 JOB = "job.json"
 
 
 class FilePredicted(Record):
-    """What was done.
+    """Summary of a batch prediction.
 
     The output has the columns ``row`` (int64, from 0), ``text``, ``label`` (multilabel: ``labels``, a list),
-    ``score`` (of the best label) and ``scores`` (list<float32>, in the order of the labels, which stand in the file's
-    metadata under ``labels``).
+    ``score`` (of the top label) and ``scores`` (list<float32>, in the order of the labels, which are stored in the
+    metadata of the file under ``labels``).
     """
 
     output: str
     rows: int
     resumed_rows: int
-    """Of an earlier call: not answered again."""
+    """Rows taken over from an earlier, interrupted call."""
     seconds: float
-    """Reading the input and writing the output included."""
+    """Wall time of the call, including reading the input and writing the output."""
     rows_per_s: float
-    """Of the rows that this call answered, over the time it answered them in."""
+    """Throughput of this call, without resumed rows, input and output."""
     version: str
     engine: str
     precision: str
 
 
 class _Job(Record):
-    """What a folder of parts belongs to."""
+    """``job.json``: the job that a folder of parts belongs to."""
 
     input_sha256: str
     text: str
@@ -63,7 +63,7 @@ class _Job(Record):
 
 
 Progress = Callable[[int, int, float], None]
-"""Called after each part with rows done, rows in all, and rows a second so far."""
+"""Called after each part with rows done, rows in total, and rows per second so far."""
 
 
 def predict_file(
@@ -75,22 +75,22 @@ def predict_file(
     progress: Progress = lambda done, rows, rate: None,
     workers: int | None = None,
 ) -> FilePredicted:
-    """Answer each row of a file; `FilePredicted` says with which columns.
+    """Label each row of a file. `FilePredicted` describes the columns of the output.
 
     Args:
-        bundle: folder or URI.
-        source: CSV, TSV, JSONL, JSON or Parquet file with a text column; labels are not looked at.
-        output: Parquet file to be made; its parts lie in ``<output>.parts`` until it is whole.
-        text: text column; found by its name when None.
+        bundle: folder or URI of the bundle.
+        source: CSV, TSV, JSONL, JSON or Parquet file with a text column; label columns are ignored.
+        output: Parquet file to write; its parts are in ``<output>.parts`` until it is complete.
+        text: name of the text column; None: detected by its name.
         progress: see `Progress`.
-        workers: cores to use; None: all that this process may use.
+        workers: number of cores to use; None: all that this process may use.
 
     Raises:
-        InputError: the output exists or is no ``.parquet``, or the parts beside it belong to another job.
+        InputError: the output exists or is not a ``.parquet`` file, or the parts beside it belong to another job.
         DataError: the input cannot be read.
-        BundleError: the bundle cannot be opened, or does not give the answers that it was exported with.
+        BundleError: the bundle cannot be opened, or fails its smoke test.
     """
-    begun, target = time.perf_counter(), _checked_output(output)
+    started, target = time.perf_counter(), _checked_output(output)
     opened, runner = _opened(bundle)
     texts = read_texts(source, text=text)
     parts = _Parts(target, _job(source, text, opened, len(texts)))
@@ -102,7 +102,7 @@ def predict_file(
         output=str(target),
         rows=len(texts),
         resumed_rows=resumed,
-        seconds=time.perf_counter() - begun,
+        seconds=time.perf_counter() - started,
         rows_per_s=rate,
         **opened.bundle.model_dump(include={"version", "engine", "precision"}),
     )
@@ -111,14 +111,14 @@ def predict_file(
 def _fill(
     parts: "_Parts", texts: list[str], bulk: BulkRunner, task: Task, progress: Callable[[int, float], None]
 ) -> float:
-    """Answer the parts that are missing. Returns rows a second."""
-    answered, started = 0, time.perf_counter()
+    """Predict the missing parts. Returns rows per second."""
+    predicted, started = 0, time.perf_counter()
     for start in parts.missing():
         chunk = texts[start : start + CHUNK_ROWS]
-        parts.put(start, _answers(bulk, task, start, chunk))
-        answered += len(chunk)
-        progress(answered, answered / (time.perf_counter() - started))
-    return answered / max(time.perf_counter() - started, 1e-9)
+        parts.put(start, _prediction_table(bulk, task, start, chunk))
+        predicted += len(chunk)
+        progress(predicted, predicted / (time.perf_counter() - started))
+    return predicted / max(time.perf_counter() - started, 1e-9)
 
 
 def _opened(bundle: str | Path) -> tuple[OpenedBundle, Runner]:
@@ -126,7 +126,7 @@ def _opened(bundle: str | Path) -> tuple[OpenedBundle, Runner]:
     try:
         folder = storage.local_folder("")
     except FileNotFoundError:
-        raise InputError(f"there is no bundle at {bundle}", fix="`lft export RUN` makes one") from None
+        raise InputError(f"there is no bundle at {bundle}", fix="create one with `lft export RUN`") from None
     try:
         opened = open_bundle(folder)
         runner = opened.open_runner(threads=1)
@@ -138,7 +138,7 @@ def _opened(bundle: str | Path) -> tuple[OpenedBundle, Runner]:
 
 
 class _Parts:
-    """The finished parts of an output: one Parquet file for each `CHUNK_ROWS` rows."""
+    """The parts of an output that are finished: one Parquet file per `CHUNK_ROWS` rows."""
 
     def __init__(self, target: Path, job: _Job) -> None:
         self._folder = Storage(f"{target}.parts")
@@ -147,30 +147,30 @@ class _Parts:
             found = self._folder.get(JOB)
             if found != job.model_dump_json().encode():
                 raise InputError(
-                    f"{self._folder.uri} holds parts of another input, text column or bundle",
+                    f"{self._folder.uri} contains parts of another input, text column or bundle",
                     fix="remove that folder to start over, or choose another --output",
                 )
         else:
             self._folder.put(JOB, job.model_dump_json())
 
     def done(self) -> list[int]:
-        """First rows of the parts that are there."""
+        """First row of each part that exists."""
         return [start for start in self._starts() if self._folder.exists(_name(start))]
 
     def missing(self) -> Iterator[int]:
-        """First rows of the others, in order."""
+        """First row of each part that does not exist yet, in order."""
         return (start for start in self._starts() if not self._folder.exists(_name(start)))
 
     def put(self, start: int, table: pa.Table) -> None:
-        """Keep a part, whole or not at all."""
+        """Store a part atomically."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         self._folder.put(_name(start), sink.getvalue().to_pybytes())
 
     def join(self, target: Path) -> None:
-        """Make the output of all parts, whole or not at all, and remove them."""
+        """Write the output from all parts atomically, then remove the parts."""
         folder = Path(self._folder.uri)
-        whole = folder / "whole.parquet"
+        whole = folder / "whole.parquet"  # beside the output, so that `replace` is an atomic rename
         with pq.ParquetWriter(whole, pq.read_schema(folder / _name(0)), compression="zstd") as writer:
             for start in self._starts():
                 writer.write_table(pq.read_table(folder / _name(start)))
@@ -185,16 +185,16 @@ def _name(start: int) -> str:
     return f"part-{start // CHUNK_ROWS:06d}.parquet"
 
 
-def _answers(bulk: BulkRunner, task: Task, start: int, texts: Sequence[str]) -> pa.Table:
+def _prediction_table(bulk: BulkRunner, task: Task, start: int, texts: Sequence[str]) -> pa.Table:
     scores = task.probabilities(bulk.run(texts))
     chosen = task.chosen(scores)
-    one = task.kind == "classification"
-    labels = pa.array([names[0] for names in chosen]) if one else pa.array(chosen, pa.list_(pa.string()))
+    single = task.kind == "classification"
+    labels = pa.array([names[0] for names in chosen]) if single else pa.array(chosen, pa.list_(pa.string()))
     columns = {
         "row": pa.array(np.arange(start, start + len(texts), dtype=np.int64)),
-        # A lone surrogate, which JSON can hold, is no character of UTF-8.
+        # JSON can contain lone surrogates, which UTF-8 cannot encode.
         "text": pa.array([text.encode("utf-8", "replace").decode("utf-8") for text in texts], pa.large_string()),
-        "label" if one else "labels": labels,
+        "label" if single else "labels": labels,
         "score": pa.array(scores.max(axis=1)),
         "scores": pa.array(list(scores), pa.list_(pa.float32())),
     }
@@ -214,11 +214,11 @@ def _job(source: str, text: str | None, opened: OpenedBundle, rows: int) -> _Job
 def _checked_output(output: str) -> Path:
     target = Path(output).expanduser()
     if target.suffix.lower() not in {".parquet", ".pq"}:
-        raise InputError(f"the output is a Parquet file; got {output!r}", fix="--output answers.parquet")
+        raise InputError(f"the output must be a .parquet file, got {output!r}", fix="--output predictions.parquet")
     if not target.absolute().parent.is_dir():
         raise InputError(f"the folder of {output} does not exist", fix=f"mkdir -p {target.parent}")
     if target.exists():
-        raise InputError(f"{output} exists", fix="remove it, or choose another --output")
+        raise InputError(f"{output} already exists", fix="remove it, or choose another --output")
     return target
 
 

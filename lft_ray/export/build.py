@@ -1,4 +1,4 @@
-"""From a finished trial to a bundle in the run folder, with its parity check. In: records. Out: a `Bundle`."""
+"""Export a finished trial as a bundle, with a parity check and fallbacks. In: records. Out: a `Bundle` in the run folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,27 +25,27 @@ from lft_ray.run.storage import Storage
 __all__ = ["ExportJob", "export_trial"]
 
 PARITY_ROWS = 512
-"""Validation texts that the bundle must answer as training did: a second or two of one core."""
+"""Number of validation texts in the parity check: one or two seconds on one core."""
 SAMPLES = (
     "This is a short text.",
     "Nobody expected that answer, and yet it was the right one.",
     "Is there anything else that I can help you with today?",
     "12 of 30 were late: why?",
 )
-"""Texts of our own for the bundle's smoke sample: a bundle travels, and the user's texts must not travel with it."""
+"""Texts of the smoke test in the bundle. They are ours: a bundle is passed on, and the user's texts must not be."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportJob:
-    """A run whose trials are exported.
+    """The run whose trials are exported.
 
     Attributes:
-        name: of the run, for the card.
+        name: name of the run, for the card.
         candidates: models, task and price.
-        dataset: labels; its validation split is the parity sample.
-        selection: test scores of the winner, for its card; None: nothing was selected.
-        target: the run folder.
-        distill: how distilled trials were taught, for the card.
+        dataset: prepared data: labels, and the validation split for the parity check.
+        selection: the selection, for the card of the winner; None: nothing was selected.
+        target: storage of the run folder.
+        distill: settings of distillation, for the card.
     """
 
     name: str
@@ -55,8 +55,8 @@ class ExportJob:
     target: Storage
     distill: DistillSpec
 
-    def chosen(self, record: TrialRecord) -> Selection | None:
-        """The selection where the record is the one it chose, else None."""
+    def selection_of(self, record: TrialRecord) -> Selection | None:
+        """The selection if the record is its winner, else None."""
         selection = self.selection
         return selection if selection and record.trial_id == selection.winner_seed_trial_id else None
 
@@ -69,66 +69,68 @@ def export_trial(
     name: str = "bundle",
     variant: ScoredVariant | None = None,
 ) -> Bundle:
-    """Make ``bundle/`` in the run folder from the checkpoint of ``record``.
+    """Export the checkpoint of ``record`` to ``bundle/`` in the run folder.
+
+    If the bundle does not reproduce the predictions of the trainer, or its engine cannot be built, the next alternative
+    is tried: int8, fp32 in onnxruntime, fp32 in torch. Bundle and card then state the reason.
 
     Args:
         record: a finished trial.
-        job: the run it is of.
-        teacher: whom a distilled one learned from, where that is still known.
-        name: the bundle's folder there.
-        variant: precision and length of the bundle; None: the winner's where the record is its, else the first.
-
-    Where the bundle answers otherwise than the trainer did, or its engine cannot be built, the next way of serving is
-    taken: int8, fp32 in onnxruntime, fp32 in torch. Bundle and card then say so.
+        job: the run of the trial.
+        teacher: the teacher of a distilled trial, if its record still exists.
+        name: name of the folder of the bundle.
+        variant: precision and length of the bundle; None: those of the selection if the record is its winner, else
+            the first variant.
 
     Raises:
         InputError: the trial did not finish.
-        BundleError: the answers of the last way differ from the trainer's, too; nothing is kept then.
+        BundleError: the last alternative fails the parity check as well; then nothing is stored.
     """
     if record.status is not TrialStatus.DONE or not record.variants:
         raise InputError(f"trial {record.trial_id} ended as {record.status}: only a finished trial can be exported")
-    chosen = job.chosen(record)
-    training, notes = _training(record, teacher, job.distill), _checked(chosen)
+    chosen = job.selection_of(record)
+    training, notes = _training(record, teacher, job.distill), _precision_notes(chosen)
     attempts = _attempts(record, variant or _variant(record, chosen))
     for attempt in attempts:
         facts = _facts(record, attempt.variant, job, chosen)
         facts = facts.replace(training=training, serving_note=". ".join(notes))
         plan = _plan(attempt, facts, job.dataset, as_won=attempt.variant == attempts[0].variant)
         try:
-            return _proved(record, attempt.variant, plan, job, name)
+            return _export_with_parity(record, attempt.variant, plan, job, name)
         except (ParityError, NotExportableError) as error:
             if attempt == attempts[-1]:
                 raise
-            notes.append(f"Not served in {attempt.variant.precision} as it won: {error.message}")
-    raise AssertionError("there is always an attempt")
+            notes.append(f"Not served in {attempt.variant.precision}, in which it won: {error.message}")
+    raise AssertionError("there is at least one attempt, and the last one raises")
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A variant, and the engine to serve it with; None: the one of choice."""
+    """A variant, and the engine that serves it; None: the default engine of its precision."""
 
     variant: ScoredVariant
     engine: str | None = None
 
 
 def _attempts(record: TrialRecord, variant: ScoredVariant) -> list[_Attempt]:
-    """The variant as it won, then what answers more exactly, dearer or not."""
+    """The selected variant, then the more exact alternatives, whatever they cost."""
     attempts = [_Attempt(variant)]
     exact = record.variant("fp32", variant.max_length)
     if exact is not None and exact != variant:
         attempts.append(_Attempt(exact))
+    # A trial without a learning rate is TF-IDF with a linear model, which torch cannot serve.
     if exact is not None and record.config.learning_rate is not None:
         attempts.append(_Attempt(exact, "torch"))
     return attempts
 
 
 def _plan(attempt: _Attempt, facts: CardFacts, dataset: DatasetRecord, *, as_won: bool) -> ExportPlan:
-    """What to make of the checkpoint; the card holds what is true of this way of serving it."""
+    """The plan of an attempt, with a card of only those facts that hold for its engine and variant."""
     if attempt.engine is not None:
         # Neither its dollars nor its latency were measured with this engine.
         facts = facts.replace(usd_per_million_predictions=None, p95_ms=None)
     if not as_won:
-        # The test split was looked at once, as the winner was to be served.
+        # The test split was evaluated once, with the variant that won.
         facts = facts.replace(test={}, test_rows=0, per_label=[])
     return ExportPlan(
         precision=attempt.variant.precision,
@@ -141,23 +143,25 @@ def _plan(attempt: _Attempt, facts: CardFacts, dataset: DatasetRecord, *, as_won
     )
 
 
-def _checked(chosen: Selection | None) -> list[str]:
-    """What was found about the winner's precision, and about those that may not be shipped."""
+def _precision_notes(chosen: Selection | None) -> list[str]:
+    """Results of the precision checks, of the winner and of the variants that were excluded."""
     return [check.reason for check in chosen.precision_checks] if chosen else []
 
 
-def _proved(record: TrialRecord, variant: ScoredVariant, plan: ExportPlan, job: ExportJob, name: str) -> Bundle:
-    """Export, compare with the trainer's answers, and only then take the name: a bundle that fails never has it."""
+def _export_with_parity(
+    record: TrialRecord, variant: ScoredVariant, plan: ExportPlan, job: ExportJob, name: str
+) -> Bundle:
+    """Export under a temporary name and compare with the trainer; only a bundle that passes gets its final name."""
     target = job.target
-    trial = export_bundle(Storage(record.checkpoint_uri).local_folder(""), plan, target, "bundle-candidate")
+    bundle = export_bundle(Storage(record.checkpoint_uri).local_folder(""), plan, target, "bundle-candidate")
     try:
         split = load_split(job.dataset, "validation")
-        logits = _predictions(variant.predictions_uri)[:PARITY_ROWS]
+        logits = _trainer_logits(variant.predictions_uri)[:PARITY_ROWS]
         check_parity(target.local_folder("bundle-candidate"), split.texts[: len(logits)], logits)
         uri = target.put_folder(name, target.local_folder("bundle-candidate"))
     finally:
         target.delete_folder("bundle-candidate")
-    return trial.replace(uri=uri)
+    return bundle.replace(uri=uri)
 
 
 def _variant(record: TrialRecord, chosen: Selection | None) -> ScoredVariant:
@@ -165,7 +169,9 @@ def _variant(record: TrialRecord, chosen: Selection | None) -> ScoredVariant:
         return record.variants[0]
     won = record.variant(chosen.winner.precision, chosen.winner.max_length)
     if won is None:
-        raise InputError(f"trial {record.trial_id} was not scored at {chosen.winner.precision}, as the winner was")
+        raise InputError(
+            f"trial {record.trial_id} was not evaluated in {chosen.winner.precision}, the precision of the winner"
+        )
     return won
 
 
@@ -194,32 +200,30 @@ def _facts(record: TrialRecord, variant: ScoredVariant, job: ExportJob, chosen: 
 
 
 def _training(record: TrialRecord, teacher: TrialRecord | None, distill: DistillSpec) -> str:
-    """What a distilled model learned from, or what of it was trained; empty for plain fine-tuning."""
+    """Teacher of a distilled model, or the part that was trained; empty for plain fine-tuning."""
     config = record.config
     if not config.teacher:
         return {
-            FREEZE: f"embeddings and the first {config.frozen_layers} layers as they came",
+            FREEZE: f"embeddings and the first {config.frozen_layers} layers frozen",
             LORA: f"low-rank factors (rank {config.lora_rank}, alpha {config.lora_alpha or 0:g}), merged",
             LINEAR_PROBE: "the linear head alone",
         }.get(config.method, "")
-    # Of a local folder only its last name, as for the base itself.
+    # Of a local folder only the last component, as for the base itself.
     size = "an earlier trial" if teacher is None else Path(teacher.config.model_size).name
     how = f"at weight {distill.weight:g}, temperature {distill.temperature:g}"
     return f"distilled from {size} ({record.config.teacher}) {how}"
 
 
 def _base_name(base: str) -> str:
-    """Hub id of a ladder entry; of a local folder only its last name, since a path says where somebody works."""
-    return (
-        LADDER[base].hub_id
-        if base in LADDER
-        else base
-        if base.count("/") == 1 and base[0].isalnum()
-        else Path(base).name
-    )
+    """Hub id of a ladder entry; of a local folder only the last component, since paths can be private."""
+    if base in LADDER:
+        return LADDER[base].hub_id
+    is_hub_id = base.count("/") == 1 and base[0].isalnum()
+    return base if is_hub_id else Path(base).name
 
 
-def _predictions(uri: str) -> NDArray[np.float32]:
+def _trainer_logits(uri: str) -> NDArray[np.float32]:
+    """Validation logits that the trial saved, float32 [n, c]."""
     folder, _, name = uri.rpartition("/")
     column = pq.read_table(BufferReader(Storage(folder).get(name)))["logits"].combine_chunks()
     flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)

@@ -1,6 +1,7 @@
-"""Bundles: a trained folder with its task, samples and card, sealed. Write once, verify at every opening.
+"""Bundles: an engine folder with its task, smoke test, model card and a manifest of checksums.
 
-In: a checkpoint folder and an `ExportPlan`. Out: a `Bundle`, or an `OpenedBundle` that hands out a runner and a task.
+Written once, verified each time it is opened. First the manifest, then the bundle itself: export, opening, smoke test.
+In: a checkpoint folder and an `ExportPlan`. Out: a `Bundle`, or an `OpenedBundle` that provides a runner and a task.
 Never trains, never serves.
 """
 
@@ -41,32 +42,38 @@ __all__ = [
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
+PREDICTOR = "predictor.json"
+SMOKE = "smoke.json"
+CARD = "MODEL_CARD.md"
 FORMAT = 1
+TOLERANCES = {"fp32": 1e-3, "bf16": 5e-2, "int8": 0.1}
+"""Largest allowed change of a probability between the exporting and the opening machine, by precision."""
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".py", ".so")
-"""Files that could run code when they are opened. No engine of ours writes or reads one."""
+"""Files that could run code when opened. No built-in engine writes or reads one."""
+_FIX = "export the bundle again, or copy it again from an intact source"
 
 
 class FileDigest(Record):
-    """One sealed file."""
+    """Checksum and size of one file of a bundle."""
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=0)]
 
 
 class Manifest(Record):
-    """``manifest.json``."""
+    """``manifest.json``: a digest of every other file of the bundle."""
 
     format: Literal[1]
     files: dict[str, FileDigest]
 
 
 def write_manifest(folder: Path) -> str:
-    """Write the manifest of a folder. Returns the version.
+    """Write the manifest of a folder. Returns the version, a hash of the manifest.
 
     Raises:
-        BundleError: the folder holds a link or a file that could run code.
+        BundleError: the folder contains a link or a file that could run code.
     """
-    files = {name: _seal_of(folder / name) for name in _listed(folder) if name != MANIFEST}
+    files = {name: _digest_of(folder / name) for name in _listed(folder) if name != MANIFEST}
     _refuse_names(folder, list(files))
     content = json.dumps(
         {"format": FORMAT, "files": {name: files[name].model_dump() for name in sorted(files)}}, indent=1
@@ -80,30 +87,29 @@ def verify_manifest(folder: Path) -> tuple[str, int]:
     """Check every file of a folder against its manifest.
 
     Returns:
-        The version and the bytes of all sealed files.
+        The version, and the total size of the listed files in bytes.
 
     Raises:
-        BundleError: there is no manifest, it is of another format, or a file is missing, extra, a link or changed.
+        BundleError: there is no manifest, it has another format, or a file is missing, extra, a link or changed.
     """
     manifest, payload = _read(folder)
     _refuse_names(folder, list(manifest.files))
     present = {name for name in _listed(folder) if name != MANIFEST}
     missing, extra = sorted(manifest.files.keys() - present), sorted(present - manifest.files.keys())
     if missing or extra:
-        raise BundleError(f"bundle {folder} is not as it was sealed: missing {missing}, extra {extra}", fix=_FIX)
+        raise BundleError(f"bundle {folder} does not match its manifest: missing {missing}, extra {extra}", fix=_FIX)
     for name, expected in manifest.files.items():
-        if _seal_of(folder / name) != expected:
-            raise BundleError(f"bundle {folder}: {name} was changed after it was sealed", fix=_FIX)
+        if _digest_of(folder / name) != expected:
+            raise BundleError(f"bundle {folder}: {name} was changed after the export", fix=_FIX)
     return _version(payload), sum(file.bytes for file in manifest.files.values())
-
-
-_FIX = "export the bundle again, or copy it again from where it is whole"
 
 
 def _read(folder: Path) -> tuple[Manifest, bytes]:
     path = folder / MANIFEST
     if not path.is_file() or path.is_symlink():
-        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}", fix="give the folder that lft export made")
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {MANIFEST}", fix="pass a folder that `lft export` wrote"
+        )
     payload = path.read_bytes()
     try:
         raw = json.loads(payload)
@@ -122,27 +128,32 @@ def _read(folder: Path) -> tuple[Manifest, bytes]:
 
 
 def _listed(folder: Path) -> list[str]:
-    """Relative names of all files below, POSIX style. Links are refused, also links to folders."""
+    """Relative POSIX paths of all files below ``folder``. Links are refused, links to folders included."""
     names = []
     for root, folders, files in os.walk(folder, followlinks=False):
         for name in [*folders, *files]:
             path = Path(root) / name
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                raise BundleError(f"bundle {folder} holds a link or a special file: {path.relative_to(folder)}")
+                raise BundleError(f"bundle {folder} contains a link or a special file: {path.relative_to(folder)}")
         names += [(Path(root) / name).relative_to(folder).as_posix() for name in files]
     return sorted(names)
 
 
 def _refuse_names(folder: Path, names: list[str]) -> None:
+    """Refuse paths that leave the folder, and file types that can run code.
+
+    Raises:
+        BundleError: naming the file.
+    """
     for name in names:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or str(path) != name:
-            raise BundleError(f"bundle {folder} names a file outside itself: {name!r}")
+            raise BundleError(f"bundle {folder} lists a file outside its folder: {name!r}")
         if path.suffix.lower() in _PICKLES:
-            raise BundleError(f"bundle {folder} holds {name!r}, a kind of file that can run code when opened")
+            raise BundleError(f"bundle {folder} contains {name!r}, a type of file that can run code when opened")
 
 
-def _seal_of(path: Path) -> FileDigest:
+def _digest_of(path: Path) -> FileDigest:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return FileDigest(sha256=digest, bytes=stream.tell())
@@ -152,15 +163,8 @@ def _version(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()[:12]
 
 
-PREDICTOR = "predictor.json"
-SMOKE = "smoke.json"
-CARD = "MODEL_CARD.md"
-TOLERANCES = {"fp32": 1e-3, "bf16": 5e-2, "int8": 0.1}
-"""Largest change of a probability between the machine that exported and the one that opens, by precision."""
-
-
 class PredictorSpec(Record):
-    """``predictor.json``: how the bundle answers."""
+    """``predictor.json``: task, labels and engine of the bundle."""
 
     task_kind: str
     labels: list[str]
@@ -172,30 +176,30 @@ class PredictorSpec(Record):
 
 
 class Smoke(Record):
-    """``smoke.json``: a few texts and the logits that the engine gave at export."""
+    """``smoke.json``: a few texts, and the logits of the engine at export."""
 
     texts: list[str]
     logits: list[list[float]]
 
 
 class ExportPlan(Record):
-    """What to make of a checkpoint folder."""
+    """How to export a checkpoint folder."""
 
     precision: str
     engine: str | None = None
-    """None: the engine that serves a checkpoint at this precision (`lft_ray.engines.build`)."""
+    """None: the default engine of this precision (`lft_ray.engines.build`)."""
     max_length: int | None = None
-    """Tokens that are kept of a text, at most those it was trained with; None: those."""
+    """Length in tokens at which texts are truncated, at most that of training; None: that of training."""
     task_kind: str
     labels: list[str]
     samples: list[str]
-    """1 to 64 texts that an opened bundle is tried on. They are stored in the bundle: give none that is secret."""
+    """1 to 64 texts for the smoke test. They are stored in the bundle, so they must not be confidential."""
     facts: CardFacts
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedBundle:
-    """A verified bundle."""
+    """A verified bundle, with its specification and smoke test."""
 
     folder: Path
     bundle: Bundle
@@ -203,11 +207,11 @@ class OpenedBundle:
     smoke: Smoke
 
     def task(self) -> Task:
-        """The bundle's task, with its labels."""
+        """The task of the bundle, with its labels."""
         return make_task(self.spec.task_kind, self.spec.labels)
 
     def open_runner(self, *, threads: int = 1) -> Runner:
-        """Open the engine.
+        """Load the model into its engine.
 
         Raises:
             BundleError: the engine cannot open the files.
@@ -217,45 +221,45 @@ class OpenedBundle:
         return runner
 
     def verify_smoke(self, runner: Runner) -> None:
-        """Run the sample texts and compare with the logits of the export.
+        """Run the smoke test: compare with the logits of the export.
 
         Raises:
-            BundleError: the answers have another shape, are not finite, or differ by more than `TOLERANCES`.
+            BundleError: the logits have another shape or are not finite, or probabilities differ by more than `TOLERANCES`.
         """
         got = run_sorted(runner, self.smoke.texts)
         task = self.task()
-        _check_answers(got, (len(self.smoke.texts), task.outputs), f"bundle {self.bundle.version}")
+        _check_logits(got, (len(self.smoke.texts), task.outputs), f"bundle {self.bundle.version}")
         expected = task.probabilities(np.asarray(self.smoke.logits, dtype=np.float32))
         worst = float(np.abs(task.probabilities(got) - expected).max())
         limit = TOLERANCES[self.spec.precision]
         if worst > limit:
             raise BundleError(
-                f"bundle {self.bundle.version} answers its sample texts differently here: a probability is off by "
+                f"bundle {self.bundle.version} fails its smoke test on this machine: a probability is off by "
                 f"{worst:.4f}, allowed is {limit}",
                 fix="export the bundle again on this kind of machine",
             )
 
 
 def make_task(kind: str, labels: list[str]) -> Task:
-    """Make a task from its kind and labels."""
+    """Create a task from its kind and labels."""
     task: Task = resolve(kind, TASKS, where="task.kind")(labels)
     return task
 
 
 def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) -> Bundle:
-    """Make a sealed bundle of a checkpoint folder, try it, and store it.
+    """Export a checkpoint folder as a bundle, run it once, and store it.
 
     The same checkpoint, plan and processor give the same version.
 
     Args:
-        source: folder that a trial wrote; it stays as it is. What is sealed is what the serving engine makes of it.
+        source: checkpoint folder of a trial, left unchanged. The bundle contains the files that the engine makes of it.
         plan: precision, length, task, samples and the facts of the card.
-        target: where the bundle goes.
-        name: its folder there.
+        target: storage to write to.
+        name: name of the folder there.
 
     Raises:
-        BundleError: the source cannot be opened, does not fit the task or the length, or answers NaN.
-        NotExportableError: its architecture cannot be served at this precision.
+        BundleError: the source cannot be opened, does not match the task or the length, or returns NaN.
+        NotExportableError: the architecture cannot be served at this precision.
         ConfigError: the engine or the task is unknown.
     """
     _check_plan(plan, EngineCard.read(source).cut_at(plan.max_length))
@@ -268,13 +272,15 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
             else plan.facts.replace(serving_note=f"{plan.facts.serving_note} {built.note}".strip())
         )
         spec = _spec(built, plan)
+        # One thread, so that the logits in the smoke test do not depend on the number of cores.
         logits = run_sorted(built.open(threads=1), plan.samples)
-        _check_answers(logits, (len(plan.samples), built.card.outputs), f"the checkpoint {source}")
+        _check_logits(logits, (len(plan.samples), built.card.outputs), f"the checkpoint {source}")
         _write(folder / PREDICTOR, spec.model_dump())
         _write(folder / SMOKE, {"texts": plan.samples, "logits": logits.tolist()})
         subject = CardSubject(**spec.model_dump(exclude={"metric"}))
         (folder / CARD).write_text(render_card(subject, facts), encoding="utf-8")
         write_manifest(folder)
+        # Verifies what was written before it leaves this machine.
         bundle = open_bundle(folder).bundle
         uri = target.put_folder(name, folder)
         return bundle.replace(uri=uri, note=facts.serving_note)
@@ -293,26 +299,29 @@ def _spec(built: Built, plan: ExportPlan) -> PredictorSpec:
 
 
 def open_bundle(folder: Path) -> OpenedBundle:
-    """Verify a bundle and read what it says of itself. Loads no weights.
+    """Verify a bundle and read its metadata. Loads no weights.
 
     Args:
         folder: a local folder (see `Storage.local_folder`).
 
     Raises:
-        BundleError: it is damaged, changed, foreign or of another format.
+        BundleError: the folder is damaged, changed, not a bundle, or of another format.
     """
     version, size = verify_manifest(folder)
     try:
         spec = PredictorSpec.model_validate_json((folder / PREDICTOR).read_bytes())
         smoke = Smoke.model_validate_json((folder / SMOKE).read_bytes())
     except (OSError, ValidationError) as error:
-        raise BundleError(f"bundle {folder} lacks or misstates {PREDICTOR} or {SMOKE}: {error}") from error
+        raise BundleError(f"bundle {folder}: {PREDICTOR} or {SMOKE} is missing or invalid: {error}") from error
     card = EngineCard.read(folder)
-    fits = (card.engine, card.max_length) == (spec.engine, spec.max_length) and spec.precision in TOLERANCES
-    if not fits or card.precision not in ("", spec.precision):
-        raise BundleError(f"bundle {folder}: {PREDICTOR} and the engine card do not fit each other")
+    matches = (card.engine, card.max_length) == (spec.engine, spec.max_length) and spec.precision in TOLERANCES
+    # Engine cards of earlier versions state no precision.
+    if not matches or card.precision not in ("", spec.precision):
+        raise BundleError(f"bundle {folder}: {PREDICTOR} and the engine card contradict each other")
     if not smoke.texts or len(smoke.texts) != len(smoke.logits):
-        raise BundleError(f"bundle {folder}: {SMOKE} holds {len(smoke.texts)} texts and {len(smoke.logits)} answers")
+        raise BundleError(
+            f"bundle {folder}: {SMOKE} contains {len(smoke.texts)} texts and {len(smoke.logits)} rows of logits"
+        )
     bundle = Bundle(
         uri=str(folder),
         version=version,
@@ -332,16 +341,18 @@ def _check_plan(plan: ExportPlan, card: EngineCard) -> None:
         raise BundleError(f"unknown precision {plan.precision!r}: expected one of {', '.join(TOLERANCES)}")
     outputs = make_task(plan.task_kind, plan.labels).outputs
     if outputs != card.outputs:
-        raise BundleError(f"the checkpoint answers {card.outputs} logits, the task of {plan.labels} needs {outputs}")
+        raise BundleError(
+            f"the checkpoint returns {card.outputs} logits, the task with labels {plan.labels} needs {outputs}"
+        )
     if not 1 <= len(plan.samples) <= 64:
         raise BundleError(f"a bundle needs 1 to 64 sample texts, got {len(plan.samples)}")
 
 
-def _check_answers(logits: NDArray[np.float32], shape: tuple[int, int], where: str) -> None:
+def _check_logits(logits: NDArray[np.float32], shape: tuple[int, int], where: str) -> None:
     if logits.shape != shape:
-        raise BundleError(f"{where} answers {logits.shape} logits, expected {shape}")
+        raise BundleError(f"{where} returns logits of shape {logits.shape}, expected {shape}")
     if not np.isfinite(logits).all():
-        raise BundleError(f"{where} answers numbers that are not finite (NaN or infinity)")
+        raise BundleError(f"{where} returns logits that are not finite (NaN or infinity)")
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

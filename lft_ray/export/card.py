@@ -1,6 +1,6 @@
-"""The model card: what a bundle is, what it was measured to do, and how to use it. Markdown with a YAML header.
+"""The model card: what a bundle contains, its measured quality and cost, and how to use it.
 
-In: `CardFacts`. Out: text. Holds no text of the data and no secret: only facts that the caller names.
+In: `CardFacts`. Out: Markdown with a YAML header. Never contains texts of the data or secrets: only the facts passed.
 """
 
 import yaml
@@ -22,41 +22,41 @@ class LabelScoreRow(Record):
 
 
 class CardFacts(Record):
-    """What stands on the card besides what the bundle itself says. Empty and None fields are left out."""
+    """Contents of the card beyond the metadata of the bundle. Empty and None fields are omitted."""
 
     name: str
     """Name of the run."""
     base_model: str = ""
     """Hub id, folder or ladder name of the base; empty for models fitted from the data alone."""
     base_revision: str = ""
-    """The commit or package version that was resolved."""
+    """Resolved commit or package version of the base."""
     base_licence: str = ""
     training: str = ""
-    """How it was trained where that is not plain fine-tuning, such as what it was distilled from."""
+    """Training method, such as the teacher of a distilled model; empty for plain fine-tuning."""
     metric: str = "macro_f1"
     validation: dict[str, float] = Field(default_factory=dict)
-    """Metrics on the validation split, as served."""
+    """Metrics on the validation split, at the served precision and length."""
     test: dict[str, float] = Field(default_factory=dict)
-    """Metrics on the test split, which the search never saw."""
+    """Metrics on the test split, which the search never reads."""
     test_rows: int = 0
     per_label: list[LabelScoreRow] = Field(default_factory=list)
     train_rows: int = 0
     data_fingerprint: str = ""
     usd_per_million_predictions: float | None = None
     price: str = ""
-    """Row of the price sheet behind the cost."""
+    """Row of the price sheet that the cost is based on."""
     p95_ms: float | None = None
     serving_note: str = ""
-    """How its precision was checked, or why it is not served as it won."""
+    """How the precision was checked, or why the bundle is served in another way than the winner."""
     policy: str = ""
     reason: str = ""
-    """One sentence: why this model was chosen."""
+    """One sentence on why this model was chosen."""
     made_with: str = ""
-    """Versions, such as ``lft-ray 0.1.0, torch 2.13.0``."""
+    """Package versions, such as ``lft-ray 0.1.0, torch 2.13.0``."""
 
 
 class CardSubject(Record):
-    """What the bundle says of itself."""
+    """Metadata of the bundle."""
 
     task_kind: str
     labels: list[str]
@@ -83,7 +83,7 @@ def render_card(subject: CardSubject, facts: CardFacts) -> str:
 
 def _summary(subject: CardSubject, facts: CardFacts) -> str:
     count = len(subject.labels)
-    opening = f"Labels texts ({subject.task_kind}) with {count} label{'' if count == 1 else 's'}."
+    opening = f"Text classifier ({subject.task_kind}) with {count} label{'' if count == 1 else 's'}."
     return f"{opening} {_plain(facts.reason)}".strip() + "\n"
 
 
@@ -97,8 +97,8 @@ def _header(subject: CardSubject, facts: CardFacts) -> str:
         "metrics": ["f1", "accuracy"],
         "tags": [subject.engine, subject.precision, subject.model_size],
     }
-    kept = {key: value for key, value in header.items() if value}
-    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+    filled = {key: value for key, value in header.items() if value}
+    return yaml.safe_dump(filled, sort_keys=False, allow_unicode=True)
 
 
 def _model_rows(subject: CardSubject, facts: CardFacts) -> list[tuple[str, str]]:
@@ -109,8 +109,8 @@ def _model_rows(subject: CardSubject, facts: CardFacts) -> list[tuple[str, str]]
         ("Licence of the base", facts.base_licence),
         ("Trained", facts.training),
         ("Engine, precision", f"{subject.engine}, {subject.precision}"),
-        ("How it is served", facts.serving_note),
-        ("Tokens read of a text", str(subject.max_length)),
+        ("Serving", facts.serving_note),
+        ("Maximum length, tokens", str(subject.max_length)),
         ("Chosen by", facts.policy),
         ("Made with", facts.made_with),
     ]
@@ -151,7 +151,7 @@ def _section(title: str, rows: list[tuple[str, str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that cannot leave its table cell or become markup: labels come from the user's files."""
+    """Escape a text so that it cannot leave its table cell or become markup: labels come from the user's files."""
     flat = " ".join(text.split())
     for sign in "\\`*_[]<>|#":
         flat = flat.replace(sign, f"\\{sign}")
@@ -165,6 +165,6 @@ lft deploy PATH_OF_THIS_FOLDER
 curl -s http://127.0.0.1:8000/ -H 'Content-Type: application/json' -d '{"inputs": "some text"}'
 ```
 
-The answer is Hugging Face's text-classification format: for each text a list of labels with scores, best first.
-The files are sealed: `manifest.json` holds the sha256 of each, and a changed bundle is refused.
+The response is in Hugging Face's text-classification format: for each text a list of labels with scores, best first.
+`manifest.json` holds the SHA-256 of every file, and a changed bundle is refused.
 """

@@ -1,7 +1,7 @@
-"""Two bundles that are served as one: a folder with ``cascade.json``, ``small/`` and ``large/``.
+"""The cascade on disk: two bundles served as one, a folder with ``cascade.json``, ``small/`` and ``large/``.
 
-In: two sealed bundles and the numbers of `lft_ray.selection.cascade`. Out: a folder that is deployed like a bundle.
-Each half is verified as any bundle is; the version is that of ``cascade.json``, which names both.
+In: two bundles, and temperature and threshold of `lft_ray.selection.cascade`. Out: a folder that is deployed like a
+bundle. Both bundles are verified; the version is the hash of ``cascade.json``, which names the versions of both.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ CASCADE_FILE = "cascade.json"
 
 
 class CascadeSpec(Record):
-    """``cascade.json``: which two bundles, and when the large one is asked."""
+    """``cascade.json``: the versions of both bundles, and when the large model is called."""
 
     small_version: str
     large_version: str
     temperature: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-    """The small model's logits are divided by it."""
+    """Divisor of the small model's logits."""
     threshold: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-    """A text of which the small model is less sure goes to the large one."""
+    """Texts for which the small model's confidence is lower go to the large model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,17 @@ def is_cascade(folder: Path) -> bool:
 
 
 def put_cascade(small: Path, large: Path, spec: CascadeSpec, target: Storage, name: str) -> str:
-    """Put two bundles and ``cascade.json`` on storage, all or nothing where it is local. Returns the folder's URI.
+    """Write two bundles and ``cascade.json`` to storage, atomically on a local disk. Returns the URI of the folder.
+
+    Args:
+        small: local folder of the bundle called first.
+        large: local folder of the bundle called at low confidence.
+        spec: contents of ``cascade.json``.
+        target: storage to write to.
+        name: name of the folder there.
 
     Raises:
-        BundleError: a bundle is damaged, or the two do not answer the same labels.
+        BundleError: a bundle is damaged, or the two differ in their labels.
     """
     with tempfile.TemporaryDirectory(prefix="lft-cascade-") as scratch:
         folder = Path(scratch) / "cascade"
@@ -61,7 +68,7 @@ def put_cascade(small: Path, large: Path, spec: CascadeSpec, target: Storage, na
         for part, source in (("small", small), ("large", large)):
             shutil.copytree(source, folder / part)
         (folder / CASCADE_FILE).write_text(spec.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        open_cascade(folder)
+        open_cascade(folder)  # verify before anything is published
         return target.put_folder(name, folder)
 
 
@@ -69,25 +76,29 @@ def open_cascade(folder: Path) -> OpenedCascade:
     """Verify a cascade and both its bundles. Loads no weights.
 
     Raises:
-        BundleError: it is damaged, changed, or its bundles do not belong together.
+        BundleError: a file is damaged or changed, or the bundles do not match the cascade.
     """
     try:
         payload = (folder / CASCADE_FILE).read_bytes()
         spec = CascadeSpec.model_validate_json(payload)
     except (OSError, ValidationError) as error:
-        raise BundleError(f"cascade {folder} lacks or misstates {CASCADE_FILE}: {error}") from error
+        raise BundleError(f"cascade {folder}: {CASCADE_FILE} is missing or invalid: {error}") from error
     small, large = open_bundle(folder / "small"), open_bundle(folder / "large")
     found = (small.bundle.version, large.bundle.version)
     if found != (spec.small_version, spec.large_version):
         raise BundleError(
-            f"cascade {folder} names the versions {spec.small_version} and {spec.large_version}, and holds "
-            f"{found[0]} and {found[1]}"
+            f"cascade {folder}: {CASCADE_FILE} names the versions {spec.small_version} and {spec.large_version}, but "
+            f"the folder contains {found[0]} and {found[1]}"
         )
     if (small.spec.task_kind, small.spec.labels) != (large.spec.task_kind, large.spec.labels):
-        raise BundleError(f"cascade {folder}: its two bundles do not answer the same labels in the same order")
+        raise BundleError(f"cascade {folder}: its two bundles do not have the same labels in the same order")
     return OpenedCascade(hashlib.sha256(payload).hexdigest()[:12], spec, small, large)
 
 
 def version_of(folder: Path) -> str:
-    """Verify what is to be served, a bundle or a cascade, and return its version. Raises `BundleError`."""
+    """Version of a bundle or cascade, after verifying it.
+
+    Raises:
+        BundleError: the folder is damaged or changed.
+    """
     return open_cascade(folder).version if is_cascade(folder) else open_bundle(folder).bundle.version

@@ -1,6 +1,6 @@
-"""From two points of a study to a cascade: measured on validation, looked at once on test, and put into the run folder.
+"""Make a cascade of two points of a study: tune it on validation, evaluate it once on test, export it.
 
-In: `CascadeJob`. Out: a `Cascade`, and a folder that is deployed like a bundle.
+In: a `CascadeJob`. Out: a `Cascade` record, and the folder ``cascade/`` in the run folder, deployed like a bundle.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger
 from lft_ray.selection.cascade import CascadeEstimate, cascade_usd, confidence, estimate
 from lft_ray.selection.front import points_of
-from lft_ray.selection.held_out import predictions_of
+from lft_ray.selection.held_out import predict_logits
 from lft_ray.selection.predictions import read_predictions
 
 __all__ = ["CascadeJob", "export_cascade", "make_cascade", "measure_cascade", "point_named"]
@@ -26,15 +26,15 @@ __all__ = ["CascadeJob", "export_cascade", "make_cascade", "measure_cascade", "p
 
 @dataclass(frozen=True, slots=True)
 class CascadeJob:
-    """A run of which two trials are put together.
+    """Inputs for a cascade of two trials of one run.
 
     Attributes:
         export: candidates, data and selection of the run.
-        ledger: both trials are finished.
-        ingress: what a request costs before any model.
+        ledger: ledger of the run; both trials are finished.
+        ingress: measured cost of a request before any model runs.
         margin: F1 that may be given up, as a fraction.
-        utilisation: busy share of a bought core.
-        seed: of the two halves of validation.
+        utilisation: fraction of a paid core that is busy.
+        seed: random seed of the split of validation into halves.
     """
 
     export: ExportJob
@@ -45,36 +45,38 @@ class CascadeJob:
     seed: int
 
     def record(self, point: FrontPoint) -> TrialRecord:
-        """The trial of a point."""
+        """The trial record of a point."""
         return self.ledger.ended(point.trial_id)
 
     def variant(self, point: FrontPoint) -> ScoredVariant:
         """The variant of a point.
 
         Raises:
-            InputError: its trial was not scored so.
+            InputError: its trial has no score at that precision and length.
         """
         found = self.record(point).variant(point.precision, point.max_length)
         if found is None:
-            raise InputError(f"trial {point.trial_id} was not scored in {point.precision} at {point.max_length} tokens")
+            raise InputError(
+                f"trial {point.trial_id} was not evaluated in {point.precision} at {point.max_length} tokens"
+            )
         return found
 
 
 def make_cascade(run: RunFolder, small: str, large: str, job: CascadeJob) -> Cascade:
-    """Measure a pair, write it down, and put its ``cascade/`` into the run folder.
+    """Measure a pair, record it, and export it to ``cascade/`` in the run folder.
 
     Args:
-        run: earlier cascades.
-        small: trial id or model size of the one that is asked first.
-        large: of the one that is asked where the first is not sure.
-        job: the run's records.
+        run: the run folder, with the cascades measured earlier.
+        small: trial id or model size of the model called first.
+        large: trial id or model size of the model called where the first is not confident.
+        job: records of the run.
 
     Raises:
-        InputError: there is no such trial, or the pair makes no cascade.
-        BundleError: the answers of one of them differ from its trainer's.
+        InputError: there is no such trial, or no useful cascade of the pair.
+        BundleError: a bundle does not reproduce the predictions of its trainer.
     """
     first, second = (point_named(name, job.ledger.records()) for name in (small, large))
-    # A pair that was looked at on the test split is not looked at again while nothing about it has changed.
+    # The test split is read once per pair: reuse the measurement unless the margin has changed.
     found = next((c for c in run.cascades() if (c.small, c.large) == (first, second)), None)
     if found is None or found.margin != job.margin:
         found = measure_cascade(first, second, job)
@@ -87,41 +89,41 @@ def point_named(name: str, records: Sequence[TrialRecord]) -> FrontPoint:
     """The best finished point of a trial id or a model size.
 
     Raises:
-        InputError: there is none; the nearest name is told.
+        InputError: there is none; the error suggests the nearest name.
     """
     points = points_of(records)
     found = [point for point in points if name in (point.trial_id, point.model_size)]
     if not found:
         known = sorted({point.trial_id for point in points} | {point.model_size for point in points})
         raise InputError(
-            f"no finished trial and no model size is called {name!r}.{nearest(name, known)}",
+            f"no finished trial or model size is named {name!r}.{nearest(name, known)}",
             fix="--cascade SMALL,LARGE takes trial ids or model sizes of `lft leaderboard`",
         )
     return min(found, key=lambda point: (-point.f1, point.usd_per_million_predictions))
 
 
 def measure_cascade(small: FrontPoint, large: FrontPoint, job: CascadeJob) -> Cascade:
-    """Choose and measure a cascade on validation, then look at the test split once.
+    """Tune and measure a cascade on validation, then evaluate it once on the test split, if there is one.
 
     Args:
         small: the cheaper point.
-        large: the dearer one.
-        job: the run's records; its data has a test split, or none.
+        large: the more expensive point.
+        job: records of the run.
 
     Raises:
-        InputError: the small one is not the cheaper, or no cascade can be chosen.
+        InputError: ``small`` is not cheaper than ``large``, or no useful cascade exists.
     """
     _check_order(small, large)
-    (truth, ours), (other_truth, theirs) = (
+    (truth, small_logits), (other_truth, large_logits) = (
         read_predictions(job.variant(point).predictions_uri) for point in (small, large)
     )
     if not np.array_equal(truth, other_truth):
         raise InputError("the two trials were not evaluated on the same validation rows")
     candidates = job.export.candidates
-    found = estimate(ours, theirs, truth, metric=candidates.task.metric, margin=job.margin, seed=job.seed)
+    found = estimate(small_logits, large_logits, truth, metric=candidates.task.metric, margin=job.margin, seed=job.seed)
     request_usd = usd_per_million(0.0, job.ingress.core_s_per_request, candidates.price, utilisation=job.utilisation)
     usd = cascade_usd(small.usd_per_million_predictions, large.usd_per_million_predictions, request_usd, found.share)
-    judged = _judged(small, large, found, job)
+    test = _evaluate_on_test(small, large, found, job)
     return Cascade(
         small=small,
         large=large,
@@ -129,38 +131,39 @@ def measure_cascade(small: FrontPoint, large: FrontPoint, job: CascadeJob) -> Ca
         usd_per_million_predictions=usd,
         margin=job.margin,
         validation_rows=len(truth),
-        test_f1=judged.f1,
-        test_share=judged.share,
-        test_rows=judged.rows,
+        test_f1=test.f1,
+        test_share=test.share,
+        test_rows=test.rows,
     )
 
 
 def _check_order(small: FrontPoint, large: FrontPoint) -> None:
     if small.usd_per_million_predictions >= large.usd_per_million_predictions:
         raise InputError(
-            f"{small.model_size} is to be asked first, and costs ${small.usd_per_million_predictions:.4g} per million; "
-            f"{large.model_size} costs ${large.usd_per_million_predictions:.4g}",
+            f"the first model of a cascade must be the cheaper one: {small.model_size} costs "
+            f"${small.usd_per_million_predictions:.4g} per million predictions, {large.model_size} "
+            f"${large.usd_per_million_predictions:.4g}",
             fix=f"--cascade {large.trial_id},{small.trial_id}",
         )
 
 
 def export_cascade(cascade: Cascade, job: CascadeJob) -> None:
-    """Export both checkpoints, each with its own parity check, and put them together in ``cascade/`` of the run folder.
+    """Export both checkpoints, each with its own parity check, and combine them in ``cascade/`` of the run folder.
 
     Raises:
-        BundleError: the answers of one of them differ from its trainer's.
+        BundleError: a bundle does not reproduce the predictions of its trainer.
     """
     target = job.export.target
-    halves = []
+    bundles = []
     for part, point in (("small", cascade.small), ("large", cascade.large)):
         record = job.record(point)
         teacher = job.ledger.get(record.config.teacher)
-        halves.append(
+        bundles.append(
             export_trial(record, job.export, teacher=teacher, name=f"cascade-{part}", variant=job.variant(point))
         )
     spec = CascadeSpec(
-        small_version=halves[0].version,
-        large_version=halves[1].version,
+        small_version=bundles[0].version,
+        large_version=bundles[1].version,
         temperature=cascade.temperature,
         threshold=cascade.threshold,
     )
@@ -173,19 +176,23 @@ def export_cascade(cascade: Cascade, job: CascadeJob) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _TestScores:
+    """Scores of a cascade on the test split; the defaults mean that there is none."""
+
     f1: float | None = None
     share: float | None = None
     rows: int = 0
 
 
-def _judged(small: FrontPoint, large: FrontPoint, found: CascadeEstimate, job: CascadeJob) -> _Judged:
-    """Test score and share, of the checkpoints with the numbers that are deployed."""
+def _evaluate_on_test(small: FrontPoint, large: FrontPoint, found: CascadeEstimate, job: CascadeJob) -> _TestScores:
+    """Test score and share with the deployed temperature and threshold."""
     dataset, task = job.export.dataset, job.export.candidates.task
     if "test" not in dataset.splits:
-        return _Judged()
+        return _TestScores()
     split = load_split(dataset, "test")
-    ours, theirs = (predictions_of(job.record(point).checkpoint_uri, point, split.texts) for point in (small, large))
-    unsure = confidence(ours, found.temperature) < found.threshold
-    metrics = task.make().metrics(split.targets, np.where(unsure[:, None], theirs, ours))
-    return _Judged(metrics[task.metric], float(unsure.mean()), len(split))
+    small_logits, large_logits = (
+        predict_logits(job.record(point).checkpoint_uri, point, split.texts) for point in (small, large)
+    )
+    unsure = confidence(small_logits, found.temperature) < found.threshold
+    metrics = task.make().metrics(split.targets, np.where(unsure[:, None], large_logits, small_logits))
+    return _TestScores(metrics[task.metric], float(unsure.mean()), len(split))

@@ -1,7 +1,7 @@
-"""Check that a bundle gives the answers that its trainer measured the F1 of.
+"""Check that a bundle reproduces the predictions whose F1 was measured in training.
 
-In: a bundle folder, texts, and the trainer's logits. Out: a `ParityReport`, or an error: a bundle that answers
-otherwise is not shipped.
+In: a bundle folder, texts, and the logits of the trainer. Out: a `ParityReport`, or an error: a bundle whose
+predictions differ is not shipped.
 """
 
 from collections.abc import Sequence
@@ -14,36 +14,37 @@ from lft_ray.engines.batching import run_sorted
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import TOLERANCES, open_bundle
 from lft_ray.records import Record
-from lft_ray.selection.stage import LEAST_AGREEMENT
+from lft_ray.selection.stage import MIN_AGREEMENT
 
 __all__ = ["ParityError", "ParityReport", "check_parity"]
 
 
 class ParityError(BundleError):
-    """The bundle answers otherwise than training measured: another way of serving the checkpoint may not."""
+    """The predictions of the bundle differ from those in training. Another engine or precision may reproduce them."""
 
 
 class ParityReport(Record):
-    """How well bundle and trainer agree."""
+    """Agreement of bundle and trainer."""
 
     texts: int
+    """Number of texts compared."""
     agreement: float
-    """Share of the texts with the same predicted labels; a text whose answer is a tie in the trainer counts as same."""
+    """Share of texts with the same predicted labels. Ties count as agreement."""
     largest_probability_change: float
     ties: int
-    """Texts on which the labels differ, but no probability by more than the precision's tolerance."""
+    """Number of texts whose labels differ although all probabilities are within the tolerance of the precision."""
 
 
 def check_parity(bundle_folder: Path, texts: Sequence[str], expected_logits: NDArray[np.float32]) -> ParityReport:
-    """Run the texts through the bundle and compare with the trainer's logits.
+    """Run the texts through the bundle and compare with the logits of the trainer.
 
     Args:
-        bundle_folder: a bundle.
-        texts: n texts, as the trainer saw them.
-        expected_logits: float32 [n, c] of the trainer at the bundle's precision and length.
+        bundle_folder: local folder of the bundle.
+        texts: n texts, as used in training.
+        expected_logits: float32 [n, c], logits of the trainer at the precision and length of the bundle.
 
     Raises:
-        ParityError: fewer texts agree than `LEAST_AGREEMENT`, or answers are of another shape or not finite.
+        ParityError: agreement is below `MIN_AGREEMENT`, or scores have another shape or are not finite.
         BundleError: the bundle is damaged.
     """
     opened = open_bundle(bundle_folder)
@@ -52,12 +53,13 @@ def check_parity(bundle_folder: Path, texts: Sequence[str], expected_logits: NDA
     expected = task.probabilities(expected_logits)
     if got.shape != expected.shape or not np.isfinite(got).all():
         raise ParityError(
-            f"bundle {opened.bundle.version} answers {got.shape} scores, all finite: {bool(np.isfinite(got).all())}; "
+            f"bundle {opened.bundle.version} returns {got.shape} scores, all finite: {bool(np.isfinite(got).all())}; "
             f"the trainer's are {expected.shape}"
         )
     changes = np.abs(got - expected).max(axis=1)
     pairs = zip(task.chosen(got), task.chosen(expected), strict=True)
     differs = np.array([set(ours) != set(theirs) for ours, theirs in pairs])
+    # A label can flip between two nearly equal scores without any real change: such a tie is not a disagreement.
     ties = differs & (changes <= TOLERANCES[opened.spec.precision])
     agreement = 1.0 - float((differs & ~ties).mean())
     report = ParityReport(
@@ -66,11 +68,11 @@ def check_parity(bundle_folder: Path, texts: Sequence[str], expected_logits: NDA
         largest_probability_change=float(changes.max()),
         ties=int(ties.sum()),
     )
-    least = LEAST_AGREEMENT[opened.spec.precision]
-    if agreement < least:
+    minimum = MIN_AGREEMENT[opened.spec.precision]
+    if agreement < minimum:
         raise ParityError(
             f"bundle {opened.bundle.version} gives {agreement:.4f} of {len(texts)} texts the labels that training "
-            f"measured; at {opened.spec.precision} at least {least} must agree",
-            fix="report this with the bundle: training and serving read the texts differently",
+            f"measured; at {opened.spec.precision} at least {minimum} must agree",
+            fix="report this with the bundle: training and serving process the texts differently",
         )
     return report

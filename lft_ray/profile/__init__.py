@@ -1,1 +1,1 @@
-"""The profile stage: what each candidate costs to serve, measured in a replica before any is trained."""
+"""The profile stage: serving cost of every candidate, measured in a Ray Serve replica before any training."""

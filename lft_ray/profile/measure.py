@@ -1,7 +1,7 @@
-"""Measure what each candidate costs to serve, before any of them is trained: in one real Serve replica behind HAProxy.
+"""Measure the serving cost of every candidate before any training, in one real Ray Serve replica behind HAProxy.
 
-In: `ProfileRequest`s, texts, a `ServeSpec`, a connected Ray cluster without Serve. Out: a `ProfileBook`. Leaves no
-Serve behind.
+In: `ProfileRequest`s, texts, a `ServeSpec`, a connected Ray cluster without Serve. Out: a `ProfileBook`. Never leaves
+Serve running.
 """
 
 import itertools
@@ -20,47 +20,52 @@ from lft_ray.serve.loadgen import text_bodies
 __all__ = ["ProfileRequest", "measure_profiles"]
 
 REPEATS = 3
-_WARM_S = 0.4
+"""Timed repeats per request; their spread is the noise estimate of a profile."""
+_WARM_UP_S = 0.4
 _HTTP_S = 1.5
 _LOAD_SHARE = 0.5
-"""HTTP latency is measured at this share of what the replica can do at most."""
+"""HTTP latency is measured at this share of the maximum throughput of the replica."""
 
 
 def measure_profiles(
     requests: Sequence[ProfileRequest], dataset: DatasetRecord, spec: ServeSpec, *, seconds_per_repeat: float = 0.8
 ) -> ProfileBook:
-    """Measure every request in the connected cluster, one after the other in the same replica.
+    """Measure all requests on the connected cluster, one after the other in the same replica.
 
-    ``core_s_per_text`` is processor time inside the replica with 32 texts in flight through the batcher;
-    ``core_s_per_request`` is that of replica and proxies for an HTTP request to an empty model.
+    ``core_s_per_text`` is CPU time inside the replica with 32 texts in flight through the batcher;
+    ``core_s_per_request`` is CPU time of replica and proxies for an HTTP request to an empty model.
 
     Args:
-        requests: what to measure.
-        dataset: its ``sample_texts`` are sent.
-        spec: cores of a replica, as in production.
-        seconds_per_repeat: length of each of the `REPEATS` repeats.
+        requests: architectures to measure.
+        dataset: prepared data; its ``sample_texts`` are the load.
+        spec: serving settings, with the cores of a replica as in production.
+        seconds_per_repeat: duration of each of the `REPEATS` repeats.
+
+    Returns:
+        Profiles in the order of ``requests``, and those that no engine can serve under ``refused``.
 
     Raises:
-        InputError: the cluster serves already, or a replica can never fit.
-        UnreachableError: the replica, or a node for it, did not come up in time.
+        InputError: the cluster already runs Serve, or a replica can never fit.
+        UnreachableError: the replica, or a node for it, did not start in time.
         LftError: a candidate cannot be built or opened.
     """
     texts = _shuffled(dataset.sample_texts)
-    # Engines without torch first: once it is loaded, it stays in the replica and in its memory.
+    # Engines without torch first: once imported, torch stays in the memory of the replica and would inflate its peak.
     order = sorted(range(len(requests)), key=lambda number: requests[number].engine == "torch")
-    with profile_replica(spec, [requests[number] for number in order]) as bench:
-        ingress = _measure_ingress(bench, texts, seconds_per_repeat)
+    with profile_replica(spec, [requests[number] for number in order]) as session:
+        ingress = _measure_ingress(session, texts, seconds_per_repeat)
         found, refused = {}, {}
         for number in order:
             request = requests[number]
-            measured = _measure(bench, request, texts, ingress, spec, seconds_per_repeat)
+            measured = _measure(session, request, texts, ingress, spec, seconds_per_repeat)
             if isinstance(measured, str):
                 refused[f"{request.size.name} {request.precision}"] = measured
             else:
                 found[number] = measured
         requests, profiles = [requests[number] for number in sorted(found)], [found[n] for n in sorted(found)]
+        # More layers cannot be cheaper: measure such pairs once more before warning.
         for number in _out_of_order(requests, profiles):
-            again = _measure(bench, requests[number], texts, ingress, spec, seconds_per_repeat)
+            again = _measure(session, requests[number], texts, ingress, spec, seconds_per_repeat)
             profiles[number] = again if isinstance(again, ServingProfile) else profiles[number]
         for number in _out_of_order(requests, profiles):
             warning = "more layers measured cheaper than fewer, twice; the machine was busy or too noisy"
@@ -68,24 +73,26 @@ def measure_profiles(
     return ProfileBook(ingress=ingress.profile, profiles=profiles, refused=refused)
 
 
-# ---------------------------------------------------------------- numbers
+# ---------------------------------------------------------------- one measurement
 
 
 @dataclass(frozen=True, slots=True)
 class _Ingress:
+    """Cost and maximum throughput of requests to an empty model."""
+
     profile: IngressProfile
     requests_per_s: float
 
 
-def _measure_ingress(bench: ProfileSession, texts: list[str], seconds: float) -> _Ingress:
-    bench.prepare(None)
+def _measure_ingress(session: ProfileSession, texts: list[str], seconds: float) -> _Ingress:
+    session.prepare(None)
     bodies = text_bodies(texts)
-    bench.load(bodies, _WARM_S, None)
+    session.load(bodies, _WARM_UP_S, None)
     costs, rates, count = [], [], 0
     for _ in range(REPEATS):
-        before = bench.ask("ingress_core_s")
-        result = bench.load(bodies, seconds, None)
-        costs.append((bench.ask("ingress_core_s") - before) / result.ok)
+        before = session.call("ingress_core_s")
+        result = session.load(bodies, seconds, None)
+        costs.append((session.call("ingress_core_s") - before) / result.ok)
         rates.append(result.requests_per_s)
         count += result.ok
     median = statistics.median(costs)
@@ -100,19 +107,25 @@ def _measure_ingress(bench: ProfileSession, texts: list[str], seconds: float) ->
 
 
 def _measure(
-    bench: ProfileSession, request: ProfileRequest, texts: list[str], ingress: _Ingress, spec: ServeSpec, seconds: float
+    session: ProfileSession,
+    request: ProfileRequest,
+    texts: list[str],
+    ingress: _Ingress,
+    spec: ServeSpec,
+    seconds: float,
 ) -> ServingProfile | str:
-    """The profile, or why the request cannot be served."""
-    made = bench.prepare(request)
+    """The profile of a request, or the reason why it cannot be served."""
+    made = session.prepare(request)
     if made is None or made.refused:
         return made.refused if made else "nothing to serve"
-    bench.ask("run_batches", texts, _WARM_S)
-    times: list[BatchTimes] = [bench.ask("run_batches", texts, seconds) for _ in range(REPEATS)]
-    costs = [one.core_s / one.texts for one in times]
+    session.call("run_batches", texts, _WARM_UP_S)
+    times: list[BatchTimes] = [session.call("run_batches", texts, seconds) for _ in range(REPEATS)]
+    costs = [repeat.core_s / repeat.texts for repeat in times]
     median = statistics.median(costs)
-    texts_per_s = statistics.median(one.texts / one.wall_s for one in times)
+    texts_per_s = statistics.median(repeat.texts / repeat.wall_s for repeat in times)
+    # A request passes the ingress and the model one after the other: their times add up.
     load = _LOAD_SHARE / (1 / texts_per_s + 1 / ingress.requests_per_s)
-    http = bench.load(text_bodies(texts), _HTTP_S, load)
+    http = session.load(text_bodies(texts), _HTTP_S, load)
     return ServingProfile(
         model_size=request.size.name,
         precision=request.precision,
@@ -128,16 +141,16 @@ def _measure(
         p95_ms=http.p95_ms,
         p99_ms=http.p99_ms,
         load_requests_per_s=load,
-        peak_bytes=bench.ask("resident_bytes"),
+        peak_bytes=session.call("resident_bytes"),
         repeats=REPEATS,
         spread=(max(costs) - min(costs)) / median,
-        texts_measured=sum(one.texts for one in times),
+        texts_measured=sum(repeat.texts for repeat in times),
         warning=made.note,
     )
 
 
 def _out_of_order(requests: Sequence[ProfileRequest], profiles: Sequence[ServingProfile]) -> list[int]:
-    """Numbers of the profiles where more layers cost less than fewer by more than the repeats differ."""
+    """Indices of profiles whose cost falls with more layers by more than the spread of their repeats."""
     wrong: set[int] = set()
     series: dict[tuple[str, str, int], list[int]] = {}
     for number, request in enumerate(requests):
@@ -152,7 +165,7 @@ def _out_of_order(requests: Sequence[ProfileRequest], profiles: Sequence[Serving
 
 
 def _shuffled(texts: Sequence[str]) -> list[str]:
-    # The load goes round in this order: lengths must not come in runs.
-    mixed = list(texts)
-    random.Random(0).shuffle(mixed)
-    return mixed
+    # The load cycles through the texts in this order; sorted lengths would make batches unrealistically uniform.
+    shuffled = list(texts)
+    random.Random(0).shuffle(shuffled)
+    return shuffled

@@ -1,7 +1,9 @@
-"""The replica that profiles are measured in: the product's own app, batcher and engines, on weights that are random.
+"""The replica in which profiles are measured: the app, batcher and engines of production, with random weights.
 
-Serving cost depends on architecture, length and precision, not on what the weights have learned. In: a
-`ProfileRequest`. Out: numbers. Lives in a Serve replica; `lft_ray.profile.measure` drives it.
+Serving cost depends on architecture, length and precision, not on the values of the weights.
+
+In: a `ProfileRequest`. Out: measurements. `ProfileReplica` runs inside a Serve replica, driven by
+`lft_ray.profile.measure`; model folders are built by a process beside it.
 """
 
 import asyncio
@@ -37,14 +39,14 @@ __all__ = [
     "PreparedFolder",
     "ProfileReplica",
     "ProfileRequest",
-    "make_folder_of",
+    "build_request_folder",
     "open_request",
 ]
 
 CONCURRENCY = 32
-"""Requests in flight while a profile is measured."""
+"""Requests in flight during a measurement."""
 IDLE = "idle"
-"""The empty model: what is left is the ingress."""
+"""Name of the empty model, whose cost is that of the ingress alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +60,34 @@ class ProfileRequest:
     task_kind: str
     labels: tuple[str, ...]
     files: tuple[tuple[str, bytes], ...] = ()
-    """Engine files of a model that cannot be made at random (TF-IDF: its vocabulary), by name."""
+    """Engine files by name, for a model that cannot be random (TF-IDF: its vocabulary determines the cost)."""
 
     @property
     def name(self) -> str:
-        """What tells it from the others of a search."""
+        """Unique name among the requests of a search."""
         return f"{self.size.name} {self.precision} {self.max_length}"
 
     @property
     def engine(self) -> str:
-        """The engine that serves it, where that can."""
+        """The preferred engine; another one serves the model if this one cannot."""
         return "sklearn" if self.size.is_linear else serving_engine("torch", self.precision)
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedFolder:
-    """An engine folder of a request's architecture, on the replica's node; the replica removes it."""
+    """An engine folder of the requested architecture, on the node of the replica, which deletes it after opening."""
 
     folder: str
     engine: str = ""
     note: str = ""
-    """Why another engine serves it."""
+    """Why another engine than the preferred one serves it; empty: the preferred one does."""
     refused: str = ""
-    """Why it cannot be served so; there is no folder then."""
+    """Why no engine can serve it; there is no folder then."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchTimes:
-    """One repeat."""
+    """Texts, CPU seconds and wall seconds of one repeat."""
 
     texts: int
     core_s: float
@@ -93,7 +95,7 @@ class BatchTimes:
 
 
 class IdleModel:
-    """Answers without a model, so that only the ingress is measured."""
+    """Returns constant predictions without a model, so that only the ingress is measured."""
 
     version = "0" * 12
     queued = 0
@@ -105,22 +107,22 @@ class IdleModel:
         self.samples: list[str] = []
 
     async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Predictions:
-        """One label a text."""
+        """One constant label per text."""
         return [[LabelScore(label=IDLE, score=1.0)] for _ in texts]
 
     def probe(self, texts: Sequence[str]) -> list[SampleResult]:
-        """Takes no time."""
+        """One constant result per text, in no time."""
         return [SampleResult(IDLE, 0.0) for _ in texts]
 
     def check(self) -> None:
         """Never fails."""
 
     async def retire(self) -> None:
-        """Has nothing to free."""
+        """Frees nothing."""
 
 
 class ProfileReplica:
-    """A replica of the product whose model is what the last `prepare` asked for."""
+    """A production replica that serves the model of the last `prepare` call."""
 
     def __init__(self, cores: int, preset: str = "throughput") -> None:
         self._layout = ReplicaThreads(cores, preset)
@@ -139,44 +141,48 @@ class ProfileReplica:
 
         if key == IDLE:
             return IdleModel(LIMITS)
-        request, made = self._requests[key]
+        request, prepared = self._requests[key]
         try:
-            return open_request(request, made, self._layout, limits=LIMITS)
+            return open_request(request, prepared, self._layout, limits=LIMITS)
         finally:
-            shutil.rmtree(made.folder, ignore_errors=True)
+            shutil.rmtree(prepared.folder, ignore_errors=True)
 
-    async def prepare(self, request: ProfileRequest | None, made: PreparedFolder | None = None) -> str:
-        """Serve ``request`` from ``made``, or the empty model. Returns why that is not possible, or an empty string."""
+    async def prepare(self, request: ProfileRequest | None, prepared: PreparedFolder | None = None) -> str:
+        """Serve ``request`` from the folder ``prepared``; None: the empty model.
+
+        Returns:
+            Why that is not possible; empty on success.
+        """
         key = IDLE
-        if request is not None and made is not None:
+        if request is not None and prepared is not None:
             key = request.name
-            self._requests[key] = (request, made)
+            self._requests[key] = (request, prepared)
         status = await self._service.reconfigure(DesiredState(current=key, serial=next(self._serial)))
         return status.reason
 
     async def run_batches(self, texts: list[str], seconds: float) -> BatchTimes:
-        """Keep `CONCURRENCY` texts in flight through the batcher for ``seconds``, without HTTP."""
-        turn = itertools.cycle(texts)
+        """Run with `CONCURRENCY` texts in flight through the batcher for ``seconds``, without HTTP."""
+        cycle = itertools.cycle(texts)
         texts_done = 0
         wall, core = time.perf_counter(), time.process_time()
 
         async def work() -> None:
             nonlocal texts_done
             while time.perf_counter() - wall < seconds:
-                await self._service.answer([next(turn)])
+                await self._service.answer([next(cycle)])
                 texts_done += 1
 
         await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
         return BatchTimes(texts_done, time.process_time() - core, time.perf_counter() - wall)
 
     async def node(self) -> str:
-        """Id of the Ray node this replica is on."""
+        """Id of the Ray node of this replica."""
         import ray
 
         return str(ray.get_runtime_context().get_node_id())
 
     async def resident_bytes(self) -> int:
-        """Resident memory of this process, without what building random weights left unused in its heap."""
+        """Resident memory of this process, after returning the free heap left by earlier models to the system."""
         import psutil
 
         gc.collect()
@@ -185,7 +191,7 @@ class ProfileReplica:
         return int(psutil.Process().memory_info().rss)
 
     async def ingress_core_s(self) -> float:
-        """Processor seconds so far of this process and of every proxy of this cluster on this node."""
+        """CPU seconds so far of this process and of the proxies of this cluster on this node."""
         import psutil
 
         own = psutil.Process()
@@ -198,7 +204,7 @@ class ProfileReplica:
 
 
 def _ingress_processes(own: Any) -> list[Any]:
-    # Serve's actors are siblings of this one below the raylet, and HAProxy is a child of one of them.
+    # The actors of Serve are siblings of this process below the raylet; HAProxy is a child of one of them.
     found = [own]
     parent = own.parent()
     for process in parent.children() if parent is not None else []:
@@ -208,13 +214,17 @@ def _ingress_processes(own: Any) -> list[Any]:
     return found
 
 
-def make_folder_of(request: ProfileRequest, below: Path | None = None) -> PreparedFolder:
-    """Write an engine folder with the request's architecture, below the temporary folder of this machine or another.
+def build_request_folder(request: ProfileRequest, below: Path | None = None) -> PreparedFolder:
+    """Build an engine folder of the requested architecture.
 
-    In a process beside the replica, which so stays as it is in production: exporting imports torch.
+    Runs in a process beside the replica, because exporting imports torch, which a production replica does not.
+
+    Args:
+        request: architecture to build.
+        below: parent folder; None: the temporary folder of this machine.
 
     Raises:
-        ModelError: the base model's files cannot be found.
+        ModelError: the files of the base model cannot be found.
     """
     folder = Path(tempfile.mkdtemp(prefix="lft-profile-", dir=below))
     if request.size.is_linear:
@@ -235,7 +245,7 @@ def make_folder_of(request: ProfileRequest, below: Path | None = None) -> Prepar
 
 
 def _save_random(request: ProfileRequest, folder: Path) -> None:
-    """Weights of the request's architecture, made on the replica's node: its base is looked up there, by its entry."""
+    """Write a checkpoint with random weights. Runs on the node of the replica, where the base model is resolved."""
     from lft_ray.models.engine_card import EngineCard
     from lft_ray.models.network import build, save
     from lft_ray.models.resolve import find_base
@@ -253,20 +263,20 @@ def _save_random(request: ProfileRequest, folder: Path) -> None:
 
 
 def open_request(
-    request: ProfileRequest, made: PreparedFolder, layout: ReplicaThreads, *, limits: dict[str, int]
+    request: ProfileRequest, prepared: PreparedFolder, layout: ReplicaThreads, *, limits: dict[str, int]
 ) -> "Predictor":
-    """Open such a folder just as a bundle of that architecture is opened, in the replica: its task is made there."""
+    """Open a prepared folder the way production opens a bundle of that architecture. Runs in the replica."""
     from lft_ray.engines import ENGINES
     from lft_ray.plugins import resolve
     from lft_ray.serve.model.predictor import Predictor
     from lft_ray.tasks import TASKS
 
-    folder = Path(made.folder) if request.size.is_linear else Path(made.folder) / "served"
+    folder = Path(prepared.folder) if request.size.is_linear else Path(prepared.folder) / "served"
     task = resolve(request.task_kind, TASKS, where="task.kind")(list(request.labels))
     bundle = Bundle(
         uri=str(folder),
         version="0" * 12,
-        engine=made.engine,
+        engine=prepared.engine,
         precision=request.precision,
         task_kind=request.task_kind,
         labels=list(request.labels),
@@ -274,6 +284,6 @@ def open_request(
         max_length=request.max_length,
         bytes=0,
     )
-    opened = resolve(made.engine, ENGINES, where="engine").open
+    opened = resolve(prepared.engine, ENGINES, where="engine").open
     runner = opened(folder, precision=request.precision, threads=layout.threads)
     return Predictor(bundle, runner, task, layout=layout, limits=limits)

@@ -1,6 +1,6 @@
-"""What is profiled: each variant of each candidate. In: candidates and data. Out: `ProfileRequest`s.
+"""List what to profile: each variant of each candidate. In: candidates and data. Out: `ProfileRequest`s.
 
-A text length that cuts no sample text is not asked for: the replica would do the same work twice.
+A maximum length that truncates no sample text is skipped: its profile would equal that of the next longer one.
 """
 
 import random
@@ -15,14 +15,15 @@ from lft_ray.records import DatasetRecord
 __all__ = ["profile_requests", "skipped_lengths"]
 
 _ROWS_FOR_TFIDF = 5000
+"""Train rows that TF-IDF is fitted on for its profile."""
 
 
 def profile_requests(candidates: Candidates, dataset: DatasetRecord) -> list[ProfileRequest]:
-    """Every architecture that the candidates' variants can have: model size x precision x text length.
+    """One request per architecture of the candidates: model size x precision x maximum length.
 
     Args:
-        candidates: with the tokens of the longest sample text where shorter lengths are offered.
-        dataset: sample texts; TF-IDF is fitted on a part of its train split, for its vocabulary decides what it costs.
+        candidates: models, variants and, if shorter lengths are offered, the token count of the longest sample text.
+        dataset: prepared data. TF-IDF is fitted on part of its train split, because the vocabulary determines the cost.
     """
     task = candidates.task
     return [
@@ -41,13 +42,13 @@ def profile_requests(candidates: Candidates, dataset: DatasetRecord) -> list[Pro
 
 
 def skipped_lengths(candidates: Candidates, requests: Sequence[ProfileRequest]) -> list[str]:
-    """A sentence for each base model and length of the candidates that is not among the requests."""
-    asked = {(request.size.base, request.max_length) for request in requests}
+    """A message for each base model and maximum length of the candidates without a request."""
+    requested = {(request.size.base, request.max_length) for request in requests}
     return [
-        f"export.max_lengths: {length} is not offered for {base}: no sample text is longer, so it would change nothing"
+        f"export.max_lengths: {length} is skipped for {base}: no sample text is longer, so it would change nothing"
         for base in candidates.bases
         for length in candidates.max_lengths
-        if (base, length) not in asked
+        if (base, length) not in requested
     ]
 
 

@@ -1,6 +1,6 @@
-"""The one replica that profiles are measured in, and how it is asked and loaded. Leaves no Serve behind.
+"""A profiling session: start the one replica, build model folders ahead, call and load the replica, shut down.
 
-In: a `ServeSpec`, a connected Ray cluster without Serve. Out: a `ProfileSession`.
+In: a `ServeSpec`, a connected Ray cluster without Serve. Out: a `ProfileSession`. Never leaves Serve running.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.cluster.nodes import Fleet, fleet, run_on
 from lft_ray.config import ServeSpec
 from lft_ray.errors import InputError, LftError, UnreachableError
-from lft_ray.profile.replica import CONCURRENCY, PreparedFolder, ProfileReplica, ProfileRequest, make_folder_of
+from lft_ray.profile.replica import CONCURRENCY, PreparedFolder, ProfileReplica, ProfileRequest, build_request_folder
 from lft_ray.serve.cluster.deployment import SERVE_RESOURCE
 from lft_ray.serve.cluster.environment import cluster_environment, free_port, serving_environment
 from lft_ray.serve.cluster.placement import Placement, place
@@ -29,57 +29,64 @@ if TYPE_CHECKING:
 
 __all__ = ["Prebuilt", "ProfileSession", "prebuild", "profile_replica"]
 
-LIMIT_BYTES = 1_000_000_000
-"""Of folders that may lie in the temporary folder at a time: a ladder of large models is more than a disk may hold."""
-_END_S = 5.0
+_APP = "lft-profile"
+MAX_PREBUILT_BYTES = 1_000_000_000
+"""Total size of prebuilt folders in the temporary folder: a ladder of large models could fill the disk."""
+_START_S = 90.0
+"""Timeout of every call and wait on the replica once its node is up; see `place` for a node that has to start."""
+_CANCEL_S = 5.0
+"""Wait for a cancelled build to end."""
 
 
 class Prebuilt:
-    """Folders that are being made.
+    """Model folders under construction in a Ray task.
 
     Args:
-        task: Ray's reference of them.
-        requests: that they are made for, in order.
+        task: object reference of the task, which returns a `PreparedFolder` per request.
+        requests: the requests of the folders, in order.
     """
 
     def __init__(self, task: Any, requests: Sequence[ProfileRequest]) -> None:
         self._task, self._requests = task, requests
-        self._made: dict[str, PreparedFolder] = {}
+        self._folders: dict[str, PreparedFolder] = {}
 
     def wait(self) -> None:
-        """Return when all are made. Raises what making one of them raised."""
+        """Wait until all folders are built. Raises the error of a failed build."""
         import ray
 
-        made = ray.get(self._task) if self._requests else []
-        self._made = {request.name: one for request, one in zip(self._requests, made, strict=True)}
+        folders = ray.get(self._task) if self._requests else []
+        self._folders = {request.name: one for request, one in zip(self._requests, folders, strict=True)}
 
     def take(self, request: ProfileRequest) -> PreparedFolder | None:
-        """The folder of a request, the caller's to remove; None: it was not made ahead."""
-        return self._made.pop(request.name, None)
+        """The folder of a request, owned by the caller from here on; None: it was not built ahead."""
+        return self._folders.pop(request.name, None)
 
 
 @contextmanager
 def prebuild(requests: Sequence[ProfileRequest], node: str) -> Iterator[Prebuilt]:
-    """Begin to make the folders of as many of the first requests as a disk may hold; at the end none is left.
+    """Start building the folders of the first requests in the background, while Serve starts.
+
+    Builds up to `MAX_PREBUILT_BYTES`. All folders are deleted on exit.
 
     Args:
-        requests: in the order in which they will be asked for.
-        node: id of the Ray node on this machine.
+        requests: requests in the order of their measurement.
+        node: id of the Ray node of this machine.
     """
     import ray
 
-    chosen = _first(requests, LIMIT_BYTES)
+    chosen = _first_within(requests, MAX_PREBUILT_BYTES)
     with tempfile.TemporaryDirectory(prefix="lft-profile-", ignore_cleanup_errors=True) as folder:
-        task = run_on(node, _make, chosen, folder)
+        task = run_on(node, _build_folders, chosen, folder)
         try:
             yield Prebuilt(task, chosen)
         finally:
             ray.cancel(task, force=True)
-            # What it still writes would be left behind.
-            ray.wait([task], timeout=_END_S)
+            # A task that still writes would recreate files after the folder is deleted.
+            ray.wait([task], timeout=_CANCEL_S)
 
 
-def _first(requests: Sequence[ProfileRequest], limit_bytes: int) -> list[ProfileRequest]:
+def _first_within(requests: Sequence[ProfileRequest], limit_bytes: int) -> list[ProfileRequest]:
+    """The first requests whose folders fit into ``limit_bytes`` together, at 4 bytes per parameter."""
     chosen, size = [], 0
     for request in requests:
         size += 4 * request.size.params
@@ -89,58 +96,66 @@ def _first(requests: Sequence[ProfileRequest], limit_bytes: int) -> list[Profile
     return chosen
 
 
-def _make(requests: Sequence[ProfileRequest], folder: str) -> list[PreparedFolder]:
-    return [make_folder_of(request, Path(folder)) for request in requests]
-
-
-_APP = "lft-profile"
-_START_S = 90.0
-"""Longest wait for anything of the replica whose node is up; see `place` for one that is not."""
+def _build_folders(requests: Sequence[ProfileRequest], folder: str) -> list[PreparedFolder]:
+    return [build_request_folder(request, Path(folder)) for request in requests]
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileSession:
-    """A replica that can be asked, and loaded over HTTP from its own node."""
+    """The running replica: method calls through Ray, and HTTP load from its own node."""
 
     handle: "DeploymentHandle[Any]"
     url: str
     node: str
-    ahead: Prebuilt | None = None
+    """Id of the Ray node of the replica."""
+    prebuilt: Prebuilt | None = None
 
-    def ask(self, method: str, *arguments: Any) -> Any:
+    def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of `ProfileReplica`."""
         return getattr(self.handle, method).remote(*arguments).result(timeout_s=_START_S)
 
     def prepare(self, request: ProfileRequest | None) -> PreparedFolder | None:
-        """Let the replica serve ``request``, unless no engine can (``refused``); None: the empty model."""
+        """Make the replica serve ``request``; None: the empty model.
+
+        Returns:
+            The folder that is served, or one with ``refused`` set if no engine can; None for the empty model.
+
+        Raises:
+            LftError: the replica cannot open the folder.
+        """
         made: PreparedFolder | None = None
         if request is not None:
-            made = self.ahead.take(request) if self.ahead else None
-            made = made or self._near(make_folder_of, request)
+            made = self.prebuilt.take(request) if self.prebuilt else None
+            made = made or self._run_on_node(build_request_folder, request)
         if made is not None and made.refused:
             return made
-        reason = self.ask("prepare", request, made)
+        reason = self.call("prepare", request, made)
         if reason:
             raise LftError(f"{request.size.name if request else 'the empty model'} cannot be profiled: {reason}")
         return made
 
     def load(self, bodies: list[bytes], seconds: float, requests_per_s: float | None) -> LoadResult:
-        """Load the replica over HTTP: open loop at a rate, or closed loop with `CONCURRENCY` connections."""
-        result: LoadResult = self._near(_send, self.url, bodies, seconds, requests_per_s)
+        """Send HTTP load for ``seconds``: open loop at a rate; None: closed loop with `CONCURRENCY` connections.
+
+        Raises:
+            LftError: no request succeeded.
+        """
+        result: LoadResult = self._run_on_node(_send, self.url, bodies, seconds, requests_per_s)
         if not result.ok:
-            raise LftError(f"the profiled replica answered no request: {result.statuses}")
+            raise LftError(f"no request to the profiled replica succeeded: {result.statuses}")
         return result
 
     def wait_routed(self) -> None:
-        """Wait for the proxy of the replica's own node: it starts after the replica where that node has just come up.
+        """Wait for the proxy on the node of the replica, which starts after the replica if the node is new.
 
         Raises:
-            UnreachableError: it does not answer in time.
+            UnreachableError: the proxy does not respond in time.
         """
-        if problem := self._near(wait_healthy, self.url, _START_S):
-            raise UnreachableError(f"the proxy beside the profiled replica did not answer: {problem}")
+        if problem := self._run_on_node(wait_healthy, self.url, _START_S):
+            raise UnreachableError(f"the proxy beside the profiled replica did not respond: {problem}")
 
-    def _near(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _run_on_node(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a function in a Ray task on the node of the replica."""
         import ray
 
         return ray.get(run_on(self.node, function, *arguments))
@@ -154,46 +169,49 @@ def _send(url: str, bodies: list[bytes], seconds: float, requests_per_s: float |
 
 @contextmanager
 def profile_replica(spec: ServeSpec, requests: Sequence[ProfileRequest]) -> Iterator[ProfileSession]:
-    """Start the replica with the cores that production gives it; the end takes Serve down.
+    """Start the replica with the cores of production; shut Serve down on exit.
 
     Args:
-        spec: as in production.
-        requests: what it will be asked for, in order.
+        spec: serving settings, as in production.
+        requests: requests in the order of their measurement.
 
     Raises:
-        InputError: the cluster serves already, or a replica can never fit.
-        UnreachableError: the replica, or a node for it, did not come up in time.
+        InputError: the cluster already runs Serve, or a replica can never fit.
+        UnreachableError: the replica, or a node for it, did not start in time.
     """
     import ray
     from ray import serve
 
-    # Serve tells what it starts line by line; the study says that in one.
+    # Serve logs every step of its start; the stage reports it in one line.
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     _refuse_other_serve()
-    room = fleet()
-    placement = place(spec, room, replicas=1, wait_s=_START_S)
+    nodes = fleet()
+    placement = place(spec, nodes, replicas=1, wait_s=_START_S)
+    # A short path, because it contains unix sockets, whose paths Linux limits to 108 bytes.
     folder = Path(tempfile.mkdtemp(prefix="lft-", dir="/tmp" if Path("/tmp").is_dir() else None))
     port = free_port()
     try:
         with ExitStack() as stack:
-            ahead = None
-            if room.size == 1:
-                ahead = stack.enter_context(prebuild(requests, ray.get_runtime_context().get_node_id()))
-            with serve_starting("127.0.0.1", port, variables=_variables(folder, room)):
+            prebuilt = None
+            # Only on one machine: elsewhere the replica may be placed on a node that cannot read folders built here.
+            if nodes.size == 1:
+                prebuilt = stack.enter_context(prebuild(requests, ray.get_runtime_context().get_node_id()))
+            with serve_starting("127.0.0.1", port, variables=_variables(folder, nodes)):
                 handle = _started(spec, placement)
             node = handle.node.remote().result(timeout_s=_START_S)
-            bench = ProfileSession(handle, f"http://127.0.0.1:{port}/", node, ahead)
-            bench.wait_routed()
-            if ahead is not None:
-                ahead.wait()
-            yield bench
+            session = ProfileSession(handle, f"http://127.0.0.1:{port}/", node, prebuilt)
+            session.wait_routed()
+            if prebuilt is not None:
+                # Before the first measurement: a build beside it would take its cores.
+                prebuilt.wait()
+            yield session
     finally:
         serve.shutdown()  # type: ignore[no-untyped-call]
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _started(spec: ServeSpec, placement: Placement) -> "DeploymentHandle[Any]":
-    """Start the replica and wait for it. `serve.run` would wait without end where no node comes up."""
+    """Start the replica and wait for it. Not with `serve.run`, which waits forever if no node can host the replica."""
     from ray import serve
     from ray.serve.schema import ApplicationStatus
 
@@ -206,20 +224,20 @@ def _started(spec: ServeSpec, placement: Placement) -> "DeploymentHandle[Any]":
         app = serve.status().applications[_APP]
         details = "; ".join(d.message for d in app.deployments.values() if d.message) or app.message
         if app.status == ApplicationStatus.DEPLOY_FAILED:
-            raise LftError(f"the replica for the profiles cannot start: {details}")
+            raise LftError(f"the replica for profiling failed to start: {details}")
         return app.status == ApplicationStatus.RUNNING
 
     if not wait_until(is_running, timeout_s=placement.wait_s):
         raise UnreachableError(
-            f"the replica for the profiles was not ready within {placement.wait_s:.0f} s: {details}",
+            f"the replica for profiling was not ready within {placement.wait_s:.0f} s: {details}",
             fix=placement.hint,
         )
     return handle
 
 
-def _variables(folder: Path, room: Fleet) -> dict[str, str]:
-    found = serving_environment(folder) if room.size == 1 else cluster_environment(str(folder))
-    # Nothing is lost when this replica goes, so it need not stay reachable for a while.
+def _variables(folder: Path, nodes: Fleet) -> dict[str, str]:
+    found = serving_environment(folder) if nodes.size == 1 else cluster_environment(str(folder))
+    # No clients depend on this replica, so skip the draining period at shutdown.
     return found | {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0"}
 
 
@@ -244,6 +262,6 @@ def _refuse_other_serve() -> None:
 
     if any(actor["namespace"] == "serve" for actor in list_named_actors(all_namespaces=True)):
         raise InputError(
-            "the cluster runs Ray Serve already, and profiles need it for themselves",
+            "the cluster already runs Ray Serve, and profiling needs an instance of its own",
             fix="search on another cluster (leave cluster.address empty), or `serve shutdown` there first",
         )

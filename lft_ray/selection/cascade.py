@@ -1,9 +1,10 @@
-"""Two models of one study as one: the small one answers where it is sure, the large one the rest. In: what both said
-on validation. Out: temperature, threshold, F1 and share. Pure; no files.
+"""Model cascade: the small model predicts where it is confident, the large one on the remaining texts.
 
-The small model's confidence is its best label's probability after temperature scaling (Guo et al. 2017,
-arXiv:1706.04599). Temperature and threshold are chosen on one half of the validation rows and measured on the other,
-both ways round; what is deployed is then chosen on all of them.
+In: logits of both models on validation. Out: temperature, threshold, F1 and share. Pure; no files.
+
+The confidence of the small model is the probability of its top label after temperature scaling (Guo et al. 2017,
+arXiv:1706.04599). F1 and share are cross-fitted: temperature and threshold are chosen on one half of the validation
+rows and measured on the other, both ways round. The deployed values are then chosen on all rows.
 """
 
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from lft_ray.selection.metrics import METRICS, scores
 __all__ = ["CascadeEstimate", "cascade_usd", "confidence", "estimate", "fit_temperature"]
 
 _STEPS = 200
+"""Thresholds tried, as quantiles of the confidence."""
 _TEMPERATURES = (0.05, 20.0)
-_LEAST_ROWS = 40
+_MIN_ROWS = 40
 
 Logits = NDArray[np.floating]
 Labels = NDArray[np.int64]
@@ -26,15 +28,15 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class CascadeEstimate:
-    """What a cascade would do.
+    """A cascade and its estimated quality.
 
     Attributes:
-        temperature: by which the small model's logits are divided; above 1 where it is too sure of itself.
-        threshold: least confidence with which the small model answers alone.
-        share: of the texts that the large model is asked, on rows that chose neither number.
-        f1: on those rows.
-        small_f1: of the small model alone, on the same rows.
-        large_f1: of the large one.
+        temperature: divisor of the small model's logits; above 1 where the small model is overconfident.
+        threshold: minimum confidence at which the small model's prediction is used.
+        share: fraction of texts sent to the large model, on rows that were used to choose neither number.
+        f1: score of the cascade on those rows.
+        small_f1: score of the small model alone, on the same rows.
+        large_f1: score of the large model alone, on the same rows.
     """
 
     temperature: float
@@ -46,19 +48,20 @@ class CascadeEstimate:
 
 
 def confidence(logits: Logits, temperature: float) -> NDArray[np.float64]:
-    """Calibrated probability of the best label, float64 [n], of logits [n, c]."""
+    """Calibrated probability of the top label, float64 [n], from logits [n, c]."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature
-    raised = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    best: NDArray[np.float64] = 1.0 / raised.sum(axis=1)
-    return best
+    # Shifted by the maximum, the exponential of the top label is exactly 1: its softmax is one over the sum.
+    shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    top: NDArray[np.float64] = 1.0 / shifted.sum(axis=1)
+    return top
 
 
 def fit_temperature(logits: Logits, truth: Labels) -> float:
-    """The temperature that makes the truth likeliest, by bounded search over its logarithm.
+    """The temperature of maximum likelihood, by bounded search over its logarithm.
 
     Args:
-        logits: [n, c].
-        truth: [n] label numbers.
+        logits: float [n, c].
+        truth: int64 [n], label indices.
     """
     from scipy.optimize import minimize_scalar
 
@@ -75,13 +78,15 @@ def fit_temperature(logits: Logits, truth: Labels) -> float:
 
 
 def cascade_usd(small_usd: float, large_usd: float, ingress_usd: float, share: float) -> float:
-    """Dollars per million: every text through the small model, a share through the large one too, one request each.
+    """Dollars per million predictions: all texts pass the small model, a share of them also the large one.
+
+    The request itself is paid once: both costs include it, so it is subtracted from that of the large model.
 
     Args:
-        small_usd: of the small model alone, its request included.
-        large_usd: of the large one alone, its request included.
-        ingress_usd: of a million requests before any model is asked.
-        share: of texts that the large one is asked.
+        small_usd: cost of the small model alone, in dollars per million, its request included.
+        large_usd: cost of the large model alone, its request included.
+        ingress_usd: cost of a million requests before any model runs.
+        share: fraction of texts sent to the large model.
     """
     return small_usd + share * (large_usd - ingress_usd)
 
@@ -89,69 +94,75 @@ def cascade_usd(small_usd: float, large_usd: float, ingress_usd: float, share: f
 def estimate(
     small: Logits, large: Logits, truth: Labels, *, metric: str, margin: float, seed: int = 0
 ) -> CascadeEstimate:
-    """Choose and measure a cascade: the least share of texts for the large model that loses no more than the margin.
+    """Choose and measure a cascade: the smallest share for the large model that loses no more than the margin.
 
     Args:
         small: logits [n, c] of the small model on validation.
-        large: logits [n, c] of the large one, same rows.
-        truth: [n] label numbers.
+        large: logits [n, c] of the large model on the same rows.
+        truth: int64 [n], label indices.
         metric: name of the score.
         margin: F1 that may be lost against the large model, as a fraction.
-        seed: of the halves.
+        seed: random seed of the split into halves.
 
     Raises:
-        InputError: too few rows, several labels a text, a metric that is not ours, or the small model needs no help.
+        InputError: there are too few rows or several labels per text, the metric is not supported, or the small model
+            alone is within the margin.
     """
     _check(truth, metric)
     half = _halves(truth, seed)
-    sure, asked = small.argmax(axis=1), large.argmax(axis=1)
-    answers, share = np.empty_like(truth), 0.0
+    small_labels, large_labels = small.argmax(axis=1), large.argmax(axis=1)
+    predictions, share = np.empty_like(truth), 0.0
     for number in (0, 1):
         chosen, measured = np.flatnonzero(half != number), np.flatnonzero(half == number)
         temperature, threshold = _choose(small[chosen], large[chosen], truth[chosen], metric, margin)
         unsure = confidence(small[measured], temperature) < threshold
-        answers[measured] = np.where(unsure, asked[measured], sure[measured])
+        predictions[measured] = np.where(unsure, large_labels[measured], small_labels[measured])
         share += float(unsure.sum()) / len(truth)
     temperature, threshold = _choose(small, large, truth, metric, margin)
     if threshold <= 0.0:
         raise InputError(
-            f"the small model alone loses no more than the margin of {margin:g} on validation: it needs no large one",
+            f"the small model alone is within the margin of {margin:g} on validation: no large model is needed",
             fix="deploy it alone, or lower the margin with --set selection.margin=0.002",
         )
-    f1, small_f1, large_f1 = (float(value) for value in scores(truth, [answers, sure, asked], metric))
+    f1, small_f1, large_f1 = (
+        float(value) for value in scores(truth, [predictions, small_labels, large_labels], metric)
+    )
     return CascadeEstimate(temperature, threshold, share, f1, small_f1, large_f1)
 
 
 def _check(truth: Labels, metric: str) -> None:
     if truth.ndim != 1:
-        raise InputError("a cascade needs a task with one label a text: with several there is no one confidence")
+        raise InputError(
+            "a cascade needs a task with one label per text: with several labels there is no single confidence"
+        )
     if metric not in METRICS:
-        raise InputError(f"a cascade cannot be chosen by {metric!r}: expected one of {', '.join(METRICS)}")
-    if len(truth) < _LEAST_ROWS:
-        raise InputError(f"a cascade needs at least {_LEAST_ROWS} validation rows, got {len(truth)}")
+        raise InputError(f"a cascade cannot be tuned for {metric!r}: expected one of {', '.join(METRICS)}")
+    if len(truth) < _MIN_ROWS:
+        raise InputError(f"a cascade needs at least {_MIN_ROWS} validation rows, got {len(truth)}")
 
 
 def _choose(small: Logits, large: Logits, truth: Labels, metric: str, margin: float) -> tuple[float, float]:
-    """Temperature, and the lowest threshold from which on no higher one loses more than the margin."""
+    """Temperature, and the lowest threshold above which no threshold loses more than the margin."""
     temperature = fit_temperature(small, truth)
-    sureness = confidence(small, temperature)
-    order = np.sort(sureness)
+    confidences = confidence(small, temperature)
+    order = np.sort(confidences)
     cuts = np.unique(np.linspace(0, len(truth), _STEPS + 1).astype(np.int64))
-    # Below every confidence: nobody is asked. Above every one: all are.
+    # 0.0 is below every confidence: the large model gets no text. 2.0 is above every one: it gets all texts.
     thresholds = np.array([0.0, *order[cuts[1:-1]], 2.0])
-    sure, asked = small.argmax(axis=1), large.argmax(axis=1)
-    runs = [np.where(sureness < threshold, asked, sure) for threshold in thresholds]
-    found = scores(truth, runs, metric)
-    good = found >= found[-1] - margin - 1e-9
-    bad = np.flatnonzero(~good)
-    first = int(bad[-1]) + 1 if bad.size else 0
+    small_labels, large_labels = small.argmax(axis=1), large.argmax(axis=1)
+    runs = [np.where(confidences < threshold, large_labels, small_labels) for threshold in thresholds]
+    f1 = scores(truth, runs, metric)
+    # The last run is the large model alone. F1 need not rise with the threshold: start after the last one that fails.
+    failing = np.flatnonzero(f1 < f1[-1] - margin - 1e-9)
+    first = int(failing[-1]) + 1 if failing.size else 0
     return temperature, float(thresholds[first])
 
 
 def _halves(truth: Labels, seed: int) -> NDArray[np.int64]:
-    """0 or 1 for each row, half of every label's rows each."""
+    """Assign each row to half 0 or 1, stratified by label."""
     rng = np.random.default_rng(seed)
     half = np.empty(len(truth), dtype=np.int64)
+    # Labels of an odd number of rows take turns in which half gets the extra row.
     turn = 0
     for label in np.unique(truth):
         rows = rng.permutation(np.flatnonzero(truth == label))

@@ -1,7 +1,10 @@
-"""Who wins, and how sure is that? In: trial records, answers of the finalists. Out: Selection. Pure; no test split.
+"""Choose the winner and state how certain the choice is.
 
-Where a finalist ran again with fresh seeds, the score that won it the place is dropped and the mean of the fresh runs
-is used. Where saved answers are given, losses are bounded (`lft_ray.selection.significance`) and the bounds decide.
+In: trial records, validation predictions of the finalists. Out: a `Selection`. Pure; never sees the test split.
+
+Where a finalist has confirmation runs (the same configuration trained with new seeds), the score that nominated it is
+dropped and the mean of those runs is used. Where predictions are given, losses against the best are bounded
+(`lft_ray.selection.significance`) and the bounds decide.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +18,7 @@ from lft_ray.config import CostSpec, SelectionSpec
 from lft_ray.records import FrontPoint, JudgedPoint, Selection, TrialRecord, TrialStatus
 from lft_ray.run.ledger import trial_order
 from lft_ray.selection import POLICIES
-from lft_ray.selection.finalists import Candidates, Key, candidates, finalists, key_of
+from lft_ray.selection.finalists import EligiblePoints, Key, eligible_points, finalists, key_of
 from lft_ray.selection.front import front, ladder
 from lft_ray.selection.metrics import METRICS, scores
 from lft_ray.selection.policies import best_f1, choose
@@ -23,35 +26,37 @@ from lft_ray.selection.reason import Facts, reason_of
 from lft_ray.selection.significance import resample
 from lft_ray.selection.verdict import Losses, no_bounds, pick, verdict_of
 
-__all__ = ["Evidence", "candidates", "decide", "finalists", "runs_compared"]
+__all__ = ["Evidence", "decide", "runs_compared"]
 
-SAME_F1 = 1e-6
-"""Answers must give the recorded F1 back: those of a task that decodes otherwise are not used."""
-MOST_COMPARED = 12
-"""Twice the finalists: more points, which only a user's own policy weighs, would take minutes to bound."""
+F1_TOLERANCE = 1e-6
+"""Predictions must reproduce the recorded F1 this closely: those of a task with its own decoding are not used."""
+MAX_COMPARED = 12
+"""Twice the number of finalists. Only a user's own policy compares more, and bounding those would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What runs answered on the validation split.
+    """Predictions of several runs on the validation split.
 
     Attributes:
-        truth: int64 [n] label numbers, or bool [n, c].
-        answers: (trial id of the run, precision, max length) -> answers shaped as ``truth``.
-        seed: of the bootstrap.
+        truth: int64 [n], label indices, or bool [n, c] for several labels per text.
+        predictions: (trial id of the run, precision, max length) -> array of the shape of ``truth``.
+        seed: random seed of the bootstrap.
     """
 
     truth: NDArray[Any]
-    answers: Mapping[Key, NDArray[Any]]
+    predictions: Mapping[Key, NDArray[Any]]
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Contender:
+    """A point that may win, with its confirmation runs."""
+
     point: FrontPoint
-    """As the search scored it."""
+    """The point as scored by the search."""
     fresh: list[tuple[float, str]]
-    """(F1, trial id) of its fresh-seed runs, by trial id."""
+    """(F1, trial id) of its confirmation runs, by trial id."""
 
     @property
     def runs(self) -> list[tuple[float, str]]:
@@ -65,8 +70,9 @@ class _Contender:
 
     @property
     def median_run(self) -> str:
-        """Id of the trial whose checkpoint is shipped."""
+        """Id of the trial whose checkpoint is shipped: the run of median F1."""
         ordered = sorted(self.runs)
+        # Of an even number the lower median: the F1 of a real checkpoint, and not the luckier of the two.
         return ordered[(len(ordered) - 1) // 2][1]
 
     @property
@@ -77,13 +83,13 @@ class _Contender:
 def runs_compared(
     records: Sequence[TrialRecord], spec: SelectionSpec, cost: CostSpec, *, validation_rows: int = 2000
 ) -> list[Key]:
-    """The runs whose answers `decide` can use: (trial id, precision, max length).
+    """Keys (trial id, precision, max length) of the runs whose predictions `decide` can use.
 
     Raises:
-        NoWinnerError: no finished trial may win.
+        NoWinnerError: no point is eligible.
     """
-    pool = _contenders(records, spec, cost, candidates(records, spec, cost), validation_rows=validation_rows)
-    return [key for contender in pool for key in contender.keys] if len(pool) <= MOST_COMPARED else []
+    pool = _contenders(records, spec, cost, eligible_points(records, spec, cost), validation_rows=validation_rows)
+    return [key for contender in pool for key in contender.keys] if len(pool) <= MAX_COMPARED else []
 
 
 def decide(
@@ -95,23 +101,24 @@ def decide(
     validation_rows: int = 2000,
     evidence: Evidence | None = None,
 ) -> Selection:
-    """Choose the winner. Equal records and answers give an equal choice, whenever it is asked for.
+    """Choose the winner. Deterministic: equal records and predictions give an equal choice.
 
     Args:
-        records: search trials and fresh-seed runs.
-        spec: policy, margin and the cap on dollars.
-        cost: the latency cap.
+        records: search trials and confirmation runs.
+        spec: policy, margin and the cap on serving cost.
+        cost: the cap on latency.
         metric: name of the score.
-        validation_rows: rows that F1 was measured on.
-        evidence: answers of the runs that `runs_compared` names; None: nothing is bounded, the policy takes the means.
+        validation_rows: number of rows that F1 was measured on.
+        evidence: predictions of the runs that `runs_compared` names; None: no loss is bounded, and the policy compares
+            mean scores.
 
     Returns:
-        The selection, without test scores: those are filled in once, by whoever may read the test split.
+        The selection without test scores, which `held_out` adds after the choice.
 
     Raises:
-        NoWinnerError: no finished trial may win.
+        NoWinnerError: no point is eligible.
     """
-    found = candidates(records, spec, cost)
+    found = eligible_points(records, spec, cost)
     pool = _contenders(records, spec, cost, found, validation_rows=validation_rows)
     judged = [contender.judged for contender in pool]
     losses = _losses(pool, judged, spec, evidence, metric=metric)
@@ -140,26 +147,26 @@ def _contenders(
     records: Sequence[TrialRecord],
     spec: SelectionSpec,
     cost: CostSpec,
-    found: Candidates,
+    found: EligiblePoints,
     *,
     validation_rows: int,
 ) -> list[_Contender]:
-    """Those that may win, with their fresh runs.
+    """The points that may win, with their confirmation runs.
 
-    While no fresh-seed run exists, points are judged by their search scores. As soon as one does, only finalists with
-    fresh runs may win, each judged by their mean; the best of the search keeps its place without one, for losses are
-    measured against the best.
+    Without any confirmation run, points are compared by their search scores. Otherwise only finalists with confirmation
+    runs may win, each compared by the mean of those. The best point of the search stays in the comparison even without
+    one, because losses are measured against the best.
     """
     final = finalists(records, spec, cost, validation_rows=validation_rows)
-    fresh = {key_of(point): _fresh_runs(point, records) for point in found.allowed}
+    fresh = {key_of(point): _fresh_runs(point, records) for point in found.eligible}
     if any(fresh.values()):
-        best = best_f1(found.allowed)
-        kept = [p for p in final if fresh[key_of(p)] or p == best]
-        # A finalist of an earlier call keeps its place: new search trials must not undo a confirmation.
-        pool = kept + [p for p in found.allowed if fresh[key_of(p)] and p not in final]
+        best = best_f1(found.eligible)
+        confirmed = [p for p in final if fresh[key_of(p)] or p == best]
+        # A finalist of an earlier call stays in: new search trials must not undo a confirmation.
+        pool = confirmed + [p for p in found.eligible if fresh[key_of(p)] and p not in final]
     else:
-        # A rule of the user's may weigh all points against each other; ours look at finalists only.
-        pool = final if spec.policy in POLICIES else found.allowed
+        # A user's own policy may compare all points; the built-in ones choose among finalists only.
+        pool = final if spec.policy in POLICIES else found.eligible
     return [_Contender(point, fresh[key_of(point)]) for point in pool]
 
 
@@ -171,17 +178,17 @@ def _losses(
     *,
     metric: str,
 ) -> Losses:
-    """Every finalist's loss against the best, bounded where the answers of all their runs are there."""
+    """Loss of every finalist against the best, bounded if the predictions of all their runs are available."""
     best = judged.index(best_f1(judged))
-    if evidence is None or metric not in METRICS or not all(k in evidence.answers for c in pool for k in c.keys):
+    if evidence is None or metric not in METRICS or not all(k in evidence.predictions for c in pool for k in c.keys):
         return no_bounds(judged, best)
-    answers = [[evidence.answers[key] for key in contender.keys] for contender in pool]
+    predictions = [[evidence.predictions[key] for key in contender.keys] for contender in pool]
     recorded = [f1 for contender in pool for f1, _ in contender.runs]
-    again = scores(evidence.truth, [run for runs in answers for run in runs], metric)
-    if max(abs(again - recorded)) > SAME_F1:
+    recomputed = scores(evidence.truth, [run for runs in predictions for run in runs], metric)
+    if max(abs(recomputed - recorded)) > F1_TOLERANCE:
         return no_bounds(judged, best)
-    names = [[trial_id for _, trial_id in contender.runs] for contender in pool]
-    sample = resample(evidence.truth, answers, metric=metric, seed=evidence.seed, names=names)
+    run_ids = [[trial_id for _, trial_id in contender.runs] for contender in pool]
+    sample = resample(evidence.truth, predictions, metric=metric, seed=evidence.seed, run_ids=run_ids)
     return Losses.of(sample, judged, best, margin=spec.margin)
 
 
@@ -198,7 +205,7 @@ def _confirmed(pool: Sequence[_Contender]) -> dict[str, list[float]]:
 
 
 def _fresh_runs(point: FrontPoint, records: Sequence[TrialRecord]) -> list[tuple[float, str]]:
-    """(F1, trial id) of the finished fresh-seed runs of a point, at its own precision and length, by trial id."""
+    """(F1, trial id) of the finished confirmation runs of a point, at its own precision and length, by trial id."""
     return [
         (variant.f1, record.trial_id)
         for record in sorted(records, key=lambda r: trial_order(r.trial_id))

@@ -1,6 +1,7 @@
-"""Who may win, and who is worth running again with fresh seeds. In: trial records. Out: points. Pure; decides nothing.
+"""Which points are eligible to win, and which are worth confirming with new seeds.
 
-The best of many noisy scores is optimistic by about 1 point of F1 over 20 trials, so what looks best is run again.
+In: trial records. Out: points. Pure. Never picks the winner. The best of many noisy scores is optimistic, by about 1
+point of F1 over 20 trials, so the finalists are trained again.
 """
 
 import math
@@ -15,89 +16,91 @@ from lft_ray.records import FrontPoint, TrialRecord, TrialStatus
 from lft_ray.selection.front import front, points_of
 from lft_ray.selection.policies import best_f1, cheapest_within, choose
 
-__all__ = ["MAX_FINALISTS", "Candidates", "Key", "candidates", "finalists", "key_of"]
+__all__ = ["MAX_FINALISTS", "EligiblePoints", "Key", "eligible_points", "finalists", "key_of"]
 
 MAX_FINALISTS = 5
 """Besides the default configuration."""
 SEED_SPREAD = 0.006
-"""F1: how far two seeds of a fine-tuned encoder are apart, as a standard deviation."""
+"""Standard deviation of F1 over the seeds of a fine-tuned encoder."""
 Z_95 = 1.645
 
 Key = tuple[str, str, int]
-"""Trial id, precision and max length: what a point is known by."""
+"""Identity of a point: trial id, precision and max length."""
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
-    """All points of a study, those that may win, and why the other trials may not."""
+class EligiblePoints:
+    """All points of a study, those that are eligible to win, and why the other trials are not."""
 
     points: list[FrontPoint]
-    allowed: list[FrontPoint]
+    eligible: list[FrontPoint]
     excluded: dict[str, str]
-    """Trial id -> reason."""
+    """Trial id -> reason, of trials without any eligible point."""
 
 
 def key_of(point: FrontPoint) -> Key:
-    """What a point is known by."""
+    """The identity of a point."""
     return (point.trial_id, point.precision, point.max_length)
 
 
-def candidates(records: Sequence[TrialRecord], spec: SelectionSpec, cost: CostSpec) -> Candidates:
-    """Sort the search trials into those that may win and those that may not.
+def eligible_points(records: Sequence[TrialRecord], spec: SelectionSpec, cost: CostSpec) -> EligiblePoints:
+    """Split the points of the search trials into those that are eligible to win and those that are not.
 
     Args:
-        records: the ledger; runs with fresh seeds are not candidates.
-        spec: margin, policy and the cap on dollars.
+        records: trial records of the ledger; confirmation runs are not eligible.
+        spec: margin, policy and the cap on serving cost.
         cost: the cap on latency, ``cost.traffic.p95_ms``.
     """
     points = points_of(records)
     caps = Caps.of(spec, cost)
     verdicts = [(point, caps.breach(point.usd_per_million_predictions, point.p95_ms)) for point in points]
-    allowed = [point for point, breach in verdicts if not breach]
+    eligible = [point for point, breach in verdicts if not breach]
     excluded = {r.trial_id: _not_finished(r) for r in records if r.role == "search"}
     for point, breach in verdicts:
         excluded[point.trial_id] = breach
-    for point in allowed:
+    # A trial with one eligible variant is not excluded, whatever caps its other variants exceed.
+    for point in eligible:
         excluded[point.trial_id] = ""
-    return Candidates(points=points, allowed=allowed, excluded={k: v for k, v in excluded.items() if v})
+    return EligiblePoints(points=points, eligible=eligible, excluded={k: v for k, v in excluded.items() if v})
 
 
 def finalists(
     records: Sequence[TrialRecord], spec: SelectionSpec, cost: CostSpec, *, validation_rows: int = 2000
 ) -> list[FrontPoint]:
-    """The points worth running again, the last to be left out first: at most 5, and the default configuration.
+    """The points worth confirming, most important first: at most 5, and the default configuration.
 
-    Of the points on the front that noise alone could keep from being within the margin, the best of each octave of
-    dollars (a factor of 2; the best point of all is the cheapest of its own octave). Order: the best, which every loss
-    is measured against; what the policy would take today; the others, cheapest first.
+    Of the Pareto-optimal points that noise alone could keep from being within the margin, the best of each octave of
+    cost (a factor of 2; the best point of all is the cheapest of its own octave). Order: the best point, which every
+    loss is measured against; the current choice of the policy; the others, cheapest first.
 
-    The default configuration comes last: the start trial of the size that the policy would take, at the same precision
+    The default configuration comes last: the start trial of the size that the policy chooses, at the same precision
     and length. It costs the same to serve, so it wins where tuning only fitted noise, which happens in about one search
     of ten (arXiv:2506.19540).
 
     Args:
-        records: the ledger.
+        records: trial records of the ledger.
         spec: margin and policy.
-        cost: the latency cap.
-        validation_rows: rows that F1 was measured on; fewer rows, more noise.
+        cost: the cap on latency.
+        validation_rows: number of rows that F1 was measured on; fewer rows, more noise.
 
     Raises:
-        NoWinnerError: no point may win.
+        NoWinnerError: no point is eligible.
     """
-    found = candidates(records, spec, cost)
-    if not found.allowed:
+    found = eligible_points(records, spec, cost)
+    if not found.eligible:
         raise _no_winner(records, found)
-    best = best_f1(found.allowed)
+    best = best_f1(found.eligible)
+    # Noise of a difference: the binomial row noise of one score, as both share their rows, and the seeds of both runs.
     noise = Z_95 * math.sqrt(best.f1 * (1.0 - best.f1) / max(validation_rows, 1) + 2.0 * SEED_SPREAD**2)
-    near = front([p for p in found.allowed if p.f1 >= best.f1 - spec.margin - noise])
+    near = front([p for p in found.eligible if p.f1 >= best.f1 - spec.margin - noise])
     octaves = sorted(_best_by_octave(near, best), key=lambda p: p.usd_per_million_predictions)
-    pool = octaves if spec.policy == "cheapest_within" else found.allowed
+    pool = octaves if spec.policy == "cheapest_within" else found.eligible
     choice = choose(spec.policy, pool, margin=spec.margin)
     unique: dict[Key, FrontPoint] = {}
     for point in [best, choice, *octaves]:
         unique.setdefault(key_of(point), point)
-    kept = list(unique.values())[:MAX_FINALISTS]
-    return kept + [p for p in _default(records, found.allowed, choice) if key_of(p) not in map(key_of, kept)]
+    chosen = list(unique.values())[:MAX_FINALISTS]
+    return chosen + [p for p in _default(records, found.eligible, choice) if key_of(p) not in map(key_of, chosen)]
 
 
 def _best_by_octave(points: Sequence[FrontPoint], best: FrontPoint) -> list[FrontPoint]:
@@ -108,11 +111,11 @@ def _best_by_octave(points: Sequence[FrontPoint], best: FrontPoint) -> list[Fron
     return [best_f1(octave) for octave in bins.values()]
 
 
-def _default(records: Sequence[TrialRecord], allowed: Sequence[FrontPoint], choice: FrontPoint) -> list[FrontPoint]:
+def _default(records: Sequence[TrialRecord], eligible: Sequence[FrontPoint], choice: FrontPoint) -> list[FrontPoint]:
     started = {r.trial_id for r in records if r.start and r.role == "search"}
     same = [
         p
-        for p in allowed
+        for p in eligible
         if p.trial_id in started
         and (p.model_size, p.precision, p.max_length) == (choice.model_size, choice.precision, choice.max_length)
     ]
@@ -125,7 +128,7 @@ def _not_finished(record: TrialRecord) -> str:
     return f"{record.status.value}: {record.reason}" if record.reason else record.status.value
 
 
-def _no_winner(records: Sequence[TrialRecord], found: Candidates) -> NoWinnerError:
+def _no_winner(records: Sequence[TrialRecord], found: EligiblePoints) -> NoWinnerError:
     counts = Counter(r.status.value for r in records if r.role == "search")
     summary = ", ".join(f"{counts[s.value]} {s.value}" for s in TrialStatus)
     if not found.points:
@@ -139,7 +142,7 @@ def _no_winner(records: Sequence[TrialRecord], found: Candidates) -> NoWinnerErr
     worst = ", ".join(f"{cap} excluded {count}" for cap, count in caps.most_common())
     cheapest = cheapest_within(found.points, margin=1.0)
     return NoWinnerError(
-        f"no finished trial may be shipped ({summary}): {worst}. The cheapest is {cheapest.model_size} "
+        f"no finished trial is within the caps ({summary}): {worst}. The cheapest is {cheapest.model_size} "
         f"({cheapest.trial_id}) at ${cheapest.usd_per_million_predictions:.4g} per million predictions.",
         fix=f"raise {caps.most_common(1)[0][0]}, or add smaller models",
     )

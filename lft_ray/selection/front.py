@@ -1,6 +1,6 @@
-"""Points, front, ladder and hypervolume. In: trial records. Out: frozen points. Pure; knows no policy and no cap.
+"""Points, Pareto front, ladder and hypervolume. In: trial records. Out: frozen points. Pure; applies no policy or cap.
 
-Only trials that ran to their end become points: a stopped trial looks cheap because it is not done.
+Only trials that ran to completion become points: a stopped trial looks cheap only because it is unfinished.
 """
 
 import math
@@ -13,7 +13,7 @@ __all__ = ["dominates", "front", "hypervolume", "ladder", "points_of"]
 
 
 def points_of(records: Iterable[TrialRecord]) -> list[FrontPoint]:
-    """Every priced variant of every finished search trial, by trial id. Fresh-seed runs are not points of their own."""
+    """Every priced variant of every finished search trial, by trial id. Confirmation runs are not points themselves."""
     points = [
         FrontPoint(
             trial_id=record.trial_id,
@@ -33,7 +33,7 @@ def points_of(records: Iterable[TrialRecord]) -> list[FrontPoint]:
 
 
 def dominates(point: FrontPoint, other: FrontPoint) -> bool:
-    """Whether ``point`` is no dearer and no worse than ``other``, and better in one; equal points: the earlier id."""
+    """Whether ``point`` Pareto-dominates ``other`` in cost and F1. Of equal points the earlier trial id dominates."""
     ours = (point.usd_per_million_predictions, -point.f1)
     theirs = (other.usd_per_million_predictions, -other.f1)
     if ours == theirs:
@@ -42,40 +42,41 @@ def dominates(point: FrontPoint, other: FrontPoint) -> bool:
 
 
 def front(points: Iterable[FrontPoint]) -> list[FrontPoint]:
-    """The points that none dominates, cheapest first. Of equal points the lower trial id stays."""
+    """The Pareto-optimal points, cheapest first. Of equal points the one with the lower trial id is included."""
     ordered = sorted(points, key=lambda p: (p.usd_per_million_predictions, -p.f1, _identity(p)))
-    kept: list[FrontPoint] = []
+    optimal: list[FrontPoint] = []
+    # Cheapest first, so a point is dominated unless its F1 exceeds that of every cheaper one.
     for point in ordered:
-        if not kept or point.f1 > kept[-1].f1:
-            kept.append(point)
-    return kept
+        if not optimal or point.f1 > optimal[-1].f1:
+            optimal.append(point)
+    return optimal
 
 
 def ladder(points: Sequence[FrontPoint]) -> list[LadderRow]:
-    """Best point of each model size, cheapest first, with whether it stands on the front or what dominates it."""
+    """Best point of each model size, cheapest first: Pareto-optimal (``on_front``), or the point that dominates it."""
     best: dict[str, FrontPoint] = {}
     for point in points:
-        held = best.get(point.model_size)
-        if held is None or _quality(point) < _quality(held):
+        best_so_far = best.get(point.model_size)
+        if best_so_far is None or _quality(point) < _quality(best_so_far):
             best[point.model_size] = point
     on_front = front(points)
     rows = []
     for point in sorted(best.values(), key=lambda p: (p.usd_per_million_predictions, _identity(p))):
-        # The best of those that dominate it: the one a reader would take instead.
-        rivals = sorted((p for p in on_front if dominates(p, point)), key=_quality)
-        by = f"{rivals[0].trial_id} ({rivals[0].model_size})" if rivals else ""
-        rows.append(LadderRow(**point.model_dump(), on_front=not rivals, dominated_by=by))
+        # Several points may dominate it; name the best of them, the one a reader would choose instead.
+        dominating = sorted((p for p in on_front if dominates(p, point)), key=_quality)
+        by = f"{dominating[0].trial_id} ({dominating[0].model_size})" if dominating else ""
+        rows.append(LadderRow(**point.model_dump(), on_front=not dominating, dominated_by=by))
     return rows
 
 
 def hypervolume(
     points: Iterable[FrontPoint], *, usd_bounds: tuple[float, float], f1_bounds: tuple[float, float]
 ) -> float:
-    """Share of the box (log dollars x F1) that the front dominates, 0 to 1.
+    """Share of the box (log dollars x F1) that the Pareto front dominates, 0 to 1.
 
     Args:
-        points: any points; dominated ones add nothing, those outside the box are cut to it.
-        usd_bounds: cheapest and dearest dollars per million of the box, above 0.
+        points: any points; dominated ones add nothing, those outside the box are clipped to it.
+        usd_bounds: lowest and highest cost of the box in dollars per million predictions, above 0.
         f1_bounds: lowest and highest F1 of the box.
 
     Raises:

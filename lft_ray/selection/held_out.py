@@ -1,6 +1,6 @@
-"""Look at the test split, once, with the winner's checkpoint, through the engine that will serve it.
+"""Evaluate the winner once on the held-out test split, through the engine that will serve it.
 
-In: the winner's record and point. Out: the test fields of a `Selection`. Never chooses.
+In: the winner's record and point. Out: the test fields of a `Selection`. Never influences the choice.
 """
 
 import os
@@ -19,11 +19,11 @@ from lft_ray.engines.bulk import BulkRunner
 from lft_ray.records import DatasetRecord, FrontPoint, Record, TrialRecord
 from lft_ray.run.storage import Storage
 
-__all__ = ["HeldOutScores", "evaluate_held_out", "predictions_of"]
+__all__ = ["HeldOutScores", "evaluate_held_out", "predict_logits"]
 
 
 class HeldOutScores(Record):
-    """Scores of the winner on the test split; per-label tables fall back to validation when there is no test split."""
+    """Scores of the winner on the test split. Without one, the per-label tables are those of validation."""
 
     test_f1: float | None
     test_metrics: dict[str, float]
@@ -39,28 +39,37 @@ def evaluate_held_out(
 
     Args:
         record: the trial whose checkpoint is shipped.
-        point: the winner; its precision and length are used.
-        dataset: with a test split, or without one.
-        task: its metric is ``test_f1``.
+        point: the winner; sets precision and length.
+        dataset: prepared data, with or without a test split.
+        task: the task; ``test_f1`` is its metric.
     """
     has_test = "test" in dataset.splits
     split = load_split(dataset, "test" if has_test else "validation")
-    logits = predictions_of(record.checkpoint_uri, point, split.texts)
-    learned = task.make()
-    metrics = learned.metrics(split.targets, logits)
+    logits = predict_logits(record.checkpoint_uri, point, split.texts)
+    scorer = task.make()
+    metrics = scorer.metrics(split.targets, logits)
     return HeldOutScores(
         test_f1=metrics[task.metric] if has_test else None,
         test_metrics=metrics if has_test else {},
         test_rows=len(split) if has_test else 0,
-        per_label=learned.per_label(split.targets, logits),
-        confusion=learned.confusion(split.targets, logits),
+        per_label=scorer.per_label(split.targets, logits),
+        confusion=scorer.confusion(split.targets, logits),
     )
 
 
-def predictions_of(uri: str, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Logits [n, outputs] through the engine that would serve the checkpoint."""
+def predict_logits(uri: str, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Logits of a checkpoint through the engine that would serve it.
+
+    Args:
+        uri: folder of the checkpoint.
+        point: sets precision and length.
+        texts: n texts.
+
+    Returns:
+        float32 [n, outputs].
+    """
     source = Storage(uri).local_folder("")
-    with tempfile.TemporaryDirectory(prefix="lft-judge-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="lft-held-out-") as scratch:
         built = build_folder(source, Path(scratch) / "served", precision=point.precision, max_length=point.max_length)
         bulk = BulkRunner(built.open(threads=1), workers=os.cpu_count() or 1)
         try:

@@ -1,4 +1,4 @@
-"""The machine-readable standing of a study. In: records, and the selection once there is one. Out: a JSON-able dict."""
+"""The leaderboard of a study for scripts. In: trial records, the selection if there is one. Out: a JSON-able dict."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 from lft_ray.records import Cascade, FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.selection.front import front, ladder, points_of
 
-__all__ = ["HOW", "cascade_point", "leaderboard"]
+__all__ = ["TRAINING_FIELDS", "cascade_point", "leaderboard"]
 
 
-HOW = ("method", "teacher", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay")
-"""Fields of a configuration that say how it trained."""
+TRAINING_FIELDS = ("method", "teacher", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay")
+"""Fields of a trial configuration that describe the training method."""
 
 
 def cascade_point(cascade: Cascade) -> FrontPoint:
-    """A cascade as a point. Its p95 was not measured."""
+    """A cascade as a point of the front. Its p95 latency is not measured."""
     small, large = cascade.small, cascade.large
     return FrontPoint(
         trial_id=cascade.pair,
@@ -29,17 +29,24 @@ def cascade_point(cascade: Cascade) -> FrontPoint:
 def leaderboard(
     selection: Selection | None, records: Sequence[TrialRecord], cascades: Sequence[Cascade] = ()
 ) -> dict[str, Any]:
-    """Keys ``front`` (non-dominated only), ``ladder``, ``winner`` (null before the decision), ``trials``, ``reason``,
-    ``finalists`` (F1 of fresh seeds, loss against the best and its 95% bound), ``verdict`` (proven, within_noise, or
-    null before the decision), ``rows_needed`` (validation rows that would settle it, or null) and ``precision_checks``
-    (of rounded points that would have won: agreement with fp32, F1 loss and its bound, ``passed``).
+    """The leaderboard. While a search runs (no selection yet) the front is that of the trials finished so far.
 
-    Rows of the front have a ``kind``: ``trial``, or ``cascade`` for two trials that were put together (with ``share``,
-    ``threshold`` and ``test_f1``); a cascade that a point dominates is not among them.
+    Args:
+        selection: the selection of the study; None before the decision.
+        records: all trial records.
+        cascades: measured cascades of the run.
 
-    Rows of the front and the ladder say how their trial trained: ``method``, ``teacher`` (empty if not distilled),
-    ``frozen_layers``, ``lora_rank``, ``lora_alpha`` and ``layer_decay`` (null where the method has none).
-    Works while a search runs: without a selection the front is that of the trials finished so far.
+    Returns:
+        Keys ``front`` (Pareto-optimal points only), ``ladder``, ``winner`` (null before the decision), ``trials``
+        (counts), ``reason``, ``finalists`` (F1 of confirmation runs, loss against the best and its 95% bound),
+        ``verdict`` (proven, within_noise, or null before the decision), ``rows_needed`` (validation rows that would
+        settle it, or null) and ``precision_checks`` (of reduced-precision points that would have won: agreement with
+        fp32, F1 loss and its bound, ``passed``).
+
+        Rows of ``front`` have a ``kind``: ``trial``, or ``cascade`` for a pair of trials (with ``share``, ``threshold``
+        and ``test_f1``). Rows of ``front`` and ``ladder`` describe the training of their trial: ``method``, ``teacher``
+        (empty if not distilled), ``frozen_layers``, ``lora_rank``, ``lora_alpha`` and ``layer_decay`` (null where the
+        method has none).
     """
     points = points_of(records)
     configs = {r.trial_id: r.config for r in records}
@@ -69,14 +76,14 @@ def _front(
 
 
 def _pair(point: FrontPoint, cascade: Cascade) -> dict[str, Any]:
-    more = {"share": cascade.share, "threshold": cascade.threshold, "test_f1": cascade.test_f1}
-    return {"kind": "cascade", **point.model_dump(mode="json"), "method": "cascade", "teacher": "", **more}
+    extra = {"share": cascade.share, "threshold": cascade.threshold, "test_f1": cascade.test_f1}
+    return {"kind": "cascade", **point.model_dump(mode="json"), "method": "cascade", "teacher": "", **extra}
 
 
 def _row(point: FrontPoint, configs: Mapping[str, TrialConfig]) -> dict[str, Any]:
     row = point.model_dump(mode="json")
     config = configs.get(point.trial_id)
-    return row if config is None else {**row, **{name: getattr(config, name) for name in HOW}}
+    return row if config is None else {**row, **{name: getattr(config, name) for name in TRAINING_FIELDS}}
 
 
 def _winner(selection: Selection) -> dict[str, Any]:

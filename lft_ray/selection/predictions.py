@@ -1,4 +1,4 @@
-"""What the finalists answered on validation, from their prediction files. In: records. Out: `Evidence`."""
+"""Read validation predictions saved by trials. In: trial records, or a URI. Out: `Evidence`, or truth and logits."""
 
 from collections.abc import Sequence
 
@@ -17,15 +17,15 @@ __all__ = ["load_evidence", "read_predictions"]
 
 
 def load_evidence(records: Sequence[TrialRecord], keys: Sequence[Key], *, seed: int) -> Evidence | None:
-    """Read the answers of the runs named by ``keys``.
+    """Read the predictions of the runs named by ``keys``.
 
     Args:
-        records: the ledger.
-        keys: (trial id, precision, max length) of `lft_ray.selection.decide.runs_compared`.
-        seed: of the bootstrap.
+        records: trial records of the ledger.
+        keys: (trial id, precision, max length), as returned by `lft_ray.selection.decide.runs_compared`.
+        seed: random seed of the bootstrap.
 
     Returns:
-        None when a file is missing, or the files are not of the same rows: then nothing can be bounded.
+        None if a file is missing or unreadable, or if the files are of different rows: then no loss can be bounded.
     """
     uris = {
         (record.trial_id, variant.precision, variant.max_length): variant.predictions_uri
@@ -33,48 +33,51 @@ def load_evidence(records: Sequence[TrialRecord], keys: Sequence[Key], *, seed: 
         for variant in record.variants
     }
     truth: NDArray[np.int64] | NDArray[np.bool_] | None = None
-    answers = {}
+    predictions = {}
     for key in keys:
         try:
-            target, answer = _read(uris.get(key, ""))
+            target, prediction = _read(uris.get(key, ""))
         except (OSError, pa.ArrowException, KeyError, ValueError):
             return None
         if truth is not None and not np.array_equal(truth, target):
             return None
-        truth, answers[key] = target, answer
-    return None if truth is None else Evidence(truth=truth, answers=answers, seed=seed)
+        truth, predictions[key] = target, prediction
+    return None if truth is None else Evidence(truth=truth, predictions=predictions, seed=seed)
 
 
 def _read(uri: str) -> tuple[NDArray[np.int64] | NDArray[np.bool_], NDArray[np.int64] | NDArray[np.bool_]]:
-    """Truth and answers by row id: int64 [n] for one label a row, bool [n, c] for several.
+    """Truth and predictions, ordered by row id: int64 [n] for one label per text, bool [n, c] for several.
 
     Raises:
-        OSError, ArrowException, KeyError, ValueError: it is missing or no file of predictions.
+        OSError, ArrowException, KeyError, ValueError: the file is missing or is not a predictions file.
     """
     target, logits = _table(uri)
     if target.ndim == 1:
         return target.astype(np.int64), logits.argmax(axis=1).astype(np.int64)
-    # A probability of one half is a logit of zero.
+    # The decision threshold, a probability of 0.5, is a logit of 0.
     return target >= 0.5, logits >= 0.0
 
 
 def read_predictions(uri: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Truth and logits by row id: int64 [n] and float64 [n, c], of a task with one label a text.
+    """Truth and logits, ordered by row id: int64 [n] and float64 [n, c], of a task with one label per text.
 
     Raises:
-        InputError: the file is missing or no file of predictions, or the task has several labels a text.
+        InputError: the file is missing or is not a predictions file, or the task has several labels per text.
     """
     try:
         target, logits = _table(uri)
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise InputError(f"the predictions {uri or 'of a trial'} cannot be read: {error}") from None
     if target.ndim != 1:
-        raise InputError("a cascade needs a task with one label a text: with several there is no one confidence")
+        raise InputError(
+            "a cascade needs a task with one label per text: with several labels there is no single confidence"
+        )
     return target.astype(np.int64), logits
 
 
 def _table(uri: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     folder, _, name = uri.rpartition("/")
+    # Workers write rows in batch order; sorting makes files of different trials comparable row by row.
     table = pq.read_table(pa.BufferReader(Storage(folder).get(name))).sort_by("row_id")
     return _matrix(table["target"]), _matrix(table["logits"])
 

@@ -1,13 +1,14 @@
-"""How much F1 may a choice cost? Paired bootstrap over validation rows and seeds. In: answers. Out: bounds. Numpy only.
+"""Bounds of a difference in F1: paired bootstrap over validation rows and seeds. In: predictions. Out: bounds.
 
-Every replicate draws the validation rows once for all runs (stratified by label), computes the task's metric again from
-label counts, and draws the seeds. McNemar's test is about accuracy and normal theory about means; F1 is neither.
+NumPy only. Every replicate draws the validation rows once for all runs (stratified by label), recomputes the task's
+metric from label counts, and draws the seeds. McNemar's test is about accuracy and normal theory is about means; F1 is
+neither.
 
-A difference is theta = F1(best) - F1(other), over rows and seeds that were not seen. Its variance has a row part, which
-shrinks with 1 / rows, and a seed part, which shrinks with 1 / seeds. Seeds that are compared on the same rows differ by
-luck with these rows, too; the row part has that already, so it is taken out of the seed part. With few seeds their
-spread is itself a guess: the bound is widened as Student's t is against the normal (Welch and Satterthwaite's degrees
-of freedom). The spread of seeds is pooled over the finalists, but for those whose runs are all the same.
+A difference is theta = F1(best) - F1(other), over unseen rows and seeds. Its variance has a row part, which shrinks
+with 1 / rows, and a seed part, which shrinks with 1 / seeds. Runs of different seeds also differ by chance on
+the same rows; the row part already contains that, so it is subtracted from the seed part. With few seeds their spread
+is itself an estimate: the bound is widened by the ratio of Student's t to the normal quantile (Welch-Satterthwaite
+degrees of freedom). The seed variance is pooled over the finalists, except those whose runs are all identical.
 
 Sources: Efron and Tibshirani 1993 (bootstrap); Owen 2007, arXiv:0712.1111 (rows x seeds); Holm 1979 (several
 comparisons).
@@ -21,71 +22,72 @@ from statistics import NormalDist
 
 import numpy as np
 
-from lft_ray.selection.metrics import METRICS, Floats, Labels, WeightedScores, draw, strata
+from lft_ray.selection.metrics import METRICS, Floats, Labels, WeightedScores, bootstrap_weights, strata
 
 __all__ = ["CONFIDENCE", "Difference", "Resampled", "holm_levels", "resample", "student_t"]
 
 CONFIDENCE = 0.95
 REPLICATES = 10_000
-LEAST_REPLICATES = 2_000
-DRAWS = 200_000_000
-"""Rows x replicates: seconds on one core. From 20,000 rows on fewer replicates do; the distribution is smooth there."""
+MIN_REPLICATES = 2_000
+MAX_DRAWS = 200_000_000
+"""Rows x replicates, a matter of seconds on one core. Above 20,000 rows fewer replicates suffice: the distribution is
+smooth there."""
 CHUNK = 2_000_000
-"""Row weights made at a time: 8 MB, which stays in the cache of a core or close to it."""
+"""Row weights computed at a time: 8 MB, about the cache of a core."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much worse one finalist is than another, and how sure that is.
+    """How much worse one finalist is than another, with the distribution of the error.
 
     Attributes:
-        loss: F1 of the other (the best) less F1 of this one.
-        deviations: float64 [replicates], how far the loss may be off.
-        rows_variance: of the loss, from the choice of rows.
-        seeds_variance: from the choice of seeds.
-        freedom: degrees of freedom of the variance; inf where it owes nothing to a few seeds.
-        rows: validation rows.
+        loss: F1 of the best finalist minus F1 of this one.
+        deviations: float64 [replicates], bootstrap distribution of the error of ``loss``.
+        rows_variance: variance of the loss from the draw of rows.
+        seeds_variance: variance of the loss from the draw of seeds.
+        degrees_of_freedom: of the variance estimate; inf if no part of it was estimated from few seeds.
+        rows: number of validation rows.
     """
 
     loss: float
     deviations: Floats
     rows_variance: float
     seeds_variance: float
-    freedom: float
+    degrees_of_freedom: float
     rows: int
 
     @property
     def standard_error(self) -> float:
-        """Of the loss."""
+        """Standard error of the loss."""
         return math.sqrt(self.rows_variance + self.seeds_variance)
 
     def upper(self, level: float = CONFIDENCE) -> float:
-        """The loss is below this, with probability ``level``."""
-        return self.loss + self._reach(level, level)
+        """Upper bound of the loss at the one-sided confidence ``level``."""
+        return self.loss + self._half_width(level, level)
 
     def lower(self, level: float = CONFIDENCE) -> float:
-        """The loss is above this, with probability ``level``."""
-        return self.loss + self._reach(1.0 - level, level)
+        """Lower bound of the loss at the one-sided confidence ``level``."""
+        return self.loss + self._half_width(1.0 - level, level)
 
     def rows_needed(self, boundary: float, level: float = CONFIDENCE) -> int | None:
-        """Validation rows at which the bound would reach from the loss to ``boundary``, were the loss as it seems.
+        """Number of validation rows at which the bound would reach ``boundary`` if the observed loss were the true one.
 
-        half-width(n) = q x sqrt(rows_variance x rows / n + seeds_variance), where q is today's half-width in standard
-        errors; solved for n with half-width = |boundary - loss|. Such a sample settles it one time in two; None where
-        the seeds alone keep the half-width above that.
+        half-width(n) = q x sqrt(rows_variance x rows / n + seeds_variance), where q is the present half-width in
+        standard errors; solved for n with half-width = |boundary - loss|. A sample of that size settles the comparison
+        one time in two. None if the seed variance alone exceeds that half-width.
         """
         error = self.standard_error
         if error == 0.0:
             return self.rows
-        reach = abs(self._reach(level if boundary >= self.loss else 1.0 - level, level)) / error
-        spare = (boundary - self.loss) ** 2 - reach**2 * self.seeds_variance
-        if spare <= 0.0:
+        quantile = abs(self._half_width(level if boundary >= self.loss else 1.0 - level, level)) / error
+        room = (boundary - self.loss) ** 2 - quantile**2 * self.seeds_variance
+        if room <= 0.0:
             return None
-        return math.ceil(self.rows * reach**2 * self.rows_variance / spare)
+        return math.ceil(self.rows * quantile**2 * self.rows_variance / room)
 
-    def _reach(self, quantile: float, level: float) -> float:
-        widened = student_t(level, self.freedom) / NormalDist().inv_cdf(level)
-        return float(np.quantile(self.deviations, quantile)) * widened
+    def _half_width(self, quantile: float, level: float) -> float:
+        widening = student_t(level, self.degrees_of_freedom) / NormalDist().inv_cdf(level)
+        return float(np.quantile(self.deviations, quantile)) * widening
 
 
 @dataclass(frozen=True)
@@ -94,18 +96,18 @@ class Resampled:
 
     Attributes:
         observed: m arrays float64 [k_i], the metric of each run on all rows.
-        replicates: m arrays float64 [B, k_i], on drawn rows; replicate b has the same rows for all runs.
-        rows: validation rows.
-        seed: of the draws of seeds.
-        names: the runs of each finalist, by name. Two finalists with the same runs are the same checkpoints served in
-            two ways: no draw of seeds comes between them. Empty: no two share theirs.
+        replicates: m arrays float64 [B, k_i], the metric on resampled rows; replicate b uses equal rows for all runs.
+        rows: number of validation rows.
+        seed: random seed for the draws of training seeds.
+        run_ids: trial ids of the runs of each finalist. Two finalists with the same runs are the same checkpoints
+            served in two ways, so no seed variance lies between them. Empty: no two finalists share their runs.
     """
 
     observed: list[Floats]
     replicates: list[Floats]
     rows: int
     seed: int = 0
-    names: tuple[tuple[str, ...], ...] = ()
+    run_ids: tuple[tuple[str, ...], ...] = ()
 
     @cached_property
     def means(self) -> Floats:
@@ -113,60 +115,63 @@ class Resampled:
         return np.array([values.mean() for values in self.observed])
 
     @property
-    def knows_seeds(self) -> bool:
-        """Whether any finalist was run with two seeds or more that differ."""
+    def covers_seeds(self) -> bool:
+        """Whether seed variance is estimated: some finalist has differing runs, or every finalist has several runs."""
         return bool(self._spread_of) or all(len(values) > 1 for values in self.observed)
 
     def difference(self, finalist: int, best: int) -> Difference:
-        """Compare two finalists, on the same rows."""
+        """The difference of two finalists, given by index, on the same rows."""
         by_rows = self._rows[:, best] - self._rows[:, finalist]
-        shared = bool(self.names) and self.names[finalist] == self.names[best]
+        shared = bool(self.run_ids) and self.run_ids[finalist] == self.run_ids[best]
         by_seeds = (self._seeds[:, best] - self._seeds[:, finalist]) * float(not shared)
         rows_variance, seeds_variance = float(by_rows.var()), float(by_seeds.var())
         drawn = [i for i in (finalist, best) if not shared and not self._is_fixed(i)]
-        guessed = sum(self._raw_variance / len(self.observed[i]) for i in drawn)
+        estimated = sum(self._raw_variance / len(self.observed[i]) for i in drawn)
         total = rows_variance + seeds_variance
-        freedom = sum(len(self.observed[i]) - 1 for i in self._spread_of)
+        degrees_of_freedom = sum(len(self.observed[i]) - 1 for i in self._spread_of)
         return Difference(
             loss=float(self.means[best] - self.means[finalist]),
             deviations=by_rows + by_seeds,
             rows_variance=rows_variance,
             seeds_variance=seeds_variance,
-            # Never less than that of the seeds alone: the luck with rows, taken out above, must not make it so.
-            freedom=freedom * max(1.0, total / guessed) ** 2 if guessed > 0.0 and freedom else math.inf,
+            # At least that of the seeds alone: row noise is subtracted above, so ``total`` can be below ``estimated``.
+            degrees_of_freedom=degrees_of_freedom * max(1.0, total / estimated) ** 2
+            if estimated > 0.0 and degrees_of_freedom
+            else math.inf,
             rows=self.rows,
         )
 
     @cached_property
     def _rows(self) -> Floats:
-        """How far the mean over seeds is off by the draw of rows, [B, m]."""
+        """Deviation of the mean over seeds, due to the draw of rows, [B, m]."""
         means = np.stack([values.mean(axis=1) for values in self.replicates], axis=1)
         centred: Floats = means - means.mean(axis=0)
         return centred
 
     def _is_fixed(self, finalist: int) -> bool:
-        """Whether seeds change nothing, as for a linear model: several runs, all the same."""
+        """Whether the seed has no effect, as with a linear model: several runs with equal scores."""
         values = self.observed[finalist]
         return len(values) > 1 and float(np.ptp(values)) == 0.0
 
     @cached_property
     def _spread_of(self) -> list[int]:
+        """Indices of the finalists whose runs estimate the seed variance."""
         return [i for i, values in enumerate(self.observed) if len(values) > 1 and not self._is_fixed(i)]
 
     @cached_property
     def _residuals(self) -> Floats:
-        """Distance of each run from its finalist's mean, scaled so that their mean square estimates the variance."""
+        """Deviation of each run from its finalist's mean, scaled so that the mean square estimates the variance."""
         groups = [self.observed[i] for i in self._spread_of]
         return np.concatenate([(g - g.mean()) * math.sqrt(len(g) / (len(g) - 1)) for g in groups] or [np.zeros(0)])
 
     @cached_property
     def _raw_variance(self) -> float:
-        """Variance over seeds of one run, luck with the rows included."""
+        """Variance of one run over seeds, row noise included."""
         return float((self._residuals**2).mean()) if len(self._residuals) else 0.0
 
     @cached_property
-    def _luck_variance(self) -> float:
-        """The part of it that is luck with the rows: what a mean over seeds loses of a run's row variance."""
+    def _row_noise_variance(self) -> float:
+        """The row noise in `_raw_variance`: row variance of single runs that cancels in the mean over seeds."""
         parts = []
         for i in self._spread_of:
             runs, k = self.replicates[i], len(self.observed[i])
@@ -175,73 +180,75 @@ class Resampled:
 
     @cached_property
     def _seeds(self) -> Floats:
-        """How far each finalist's mean is off by the draw of seeds, [B, m]."""
+        """Deviation of the mean of each finalist, due to the draw of seeds, [B, m]."""
         drawn = np.zeros((len(self.replicates[0]), len(self.observed)))
         if self._raw_variance == 0.0:
             return drawn
         rng = np.random.default_rng([self.seed, 1])
-        left = math.sqrt(max(0.0, 1.0 - self._luck_variance / self._raw_variance))
+        # Shrink the residuals to the variance that is due to seeds alone.
+        scale = math.sqrt(max(0.0, 1.0 - self._row_noise_variance / self._raw_variance))
         for i, values in enumerate(self.observed):
             if not self._is_fixed(i):
                 picks = rng.integers(0, len(self._residuals), (len(drawn), len(values)))
-                drawn[:, i] = self._residuals[picks].mean(axis=1) * left
+                drawn[:, i] = self._residuals[picks].mean(axis=1) * scale
         return drawn
 
 
 def resample(
     truth: Labels,
-    answers: Sequence[Sequence[Labels]],
+    predictions: Sequence[Sequence[Labels]],
     *,
     metric: str = "macro_f1",
     replicates: int | None = None,
     seed: int = 0,
-    names: Sequence[Sequence[str]] = (),
+    run_ids: Sequence[Sequence[str]] = (),
 ) -> Resampled:
-    """Score m finalists on rows drawn again and again. 10,000 replicates of 25 runs on 8,000 rows: about ten seconds.
+    """Score m finalists on bootstrap samples of the rows. 10,000 replicates of 25 runs on 8,000 rows: about 10 s.
 
     Args:
-        truth: int [n] label numbers, or bool [n, c] for several labels a row.
-        answers: for each finalist its runs, each shaped as ``truth``.
+        truth: int [n], label indices, or bool [n, c] for several labels per text.
+        predictions: for each finalist the predictions of its runs, each of the shape of ``truth``.
         metric: one of `METRICS`.
-        replicates: how many; None: 10,000, fewer above 20,000 rows.
-        seed: equal seeds give equal numbers.
-        names: see `Resampled`.
+        replicates: number of bootstrap samples; None: 10,000, fewer above 20,000 rows.
+        seed: random seed; equal seeds give equal numbers.
+        run_ids: see `Resampled`.
 
     Raises:
-        ValueError: no row, no run, an unknown metric, or answers of another shape than the truth.
+        ValueError: there is no row or no run, the metric is unknown, or predictions and truth differ in shape.
     """
-    runs = [run for finalist in answers for run in finalist]
+    runs = [run for finalist in predictions for run in finalist]
     if metric not in METRICS or not len(truth) or not runs or any(run.shape != truth.shape for run in runs):
         raise ValueError(
-            f"cannot compare {len(runs)} runs by {metric!r} on answers of another shape than {truth.shape}"
+            f"cannot compare {len(runs)} runs by {metric!r}: expected at least one run and one row, predictions of "
+            f"shape {truth.shape}, and a metric among {', '.join(METRICS)}"
         )
     rows = len(truth)
-    count = replicates or int(min(REPLICATES, max(LEAST_REPLICATES, DRAWS / rows)))
+    count = replicates or int(min(REPLICATES, max(MIN_REPLICATES, MAX_DRAWS / rows)))
     order, starts, sizes = strata(truth)
     counter = WeightedScores(truth[order], [run[order] for run in runs], metric)
     observed = counter.scores(np.ones((1, rows), dtype=np.float32))[0]
     found = np.empty((count, len(runs)))
     rng = np.random.default_rng([seed, 0])
-    step = max(1, CHUNK // rows)
+    step = max(1, CHUNK // rows)  # replicates per chunk
     for begin in range(0, count, step):
         part = found[begin : begin + step]
-        part[:] = counter.scores(draw(rng, starts, sizes, len(part)))
-    ends = np.cumsum([len(finalist) for finalist in answers])[:-1]
-    named = tuple(tuple(runs_of) for runs_of in names)
-    return Resampled(np.split(observed, ends), np.split(found, ends, axis=1), rows, seed, named)
+        part[:] = counter.scores(bootstrap_weights(rng, starts, sizes, len(part)))
+    ends = np.cumsum([len(finalist) for finalist in predictions])[:-1]
+    ids = tuple(tuple(runs_of) for runs_of in run_ids)
+    return Resampled(np.split(observed, ends), np.split(found, ends, axis=1), rows, seed, ids)
 
 
 def holm_levels(differences: Sequence[Difference], boundary: float, confidence: float = CONFIDENCE) -> list[float]:
-    """The one-sided level at which each difference is compared with ``boundary``, so that all hold together.
+    """One-sided confidence level for comparing each difference with ``boundary``, so that all hold simultaneously.
 
-    Holm's steps: the surest of m at 1 - alpha / m, the next at 1 - alpha / (m - 1), ... and, from the first whose upper
-    bound is above the boundary on, all at that one's level.
+    Holm's procedure: the most certain of m at 1 - alpha / m, the next at 1 - alpha / (m - 1), and so on. From the first
+    whose upper bound exceeds the boundary, all remaining ones get the level of that one.
     """
     alpha, m = 1.0 - confidence, len(differences)
     levels = [confidence] * m
-    sure = sorted(range(m), key=lambda i: _distance(differences[i], boundary), reverse=True)
+    by_certainty = sorted(range(m), key=lambda i: _distance(differences[i], boundary), reverse=True)
     share, holds = alpha / max(1, m), True
-    for step, i in enumerate(sure):
+    for step, i in enumerate(by_certainty):
         if holds:
             share = alpha / (m - step)
             holds = differences[i].upper(1.0 - share) <= boundary
@@ -249,18 +256,19 @@ def holm_levels(differences: Sequence[Difference], boundary: float, confidence: 
     return levels
 
 
-def student_t(level: float, freedom: float) -> float:
-    """Quantile of Student's t by Cornish and Fisher's expansion: 1% low at 2 degrees of freedom, 12% at 1."""
+def student_t(level: float, degrees_of_freedom: float) -> float:
+    """Quantile of Student's t by the Cornish-Fisher expansion: 1% too low at 2 degrees of freedom, 12% at 1."""
     z = NormalDist().inv_cdf(level)
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / freedom ** (power + 1) for power, term in enumerate(terms))
+    return z + sum(term / degrees_of_freedom ** (power + 1) for power, term in enumerate(terms))
 
 
 def _distance(difference: Difference, boundary: float) -> float:
+    """Distance of the loss from the boundary in standard errors."""
     error = difference.standard_error
     gap = boundary - difference.loss
     return gap / error if error else math.copysign(math.inf, gap)

@@ -1,8 +1,10 @@
-"""Does a rounded checkpoint answer as it does in fp32? In: records of runs. Out: checks, and a winner that passed.
+"""Entry of the select stage: choose the winner, and check a reduced-precision winner against its fp32 predictions.
 
-int8 and bf16 may change labels. A rounded winner is shipped only where enough of the validation rows keep their label,
-and where the F1 that is lost to rounding is below the margin with 95% confidence (paired bootstrap over the rows). Else
-it may not win, and the choice is made again among the others: its own fp32 is one of them.
+In: trial records. Out: a `Selection` whose winner passed the check.
+
+int8 and bf16 may change labels. A reduced-precision winner is shipped only if enough validation rows have the same
+label as in fp32, and if the F1 lost to rounding is below the margin with 95% confidence (paired bootstrap over the
+rows). Otherwise it is excluded and the choice is repeated among the remaining points, its own fp32 variant included.
 """
 
 from collections.abc import Sequence
@@ -18,12 +20,13 @@ from lft_ray.selection.predictions import load_evidence
 from lft_ray.selection.reason import metric_name
 from lft_ray.selection.significance import resample
 
-__all__ = ["LEAST_AGREEMENT", "check_reduced_precision", "choose_winner"]
+__all__ = ["MIN_AGREEMENT", "check_reduced_precision", "choose_winner"]
 
 REFERENCE = "fp32"
-LEAST_AGREEMENT = {"fp32": 0.999, "bf16": 0.99, "int8": 0.99}
-"""Share of texts with the same labels. Of fp32's, bf16 gave .997 and int8 .991 on AG News with a .870 model. What int8
-answers also depends a little on the batch: the scale of an activation is that of all its texts."""
+MIN_AGREEMENT = {"fp32": 0.999, "bf16": 0.99, "int8": 0.99}
+"""Minimum share of texts with the same labels, by precision. On AG News, with a model of F1 .870, bf16 gave .997 and
+int8 .991 of the texts the label of fp32. int8 predictions also depend slightly on the batch, because its texts share
+the scale of an activation."""
 
 
 def choose_winner(
@@ -35,20 +38,21 @@ def choose_winner(
     validation_rows: int = 2000,
     seed: int = 0,
 ) -> Selection:
-    """Decide on what the finalists answered; a rounded winner that answers otherwise than in fp32 is left out.
+    """Choose the winner from the predictions of the finalists; exclude variants that differ too much from fp32.
 
     Args:
-        records: the ledger; saved predictions are read from storage.
-        spec: policy, margin and the cap on dollars.
-        cost: the latency cap.
+        records: trial records of the ledger; their saved predictions are read from storage.
+        spec: policy, margin and the cap on serving cost.
+        cost: the cap on latency.
         metric: name of the score.
-        validation_rows: rows that F1 was measured on.
-        seed: of the bootstraps.
+        validation_rows: number of rows that F1 was measured on.
+        seed: random seed of the bootstraps.
 
     Raises:
-        NoWinnerError: no finished trial satisfies the caps, or only refused ones do.
+        NoWinnerError: no finished trial is within the caps, or only variants that failed the check are.
     """
     checks: list[PrecisionCheck] = []
+    # Ends: each round that does not return removes one variant, and without variants `decide` raises.
     while True:
         try:
             compared = runs_compared(records, spec, cost, validation_rows=validation_rows)
@@ -69,18 +73,18 @@ def choose_winner(
 def check_reduced_precision(
     run: TrialRecord, point: FrontPoint, *, metric: str, margin: float, seed: int = 0
 ) -> PrecisionCheck | None:
-    """Compare a run's rounded answers on validation with its answers in fp32, at the same text length.
+    """Compare the reduced-precision validation predictions of a run with those in fp32, at the same text length.
 
     Args:
-        run: whose checkpoint is shipped.
-        point: its precision and length are checked.
+        run: the trial whose checkpoint is shipped.
+        point: sets the precision and length to check.
         metric: name of the score.
         margin: F1 that may be lost, as a fraction.
-        seed: of the bootstrap.
+        seed: random seed of the bootstrap.
 
     Returns:
-        None in fp32, and where fp32 is not among the precisions of the experiment: its F1 was measured as it is served,
-        and there is nothing else to ship.
+        None for fp32, and if fp32 is not among the precisions of the experiment: then F1 was measured at the served
+        precision, and there is no alternative to ship.
     """
     lengths = {v.max_length for v in run.variants if v.precision == REFERENCE}
     if point.precision == REFERENCE or point.max_length not in lengths:
@@ -89,19 +93,19 @@ def check_reduced_precision(
     evidence = load_evidence([run], keys, seed=seed)
     facts = point.model_dump(include={"model_size", "precision", "max_length"}) | {"trial_id": run.trial_id}
     what = f"{point.precision} of {run.trial_id} ({point.model_size}, {point.max_length} tokens)"
-    if evidence is None or not _gives_f1_back(run, evidence, metric):
-        reason = f"{what} is not known to answer as fp32 does: its saved predictions are missing or of another task"
+    if evidence is None or not _reproduces_f1(run, evidence, metric):
+        reason = f"{what} cannot be compared with fp32: its saved predictions are missing or belong to another task"
         return PrecisionCheck(**facts, reason=reason)
-    exact, rounded = (evidence.answers[key] for key in keys)
+    exact, rounded = (evidence.predictions[key] for key in keys)
     same = exact == rounded
     agreement = float((same if same.ndim == 1 else same.all(axis=1)).mean())
     difference = resample(evidence.truth, [[exact], [rounded]], metric=metric, seed=seed).difference(1, 0)
     rows = len(evidence.truth)
     loss = difference.loss
     upper = difference.upper()
-    least = LEAST_AGREEMENT[point.precision]
-    passed = agreement >= least and upper <= margin
-    rule = "" if passed else f"; at least {least:.0%} and at most {margin * 100:g} points are asked for"
+    minimum = MIN_AGREEMENT[point.precision]
+    passed = agreement >= minimum and upper <= margin
+    rule = "" if passed else f"; at least {minimum:.0%} and at most {margin * 100:g} points are required"
     reason = (
         f"{what} gives {agreement:.2%} of {rows:,} validation rows the labels that fp32 gives them, and "
         f"loses {_points(loss)} points of {metric_name(metric)}, at most {_points(upper)} (95%){rule}"
@@ -110,17 +114,17 @@ def check_reduced_precision(
     return PrecisionCheck(**facts, **found, reason=reason)
 
 
-def _gives_f1_back(run: TrialRecord, evidence: Evidence, metric: str) -> bool:
-    """Whether the saved answers are what was scored: those of a task that decodes otherwise are not."""
+def _reproduces_f1(run: TrialRecord, evidence: Evidence, metric: str) -> bool:
+    """Whether the saved predictions give the recorded F1, which those of a task with its own decoding do not."""
     if metric not in METRICS:
         return False
     recorded = {(run.trial_id, v.precision, v.max_length): v.f1 for v in run.variants}
-    again = scores(evidence.truth, list(evidence.answers.values()), metric)
-    return bool(np.allclose(again, [recorded[key] for key in evidence.answers], atol=1e-6))
+    recomputed = scores(evidence.truth, list(evidence.predictions.values()), metric)
+    return bool(np.allclose(recomputed, [recorded[key] for key in evidence.predictions], atol=1e-6))
 
 
 def _without(records: Sequence[TrialRecord], point: FrontPoint) -> list[TrialRecord]:
-    """The records as if the point had not been offered, neither in its search trial nor in its fresh-seed runs."""
+    """The records without the variant of ``point``, in its search trial and in its confirmation runs."""
     refused = (point.precision, point.max_length)
     return [
         record
@@ -131,4 +135,5 @@ def _without(records: Sequence[TrialRecord], point: FrontPoint) -> list[TrialRec
 
 
 def _points(f1: float) -> str:
+    """F1 as points, without a minus zero."""
     return f"{f1 * 100 + 0.0:.2f}".replace("-0.00", "0.00")

@@ -1,4 +1,4 @@
-"""From bounded losses to a choice, and what may be claimed of it. In: judged points. Out: `Verdict`. Pure."""
+"""From bounded losses to a choice and to what can be claimed about it. In: judged points. Out: `Verdict`. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,36 +6,38 @@ from typing import Literal, Self
 
 from lft_ray.config import SelectionSpec
 from lft_ray.records import JudgedPoint
-from lft_ray.selection.policies import ROUNDING, cheapest_within
+from lft_ray.selection.policies import FLOAT_TOLERANCE, cheapest_within
 from lft_ray.selection.significance import CONFIDENCE, Difference, Resampled, holm_levels
 
 __all__ = ["Losses", "Verdict", "no_bounds", "pick", "verdict_of"]
 
-Doubt = Literal["", "no_answers", "no_fresh_seeds", "one_seed", "noise"]
+Doubt = Literal["", "no_predictions", "no_fresh_seeds", "one_seed", "noise"]
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What each judged point gives up against the best.
+    """Loss of each judged point against the best.
 
     Attributes:
-        best: index of the best.
-        differences: one a point; None for the best, and for all where nothing is bounded.
-        levels: the one-sided level of each bound: Holm's for those no dearer than the best, 95% for the others.
-        knows_seeds: whether the bounds hold what another seed may change.
-        rows: validation rows compared; 0: nothing is bounded.
+        best: index of the best point.
+        differences: one per point; None for the best, and for all points if no loss is bounded.
+        levels: one-sided confidence level of each bound: Holm's for points that cost no more than the best, 95% for
+            the others.
+        covers_seeds: whether the bounds include the variance between seeds.
+        rows: number of validation rows compared; 0: no loss is bounded.
     """
 
     best: int
     differences: tuple[Difference | None, ...]
     levels: tuple[float, ...]
-    knows_seeds: bool
+    covers_seeds: bool
     rows: int
 
     @classmethod
     def of(cls, sample: Resampled, judged: Sequence[JudgedPoint], best: int, *, margin: float) -> Self:
         """Bound every loss against the point of index ``best``."""
         differences = [sample.difference(i, best) if i != best else None for i in range(len(judged))]
+        # Only points that cost no more than the best can win: correcting for the others as well would widen all bounds.
         cap = judged[best].usd_per_million_predictions
         compared = {
             i: d for i, d in enumerate(differences) if d is not None and judged[i].usd_per_million_predictions <= cap
@@ -43,35 +45,36 @@ class Losses:
         levels = [CONFIDENCE] * len(judged)
         for i, level in zip(compared, holm_levels(list(compared.values()), margin), strict=True):
             levels[i] = level
-        return cls(best, tuple(differences), tuple(levels), sample.knows_seeds, sample.rows)
+        return cls(best, tuple(differences), tuple(levels), sample.covers_seeds, sample.rows)
 
     def upper(self, index: int) -> float | None:
-        """The loss is below this, all comparisons together at 95%; None where it is not bounded."""
+        """Upper bound of the loss, simultaneous over all comparisons at 95%; None if it is not bounded."""
         difference = self.differences[index]
         return None if difference is None else difference.upper(self.levels[index])
 
     def standing(self, index: int, margin: float) -> Literal["best", "proven", "within_noise", "worse"]:
-        """What is known of a point."""
+        """What the bounds say about a point."""
         difference = self.differences[index]
         if index == self.best:
             return "best"
         if difference is None:
             return "within_noise"
-        if difference.upper(self.levels[index]) <= margin + ROUNDING:
+        if difference.upper(self.levels[index]) <= margin + FLOAT_TOLERANCE:
             return "proven"
         return "worse" if difference.lower() > margin else "within_noise"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What may be claimed of the winner.
+    """What can be claimed about the winner.
 
     Attributes:
         judged: the points with loss, bound and standing.
-        doubt: why it is within noise; empty: it is proven.
-        rows_needed: validation rows that would settle it; None: settled, or rows alone would not do it.
-        rows: validation rows compared.
-        seeds: fewest fresh seeds of the winner and the best.
+        doubt: why the choice is within noise; empty: it is proven.
+        rows_needed: number of validation rows that would settle it; None: it is settled, or more rows alone would not
+            settle it.
+        rows: number of validation rows compared.
+        seeds: number of confirmation runs of the winner or of the best point, whichever is smaller.
     """
 
     judged: tuple[JudgedPoint, ...]
@@ -82,13 +85,13 @@ class Verdict:
 
     @property
     def is_proven(self) -> bool:
-        """Whether noise can not have made the choice."""
+        """Whether the bounds rule out that noise made the choice."""
         return not self.doubt
 
 
 def no_bounds(judged: Sequence[JudgedPoint], best: int) -> Losses:
-    """Losses of which only the means are known."""
-    return Losses(best, (None,) * len(judged), (CONFIDENCE,) * len(judged), knows_seeds=False, rows=0)
+    """Losses without bounds: only the mean scores are known."""
+    return Losses(best, (None,) * len(judged), (CONFIDENCE,) * len(judged), covers_seeds=False, rows=0)
 
 
 def pick(
@@ -99,9 +102,9 @@ def pick(
 ) -> int:
     """Index of the winner.
 
-    ``cheapest_within`` takes the cheapest point whose bound is within the margin; where there is none that is cheaper
-    than the best, the cheapest whose loss is within the margin or one standard error. All other policies, and this one
-    where nothing is bounded, see the means alone.
+    ``cheapest_within`` takes the cheapest point whose bound is within the margin. If none of these is cheaper than the
+    best, it takes the cheapest point whose loss is within the margin or one standard error, whichever is larger. All
+    other policies, and this one if no loss is bounded, compare mean scores.
     """
     if spec.policy != "cheapest_within" or not losses.rows:
         chosen = policy(judged)
@@ -111,21 +114,23 @@ def pick(
     if cheapest != losses.best:
         return cheapest
     near = [
-        i for i, d in enumerate(losses.differences) if d and d.loss <= max(spec.margin, d.standard_error) + ROUNDING
+        i
+        for i, d in enumerate(losses.differences)
+        if d and d.loss <= max(spec.margin, d.standard_error) + FLOAT_TOLERANCE
     ]
     return _cheapest(judged, [losses.best, *near])
 
 
 def verdict_of(judged: Sequence[JudgedPoint], won: int, spec: SelectionSpec, losses: Losses) -> Verdict:
-    """What may be claimed of point ``won``.
+    """What can be claimed about the winner, the point of index ``won``.
 
-    A winner that is not the best is proven by the bound of its loss. A best winner is proven where no other point may
-    be better by more than the margin; under ``cheapest_within`` every cheaper one must be shown to lose more than it.
-    Without fresh seeds nothing is proven: the best of many search scores is optimistic, and one run says nothing of
-    another seed.
+    A winner other than the best point is proven by the bound of its loss. A winner that is the best point is proven if
+    no other point can be better by more than the margin; under ``cheapest_within`` every cheaper point must also be
+    shown to lose more than the margin. Without confirmation runs nothing is proven: the best of many search scores is
+    optimistic, and one run says nothing about other seeds.
     """
     best = judged[losses.best]
-    shown = tuple(
+    with_losses = tuple(
         point.replace(
             loss=max(0.0, best.f1 - point.f1),
             loss_upper=losses.upper(i),
@@ -134,12 +139,12 @@ def verdict_of(judged: Sequence[JudgedPoint], won: int, spec: SelectionSpec, los
         for i, point in enumerate(judged)
     )
     seeds = min(len(judged[won].fresh_f1), len(best.fresh_f1))
-    verdict = Verdict(shown, "", None, losses.rows, seeds)
+    verdict = Verdict(with_losses, "", None, losses.rows, seeds)
     if not losses.rows:
-        return replace(verdict, doubt="no_answers" if judged[won].fresh_f1 else "no_fresh_seeds")
+        return replace(verdict, doubt="no_predictions" if judged[won].fresh_f1 else "no_fresh_seeds")
     if not judged[won].fresh_f1:
         return replace(verdict, doubt="no_fresh_seeds")
-    if not losses.knows_seeds:
+    if not losses.covers_seeds:
         return replace(verdict, doubt="one_seed")
     unsettled = _unsettled(judged, won, spec, losses)
     if not unsettled:
@@ -149,19 +154,19 @@ def verdict_of(judged: Sequence[JudgedPoint], won: int, spec: SelectionSpec, los
 
 
 def _unsettled(judged: Sequence[JudgedPoint], won: int, spec: SelectionSpec, losses: Losses) -> list[int | None]:
-    """For each comparison that leaves the winner in doubt, the rows that would settle it."""
+    """For each comparison that leaves the winner in doubt, the rows that would settle it (None: rows cannot)."""
     margin = spec.margin
     if won != losses.best:
         difference = losses.differences[won]
         if difference is None or losses.standing(won, margin) == "proven":
             return []
         return [difference.rows_needed(margin, losses.levels[won])]
-    wants_cheap = spec.policy == "cheapest_within"
+    prefers_cheaper = spec.policy == "cheapest_within"
     unsettled: list[int | None] = []
     for i, difference in enumerate(losses.differences):
         if difference is None:
             continue
-        would_win = judged[i].usd_per_million_predictions < judged[won].usd_per_million_predictions and wants_cheap
+        would_win = judged[i].usd_per_million_predictions < judged[won].usd_per_million_predictions and prefers_cheaper
         if would_win and losses.standing(i, spec.margin) != "worse":
             unsettled.append(difference.rows_needed(margin))
         elif not would_win and difference.lower() < -margin:
@@ -170,5 +175,5 @@ def _unsettled(judged: Sequence[JudgedPoint], won: int, spec: SelectionSpec, los
 
 
 def _cheapest(judged: Sequence[JudgedPoint], indices: Sequence[int]) -> int:
-    chosen = cheapest_within([judged[i] for i in indices], margin=1.0)
+    chosen = cheapest_within([judged[i] for i in indices], margin=1.0)  # a margin of 1 admits every F1
     return next(i for i in indices if judged[i] is chosen)

@@ -9,7 +9,7 @@ from lft_ray.cost.caps import Caps
 from lft_ray.cost.prices import price_of
 from lft_ray.records import PricedVariant
 from lft_ray.search.budget.pricing import Pricing
-from lft_ray.selection.finalists import candidates
+from lft_ray.selection.finalists import eligible_points
 from tests.report.builders import profiles
 from tests.selection.builders import trial
 
@@ -38,8 +38,8 @@ def test_what_was_not_measured_is_refused_before_training_and_at_the_choice(unme
     assert len(pricing.admitted("m:1", Caps())) == 2
     # At the choice.
     records = [trial("t1", "m:1", 0.9, 0.1, p95_ms=unmeasured), trial("t2", "m:1", 0.8, 0.1, p95_ms=5.0)]
-    found = candidates(records, SelectionSpec(), CostSpec(traffic=TrafficSpec(p95_ms=20)))
-    assert [point.trial_id for point in found.allowed] == ["t2"]
+    found = eligible_points(records, SelectionSpec(), CostSpec(traffic=TrafficSpec(p95_ms=20)))
+    assert [point.trial_id for point in found.eligible] == ["t2"]
     assert "not measured" in found.excluded["t1"]
 
 

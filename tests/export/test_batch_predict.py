@@ -1,4 +1,4 @@
-"""A file in, a file out: every row its own answer, resumed where an interruption left it, refused by name."""
+"""Batch prediction: one prediction per row, resumed after an interruption, with errors that name the problem."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(module, "CHUNK_ROWS", 7)
 
 
-def test_every_row_has_the_answer_of_the_bundle(bundle, rows, tmp_path, small_parts):
+def test_predict_file_gives_every_row_the_prediction_of_the_bundle(bundle, rows, tmp_path, small_parts):
     seen = []
     done = predict_file(bundle, str(rows), str(tmp_path / "out.parquet"), progress=lambda *a: seen.append(a[:2]))
     assert (done.rows, done.resumed_rows, done.engine) == (25, 0, "sklearn")
@@ -95,7 +95,7 @@ def test_other_formats_give_the_same(bundle, rows, tmp_path, suffix):
     assert pq.read_table(tmp_path / "a.parquet").equals(pq.read_table(tmp_path / "b.parquet"))
 
 
-def test_an_interrupted_call_goes_on_after_the_last_part(bundle, rows, tmp_path, small_parts):
+def test_an_interrupted_call_continues_after_the_last_part(bundle, rows, tmp_path, small_parts):
     output = str(tmp_path / "out.parquet")
 
     def stop(done, rows, rate):
@@ -110,11 +110,11 @@ def test_an_interrupted_call_goes_on_after_the_last_part(bundle, rows, tmp_path,
     written = [part.stat().st_mtime_ns for part in parts]
     seen = []
 
-    def look(done, rows, rate):
+    def check(done, rows, rate):
         seen.append(done)
         assert [part.stat().st_mtime_ns for part in parts] == written
 
-    done = predict_file(bundle, str(rows), output, progress=look)
+    done = predict_file(bundle, str(rows), output, progress=check)
     assert (done.rows, done.resumed_rows, seen) == (25, 14, [21, 25])
     assert pq.read_table(output)["row"].to_pylist() == list(range(25))
     predict_file(bundle, str(rows), str(tmp_path / "whole.parquet"))
@@ -151,14 +151,12 @@ def test_several_labels_are_a_list(rows, tmp_path):
     [
         ("none.csv", "out.parquet", DataError, "none.csv does not exist"),
         ("*.parquet", "out.parquet", DataError, "cannot be read"),
-        ("rows.parquet", "out.csv", InputError, "the output is a Parquet file"),
+        ("rows.parquet", "out.csv", InputError, "the output must be a .parquet file"),
         ("rows.parquet", "no/out.parquet", InputError, "does not exist"),
         ("rows.parquet", "rows.parquet", InputError, "exists"),
     ],
 )
-def test_what_cannot_be_done_is_named_before_any_row_is_answered(
-    bundle, rows, tmp_path, source, output, error, message
-):
+def test_bad_arguments_are_refused_before_any_prediction(bundle, rows, tmp_path, source, output, error, message):
     with pytest.raises(error, match=message):
         predict_file(bundle, str(tmp_path / source), str(tmp_path / output))
     assert [p.name for p in tmp_path.iterdir()] == ["rows.parquet"]
@@ -171,7 +169,7 @@ def test_a_file_without_the_column_is_refused(bundle, rows, tmp_path):
         predict_file(tmp_path / "none", str(rows), str(tmp_path / "out.parquet"))
 
 
-def test_the_command(bundle, rows, tmp_path):
+def test_predict_command(bundle, rows, tmp_path):
     output = str(tmp_path / "out.parquet")
     done = CliRunner().invoke(app, ["predict", str(bundle), "--input", str(rows), "--output", output, "--json"])
     assert done.exit_code == 0, done.output

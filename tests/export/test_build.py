@@ -1,4 +1,4 @@
-"""From a trial to its bundle: as it won where that holds, else in the next more exact way, and said so."""
+"""Export of a trial: the selected variant if it passes the parity check, else the next more exact one, with a note."""
 
 from pathlib import Path
 
@@ -64,8 +64,8 @@ def export(trained, record: TrialRecord, selection: Selection | None, target: Pa
     return bundle, (target / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
-def with_answers_of_another(record: TrialRecord, precision: str, folder: Path) -> TrialRecord:
-    """The record as if training had measured other answers at one precision."""
+def with_predictions_of_another(record: TrialRecord, precision: str, folder: Path) -> TrialRecord:
+    """The record as if training had made other predictions at one precision."""
     variants = []
     for variant in record.variants:
         if variant.precision == precision:
@@ -94,21 +94,21 @@ def test_an_int8_winner_is_checked_judged_and_shipped_in_int8(trained, selection
 def test_a_trial_named_by_its_id_is_shipped_at_its_reference(trained, tmp_path):
     bundle, card = export(trained, trained[3], None, tmp_path)
     assert (bundle.engine, bundle.precision, bundle.note) == ("onnxruntime", "fp32", "")
-    assert "How it is served" not in card
+    assert "| Serving |" not in card
 
 
-def test_int8_that_answers_otherwise_here_is_shipped_in_fp32(trained, selection, tmp_path):
-    record = with_answers_of_another(trained[3], "int8", tmp_path)
+def test_int8_that_fails_the_parity_check_is_shipped_in_fp32(trained, selection, tmp_path):
+    record = with_predictions_of_another(trained[3], "int8", tmp_path)
     bundle, card = export(trained, record, selection, tmp_path)
     assert (bundle.engine, bundle.precision) == ("onnxruntime", "fp32")
-    assert "Not served in int8 as it won: bundle" in bundle.note
-    assert "Not served in int8 as it won: bundle" in card
-    # What the test split told was of int8.
+    assert "Not served in int8, in which it won: bundle" in bundle.note
+    assert "Not served in int8, in which it won: bundle" in card
+    # The test scores were those of int8.
     assert "(test," not in card
     assert "| USD per million predictions | 0.2 " in card
 
 
-def test_what_cannot_be_exported_is_shipped_with_torch(trained, tmp_path, monkeypatch):
+def test_a_model_without_onnx_export_is_shipped_with_torch(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_build, "OPSET", 999)
     bundle, card = export(trained, trained[3], None, tmp_path)
     assert (bundle.engine, bundle.precision) == ("torch", "fp32")
@@ -116,8 +116,8 @@ def test_what_cannot_be_exported_is_shipped_with_torch(trained, tmp_path, monkey
     assert "bert cannot be exported to ONNX" in card
 
 
-def test_answers_that_no_engine_gives_are_refused(trained, tmp_path):
-    record = with_answers_of_another(trained[3], "fp32", tmp_path)
+def test_predictions_that_no_engine_reproduces_are_refused(trained, tmp_path):
+    record = with_predictions_of_another(trained[3], "fp32", tmp_path)
     with pytest.raises(BundleError, match=r"the labels that training measured; at fp32 at least 0\.999"):
         export(trained, record, None, tmp_path)
     assert not (tmp_path / "bundle").exists()

@@ -1,4 +1,4 @@
-"""Bundles: made, opened, tried, and refused when anything is not as it was sealed."""
+"""Bundles: exported, opened, smoke-tested, and refused when anything differs from the manifest."""
 
 import json
 import os
@@ -30,7 +30,7 @@ SAMPLES = ["the team won the match", "stocks fell again", "a warm and funny book
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_bert, tmp_path_factory) -> Path:
-    """A saved network of 3 outputs whose head gives labels clearly apart."""
+    """A saved network of 3 outputs whose head separates the labels clearly."""
     spec = ModelSpec(base=str(tiny_bert))
     (size,) = model_sizes([spec])
     network = build(find_base(spec), size, 3)
@@ -60,7 +60,7 @@ def bundle(checkpoint, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
-def test_a_network_is_exported_opened_and_answers(checkpoint, tmp_path, precision):
+def test_a_network_is_exported_opened_and_predicts(checkpoint, tmp_path, precision):
     made = export_bundle(checkpoint, plan(precision=precision), Storage(tmp_path), "bundle")
     opened = open_bundle(tmp_path / "bundle")
     assert opened.bundle == made
@@ -69,8 +69,8 @@ def test_a_network_is_exported_opened_and_answers(checkpoint, tmp_path, precisio
     assert made.bytes == sum(path.stat().st_size for path in (tmp_path / "bundle").iterdir())
     runner = opened.open_runner()
     opened.verify_smoke(runner)
-    answers = opened.task().decode(opened.task().probabilities(runner.run(runner.encode(["the team"]))))
-    assert {score.label for score in answers[0]} == set(LABELS)
+    predictions = opened.task().decode(opened.task().probabilities(runner.run(runner.encode(["the team"]))))
+    assert {score.label for score in predictions[0]} == set(LABELS)
 
 
 def test_a_bundle_may_read_fewer_tokens_than_were_trained(checkpoint, tmp_path):
@@ -78,7 +78,7 @@ def test_a_bundle_may_read_fewer_tokens_than_were_trained(checkpoint, tmp_path):
     opened = open_bundle(tmp_path / "short")
     assert (made.max_length, opened.spec.max_length, opened.open_runner().max_length) == (8, 8, 8)
     assert EngineCard.read(tmp_path / "short").max_length == 8
-    assert "| Tokens read of a text | 8 |" in (tmp_path / "short" / "MODEL_CARD.md").read_text()
+    assert "| Maximum length, tokens | 8 |" in (tmp_path / "short" / "MODEL_CARD.md").read_text()
     opened.verify_smoke(opened.open_runner())
     assert EngineCard.read(checkpoint).max_length == 16
     whole = export_bundle(checkpoint, plan(), Storage(tmp_path), "whole")
@@ -116,7 +116,7 @@ def test_a_bundle_is_found_through_storage(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": ["a", "b"]}, "answers 3 logits, the task"),
+        ({"labels": ["a", "b"]}, "returns 3 logits, the task"),
         ({"precision": "int3"}, "unknown precision"),
         ({"samples": []}, "1 to 64 sample texts"),
         ({"max_length": 17}, "reads at most 16 tokens of a text, got 17"),
@@ -128,7 +128,7 @@ def test_a_plan_that_does_not_fit_is_refused(checkpoint, tmp_path, changes, mess
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_checkpoint_that_answers_nan_is_not_exported(checkpoint, tmp_path):
+def test_a_checkpoint_that_returns_nan_is_not_exported(checkpoint, tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder = Path(shutil.copytree(checkpoint, tmp_path / "nan"))
@@ -147,7 +147,7 @@ def replace_smoke(folder: Path, change) -> None:
     write_manifest(folder)
 
 
-def test_other_answers_than_at_export_are_refused(bundle):
+def test_other_logits_than_at_export_are_refused(bundle):
     replace_smoke(bundle, lambda smoke: smoke["logits"].reverse())
     opened = open_bundle(bundle)
     with pytest.raises(BundleError, match="a probability is off by"):
@@ -155,26 +155,26 @@ def test_other_answers_than_at_export_are_refused(bundle):
 
 
 class Bad:
-    """A runner that answers what it is told."""
+    """A runner that returns fixed logits."""
 
     max_length = 16
 
-    def __init__(self, answer) -> None:
-        self.answer = answer
+    def __init__(self, logits) -> None:
+        self.logits = logits
 
     def encode(self, texts):
         return list(texts)
 
     def run(self, batch):
-        return np.stack([self.answer for _ in batch]).astype(np.float32)
+        return np.stack([self.logits for _ in batch]).astype(np.float32)
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"), [([np.nan, 0, 0], "not finite"), ([0, 0], "expected"), ([9, 0, 0], "off by")]
+    ("logits", "message"), [([np.nan, 0, 0], "not finite"), ([0, 0], "expected"), ([9, 0, 0], "off by")]
 )
-def test_bad_answers_are_named(bundle, answer, message):
+def test_verify_smoke_names_bad_logits(bundle, logits, message):
     with pytest.raises(BundleError, match=message):
-        open_bundle(bundle).verify_smoke(Bad(np.array(answer)))
+        open_bundle(bundle).verify_smoke(Bad(np.array(logits)))
 
 
 def flip_a_byte(folder: Path) -> None:
@@ -256,8 +256,8 @@ def rename_in_manifest(folder: Path, name: str) -> None:
         (change_format, "of format 2; this version reads 1"),
         (drop_the_manifest, "is not a bundle"),
         (break_the_manifest, "is not JSON"),
-        (name_a_file_outside, "names a file outside itself"),
-        (name_an_absolute_file, "names a file outside itself"),
+        (name_a_file_outside, "lists a file outside its folder"),
+        (name_an_absolute_file, "lists a file outside its folder"),
     ],
 )
 def test_a_changed_bundle_is_refused(bundle, damage, message):
@@ -266,7 +266,7 @@ def test_a_changed_bundle_is_refused(bundle, damage, message):
         open_bundle(bundle)
 
 
-def test_every_byte_of_every_file_is_under_the_seal(bundle):
+def test_every_byte_of_every_file_is_verified(bundle):
     for path in [path for path in bundle.iterdir() if path.name != "manifest.json"]:
         whole = path.read_bytes()
         path.write_bytes(whole[:-1])

@@ -22,7 +22,7 @@ from lft_ray.errors import InputError, UnreachableError
 from lft_ray.models.tokens import TextTokenizer
 from lft_ray.profile import session
 from lft_ray.profile.measure import _out_of_order, measure_profiles
-from lft_ray.profile.replica import make_folder_of, open_request
+from lft_ray.profile.replica import build_request_folder, open_request
 from lft_ray.profile.requests import profile_requests, skipped_lengths
 from lft_ray.records import DatasetRecord, Endpoint, ProfileBook, ServingProfile
 from lft_ray.run.storage import Storage
@@ -87,7 +87,7 @@ def test_a_length_beyond_all_texts_is_skipped_and_said(experiment, dataset, tiny
     requests = profile_requests(found, short)
     assert {r.max_length for r in requests} == {32}
     assert skipped_lengths(found, requests) == [
-        f"export.max_lengths: 16 is not offered for {tiny_bert}: no sample text is longer, so it would change nothing"
+        f"export.max_lengths: 16 is skipped for {tiny_bert}: no sample text is longer, so it would change nothing"
     ]
 
 
@@ -105,11 +105,11 @@ def test_what_cannot_be_exported_is_profiled_with_torch_or_refused(experiment, d
     requests = {
         r.precision: r for r in profile_requests(candidates(experiment, dataset), dataset) if r.size.layers == 1
     }
-    good = make_folder_of(requests["int8"])
+    good = build_request_folder(requests["int8"])
     assert (good.engine, good.note, good.refused) == ("onnxruntime", "", "")
     shutil.rmtree(good.folder)
     monkeypatch.setattr(onnx_build, "OPSET", 999)
-    exact, rounded = make_folder_of(requests["fp32"]), make_folder_of(requests["int8"])
+    exact, rounded = build_request_folder(requests["fp32"]), build_request_folder(requests["int8"])
     assert (exact.engine, exact.refused) == ("torch", "")
     assert exact.note.startswith("bert cannot be exported to ONNX")
     assert (rounded.folder, rounded.refused) == ("", exact.note)
@@ -123,7 +123,7 @@ def test_what_is_made_ahead_lies_below_one_folder(experiment, dataset, tmp_path,
     request = next(r for r in profile_requests(candidates(experiment, dataset), dataset) if r.size.layers == 1)
     # Nothing may be written elsewhere: an interrupt kills who writes, and only that folder is removed after it.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
-    made = make_folder_of(request, tmp_path)
+    made = build_request_folder(request, tmp_path)
     assert [path.name for path in Path(made.folder).iterdir()] == ["served"]
     assert Path(made.folder).parent == tmp_path
 
@@ -131,9 +131,9 @@ def test_what_is_made_ahead_lies_below_one_folder(experiment, dataset, tmp_path,
 def test_only_what_a_disk_may_hold_is_made_ahead(experiment, dataset):
     requests = profile_requests(candidates(experiment, dataset), dataset)
     size = 4 * requests[0].size.params + 4 * requests[1].size.params
-    assert session._first(requests, size) == requests[:2]
-    assert session._first(requests, size - 1) == requests[:1]
-    assert session._first(requests, 0) == [r for r in requests[:1] if not r.size.params]
+    assert session._first_within(requests, size) == requests[:2]
+    assert session._first_within(requests, size - 1) == requests[:1]
+    assert session._first_within(requests, 0) == [r for r in requests[:1] if not r.size.params]
 
 
 def test_an_address_where_nobody_is_is_unreachable(bundles, tmp_path):
@@ -221,7 +221,6 @@ DEPLOY = """
 import sys
 from lft_ray.config import ServeSpec
 from lft_ray.serve.endpoint.deploy import deploy, down, rollback
-from lft_ray.serve.model.base import ReplicaThreads
 run, bundle, address, port = sys.argv[1:]
 if bundle == "before":
     print(rollback(run, wait_s=90).model_dump_json())

@@ -7,7 +7,7 @@ from lft_ray.selection.metrics import scores
 
 
 def study(rows=4000, *, classes=4, small=2.6, large=3.5, scale=1.0, seed=0):
-    """Logits of two models whose noise agrees on hard rows; ``scale`` makes the small one too sure of itself."""
+    """Logits of two models whose noise agrees on hard rows; ``scale`` makes the small one overconfident."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, rows)
     hard = rng.exponential(1.0, rows)[:, None]
@@ -20,7 +20,7 @@ def study(rows=4000, *, classes=4, small=2.6, large=3.5, scale=1.0, seed=0):
     )
 
 
-def test_the_temperature_that_made_the_truth_is_found():
+def test_fit_temperature_recovers_the_temperature_of_the_labels():
     rng = np.random.default_rng(0)
     logits = 2.0 * rng.normal(size=(20000, 5))
     odds = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -35,7 +35,7 @@ def test_confidence_is_the_best_probability():
     assert confidence(logits, 2.0) == pytest.approx([expected[0] / expected.sum(), 1 / 3])
 
 
-def test_a_cascade_keeps_the_margin_on_rows_that_did_not_choose_it_and_asks_the_large_one_seldom():
+def test_a_cascade_stays_within_the_margin_on_rows_that_did_not_choose_it():
     small, large, truth = study()
     found = estimate(small, large, truth, metric="macro_f1", margin=0.01)
     assert found.large_f1 > found.small_f1 + 0.05
@@ -45,7 +45,7 @@ def test_a_cascade_keeps_the_margin_on_rows_that_did_not_choose_it_and_asks_the_
     assert (found.small_f1, found.large_f1) == pytest.approx(tuple(again))
 
 
-def test_a_wider_margin_asks_the_large_one_less():
+def test_a_wider_margin_lowers_the_share_of_the_large_model():
     small, large, truth = study()
     shares = [
         estimate(small, large, truth, metric="macro_f1", margin=margin).share for margin in (0.0, 0.01, 0.03, 0.05)
@@ -54,14 +54,14 @@ def test_a_wider_margin_asks_the_large_one_less():
     assert shares[0] > shares[-1] + 0.1
 
 
-def test_being_too_sure_changes_the_temperature_and_nothing_else():
+def test_overconfidence_changes_the_temperature_and_nothing_else():
     plain, sure = (estimate(*study(scale=scale), metric="accuracy", margin=0.01) for scale in (1.0, 4.0))
     assert sure.temperature == pytest.approx(4.0 * plain.temperature, rel=0.01)
     assert (sure.threshold, sure.share, sure.f1) == pytest.approx((plain.threshold, plain.share, plain.f1), abs=0.01)
 
 
-def test_what_is_measured_did_not_choose():
-    """With labels that mean nothing the rows that chose look better than those that did not: the latter are told."""
+def test_estimate_measures_on_rows_that_did_not_choose():
+    """With random labels the rows used for choosing look better than the others, whose score is reported."""
     rng = np.random.default_rng(1)
     optimism = []
     for seed in range(20):
@@ -72,14 +72,14 @@ def test_what_is_measured_did_not_choose():
         except InputError:
             continue
         unsure = confidence(small, found.temperature) < found.threshold
-        answers = np.where(unsure, large.argmax(axis=1), small.argmax(axis=1))
-        optimism.append(float((answers == truth).mean()) - found.f1)
+        predictions = np.where(unsure, large.argmax(axis=1), small.argmax(axis=1))
+        optimism.append(float((predictions == truth).mean()) - found.f1)
     assert np.mean(optimism) > 0.0
 
 
 def test_a_small_model_that_needs_no_help_is_refused():
     small, large, truth = study(small=3.0, large=1.0)
-    with pytest.raises(InputError, match="needs no large one"):
+    with pytest.raises(InputError, match="no large model is needed"):
         estimate(small, large, truth, metric="macro_f1", margin=0.005)
 
 

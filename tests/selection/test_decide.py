@@ -5,14 +5,15 @@ import pytest
 from lft_ray.config import CostSpec, SelectionSpec, TrafficSpec
 from lft_ray.errors import ConfigError, NoWinnerError
 from lft_ray.records import FrontPoint, ScoredVariant, Selection
-from lft_ray.selection.decide import candidates, decide, finalists
+from lft_ray.selection.decide import decide
+from lft_ray.selection.finalists import eligible_points, finalists
 from tests.selection.builders import study, trial
 
 COST = CostSpec()
 SPEC = SelectionSpec()
 
 
-def dearest(points, *, margin):
+def most_expensive(points, *, margin):
     return max(points, key=lambda p: p.usd_per_million_predictions)
 
 
@@ -20,7 +21,7 @@ def foreign(points, *, margin):
     return FrontPoint(trial_id="x", model_size="x", precision="fp32", max_length=1, f1=1, usd_per_million_predictions=0)
 
 
-def test_the_cheapest_within_the_margin_wins_and_the_sentence_says_so():
+def test_the_cheapest_within_the_margin_wins_and_the_reason_says_so():
     choice = decide(study(), SPEC, COST)
     assert choice.winner.trial_id == "t2"
     assert choice.winner_seed_trial_id == "t2"
@@ -50,7 +51,7 @@ def test_best_f1_ignores_cost_and_a_tie_goes_to_the_cheaper():
     assert decide(tie, SelectionSpec(policy="best_f1"), COST).winner.trial_id == "t7"
 
 
-def test_tfidf_may_win_and_the_sentence_says_that_no_transformer_was_needed():
+def test_tfidf_may_win_and_the_reason_says_that_no_transformer_was_needed():
     choice = decide([trial("t1", "tfidf", 0.914, 0.01), trial("t2", "minilm:6", 0.915, 0.1)], SPEC, COST)
     assert "for 10.0x less per million predictions than minilm:6, and no transformer was needed; not" in choice.reason
     alone = decide([trial("t1", "tfidf", 0.914, 0.01)], SPEC, COST)
@@ -67,8 +68,8 @@ def test_a_best_winner_is_said_to_be_the_best():
     assert best.startswith("minilm:6 has the best macro-F1, 0.900, at $0.1 per million predictions; ")
 
 
-def test_a_users_policy_is_called_and_must_answer_one_of_the_points():
-    choice = decide(study(), SelectionSpec(policy="tests.selection.test_decide:dearest"), COST)
+def test_a_users_policy_is_called_and_must_return_one_of_the_points():
+    choice = decide(study(), SelectionSpec(policy="tests.selection.test_decide:most_expensive"), COST)
     assert choice.winner.trial_id == "t3"
     with pytest.raises(ConfigError, match="not one of the 5 points"):
         decide(study(), SelectionSpec(policy="tests.selection.test_decide:foreign"), COST)
@@ -94,9 +95,9 @@ def test_a_trial_is_excluded_only_if_all_its_variants_are():
         ScoredVariant(precision=p, max_length=128, f1=0.9, usd_per_million_predictions=usd)
         for p, usd in (("fp32", 1.0), ("bf16", 0.1))
     ]
-    found = candidates([trial("t1", "m", 0, 0, variants=variants)], SelectionSpec(max_usd_per_million=0.5), COST)
+    found = eligible_points([trial("t1", "m", 0, 0, variants=variants)], SelectionSpec(max_usd_per_million=0.5), COST)
     assert found.excluded == {}
-    assert [p.precision for p in found.allowed] == ["bf16"]
+    assert [p.precision for p in found.eligible] == ["bf16"]
 
 
 def test_finalists_are_the_best_of_each_octave_that_noise_may_keep_out():
@@ -111,7 +112,7 @@ def test_finalists_are_the_best_of_each_octave_that_noise_may_keep_out():
     assert "t4" not in {p.trial_id for p in finalists(study(), SPEC, COST, validation_rows=100)}  # dominated by t2
 
 
-def test_there_are_at_most_five_finalists_and_the_dearest_of_the_rest_is_left_out():
+def test_there_are_at_most_five_finalists_and_the_most_expensive_of_the_rest_is_left_out():
     records = [trial(f"t{i}", f"m:{i}", 0.90 + 0.0001 * i, 0.01 * 2**i) for i in range(9)]
     found = finalists(records, SPEC, COST)
     assert [p.trial_id for p in found] == ["t8", "t0", "t1", "t2", "t3"]

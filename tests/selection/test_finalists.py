@@ -1,8 +1,9 @@
-"""Trials that can be served in several ways: a cap is on the variant, not on the trial."""
+"""Eligible points and finalists; caps apply to variants, not to trials."""
 
 from lft_ray.config import CostSpec, SelectionSpec, TrafficSpec
 from lft_ray.records import ScoredVariant
-from lft_ray.selection.decide import candidates, decide
+from lft_ray.selection.decide import decide
+from lft_ray.selection.finalists import eligible_points
 from tests.selection.builders import trial
 
 
@@ -20,14 +21,14 @@ def study():
 
 
 def test_a_variant_over_the_cap_does_not_exclude_its_trial():
-    found = candidates(study(), SelectionSpec(max_usd_per_million=0.1), CostSpec())
-    assert [(p.trial_id, p.precision, p.max_length) for p in found.allowed] == [("t1", "bf16", 32)]
+    found = eligible_points(study(), SelectionSpec(max_usd_per_million=0.1), CostSpec())
+    assert [(p.trial_id, p.precision, p.max_length) for p in found.eligible] == [("t1", "bf16", 32)]
     assert list(found.excluded) == ["t2"]
     assert "selection.max_usd_per_million" in found.excluded["t2"]
     assert len(found.points) == 5
 
 
-def test_the_variant_that_meets_the_cap_wins_and_is_named():
+def test_decide_takes_the_variant_within_the_cap():
     choice = decide(study(), SelectionSpec(), CostSpec(traffic=TrafficSpec(p95_ms=35)))
     assert (choice.winner.trial_id, choice.winner.precision, choice.winner.max_length) == ("t1", "bf16", 128)
     assert [(p.trial_id, p.precision, p.max_length) for p in choice.front] == [
@@ -35,7 +36,7 @@ def test_the_variant_that_meets_the_cap_wins_and_is_named():
     ]  # fmt: skip
 
 
-def test_a_winner_of_the_best_checkpoint_says_how_both_are_served():
+def test_reason_names_both_variants_of_the_same_checkpoint():
     reason = decide(study(), SelectionSpec(), CostSpec(traffic=TrafficSpec(p95_ms=45))).reason
     assert reason.startswith(
         "minilm:3 served in bf16 at 128 tokens: -0.1 macro-F1 points for 1.3x less per million predictions "
@@ -43,7 +44,7 @@ def test_a_winner_of_the_best_checkpoint_says_how_both_are_served():
     )
 
 
-def test_fresh_seeds_judge_each_variant_by_its_own_scores():
+def test_confirmation_runs_score_each_variant_separately():
     lucky = trial(
         "t1", "minilm:3", 0, 0, variants=variants(("fp32", 128, 0.92, 0.2, 5.0), ("fp32", 32, 0.92, 0.1, 5.0))
     )

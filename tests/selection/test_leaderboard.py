@@ -24,14 +24,14 @@ def test_keys_are_those_that_scripts_rely_on():
     assert json.loads(json.dumps(board)) == board
 
 
-def test_the_ladder_says_of_each_size_whether_it_stands_on_the_front():
+def test_ladder_names_what_dominates_each_size():
     board = leaderboard(None, study())
     assert [(r["model_size"], r["on_front"], r["dominated_by"]) for r in board["ladder"]] == [
         ("tfidf", True, ""), ("minilm:3", True, ""), ("minilm:2", False, "t2 (minilm:3)"), ("minilm:6", True, ""),
     ]  # fmt: skip
 
 
-def test_it_works_before_the_decision_and_before_the_first_trial():
+def test_leaderboard_before_the_decision_and_before_the_first_trial():
     board = leaderboard(None, [*study(), trial("c1", "minilm:3", 0.9, 0.04, confirms="t2")])
     assert board["winner"] is None
     assert [p["trial_id"] for p in board["front"]] == ["t1", "t2", "t3"]
@@ -41,7 +41,7 @@ def test_it_works_before_the_decision_and_before_the_first_trial():
     assert (empty["finalists"], empty["verdict"], empty["rows_needed"]) == ([], None, None)
 
 
-def test_it_says_which_points_are_distilled_and_by_whom():
+def test_leaderboard_names_the_teacher_of_distilled_points():
     records = [
         r.model_copy(update={"config": r.config.model_copy(update={"method": "distill", "teacher": "t3"})})
         if r.trial_id == "t2"

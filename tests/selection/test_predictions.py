@@ -26,7 +26,7 @@ def save(tmp_path):
     return put
 
 
-def test_answers_of_one_label_stand_in_the_order_of_the_rows(save):
+def test_predictions_of_one_label_are_ordered_by_row_id(save):
     first = save("a.parquet", [0, 1, 2], [[9, 0, 0], [0, 0, 9], [0, 0, 9]])
     # The same rows in another order.
     again = save("b.parquet", [1, 2, 0], [[0, 9, 0], [9, 0, 0], [9, 0, 0]], np.array([1, 2, 3], dtype=np.uint32))
@@ -34,8 +34,8 @@ def test_answers_of_one_label_stand_in_the_order_of_the_rows(save):
     found = load_evidence([record("t1", first), record("c1", again)], keys, seed=3)
     assert found.seed == 3
     assert found.truth.tolist() == [1, 2, 0]
-    assert found.answers[keys[0]].tolist() == [2, 2, 0]
-    assert found.answers[keys[1]].tolist() == [1, 0, 0]
+    assert found.predictions[keys[0]].tolist() == [2, 2, 0]
+    assert found.predictions[keys[1]].tolist() == [1, 0, 0]
 
 
 def test_several_labels_are_those_at_a_logit_of_zero_or_more(save):
@@ -43,11 +43,11 @@ def test_several_labels_are_those_at_a_logit_of_zero_or_more(save):
     uri = save("a.parquet", targets, [[0.0, -0.1], [5, -5], [-1, 1]])
     found = load_evidence([record("t1", uri)], [("t1", "bf16", 64)], seed=0)
     assert found.truth.tolist() == [[False, False], [True, True], [True, False]]
-    assert found.answers["t1", "bf16", 64].tolist() == [[True, False], [False, True], [True, False]]
+    assert found.predictions["t1", "bf16", 64].tolist() == [[True, False], [False, True], [True, False]]
 
 
 @pytest.mark.parametrize("kind", sorted(TASKS))
-def test_scores_of_loaded_answers_are_those_that_the_task_recorded(save, kind):
+def test_scores_of_loaded_predictions_equal_those_that_the_task_recorded(save, kind):
     rng = np.random.default_rng(0)
     task = resolve(kind, TASKS, where="task.kind")(["a", "b", "c"])
     targets = rng.integers(0, 3, 60) if kind == "classification" else (rng.random((60, 3)) < 0.3).astype(np.float32)
@@ -56,8 +56,8 @@ def test_scores_of_loaded_answers_are_those_that_the_task_recorded(save, kind):
     uri = save("a.parquet", targets, logits, row_ids)
     found = load_evidence([record("t1", uri)], [("t1", "bf16", 64)], seed=0)
     recorded = task.metrics(targets, logits)
-    answers = [found.answers["t1", "bf16", 64]]
-    again = {metric: scores(found.truth, answers, metric)[0] for metric in METRICS}
+    predictions = [found.predictions["t1", "bf16", 64]]
+    again = {metric: scores(found.truth, predictions, metric)[0] for metric in METRICS}
     assert again == pytest.approx(recorded, abs=1e-9)
 
 

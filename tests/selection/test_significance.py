@@ -7,22 +7,24 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from benchmarks.selection_coverage import Population, coverage, optimism
-from lft_ray.selection.metrics import METRICS, draw, scores, strata
+from lft_ray.selection.metrics import METRICS, bootstrap_weights, scores, strata
 from lft_ray.selection.significance import Difference, holm_levels, resample, student_t
 
 
-def by_sklearn(truth, answer, metric, weights=None):
+def by_sklearn(truth, predicted, metric, weights=None):
     if metric == "accuracy":
-        return accuracy_score(truth, answer, sample_weight=weights)
+        return accuracy_score(truth, predicted, sample_weight=weights)
     average = metric.removesuffix("_f1")
-    return f1_score(truth, answer, average=average, sample_weight=weights, zero_division=0)
+    return f1_score(truth, predicted, average=average, sample_weight=weights, zero_division=0)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_scores_are_scikit_learns(metric):
     rng = np.random.default_rng(0)
-    truth, answer = rng.integers(0, 5, 300), rng.integers(0, 7, 300)
-    assert scores(truth, [answer, truth], metric) == pytest.approx([by_sklearn(truth, answer, metric), 1.0], abs=1e-9)
+    truth, predicted = rng.integers(0, 5, 300), rng.integers(0, 7, 300)
+    assert scores(truth, [predicted, truth], metric) == pytest.approx(
+        [by_sklearn(truth, predicted, metric), 1.0], abs=1e-9
+    )
     several, given = rng.random((300, 6)) < 0.2, rng.random((300, 6)) < 0.3
     several[:, 5] = given[:, 5] = False
     assert scores(several, [given], metric) == pytest.approx([by_sklearn(several, given, metric)], abs=1e-9)
@@ -31,18 +33,18 @@ def test_scores_are_scikit_learns(metric):
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_replicate_is_scikit_learns_score_of_the_drawn_rows(metric):
     rng = np.random.default_rng(1)
-    truth, answer = rng.integers(0, 3, 80), rng.integers(0, 3, 80)
-    found = resample(truth, [[answer]], metric=metric, replicates=3, seed=5).replicates[0][:, 0]
+    truth, predicted = rng.integers(0, 3, 80), rng.integers(0, 3, 80)
+    found = resample(truth, [[predicted]], metric=metric, replicates=3, seed=5).replicates[0][:, 0]
     order, starts, sizes = strata(truth)
-    drawn = draw(np.random.default_rng([5, 0]), starts, sizes, 3)
-    expected = [by_sklearn(truth[order], answer[order], metric, weights) for weights in drawn]
+    drawn = bootstrap_weights(np.random.default_rng([5, 0]), starts, sizes, 3)
+    expected = [by_sklearn(truth[order], predicted[order], metric, weights) for weights in drawn]
     assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_rows_are_drawn_within_their_label_and_rare_labels_together():
     truth = np.array([0] * 50 + [1] * 30 + [2] * 2 + [3] * 1)
     order, starts, sizes = strata(truth)
-    drawn = draw(np.random.default_rng(0), starts, sizes, 500)
+    drawn = bootstrap_weights(np.random.default_rng(0), starts, sizes, 500)
     label = truth[order]
     assert (drawn[:, label == 0].sum(axis=1) == 50).all()
     assert (drawn[:, label == 1].sum(axis=1) == 30).all()
@@ -69,7 +71,7 @@ def test_the_row_part_is_that_of_a_share_and_common_errors_cancel():
     # Rows that both get wrong say nothing of the difference: its variance is that of the rows that differ.
     assert found.rows_variance == pytest.approx(share * (1 - share) / 2000, rel=0.1)
     assert found.seeds_variance == 0.0
-    assert not sample.knows_seeds
+    assert not sample.covers_seeds
     assert found.upper() == pytest.approx(share + 1.645 * math.sqrt(share * (1 - share) / 2000), rel=0.03)
 
 
@@ -89,26 +91,26 @@ def test_a_model_that_no_seed_changes_adds_no_seed_noise():
     # Seeds that differ by far more than luck with 400 rows explains.
     moved = [np.where(rng.random(400) < share, 1 - truth, truth) for share in (0.02, 0.12, 0.22)]
     alone = resample(truth, [[fixed, fixed], [fixed, fixed]], replicates=500)
-    assert alone.knows_seeds
+    assert alone.covers_seeds
     assert alone.difference(1, 0).seeds_variance == 0.0
     mixed = resample(truth, [[fixed, fixed, fixed], moved], replicates=4000)
     spread = float(np.var(mixed.observed[1], ddof=1))
     # Only a twentieth or so of that spread is luck with the rows.
     assert mixed.difference(1, 0).seeds_variance == pytest.approx(spread / 3, rel=0.1)
-    assert mixed.difference(1, 0).freedom >= 2
+    assert mixed.difference(1, 0).degrees_of_freedom >= 2
 
 
 def test_two_ways_to_serve_the_same_seeds_differ_by_rows_alone():
     rng = np.random.default_rng(5)
     truth = rng.integers(0, 2, 400)
     seeds = [np.where(rng.random(400) < share, 1 - truth, truth) for share in (0.05, 0.15)]
-    rounded = [np.where(np.arange(400) == row, 1 - answer, answer) for row, answer in enumerate(seeds)]
+    rounded = [np.where(np.arange(400) == row, 1 - predicted, predicted) for row, predicted in enumerate(seeds)]
     other = [np.where(rng.random(400) < 0.2, 1 - truth, truth)]
-    names = [["c1", "c2"], ["c1", "c2"], ["c3"]]
+    run_ids = [["c1", "c2"], ["c1", "c2"], ["c3"]]
     plain = resample(truth, [seeds, rounded, other], replicates=2000)
-    named = resample(truth, [seeds, rounded, other], replicates=2000, names=names)
+    named = resample(truth, [seeds, rounded, other], replicates=2000, run_ids=run_ids)
     assert named.difference(1, 0).seeds_variance == 0.0 < plain.difference(1, 0).seeds_variance
-    assert named.difference(1, 0).freedom == math.inf
+    assert named.difference(1, 0).degrees_of_freedom == math.inf
     assert abs(named.difference(1, 0).upper()) < 0.01 < plain.difference(1, 0).upper()
     assert named.difference(2, 0).upper() == plain.difference(2, 0).upper()
 
@@ -120,7 +122,7 @@ def test_few_seeds_never_have_less_than_their_own_freedom():
     pair = [np.where(rng.random(400) < 0.1, 1 - truth, truth) for _ in range(2)]
     single = [np.where(rng.random(400) < 0.1, 1 - truth, truth)]
     found = resample(truth, [pair, single], replicates=2000).difference(1, 0)
-    assert found.freedom >= 1.0
+    assert found.degrees_of_freedom >= 1.0
     assert found.upper() < 0.5
 
 
@@ -139,7 +141,7 @@ def test_rows_needed_follow_the_square_of_the_distance():
     assert difference(0.001, 0.01, seeds_variance=0.003**2).rows_needed(0.005) is None
 
 
-def test_holm_asks_most_of_the_surest_and_stops_at_the_first_failure():
+def test_holm_levels_are_strictest_for_the_most_certain_and_stop_at_the_first_failure():
     sure, likely, unsure = difference(-0.02, 0.004), difference(-0.003, 0.004), difference(0.004, 0.004)
     assert holm_levels([unsure, sure, likely], 0.005) == pytest.approx([0.95, 1 - 0.05 / 3, 0.975])
     # 0.005 - (-0.003) = 2 standard errors: enough for 0.975, not for one of two that must both hold after a failure.
@@ -153,9 +155,9 @@ def test_students_quantiles_are_those_of_the_tables():
     assert found == pytest.approx([2.920, 2.132, 2.228, 1.645], rel=0.015)
 
 
-def test_answers_of_another_shape_are_refused():
+def test_predictions_of_another_shape_are_refused():
     truth = np.array([0, 1])
-    with pytest.raises(ValueError, match="another shape"):
+    with pytest.raises(ValueError, match="predictions of shape"):
         resample(truth, [[np.array([0, 1, 1])]])
     with pytest.raises(ValueError, match="rmse"):
         resample(truth, [[truth]], metric="rmse")

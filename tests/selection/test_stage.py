@@ -1,4 +1,4 @@
-"""A rounded winner is shipped only where it answers as it does in fp32, and loses no more than the margin."""
+"""A reduced-precision winner is shipped only if it agrees with fp32 and loses no more than the margin."""
 
 import numpy as np
 import pytest
@@ -30,10 +30,10 @@ def checkpoint(tmp_path):
         wrong = np.flatnonzero(exact != truth)[:moved]
         rounded[wrong] = truth[wrong]
         variants = []
-        for name, answers in (("fp32", exact), (precision, rounded)):
-            logits = np.eye(2, dtype=np.float32)[answers]
+        for name, labels in (("fp32", exact), (precision, rounded)):
+            logits = np.eye(2, dtype=np.float32)[labels]
             uri = put_predictions(Storage(tmp_path), f"{trial_id}-{name}", np.arange(ROWS), truth, logits)
-            f1 = float(scores(truth, [answers], "macro_f1")[0])
+            f1 = float(scores(truth, [labels], "macro_f1")[0])
             variants.append(
                 ScoredVariant(
                     precision=name, max_length=64, f1=f1, predictions_uri=uri, usd_per_million_predictions=usd[name]
@@ -49,7 +49,7 @@ def checked(record, precision="int8", margin=0.005):
     return check_reduced_precision(record, point, metric="macro_f1", margin=margin)
 
 
-def test_equal_answers_pass_at_any_margin(checkpoint):
+def test_equal_predictions_pass_at_any_margin(checkpoint):
     check = checked(checkpoint(), margin=0.0)
     assert (check.passed, check.rows, check.agreement, check.f1_loss, check.f1_loss_upper) == (
         True,
@@ -70,7 +70,7 @@ def test_the_bound_of_the_loss_decides_not_the_loss(checkpoint):
     assert check.f1_loss == pytest.approx(0.004, abs=3e-4)
     assert check.f1_loss_upper == pytest.approx(0.004 + 1.645 * 0.0014, abs=6e-4)
     assert not check.passed
-    assert check.reason.endswith("; at least 99% and at most 0.5 points are asked for")
+    assert check.reason.endswith("; at least 99% and at most 0.5 points are required")
     assert checked(checkpoint(lost=8), margin=0.008).passed
 
 
@@ -103,27 +103,27 @@ def chosen(records, **spec):
     return choose_winner(records, SelectionSpec(**({"confirmation_fraction": 0, "margin": 0.005} | spec)), CostSpec())
 
 
-def test_the_cheaper_int8_wins_where_it_answers_alike(checkpoint):
+def test_the_cheaper_int8_wins_if_its_predictions_agree(checkpoint):
     selection = chosen([checkpoint(moved=2)])
     assert (selection.winner.precision, selection.winner.usd_per_million_predictions) == ("int8", 0.04)
     assert [check.passed for check in selection.precision_checks] == [True]
 
 
-def test_its_own_fp32_wins_where_int8_answers_otherwise(checkpoint):
+def test_fp32_of_the_same_checkpoint_wins_if_int8_disagrees(checkpoint):
     selection = chosen([checkpoint(moved=30)])
     assert (selection.winner.precision, selection.winner.usd_per_million_predictions) == ("fp32", 0.10)
     assert [(check.precision, check.passed) for check in selection.precision_checks] == [("int8", False)]
     assert {point.precision for point in selection.front} == {"fp32"}
 
 
-def test_another_checkpoints_int8_may_win_instead(checkpoint):
+def test_int8_of_another_checkpoint_may_win_instead(checkpoint):
     cheapest = checkpoint("t001", moved=30, usd={"fp32": 0.09, "int8": 0.03})
     selection = chosen([cheapest, checkpoint("t002", moved=3)])
     assert (selection.winner.trial_id, selection.winner.precision) == ("t002", "int8")
     assert [(c.trial_id, c.passed) for c in selection.precision_checks] == [("t001", False), ("t002", True)]
 
 
-def test_what_is_shipped_is_checked_the_fresh_seed_not_the_search_trial(checkpoint):
+def test_the_shipped_confirmation_run_is_checked_not_the_search_trial(checkpoint):
     records = [checkpoint("t001"), checkpoint("c001", moved=30, confirms="t001")]
     selection = chosen(records)
     assert selection.precision_checks[0].trial_id == "c001"
@@ -131,12 +131,12 @@ def test_what_is_shipped_is_checked_the_fresh_seed_not_the_search_trial(checkpoi
     assert selection.winner_seed_trial_id == "c001"
 
 
-def test_without_a_way_left_the_error_says_what_was_refused(checkpoint):
+def test_without_a_variant_left_the_error_lists_what_was_refused(checkpoint):
     with pytest.raises(NoWinnerError, match=r"Refused: int8 of t001 .* gives 97\.00%"):
         chosen([checkpoint(moved=30)], max_usd_per_million=0.05)
 
 
-def test_bf16_is_held_to_the_same(checkpoint):
+def test_bf16_is_checked_like_int8(checkpoint):
     selection = chosen([checkpoint(moved=30, precision="bf16")])
     assert selection.winner.precision == "fp32"
     assert chosen([checkpoint(precision="bf16")]).winner.precision == "bf16"

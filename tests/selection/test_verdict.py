@@ -1,4 +1,4 @@
-"""From answers to the verdict, through `decide`: what is proven, what is not, and what would settle it."""
+"""From predictions to the verdict, through `decide`: what is proven, what is not, and how many rows would settle it."""
 
 import numpy as np
 import pytest
@@ -13,19 +13,19 @@ SPEC = SelectionSpec(margin=0.02)
 
 
 def study(errors, *, rows=4000, seeds=3, spread=0.0, with_fresh=True, seed=0):
-    """Records and evidence of models a, b, ... with these shares of wrong answers, each twice as dear as the last.
+    """Records and evidence of models with these shares of wrong predictions, each at 2.5 times the cost of the last.
 
     Errors are nested: a row that a good model gets wrong, a worse one gets wrong, too; each run moves one row in 200.
     """
     rng = np.random.default_rng(seed)
     truth, hardness = rng.integers(0, 3, rows), rng.random(rows)
-    records, answers = [], {}
+    records, predictions = [], {}
 
     def run(trial_id, number, share, confirms=""):
         share = share + rng.normal(0, spread)
         wrong = (hardness < share) ^ (rng.random(rows) < 0.005)
-        answers[trial_id, "fp32", 128] = np.where(wrong, (truth + 1) % 3, truth)
-        f1 = float(scores(truth, [answers[trial_id, "fp32", 128]], "macro_f1")[0])
+        predictions[trial_id, "fp32", 128] = np.where(wrong, (truth + 1) % 3, truth)
+        f1 = float(scores(truth, [predictions[trial_id, "fp32", 128]], "macro_f1")[0])
         records.append(trial(trial_id, f"m:{number}", f1, 0.01 * 2.5**number, confirms=confirms))
 
     for number, share in enumerate(errors):
@@ -33,7 +33,7 @@ def study(errors, *, rows=4000, seeds=3, spread=0.0, with_fresh=True, seed=0):
     for number, share in enumerate(errors if with_fresh else []):
         for again in range(seeds):
             run(f"c{number * 10 + again}", number, share, confirms=f"t{number}")
-    return records, Evidence(truth=truth, answers=answers, seed=0)
+    return records, Evidence(truth=truth, predictions=predictions, seed=0)
 
 
 def test_a_small_loss_on_many_rows_is_proven():
@@ -58,7 +58,7 @@ def test_where_nothing_can_be_shown_one_standard_error_decides():
     assert choice.winner.trial_id == "t0"
     assert spec.margin < cheap.loss < cheap.loss_upper
     assert (choice.verdict, cheap.standing) == ("within_noise", "within_noise")
-    assert "within noise: 200 rows and 3 seeds can not tell them apart to 0.1 points, " in choice.reason
+    assert "within noise: 200 rows and 3 seeds cannot separate the finalists to 0.1 points, " in choice.reason
     # By its mean alone it is out: what is not bounded keeps to the margin.
     assert decide(records, spec, COST).winner.trial_id == "t1"
 
@@ -101,40 +101,40 @@ def test_without_fresh_seeds_nothing_is_proven():
     assert choice.reason.endswith("no fresh seeds were run, and the best of several search scores is optimistic.")
 
 
-def test_one_seed_each_does_not_tell_what_another_would_score():
+def test_one_seed_per_finalist_proves_nothing():
     records, evidence = study([0.102, 0.10], seeds=1)
     choice = decide(records, SPEC, COST, evidence=evidence)
     assert choice.verdict == "within_noise"
-    assert choice.reason.endswith("one seed each does not tell what another seed would score.")
+    assert choice.reason.endswith("one seed per finalist does not show how far seeds differ.")
 
 
-def test_seeds_that_differ_too_much_can_not_be_mended_by_rows():
+def test_rows_needed_is_none_if_seeds_differ_too_much():
     records, evidence = study([0.10, 0.10], spread=0.03, rows=4000, seed=5)
     choice = decide(records, SelectionSpec(margin=0.003), COST, evidence=evidence)
     assert (choice.verdict, choice.rows_needed) == ("within_noise", None)
-    assert choice.reason.endswith("more rows alone would not: the seeds differ too much.")
+    assert choice.reason.endswith("nor would more rows alone: the seeds differ too much.")
 
 
-def test_missing_or_other_answers_bound_nothing():
+def test_missing_or_inconsistent_predictions_bound_nothing():
     records, evidence = study([0.102, 0.10])
     assert {key[0] for key in runs_compared(records, SPEC, COST)} == {"c0", "c1", "c2", "c10", "c11", "c12"}
-    few = {key: value for key, value in evidence.answers.items() if key[0] != "c11"}
-    other = evidence.answers | {("c11", "fp32", 128): evidence.truth}
-    for answers in (few, other):
-        choice = decide(records, SPEC, COST, evidence=Evidence(evidence.truth, answers))
+    few = {key: value for key, value in evidence.predictions.items() if key[0] != "c11"}
+    other = evidence.predictions | {("c11", "fp32", 128): evidence.truth}
+    for predictions in (few, other):
+        choice = decide(records, SPEC, COST, evidence=Evidence(evidence.truth, predictions))
         assert (choice.verdict, choice.validation_rows) == ("within_noise", 0)
         assert choice.judged[0].loss_upper is None
         assert choice.reason.endswith("there are no saved predictions to bound the loss with.")
 
 
-def test_the_same_answers_give_the_same_choice():
+def test_the_same_predictions_give_the_same_choice():
     records, evidence = study([0.11, 0.105, 0.10], rows=500)
     first, again = (decide(records, SPEC, COST, evidence=evidence) for _ in range(2))
     assert first.model_copy(update={"decided_at": ""}) == again.model_copy(update={"decided_at": ""})
     assert type(first).model_validate_json(first.model_dump_json()) == first
 
 
-@pytest.mark.parametrize("policy", ["best_f1", "tests.selection.test_decide:dearest"])
+@pytest.mark.parametrize("policy", ["best_f1", "tests.selection.test_decide:most_expensive"])
 def test_other_policies_are_judged_by_the_same_bounds(policy):
     records, evidence = study([0.105, 0.10])
     choice = decide(records, SelectionSpec(policy=policy, margin=0.02), COST, evidence=evidence)
