@@ -224,7 +224,7 @@ class OpenedBundle:
         """Run the smoke test: compare with the logits of the export.
 
         Raises:
-            BundleError: the logits have another shape or are not finite, or probabilities differ by more than `TOLERANCES`.
+            BundleError: the logits have another shape or are not finite, or probabilities differ beyond `TOLERANCES`.
         """
         got = run_sorted(runner, self.smoke.texts)
         task = self.task()
