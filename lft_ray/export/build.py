@@ -1,4 +1,4 @@
-"""Export a finished trial as a bundle, with a parity check and fallbacks. In: records. Out: a `Bundle` in the run folder."""
+"""Export a finished trial to the run folder, with a parity check and fallbacks. In: records. Out: a `Bundle`."""
 
 from dataclasses import dataclass
 from pathlib import Path

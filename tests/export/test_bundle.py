@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from lft_ray.engines.batching import run_sorted
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import ExportPlan, export_bundle, open_bundle, write_manifest
 from lft_ray.export.card import CardFacts
-from lft_ray.export.parity import check_parity
 from lft_ray.models.network import build, save
 from lft_ray.models.resolve import find_base
 from lft_ray.models.sizes import model_sizes
@@ -307,35 +305,6 @@ def test_parts_that_do_not_fit_each_other_are_refused(bundle, file, change):
     write_manifest(bundle)
     with pytest.raises(BundleError):
         open_bundle(bundle)
-
-
-def test_parity_holds_and_is_reported(bundle):
-    opened = open_bundle(bundle)
-    texts = [f"{text} {number}" for text in SAMPLES for number in range(20)]
-    expected = run_sorted(opened.open_runner(), texts)
-    report = check_parity(bundle, texts, expected)
-    assert (report.texts, report.agreement) == (80, 1.0)
-    assert report.largest_probability_change < 1e-4
-
-
-def test_a_bundle_that_answers_otherwise_than_its_trainer_is_refused(bundle):
-    opened = open_bundle(bundle)
-    texts = [f"{text} {number}" for text in SAMPLES for number in range(20)]
-    expected = run_sorted(opened.open_runner(), texts)
-    with pytest.raises(BundleError, match="of 80 texts the labels"):
-        check_parity(bundle, texts, np.roll(expected, 1, axis=1))
-    with pytest.raises(BundleError, match=r"\(80, 3\) scores.*trainer's are \(80, 2\)"):
-        check_parity(bundle, texts, expected[:, :2])
-
-
-def test_a_tie_is_not_a_disagreement(linear, tmp_path):
-    tied = replace(TfidfModel.load(linear), intercept=np.array([4e-4, 0.0, -9.0], dtype=np.float32))
-    tied.save(tmp_path / "tied")
-    export_bundle(tmp_path / "tied", plan(), Storage(tmp_path), "bundle")
-    swapped = np.array([[0.0, 4e-4, -9.0]], dtype=np.float32)
-    report = check_parity(tmp_path / "bundle", ["words that nobody has seen"], swapped)
-    assert (report.agreement, report.ties) == (1.0, 1)
-    assert 0 < report.largest_probability_change < 1e-3
 
 
 def test_a_bundle_of_an_earlier_version_still_opens(checkpoint, tmp_path):

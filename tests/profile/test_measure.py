@@ -1,12 +1,9 @@
 """Profiles in a real replica, and an endpoint on an existing cluster: both on one local Ray cluster."""
 
-import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,83 +12,19 @@ import psutil
 import pytest
 
 from lft_ray.cluster.connect import ClusterHandle, connect
-from lft_ray.config import ClusterSpec, DataSpec, Experiment, ExportSpec, ServeSpec, TaskSpec
-from lft_ray.data.prepare import prepare
-from lft_ray.engines import onnx_build
+from lft_ray.config import ClusterSpec, ServeSpec
 from lft_ray.errors import InputError, UnreachableError
-from lft_ray.models.tokens import TextTokenizer
-from lft_ray.profile import session
 from lft_ray.profile.measure import _out_of_order, measure_profiles
-from lft_ray.profile.replica import build_request_folder, open_request
-from lft_ray.profile.requests import profile_requests, skipped_lengths
-from lft_ray.records import DatasetRecord, Endpoint, ProfileBook, ServingProfile
-from lft_ray.run.storage import Storage
-from lft_ray.serve.api.app import LIMITS
+from lft_ray.profile.requests import profile_requests
+from lft_ray.records import Endpoint, ProfileBook, ServingProfile
 from lft_ray.serve.cluster.environment import free_port, import_path
 from lft_ray.serve.endpoint.deploy import deploy
-from lft_ray.serve.model.base import ReplicaThreads
 from tests.handed_down import candidates
-from tests.serve.conftest import WORDS
 
 ENGINES = {"fp32": "onnxruntime", "int8": "onnxruntime", "bf16": "torch"}
 
 
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory, tiny_bert) -> Experiment:
-    folder = tmp_path_factory.mktemp("profile")
-    rows = [f"{word} number {n},{label}" for n in range(20) for label, words in WORDS.items() for word in words.split()]
-    (folder / "train.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
-    return Experiment(
-        name="profile",
-        task=TaskSpec(),
-        data=DataSpec(train=str(folder / "train.csv")),
-        models=[{"base": str(tiny_bert), "layers": [1, 2]}, {"base": "tfidf"}],
-        training={"max_length": 32},
-        export={"precisions": ["fp32", "int8", "bf16"]},
-        storage=str(folder),
-    )
-
-
-@pytest.fixture(scope="module")
-def dataset(experiment) -> DatasetRecord:
-    return prepare(experiment.task, experiment.data, Storage(experiment.run_uri))
-
-
-def test_every_variant_is_asked_for_once(experiment, dataset):
-    asked = [(r.size.layers, r.precision, r.engine) for r in profile_requests(candidates(experiment, dataset), dataset)]
-    assert sorted(asked, key=str) == sorted(
-        [(None, "fp32", "sklearn"), *((n, p, e) for n in (1, 2) for p, e in ENGINES.items())], key=str
-    )
-
-
-def test_shorter_lengths_are_asked_for_only_where_they_cut_a_text(experiment, dataset, tiny_bert):
-    longest = max(len(ids) for ids in TextTokenizer(tiny_bert).encode(dataset.sample_texts, 32))
-    assert 8 < longest < 32
-
-    def asked(length: int) -> tuple[list[tuple[int | None, int]], int]:
-        export = ExportSpec(precisions=["fp32"], max_lengths=[8, length])
-        spec = experiment.model_copy(update={"export": export})
-        found = candidates(spec, dataset)
-        requests = profile_requests(found, dataset)
-        return [(r.size.layers, r.max_length) for r in requests], len(skipped_lengths(found, requests))
-
-    assert asked(longest) == ([(None, 32), (1, 32), (1, 8), (2, 32), (2, 8)], 1)
-    cut = longest - 1
-    assert asked(cut) == ([(None, 32), (1, 32), (1, cut), (1, 8), (2, 32), (2, cut), (2, 8)], 0)
-
-
-def test_a_length_beyond_all_texts_is_skipped_and_said(experiment, dataset, tiny_bert):
-    spec = experiment.model_copy(update={"export": ExportSpec(precisions=["fp32"], max_lengths=[16])})
-    short = dataset.model_copy(update={"sample_texts": ["bank", "goal"]})
-    found = candidates(spec, short)
-    requests = profile_requests(found, short)
-    assert {r.max_length for r in requests} == {32}
-    assert skipped_lengths(found, requests) == [
-        f"export.max_lengths: 16 is skipped for {tiny_bert}: no sample text is longer, so it would change nothing"
-    ]
-
-
-def test_more_layers_that_cost_less_are_found(experiment, dataset):
+def test_out_of_order_finds_more_layers_that_cost_less(experiment, dataset):
     requests = [
         r for r in profile_requests(candidates(experiment, dataset), dataset) if r.precision == "fp32" and r.size.layers
     ]
@@ -101,48 +34,13 @@ def test_more_layers_that_cost_less_are_found(experiment, dataset):
     assert _out_of_order(requests[::-1], [profile(1.0, 0.1), profile(0.8, 0.0)]) == []
 
 
-def test_what_cannot_be_exported_is_profiled_with_torch_or_refused(experiment, dataset, monkeypatch):
-    requests = {
-        r.precision: r for r in profile_requests(candidates(experiment, dataset), dataset) if r.size.layers == 1
-    }
-    good = build_request_folder(requests["int8"])
-    assert (good.engine, good.note, good.refused) == ("onnxruntime", "", "")
-    shutil.rmtree(good.folder)
-    monkeypatch.setattr(onnx_build, "OPSET", 999)
-    exact, rounded = build_request_folder(requests["fp32"]), build_request_folder(requests["int8"])
-    assert (exact.engine, exact.refused) == ("torch", "")
-    assert exact.note.startswith("bert cannot be exported to ONNX")
-    assert (rounded.folder, rounded.refused) == ("", exact.note)
-    predictor = open_request(requests["fp32"], exact, ReplicaThreads(2, "latency"), limits=LIMITS)
-    assert predictor.info.engine == "torch"
-    asyncio.run(predictor.retire())
-    shutil.rmtree(exact.folder)
-
-
-def test_what_is_made_ahead_lies_below_one_folder(experiment, dataset, tmp_path, monkeypatch):
-    request = next(r for r in profile_requests(candidates(experiment, dataset), dataset) if r.size.layers == 1)
-    # Nothing may be written elsewhere: an interrupt kills who writes, and only that folder is removed after it.
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
-    made = build_request_folder(request, tmp_path)
-    assert [path.name for path in Path(made.folder).iterdir()] == ["served"]
-    assert Path(made.folder).parent == tmp_path
-
-
-def test_only_what_a_disk_may_hold_is_made_ahead(experiment, dataset):
-    requests = profile_requests(candidates(experiment, dataset), dataset)
-    size = 4 * requests[0].size.params + 4 * requests[1].size.params
-    assert session._first_within(requests, size) == requests[:2]
-    assert session._first_within(requests, size - 1) == requests[:1]
-    assert session._first_within(requests, 0) == [r for r in requests[:1] if not r.size.params]
-
-
-def test_an_address_where_nobody_is_is_unreachable(bundles, tmp_path):
+def test_deploy_to_an_unreachable_address_fails(bundles, tmp_path):
     with pytest.raises(UnreachableError) as raised:
         deploy(tmp_path, bundles["first"], ServeSpec(port=8000), address="127.0.0.1:1")
     assert raised.value.exit_code == 4
 
 
-def test_a_bundle_that_is_not_there_is_refused_before_the_cluster_is_asked(tmp_path):
+def test_deploy_refuses_a_missing_bundle_before_it_connects(tmp_path):
     with pytest.raises(InputError, match="no bundle"):
         deploy(tmp_path, str(tmp_path / "none"), ServeSpec(), address="127.0.0.1:1")
     assert not Path(tmp_path / "endpoint.json").exists()

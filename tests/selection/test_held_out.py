@@ -1,0 +1,63 @@
+"""Evaluation of the winner on the test split, with a linear model as the checkpoint."""
+
+import numpy as np
+import pytest
+
+from lft_ray.candidates import TaskRecord
+from lft_ray.config import DataSpec, SplitSpec, TaskSpec
+from lft_ray.data.prepare import prepare
+from lft_ray.data.store import load_split
+from lft_ray.models.tfidf import TfidfModel
+from lft_ray.records import FrontPoint
+from lft_ray.run.storage import Storage
+from lft_ray.selection.held_out import evaluate_held_out, predict_logits
+from tests.selection.builders import trial
+
+WORDS = {"book": "novel", "money": "stocks", "sport": "match"}
+POINT = FrontPoint(
+    trial_id="t1", model_size="tfidf", precision="fp32", max_length=128, f1=0.9, usd_per_million_predictions=0.1
+)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    path = tmp_path_factory.mktemp("held_out") / "rows.csv"
+    lines = [f"the {word} number {n},{label}" for n in range(30) for label, word in WORDS.items()]
+    # Labels that no model can predict: the score is below 1.
+    lines += [f"the novel match number {n},{('book', 'sport')[n * n % 7 % 2]}" for n in range(30)]
+    path.write_text("text,label\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def prepared(rows, folder, **split):
+    return prepare(TaskSpec(), DataSpec(train=str(rows), split=SplitSpec(**split)), Storage(folder))
+
+
+def save_checkpoint(dataset, task, folder):
+    train = load_split(dataset, "train")
+    model = TfidfModel.fit(train.texts, train.targets, task.make(), 0, max_length=128)
+    model.save(folder)
+
+
+def test_evaluate_held_out_scores_the_test_split(rows, tmp_path):
+    dataset = prepared(rows, tmp_path / "run", validation=0.2, test=0.3)
+    task = TaskRecord.of("classification", "accuracy", dataset.labels)
+    save_checkpoint(dataset, task, tmp_path / "checkpoint")
+    record = trial("t1", "tfidf", 0.9, 0.1).replace(checkpoint_uri=str(tmp_path / "checkpoint"))
+    found = evaluate_held_out(record, POINT, dataset, task)
+    split = load_split(dataset, "test")
+    predicted = predict_logits(record.checkpoint_uri, POINT, split.texts).argmax(axis=1)
+    assert found.test_f1 == found.test_metrics["accuracy"] == pytest.approx(float((predicted == split.targets).mean()))
+    assert 0.5 < found.test_f1 < 1.0
+    assert found.test_rows == len(split) == int(np.sum(found.confusion))
+    assert [row["label"] for row in found.per_label] == dataset.labels
+
+
+def test_evaluate_held_out_without_a_test_split_has_tables_of_validation_and_no_score(rows, tmp_path):
+    dataset = prepared(rows, tmp_path / "run", validation=0.3, test=0.0)
+    task = TaskRecord.of("classification", "macro_f1", dataset.labels)
+    save_checkpoint(dataset, task, tmp_path / "checkpoint")
+    record = trial("t1", "tfidf", 0.9, 0.1).replace(checkpoint_uri=str(tmp_path / "checkpoint"))
+    found = evaluate_held_out(record, POINT, dataset, task)
+    assert (found.test_f1, found.test_metrics, found.test_rows) == (None, {}, 0)
+    assert np.sum(found.confusion) == dataset.splits["validation"].rows
