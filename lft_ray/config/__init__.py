@@ -1,4 +1,4 @@
-"""The experiment file: what may be written in it, how it is read and checked."""
+"""The experiment file: its schema, and how it is read and validated."""
 
 from lft_ray.config.base import Range, Spec
 from lft_ray.config.experiment import (

@@ -1,4 +1,7 @@
-"""What the parts of the experiment tree are made of: their base, checked names, domains. Never reads a file."""
+"""Building blocks of the experiment schema: the base model, validated names, and search ranges.
+
+In: plain values from the experiment file. Out: validated values, or a ValueError. Never reads a file.
+"""
 
 import re
 from collections.abc import Iterable
@@ -17,32 +20,32 @@ SCHEDULERS: dict[str, str] = {
     "dominance": "lft_ray.search.stopping.dominance:dominance",
     "mo_asha": "lft_ray.search.stopping.dominance:mo_asha",
 }
-"""Name -> callable ``(seed) -> lft_ray.search.stopping.base.StopRule``, asked at each point of a curve.
+"""Name -> callable ``(seed) -> lft_ray.search.stopping.base.StopRule``, called at each point of a learning curve.
 
-It stands here, and not in the search, for a file's ``search.scheduler`` is checked against it before anything is spent.
+Defined here and not in the search, because ``search.scheduler`` is validated against it before any money is spent.
 """
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-"""A part of a whole, which is never all of it."""
+"""A fraction from 0 up to, but excluding, 1."""
 
 
 class Spec(BaseModel):
-    """Base of all parts: frozen, unknown keys are errors."""
+    """Base of all sections: frozen; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with other values of some fields.
+        """Return a copy with some fields changed.
 
         Raises:
-            TypeError: a name is no field: pydantic's own `model_copy` takes any name, and says nothing.
+            TypeError: a name is not a field; pydantic's own `model_copy` silently accepts any name.
         """
         check_names(type(self), changes)
         return self.model_copy(update=changes)
 
 
 def check_names(model: type[BaseModel], names: Iterable[str]) -> None:
-    """Refuse names that are no fields of a model.
+    """Refuse names that are not fields of a model.
 
     Raises:
         TypeError: naming the first such name, and the nearest field.
@@ -54,12 +57,14 @@ def check_names(model: type[BaseModel], names: Iterable[str]) -> None:
 
 
 class Range(Spec):
-    """A continuous domain to search."""
+    """A continuous range to search."""
 
     low: PositiveFloat
+    """Lower bound, included."""
     high: PositiveFloat
+    """Upper bound, included."""
     log: bool = True
-    """Search on a logarithmic scale."""
+    """Sample on a logarithmic scale."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -81,7 +86,7 @@ def _stop_rule_name(value: str) -> str:
     return value
 
 
-def _probability_like(value: Range | list[float] | float) -> Range | list[float] | float:
+def _at_most_one(value: Range | list[float] | float) -> Range | list[float] | float:
     top = value.high if isinstance(value, Range) else max(value) if isinstance(value, list) else value
     if top > 1:
         raise ValueError(f"a learning rate of {top} is above 1")
@@ -89,10 +94,10 @@ def _probability_like(value: Range | list[float] | float) -> Range | list[float]
 
 
 RunName = Annotated[str, AfterValidator(_run_name)]
-"""A name that is a folder everywhere."""
+"""A name that is valid as a folder name on every file system and in a bucket."""
 SchedulerName = Annotated[str, AfterValidator(_stop_rule_name)]
-"""One of the product's stop rules, or package.module:Name."""
+"""A built-in stop rule, or package.module:Name."""
 LearningRates = Annotated[
-    Range | Annotated[list[PositiveFloat], Field(min_length=1)] | PositiveFloat, AfterValidator(_probability_like)
+    Range | Annotated[list[PositiveFloat], Field(min_length=1)] | PositiveFloat, AfterValidator(_at_most_one)
 ]
-"""A range or a list to search, or one rate; none above 1."""
+"""A range or a list to search, or one fixed rate; none above 1."""

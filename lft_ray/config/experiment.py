@@ -1,7 +1,8 @@
-"""The experiment tree: every knob on one page, each with its text below it.
+"""The experiment schema: every key, with its documentation as the string below it.
 
 In: plain dictionaries (see `load` for YAML, ``extends`` and ``--set``). Out: a frozen `Experiment`.
 Never reads data, never imports torch or Ray. Floats stay in pydantic's lax mode: YAML 1.1 reads ``1e-5`` as a string.
+The strings below the keys are also the descriptions of the JSON schema (``lft env --schema``).
 """
 
 from collections.abc import Sequence
@@ -41,142 +42,157 @@ __all__ = [
 ]
 
 Precision = Literal["fp32", "bf16", "int8"]
-"""Number formats that a trained checkpoint can be served in: fp32 and int8 run in onnxruntime, bf16 in torch."""
+"""Number formats in which a trained checkpoint can be served: fp32 and int8 run in onnxruntime, bf16 in torch."""
 
 
 class TaskSpec(Spec):
-    """What is learned."""
+    """The learning task: columns, kind and metric."""
 
     kind: str = "classification"
     """classification (one label per text), multilabel (any number of labels), or package.module:Name."""
     text: str | None = None
-    """Column with the text; found by its name when left out."""
+    """Column with the text; detected by its name when omitted."""
     label: str | None = None
-    """Column with the label (multilabel: a list, or names joined by commas); found by its name when left out."""
+    """Column with the label (multilabel: a list, or names separated by commas); detected by its name when omitted."""
     metric: Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy"] = "macro_f1"
-    """What the search maximises. All of them are reported."""
+    """Metric that the search maximises. All four are reported."""
 
 
 class SplitSpec(Spec):
-    """How splits that are not given are carved from train: stratified, seeded, equal texts kept together."""
+    """How missing splits are cut from train: stratified, seeded, identical texts in the same split."""
 
     validation: Annotated[float, Field(gt=0.0, le=0.5)] = 0.1
+    """Fraction of train used as the validation split; ignored if data.validation is set."""
     test: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    """Fraction of train used as the test split; ignored if data.test is set. 0: no test split."""
     seed: int = 0
+    """Random seed of the split; the same seed and data give the same split."""
 
 
 class DataSpec(Spec):
-    """Where the labelled text is."""
+    """The labelled text: files, encoding and splits."""
 
     train: str | list[str]
-    """CSV, TSV, JSONL or Parquet files (a glob is fine), or a hub data set as hub:owner/name[@revision]."""
+    """CSV, TSV, JSONL or Parquet files (globs are allowed), or a hub data set as hub:owner/name[@revision]."""
     validation: str | list[str] | None = None
+    """Files or hub data set of the validation split, as for train; null: cut from train, see data.split."""
     test: str | list[str] | None = None
+    """Files or hub data set of the test split, as for train; null: cut from train, see data.split. Only the winner is
+    evaluated on it, once."""
     max_rows: Annotated[int, Field(ge=20)] | None = None
-    """Use at most this many train rows (stratified, seeded)."""
+    """Use at most this many training rows (stratified, seeded); null: all."""
     encoding: str = "utf-8"
+    """Character encoding of CSV, TSV and JSONL files, by its Python name, such as utf-8 or latin-1."""
     allow_overlap: bool = False
-    """Go on although more than 1% of a given validation or test split also stands in train."""
+    """Continue even if more than 1% of a given validation or test split also occurs in train."""
     split: SplitSpec = SplitSpec()
+    """How missing splits are cut from train."""
 
 
 class ModelSpec(Spec):
-    """One base model and the depths of it that are candidates."""
+    """One base model, and the depths at which it is a candidate."""
 
     base: str
-    """Name in the ladder, a local folder, or a hub id."""
+    """Name in the ladder (``lft env --models`` lists them), a local folder, or a hub id."""
     layers: list[PositiveInt] | None = None
-    """Keep the first k layers; each k is a model size. All layers when left out."""
+    """Numbers of layers to keep, counted from the embeddings; each is one model size. null: all layers."""
     revision: str | None = None
-    """Hub commit or tag; the ladder's own when left out."""
+    """Hub commit or tag; null: the one pinned in the ladder, else main."""
     allow_bin: bool = False
-    """Accept weights that exist only as .bin (read with weights_only, stored as safetensors)."""
+    """Accept weights that exist only as .bin files (read with weights_only, stored as safetensors)."""
 
 
 class SearchSpec(Spec):
-    """How many trials, which sampler, and when to end."""
+    """How many trials, which sampler and stop rule, and when to stop."""
 
     trials: PositiveInt = 24
+    """Maximum number of trials, not counting the fresh-seed runs of the finalists."""
     minutes: PositiveFloat | None = None
-    """Wall minutes from the first trial to the decision. At the deadline running trials end as stopped."""
+    """Wall-clock minutes from the first trial to the decision; trials still running at the deadline are stopped."""
     budget_usd: PositiveFloat | None = None
-    """Training dollars, retries counted. A trial starts only if its worst case still fits."""
+    """Training budget in dollars, retries included. A trial starts only if its worst-case cost still fits."""
     concurrency: Literal["auto"] | PositiveInt = "auto"
-    """Trials at a time; auto: as many as the resources hold."""
+    """Trials that run at the same time; auto: as many as the cluster's resources allow."""
     sampler: str = "gp"
-    """gp, tpe, random, known_cost (one model of F1; serving costs are known and training dollars are weighed), or
-    package.module:Name of an Optuna sampler."""
+    """gp, tpe, random, known_cost (models F1 only; serving cost is known from the profiles, and the predicted training
+    cost is taken into account), or package.module:Name of an Optuna sampler."""
     scheduler: SchedulerName = "fifo"
-    """fifo (every trial runs to its end), dominance (ends trials whose F1 will stay below what is served for no more,
-    at most one in ten of them wrongly), mo_asha (ends two of three early, within octaves of serving cost), or
-    package.module:Name of a stop rule."""
+    """fifo (every trial runs to completion), dominance (stops trials whose F1 is predicted to stay below that of a
+    trial that costs no more to serve; at most one in ten is stopped wrongly), mo_asha (stops up to two of three trials
+    early, within octaves of serving cost), or package.module:Name of a stop rule."""
     seed: int = 0
+    """Random seed of the sampler and of the trials."""
     deterministic: bool | None = None
-    """Tell results in trial order, so that the same seed gives the same trials. Default: on without minutes and
-    budget_usd (a clock decides otherwise)."""
+    """Report results to the sampler in trial order, so that the same seed gives the same trials. null: on unless
+    minutes or budget_usd is set, since then the clock decides which trials start."""
     object_store_mb: Annotated[int, Field(ge=80)] = 256
-    """Ray object store of a cluster that the study starts itself."""
+    """Size in MB of the Ray object store of a cluster that the study starts itself."""
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether trial order alone decides what is proposed next."""
+        """Whether the trial order alone determines the proposals."""
         if self.deterministic is not None:
             return self.deterministic
         return self.minutes is None and self.budget_usd is None
 
 
 class TrafficSpec(Spec):
-    """The load the endpoint is bought for."""
+    """The expected load of the endpoint."""
 
     requests_per_month: PositiveInt = 10_000_000
+    """Requests per month, one text each; used for monthly cost and break-even."""
     p95_ms: PositiveFloat | None = None
-    """Configurations whose profile is slower are not trained."""
+    """Latency limit: model sizes with a higher measured p95 latency are not trained. null: no limit."""
 
 
 class CostSpec(Spec):
-    """What a processor second costs and how busy it is."""
+    """Prices and expected traffic, from which training and serving costs are computed."""
 
     price: str = "this_machine"
-    """A row of cost/prices.toml (``lft env --prices`` lists them)."""
+    """A row of the price sheet (``lft env --prices`` lists it)."""
     spot: bool = False
-    """Use the spot price for training where the row has one."""
+    """Use the spot price for training, if the row has one."""
     usd_per_core_hour: PositiveFloat | None = None
-    """Your own price; goes before the sheet's."""
+    """Your own price of a core-hour; overrides the price sheet."""
     usd_per_device_hour: PositiveFloat | None = None
-    """Your own price of a whole accelerator; goes before the sheet's."""
+    """Your own price of a device-hour (one whole accelerator); overrides the price sheet."""
     utilisation: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
-    """Busy share of a bought core in production."""
+    """Average utilisation of the serving cores in production, as a fraction."""
     traffic: TrafficSpec = TrafficSpec()
+    """Expected load of the endpoint."""
 
 
 class SelectionSpec(Spec):
-    """Which point of the front is shipped."""
+    """How the winner is chosen from the Pareto front, and how it is confirmed."""
 
     policy: str = "cheapest_within"
-    """cheapest_within (the cheapest finalist that loses no more than the margin), best_f1, or package.module:Name."""
+    """cheapest_within (the cheapest finalist whose F1 loss is within the margin), best_f1, or package.module:Name."""
     margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.005
-    """F1 that may be given up for a lower cost, as a fraction: 0.005 is half a point. To be held by the one-sided 95%
-    upper bound of the loss against the best finalist, by paired bootstrap over rows and seeds; where too few rows or
-    seeds allow no such claim, the cheapest within the margin or one standard error wins, whichever is larger."""
+    """F1 that may be given up for a lower cost, as a fraction: 0.005 is half a point. The one-sided 95% upper bound of
+    the loss against the best finalist must be within it, by paired bootstrap over rows and seeds. With too few rows or
+    seeds for such a claim, the cheapest finalist within the margin or one standard error wins, whichever is larger."""
     max_usd_per_million: PositiveFloat | None = None
-    """Points above this cost cannot win and are not trained."""
+    """Limit on the serving cost in dollars per million predictions: more expensive sizes are not trained and cannot
+    win. null: no limit."""
     confirmation_fraction: Share = 0.3
-    """Share of minutes and dollars kept for runs of the finalists with fresh seeds, as many as fit; what the search
-    leaves is used, too. Without minutes and dollars: this share of search.trials. 0: none."""
+    """Fraction of search.minutes and search.budget_usd reserved for repeat runs of the finalists with fresh seeds, as
+    many as fit; what the search leaves over is used too. Without a time or dollar limit: this fraction of
+    search.trials. 0: no repeat runs."""
     confirmation_seeds: PositiveInt | None = None
-    """Fresh seeds of a finalist at most; null: 3, and 5 under 1,000 validation rows."""
+    """Maximum number of fresh seeds per finalist; null: 3, or 5 with fewer than 1,000 validation rows."""
 
 
 class ExportSpec(Spec):
-    """What is made of the winner."""
+    """Precisions and lengths in which trained checkpoints are evaluated, profiled and offered."""
 
     precisions: Annotated[list[Precision], Field(min_length=1)] = ["fp32"]
-    """Each trained checkpoint is evaluated, profiled and offered at each of these, without more training. The first, at
-    training.max_length, is the reference: its F1 is what a trial's curve ends with. int8 needs fp32 before it, which it
-    is checked against and which is shipped where int8 answers otherwise."""
+    """Each trained checkpoint is evaluated, profiled and offered at each of these, without further training. The first,
+    at training.max_length, is the reference: the final F1 of a trial's learning curve. int8 needs fp32 before it: int8
+    predictions are checked against fp32, and fp32 is shipped if they differ too much."""
     max_lengths: list[Annotated[int, Field(ge=8)]] | None = None
-    """Shorter lengths in tokens at which each network is offered too, at every precision; about 4 s of profiling each.
-    The trained length is always offered; null: only that. A length that cuts no sample text is left out."""
+    """Shorter maximum lengths in tokens at which each network is offered too, at every precision; profiling takes about
+    4 s for each. The trained length is always offered; null: only that one. A length that truncates no sample text is
+    skipped."""
 
     @model_validator(mode="after")
     def _int8_has_its_reference(self) -> Self:
@@ -186,36 +202,47 @@ class ExportSpec(Spec):
 
 
 class ClusterSpec(Spec):
-    """Which Ray cluster runs the work."""
+    """The Ray cluster that runs the trials."""
 
     address: str | None = None
-    """null: a cluster on this machine, started and stopped by the study; auto or host:port: an existing one."""
+    """null: a cluster on this machine, started and stopped by the study; auto or host:port: an existing cluster."""
 
 
 class Experiment(Spec):
     """One experiment: the whole YAML file."""
 
     name: RunName
-    """Name of the run folder below storage."""
+    """Name of the run, and of its folder below storage: lower-case letters, digits, dots, hyphens and underscores."""
     task: TaskSpec = TaskSpec()
+    """The learning task."""
     data: DataSpec
+    """The labelled text."""
     models: Annotated[list[ModelSpec], Field(min_length=1)]
+    """Base models, and the depths at which each is a candidate."""
     training: TrainingSpec = TrainingSpec()
+    """How a trial trains: hyperparameters and resources."""
     search: SearchSpec = SearchSpec()
+    """The hyperparameter search: budget, sampler and stop rule."""
     cost: CostSpec = CostSpec()
+    """Prices and expected traffic."""
     selection: SelectionSpec = SelectionSpec()
+    """How the winner is chosen."""
     export: ExportSpec = ExportSpec()
+    """Precisions and lengths to offer."""
     serve: ServeSpec = ServeSpec()
+    """The endpoint."""
     cluster: ClusterSpec = ClusterSpec()
+    """The Ray cluster."""
     storage: str = "runs"
-    """Folder or URI (s3://, gs://) that holds run folders. A cluster of several nodes needs a URI or a shared mount."""
+    """Folder or URI (s3://, gs://) under which run folders are stored. A cluster of several nodes needs a URI or a
+    shared mount."""
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] | None = None) -> "Experiment":
         """Read an experiment file: YAML, ``extends``, then ``overrides`` (``a.b=c``).
 
         Raises:
-            ConfigError: the file is missing or not YAML, or any value is wrong; all mistakes are in one message.
+            ConfigError: the file is missing or not YAML, or a value is invalid; the message lists every mistake.
         """
         return cls.parse(read_tree(Path(path), overrides or ()), source=str(path))
 
@@ -223,13 +250,17 @@ class Experiment(Spec):
     def parse(cls, tree: dict[str, Any], *, source: str = "experiment") -> "Experiment":
         """Validate a plain dictionary.
 
+        Args:
+            tree: keys and values of the experiment file.
+            source: name of the file, for the error message.
+
         Raises:
             ConfigError: naming every wrong key with its dotted path.
         """
         return validated(cls, tree, source=source)
 
     def with_overrides(self, overrides: Sequence[str]) -> "Experiment":
-        """A copy with ``a.b=c`` applied.
+        """Return a copy with overrides such as ``a.b=c`` applied.
 
         Raises:
             ConfigError: naming every wrong key.
@@ -239,7 +270,7 @@ class Experiment(Spec):
         return self.parse(overridden(self.model_dump(mode="json"), overrides), source="--set")
 
     def to_yaml(self) -> str:
-        """The resolved experiment; reading it back gives an equal one."""
+        """The resolved experiment as YAML; parsing it again gives an equal experiment."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
     @model_validator(mode="after")
@@ -252,10 +283,10 @@ class Experiment(Spec):
 
     @property
     def max_lengths(self) -> list[int]:
-        """Lengths at which a network is offered: the trained one, then shorter ones, longest first."""
+        """Maximum lengths in tokens at which a network is offered, the trained (longest) one first."""
         return sorted({self.training.max_length, *(self.export.max_lengths or [])}, reverse=True)
 
     @property
     def run_uri(self) -> str:
-        """Folder of this run: ``<storage>/<name>``."""
+        """URI of the run folder: ``<storage>/<name>``."""
         return f"{self.storage.rstrip('/')}/{self.name}"

@@ -1,8 +1,8 @@
 """Read an experiment file: YAML, ``extends``, ``--set a.b=c``; report every mistake at once by dotted path.
 
-In: a path and overrides. Out: a tree of keys and values, or the model that it was validated as. Relative data paths
-stay relative to the working directory, as in a shell. Never runs anything found in the file: safe loading, one megabyte
-at most, no duplicate keys, no aliases.
+In: a path and overrides. Out: a tree of keys and values, or the validated model. Relative data paths stay relative to
+the working directory, as in a shell. Never executes anything found in the file: safe loading, at most one megabyte, no
+duplicate keys, no aliases.
 """
 
 import re
@@ -28,13 +28,12 @@ RENAMED = {
     "selection.confirm_share": "confirmation_fraction",
     "selection.confirm_seeds": "confirmation_seeds",
 }
-"""Key of an earlier experiment file -> its name today, below the same key."""
+"""Former key -> its current name, under the same parent; for the error message."""
 RENAMED_VALUES = {
     "training.method": {"frozen": "freeze", "head": "linear_probe", "distil": "distill"},
     "training.head_init": {"probe": "linear_probe"},
 }
-"""Key -> value of an earlier experiment file -> its name today. Conditions (``when: {method: [...]}``) have them too.
-"""
+"""Key -> former value -> its current name. Also applied to the methods of a condition (``when: {method: [...]}``)."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,7 +42,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise ConfigError(f"YAML aliases are not accepted (line {mark.line + 1})", fix="write the value out")
+            raise ConfigError(f"YAML aliases are not allowed (line {mark.line + 1})", fix="write the value out")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -51,7 +50,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if str(key) in seen:
-                raise ConfigError(f"key {key!r} stands twice (line {key_node.start_mark.line + 1})", fix="keep one")
+                raise ConfigError(f"duplicate key {key!r} (line {key_node.start_mark.line + 1})", fix="keep one")
             seen.add(str(key))
         return super().construct_mapping(node, deep)
 
@@ -62,19 +61,19 @@ _Loader.add_implicit_resolver(
 
 
 def read_tree(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """Read ``path``, follow ``extends`` and apply ``overrides`` (``a.b=c``); nothing is validated yet.
+    """Read ``path``, follow ``extends`` and apply ``overrides`` (``a.b=c``); validates nothing.
 
     Raises:
-        ConfigError: the file is missing or not YAML, or an override names no place in it.
+        ConfigError: the file is missing or not YAML, or an override does not fit into the tree.
     """
     return overridden(_read_tree(path, chain=[]), overrides)
 
 
 def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The tree with ``a.b=c`` applied, in place.
+    """Apply overrides such as ``a.b=c`` to the tree in place, and return it.
 
     Raises:
-        ConfigError: naming the override that cannot be read or placed.
+        ConfigError: naming the override that cannot be parsed or does not fit into the tree.
     """
     for item in overrides:
         _override(tree, item)
@@ -85,9 +84,9 @@ def validated(model: type[SpecT], tree: dict[str, Any], *, source: str) -> SpecT
     """Validate a plain dictionary.
 
     Args:
-        model: what it must be.
+        model: pydantic model to validate against.
         tree: keys and values.
-        source: where it comes from, for the error.
+        source: name of the file, for the error message.
 
     Raises:
         ConfigError: naming every wrong key with its dotted path.
@@ -111,7 +110,7 @@ def _read_tree(path: Path, chain: list[Path]) -> dict[str, Any]:
         near = nearest(path.name, [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else [])
         raise ConfigError(f"experiment file not found: {path}.{near}", fix="`lft init` writes one to start from")
     if path.stat().st_size > MAX_BYTES:
-        raise ConfigError(f"{path} has {path.stat().st_size:,} bytes; an experiment file has at most {MAX_BYTES:,}")
+        raise ConfigError(f"{path} has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are allowed")
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  (_Loader is a SafeLoader)
     except UnicodeDecodeError as error:
@@ -121,7 +120,7 @@ def _read_tree(path: Path, chain: list[Path]) -> dict[str, Any]:
             f"{path} is not valid YAML: {_one_line(str(error))}", fix="indent with spaces, not tabs"
         ) from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold keys and values, got {type(tree).__name__}", fix="see experiments/*.yaml")
+        raise ConfigError(f"{path} must be a mapping, got {type(tree).__name__}", fix="see experiments/*.yaml")
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
@@ -139,7 +138,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _override(tree: dict[str, Any], item: str) -> None:
     path, equals, text = item.partition("=")
     if not equals or not path.strip():
-        raise ConfigError(f"--set takes a.b=value, got {item!r}", fix="for example --set search.trials=8")
+        raise ConfigError(f"--set expects a.b=value, got {item!r}", fix="for example --set search.trials=8")
     try:
         value = yaml.load(text, Loader=_Loader) if text.strip() else None  # noqa: S506
     except yaml.YAMLError as error:
@@ -151,7 +150,7 @@ def _override(tree: dict[str, Any], item: str) -> None:
         if child is None:
             child = node[key] = {}
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {path}: {key!r} is {type(child).__name__}, it has no keys below it")
+            raise ConfigError(f"--set {path}: {key!r} is of type {type(child).__name__} and has no keys below it")
         node = child
     node[leaf] = value
 
@@ -160,20 +159,20 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
     items = [(_path(problem.location), problem) for problem in field_problems(error)]
     exact = {path for path, problem in items if not problem.kind.endswith("_type")}
     for path, problem in items:
-        # A union reports its branches one by one: where one branch fits but for its value, the others say nothing.
+        # Pydantic reports every branch of a union: if one branch has the right type but a wrong value, skip the others.
         if problem.kind.endswith("_type") and any(other == path or other.startswith(f"{path}.") for other in exact):
             continue
         if problem.kind == "extra_forbidden":
             *parents, key = problem.location
             allowed = _keys_at(parents, model)
             if path in RENAMED:
-                yield f"unknown key {path}: it is {RENAMED[path]} now"
+                yield f"unknown key {path}: renamed to {RENAMED[path]}"
             else:
                 yield f"unknown key {path}: expected one of {', '.join(allowed)}.{nearest(str(key), allowed)}"
         elif problem.kind == "missing":
             yield f"missing key {path}"
         elif not path:
-            # Keys that do not fit each other: the message names them, and what was given is the whole tree.
+            # A check across keys: its message names them, and the input is the whole tree, too long to print.
             yield problem.message
         else:
             yield f"{path}: {problem.message} (got {_shorten(problem.given)}){_renamed_value(path, problem.given)}"
@@ -181,8 +180,8 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
 
 def _renamed_value(path: str, given: object) -> str:
     key = "training.method" if ".when.method" in path else path.partition("[")[0]
-    today = RENAMED_VALUES.get(key, {}).get(str(given))
-    return f": {given} is {today} now" if today else ""
+    current = RENAMED_VALUES.get(key, {}).get(str(given))
+    return f": {given} was renamed to {current}" if current else ""
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
@@ -191,7 +190,7 @@ def _path(loc: tuple[int | str, ...]) -> str:
 
 
 def _is_branch(part: str) -> bool:
-    # Pydantic names the branch of a union in the location ("Range", "list[constrained-int]"): not a key of the file.
+    # Pydantic puts the branch of a union into the location ("Range", "list[constrained-int]"): not a key of the file.
     return (
         "[" in part
         or part in {"Range", "Choice", "DecayRange", "int", "float", "str", "bool"}

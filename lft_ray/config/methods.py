@@ -1,10 +1,12 @@
-"""How a trial may train: the names of the methods and their settings, for the experiment tree. Nothing here trains.
+"""Training methods and their hyperparameters, as the experiment file names them.
 
-full: every weight is trained on the labels. distill: so, and on the answers of an earlier trial (Hinton et al. 2015,
-arXiv:1503.02531). freeze: embeddings and the first layers keep their weights. lora: low-rank factors beside each matrix
-are trained, and merged into it at the end (Hu et al. 2021, arXiv:2106.09685). linear_probe: only the linear head.
+full: all weights are trained on the labels. distill: like full, plus a loss on the predictions of an earlier trial
+(Hinton et al. 2015, arXiv:1503.02531). freeze: the embeddings and the first layers are not trained. lora: low-rank
+factors beside each weight matrix are trained and merged into it at the end (Hu et al. 2021, arXiv:2106.09685).
+linear_probe: only the linear head is trained.
 
-A parameter that only some methods have is searched where one of them is proposed, and is None everywhere else.
+In: values of ``training.*``. Out: validated specs. A hyperparameter that only some methods have is searched only for
+those methods, and is None for all others. Never trains.
 """
 
 from collections.abc import Mapping
@@ -38,7 +40,7 @@ __all__ = [
 MethodName = Literal["full", "distill", "freeze", "lora", "linear_probe"]
 FULL: Literal["full"] = "full"
 DISTILL: Literal["distill"] = "distill"
-"""The method of a configuration that needs a teacher."""
+"""The only method that needs a teacher."""
 FREEZE: Literal["freeze"] = "freeze"
 LORA: Literal["lora"] = "lora"
 LINEAR_PROBE: Literal["linear_probe"] = "linear_probe"
@@ -49,39 +51,41 @@ CONDITIONS: Mapping[str, frozenset[str]] = {
     "lora_alpha": frozenset({LORA}),
     "layer_decay": frozenset({FULL, DISTILL, FREEZE, LORA}),
 }
-"""Field of a `TrialConfig` -> the methods that have it; fields that are not listed belong to all."""
+"""Field of a `TrialConfig` -> methods that have it; a field that is not listed applies to all methods."""
 
 
 class When(Spec):
-    """Where a parameter is searched."""
+    """Condition under which a hyperparameter is searched."""
 
     method: Annotated[list[MethodName], Field(min_length=1)]
-    """With any of these methods."""
+    """Methods for which the hyperparameter is searched."""
 
 
 class Choice(Spec):
-    """Values to search, perhaps with some methods only."""
+    """A list of values to search, optionally for some methods only."""
 
     values: Annotated[list[PositiveFloat], Field(min_length=1)]
+    """Values to choose from."""
     when: When | None = None
-    """Left out: with every method that has the parameter."""
+    """null: for every method that has the hyperparameter."""
 
 
 class DecayRange(Range):
-    """A range of factors to search, perhaps with some methods only."""
+    """A range of factors to search, optionally for some methods only."""
 
     log: bool = False
+    """Sample on a logarithmic scale."""
     when: When | None = None
-    """Left out: with every method whose layers are trained."""
+    """null: for every method that trains encoder layers."""
 
 
 class DistillSpec(Spec):
-    """How a distilled trial weighs what its teacher answers."""
+    """How a distilled trial weighs the predictions of its teacher."""
 
     weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.7
-    """Share of the loss that compares with the teacher; the rest is the loss on the labels."""
+    """Weight of the distillation loss; the loss on the labels has weight 1 - weight."""
     temperature: Annotated[float, Field(gt=0.0, le=100.0)] = 2.0
-    """Both answers are softened by it before they are compared."""
+    """Softmax temperature that divides the logits of teacher and student before they are compared."""
 
 
 def _numbers(value: "Choice | list[int] | list[float] | float") -> list[float]:
@@ -90,9 +94,9 @@ def _numbers(value: "Choice | list[int] | list[float] | float") -> list[float]:
 
 
 def _whole(value: "Choice | list[int] | int") -> "Choice | list[int] | int":
-    odd = [number for number in _numbers(value) if number != int(number)]
-    if odd:
-        raise ValueError(f"{odd[0]} is not a whole number")
+    fractional = [number for number in _numbers(value) if number != int(number)]
+    if fractional:
+        raise ValueError(f"{fractional[0]} is not a whole number")
     return value
 
 
@@ -106,55 +110,55 @@ def _factors(value: "DecayRange | Choice | list[float] | float") -> "DecayRange 
 Whole = Annotated[Choice | Annotated[list[PositiveInt], Field(min_length=1)] | PositiveInt, AfterValidator(_whole)]
 """One whole number, or several to search: a list, or {values: [...], when: {method: [...]}}."""
 Numbers = Choice | Annotated[list[PositiveFloat], Field(min_length=1)] | PositiveFloat
-"""The same of any numbers above 0."""
+"""One number above 0, or several to search: a list, or {values: [...], when: {method: [...]}}."""
 Decays = Annotated[
     DecayRange | Choice | Annotated[list[PositiveFloat], Field(min_length=1)] | PositiveFloat, AfterValidator(_factors)
 ]
-"""A factor up to 1, or several, or {low, high} to search."""
+"""One factor of at most 1, or several to search: a list, {low, high}, or {values: [...], when: {method: [...]}}."""
 
 
 class LoraSpec(Spec):
-    """Factors of low rank that are trained beside frozen matrices."""
+    """LoRA: low-rank factors that are trained beside frozen weight matrices."""
 
     rank: Whole = 8
-    """Columns of the first factor."""
+    """Rank of the factors."""
     alpha: Numbers = 16
     """The product of the factors is scaled by alpha / rank."""
     target_modules: Annotated[list[str], Field(min_length=1)] | None = None
-    """Ends of the names of the matrices that get factors (qkv, out, up, down in our own encoder; another architecture
-    has its own names). All linear layers when left out."""
+    """Suffixes of the names of the linear layers that get factors (qkv, out, up, down in the built-in encoder; other
+    architectures have their own names). null: all linear layers."""
 
 
 class EarlyStoppingSpec(Spec):
-    """When a trial ends itself because validation gains no more."""
+    """Early stopping: when a trial ends because validation F1 no longer improves."""
 
     patience: PositiveInt = 2
-    """Validation passes in a row without a gain; fewer than training.evaluations."""
+    """Consecutive validation passes without improvement before the trial stops; less than training.evaluations."""
     min_delta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """F1 above the best so far that counts as a gain; less does not."""
+    """Smallest improvement over the best F1 so far that counts."""
 
 
 def condition(name: str, value: object) -> frozenset[str] | None:
-    """The methods with which a searched field is set; None: with all.
+    """Return the methods for which a searched field is set, or None for all methods.
 
     Args:
         name: field of a `TrialConfig`.
-        value: what the file says of it.
+        value: its value in the experiment file.
     """
     when = getattr(value, "when", None)
     return CONDITIONS.get(name) if when is None else frozenset(when.method)
 
 
 def check_conditions(named: Mapping[str, object]) -> None:
-    """Refuse a condition on methods that do not have the parameter.
+    """Refuse a condition on methods that do not have the hyperparameter.
 
-    A condition on methods that the file does not list is none: its parameter is not searched.
+    A condition on methods that ``training.method`` does not list is allowed: the hyperparameter is not searched.
 
     Args:
-        named: field of a `TrialConfig` -> what the file says of it.
+        named: field of a `TrialConfig` -> its value in the experiment file.
 
     Raises:
-        ValueError: naming the key, what it says and what may stand there.
+        ValueError: naming the key, its value and the allowed values.
     """
     for name, value in named.items():
         when = getattr(value, "when", None)
@@ -163,15 +167,15 @@ def check_conditions(named: Mapping[str, object]) -> None:
         key = f"training.{name.replace('lora_', 'lora.')}.when.method"
         wrong = sorted(set(when.method) - CONDITIONS[name])
         if wrong:
-            has = ", ".join(sorted(CONDITIONS[name]))
-            raise ValueError(f"{key}: {', '.join(wrong)} has no {name}: expected some of {has}")
+            allowed = ", ".join(sorted(CONDITIONS[name]))
+            raise ValueError(f"{key}: {', '.join(wrong)} has no {name}: expected some of {allowed}")
 
 
 def _with_full(value: list[str]) -> list[str]:
     if DISTILL in value and FULL not in value:
-        raise ValueError("distill needs a teacher, which is trained in full: write [full, distill]")
+        raise ValueError("distill needs a teacher, which is trained with method full: write [full, distill]")
     return value
 
 
 Methods = Annotated[list[MethodName], Field(min_length=1), AfterValidator(_with_full)]
-"""The methods that a search may try."""
+"""Training methods to search."""

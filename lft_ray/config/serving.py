@@ -1,4 +1,7 @@
-"""The knobs of an endpoint: the part ``serve`` of an experiment. Values only."""
+"""Settings of an endpoint: the section ``serve`` of an experiment.
+
+In: plain values. Out: frozen specs. Never starts anything.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -10,17 +13,22 @@ __all__ = ["AutoscalingSpec", "RolloutSpec", "ServeSpec"]
 
 
 class AutoscalingSpec(Spec):
-    """Ray Serve's autoscaling of replicas."""
+    """Autoscaling of replicas by Ray Serve."""
 
     min_replicas: Annotated[int, Field(ge=0)] = 1
-    """0: none runs without traffic, and the first request after a pause waits for a process to start: 8 to 20 s."""
+    """Minimum number of replicas. 0: scale to zero without traffic; the first request after a pause then waits 8 to 20
+    s for a process to start."""
     max_replicas: PositiveInt = 4
+    """Maximum number of replicas."""
     target_ongoing_requests: PositiveFloat = 32
+    """Requests in flight per replica that autoscaling aims for."""
     look_back_s: Annotated[float, Field(ge=6.0)] = 12.0
-    """Load is averaged over this. Replicas push their load every second, those of an existing cluster perhaps every 10:
-    with a window that holds no push Serve once scaled to zero under full load."""
+    """Seconds over which the load is averaged. Replicas report their load every second, on an existing cluster perhaps
+    every 10 s: with a window too short to hold a report, Serve once scaled to zero under full load."""
     upscale_delay_s: Annotated[float, Field(ge=0.0)] = 5.0
+    """Seconds of high load before a replica is added."""
     downscale_delay_s: Annotated[float, Field(ge=0.0)] = 120.0
+    """Seconds of low load before a replica is removed."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -30,41 +38,45 @@ class AutoscalingSpec(Spec):
 
 
 class RolloutSpec(Spec):
-    """What a new bundle must show before it takes a running one's place."""
+    """Checks that a new bundle must pass before it replaces the running one."""
 
     max_slowdown: Annotated[float, Field(ge=1.0)] | None = 5.0
-    """Largest p95 over the running model's, both asked the new bundle's sample texts one by one; null: any. A p95 below
-    25 ms always passes."""
+    """Maximum ratio of the p95 latency to that of the running model, both measured on the new bundle's sample texts,
+    one by one; null: no limit. A p95 below 25 ms always passes."""
     canary_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
-    """Share of requests that the new bundle answers first, by the hash of their id; 0: no canary."""
+    """Fraction of requests routed to the new bundle during the canary, by the hash of their id; 0: no canary."""
     canary_minutes: PositiveFloat = 10.0
-    """How long. Promoted after it, unless the new bundle failed, was slow or drifted; never under 100 answers."""
+    """Length of the canary. The new bundle is promoted after it unless it failed, was slow or drifted, and never with
+    fewer than 100 responses."""
     max_error_rise: Share = 0.01
-    """Share of its requests that may fail beyond the running model's."""
+    """Maximum increase of the error rate over that of the running model, as a fraction of requests."""
     max_p95_rise: Annotated[float, Field(ge=1.0)] = 1.5
-    """Largest p95 under traffic over the running model's."""
+    """Maximum ratio of the p95 latency under traffic to that of the running model."""
     max_drift: PositiveFloat = 0.1
-    """Largest population stability index between the labels that the two give."""
+    """Maximum population stability index between the label distributions of the two models."""
 
 
 class ServeSpec(Spec):
     """The endpoint."""
 
     host: str = "127.0.0.1"
-    """Another address than loopback is refused unless API keys are set."""
+    """Address to listen on. Any address other than loopback requires API keys."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """0: any free port."""
+    """HTTP port; 0: any free port."""
     grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """Port of the Open Inference Protocol over gRPC; 0: any free port, null: off."""
     api_keys_env: str = "LFT_API_KEYS"
-    """Environment variable with comma-separated bearer keys; unset: no keys."""
+    """Name of the environment variable that holds comma-separated bearer keys; unset: no authentication."""
     cpus_per_replica: PositiveInt = 1
-    """Cores of one replica; profiles are measured with the same."""
+    """CPU cores per replica; profiles are measured with the same number."""
     preset: Literal["throughput", "latency"] = "throughput"
-    """What the cores of a replica do. throughput: each runs batches of its own, 1.2x the texts a second on 2 cores.
-    latency: all share one batch at a time, so that a text that comes alone is answered soonest."""
+    """How a replica uses its cores. throughput: each core runs its own batches, 1.2x the texts per second on 2 cores.
+    latency: all cores work on one batch at a time, which gives single requests the lowest latency."""
     max_queued_texts: Annotated[int, Field(ge=128, le=1024)] = 1024
-    """Texts that may wait in one replica; a request that would make it more is refused (503, with Retry-After). At 200
-    texts a second 1,024 of them wait for 5 s: fewer, where a late answer is worth nothing. A whole batch must fit."""
+    """Maximum number of texts waiting in one replica; a request that would exceed it is refused (503, with
+    Retry-After). At 200 texts per second 1,024 texts wait for 5 s: set it lower if late responses are useless. A whole
+    batch must fit."""
     autoscaling: AutoscalingSpec = AutoscalingSpec()
+    """Number of replicas."""
     rollout: RolloutSpec = RolloutSpec()
+    """How a new bundle replaces the running one."""

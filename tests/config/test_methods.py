@@ -107,7 +107,7 @@ def test_every_sampler_ends_the_space_and_proposes_nothing_twice(sampler):
         ({"layer_decay": {"low": 0.5, "high": 2.0}}, "factor of 2.0 is above 1"),
         ({"frozen_layers": [0]}, "training.frozen_layers"),
         ({"lora": {"rank": {"values": [4], "when": {"methd": ["lora"]}}}}, "unknown key training.lora.rank.when.methd"),
-        ({"early_stopping": {"patience": 3}, "evaluations": 3}, "no trial could end early"),
+        ({"early_stopping": {"patience": 3}, "evaluations": 3}, "no trial could stop early"),
     ],
 )
 def test_what_cannot_be_is_refused_by_its_key(training, words):
