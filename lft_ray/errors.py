@@ -1,13 +1,16 @@
-"""Every error a user can meet, with its exit code. Imports nothing of the package.
+"""Errors that carry a message for the user, with their exit codes, and helpers that word them.
+
+In: messages, pydantic validation errors, other exceptions. Out: `LftError` subclasses and one-line texts. Never imports
+another module of the package.
 
 LftError
-|-- InputError        exit 2   a file, value or command the user gave
+|-- InputError        exit 2   a file, value or command of the user is invalid
 |   |-- ConfigError            the experiment file or --set
 |   |-- DataError              rows, columns, labels
-|   |-- ModelError             a base model that can't be found or used
-|   `-- BundleError            a bundle that is damaged or foreign
-|-- NoWinnerError     exit 3   the search ended without a model that may be shipped
-`-- UnreachableError  exit 4   a cluster, endpoint or hub that does not answer
+|   |-- ModelError             a base model that cannot be found or used
+|   `-- BundleError            a bundle that is damaged or of another format
+|-- NoWinnerError     exit 3   no finished trial satisfies the selection policy
+`-- UnreachableError  exit 4   a cluster, endpoint or hub that cannot be reached
 """
 
 import difflib
@@ -26,13 +29,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One thing that is wrong with a value.
+    """One validation problem of a value.
 
     Attributes:
-        location: keys and positions down to the value; empty: the value as a whole.
-        kind: pydantic's name of the problem, such as ``missing`` or ``string_type``.
-        message: what is wrong with it.
-        given: the value.
+        location: keys and indices that lead to the value; empty: the value as a whole.
+        kind: pydantic's error type, such as ``missing`` or ``string_type``.
+        message: description of the problem.
+        given: the invalid value.
     """
 
     location: tuple[int | str, ...]
@@ -46,29 +49,30 @@ class FieldProblem:
 
 
 def field_problems(error: "ValidationError") -> list[FieldProblem]:
-    """Every problem, in the order of the fields."""
+    """List all problems of a validation error, in the order of the fields."""
     return [
-        # Pydantic puts "Value error, " before what a validator of our own says.
+        # Pydantic prefixes the messages of custom validators with "Value error, ".
         FieldProblem(item["loc"], item["type"], item["msg"].removeprefix("Value error, "), item["input"])
         for item in error.errors(include_url=False)
     ]
 
 
 def first_problem(error: "ValidationError") -> str:
-    """The first problem in one line: ``labels.0: Input should be a valid string``."""
+    """Return the first problem as one line: ``labels.0: Input should be a valid string``."""
     return str(field_problems(error)[0])
 
 
 class LftWarning(UserWarning):
-    """Something worth telling, after which the work goes on."""
+    """A problem that the user should know about, but that does not stop the work."""
 
 
 class LftError(Exception):
-    """Base of all errors that carry a message for the user: what, got, allowed, fix.
+    """Base of all errors with a message for the user: what is wrong, what was given, what is allowed, and a fix.
 
     Attributes:
-        fix: the next thing to type or change, or an empty string.
-        exit_code: what the ``lft`` command exits with.
+        message: the text without the fix.
+        fix: what to type or change next, or an empty string.
+        exit_code: exit code of the ``lft`` command.
     """
 
     exit_code = 1
@@ -82,30 +86,30 @@ class LftError(Exception):
         return f"{self.message}\n  fix: {self.fix}" if self.fix else self.message
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Keyword-only arguments are lost by the default pickling, and errors cross Ray processes.
+        # Default pickling loses keyword-only arguments, and errors are passed between Ray processes.
         return (_rebuild, (type(self), self.message, self.fix))
 
 
 class InputError(LftError):
-    """The user gave something that cannot be used."""
+    """A file, value or command of the user is invalid."""
 
     exit_code = 2
 
 
 class ConfigError(InputError):
-    """The experiment file or an override is wrong."""
+    """The experiment file or an override is invalid."""
 
 
 class DataError(InputError):
-    """The labelled data cannot be used as it is."""
+    """The labelled data has errors."""
 
 
 class ModelError(InputError):
-    """A base model cannot be found, or not be used."""
+    """A base model cannot be found or used."""
 
 
 class BundleError(InputError):
-    """A bundle is damaged, foreign or of another version."""
+    """A bundle is damaged, or of another format or version."""
 
 
 class NoWinnerError(LftError):
@@ -115,7 +119,7 @@ class NoWinnerError(LftError):
 
 
 class UnreachableError(LftError):
-    """A cluster, an endpoint or a hub does not answer."""
+    """A cluster, an endpoint or a hub cannot be reached."""
 
     exit_code = 4
 
@@ -127,7 +131,7 @@ def nearest(got: str, allowed: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an error that says something, or its kind."""
+    """Return the first non-empty line of an error's message, or the name of its class."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 

@@ -1,7 +1,9 @@
-"""The story: experiment -> prepare -> profile -> search -> select -> export -> deploy -> predict, one function a stage.
+"""The pipeline: prepare -> profile -> search -> select -> export -> deploy, one function per stage.
 
-Each stage reads records from the run folder and writes records to it, so any of them can run again alone, on another
-machine. No loops over rows and no I/O details here: they live with the nouns that own them.
+In: an `Experiment`, or the `RunFolder` of one. Out: records, also written to the run folder. A stage reads only
+records, so it can be rerun alone, on another machine. `run_search` runs the stages up to the report; `run_train` trains
+a single configuration without a cluster; `plan` predicts the cost of a search; `status`, `leaderboard`, `report` and
+`write_study` read a run and change none of its results. Never loops over rows.
 """
 
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from lft_ray.report.costs import MoneySpecs
     from lft_ray.search.specs import StudySpecs
 
-    Say = Callable[[str], None]
+    Log = Callable[[str], None]
 
 __all__ = [
     "Prepared", "cascade", "check", "deploy", "down", "export", "leaderboard", "plan", "prepare", "profile",
@@ -36,12 +38,12 @@ __all__ = [
 
 
 def export(run: RunFolder, *, trial_id: str | None = None) -> Bundle:
-    """Write the verified bundle of the winner, or of a finished trial.
+    """Write the verified bundle of the winner, or of another finished trial.
 
     Raises:
         InputError: there is no such finished trial.
         NoWinnerError: no trial is named and the run has no winner.
-        BundleError: the bundle's answers differ from the trainer's.
+        BundleError: the predictions of the bundle differ from those of the trained network.
     """
     from lft_ray.export.build import export_trial
 
@@ -60,10 +62,17 @@ def export(run: RunFolder, *, trial_id: str | None = None) -> Bundle:
 
 
 def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | None = None) -> Cascade:
-    """Make two trials one, in ``cascade/``: the small one answers where it is sure, the large one the rest.
+    """Combine two trials into a cascade, in ``cascade/``: the large model predicts where the small one is not
+    confident.
+
+    Args:
+        run: the run folder.
+        small: trial id or model size of the cheaper model.
+        large: trial id or model size of the more expensive model.
+        experiment: margin and utilisation to use; None: those of the run.
 
     Raises:
-        InputError: there is no such trial, or the pair makes no cascade.
+        InputError: there is no such trial, or the pair cannot form a cascade.
     """
     from lft_ray.export.make_cascade import CascadeJob, make_cascade
 
@@ -83,7 +92,7 @@ def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | 
 
 
 def _export_job(run: RunFolder, experiment: Experiment) -> "ExportJob":
-    """What an export reads of a run.
+    """Collect what an export reads from a run.
 
     Raises:
         InputError: the run has no data yet.
@@ -95,7 +104,7 @@ def _export_job(run: RunFolder, experiment: Experiment) -> "ExportJob":
         raise InputError(f"{run.uri} has no data yet", fix="`lft search ... --resume` continues it")
     candidates = Candidates.of_run(run).priced(experiment.cost)
     if not candidates.revisions:
-        # A run of an older version, which did not write down what was found.
+        # Runs of older versions did not record the revisions of their base models.
         candidates = candidates.with_weights(dataset)
     return ExportJob(experiment.name, candidates, dataset, run.selection(), run.storage, experiment.training.distill)
 
@@ -109,7 +118,16 @@ def deploy(
     address: str | None = None,
     foreground: bool = False,
 ) -> Endpoint:
-    """Serve the run's bundle (made first where it is missing) or a `cascade`; a live endpoint is promoted to it."""
+    """Serve the run's bundle, or a cascade. A live endpoint of the run is promoted to it without downtime.
+
+    Args:
+        run: the run folder.
+        trial_id: trial to export and serve; None: the existing bundle, else the winner, which is exported first.
+        pair: trial ids or model sizes of a cascade's small and large model.
+        overrides: ``a.b=c`` on the run's experiment.
+        address: existing Ray cluster (``auto`` or host:port); None: a cluster of its own on this machine.
+        foreground: block and serve until interrupted.
+    """
     from lft_ray.serve.endpoint.deploy import deploy as start
 
     experiment = run.experiment().with_overrides(overrides or [])
@@ -126,14 +144,14 @@ def deploy(
 
 
 def rollback(run: RunFolder) -> Endpoint:
-    """End the canary of the run's endpoint; without one, let it go back to the bundle that it served before."""
-    from lft_ray.serve.endpoint.deploy import rollback as go_back
+    """Abort the canary of the run's endpoint; without a canary, go back to the previous bundle."""
+    from lft_ray.serve.endpoint.deploy import rollback as roll_back
 
-    return go_back(run.uri)
+    return roll_back(run.uri)
 
 
 def down(run: RunFolder) -> Endpoint | None:
-    """Stop the run's endpoint: exactly its process. None when there is none."""
+    """Shut the run's endpoint down, and nothing else. Returns None if there is none."""
     from lft_ray.serve.endpoint.deploy import down as stop
 
     return stop(run.uri)
@@ -141,12 +159,12 @@ def down(run: RunFolder) -> Endpoint | None:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What ``prepare`` made, and what every later stage reads.
+    """Output of ``prepare``, which all later stages read.
 
     Attributes:
-        dataset: rows, labels and findings.
-        candidates: what may be trained and served.
-        ledger: trials of the run; read once, for only this driver writes.
+        dataset: splits, labels and findings of the data check.
+        candidates: model sizes and variants that may be trained and served.
+        ledger: trials of the run; read from disk once, because only this driver writes.
     """
 
     dataset: DatasetRecord
@@ -160,20 +178,20 @@ def run_search(
     resume: bool = False,
     replace: bool = False,
     console: "Console | None" = None,
-    on_stage: "Say | None" = None,
+    on_stage: "Log | None" = None,
 ) -> RunFolder:
-    """From a labelled file to a chosen model: prepare, profile, search, select, report.
+    """Run the stages from labelled data to a chosen model: prepare, profile, search, select, report.
 
     Args:
-        experiment: what to do.
-        resume: continue the run of this name; nothing finished is done twice.
+        experiment: the resolved experiment.
+        resume: continue the run of this name; finished work is not repeated.
         replace: delete the run of this name first.
-        console: where progress is shown; None is silent.
-        on_stage: told the name of each stage as it begins, of those that follow on the returned run too.
+        console: where progress is printed; None: silent.
+        on_stage: called with the name of each stage when it starts, also for later stages of the returned run.
 
     Raises:
-        InputError: anything the user gave cannot be used; raised before a trial is paid for.
-        NoWinnerError: no finished trial may be shipped; the ledger keeps what was measured.
+        InputError: experiment, data or models cannot be used; raised before the first trial.
+        NoWinnerError: no finished trial satisfies the selection policy; the ledger keeps all measurements.
     """
     from lft_ray.cluster.connect import connect
 
@@ -182,15 +200,15 @@ def run_search(
     run.on_stage = on_stage
     with driver_lock(run.storage):
         run.put_json("environment.json", environment())
-        say = _teller(console)
-        prepared = prepare(run, experiment, say)
+        log = _printer(console)
+        prepared = prepare(run, experiment, log)
         sharded = experiment.training.workers != 1
         with connect(
             experiment.cluster, object_store_mb=experiment.search.object_store_mb, needs_dashboard=sharded
         ) as cluster:
-            experiment = fit(run, experiment, prepared, cluster, say)
+            experiment = fit(run, experiment, prepared, cluster, log)
             cluster.preflight(experiment.training, experiment.storage)
-            profiles = profile(run, experiment, prepared, say)
+            profiles = profile(run, experiment, prepared, log)
             search(run, experiment, prepared, profiles, cluster, console)
         select(run, experiment, prepared)
         report(run, prepared.ledger)
@@ -198,10 +216,10 @@ def run_search(
 
 
 def check(experiment: Experiment) -> None:
-    """Refuse what no trial could do, before a run folder is made.
+    """Refuse an experiment in which no trial could run, before a run folder is created.
 
     Raises:
-        InputError: a name is unknown, a base model is out of reach, or no method fits a size.
+        InputError: a name is unknown, a base model cannot be found, or no training method fits a model size.
     """
     from lft_ray.search.preflight import check_experiment
 
@@ -211,7 +229,7 @@ def check(experiment: Experiment) -> None:
 
 
 def plan(experiment: Experiment) -> "Estimate":
-    """What a search would cost and offer: trains nothing, starts no cluster, writes no run folder, works offline.
+    """Predict cost and candidates of a search; trains nothing, starts no cluster, writes no run folder, works offline.
 
     Raises:
         InputError: the data or the models cannot be used.
@@ -241,29 +259,29 @@ def plan(experiment: Experiment) -> "Estimate":
     return estimate(job, this_machine(), earlier, matmul_flops_per_core_s)
 
 
-def prepare(run: RunFolder, experiment: Experiment, say: "Say") -> Prepared:
-    """Read, check and split the data, and resolve the candidates: once a run.
+def prepare(run: RunFolder, experiment: Experiment, log: "Log") -> Prepared:
+    """Read, check and split the data, and resolve the candidates, once per run.
 
-    A resumed run keeps what it has, and refuses files that changed and names that mean something else today.
+    A resumed run reuses its records; it refuses changed data files, and names that now resolve to something else.
 
     Raises:
         DataError: listing every problem with file and row.
-        ConfigError: the run began with other candidates.
+        ConfigError: the run was started with other candidates.
     """
-    dataset = _dataset(run, experiment, say)
+    dataset = _dataset(run, experiment, log)
     candidates = Candidates.of(experiment, dataset)
     found = run.find_record("candidates.json", Candidates)
     if found is None:
         candidates = candidates.with_weights(dataset)
     else:
         found.check_same(candidates, where=run.uri)
-        # A resume may name another price.
+        # Prices may change on resume: costs are computed from measured seconds.
         candidates = found.priced(experiment.cost)
     run.put("candidates.json", candidates)
     return Prepared(dataset, candidates, Ledger(run.storage))
 
 
-def _dataset(run: RunFolder, experiment: Experiment, say: "Say") -> DatasetRecord:
+def _dataset(run: RunFolder, experiment: Experiment, log: "Log") -> DatasetRecord:
     from lft_ray.data.prepare import check_unchanged
     from lft_ray.data.prepare import prepare as read_data
 
@@ -274,31 +292,31 @@ def _dataset(run: RunFolder, experiment: Experiment, say: "Say") -> DatasetRecor
     with run.stage("prepare"):
         dataset = read_data(experiment.task, experiment.data, run.storage)
     for problem in dataset.problems:
-        say(f"{problem.severity}: {problem.file}: {problem.message}")
+        log(f"{problem.severity}: {problem.file}: {problem.message}")
     rows = ", ".join(f"{split.rows:,} {name}" for name, split in dataset.splits.items())
     carved = ", ".join(f"{share:.0%} for {name}" for name, share in dataset.carved.items())
-    say(f"data: {rows} rows, {len(dataset.labels)} labels" + (f" (carved from train: {carved})" if carved else ""))
+    log(f"data: {rows} rows, {len(dataset.labels)} labels" + (f" (split off train: {carved})" if carved else ""))
     run.put("dataset.json", dataset)
     return dataset
 
 
-def fit(run: RunFolder, experiment: Experiment, prepared: Prepared, cluster: "ClusterHandle", say: "Say") -> Experiment:
-    """Decide ``training.workers: auto`` and ``training.resources.gpu: auto`` by the memory that a trial takes.
+def fit(run: RunFolder, experiment: Experiment, prepared: Prepared, cluster: "ClusterHandle", log: "Log") -> Experiment:
+    """Resolve ``training.workers: auto`` and ``training.resources.gpu: auto`` from the memory that a trial needs.
 
     Raises:
-        InputError: the largest size fits no number of workers of this cluster.
+        InputError: the largest model size does not fit on any number of workers of this cluster.
     """
     from lft_ray.search.resources import fitted
 
     training = fitted(experiment.training, prepared.candidates, cluster, run.storage)
     if training is experiment.training:
         return experiment
-    say(f"a trial holds {training.workers} x ({training.resources.cpu:g} CPU, {training.resources.gpu} GPU)")
+    log(f"resources per trial: {training.workers} x ({training.resources.cpu:g} CPU, {training.resources.gpu} GPU)")
     return experiment.replace(training=training)
 
 
-def profile(run: RunFolder, experiment: Experiment, prepared: Prepared, say: "Say") -> ProfileBook:
-    """Measure what each candidate would cost to serve, in one real replica, before any of them is trained."""
+def profile(run: RunFolder, experiment: Experiment, prepared: Prepared, log: "Log") -> ProfileBook:
+    """Measure the serving cost of each candidate in a real Ray Serve replica, before any of them is trained."""
     from lft_ray.profile.measure import measure_profiles
     from lft_ray.profile.requests import profile_requests, skipped_lengths
 
@@ -307,15 +325,15 @@ def profile(run: RunFolder, experiment: Experiment, prepared: Prepared, say: "Sa
         return found
     requests = profile_requests(prepared.candidates, prepared.dataset)
     for sentence in skipped_lengths(prepared.candidates, requests):
-        say(sentence)
-    say(f"profiling {len(requests)} variants in a Ray Serve replica")
+        log(sentence)
+    log(f"profiling {len(requests)} variants in a Ray Serve replica")
     with run.stage("profile"):
         profiles = measure_profiles(requests, prepared.dataset, experiment.serve)
     for measured in profiles.profiles:
         if measured.warning:
-            say(f"warning: {measured.model_size}: {measured.warning}")
+            log(f"warning: {measured.model_size}: {measured.warning}")
     for variant, reason in profiles.refused.items():
-        say(f"warning: {variant} is not offered: {reason}")
+        log(f"warning: {variant} is not offered: {reason}")
     run.put("profiles.json", profiles)
     return profiles
 
@@ -328,7 +346,7 @@ def search(
     cluster: "ClusterHandle",
     console: "Console | None",
 ) -> list[TrialRecord]:
-    """Run the trials, then the finalists again with fresh seeds. Returns the whole ledger."""
+    """Run the trials, then repeat runs of the finalists with fresh seeds. Returns all records of the ledger."""
     from lft_ray.report.live import LiveTable
     from lft_ray.search.study import StudyJob, run_study
     from lft_ray.selection.finalists import finalists
@@ -347,13 +365,13 @@ def search(
             chosen = finalists(records, specs.selection, specs.cost, validation_rows=rows)
             with run.stage("confirm"):
                 records = run_study(job.confirming(chosen), cluster, live)
-    # What frozen layers answered is gigabytes that only trials read; a bucket's nodes bound their own.
+    # Cached activations take gigabytes and are read by trials only; with a bucket each node evicts its own cache.
     run.storage.delete_folder("activations")
     return records
 
 
 def select(run: RunFolder, experiment: Experiment, prepared: Prepared) -> Selection:
-    """Decide on what the finalists answered on validation, then look at the test split once, with the winner only.
+    """Choose the winner by the finalists' validation predictions, then evaluate it once on the test split.
 
     Raises:
         NoWinnerError: no finished trial satisfies the caps.
@@ -379,7 +397,7 @@ def select(run: RunFolder, experiment: Experiment, prepared: Prepared) -> Select
 
 
 def report(run: RunFolder, ledger: Ledger | None = None) -> str:
-    """Write ``report.html`` from the run's records, read anew where no ledger is at hand. Returns its URI."""
+    """Write ``report.html`` from the run's records, read from disk unless a ledger is given. Returns its URI."""
     from lft_ray.report.html import ReportJob, render
 
     experiment, dataset, candidates = run.experiment(), run.dataset(), Candidates.of_run(run)
@@ -404,14 +422,14 @@ def report(run: RunFolder, ledger: Ledger | None = None) -> str:
 
 
 def status(run: RunFolder) -> dict[str, "Any"]:
-    """Where a run stands, as plain values; see `lft_ray.report.status`."""
+    """State of a run as plain values; see `lft_ray.report.status`."""
     from lft_ray.report.status import status_of
 
     return status_of(run, Ledger(run.storage))
 
 
 def leaderboard(run: RunFolder) -> dict[str, "Any"]:
-    """The leaderboard JSON of a run, also while it is under way; ``break_even`` is null before there is a winner."""
+    """The leaderboard of a run as plain values, also of a running search; ``break_even`` is None without a winner."""
     from lft_ray.cost.break_even import break_even_of
     from lft_ray.selection.leaderboard import leaderboard as build
 
@@ -422,11 +440,11 @@ def leaderboard(run: RunFolder) -> dict[str, "Any"]:
 
 
 def write_study(run: RunFolder, url: str) -> int:
-    """Write a run's trials as an Optuna study into the database at ``url``. Returns how many.
+    """Write a run's trials as an Optuna study into the database at ``url``. Returns the number of trials.
 
     Raises:
-        InputError: the URL is none that can be opened.
-        UnreachableError: the database does not answer.
+        InputError: ``url`` is not a database URL.
+        UnreachableError: the database cannot be reached or written.
     """
     from lft_ray.report.optuna_study import write_study as write
 
@@ -440,9 +458,9 @@ def run_train(
     """Train the default configuration of one model size in this process, without a cluster.
 
     Args:
-        experiment: lists and ranges of ``training`` are reduced to their defaults.
-        size: such as ``minilm:3``; the largest of the experiment when None.
-        replace: delete the run of this name first; else a trial is added to it.
+        experiment: lists and ranges of ``training`` are reduced to their default values.
+        size: model size such as ``minilm:3``; None: the largest of the experiment.
+        replace: delete the run of this name first; otherwise a trial is added to it.
     """
     from lft_ray.search.single import train_one
 
@@ -450,7 +468,7 @@ def run_train(
     run = RunFolder.begin(experiment, resume=not replace, replace=replace)
     with driver_lock(run.storage):
         run.put_json("environment.json", environment())
-        prepared = prepare(run, experiment, _teller(None))
+        prepared = prepare(run, experiment, _printer(None))
         candidates, dataset, ledger = prepared.candidates, prepared.dataset, prepared.ledger
         with run.stage("train"):
             record = train_one(candidates, dataset, ledger, experiment.training, size=size, seed=experiment.search.seed)
@@ -459,24 +477,24 @@ def run_train(
 
 
 def records_of(run: RunFolder) -> list[TrialRecord]:
-    """Every ended trial of a run, by id."""
+    """Records of all trials of a run that have ended, sorted by id."""
     return Ledger(run.storage).records()
 
 
-def _teller(console: "Console | None") -> "Say":
-    """What says one line on the console, or nothing."""
+def _printer(console: "Console | None") -> "Log":
+    """Return a function that prints one line on the console, or nothing without one."""
     return lambda text: console.print(text, markup=False, soft_wrap=True) if console is not None else None
 
 
 def _specs(experiment: Experiment) -> "StudySpecs":
-    """The parts of an experiment that a study reads."""
+    """The sections of an experiment that a study reads."""
     from lft_ray.search.specs import StudySpecs
 
     return StudySpecs(experiment.search, experiment.training, experiment.selection, experiment.cost)
 
 
 def _money(experiment: Experiment, candidates: Candidates) -> "MoneySpecs":
-    """What a run may spend, and what its endpoint is bought for."""
+    """Prices and budgets of a run, for the report."""
     from lft_ray.report.costs import MoneySpecs
 
     return MoneySpecs(candidates.price, experiment.cost, experiment.search, experiment.serve)

@@ -1,7 +1,8 @@
-"""Turn a plug-in's name into its class: a built-in name, or ``package.module:Name``.
+"""Resolve the name of a plug-in to its class: a built-in name, or ``package.module:Name``.
 
-Tables are plain dictionaries in each plug-in folder's ``__init__.py``. There is no decorator registry: a Ray worker
-that never imported the decorating module would find it empty.
+In: a name and a table of built-in plug-ins. Out: the imported object. The tables are plain dictionaries in the
+``__init__.py`` of each plug-in folder, and not a decorator registry: a Ray worker that has not imported the decorating
+module would find such a registry empty.
 """
 
 from collections.abc import Mapping
@@ -17,9 +18,9 @@ def resolve(kind: str, table: Mapping[str, str], *, where: str) -> Any:
     """Import and return the object behind ``kind``.
 
     Args:
-        kind: a key of ``table`` or a dotted path ``package.module:Name``.
-        table: built-in name -> dotted path.
-        where: the key of the experiment file, for the error.
+        kind: a key of ``table``, or a path ``package.module:Name``.
+        table: built-in name -> path.
+        where: key of the experiment file, for the error message.
 
     Raises:
         ConfigError: the name is unknown or the path cannot be imported.
@@ -37,5 +38,5 @@ def resolve(kind: str, table: Mapping[str, str], *, where: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"cannot import {path!r} at {where}: {error}",
-            fix="install the package that holds it on every node, or use a built-in name",
+            fix="install its package on every node, or use a built-in name",
         ) from error

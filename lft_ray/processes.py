@@ -1,7 +1,8 @@
-"""Which process is which, and whether it still lives. In: a process id. Out: a `ProcessIdentity`. Ends nothing.
+"""Identify a process reliably, and check whether it is still alive.
 
-A process id alone is given again to another process, and start times on the wall clock move when the clock is set. So
-an identity is the id, the kernel's count of clock ticks at which the process started, and the boot they count from.
+In: a process id. Out: a `ProcessIdentity`. A process id alone may be reused, and wall-clock start times shift when the
+clock is set. An identity therefore consists of the id, the start time in the kernel's clock ticks since boot, and the
+id of that boot. Never signals a process.
 """
 
 import os
@@ -16,39 +17,40 @@ __all__ = ["ProcessIdentity", "alive", "identity_of", "this_process"]
 
 _PROC = Path("/proc")
 _TICKS_PER_S = 100
-"""Of a start time that comes from psutil; the kernel of Linux counts with the same step."""
+"""Resolution of start times read through psutil; the Linux kernel uses the same."""
 _FIRST_FIELD = 3
-"""Number of the first field of /proc/PID/stat that stands after the name."""
+"""Number of the first field after the name in /proc/PID/stat, counted from 1 as in proc(5)."""
 _START_FIELD = 22
+"""Number of the field with the start time."""
 
 
 class ProcessIdentity(BaseModel):
-    """One process: no other one before or after it, on this machine, has the same three values."""
+    """One process: no other process of this machine ever has the same three values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pid: int
     start_ticks: int
-    """When it started, in clock ticks since boot; on macOS in hundredths of a second, as the kernel noted it."""
+    """Start time in clock ticks since boot; on macOS in hundredths of a second since the epoch."""
     boot_id: str
-    """Id of the machine's boot: ticks of two boots cannot be compared."""
+    """Id of the boot: ticks of different boots cannot be compared."""
 
 
 def identity_of(pid: int) -> ProcessIdentity | None:
-    """The process that has this id now; None where there is none, or only a zombie that waits to be reaped."""
+    """Identify the process that has this id now; None if there is none, or only a zombie."""
     ticks = _linux_start_ticks(pid) if sys.platform.startswith("linux") else _psutil_start_ticks(pid)
     return None if ticks is None else ProcessIdentity(pid=pid, start_ticks=ticks, boot_id=_boot_id())
 
 
 def this_process() -> ProcessIdentity:
-    """The process that calls."""
+    """Identify the calling process."""
     found = identity_of(os.getpid())
-    assert found is not None  # whoever asks runs
+    assert found is not None  # the calling process exists
     return found
 
 
 def alive(identity: ProcessIdentity) -> bool:
-    """Whether this very process lives on this machine: it has not exited, and its id was not given to another one."""
+    """Whether this process is alive on this machine: it has not exited, and its id has not been reused."""
     return identity_of(identity.pid) == identity
 
 
@@ -57,7 +59,7 @@ def _linux_start_ticks(pid: int) -> int | None:
         text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    # The second field is the name in parentheses, and a name may hold blanks and parentheses of its own.
+    # The second field is the name in parentheses; the name itself may contain blanks and parentheses.
     fields = text.rpartition(")")[2].split()
     state, ticks = fields[0], int(fields[_START_FIELD - _FIRST_FIELD])
     return None if state in ("Z", "X") else ticks

@@ -1,6 +1,7 @@
-"""Frozen values that pass between stages. JSON in, JSON out, so that any stage can rerun alone, elsewhere.
+"""Records that pass between the stages: data, serving cost, trials, selection, bundles and endpoints.
 
-Nothing here computes: a record says what was measured or decided, and by what.
+In: JSON. Out: frozen pydantic models, and JSON again, so that any stage can be rerun alone, on another machine. A
+record holds what was measured or decided. Never computes.
 """
 
 from datetime import UTC, datetime
@@ -21,24 +22,24 @@ __all__ = [
 ]  # fmt: skip
 
 Role = Literal["search", "confirm"]
-"""What a trial is for: to find a configuration, or to run a finalist again with a fresh seed."""
+"""Purpose of a trial: search for a configuration, or confirm a finalist with a fresh seed."""
 
 
 def now_utc() -> str:
-    """Return the present as an ISO 8601 string in UTC, to the second."""
+    """Return the current time as an ISO 8601 string in UTC, with a resolution of one second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Record(BaseModel):
-    """Base of all records: frozen; unknown keys are errors, so a file of another version is refused, not misread."""
+    """Base of all records: frozen; unknown keys are errors: a file of another version is refused, not misread."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with other values of some fields.
+        """Return a copy with some fields changed.
 
         Raises:
-            TypeError: a name is no field: pydantic's own `model_copy` takes any name, and says nothing.
+            TypeError: a name is not a field; pydantic's own `model_copy` silently accepts any name.
         """
         check_names(type(self), changes)
         return self.model_copy(update=changes)
@@ -48,15 +49,15 @@ class Record(BaseModel):
 
 
 class Problem(Record):
-    """One finding of the data check. ``error`` stops the run; ``warning`` is counted and shown."""
+    """One finding of the data check: an ``error`` stops the run, a ``warning`` is counted and shown."""
 
     severity: Literal["error", "warning"]
     code: str
-    """A short stable name, such as ``duplicate_text``."""
+    """Short, stable identifier, such as ``duplicate_text``."""
     message: str
     file: str = ""
     row: int | None = None
-    """Line of the file, counted from 1 with the header as line 1 (CSV), or row counted from 1 (Parquet)."""
+    """Line number, counted from 1 with the header as line 1 (CSV), or row number, counted from 1 (Parquet)."""
     count: int = 1
     fix: str = ""
 
@@ -71,31 +72,31 @@ class SplitRecord(Record):
 
 
 class DatasetRecord(Record):
-    """What ``prepare`` made of the user's files."""
+    """The prepared data: labels, splits and findings of the data check."""
 
     fingerprint: str
-    """sha256 over task, columns, labels and the rows of all splits: equal data, equal fingerprint."""
+    """sha256 over task, columns, labels and the rows of all splits; equal data has an equal fingerprint."""
     source_files: dict[str, str]
-    """File -> sha256 of its bytes; a change is refused on resume."""
+    """File -> sha256 of its bytes; a resume refuses changed files."""
     task_kind: str
     text_column: str
     label_column: str
     labels: list[str]
     splits: dict[str, SplitRecord]
     words_quantiles: dict[str, float]
-    """Whitespace words per text: keys p50, p95, p99, max."""
+    """Quantiles of whitespace-separated words per text: keys p50, p95, p99, max."""
     carved: dict[str, float] = Field(default_factory=dict)
-    """Splits cut from train by us, with their share; a split that was given is absent."""
+    """Splits that were cut from train, with their fraction; splits that the user gave are absent."""
     problems: list[Problem] = Field(default_factory=list)
     sample_texts: list[str] = Field(default_factory=list)
-    """At most 512 train texts, seeded, with the length distribution of the data: what profiles are measured on."""
+    """At most 512 training texts (seeded) with the length distribution of the data, used for profiling."""
 
 
 # ---------------------------------------------------------------- serving cost
 
 
 class ServingProfile(Record):
-    """Latency and throughput of one architecture, measured inside a Ray Serve replica."""
+    """Latency and throughput of one variant of a model size, measured inside a Ray Serve replica."""
 
     model_size: str
     precision: str
@@ -103,31 +104,34 @@ class ServingProfile(Record):
     engine: str
     device: str
     machine: str
-    """Fingerprint of the processor and its count; profiles of another machine are not reused."""
+    """Processor model and core count; profiles of another machine are not reused."""
     threads: int
-    """Cores of the replica."""
+    """CPU cores of the replica."""
     preset: str = "throughput"
-    """``serve.preset`` that it was measured with."""
+    """Value of ``serve.preset`` during the measurement."""
     core_s_per_text: float
-    """Processor (or device) seconds in the replica per text, 32 requests in flight through the product's batcher."""
+    """Processor (or device) seconds per text in the replica, with 32 requests in flight through the replica's
+    batcher."""
     texts_per_s: float
     p50_ms: float
+    """Median HTTP latency at ``load_requests_per_s``."""
     p95_ms: float
-    """HTTP latency at ``load_requests_per_s``."""
+    """95th percentile of the same measurement."""
     p99_ms: float
+    """99th percentile of the same measurement."""
     load_requests_per_s: float
     peak_bytes: int
-    """Resident bytes of the replica's process after the load."""
+    """Resident memory of the replica's process after the load, in bytes."""
     repeats: int
     spread: float
-    """(slowest - fastest) / median of core_s_per_text over the repeats."""
+    """(slowest - fastest) / median of ``core_s_per_text`` over the repeats."""
     texts_measured: int
     warning: str = ""
     measured_at: str = Field(default_factory=now_utc)
 
 
 class IngressProfile(Record):
-    """Processor seconds that one HTTP request costs before any model is asked."""
+    """Processor seconds per HTTP request outside the model: proxy, routing and parsing."""
 
     machine: str
     core_s_per_request: float
@@ -138,19 +142,19 @@ class IngressProfile(Record):
 
 
 class ProfileBook(Record):
-    """``profiles.json``: every profile a study may use."""
+    """``profiles.json``: all profiles of a study."""
 
     ingress: IngressProfile
     profiles: list[ServingProfile]
     refused: dict[str, str] = Field(default_factory=dict)
-    """``size precision`` -> why it cannot be served so, and is not offered."""
+    """``size precision`` -> why this variant cannot be served and is not offered."""
 
 
 # ---------------------------------------------------------------- trials
 
 
 class TrialStatus(StrEnum):
-    """How a trial ended. Only ``done`` may stand on the front."""
+    """How a trial ended. Only ``done`` trials can be on the Pareto front."""
 
     DONE = "done"
     STOPPED = "stopped"
@@ -159,19 +163,21 @@ class TrialStatus(StrEnum):
 
 
 class TrialConfig(Record):
-    """One configuration. Fields that a model does not have (a learning rate for TF-IDF) are None."""
+    """One configuration. Hyperparameters that a model or method does not have (learning rate of TF-IDF) are None."""
 
     model_size: str
     """``base:layers`` of the ladder, such as ``minilm:3``; ``tfidf`` has no layers."""
     method: str = "full"
     teacher: str = ""
-    """Id of the trial whose answers a distilled one learns from; empty for every other method."""
+    """Id of the trial whose predictions a distilled trial learns from; empty for all other methods."""
     frozen_layers: int | None = None
-    """Layers above the embeddings that stay as they are; of method frozen alone."""
+    """Encoder layers above the embeddings that are not trained; method ``freeze`` only."""
     lora_rank: int | None = None
+    """Method ``lora`` only."""
     lora_alpha: float | None = None
+    """Method ``lora`` only."""
     layer_decay: float | None = None
-    """Factor of the learning rate a layer below the head; None: the method has none, or it is 1."""
+    """Layer-wise learning rate decay per layer below the head; None: the method has none, or it is 1."""
     learning_rate: float | None = None
     batch_size: int | None = None
     epochs: int | None = None
@@ -188,14 +194,14 @@ class CurvePoint(Record):
     loss: float
     """Mean validation loss."""
     train_s: float
-    """Wall seconds since the trial began, evaluation left out."""
+    """Wall seconds since the trial began, evaluation excluded."""
     step: int = 0
     train_loss: float | None = None
-    """Mean training loss per text since the last point; None at fraction 0."""
+    """Mean training loss per text since the previous point; None at fraction 0."""
 
 
 class Usage(Record):
-    """What a trial used up, retries counted. Measured, not priced."""
+    """Resource usage of a trial, retries included. Measured, not priced."""
 
     core_s: float = 0.0
     """Processor seconds of all workers (never wall seconds)."""
@@ -205,20 +211,22 @@ class Usage(Record):
     train_s: float = 0.0
     eval_s: float = 0.0
     tokens: int = 0
-    """Real tokens trained on, padding left out."""
+    """Tokens trained on, padding excluded."""
     padded_tokens: int = 0
+    """Tokens trained on, padding included."""
     peak_bytes: int = 0
+    """Peak memory of a worker, in bytes."""
 
 
 class Variant(Record):
-    """One way to serve a trained checkpoint: known before anything is trained."""
+    """One way to serve a trained checkpoint: a precision and a maximum length, known before training."""
 
     precision: str
     max_length: int
 
 
 class PricedVariant(Variant):
-    """A variant of a model size that was profiled: what it costs to serve, before anything is trained."""
+    """A profiled variant of a model size, with its serving cost; known before training."""
 
     usd_per_million_predictions: float
     p95_ms: float | None = None
@@ -226,18 +234,18 @@ class PricedVariant(Variant):
 
 
 class ScoredVariant(Variant):
-    """A variant with the F1 that its checkpoint was measured to have."""
+    """A variant of a trained checkpoint, with its measured F1."""
 
     f1: float
     metrics: dict[str, float] = Field(default_factory=dict)
-    """All metrics of the task on validation."""
+    """All metrics of the task on the validation split."""
     predictions_uri: str = ""
     usd_per_million_predictions: float | None = None
     p95_ms: float | None = None
 
 
 class TrialResult(Record):
-    """What a worker writes (``result.json``) before its last report. It carries no prices."""
+    """Result that a worker writes (``result-<attempt>.json``) before its last report. Contains no prices."""
 
     trial_id: str
     attempt: int
@@ -254,35 +262,35 @@ class TrialResult(Record):
 
 
 class TrialRecord(TrialResult):
-    """The ledger's entry: the result, priced. Only the driver writes it."""
+    """Entry of the ledger: a `TrialResult` with its cost. Only the driver writes it."""
 
     role: Role = "search"
     confirms: str = ""
-    """For a fresh-seed run: the trial it repeats."""
+    """Id of the trial that a fresh-seed run repeats; empty for search trials."""
     training_usd: float = 0.0
     start: bool = False
-    """True for the trials of the start table (defaults, cheapest size first)."""
+    """True for the initial trials of a search (default hyperparameters, cheapest size first)."""
     overhead_s: float = 0.0
-    """Wall seconds from the slot being free to training begun, plus report to record written."""
+    """Wall seconds from a free slot to the start of training, plus from the last report to the written record."""
 
     @property
     def reference_variant(self) -> ScoredVariant | None:
-        """What stands for a finished trial, and what its curve ends with; None for all other trials.
+        """The variant that represents a finished trial, and whose F1 ends its curve; None for all other trials.
 
-        The first variant (of ``export.precisions``) at the trained length, not the best one: of several noisy scores
-        the largest is too good.
+        It is the first of ``export.precisions`` at the trained length, not the best variant: the maximum of several
+        noisy scores is biased upwards.
         """
         if self.status is not TrialStatus.DONE or not self.variants:
             return None
         return next((v for v in self.variants if v.max_length == self.config.max_length), self.variants[0])
 
     def variant(self, precision: str, max_length: int) -> ScoredVariant | None:
-        """The variant of this precision and length, or None where it was not scored at it."""
+        """The variant of this precision and length, or None if it was not evaluated."""
         return next((v for v in self.variants if (v.precision, v.max_length) == (precision, max_length)), None)
 
 
 class FrontPoint(Record):
-    """One servable point: a variant of a finished trial."""
+    """One point in the plane of cost and F1: a variant of a finished trial."""
 
     trial_id: str
     model_size: str
@@ -294,50 +302,50 @@ class FrontPoint(Record):
 
 
 class LadderRow(FrontPoint):
-    """Best finished trial of one model size."""
+    """Best finished trial of one model size, with its relation to the Pareto front."""
 
     on_front: bool
     dominated_by: str = ""
-    """Trial id (and its model size in brackets) of a point that is no dearer and no worse."""
+    """Trial id, with its model size in brackets, of a point that costs no more and is no worse."""
 
 
 class JudgedPoint(FrontPoint):
-    """A finalist as it was judged: ``f1`` is the mean of its fresh-seed runs, or its search score without any."""
+    """A finalist as it was compared: ``f1`` is the mean of its fresh-seed runs, or its search score without any."""
 
     search_f1: float
     fresh_f1: list[float] = Field(default_factory=list)
     """Validation F1 of its fresh-seed runs, at its own precision and length."""
     loss: float = 0.0
-    """F1 of the best finalist less its own, as a fraction; 0 for the best."""
+    """F1 of the best finalist minus its own, as a fraction; 0 for the best."""
     loss_upper: float | None = None
-    """The loss is below this with 95% confidence, all comparisons together (Holm); None: it was not bounded."""
+    """Upper 95% confidence bound of the loss, corrected for all comparisons (Holm); None: no bound was computed."""
     standing: Literal["best", "proven", "within_noise", "worse"] = "within_noise"
-    """proven: the bound is within the margin. worse: the loss is above the margin with 95% confidence."""
+    """proven: the bound is within the margin. worse: the loss exceeds the margin with 95% confidence."""
 
 
 class PrecisionCheck(Record):
-    """Whether a rounded checkpoint (int8, bf16) answers validation as it does in fp32."""
+    """Comparison of a checkpoint in reduced precision (int8, bf16) with fp32, on the validation split."""
 
     trial_id: str
-    """The run whose checkpoint would be shipped."""
+    """Id of the trial whose checkpoint would be shipped."""
     model_size: str
     precision: str
     max_length: int
     rows: int = 0
     agreement: float | None = None
-    """Share of the rows with the same labels."""
+    """Fraction of the rows with the same predicted labels."""
     f1_loss: float | None = None
-    """F1 in fp32 less F1 rounded, as a fraction."""
+    """F1 in fp32 minus F1 in reduced precision, as a fraction."""
     f1_loss_upper: float | None = None
-    """The loss is below this with 95% confidence, by paired bootstrap over the rows."""
+    """Upper 95% confidence bound of the loss, by paired bootstrap over the rows."""
     passed: bool = False
-    """False: it was not allowed to win."""
+    """False: this variant cannot win."""
     reason: str
     """One sentence without a full stop."""
 
 
 class Selection(Record):
-    """What was chosen, by which rule, and why."""
+    """The winner, the policy that chose it, and the evidence."""
 
     policy: str
     margin: float
@@ -345,34 +353,35 @@ class Selection(Record):
     ladder: list[LadderRow]
     finalists: list[FrontPoint] = Field(default_factory=list)
     confirmed_f1: dict[str, list[float]] = Field(default_factory=dict)
-    """Trial id -> F1 of its fresh-seed runs, at the winning or first variant; ``judged`` has each point's."""
+    """Trial id -> F1 of its fresh-seed runs, for the winning or first variant; ``judged`` has those of each point."""
     judged: list[JudgedPoint] = Field(default_factory=list)
-    """Every point that could have won, cheapest first."""
+    """All points that could have won, cheapest first."""
     verdict: Literal["proven", "within_noise"] = "within_noise"
     rows_needed: int | None = None
-    """Validation rows that would settle it; None: it is settled, or more rows alone would not settle it."""
+    """Estimated validation rows needed for a proof; None: it is proven, or more rows alone would not suffice."""
     validation_rows: int = 0
-    """Rows that the verdict rests on; 0: no saved predictions were compared."""
+    """Validation rows on which the verdict is based; 0: no saved predictions were compared."""
     winner: FrontPoint
     winner_seed_trial_id: str
-    """The trial whose checkpoint is shipped (the winner itself, or its fresh-seed run of median F1)."""
+    """Id of the trial whose checkpoint is shipped: the winner itself, or its fresh-seed run of median F1."""
     test_f1: float | None = None
     test_metrics: dict[str, float] = Field(default_factory=dict)
     test_rows: int = 0
     per_label: list[dict[str, Any]] = Field(default_factory=list)
     """On the test split (validation if there is none): label, precision, recall, f1, support."""
     confusion: list[list[int]] = Field(default_factory=list)
+    """Confusion matrix on the same split: one row per true label, one column per predicted label."""
     precision_checks: list[PrecisionCheck] = Field(default_factory=list)
-    """Rounded points that would have won, in the order they were looked at; the last one won if it passed."""
+    """Points in reduced precision that would have won, in the order of their checks; the last one won if it passed."""
     excluded: dict[str, str] = Field(default_factory=dict)
-    """Trial id -> why it was not allowed to win (cap, not finished)."""
+    """Trial id -> why it could not win (cost or latency limit, not finished)."""
     reason: str
-    """One plain sentence."""
+    """The decision in one sentence."""
     decided_at: str = Field(default_factory=now_utc)
 
 
 class Bundle(Record):
-    """An immutable, verified folder that can be deployed."""
+    """An immutable, verified model folder that can be deployed."""
 
     uri: str
     version: str
@@ -385,29 +394,31 @@ class Bundle(Record):
     max_length: int
     bytes: int
     note: str = ""
-    """How its precision was checked, or why it is not served as it won; empty where there is nothing to say."""
+    """How its precision was checked, or why it is served in another variant than the winner's; else empty."""
 
 
 class Cascade(Record):
-    """Two points that are served as one: the small one answers where it is sure, the large one the rest."""
+    """Two points served as one model: the large one predicts where the small one is not confident."""
 
     small: FrontPoint
     large: FrontPoint
     temperature: float
+    """Calibration temperature of the small model's logits."""
     threshold: float
-    """Calibrated confidence below which the large model is asked."""
+    """Calibrated confidence of the small model below which the large model is called."""
     share: float
-    """Of validation texts that the large model is asked, on the half that did not choose the threshold, both ways."""
+    """Fraction of validation texts passed to the large model, cross-validated over two halves: each half is evaluated
+    with the threshold chosen on the other."""
     f1: float
-    """On those same rows."""
+    """F1 of the cascade, cross-validated in the same way."""
     small_f1: float
     large_f1: float
     usd_per_million_predictions: float
-    """Every text through the small model, the share through the large one too; from their measured profiles."""
+    """All texts through the small model plus ``share`` of them through the large one, from the measured profiles."""
     margin: float
     validation_rows: int
     test_f1: float | None = None
-    """Of one look at the test split, with the threshold that is deployed."""
+    """F1 of a single evaluation on the test split, with the deployed threshold."""
     test_share: float | None = None
     test_rows: int = 0
 
@@ -418,13 +429,13 @@ class Cascade(Record):
 
 
 class CascadeBook(Record):
-    """``cascades.json``: every cascade that was asked for, one a pair of variants."""
+    """``cascades.json``: all cascades of a run, one per pair of variants."""
 
     cascades: list[Cascade]
 
 
 class CanaryRecord(Record):
-    """A candidate that answers a share of the traffic, beside the running model; all replicas together."""
+    """State of a canary: traffic and errors of candidate and running model, summed over all replicas."""
 
     version: str
     share: float
@@ -432,51 +443,51 @@ class CanaryRecord(Record):
     elapsed_minutes: float
     requests: int
     current_requests: int
-    """Requests of the running model since the canary began."""
+    """Requests of the running model since the start of the canary."""
     errors: int
-    """Requests that the candidate failed at; the running model answered them."""
+    """Requests on which the candidate failed; the running model served them instead."""
     current_errors: int
     p95_ms: float
     current_p95_ms: float
     drift: float
-    """Population stability index between the labels that the two gave."""
+    """Population stability index between the predicted label distributions of the two models."""
     running: bool = True
     note: str = ""
-    """What it waits for, or how it ended."""
+    """What the canary is waiting for, or how it ended."""
 
 
 class Endpoint(Record):
-    """A live endpoint: ``endpoint.json`` in the run folder."""
+    """An endpoint: ``endpoint.json`` in the run folder."""
 
     url: str
     version: str
     process: ProcessIdentity | None
-    """The supervisor; None when deployed to an existing cluster. Its id alone is not signalled: it may be reused."""
+    """The supervisor process; None on an existing cluster. Its start time is stored because a pid may be reused."""
     ports: dict[str, int]
     state: Literal["starting", "ready", "rejected", "stopped"]
     bundle_uri: str
     previous_version: str = ""
     previous_uri: str = ""
-    """Bundle to which ``lft rollback`` goes back."""
+    """Previous bundle, the target of ``lft rollback``."""
     canary: CanaryRecord | None = None
-    """The canary that runs, or the last one."""
+    """The running canary, or the last one."""
     message: str = ""
     ready_after_s: float = 0.0
     log: str = ""
     """Path of the supervisor's log file."""
     folder: str = ""
-    """The supervisor's own folder on its machine: sockets and the bundles it serves. Gone when it has stopped."""
+    """The supervisor's working folder on its machine: sockets and the bundles it serves. Deleted when it stops."""
     address: str = ""
-    """Ray address when deployed to an existing cluster; empty when the endpoint owns its cluster."""
+    """Ray address of an existing cluster; empty if the endpoint owns its cluster."""
     spec: ServeSpec | None = None
-    """How it was deployed to an existing cluster: going back to the bundle before must change nothing else."""
+    """Settings of a deployment to an existing cluster: a rollback must change nothing but the bundle."""
 
     @property
     def pid(self) -> int:
-        """Process id of the supervisor; 0 when deployed to an existing cluster."""
+        """Process id of the supervisor; 0 on an existing cluster."""
         return self.process.pid if self.process is not None else 0
 
     @property
     def has_canary(self) -> bool:
-        """Whether a candidate answers a share of the traffic now."""
+        """Whether a canary is running."""
         return self.canary is not None and self.canary.running and self.state != "stopped"

@@ -1,7 +1,8 @@
-"""Read JSON as strictly as the standard wants it. In: text. Out: plain values, or a named error. Standard library only.
+"""Parse JSON as strictly as the standard demands. In: text. Out: plain values, or a specific error.
 
-Python's own reader lets NaN, Infinity, repeated keys and any depth through. `parse` raises at the first of them;
-`parse_marked` puts a mark in its place, for a file whose other values are still wanted.
+Python's own parser accepts NaN, Infinity and repeated keys, and raises RecursionError on deep nesting. `parse` raises
+at the first of them; `parse_marked` puts a marker in its place, for files whose other values are still needed. Standard
+library only.
 """
 
 import json
@@ -20,56 +21,56 @@ __all__ = [
 
 
 class NestedTooDeeplyError(json.JSONDecodeError):
-    """The text is nested deeper than Python can follow."""
+    """The text is nested more deeply than Python can parse."""
 
 
 class RepeatedKeyError(ValueError):
-    """A key stands twice in one object.
+    """A key is repeated within one object.
 
     Attributes:
-        key: the first such key.
+        key: the first repeated key.
     """
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"key {key!r} stands twice")
+        super().__init__(f"duplicate key {key!r}")
         self.key = key
 
 
 class NotFiniteError(ValueError):
-    """NaN or an infinity, which JSON does not have."""
+    """NaN or an infinity, which are not valid JSON."""
 
 
 class RepeatedKeys(dict[str, Any]):
-    """The mark of an object in which a key stands twice.
+    """Marker for an object with a repeated key.
 
     Attributes:
-        key: the first such key.
+        key: the first repeated key.
     """
 
     key = ""
 
 
 class NotFinite:
-    """The mark of NaN or an infinity."""
+    """Marker for NaN or an infinity."""
 
 
 def parse(text: str) -> Any:
     """Parse one JSON value.
 
     Raises:
-        json.JSONDecodeError: broken JSON, or an integer of more digits than Python converts.
-        NestedTooDeeplyError: a kind of it.
-        RepeatedKeyError: a key stands twice in one object.
+        json.JSONDecodeError: invalid JSON, or an integer with more digits than Python converts.
+        NestedTooDeeplyError: a subclass of it, for deep nesting.
+        RepeatedKeyError: a key is repeated within one object.
         NotFiniteError: NaN or an infinity.
     """
     return _decode(_RAISING, text)
 
 
 def parse_marked(text: str) -> Any:
-    """Parse one JSON value, with `RepeatedKeys` and `NotFinite` where `parse` raises.
+    """Parse one JSON value; returns `RepeatedKeys` and `NotFinite` markers where `parse` raises.
 
     Raises:
-        json.JSONDecodeError: as `parse`.
+        json.JSONDecodeError: invalid JSON, as in `parse`.
     """
     return _decode(_MARKING, text)
 
@@ -81,7 +82,7 @@ def _decode(decoder: json.JSONDecoder, text: str) -> Any:
         raise NestedTooDeeplyError("nested too deeply", text, 0) from None
     except (json.JSONDecodeError, RepeatedKeyError, NotFiniteError):
         raise
-    except ValueError as error:  # an integer of more digits than Python converts
+    except ValueError as error:  # an integer with more digits than Python converts
         raise json.JSONDecodeError(str(error), text, 0) from error
 
 
@@ -90,7 +91,7 @@ def _mark_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) == len(pairs):
         return found
     marked = RepeatedKeys(found)
-    # Counted in one pass: a request may hold a hundred thousand keys.
+    # Count in one pass: a request may contain a hundred thousand keys.
     counts = Counter(key for key, _ in pairs)
     marked.key = next(key for key in counts if counts[key] > 1)
     return marked

@@ -1,7 +1,8 @@
-"""HTTP requests and answers shared by server and client. Imports neither Ray nor torch.
+"""HTTP requests and responses shared by server and client.
 
-The format of ``POST /`` is Hugging Face's text-classification task, as ``huggingface_hub.InferenceClient`` speaks it:
-the answer is always nested, one list of label scores a text, best first.
+In: JSON. Out: frozen pydantic models. The format of ``POST /`` is Hugging Face's text-classification task, as used by
+``huggingface_hub.InferenceClient``; the response is always nested: one list of label scores per text, best label first.
+Never imports Ray or torch.
 """
 
 from typing import Annotated, Literal
@@ -14,7 +15,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Wire(BaseModel):
-    """Base of wire models: frozen, unknown keys are refused."""
+    """Base of wire models: frozen; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,9 +31,9 @@ class Parameters(Wire):
     """Options of a request."""
 
     top_k: Annotated[int, Field(ge=1)] | None = None
-    """Return only the best k labels a text; all when left out."""
+    """Return only the k best labels per text; null: all."""
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
-    """Scores instead of the task's own: softmax or sigmoid of the logits, or the raw logits."""
+    """Function that turns logits into scores; none: return the raw logits. null: the function of the task."""
 
 
 class PredictRequest(Wire):
@@ -51,12 +52,12 @@ class PredictRequest(Wire):
                 text.encode("utf-8")
             except UnicodeEncodeError:
                 # JSON can carry a lone surrogate, which no tokenizer accepts.
-                raise ValueError("a text holds half of a surrogate pair, which is not Unicode text") from None
+                raise ValueError("a text contains an unpaired surrogate, which is not valid Unicode") from None
         return value
 
     @property
     def texts(self) -> list[str]:
-        """The texts as a list."""
+        """The inputs as a list, also for a single text."""
         return [self.inputs] if isinstance(self.inputs, str) else self.inputs
 
 
@@ -64,7 +65,7 @@ Predictions = list[list[LabelScore]]
 
 
 class ErrorBody(Wire):
-    """Body of every answer that is not 2xx."""
+    """Body of every response that is not 2xx."""
 
     error: str
     error_type: str
@@ -72,7 +73,7 @@ class ErrorBody(Wire):
 
 
 class Canary(Wire):
-    """A candidate that answers a share of the requests, as the replica that was asked sees it."""
+    """Canary statistics, as seen by the replica that served the request."""
 
     version: str
     share: float
@@ -82,7 +83,7 @@ class Canary(Wire):
 
 
 class Info(Wire):
-    """Answer of ``GET /info``."""
+    """Response of ``GET /info``: the served model, and the limits of the server."""
 
     model: str
     version: str
@@ -94,6 +95,7 @@ class Info(Wire):
     engine: str
     precision: str
     canary: Canary | None = None
-    """None: no candidate answers."""
+    """The running canary; None: there is none."""
     large_share: float | None = None
-    """Of a cascade: share of texts that its large model was asked, by the replica that was asked; None: no cascade."""
+    """For a cascade, the fraction of texts passed to its large model, in the replica that served the request; else
+    None."""

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lft_ray.client import AsyncClient, Client, Tries, retry_after_s
+from lft_ray.client import AsyncClient, Client, RetryPolicy, retry_after_s
 from lft_ray.errors import InputError, LftError, UnreachableError
 
 INFO = {
@@ -142,7 +142,7 @@ def test_no_texts_are_no_request(connect):
 
 
 @pytest.mark.parametrize("failure", [(503, {"error": "busy"}), (502, b"bad gateway"), (504, b""), (500, b"Internal")])
-def test_busy_servers_and_dying_replicas_are_asked_again(connect, failure):
+def test_overloaded_servers_and_dying_replicas_are_retried(connect, failure):
     left = [failure, failure]
 
     def answer(path, body):
@@ -152,7 +152,7 @@ def test_busy_servers_and_dying_replicas_are_asked_again(connect, failure):
         assert client.predict(["a"])[0][0].label == "a"
 
 
-def test_an_error_of_ours_is_not_asked_again(connect):
+def test_an_internal_error_of_the_endpoint_is_not_retried(connect):
     body = {"error": "internal error", "error_type": "internal_server_error", "request_id": "1"}
     with serving(500, body) as (url, seen), connect(url) as client, pytest.raises(LftError, match="internal error"):
         client.predict(["a"])
@@ -199,7 +199,7 @@ def test_an_address_that_is_none_is_refused(connect, url):
 
 
 def scripted(*failures):
-    """A server that fails at the first requests for answers in these ways, and then answers."""
+    """A server that fails at the first prediction requests in these ways, and then succeeds."""
     left = list(failures)
 
     def answer(path, body):
@@ -220,7 +220,7 @@ def test_a_connection_that_is_reset_is_opened_again_with_the_same_request_id(con
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_it_waits_as_long_as_it_is_told(connect, status):
+def test_retry_after_is_obeyed(connect, status):
     with scripted((status, {"error": "busy"}, {"retry-after": "1"})) as (url, _), connect(url) as client:
         begun = time.monotonic()
         assert client.predict(["a"])[0][0].label == "a"
@@ -230,13 +230,15 @@ def test_it_waits_as_long_as_it_is_told(connect, status):
 def test_a_wait_beyond_the_deadline_is_not_begun(connect):
     with scripted((503, {}, {"retry-after": "3600"})) as (url, seen), connect(url, deadline_s=20.0) as client:
         begun = time.monotonic()
-        with pytest.raises(UnreachableError, match="HTTP 503, and 20 s allow no further one, 1 try"):
+        with pytest.raises(
+            UnreachableError, match=r"HTTP 503, and the deadline of 20 s leaves no time .* \(1 attempt\)"
+        ):
             client.predict(["a"])
         assert time.monotonic() - begun < 15.0
     assert [path for path, _, _ in seen] == ["/info", "/"]
 
 
-def test_a_slow_answer_is_given_up_and_asked_for_again(connect):
+def test_a_slow_response_times_out_and_is_retried(connect):
     def slow():
         time.sleep(1.5)
         return 200, []
@@ -245,7 +247,7 @@ def test_a_slow_answer_is_given_up_and_asked_for_again(connect):
         assert client.predict(["a"])[0][0].label == "a"
 
 
-def test_the_deadline_counts_all_tries(connect):
+def test_the_deadline_covers_all_attempts(connect):
     def never():
         time.sleep(0.6)
         return RESET
@@ -253,7 +255,7 @@ def test_the_deadline_counts_all_tries(connect):
     with (
         scripted(*[never] * 50) as (url, seen),
         connect(url, retries=50, deadline_s=2.0) as client,
-        pytest.raises(UnreachableError, match="2 s allow no further one"),
+        pytest.raises(UnreachableError, match="the deadline of 2 s leaves no time"),
     ):
         client.predict(["a"])
     assert 2 <= len(seen) <= 6
@@ -261,11 +263,11 @@ def test_the_deadline_counts_all_tries(connect):
 
 def test_waits_are_random_and_grow(monkeypatch):
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
-    steps = Tries("http://host", 7, 1000.0).steps()
-    waits = [steps.send(None).wait_s] + [steps.send(OSError("gone")).wait_s for _ in range(7)]
+    attempts = RetryPolicy("http://host", 7, 1000.0).attempts()
+    waits = [attempts.send(None).wait_s] + [attempts.send(OSError("gone")).wait_s for _ in range(7)]
     assert waits == pytest.approx([0.0, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
-    with pytest.raises(UnreachableError, match="8 tries"):
-        steps.send(OSError("gone"))
+    with pytest.raises(UnreachableError, match="8 attempts"):
+        attempts.send(OSError("gone"))
 
 
 @pytest.mark.parametrize(
@@ -280,7 +282,7 @@ def test_what_retry_after_says(value, expected):
     assert 90.0 < retry_after_s(httpx.Response(503, headers={"retry-after": due})) <= 100.0
 
 
-def test_the_parts_of_many_texts_are_asked_side_by_side_but_not_all():
+def test_requests_of_many_texts_run_concurrently_up_to_the_limit():
     in_flight, most, lock = 0, 0, threading.Lock()
 
     def answer(path, body):
