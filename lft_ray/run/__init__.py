@@ -1,1 +1,1 @@
-"""What a run writes: folder, ledger, storage, driver lock."""
+"""The run folder and its parts: records, ledger, storage and driver lock."""

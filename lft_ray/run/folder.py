@@ -1,4 +1,6 @@
-"""The run folder: everything one study wrote, under ``<storage>/<name>``. Reads and writes records, decides nothing.
+"""The run folder ``<storage>/<name>``: all files of one study.
+
+In: records. Out: files in the storage of the run, and records again. Never decides anything.
 
 ``experiment.yaml dataset.json candidates.json profiles.json trials/<id>/record.json front.json selection.json
 cascades.json bundle.json bundle/ cascade/ report.html environment.json stages.json endpoint.json``
@@ -9,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -20,14 +22,11 @@ from lft_ray.processes import alive
 from lft_ray.records import Bundle, Cascade, CascadeBook, DatasetRecord, Endpoint, ProfileBook, Record, Selection
 from lft_ray.run.storage import Storage
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["RunFolder"]
 
 RecordT = TypeVar("RecordT", bound=Record)
 
-# What may differ when a search is resumed: more trials, more time, another way to choose or to serve.
+# Keys that may change when a search is resumed: none of them changes a trial that has finished.
 _FREE_ON_RESUME = (
     "search.trials",
     "search.minutes",
@@ -42,10 +41,13 @@ _FREE_ON_RESUME = (
 
 
 class RunFolder:
-    """One run, by its URI.
+    """One run, opened by its URI.
+
+    Args:
+        uri: folder path or URI; it need not exist yet.
 
     Attributes:
-        on_stage: told the name of each stage of this process as it begins.
+        on_stage: called with the name of each stage when it starts in this process; None: not called.
     """
 
     def __init__(self, uri: str | Path) -> None:
@@ -54,7 +56,7 @@ class RunFolder:
 
     @property
     def uri(self) -> str:
-        """Full path or URI of the folder."""
+        """Absolute path or URI of the folder."""
         return self.storage.uri
 
     @classmethod
@@ -70,23 +72,23 @@ class RunFolder:
             parent, _, name = text.rpartition("/")
             others = Storage(parent or ".").folders() if run.storage.is_local else []
             raise InputError(
-                f"no run at {text}: it has no experiment.yaml.{nearest(name, others)}",
-                fix="`lft search EXPERIMENT.yaml` makes a run",
+                f"no run at {text}: experiment.yaml is missing.{nearest(name, others)}",
+                fix="`lft search EXPERIMENT.yaml` creates a run",
             )
         return run
 
     @classmethod
     def begin(cls, experiment: Experiment, *, resume: bool, replace: bool) -> "RunFolder":
-        """Make the folder of a new run, or open it again.
+        """Create the folder of a new run, or open an existing one.
 
         Args:
             experiment: the resolved experiment.
-            resume: continue an existing run; its experiment must be the same but for budgets and delivery.
+            resume: continue an existing run; its experiment must be the same except for budgets, selection and serving.
             replace: delete an existing run first.
 
         Raises:
-            InputError: the run exists and neither flag is given, storage cannot be written, or the resumed
-                experiment differs.
+            InputError: the run exists and neither flag is given, storage cannot be written, or the experiment to
+                resume differs.
         """
         run = cls(experiment.run_uri)
         run.storage.check_writable()
@@ -98,14 +100,14 @@ class RunFolder:
             run._check_same(experiment)
         elif exists:
             raise InputError(
-                f"the run {run.uri} exists",
+                f"the run {run.uri} already exists",
                 fix="add --resume to continue it, --replace to start over, or change `name`",
             )
         run.storage.put("experiment.yaml", experiment.to_yaml())
         return run
 
     def experiment(self) -> Experiment:
-        """The resolved experiment of this run."""
+        """Read the resolved experiment of this run."""
         tree = yaml.safe_load(self.storage.get("experiment.yaml").decode("utf-8"))
         return Experiment.parse(tree, source=self.storage.uri_of("experiment.yaml"))
 
@@ -119,7 +121,7 @@ class RunFolder:
         """Read a record.
 
         Raises:
-            InputError: it is missing, damaged or of another version.
+            InputError: the file is missing, damaged or of another version.
         """
         try:
             return kind.model_validate_json(self.storage.get(name))
@@ -129,32 +131,32 @@ class RunFolder:
             raise InputError(f"{self.storage.uri_of(name)} cannot be read: {first_problem(error)}") from None
 
     def find_record(self, name: str, kind: type[RecordT]) -> RecordT | None:
-        """Read a record, or None when the stage that writes it has not run."""
+        """Read a record; None if the stage that writes it has not run."""
         return self.get(name, kind) if self.storage.exists(name) else None
 
     def dataset(self) -> DatasetRecord | None:
-        """What ``prepare`` wrote."""
+        """Read the record of stage ``prepare``."""
         return self.find_record("dataset.json", DatasetRecord)
 
     def profiles(self) -> ProfileBook | None:
-        """What ``profile`` wrote."""
+        """Read the record of stage ``profile``."""
         return self.find_record("profiles.json", ProfileBook)
 
     def selection(self) -> Selection | None:
-        """What ``select`` wrote."""
+        """Read the record of stage ``select``."""
         return self.find_record("selection.json", Selection)
 
     def bundle(self) -> Bundle | None:
-        """What ``export`` wrote."""
+        """Read the record of stage ``export``."""
         return self.find_record("bundle.json", Bundle)
 
     def cascades(self) -> list[Cascade]:
-        """Every cascade that was asked for; the latest last."""
+        """Read all cascades of the run, the latest last."""
         book = self.find_record("cascades.json", CascadeBook)
         return book.cascades if book is not None else []
 
     def add_cascade(self, cascade: Cascade) -> None:
-        """Write a cascade down beside those of other pairs."""
+        """Add a cascade, replacing an earlier one of the same pair."""
         others = [known for known in self.cascades() if (known.small, known.large) != (cascade.small, cascade.large)]
         self.put("cascades.json", CascadeBook(cascades=[*others, cascade]))
 
@@ -163,12 +165,12 @@ class RunFolder:
         self.storage.put(name, json.dumps(value, indent=1, sort_keys=True))
 
     def json(self, name: str) -> Any:
-        """Read plain JSON; an empty dictionary when it is missing."""
+        """Read plain JSON; an empty dictionary if the file is missing."""
         return json.loads(self.storage.get(name)) if self.storage.exists(name) else {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Note how long the block takes, also when it fails."""
+        """Record the wall time of the block, also when it fails."""
         if self.on_stage is not None:
             self.on_stage(name)
         started = time.perf_counter()
@@ -178,7 +180,7 @@ class RunFolder:
             self.add_stage_seconds(name, time.perf_counter() - started)
 
     def add_stage_seconds(self, stage: str, seconds: float) -> None:
-        """Note the wall seconds of a stage; those of a resumed stage add up."""
+        """Add to the recorded wall seconds of a stage; a resumed stage accumulates."""
         stages: dict[str, float] = self.json("stages.json")
         stages[stage] = round(stages.get(stage, 0.0) + seconds, 2)
         self.put_json("stages.json", stages)

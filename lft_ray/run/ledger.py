@@ -1,11 +1,12 @@
-"""The truth about a run: one JSON object per trial, and one driver at a time.
+"""The ledger of a run: one JSON file per trial, the single source of truth for resume, selection and reports.
 
-In: the run folder. Out: `TrialRecord` and `StartedTrial` values, read or put atomically. A record is put before Ray
-Tune or Optuna hear of the result: whatever dies, resume needs nothing but this folder. Never unpickles, never prices.
+In: the run folder. Out: `TrialRecord` and `StartedTrial` values, read and written atomically. A record is written
+before the result is reported to Ray Tune or Optuna, so resume needs nothing but this folder, whichever process died.
+Never unpickles, never computes costs.
 
-    trials/<id>/started.json          what was asked for (written when it is proposed, again for each new attempt)
-    trials/<id>/result-<attempt>.json what a worker measured
-    trials/<id>/record.json           how it ended; written once
+    trials/<id>/started.json          configuration and attempt; written for the proposal and for each new attempt
+    trials/<id>/result-<attempt>.json result of a worker
+    trials/<id>/record.json           how the trial ended; written once
 """
 
 from collections.abc import Callable
@@ -25,51 +26,55 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 class Allowance(Record):
-    """What a trial's promised dollars buy: it is stopped before it uses up more."""
+    """Usage limit of a trial, from the dollars reserved for it; the trial is stopped before it exceeds the limit."""
 
     core_s: float | None = None
-    """Of all attempts together; None: not limited."""
+    """Core-seconds of all attempts together; None: no limit."""
     device_s: float | None = None
+    """Device-seconds of all attempts together; None: no limit."""
     used_core_s: float = 0.0
-    """At most used by attempts whose worker died: what they did after their last save is in no measurement."""
+    """Upper bound of the usage by attempts whose worker died: usage after their last checkpoint was not measured."""
     used_device_s: float = 0.0
+    """The same bound for device-seconds."""
 
 
 class StartedTrial(Record):
-    """What a trial was started with: enough to run it again under the same id."""
+    """A started trial: everything needed to run it again under the same id."""
 
     trial_id: str
     number: int
-    """Position in its role's order of proposals, from 0."""
+    """Position in the order of proposals of its role, from 0."""
     config: TrialConfig
     attempt: int = 1
     role: Role = "search"
     confirms: str = ""
+    """Id of the trial that a fresh-seed run repeats; empty for search trials."""
     start: bool = False
+    """True for the initial trials of a search (default hyperparameters, cheapest size first)."""
     allowance: Allowance | None = None
-    """What its promised dollars buy, all attempts together; None without a budget."""
+    """Usage limit of all attempts together; None without a budget."""
     lag: int = 1
-    """Trials at a time when the search began: proposal n is made from the trials up to n - lag."""
+    """Number of concurrent trials when the search began: proposal n is based on the trials up to n - lag."""
     started_at: str = ""
 
 
 def trial_order(trial_id: str) -> tuple[str, int]:
-    """Sort key of a trial id: letters first, then the number (t1000 comes after t999)."""
+    """Sort key of a trial id: prefix, then number (t1000 comes after t999)."""
     digits = trial_id.lstrip("abcdefghijklmnopqrstuvwxyz")
     return trial_id[: len(trial_id) - len(digits)], int(digits) if digits.isdigit() else 0
 
 
 def driver_lock(storage: Storage) -> DriverLock:
-    """Context manager that makes this process the only driver of a run.
+    """Return a context manager that makes this process the only driver of a run.
 
     Raises:
-        InputError: on entry, when a living driver holds the run; the message names its host:pid.
+        InputError: on entry, if another live driver holds the lock; the message names its host:pid.
     """
     return DriverLock(storage)
 
 
 class Ledger:
-    """Trials of one run. Reads once, then keeps what it has read: only the driver that holds the lock writes.
+    """Trials of one run. Reads the files once and caches them, because only the driver that holds the lock writes.
 
     Args:
         storage: the run folder.
@@ -81,53 +86,56 @@ class Ledger:
         self._started: dict[str, StartedTrial] = {}
 
     def records(self, role: Role | None = None) -> list[TrialRecord]:
-        """All ended trials, oldest id first.
+        """Records of all ended trials, sorted by id.
+
+        Args:
+            role: only trials of this role; None: all.
 
         Raises:
             InputError: a file is damaged; the message names it.
         """
-        # A copy first: a proposal asks from its own thread, while trials end in Tune's.
+        # Copy first: proposals read the ledger from their own thread, while trials end in the thread of Ray Tune.
         found = list(self._load().values())
         return sorted((r for r in found if role in (None, r.role)), key=lambda r: trial_order(r.trial_id))
 
     def get(self, trial_id: str) -> TrialRecord | None:
-        """The record of one trial, or None while it has not ended."""
+        """Record of one trial, or None if it has not ended."""
         return self._load().get(trial_id)
 
     def ended(self, trial_id: str) -> TrialRecord:
-        """The record of one trial.
+        """Record of one ended trial.
 
         Raises:
-            InputError: no trial of this id has ended; the message names those that have.
+            InputError: no trial of this id has ended; the message lists those that have.
         """
         record = self.get(trial_id)
         if record is None:
             known = ", ".join(r.trial_id for r in self.records()) or "none"
-            raise InputError(f"no finished trial {trial_id!r}; there are {known}")
+            raise InputError(f"no finished trial {trial_id!r}; finished trials: {known}")
         return record
 
     def started(self, role: Role | None = None) -> list[StartedTrial]:
-        """All trials that were ever started, ended or not, oldest id first."""
+        """All started trials, ended or not, sorted by id."""
         self._load()
         found = self._started.values()
         return sorted((s for s in found if role in (None, s.role)), key=lambda s: trial_order(s.trial_id))
 
     def unfinished(self, role: Role | None = None) -> list[StartedTrial]:
-        """Trials that were started and have no record: resume runs them again under the same id."""
+        """Started trials without a record; resume runs them again under the same id."""
         return [s for s in self.started(role) if self.get(s.trial_id) is None]
 
     def next_id(self, role: Role = "search") -> str:
-        """The next free id: t000, t001, ... for the search, c000, ... for fresh-seed runs."""
+        """Next free trial id: t000, t001, ... for the search, c000, ... for fresh-seed runs."""
         self._load()
         prefix = PREFIX[role]
         taken = [trial_order(i)[1] for i in {*self._load(), *self._started} if trial_order(i)[0] == prefix]
         return f"{prefix}{max(taken, default=-1) + 1:03d}"
 
     def start(self, trial: StartedTrial) -> None:
-        """Put ``started.json`` (again, for a new attempt).
+        """Write ``started.json``, also for each new attempt.
 
         Raises:
-            InputError: the trial has ended already, or another driver has taken the run over.
+            InputError: the trial has already ended, or another driver has taken over the run.
         """
         self._refuse_if_ended(trial.trial_id)
         DriverLock.check_held(self.storage)
@@ -135,10 +143,10 @@ class Ledger:
         self._started[trial.trial_id] = trial
 
     def put(self, record: TrialRecord) -> None:
-        """Put ``record.json``. After this the trial is never run again.
+        """Write ``record.json``. The trial is never run again after this.
 
         Raises:
-            InputError: the trial has a record already, or another driver has taken the run over.
+            InputError: the trial already has a record, or another driver has taken over the run.
         """
         self._refuse_if_ended(record.trial_id)
         DriverLock.check_held(self.storage)
@@ -146,19 +154,19 @@ class Ledger:
         self._load()[record.trial_id] = record
 
     def result(self, trial_id: str, attempt: int) -> TrialResult | None:
-        """What a worker wrote in this attempt, or None."""
+        """Result that a worker wrote in this attempt, or None."""
         return self._read(f"trials/{trial_id}/result-{attempt}.json", TrialResult)
 
     def adopt(self, price: Callable[[TrialResult, StartedTrial], TrialRecord]) -> list[TrialRecord]:
-        """Make records of results that a dead driver did not live to write. Returns the new ones.
+        """Write records for results whose driver died before it could write them. Returns the new records.
 
         Args:
-            price: turns a result into a record, such as `lft_ray.search.budget.pricing.Pricing.record`.
+            price: function that turns a result into a record, such as `lft_ray.search.budget.pricing.Pricing.record`.
         """
         adopted = []
         for trial in self.unfinished():
             result = self._newest_result(trial)
-            # "stopped" by a deadline of the dead driver is an end, too: it was reported as such.
+            # A result "stopped" by the deadline of the dead driver is final too: it was reported as such.
             if result is not None:
                 record = price(result, trial)
                 self.put(record)
@@ -174,7 +182,7 @@ class Ledger:
         path = f"trials/{trial_id}/record.json"
         if trial_id in self._load() or self.storage.exists(path):
             raise InputError(
-                f"trial {trial_id} has a record already ({self.storage.uri_of(path)}); a finished trial is never rerun",
+                f"trial {trial_id} already has a record ({self.storage.uri_of(path)}); a finished trial is never rerun",
                 fix="resume the run instead of starting it again",
             )
 
@@ -200,5 +208,5 @@ class Ledger:
             raise InputError(
                 f"{self.storage.uri_of(name)} is damaged or of another version: {first_problem(error)} "
                 f"({len(data)} bytes)",
-                fix="move its folder away to have the trial run again, or restore the file from a backup",
+                fix="move its folder elsewhere to rerun the trial, or restore the file from a backup",
             ) from None

@@ -1,7 +1,8 @@
-"""One driver per run: ``driver.lock`` names who works on a run folder; a dead holder's lock is taken over.
+"""Driver lock: at most one driver process per run; the lock of a dead driver is taken over.
 
-In: the run folder. Out: a context manager. The file says host, process (a reused pid is another process) and a
-heartbeat, because a process on another host can't be asked whether it lives.
+In: the run folder. Out: a context manager that writes ``driver.lock``. The file contains the host, the process identity
+(a reused pid is another process) and a heartbeat, since a process on another host cannot be checked directly. Never
+kills another driver.
 """
 
 import fcntl
@@ -24,18 +25,21 @@ __all__ = ["DriverLock", "Holder"]
 
 NAME = "driver.lock"
 HEARTBEAT_S = 10.0
-_held: dict[str, "DriverLock"] = {}
-# Nine missed heartbeats: a driver that suspends for a minute (a laptop lid, a slow bucket) keeps its run.
+"""Seconds between two heartbeats."""
 LEASE_S = 90.0
+"""Age of a heartbeat after which its holder on another host counts as dead. Nine missed heartbeats: a driver that is
+suspended for a minute (a closed laptop, a slow bucket) keeps its run."""
+_held: dict[str, "DriverLock"] = {}
+"""URI -> lock that this process holds."""
 
 
 class Holder(Record):
-    """Who holds a run."""
+    """The process that holds a run."""
 
     host: str
     process: ProcessIdentity
     heartbeat_at: float
-    """Seconds since the epoch, by the holder's clock."""
+    """Seconds since the epoch on the holder's clock."""
 
     def same(self, other: "Holder") -> bool:
         """Whether both name the same process."""
@@ -43,13 +47,13 @@ class Holder(Record):
 
 
 class DriverLock:
-    """Context manager that makes this process the only driver of a run. May be entered again by its holder.
+    """Context manager that makes this process the only driver of a run. Reentrant within the process.
 
     Args:
         storage: the run folder.
 
     Raises:
-        InputError: on entry, when a living driver holds the run; the message names its host:pid.
+        InputError: on entry, if another live driver holds the lock; the message names its host:pid.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -61,16 +65,16 @@ class DriverLock:
 
     @staticmethod
     def check_held(storage: Storage) -> None:
-        """Refuse to go on when this process held the run and another driver has taken it over since.
+        """Refuse to continue if this process held the run and another driver has taken it over since.
 
         Raises:
-            InputError: it did. Nothing is said where this process never locked the run (a reader, a test).
+            InputError: another driver has taken over. Never raised if this process has not locked the run (a reader).
         """
         lock = _held.get(storage.uri)
         if lock is not None and lock.lost:
             raise InputError(
-                f"another driver has taken over run {storage.uri} while this one did not answer for {LEASE_S:g} s",
-                fix="let the other one finish",
+                f"another driver has taken over run {storage.uri}: this one sent no heartbeat for {LEASE_S:g} s",
+                fix="let the other driver finish",
             )
 
     def __enter__(self) -> "DriverLock":
@@ -80,12 +84,12 @@ class DriverLock:
             holder = self.holder()
             if holder is not None and _is_alive(holder):
                 raise InputError(
-                    f"run {self.storage.uri} is being worked on by {holder.host}:{holder.process.pid}",
+                    f"run {self.storage.uri} is in use by process {holder.host}:{holder.process.pid}",
                     fix="wait for it to end, or stop that process first",
                 )
-            self._beat()
+            self._write_heartbeat()
         _held[self.storage.uri] = self
-        self._thread = threading.Thread(target=self._beat_on, name="driver-lock", daemon=True)
+        self._thread = threading.Thread(target=self._heartbeat_loop, name="driver-lock", daemon=True)
         self._thread.start()
         return self
 
@@ -103,10 +107,10 @@ class DriverLock:
                 self.storage.delete_file(NAME)
 
     def holder(self) -> Holder | None:
-        """Who holds the run by its file (living or not), or None.
+        """Read the holder from the lock file, dead or alive; None without one.
 
         Raises:
-            InputError: the file is of another version, so nobody can say whether its holder lives.
+            InputError: the file is of another version, so its holder cannot be checked.
         """
         try:
             return Holder.model_validate_json(self.storage.get(NAME))
@@ -115,12 +119,12 @@ class DriverLock:
         except ValidationError as error:
             detail = error.errors(include_url=False)[0]
             if detail["type"] == "json_invalid":
-                # A lock that ends early was torn by a crash of its own writer: nobody holds it.
+                # A truncated lock file is left by a crash of its writer, which therefore no longer holds the lock.
                 return None
             where = ".".join(str(part) for part in detail["loc"])
             raise InputError(
                 f"{self.storage.uri_of(NAME)} cannot be read: {where}: {detail['msg']}",
-                fix="see that the process it names has ended, and delete the file",
+                fix="make sure that the process it names has ended, and delete the file",
             ) from None
 
     def _holds(self) -> bool:
@@ -130,24 +134,24 @@ class DriverLock:
             return False  # a driver of another version has taken over
         return holder is not None and holder.same(self._me)
 
-    def _beat(self) -> None:
+    def _write_heartbeat(self) -> None:
         self.storage.put(NAME, self._me.replace(heartbeat_at=time.time()).model_dump_json())
 
-    def _beat_on(self) -> None:
+    def _heartbeat_loop(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
-            # A bucket that does not answer for one beat is no reason to stop; the lease is nine.
+            # One failed write to a bucket is no reason to stop: the lease lasts nine heartbeats.
             with suppress(OSError):
                 self.lost = not self._holds()
                 if self.lost:
                     return
-                self._beat()
+                self._write_heartbeat()
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
-        """Hold a file lock over read-check-write, so that two drivers can't both find the holder dead.
+        """Hold a file lock during read-check-write, so that two drivers cannot both find the holder dead.
 
-        Object stores have no such lock: there two drivers that start within the same second may both pass, and the
-        one that wrote last wins at the next heartbeat of the other.
+        Object stores have no such lock: two drivers that start within the same second may both succeed, and the one
+        that wrote last wins at the next heartbeat of the other.
         """
         if not self.storage.is_local:
             yield

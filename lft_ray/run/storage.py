@@ -1,7 +1,8 @@
-"""Files of a run, on this machine or in a bucket, through ``pyarrow.fs``. Writes are atomic.
+"""Storage of a run, on this machine or in a bucket, through ``pyarrow.fs``. Writes are atomic.
 
-In: a URI (``runs/news``, ``/mnt/x``, ``s3://bucket/x``). Local writes go to a temporary file, are synced, renamed and
-the folder is synced; object stores put one object at a time, which is atomic by itself. Never unpickles anything.
+In: a URI (``runs/news``, ``/mnt/x``, ``s3://bucket/x``). Out: bytes of its files. A local write goes to a temporary
+file, which is synced and renamed, and then the folder is synced; object stores write whole objects, which is atomic.
+Never unpickles anything.
 """
 
 import os
@@ -22,10 +23,10 @@ _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://")
 
 
 class Storage:
-    """A folder that stages write to and read from.
+    """A folder, local or in a bucket, from which files are read and to which they are written.
 
     Args:
-        uri: folder path or URI; ``file://`` is a local path.
+        uri: folder path or URI; ``file://`` is treated as a local path.
 
     Raises:
         ConfigError: the scheme is unknown to ``pyarrow.fs``.
@@ -45,11 +46,11 @@ class Storage:
         return Storage("/".join([self.uri, *parts]))
 
     def uri_of(self, name: str) -> str:
-        """Return the full URI of a file or folder below."""
+        """Return the full URI of a file or folder in this folder."""
         return f"{self.uri}/{name}"
 
     def put(self, name: str, data: bytes | str) -> str:
-        """Write a file atomically, replacing an older one. Returns its URI."""
+        """Write a file atomically, replacing an existing one. Returns its URI."""
         payload = data.encode("utf-8") if isinstance(data, str) else data
         if self.is_local:
             _put_local(Path(self.uri) / name, payload)
@@ -72,7 +73,7 @@ class Storage:
             return bytes(stream.read())
 
     def exists(self, name: str = "") -> bool:
-        """Whether a file or folder exists below (or this folder itself)."""
+        """Whether a file or folder exists in this folder, or without a name, this folder itself."""
         if self.is_local:
             return (Path(self.uri) / name).exists()
         import pyarrow.fs as pafs
@@ -81,7 +82,7 @@ class Storage:
         return bool(filesystem.get_file_info(f"{root}/{name}".rstrip("/")).type != pafs.FileType.NotFound)
 
     def folders(self, name: str = "") -> list[str]:
-        """Names of the folders directly below, sorted."""
+        """Names of the direct subfolders, sorted."""
         if self.is_local:
             path = Path(self.uri) / name
             return sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
@@ -92,7 +93,7 @@ class Storage:
         return sorted(i.base_name for i in filesystem.get_file_info(selector) if i.type == pafs.FileType.Directory)
 
     def put_folder(self, name: str, source: Path) -> str:
-        """Copy a local folder to ``name``, all or nothing where the storage is local. Returns its URI."""
+        """Copy a local folder to ``name``; atomic if the storage is local. Returns its URI."""
         if self.is_local:
             _put_local_folder(Path(self.uri) / name, source)
         else:
@@ -101,7 +102,11 @@ class Storage:
         return self.uri_of(name)
 
     def local_folder(self, name: str, cache: Path | None = None) -> Path:
-        """Return a local path with the content of folder ``name``: itself, or a copy in ``cache``.
+        """Return a local path of folder ``name``: the folder itself, or a downloaded copy.
+
+        Args:
+            name: folder in this folder.
+            cache: parent of the copy; None: the system's temporary folder.
 
         Raises:
             FileNotFoundError: the folder does not exist.
@@ -128,7 +133,7 @@ class Storage:
         return target
 
     def delete_folder(self, name: str = "") -> None:
-        """Remove a folder below (or this one) and all it holds, if it exists."""
+        """Delete a folder in this folder (or this one) with its content, if it exists."""
         if self.is_local:
             with suppress(FileNotFoundError):
                 shutil.rmtree(Path(self.uri) / name)
@@ -137,7 +142,7 @@ class Storage:
             filesystem.delete_dir(f"{root}/{name}".rstrip("/"))
 
     def delete_file(self, name: str) -> None:
-        """Remove a file below, if it exists."""
+        """Delete a file in this folder, if it exists."""
         if self.is_local:
             (Path(self.uri) / name).unlink(missing_ok=True)
         elif self.exists(name):
@@ -145,10 +150,10 @@ class Storage:
             filesystem.delete_file(f"{root}/{name}")
 
     def check_writable(self) -> None:
-        """Write and remove a small file.
+        """Check write access by writing and deleting a small file.
 
         Raises:
-            InputError: with the reason, when that fails.
+            InputError: the write failed; the message has the reason.
         """
         probe = f".write-test-{uuid.uuid4().hex[:8]}"
         try:
@@ -168,7 +173,7 @@ class Storage:
 
         try:
             filesystem, path = pafs.FileSystem.from_uri(self.uri)
-        except Exception as error:  # pyarrow raises several kinds for an unknown scheme or bad options
+        except Exception as error:  # pyarrow raises various types for an unknown scheme or bad options
             raise ConfigError(f"cannot open storage {self.uri}: {error}", fix="use a folder, s3:// or gs://") from error
         return filesystem, path
 
@@ -206,7 +211,7 @@ def _put_local_folder(target: Path, source: Path) -> None:
     shutil.copytree(source, temporary)
     mask = os.umask(0)
     os.umask(mask)
-    # Folders filled in a private temporary place come as 0700 and 0600: a run folder is as open as the umask says.
+    # Folders from tempfile have modes 0700 and 0600: give the files of a run the modes of the umask instead.
     for folder in (temporary, *(path for path in temporary.rglob("*") if path.is_dir())):
         folder.chmod(0o777 & ~mask)
     for path in _files(temporary):
@@ -214,7 +219,7 @@ def _put_local_folder(target: Path, source: Path) -> None:
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
     if target.exists():
-        # A folder cannot be renamed over a full one: the old one steps aside first, then goes.
+        # A folder cannot be renamed onto a non-empty one: rename the old one first, and delete it afterwards.
         aside = target.with_name(f".{target.name}.old-{uuid.uuid4().hex[:8]}")
         target.rename(aside)
         temporary.rename(target)

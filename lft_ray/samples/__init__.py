@@ -1,7 +1,7 @@
-"""The example that ships with the package: an experiment and its 1,680 news items. Out: their paths. Never reads them.
+"""The bundled example: an experiment file and its 1,680 news items. Out: their paths. Never reads them.
 
-One source for both: ``experiments/`` of the repository. A wheel carries the same two files in this folder
-(``force-include`` in ``pyproject.toml``); a checkout, also an editable install, has them where they are written.
+Both files live in ``experiments/`` of the repository. A wheel contains copies in this folder (``force-include`` in
+``pyproject.toml``); a checkout or an editable install uses the originals.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ _CHECKOUT = _INSTALLED.parent.parent / "experiments"
 
 
 def samples_folder() -> Path:
-    """The folder that holds `EXPERIMENT` and `CORPUS`.
+    """Return the folder that contains `EXPERIMENT` and `CORPUS`.
 
     Raises:
         InputError: this installation lacks them.
@@ -26,6 +26,6 @@ def samples_folder() -> Path:
         if all((folder / name).is_file() for name in (EXPERIMENT, CORPUS)):
             return folder
     raise InputError(
-        f"the sample files {EXPERIMENT} and {CORPUS} are missing: looked in {_INSTALLED} and {_CHECKOUT}",
-        fix="install the lft_ray wheel again",
+        f"the sample files {EXPERIMENT} and {CORPUS} are missing: searched {_INSTALLED} and {_CHECKOUT}",
+        fix="reinstall the lft_ray wheel",
     )

@@ -48,7 +48,7 @@ def test_a_finished_trial_is_never_written_or_started_again(storage):
     ledger = Ledger(storage)
     ledger.put(record())
     for other in (ledger, Ledger(storage)):
-        with pytest.raises(InputError, match="t000 has a record already"):
+        with pytest.raises(InputError, match="t000 already has a record"):
             other.put(record(reason="again"))
         with pytest.raises(InputError, match="never rerun"):
             other.start(started())
@@ -59,7 +59,7 @@ def test_a_record_that_another_process_put_since_is_not_overwritten(storage):
     late = Ledger(storage)
     assert late.records() == []
     Ledger(storage).put(record())
-    with pytest.raises(InputError, match="has a record already"):
+    with pytest.raises(InputError, match="already has a record"):
         late.put(record())
 
 
