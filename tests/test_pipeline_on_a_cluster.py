@@ -93,7 +93,7 @@ def searched(cluster, command, tiny_bert):
     )
     assert job.returncode == 0, job.stdout + job.stderr
     said = job.stdout + job.stderr
-    assert "no node is up that holds a trial (1 x (2 CPU, 0 GPU))" in said
+    assert "no running node can hold a trial (1 x (2 CPU, 0 GPU))" in said
     assert "waiting for the autoscaler to start a node (serve)" in said
     return folder
 

@@ -1,1 +1,1 @@
-"""Ray clusters: connect to one or start one, its nodes, the environment of its workers."""
+"""Ray clusters: start or connect to one, its nodes, and the environment of its workers."""

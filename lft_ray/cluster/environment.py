@@ -1,6 +1,6 @@
-"""Facts about this installation and machine, and the variables its processes get. Loads no heavy library.
+"""Environment variables of our processes, and facts about this installation and machine.
 
-The facts are for bug reports, the run folder and bundles.
+Out: variables for Ray workers, and versions for bug reports, run folders and bundles. Never imports a heavy library.
 """
 
 import os
@@ -19,29 +19,29 @@ LIBRARY_ENV = {
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""Environment of every process of ours, also of the tests; libraries read it when they load."""
+"""Environment of all our processes, including tests; libraries read it when they are imported."""
 
 
 def shape_caches(capacity: int) -> dict[str, str]:
-    """Variables that bound what oneDNN and PyTorch keep of the batch shapes they met.
+    """Return variables that limit the caches of oneDNN and PyTorch per batch shape.
 
     Args:
-        capacity: shapes to keep code and scratch memory for; both keep 1024 where nothing is set.
+        capacity: number of shapes whose code and scratch memory are cached; the default of both libraries is 1024.
     """
     return {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": str(capacity), "LRU_CACHE_CAPACITY": str(capacity)}
 
 
 WORKER_ENV = {
     **LIBRARY_ENV,
-    # A trial of AG News grew from 1.4 to 4.0 GB. With 32 a loop over 150 shapes stays at 0.66 GB instead of 1.73, in
-    # the same processor time. More than a replica's 16: a shape's backward pass takes entries of its own.
+    # With the default, a trial on AG News grew from 1.4 to 4.0 GB. With 32, a loop over 150 shapes stays at 0.66 GB
+    # instead of 1.73, in the same processor time. A replica needs only 16: the backward pass has entries of its own.
     **shape_caches(32),
-    # Tune runs each trial in a new thread, and glibc gives each its own heap, which it rarely gives back.
+    # Ray Tune runs each trial in a new thread; glibc gives each thread a heap and rarely returns its memory.
     "MALLOC_ARENA_MAX": "1",
-    # Relative paths of the experiment (a folder with a base model) stay relative to where `lft` was called.
+    # Keep relative paths of the experiment (such as a base model) relative to the directory where `lft` was called.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-"""Environment of every process that trains, and of ``lft`` itself."""
+"""Environment of all training processes, and of ``lft`` itself."""
 
 _PACKAGES = (
     "lft-ray",
@@ -60,7 +60,7 @@ _PACKAGES = (
 
 @contextmanager
 def environment_variables(**values: str) -> Iterator[None]:
-    """Set variables of this process, and give it those that it had before back at the end."""
+    """Set environment variables of this process, and restore the previous values at the end."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -74,7 +74,7 @@ def environment_variables(**values: str) -> Iterator[None]:
 
 
 def machine() -> str:
-    """Processor model and core count: profiles measured on another one are not reused."""
+    """Processor model and core count; profiles measured on another machine are not reused."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -84,7 +84,7 @@ def machine() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Versions and machine, as plain strings."""
+    """Versions of Python and packages, platform and machine, as plain strings."""
     facts = {"python": platform.python_version(), "platform": platform.platform(), "machine": machine()}
     for name in _PACKAGES:
         try:

@@ -1,6 +1,7 @@
-"""Which nodes a cluster has, and which its autoscaler may start: after ``ray up`` there is nothing but a head.
+"""Nodes of a cluster: those that are running, and those that its autoscaler may start.
 
-In: a connected Ray cluster. Out: `Node`s. Reads the file that the autoscaler itself follows; starts no node.
+In: a connected Ray cluster. Out: `Node` values. Right after ``ray up`` only the head is running, so the limits are read
+from the configuration file of the autoscaler. Never starts a node.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,12 +25,13 @@ __all__ = [
 ]
 
 SCALE_UP_S = 1200.0
-"""Longest wait for a node that the autoscaler starts. A cloud machine boots in 1-3 minutes, then installs torch; Ray's
-own limits are 10 minutes until the cloud gives a machine and 30 more until Ray runs on it."""
+"""Maximum wait in seconds for a node from the autoscaler. A cloud machine boots in 1-3 minutes and then installs torch;
+Ray's own limits are 10 minutes until the cloud provides a machine, and 30 more until Ray runs on it."""
 
 HEAD_MARK = "node:__internal_head__"
-"""Resource that Ray gives to a cluster's head and to no other node."""
-_ASK_S = 60.0
+"""Resource that Ray assigns to the head node only."""
+_READ_TIMEOUT_S = 60.0
+"""Seconds to wait until the head has started a worker and read the file."""
 _NODE_TYPE_LABEL = "ray.io/node-group"
 _ONE_HOST_PROVIDERS = ("fake_multinode", "fake_multi_node")
 
@@ -39,11 +41,11 @@ class Node:
     """Resources of one node.
 
     Attributes:
-        host: its name; the node type where it is not up.
-        cpus: cores it offers.
-        gpus: accelerators it offers.
-        custom: names of its other resources.
-        is_up: False for a node that the autoscaler may start.
+        host: host name; the name of the node type if the node is not running.
+        cpus: number of CPU cores.
+        gpus: number of accelerators.
+        custom: names of the other resources.
+        is_up: whether the node is running; False: the autoscaler may start it.
     """
 
     host: str
@@ -55,52 +57,61 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class NodeType:
-    """One entry of ``available_node_types``: what a node offers, and how many there may be."""
+    """One entry of ``available_node_types``.
+
+    Attributes:
+        name: name of the node type.
+        resources: resources of each node.
+        max_workers: maximum number of nodes of this type.
+    """
 
     name: str
     resources: Mapping[str, float]
-    most: int
+    max_workers: int
 
 
 @dataclass(frozen=True, slots=True)
 class Autoscaler:
-    """What an autoscaler may start.
+    """Limits of an autoscaler.
 
     Attributes:
         types: node types of workers.
-        most_workers: nodes of all types together, the head not counted.
-        on_one_host: Ray's provider for tests, whose nodes all share one machine.
+        max_workers: maximum number of nodes of all types together, the head not counted.
+        on_one_host: whether all nodes share one machine, as with Ray's providers for tests.
     """
 
     types: tuple[NodeType, ...]
-    most_workers: int
+    max_workers: int
     on_one_host: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Autoscaler":
-        """Read a cluster file as ``ray up`` completes it, with Ray's defaults where it is silent.
+        """Read the limits from a cluster configuration file, with Ray's defaults for missing keys.
 
-        A type whose resources the file does not tell (``provider: local``) is left out: nobody knows what it offers.
+        Node types without resources (``provider: local``) are skipped, since their capacity is unknown.
+
+        Args:
+            config: content of the file, as completed by ``ray up``.
         """
-        most, head = int(config.get("max_workers", 2)), config.get("head_node_type")
+        max_workers, head = int(config.get("max_workers", 2)), config.get("head_node_type")
         types = []
         for name, entry in (config.get("available_node_types") or {}).items():
             resources = {key: float(value) for key, value in (entry.get("resources") or {}).items()}
-            most_of_type = int(entry.get("max_workers", 0 if name == head else most))
-            if resources and most_of_type > 0:
-                types.append(NodeType(name, resources, most_of_type))
+            max_of_type = int(entry.get("max_workers", 0 if name == head else max_workers))
+            if resources and max_of_type > 0:
+                types.append(NodeType(name, resources, max_of_type))
         provider = config.get("provider") or {}
         names = f"{provider.get('type')} {provider.get('module')}"
-        return cls(tuple(types), most, on_one_host=any(name in names for name in _ONE_HOST_PROVIDERS))
+        return cls(tuple(types), max_workers, on_one_host=any(name in names for name in _ONE_HOST_PROVIDERS))
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Nodes that are up and nodes that may be.
+    """Running nodes and nodes that may be started.
 
     Attributes:
-        nodes: living nodes, then one for each that a node type still allows.
-        may_start: at most so many of the latter come up, all types together.
+        nodes: running nodes, then one entry for each node that a node type still allows.
+        may_start: maximum number of nodes that may be started, all types together.
         on_one_host: see `Autoscaler`.
     """
 
@@ -110,39 +121,43 @@ class Fleet:
 
     @classmethod
     def of(cls, living: Sequence[Mapping[str, Any]], autoscaler: Autoscaler | None) -> "Fleet":
-        """Count living nodes, as ``ray.nodes()`` lists them, against what the autoscaler may have.
+        """Compare the running nodes with the limits of the autoscaler.
 
-        A living node takes a place of its type; one that the autoscaler did not start (the head, a machine that joined
-        by hand) takes none.
+        A running node counts against the limit of its type, unless the autoscaler did not start it (the head, or a
+        machine that joined manually).
+
+        Args:
+            living: running nodes, as ``ray.nodes()`` lists them.
+            autoscaler: its limits; None: the cluster has no autoscaler.
         """
         up = tuple(_node(str(node["NodeManagerHostname"]), node["Resources"]) for node in living)
         if autoscaler is None:
             return cls(up)
         taken = [_type_of(node, autoscaler.types) for node in living]
-        may_start = max(0, autoscaler.most_workers - sum(name is not None for name in taken))
+        may_start = max(0, autoscaler.max_workers - sum(name is not None for name in taken))
         new = tuple(
             _node(kind.name, kind.resources, is_up=False)
             for kind in autoscaler.types
-            for _ in range(min(may_start, kind.most - taken.count(kind.name)))
+            for _ in range(min(may_start, kind.max_workers - taken.count(kind.name)))
         )
         return cls(up + new, min(may_start, len(new)), on_one_host=autoscaler.on_one_host)
 
     @property
     def size(self) -> int:
-        """How many nodes there can be at the same time."""
+        """Maximum number of nodes at the same time."""
         return sum(node.is_up for node in self.nodes) + self.may_start
 
     def offers(self, resource: str) -> bool:
-        """Whether a node has the custom resource, or may have it."""
+        """Whether a node, running or startable, has the custom resource."""
         return any(resource in node.custom for node in self.nodes)
 
 
 def fleet() -> Fleet:
-    """Nodes of the connected cluster.
+    """Return the nodes of the connected cluster.
 
     Raises:
-        InputError: the file that its autoscaler follows cannot be read.
-        UnreachableError: the head starts no worker that could look for it.
+        InputError: the configuration file of the autoscaler cannot be read.
+        UnreachableError: the head node starts no worker to read it.
     """
     import ray
 
@@ -151,7 +166,7 @@ def fleet() -> Fleet:
 
 
 def describe(nodes: Sequence[Node]) -> str:
-    """One line for people: ``head: 0 CPU, 0 GPU; may be started: up to 8 x trial: 8 CPU, 1 GPU``."""
+    """Describe nodes in one line: ``head: 0 CPU, 0 GPU; may be started: up to 8 x trial: 8 CPU, 1 GPU``."""
     up = ", ".join(f"{node.host}: {_offers(node)}" for node in nodes if node.is_up)
     new = [node for node in nodes if not node.is_up]
     kinds = ", ".join(f"up to {new.count(node)} x {node.host}: {_offers(node)}" for node in dict.fromkeys(new))
@@ -159,23 +174,23 @@ def describe(nodes: Sequence[Node]) -> str:
 
 
 def pinned_to(node_id: str) -> Any:
-    """Scheduling strategy of what must run on one node, or not at all."""
+    """Return the scheduling strategy of a task or actor that must run on this node or not at all."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     return NodeAffinitySchedulingStrategy(node_id, soft=False)
 
 
 def run_on(node_id: str, function: Callable[..., Any], *arguments: Any, retries: int = 0) -> Any:
-    """Begin to run a plain function on one node, in a worker that holds no core.
+    """Start a function on one node, in a worker that reserves no core.
 
     Args:
         node_id: Ray's id of the node.
-        function: what to run; the node imports it, unless it stands inside another function.
-        arguments: of the function.
-        retries: how often it is begun again after its worker died.
+        function: function to run; the node imports it, unless it is defined inside another function.
+        arguments: arguments of the function.
+        retries: number of restarts after the worker died.
 
     Returns:
-        The reference, for ``ray.get``.
+        The object reference, for ``ray.get``.
     """
     import ray
 
@@ -198,23 +213,24 @@ def _type_of(node: Mapping[str, Any], types: Sequence[NodeType]) -> str | None:
         return None
     if label := (node.get("Labels") or {}).get(_NODE_TYPE_LABEL):
         return label if any(kind.name == label for kind in types) else None
-    # Only the newer autoscaler labels its nodes; the older one hands every node the resources of its type.
-    return next((kind.name for kind in types if _telling(kind.resources) == _telling(has)), None)
+    # Only the newer autoscaler labels its nodes; with the older one, compare the resources with those of each type.
+    return next((kind.name for kind in types if _declared(kind.resources) == _declared(has)), None)
 
 
-def _telling(resources: Mapping[str, Any]) -> dict[str, float]:
-    """Resources without those that Ray adds by itself and zeros."""
+def _declared(resources: Mapping[str, Any]) -> dict[str, float]:
+    """Resources without zeros and without those that Ray adds by itself."""
     added = ("node:", "memory", "object_store_memory", "accelerator_type:")
     return {key: float(value) for key, value in resources.items() if value and not key.startswith(added)}
 
 
-# ---------------------------------------------------------------- where the autoscaler's file is
+# ---------------------------------------------------------------- configuration file of the autoscaler
 
 
 def _autoscaler(living: Sequence[Mapping[str, Any]]) -> Autoscaler | None:
-    """What the connected cluster's autoscaler follows; None without one.
+    """Limits of the autoscaler of the connected cluster; None without one.
 
-    Ray has no way to ask for it: the file's path is known to the autoscaler's process alone, on the head.
+    Ray has no API for them: only the command line of the autoscaler process, on the head node, has the path of the
+    file.
     """
     import ray
 
@@ -226,16 +242,18 @@ def _autoscaler(living: Sequence[Mapping[str, Any]]) -> Autoscaler | None:
     if context.get_node_id() == heads[0]:
         return _read(port)
     try:
-        found: Autoscaler | None = ray.get(run_on(heads[0], _read, port), timeout=_ASK_S)
+        found: Autoscaler | None = ray.get(run_on(heads[0], _read, port), timeout=_READ_TIMEOUT_S)
     except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, InputError) else error from None
     except ray.exceptions.RayError as error:
-        raise UnreachableError(f"the head of the cluster did not start a worker in {_ASK_S:g} s: {error}") from error
+        raise UnreachableError(
+            f"the head node of the cluster did not start a worker in {_READ_TIMEOUT_S:g} s: {error}"
+        ) from error
     return found
 
 
 def _read(gcs_port: str) -> Autoscaler | None:
-    """On the head: find the autoscaler's process of this cluster, and read the file that it was given."""
+    """Find the autoscaler process of this cluster, and read its configuration file; runs on the head node."""
     import psutil
     import yaml
 
@@ -250,7 +268,7 @@ def _read(gcs_port: str) -> Autoscaler | None:
             return Autoscaler.of(yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8")))
         except (OSError, yaml.YAMLError) as error:
             raise InputError(
-                f"the file that the cluster's autoscaler follows cannot be read on its head: {error}",
-                fix="run lft as the user that started the head",
+                f"the configuration file of the autoscaler cannot be read on the head node: {error}",
+                fix="run lft as the user who started the head node",
             ) from error
     return None

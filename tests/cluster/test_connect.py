@@ -44,13 +44,13 @@ def test_slots_are_what_the_resources_hold(nodes, asked, slots):
 
 @pytest.mark.parametrize("asked", [training(cpu=3), training(gpu=1), training(workers=3), training(workers=2, cpu=2)])
 def test_what_never_fits_is_refused_at_once(asked):
-    with pytest.raises(InputError, match=r"a trial asks for .* and the cluster has n0: 2 CPU, 0 GPU"):
+    with pytest.raises(InputError, match=r"a trial requires .*, but the cluster has n0: 2 CPU, 0 GPU"):
         cluster((2, 0)).preflight(asked, "runs")
 
 
 def test_a_local_path_is_refused_on_several_nodes():
     handle = cluster((2, 0), (2, 0))
-    with pytest.raises(InputError, match="local path and the cluster has 2 nodes"):
+    with pytest.raises(InputError, match="local path, but the cluster has 2 nodes"):
         handle.preflight(training(), "/data/runs")
     handle.preflight(training(), "file:///shared/runs")
     cluster((2, 0)).preflight(training(), "/data/runs")
@@ -72,7 +72,7 @@ def free_port() -> int:
 
 
 def test_a_closed_port_is_unreachable():
-    unreachable(f"127.0.0.1:{free_port()}", "no Ray cluster answers at")
+    unreachable(f"127.0.0.1:{free_port()}", "no Ray cluster is reachable at")
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.0 400 Bad request\r\n\r\n", b""])
@@ -94,7 +94,7 @@ def test_something_else_than_ray_is_unreachable(answer):
 
 def test_a_port_that_never_speaks_is_unreachable():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        unreachable(f"127.0.0.1:{server.getsockname()[1]}", "no Ray cluster answers")
+        unreachable(f"127.0.0.1:{server.getsockname()[1]}", "no Ray cluster is reachable")
 
 
 @pytest.mark.parametrize("address", ["here", "host:", ":1", "host:99999", "ray://host:10001"])

@@ -47,13 +47,13 @@ def test_what_no_node_type_holds_is_refused_with_the_types(asked):
 
 
 def test_a_local_path_is_refused_where_several_nodes_may_come():
-    with pytest.raises(InputError, match="local path and the cluster may have 13 nodes"):
+    with pytest.raises(InputError, match="local path, but the cluster may have 13 nodes"):
         handle(fleet()).preflight(trial(), "/data/runs")
 
 
 def test_the_user_hears_what_is_waited_for(caplog):
     handle(fleet()).preflight(trial(), "s3://bucket/runs")
-    assert "no node is up that holds a trial (1 x (1 CPU, 1 GPU))" in caplog.text
+    assert "no running node can hold a trial (1 x (1 CPU, 1 GPU))" in caplog.text
     caplog.clear()
     handle(fleet(up("t1", CPU=8.0, GPU=1.0))).preflight(trial(), "s3://bucket/runs")
     assert not caplog.text
@@ -98,7 +98,7 @@ def test_defaults_are_those_of_ray_and_unknown_resources_are_not_counted():
             "dark": {"resources": {}},
         },
     }
-    assert [(kind.name, kind.most) for kind in Autoscaler.of(config).types] == [("free", 3)]
+    assert [(kind.name, kind.max_workers) for kind in Autoscaler.of(config).types] == [("free", 3)]
 
 
 def test_replicas_wait_for_a_serving_node_and_no_other(caplog):
