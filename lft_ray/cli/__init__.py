@@ -1,1 +1,1 @@
-"""The lft command: typer functions of a few lines that call the pipeline."""
+"""The ``lft`` command line: short typer functions that call the pipeline."""

@@ -1,6 +1,6 @@
-"""The ``lft`` command. Each command loads a file, calls one stage of the pipeline and prints its record.
+"""The ``lft`` command. Each command loads a file, calls one function of the pipeline and prints its record.
 
-Stages are imported inside the commands: ``lft --help`` loads neither torch nor Ray.
+The pipeline is imported inside the commands, so that ``lft --help`` imports neither torch nor Ray.
 """
 
 import os
@@ -30,7 +30,7 @@ File = Annotated[str, typer.Argument(help="Experiment file, such as experiments/
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one key; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
-# First in `lft --help`, as it is the first command of a newcomer.
+# Listed first in `lft --help`: the first command for a new user.
 app.command()(quickstart.quickstart)
 
 
@@ -39,7 +39,7 @@ app.command()(quickstart.quickstart)
 def search(
     file: File,
     overrides: Set = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run; nothing finished runs again.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run; finished work is not repeated.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Delete the run of this name first.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -76,7 +76,7 @@ def train(
     replace: Annotated[bool, typer.Option("--replace", help="Delete the run of this name first.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train one configuration, the default one of a model size, without a cluster.
+    """Train the default configuration of one model size, without a cluster.
 
     Example: lft train experiments/news.yaml --size minilm:3 --set training.learning_rate=2e-4
     """
@@ -109,7 +109,7 @@ app.command()(runs.env)
 
 def main() -> None:
     """Entry point of the ``lft`` script."""
-    # The environment of a worker, for the stages that run in this process; libraries read it when they load.
+    # Some stages run in this process, so it needs the environment of a worker; libraries read it when imported.
     for name, value in WORKER_ENV.items():
         os.environ.setdefault(name, value)
     app()

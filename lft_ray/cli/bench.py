@@ -1,11 +1,11 @@
-"""``lft bench``: load an endpoint and print what its users feel."""
+"""``lft bench``: load test of an endpoint: throughput and latency."""
 
 from typing import Annotated
 
 import typer
 
 from lft_ray.cli.endpoint import read_lines, url_of
-from lft_ray.cli.output import guarded, next_command, print_json, stdout, told
+from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
 from lft_ray.errors import InputError
 from lft_ray.run.folder import RunFolder
 
@@ -18,15 +18,16 @@ TEXTS = ("Shares fell after the report.", "The team won its last match by two go
 def bench(
     target: Annotated[str, typer.Argument(help="Run folder with a live endpoint, or its URL.", show_default=False)],
     rates: Annotated[
-        list[float] | None, typer.Option("--rate", min=0.1, help="Requests a second; may be given several times.")
+        list[float] | None, typer.Option("--rate", min=0.1, help="Requests per second; may be repeated.")
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="Length of each run.")] = 10.0,
-    connections: Annotated[int, typer.Option("--connections", min=1, max=2000, help="Connections at most.")] = 32,
-    file: Annotated[str | None, typer.Option("--input", help="A file with one text a line.")] = None,
+    connections: Annotated[int, typer.Option("--connections", min=1, max=2000, help="Maximum connections.")] = 32,
+    file: Annotated[str | None, typer.Option("--input", help="File with one text per line.")] = None,
     api_key: Annotated[str | None, typer.Option("--api-key", envvar="LFT_API_KEY", help="Bearer key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON on stdout.")] = False,
 ) -> None:
-    """Load an endpoint at fixed rates; latency counts from when a request was due. Without --rate: find the most first.
+    """Load an endpoint at fixed rates; latency counts from the time a request was due. Without --rate, find the
+    maximum.
 
     Example: lft bench runs/news --rate 50 --rate 100
     """
@@ -35,15 +36,15 @@ def bench(
 
     url = target if target.startswith(("http://", "https://")) else url_of(target)
     if url.startswith("https://"):
-        raise InputError("the load generator speaks http:// alone", fix="bench the endpoint behind the TLS proxy")
+        raise InputError("the load generator supports http:// only", fix="bench the endpoint behind the TLS proxy")
     with Client(url, api_key=api_key) as client:
         info = client.info()
     texts = read_lines(file) if file is not None else _texts_of(target)
-    told(f"{info.model}, version {info.version}: {len(texts)} texts in turn, one a request")
+    print_message(f"{info.model}, version {info.version}: {len(texts)} texts in rotation, one per request")
     rows = []
     for row in load_test(url, texts, rates=rates or (), seconds=seconds, connections=connections, api_key=api_key):
         rows.append(row)
-        told(f"  {'closed loop' if row.rate is None else f'{row.rate:g} due a second'}: {row.requests} requests")
+        print_message(f"  {'closed loop' if row.rate is None else f'{row.rate:g} per second'}: {row.requests} requests")
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
     else:
@@ -52,7 +53,7 @@ def bench(
 
 
 def _texts_of(target: str) -> list[str]:
-    """Texts with the lengths of the run's data; of a URL a few of our own."""
+    """Sample texts of the run's data, or a few built-in texts for a URL."""
     if target.startswith("http://"):
         return list(TEXTS)
     dataset = RunFolder.find(target).dataset()
@@ -63,10 +64,10 @@ def _print(rows: list[dict[str, object]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in ("due / s", "connections", "answered / s", "failed", "p50 ms", "p95 ms", "p99 ms"):
+    for name in ("rate / s", "connections", "responses / s", "failed", "p50 ms", "p95 ms", "p99 ms"):
         table.add_column(name, justify="right")
     for row in rows:
-        due = "-" if row["rate"] is None else f"{row['rate']:g}"
+        rate = "-" if row["rate"] is None else f"{row['rate']:g}"
         keys = ("connections", "requests_per_s", "failed", "p50_ms", "p95_ms", "p99_ms")
-        table.add_row(due, *(str(row[key]) for key in keys))
+        table.add_row(rate, *(str(row[key]) for key in keys))
     stdout().print(table)

@@ -1,17 +1,17 @@
-"""``lft init`` and ``lft check``: before anything is spent."""
+"""``lft init`` and ``lft check``: write an experiment file, and check the data."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lft_ray.cli.output import guarded, next_command, print_json, stdout, told
+from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
 from lft_ray.errors import InputError
 
 __all__ = ["check", "init"]
 
 _TEMPLATE = """\
-# Written by `lft init`. Every key with its meaning: `lft env --schema`.
+# Written by `lft init`. `lft env --schema` describes every key.
 name: {name}
 
 task: {{kind: {kind}, text: {text}, label: {label}, metric: macro_f1}}
@@ -21,8 +21,8 @@ data:
   split: {{validation: 0.1, test: 0.1, seed: 0}}   # give data.validation / data.test instead when you have them
 
 models:
-  - {{base: tfidf}}                            # word 1-2-grams + logistic regression: the price to beat
-  - {{base: minilm, layers: [1, 2, 3, 4, 6]}}  # model size = base x layers kept; `lft env --models` lists bases
+  - {{base: tfidf}}                            # word 1-2-grams + logistic regression: the baseline
+  - {{base: minilm, layers: [1, 2, 3, 4, 6]}}  # model size = base x number of layers; `lft env --models` lists bases
 
 training:
   learning_rate: {{low: 3.0e-5, high: 1.0e-3, log: true}}
@@ -44,7 +44,7 @@ def init(
     output: Annotated[str | None, typer.Option("--output", "-o", help="Experiment file; default: <data>.yaml.")] = None,
     kind: Annotated[str, typer.Option("--kind", help="classification or multilabel.")] = "classification",
 ) -> None:
-    """Write an experiment file for your labelled text, with the columns found in it.
+    """Write an experiment file for your labelled text, with its columns detected.
 
     Example: lft init tickets.csv
     """
@@ -54,12 +54,14 @@ def init(
     source = Path(data)
     target = Path(output) if output else Path(f"{source.stem.lower()}.yaml")
     if target.exists():
-        raise InputError(f"{target} exists", fix="choose another name with --output")
+        raise InputError(f"{target} already exists", fix="choose another name with --output")
     card = inspect(TaskSpec(kind=kind), DataSpec(train=data))
     if not card.text_column or not card.label_column or not card.words_quantiles:
-        raise InputError("\n".join(problem.message for problem in card.errors) or f"{data}: no text and label column")
+        raise InputError(
+            "\n".join(problem.message for problem in card.errors) or f"{data}: no text and label columns found"
+        )
     p95 = card.words_quantiles["p95"]
-    # About 1.3 word pieces a word in English, and two special tokens; the next multiple of 32.
+    # English has about 1.3 word pieces per word; add two special tokens, and round up to a multiple of 32.
     length = min(512, max(32, int(-(-(p95 * 1.3 + 2) // 32) * 32)))
     name = "".join(c if c.isalnum() or c in "._-" else "-" for c in source.stem.lower()).strip("-._") or "experiment"
     target.write_text(
@@ -74,7 +76,7 @@ def init(
         ),
         encoding="utf-8",
     )
-    told(f"wrote {target}")
+    print_message(f"wrote {target}")
     next_command(f"lft check {target}")
 
 
@@ -84,7 +86,7 @@ def check(
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
-    """Read the data and print a data card with every problem found. Exit code 2 if any of them is an error.
+    """Check the data and print a data card with all problems. Exit code 2 if any of them is an error.
 
     Example: lft check experiments/news.yaml
     """
@@ -102,6 +104,6 @@ def check(
     else:
         print_card(card, stdout())
     if errors:
-        told(f"error: {len(errors)} problem(s) must be mended first")
+        print_message(f"error: {len(errors)} problem(s) must be fixed first")
         raise SystemExit(2)
     next_command(f"lft search {file}")

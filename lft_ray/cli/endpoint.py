@@ -1,4 +1,4 @@
-"""``lft export | deploy | rollback | predict | down``: from a chosen trial to answers."""
+"""``lft export | deploy | rollback | predict | down``: from a chosen trial to predictions."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lft_ray.cli.output import guarded, next_command, print_json, told
+from lft_ray.cli.output import guarded, next_command, print_json, print_message
 from lft_ray.cli.runs import shown
 from lft_ray.errors import InputError
 from lft_ray.run.folder import RunFolder
@@ -39,7 +39,7 @@ def export(
     found = RunFolder.find(run)
     bundle = pipeline.export(found, trial_id=trial)
     if bundle.note:
-        told(bundle.note)
+        print_message(bundle.note)
     if as_json:
         print_json(bundle.model_dump(mode="json"))
     else:
@@ -53,20 +53,22 @@ def deploy(
     trial: Annotated[str | None, typer.Option("--trial", help="Trial id; default: the winner.")] = None,
     overrides: Set = None,
     address: Annotated[str | None, typer.Option("--address", help="Existing Ray cluster (auto or host:port).")] = None,
-    foreground: Annotated[bool, typer.Option("--foreground", help="Stay here and serve; Ctrl-C stops.")] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Serve in the foreground; Ctrl-C stops.")] = False,
     canary: Annotated[
-        float | None, typer.Option("--canary", help="Share of requests that it answers first, such as 0.1.")
+        float | None, typer.Option("--canary", help="Fraction of requests routed to the new bundle, such as 0.1.")
     ] = None,
-    canary_minutes: Annotated[float | None, typer.Option("--canary-minutes", help="How long; default 10.")] = None,
+    canary_minutes: Annotated[float | None, typer.Option("--canary-minutes", help="Its length; default 10.")] = None,
     cascade: Annotated[
         str | None,
         typer.Option(
-            "--cascade", metavar="SMALL,LARGE", help="Two trials or sizes; the large one helps the small one."
+            "--cascade",
+            metavar="SMALL,LARGE",
+            help="Two trials or sizes; the large one takes what the small one is unsure of.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Serve the winner with Ray Serve; on a live endpoint, promote it without a gap. Returns when it is ready.
+    """Serve the winner with Ray Serve; a live endpoint is promoted without downtime. Returns when it is ready.
 
     Example: lft deploy runs/news --trial t007 --canary 0.1
     """
@@ -77,38 +79,38 @@ def deploy(
     overrides = [*(overrides or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
     pair = _pair(cascade) if cascade is not None else None
     if pair and trial:
-        raise InputError("--trial and --cascade exclude each other")
+        raise InputError("--trial and --cascade cannot be combined")
     endpoint = pipeline.deploy(
         found, trial_id=trial, pair=pair, overrides=overrides, address=address, foreground=foreground
     )
     if pair:
         from lft_ray.selection.reason import cascade_sentence
 
-        told(cascade_sentence(found.cascades()[-1]))
-    _tell(endpoint, found, as_json=as_json)
+        print_message(cascade_sentence(found.cascades()[-1]))
+    _print_endpoint(endpoint, found, as_json=as_json)
 
 
 def _pair(text: str) -> tuple[str, str]:
     names = tuple(name.strip() for name in text.split(","))
     if len(names) != 2 or not all(names):
-        raise InputError(f"--cascade takes two names, got {text!r}", fix="--cascade minilm:1,minilm:6")
+        raise InputError(f"--cascade expects two names, got {text!r}", fix="--cascade minilm:1,minilm:6")
     return names[0], names[1]
 
 
 @guarded
 def rollback(run: Run, as_json: Json = False) -> None:
-    """End the canary of a live endpoint; without one, go back to the bundle that it served before.
+    """Abort the canary of a live endpoint; without a canary, go back to the previous bundle.
 
     Example: lft rollback runs/news
     """
     from lft_ray import pipeline
 
     found = RunFolder.find(run)
-    _tell(pipeline.rollback(found), found, as_json=as_json)
+    _print_endpoint(pipeline.rollback(found), found, as_json=as_json)
 
 
-def _tell(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> None:
-    """Print what became of an endpoint; exit code 2 when it refused the bundle."""
+def _print_endpoint(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> None:
+    """Print the state of an endpoint; exit code 2 if it rejected the bundle."""
     if as_json:
         print_json(endpoint.model_dump(mode="json"))
     else:
@@ -126,21 +128,23 @@ def _tell(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> None:
 @guarded
 def predict(
     target: Annotated[str, typer.Argument(help="Run folder with a live endpoint, or its URL; a bundle with --output.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; default: lines of standard input.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; default: lines of stdin.")] = None,
     file: Annotated[
-        str | None, typer.Option("--input", help="One text a line; with --output CSV, TSV, JSONL or Parquet.")
+        str | None,
+        typer.Option("--input", help="One text per line; with --output: CSV, TSV, JSONL or Parquet."),
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--output", help="Parquet file: label --input in this process, no endpoint needed.")
+        str | None,
+        typer.Option("--output", help="Parquet file: predict --input in this process, without an endpoint."),
     ] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Text column of --input; default: found.")] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Only the k best labels.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Text column of --input; default: detected.")] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Return only the k best labels.")] = None,
     api_key: Annotated[str | None, typer.Option("--api-key", envvar="LFT_API_KEY", help="Bearer key.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a text.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per text.")] = False,
 ) -> None:
-    """Ask the endpoint: one line a text with its label and score, or JSON lines.
+    """Predict texts with an endpoint: one line per text with its label and score, or JSON lines.
 
-    With --output the run's bundle labels a whole file here, on all cores; called again it goes on where it stopped.
+    With --output, the run's bundle predicts a whole file on this machine, on all cores; a repeated call resumes.
 
     Example: lft predict runs/news "Shares fell after the report"
     """
@@ -152,10 +156,10 @@ def predict(
     from lft_ray.client import Client
 
     url = target if target.startswith(("http://", "https://")) else url_of(target)
-    asked = texts or read_lines(file)
+    inputs = texts or read_lines(file)
     with Client(url, api_key=api_key) as client:
-        answers = client.predict(asked, top_k=top_k)
-    for text, scores in zip(asked, answers, strict=True):
+        predictions = client.predict(inputs, top_k=top_k)
+    for text, scores in zip(inputs, predictions, strict=True):
         if as_json:
             row = {"text": text, "labels": [score.model_dump() for score in scores]}
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -165,7 +169,7 @@ def predict(
 
 @guarded
 def down(run: Run) -> None:
-    """Stop the endpoint of a run: exactly its process, and all that it started.
+    """Stop the endpoint of a run: its process and its child processes, nothing else.
 
     Example: lft down runs/news
     """
@@ -173,32 +177,36 @@ def down(run: Run) -> None:
 
     found = RunFolder.find(run)
     endpoint = pipeline.down(found)
-    told(f"stopped {endpoint.url}" if endpoint else f"{shown(found.uri)} has no live endpoint")
+    print_message(f"stopped {endpoint.url}" if endpoint else f"{shown(found.uri)} has no live endpoint")
 
 
 def _predict_file(target: str, file: str | None, output: str, text: str | None, *, as_json: bool) -> None:
     from lft_ray.export.batch_predict import predict_file
 
     if file is None:
-        raise InputError("--output needs --input FILE", fix="lft predict RUN --input rows.csv --output answers.parquet")
+        raise InputError("--output needs --input FILE", fix="lft predict RUN --input rows.csv --output out.parquet")
     if target.startswith(("http://", "https://")):
-        raise InputError("a file is labelled by a bundle, not by an endpoint", fix="give the run folder or a bundle")
+        raise InputError("--output needs a bundle, not an endpoint", fix="pass the run folder or a bundle")
     is_bundle = Storage(target).exists("predictor.json")
     bundle = target if is_bundle else RunFolder.find(target).storage.uri_of("bundle")
-    done = predict_file(bundle, file, output, text=text, progress=_tell_progress)
+    done = predict_file(bundle, file, output, text=text, progress=_print_progress)
     if as_json:
         print_json(done.model_dump(mode="json"))
     else:
-        again = f", {done.resumed_rows:,} of an earlier call" if done.resumed_rows else ""
-        typer.echo(f"{done.output}  {done.rows:,} rows{again}, {done.rows_per_s:,.0f} rows/s ({done.engine})")
+        resumed = f", {done.resumed_rows:,} of them by an earlier call" if done.resumed_rows else ""
+        typer.echo(f"{done.output}  {done.rows:,} rows{resumed}, {done.rows_per_s:,.0f} rows/s ({done.engine})")
 
 
-def _tell_progress(done: int, rows: int, rows_per_s: float) -> None:
-    told(f"{done:,} of {rows:,} rows, {rows_per_s:,.0f} rows/s, {(rows - done) / rows_per_s:.0f} s left")
+def _print_progress(done: int, rows: int, rows_per_s: float) -> None:
+    print_message(f"{done:,} of {rows:,} rows, {rows_per_s:,.0f} rows/s, {(rows - done) / rows_per_s:.0f} s left")
 
 
 def url_of(run: str) -> str:
-    """Address of a run's live endpoint."""
+    """Return the URL of a run's live endpoint.
+
+    Raises:
+        InputError: the run has no live endpoint.
+    """
     endpoint = RunFolder.find(run).json("endpoint.json")
     if not endpoint or endpoint.get("state") not in {"ready", "rejected"}:
         raise InputError(f"{run} has no live endpoint", fix=f"`lft deploy {run}` starts one")
@@ -206,14 +214,21 @@ def url_of(run: str) -> str:
 
 
 def read_lines(file: str | None) -> list[str]:
-    """Texts of a file or of standard input, one a line; at least one."""
+    """Read texts from a file or stdin, one per line; blank lines are skipped.
+
+    Args:
+        file: path of the file; None: stdin.
+
+    Raises:
+        InputError: the file does not exist, stdin is a terminal, or there is no text.
+    """
     if file is not None:
         path = Path(file)
         if not path.is_file():
             raise InputError(f"file not found: {file}")
         lines = path.read_text(encoding="utf-8").splitlines()
     elif sys.stdin.isatty():
-        raise InputError("no text given", fix="give texts as arguments, --input FILE, or a pipe")
+        raise InputError("no text given", fix="pass texts as arguments, with --input FILE, or through a pipe")
     else:
         lines = sys.stdin.read().splitlines()
     found = [line for line in lines if line.strip()]

@@ -1,6 +1,6 @@
-"""What the commands say: data on stdout, talk on stderr, errors without a traceback, exit codes.
+"""Output of the commands: data on stdout, messages on stderr, errors as text and exit code instead of a traceback.
 
-Exit codes: 0 ok, 2 bad input, 3 no winner, 4 unreachable, 130 interrupted, 1 anything we did not foresee.
+Exit codes: 0 ok, 2 bad input, 3 no winner, 4 unreachable, 130 interrupted, 1 unexpected error (a bug).
 """
 
 import json
@@ -16,22 +16,22 @@ from lft_ray.errors import LftError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["guarded", "next_command", "print_json", "stderr", "stdout", "told"]
+__all__ = ["guarded", "next_command", "print_json", "print_message", "stderr", "stdout"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def stdout() -> "Console":
-    """Console for data."""
+    """Return the console for data."""
     from rich.console import Console
 
-    # A pipe has no width of its own: 160 columns keep the rows of a table on one line.
+    # A pipe has no width; 160 columns keep each row of a table on one line.
     return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
 def stderr() -> "Console":
-    """Console for talk."""
+    """Return the console for messages and progress."""
     from rich.console import Console
 
     return Console(stderr=True, width=None if sys.stderr.isatty() else 160, highlight=False)
@@ -42,15 +42,15 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def told(text: str) -> None:
-    """One line of talk on stderr."""
+def print_message(text: str) -> None:
+    """Print one line on stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def next_command(text: str) -> None:
-    """What to type next; every command that succeeds ends with it."""
-    told(f"next: {text}")
+    """Print the command to run next; every successful command ends with it."""
+    print_message(f"next: {text}")
 
 
 @contextmanager
@@ -60,20 +60,20 @@ def _no_traceback(debug: bool) -> Iterator[None]:
     except LftError as error:
         if debug:
             raise
-        told(f"error: {error}")
+        print_message(f"error: {error}")
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        told("interrupted")
+        print_message("interrupted")
         raise SystemExit(130) from None
     except BrokenPipeError:
-        # The reader of a pipe (head, less) went away: not an error of ours.
+        # The reader of the pipe (head, less) has exited, which is not an error.
         sys.stderr.close()
         raise SystemExit(0) from None
     except Exception as error:
         if debug:
             raise
         log = _save_traceback()
-        told(f"error: {type(error).__name__}: {error}\n  this is a defect of lft_ray; the traceback is in {log}")
+        print_message(f"error: {type(error).__name__}: {error}\n  this is a bug in lft_ray; the traceback is in {log}")
         raise SystemExit(1) from None
 
 
@@ -87,7 +87,7 @@ def _save_traceback() -> Path:
 
 
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a command: named errors and exit codes instead of tracebacks (LFT_DEBUG=1 shows them)."""
+    """Wrap a command: errors become messages and exit codes; LFT_DEBUG=1 shows tracebacks instead."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""``lft plan``: what a search would cost and offer, before anything is spent."""
+"""``lft plan``: predicted cost and candidates of a search."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,7 @@ def plan(
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Price a search before it runs: candidates, training and serving dollars, worst case. Spends nothing.
+    """Predict the cost of a search: candidates, training and serving cost, worst case. Trains nothing.
 
     Example: lft plan experiments/news.yaml --set search.budget_usd=2
     """
@@ -36,22 +36,22 @@ def plan(
 
 
 def print_plan(plan: "Estimate", console: "Console") -> None:
-    """The candidates as a table, and the totals."""
+    """Print the candidates as a table, and the totals."""
     from rich.table import Table
 
     rows = ", ".join(f"{count:,} {name}" for name, count in plan.rows.items())
-    _say(console, f"data: {rows} rows, {plan.mean_tokens:.1f} tokens a text (at most {plan.max_length})")
+    _print_plain(console, f"data: {rows} rows, {plan.mean_tokens:.1f} tokens per text (at most {plan.max_length})")
     table = Table(box=None, pad_edge=False)
     table.add_column("model size")
     for name in ("params", "layers", "P/sqrt(N)", "trial", "train $", "worst $", "serve $ / 1M", "p95 ms"):
         table.add_column(name, justify="right")
-    table.add_column("serving is")
+    table.add_column("serving cost")
     table.add_column("")
     for row in plan.candidates:
         table.add_row(*_cells(row), style="dim" if row.refused else None)
     console.print(table)
     for line in _totals(plan):
-        _say(console, line)
+        _print_plain(console, line)
 
 
 def _cells(row: "Candidate") -> list[str]:
@@ -77,7 +77,7 @@ def _cells(row: "Candidate") -> list[str]:
 def _totals(plan: "Estimate") -> list[str]:
     from lft_ray.report.formats import duration, usd
 
-    price = f"{plan.price} ({plan.price_as_of}), {usd(plan.usd_per_core_hour)} a core hour in training"
+    price = f"{plan.price} ({plan.price_as_of}), {usd(plan.usd_per_core_hour)} per core-hour of training"
     lines = [
         f"search: {plan.expected_trials} of {plan.trials} trials, {plan.trials_at_a_time} at a time on {plan.device}: "
         f"about {usd(plan.expected_usd)} and {duration(plan.expected_minutes * 60)} as predicted",
@@ -85,18 +85,18 @@ def _totals(plan: "Estimate") -> list[str]:
         f"{plan.confirmation_trials} fresh-seed runs = {usd(plan.worst_usd)}, retries counted",
     ]
     if plan.budget_usd is not None:
-        kept = f", of which {usd(plan.kept_for_confirmation_usd)} are kept for fresh-seed runs"
-        lines.append(f"budget: {usd(plan.budget_usd)}{kept if plan.kept_for_confirmation_usd else ''}")
+        reserved = f", of which {usd(plan.kept_for_confirmation_usd)} are reserved for fresh-seed runs"
+        lines.append(f"budget: {usd(plan.budget_usd)}{reserved if plan.kept_for_confirmation_usd else ''}")
     if plan.minutes is not None:
-        lines.append(f"minutes: {plan.minutes:g}, which cost at most about {usd(plan.minutes_usd)} with all cores busy")
-    lines.append(f"held to: {usd(plan.held_to_usd)}")
+        lines.append(f"minutes: {plan.minutes:g}, at most about {usd(plan.minutes_usd)} with all cores busy")
+    lines.append(f"limit: {usd(plan.held_to_usd)}")
     lines.append(f"price: {price}")
-    lines.append(f"training seconds are predicted from {plan.training_rates}")
+    lines.append(f"training times are predicted from {plan.training_rates}")
     if plan.serving_rates:
-        lines.append(f"predicted serving dollars are from {plan.serving_rates}; the search measures them first")
+        lines.append(f"serving costs are predicted from {plan.serving_rates}; the search measures them before training")
     return lines + [f"note: {note}" for note in plan.notes]
 
 
-def _say(console: "Console", text: str) -> None:
-    # Labels and paths are the user's: "[red]" in one of them is not markup.
+def _print_plain(console: "Console", text: str) -> None:
+    # Labels and paths come from the user: "[red]" in one of them must not be read as markup.
     console.print(text, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``lft quickstart``: the whole line on a shipped corpus, in one command."""
+"""``lft quickstart``: the whole pipeline on a bundled corpus, in one command."""
 
 from typing import Annotated
 
@@ -12,25 +12,25 @@ __all__ = ["quickstart"]
 
 @guarded
 def quickstart(
-    folder: Annotated[str, typer.Option("--folder", help="Gets the run folder `quickstart`.")] = "runs",
-    keep_serving: Annotated[bool, typer.Option("--keep-serving", help="Leave the endpoint up at the end.")] = False,
+    folder: Annotated[str, typer.Option("--folder", help="Parent of the run folder `quickstart`.")] = "runs",
+    keep_serving: Annotated[bool, typer.Option("--keep-serving", help="Leave the endpoint running.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
-    """Tour in five minutes, offline: search a shipped corpus, deploy the winner, ask it three texts, stop it.
+    """Run a five-minute tour, offline: search a bundled corpus, deploy the winner, predict three texts, stop it.
 
-    Called again it continues a tour that was interrupted, and replaces one that is finished.
+    A repeated call continues an interrupted tour, and replaces a finished one.
 
     Example: lft quickstart --folder runs
     """
     from lft_ray.cli.views import print_leaderboard
     from lft_ray.quickstart import tour
 
-    talk = stderr()
+    messages = stderr()
     result = tour(
         folder,
         keep_serving=keep_serving,
-        console=talk,
-        on_winner=lambda run: print_leaderboard(leaderboard_of(run), talk),
+        console=messages,
+        on_winner=lambda run: print_leaderboard(leaderboard_of(run), messages),
     )
     if as_json:
         print_json(result.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""``lft status | leaderboard | report | env``: look at a run, or at this installation. Nothing here spends."""
+"""``lft status | leaderboard | report | env``: inspect a run or this installation. Never trains or deploys."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lft_ray.cli.output import guarded, next_command, print_json, stdout, told
+from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
 from lft_ray.run.folder import RunFolder
 
 __all__ = ["env", "leaderboard", "leaderboard_of", "report", "shown", "status"]
@@ -16,13 +16,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 
 
 def shown(uri: str) -> str:
-    """A run's path as the user would type it."""
+    """Return the path of a run as the user would type it: relative, if it is below the working directory."""
     here = f"{Path.cwd()}{os.sep}"
     return uri.removeprefix(here)
 
 
 def leaderboard_of(run: RunFolder) -> dict[str, Any]:
-    """The leaderboard JSON of a run, also while it is under way; ``break_even`` is null before there is a winner."""
+    """Return the leaderboard of a run, also of a running search; ``break_even`` is None without a winner."""
     from lft_ray import pipeline
 
     return pipeline.leaderboard(run)
@@ -30,7 +30,7 @@ def leaderboard_of(run: RunFolder) -> dict[str, Any]:
 
 @guarded
 def status(run: Run, as_json: Json = False) -> None:
-    """Say where a run stands: trials by status, spend, stages done, endpoint.
+    """Print the status of a run: trials by status, training cost, completed stages, endpoint.
 
     Example: lft status runs/news
     """
@@ -48,7 +48,7 @@ def status(run: Run, as_json: Json = False) -> None:
 
 @guarded
 def leaderboard(run: Run, as_json: Json = False) -> None:
-    """Print the cost-F1 front, the ladder of model sizes and the winner.
+    """Print the Pareto front of cost and F1, the ladder of model sizes and the winner.
 
     Example: lft leaderboard runs/news --json
     """
@@ -67,10 +67,10 @@ def leaderboard(run: Run, as_json: Json = False) -> None:
 def report(
     run: Run,
     study: Annotated[
-        str | None, typer.Option("--study", metavar="URL", help="Optuna storage to write the trials to as well.")
+        str | None, typer.Option("--study", metavar="URL", help="Optuna storage to which the trials are also written.")
     ] = None,
 ) -> None:
-    """Write the one-file HTML report again from the run's records, and print its path.
+    """Rewrite the HTML report from the run's records, and print its path.
 
     Example: lft report runs/news --study sqlite:///news.db
     """
@@ -80,7 +80,7 @@ def report(
     typer.echo(shown(pipeline.report(found)))
     if study is not None:
         count = pipeline.write_study(found, study)
-        told(
+        print_message(
             f"wrote {count} trials as study {found.experiment().name!r} to {study}; optuna-dashboard {study} shows them"
         )
     next_command(f"lft deploy {shown(found.uri)}")
@@ -93,7 +93,7 @@ def env(
     prices: Annotated[bool, typer.Option("--prices", help="The price sheet.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print versions and machine for a bug report, or the schema, the models, the prices.
+    """Print versions and machine for a bug report, or the schema, the models or the prices.
 
     Example: lft env --models
     """
@@ -132,4 +132,4 @@ def _print_table(what: str, *, as_json: bool) -> None:
     for row in table:
         view.add_row(*("-" if value is None else str(value) for value in row.values()))
     stdout().print(view)
-    told(f"{len(table)} rows")
+    print_message(f"{len(table)} rows")

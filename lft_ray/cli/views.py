@@ -1,4 +1,4 @@
-"""Tables that the commands print on stdout. In: records and plain dictionaries. Decides nothing."""
+"""Tables that the commands print on stdout. In: records and plain dictionaries. Out: rich tables. Never decides."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 __all__ = ["print_card", "print_leaderboard", "print_status", "print_trial"]
 
 VARIANT = {"precision": "precision", "max_length": "tokens"}
-"""Keys of a point that say how a checkpoint is served, with the heads of their columns."""
+"""Keys of a point that identify its variant -> headings of their columns."""
 
 
 def print_leaderboard(board: dict[str, Any], console: "Console") -> None:
-    """The front, the ladder and the winner, from the leaderboard JSON."""
+    """Print the Pareto front, the ladder and the winner, from the leaderboard of `lft_ray.pipeline.leaderboard`."""
     winner = board["winner"]
     rows = [*board["front"], *board["ladder"]]
-    # Where all are served alike it is said once, of the winner.
-    telling = [key for key in VARIANT if len({row[key] for row in rows}) > 1]
-    _points(console, "cost-F1 front", board["front"], winner, telling)
-    _points(console, "ladder: best finished trial of each model size", board["ladder"], winner, telling)
+    # If all rows have the same precision or length, it is shown once, for the winner.
+    columns = [key for key in VARIANT if len({row[key] for row in rows}) > 1]
+    _points(console, "Pareto front of cost and F1", board["front"], winner, columns)
+    _points(console, "ladder: best finished trial of each model size", board["ladder"], winner, columns)
     if board["finalists"]:
         _finalists(console, board["finalists"], winner)
     counts = ", ".join(f"{count} {status}" for status, count in board["trials"].items() if count)
@@ -32,11 +32,15 @@ def print_leaderboard(board: dict[str, Any], console: "Console") -> None:
         test = "not measured" if winner["test_f1"] is None else f"{winner['test_f1']:.4f}"
         served = f"{winner['precision']}, {winner['max_length']} tokens"
         console.print(f"winner: {winner['model_size']} ({winner['trial_id']}, {served}), test F1 {test}")
-        needed = f", about {board['rows_needed']:,} validation rows would settle it" if board["rows_needed"] else ""
+        needed = (
+            f", about {board['rows_needed']:,} validation rows would be needed to prove it"
+            if board["rows_needed"]
+            else ""
+        )
         console.print(f"verdict: {board['verdict'].replace('_', ' ')}{needed}")
         console.print(board["reason"])
         for check in board["precision_checks"]:
-            console.print(f"{'checked' if check['passed'] else 'refused'}: {check['reason']}")
+            console.print(f"{'checked' if check['passed'] else 'rejected'}: {check['reason']}")
     if board.get("break_even"):
         console.print(board["break_even"]["sentence"])
 
@@ -44,7 +48,12 @@ def print_leaderboard(board: dict[str, Any], console: "Console") -> None:
 def _finalists(console: "Console", rows: list[dict[str, Any]], winner: dict[str, Any] | None) -> None:
     from rich.table import Table
 
-    table = Table(title="finalists: loss against the best, in points", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title="finalists: loss in percentage points",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
     for name in ("model size", "trial", "precision", "tokens", "seeds", "mean F1", "loss", "95% bound", ""):
         is_text = name in ("model size", "trial", "precision", "")
         table.add_column(name, justify="left" if is_text else "right")
@@ -60,14 +69,14 @@ def _finalists(console: "Console", rows: list[dict[str, Any]], winner: dict[str,
             "-" if row["standing"] == "best" else f"{row['loss'] * 100:.2f}",
             bound,
             row["standing"].replace("_", " "),
-            style="bold" if _same(row, winner) else None,
+            style="bold" if _is_same(row, winner) else None,
         )
     console.print()
     console.print(table)
 
 
-def _how(row: dict[str, Any]) -> str:
-    """How the row's trial trained, where that is not plain fine-tuning."""
+def _method(row: dict[str, Any]) -> str:
+    """Training method of the row's trial; empty for plain fine-tuning."""
     from lft_ray.records import TrialConfig
     from lft_ray.report.formats import notable_method
 
@@ -76,33 +85,33 @@ def _how(row: dict[str, Any]) -> str:
     )
 
 
-def _same(row: dict[str, Any], winner: dict[str, Any] | None) -> bool:
+def _is_same(row: dict[str, Any], winner: dict[str, Any] | None) -> bool:
     return winner is not None and all(row[key] == winner[key] for key in ("trial_id", *VARIANT))
 
 
 def _points(
-    console: "Console", title: str, rows: list[dict[str, Any]], winner: dict[str, Any] | None, telling: list[str]
+    console: "Console", title: str, rows: list[dict[str, Any]], winner: dict[str, Any] | None, columns: list[str]
 ) -> None:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("model size", "trial", *(VARIANT[key] for key in telling), "F1"):
+    for name in ("model size", "trial", *(VARIANT[key] for key in columns), "F1"):
         table.add_column(name, justify="right" if name in ("F1", "tokens") else "left")
     table.add_column("$ / 1M predictions", justify="right")
     table.add_column("p95 ms", justify="right")
     table.add_column("")
     for row in rows:
-        chosen = _same(row, winner)
+        chosen = _is_same(row, winner)
         p95 = "-" if row.get("p95_ms") is None else f"{row['p95_ms']:.1f}"
         note = "winner" if chosen else ""
         if row.get("dominated_by"):
             note = f"dominated by {row['dominated_by']}"
-        if how := _how(row):
-            note = f"{note} ({how})".strip()
+        if method := _method(row):
+            note = f"{note} ({method})".strip()
         table.add_row(
             row["model_size"],
             row["trial_id"],
-            *(str(row[key]) for key in telling),
+            *(str(row[key]) for key in columns),
             f"{row['f1']:.4f}",
             f"{row['usd_per_million_predictions']:.3f}",
             p95,
@@ -114,7 +123,7 @@ def _points(
 
 
 def print_trial(record: "TrialRecord", console: "Console") -> None:
-    """One trial: its curve and what it used."""
+    """Print one trial: its learning curve and resource usage."""
     console.print(f"{record.trial_id}  {record.config.model_size}  {record.status} {record.reason}".rstrip())
     for point in record.curve:
         console.print(f"  {point.fraction:5.0%}  F1 {point.f1:.4f}  loss {point.loss:.4f}  {point.train_s:7.1f} s")
@@ -128,7 +137,7 @@ def print_trial(record: "TrialRecord", console: "Console") -> None:
 
 
 def print_status(state: dict[str, Any], console: "Console") -> None:
-    """Where a run stands."""
+    """Print the status of a run."""
     for key, value in state.items():
         if key == "next":
             continue
@@ -138,13 +147,13 @@ def print_status(state: dict[str, Any], console: "Console") -> None:
 
 
 def print_card(card: "DataCard", console: "Console") -> None:
-    """The data card and every problem, errors first."""
+    """Print the data card and all problems, errors first."""
     _plain(console, f"text column {card.text_column!r}, label column {card.label_column!r}")
     for split, rows in card.rows.items():
         counts = ", ".join(f"{label} {count:,}" for label, count in card.label_counts.get(split, {}).items())
         _plain(console, f"{split:11} {rows:8,} rows   {counts}")
     words = ", ".join(f"{name} {value:.0f}" for name, value in card.words_quantiles.items())
-    _plain(console, f"words a text: {words}")
+    _plain(console, f"words per text: {words}")
     for problem in sorted(card.problems, key=lambda p: p.severity):
         place = problem.file + (f":{problem.row}" if problem.row is not None else "")
         _plain(console, f"{problem.severity:8} {place} {problem.message}")
@@ -155,5 +164,5 @@ def print_card(card: "DataCard", console: "Console") -> None:
 
 
 def _plain(console: "Console", text: str) -> None:
-    # Column and label names are the user's: "[red]" in one of them is not markup.
+    # Column and label names come from the user: "[red]" in one of them must not be read as markup.
     console.print(text, markup=False)

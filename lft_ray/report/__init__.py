@@ -1,1 +1,1 @@
-"""What people look at: the one-file HTML report, the live table of a search, the front as text."""
+"""Reports for people: the HTML report, the live table of a search, the Pareto front as text."""

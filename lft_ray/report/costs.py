@@ -1,4 +1,7 @@
-"""What the report shows of money, data and the winner. In: records, and what a run buys. Out: plain rows for tables."""
+"""Cost, data and winner sections of the report. In: records and prices. Out: plain rows for tables.
+
+Never measures and never decides.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +18,14 @@ __all__ = ["MoneySpecs", "commands", "confusion_rows", "cost_view", "data_view",
 
 @dataclass(frozen=True, slots=True)
 class MoneySpecs:
-    """What a run may spend, and what its endpoint is bought for."""
+    """Prices and budgets of a run and its endpoint.
+
+    Attributes:
+        price: price of a core-second and a device-second.
+        cost: traffic and utilisation.
+        search: budget of the search.
+        serve: replicas of the endpoint.
+    """
 
     price: Price
     cost: CostSpec
@@ -24,12 +34,12 @@ class MoneySpecs:
 
     @property
     def month(self) -> Month:
-        """What a month of serving is bought with."""
+        """Traffic and prices of one month of serving."""
         return Month.of(self.cost, self.serve, self.price)
 
 
 def cost_view(money: MoneySpecs, book: ProfileBook | None, records: Sequence[TrialRecord]) -> dict[str, Any]:
-    """Profiles with their dollars, and what the search spent on which model size."""
+    """Serving cost of each profile, and training cost by model size."""
     price, cost = money.price, money.cost
     devices = [p.device for p in (book.profiles if book else [])]
     return {
@@ -66,7 +76,7 @@ def _profile_rows(money: MoneySpecs, book: ProfileBook | None) -> list[dict[str,
 
 
 def winner_monthly(month: Month, book: ProfileBook | None, selection: Selection | None) -> dict[str, Any]:
-    """Dollars a month of the winner: all, for the traffic alone, and whether running replicas set the price."""
+    """Monthly cost of the winner in total and for the traffic alone, and whether the minimum of replicas sets it."""
     if selection is None:
         return {"usd": None, "traffic_usd": None, "is_floor": False}
     winner = selection.winner
@@ -93,7 +103,7 @@ def _spent_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
 
 
 def data_view(dataset: DatasetRecord) -> dict[str, Any]:
-    """Rows, labels and findings of the data."""
+    """Splits, labels and findings of the data."""
     splits = [dataset.splits[name] for name in ("train", "validation", "test") if name in dataset.splits]
     labels = []
     for label in dataset.labels:
@@ -108,7 +118,7 @@ def data_view(dataset: DatasetRecord) -> dict[str, Any]:
 
 
 def confusion_rows(selection: Selection | None, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Counts with their share of the row, so that a rare label can be read as well as a frequent one."""
+    """Confusion counts with their fraction of the row, so that rare labels are as readable as frequent ones."""
     if selection is None or len(selection.confusion) != len(labels):
         return []
     rows = []
@@ -120,7 +130,7 @@ def confusion_rows(selection: Selection | None, labels: Sequence[str]) -> list[d
 
 
 def environment_rows(environment: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Flat (name, value) pairs of a nested dictionary."""
+    """Flatten a nested dictionary into (name, value) pairs."""
     rows: list[tuple[str, str]] = []
     for key, value in environment.items():
         name = f"{prefix}{key}"
@@ -132,13 +142,18 @@ def environment_rows(environment: dict[str, Any], prefix: str = "") -> list[tupl
 
 
 def commands(run: str, name: str) -> str:
-    """What to type to see, ship or repeat the study of this run folder and name."""
+    """Commands that show, deploy or repeat a study.
+
+    Args:
+        run: run folder, as the user would type it.
+        name: name of the study.
+    """
     return "\n".join(
         [
             f"lft leaderboard {run}",
             f"lft deploy {run}",
             "",
-            "# the same study once more, in its own run folder",
+            "# repeat the study in a new run folder",
             f"lft search {run}/experiment.yaml --set name={name}-again",
         ]
     )

@@ -1,4 +1,7 @@
-"""Numbers as people read them. In: a measured value or None. Out: text. Not measured: a dash, never a zero."""
+"""Format numbers, variants and training methods for people. In: a measured value or None. Out: text.
+
+A value that was not measured is shown as a dash, never as a zero.
+"""
 
 import math
 from collections.abc import Iterable
@@ -12,30 +15,31 @@ __all__ = [
 ]  # fmt: skip
 
 
+DASH = "–"  # noqa: RUF001
+"""Shown for a value that was not measured."""
+
+
 def variant_text(point: "FrontPoint | ScoredVariant") -> str:
-    """Precision and length: ``bf16, 64 tokens``."""
+    """Precision and maximum length: ``bf16, 64 tokens``."""
     return f"{point.precision}, {point.max_length} tokens"
 
 
 class Naming:
-    """Names the variants of one study.
+    """Formats variants of one study, if there are several.
 
     Args:
-        records: the ledger.
+        records: records of the study.
 
     Attributes:
-        several: whether any trial has more than one.
+        several: whether any trial has more than one variant.
     """
 
     def __init__(self, records: Iterable[TrialRecord]) -> None:
         self.several = any(len(record.variants) > 1 for record in records)
 
     def __call__(self, point: "FrontPoint | ScoredVariant") -> str:
-        """`variant_text` where trials of the study have more than one variant, else an empty text."""
+        """Return `variant_text` if the study has several variants per trial, else an empty string."""
         return variant_text(point) if self.several else ""
-
-
-DASH = "–"  # noqa: RUF001
 
 
 def _missing(value: float | None) -> bool:
@@ -43,12 +47,12 @@ def _missing(value: float | None) -> bool:
 
 
 def score(value: float | None, digits: int = 4) -> str:
-    """An F1: ``0.9123``."""
+    """Format an F1: ``0.9123``."""
     return DASH if value is None or _missing(value) else f"{value:.{digits}f}"
 
 
 def usd(value: float | None) -> str:
-    """Dollars with three significant digits, more only where the dollars themselves are many: ``$0.0412``."""
+    """Format dollars with three significant digits, or whole dollars from 100 on: ``$0.0412``."""
     if value is None or _missing(value):
         return DASH
     if value == 0:
@@ -60,7 +64,7 @@ def usd(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as ``0.4 s``, ``12 s``, ``4 min 05 s`` or ``1 h 12 min``."""
+    """Format seconds as ``0.4 s``, ``12 s``, ``4 min 05 s`` or ``1 h 12 min``."""
     if seconds is None or _missing(seconds):
         return DASH
     if seconds < 9.95:
@@ -74,24 +78,24 @@ def duration(seconds: float | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Milliseconds: ``6.2 ms``, ``48 ms``."""
+    """Format milliseconds: ``6.2 ms``, ``48 ms``."""
     if value is None or _missing(value):
         return DASH
     return f"{value:.1f} ms" if value < 10 else f"{value:,.0f} ms"
 
 
 def count(value: float | None) -> str:
-    """A whole number with thousands apart: ``120,000``."""
+    """Format a whole number with thousands separators: ``120,000``."""
     return DASH if value is None or _missing(value) else f"{value:,.0f}"
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    """A share of 1 as a percentage: ``62%``."""
+    """Format a fraction as a percentage: ``62%``."""
     return DASH if share is None or _missing(share) else f"{share * 100:.{digits}f}%"
 
 
 def method(config: TrialConfig) -> str:
-    """Training method: ``full``, ``distill from t005``, ``freeze 2``, ``lora rank 8 alpha 16``, ``linear_probe``."""
+    """Describe the training method: ``full``, ``distill from t005``, ``freeze 2``, ``lora rank 8 alpha 16``."""
     words = [config.method]
     if config.teacher:
         words.append(f"from {config.teacher}")
@@ -105,12 +109,12 @@ def method(config: TrialConfig) -> str:
 
 
 def notable_method(config: TrialConfig) -> str:
-    """The same where it is not plain fine-tuning, else nothing."""
+    """Describe the training method as `method` does, or return an empty string for plain fine-tuning."""
     return "" if method(config) == FULL else method(config)
 
 
 def learning_rate(value: float | None) -> str:
-    """A learning rate with two significant digits: ``3.0e-5``."""
+    """Format a learning rate with two significant digits: ``3.0e-5``."""
     if value is None or _missing(value):
         return DASH
     mantissa, _, exponent = f"{value:.1e}".partition("e")

@@ -1,5 +1,7 @@
-"""The report as ONE self-contained HTML file. In: records of a run. Out: text. No network, no number that was not
-measured: what is missing is a dash. Works before a winner exists.
+"""The report of a run as one self-contained HTML file.
+
+In: records of a run. Out: an HTML document. It loads nothing from the network, and shows a dash for every value that
+was not measured. Works before there is a winner. Never computes a score.
 """
 
 import json
@@ -24,20 +26,20 @@ __all__ = ["ReportJob", "render"]
 
 @dataclass(frozen=True, slots=True)
 class ReportJob:
-    """What a report tells of: the files of a run folder.
+    """Input of a report: the records of a run folder.
 
     Attributes:
-        name: of the run.
-        run_uri: its folder, as the user would type it.
-        candidates: what might have been trained and served.
-        money: what the run may spend, and what its endpoint is bought for.
-        dataset: what ``prepare`` made of the data.
-        profiles: measured serving profiles, or None before they are.
-        records: the ledger, in any order.
-        selection: the decision, or None before it.
-        environment: versions and machine, nested at will.
+        name: name of the run.
+        run_uri: run folder, as the user would type it.
+        candidates: model sizes, variants and task of the study.
+        money: prices and budgets of the run.
+        dataset: the prepared data.
+        profiles: measured serving profiles; None: not measured yet.
+        records: records of all ended trials, in any order.
+        selection: the decision; None: not decided yet.
+        environment: versions and machine, possibly nested.
         stage_seconds: stage -> wall seconds.
-        cascades: pairs of trials that were put together.
+        cascades: cascades of the run.
     """
 
     name: str
@@ -57,7 +59,7 @@ def render(job: ReportJob) -> str:
     """Render the report of a study.
 
     Returns:
-        An HTML document under 6 MB that opens from a file, offline.
+        An HTML document of less than 6 MB that can be opened offline.
     """
     records, selection, profiles, money = job.records, job.selection, job.profiles, job.money
     front, curves = views.front_data(records, selection, job.cascades), views.curve_data(records)
@@ -106,7 +108,7 @@ def _template() -> Template:
     for name in ("score", "usd", "duration", "milliseconds", "count", "percent", "learning_rate"):
         environment.filters[name] = getattr(formats, name)
     environment.globals["dash"] = formats.DASH
-    # These three are ours or the charting library's, never a user's: the only unescaped texts.
+    # Only these three are inserted unescaped: they come from this package and the charting library, not from users.
     environment.globals["style"] = Markup(folder.joinpath("style.css").read_text(encoding="utf-8"))
     environment.globals["script"] = Markup(folder.joinpath("report.js").read_text(encoding="utf-8"))
     environment.globals["plotly_js"] = Markup(get_plotlyjs())
@@ -114,7 +116,7 @@ def _template() -> Template:
 
 
 def _script_json(value: Any) -> Markup:
-    """JSON that cannot end the script element it stands in, whatever a label is called."""
+    """Serialize to JSON that cannot close the surrounding script element, whatever the labels are."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

@@ -1,7 +1,7 @@
-"""What a running search shows: a live table on a terminal, plain lines elsewhere. In: events. Out: text on stderr.
+"""Progress of a running search: a live table on a terminal, plain lines elsewhere.
 
-No Ray here: the searcher and the scheduler call the methods, from any thread. On anything but a terminal, or with
-NO_COLOR set, each finished trial is one line, and a progress line follows at least every 10 seconds.
+In: events of the study, from any thread. Out: text on stderr. Without a terminal, or with NO_COLOR set, each ended
+trial is printed as one line, with a progress line at least every 10 seconds. Never imports Ray.
 """
 
 import threading
@@ -33,13 +33,18 @@ from lft_ray.run.ledger import StartedTrial, trial_order
 __all__ = ["NUMBERS", "LiveTable", "Row"]
 
 NUMBERS = ("lr", "batch", "epochs", "progress", "F1", "$/million", "$ so far", "ETA")
-"""Headings between the model size and the state."""
+"""Headings of the numeric columns, between model size and state."""
 STYLES = {"running": "", "done": "green", "stopped": "yellow", "failed": "red", "infeasible": "red"}
+"""State -> color."""
+PROGRESS_INTERVAL_S = 9.0
+"""Maximum seconds between two plain lines; with the half second of the ticker it stays below 10."""
+RATE_AFTER_S = 10.0
+"""Seconds of a session after which its dollars per hour are shown: one short trial would give an absurd rate."""
 
 
 @dataclass(slots=True)
 class Row:
-    """What is known of a trial that began ``started_s`` seconds into the monotonic clock."""
+    """Displayed state of one trial; ``started_s`` is its start on the monotonic clock."""
 
     config: TrialConfig
     started_s: float
@@ -50,10 +55,10 @@ class Row:
     training_usd: float | None = None
     took_s: float | None = None
     variant: str = ""
-    """Which of several F1 and dollars are of."""
+    """Variant to which F1 and dollars belong, if the trial has several."""
 
     def cells(self, trial_id: str) -> list[str | Text]:
-        """Trial, model size, the `NUMBERS`, state."""
+        """Cells of the table: trial, model size, the columns of `NUMBERS`, state."""
         config = self.config
         return [
             trial_id,
@@ -70,7 +75,7 @@ class Row:
         ]
 
     def ended_line(self, record: TrialRecord) -> str:
-        """How the trial ended, in one line."""
+        """Describe how the trial ended, in one line."""
         config = record.config
         words = [record.trial_id, config.model_size, self.state]
         if self.f1 is not None:
@@ -84,16 +89,10 @@ class Row:
         return " ".join(words) + (f" ({record.reason})" if record.reason else "")
 
     def _eta_s(self) -> float | None:
-        """Seconds to the end at the pace so far; None before the first report."""
+        """Estimated seconds to the end at the current pace; None before the first report."""
         if self.fraction <= 0.0:
             return None
         return (time.monotonic() - self.started_s) * (1.0 - self.fraction) / self.fraction
-
-
-SILENCE_S = 9.0
-"""Seconds without a line before one is written: with the ticker's half second it stays under 10."""
-RATE_AFTER_S = 10.0
-"""Seconds of a session before its dollars an hour are shown."""
 
 
 @dataclass(slots=True)
@@ -101,20 +100,20 @@ class _State:
     rows: dict[str, Row] = field(default_factory=dict)
     spent_usd: float = 0.0
     session_usd: float = 0.0
-    """Of trials that began in this session: what the rate is made of."""
+    """Dollars of trials that were started in this session, for the rate."""
     note: str = ""
 
 
 class LiveTable:
-    """Shows a search while it works; use it as a context manager.
+    """Shows the progress of a search; use it as a context manager. It is a listener of the study.
 
     Args:
-        total_trials: trials that are planned, at most.
-        console: where to write, normally stderr, because stdout is for data; None is silent.
-        budget_usd: the study's limit in dollars, if it has one.
-        minutes: the study's limit in wall minutes, if it has one.
-        spent_usd: dollars of earlier sessions of a resumed study.
-        silence_s: seconds after which a plain progress line is written.
+        total_trials: maximum number of search trials.
+        console: where to write, normally stderr, because stdout is for data; None: silent.
+        budget_usd: budget of the study in dollars; None: no limit.
+        minutes: time limit of the study in wall-clock minutes; None: no limit.
+        spent_usd: dollars spent by earlier sessions of a resumed study.
+        progress_interval_s: seconds without output after which a plain progress line is written.
     """
 
     def __init__(
@@ -125,18 +124,18 @@ class LiveTable:
         budget_usd: float | None = None,
         minutes: float | None = None,
         spent_usd: float = 0.0,
-        silence_s: float = SILENCE_S,
+        progress_interval_s: float = PROGRESS_INTERVAL_S,
     ) -> None:
         self._total = total_trials
         self._budget_usd = budget_usd
         self._minutes = minutes
         self._console = console
-        self._silence_s = silence_s
+        self._progress_interval_s = progress_interval_s
         self._state = _State(spent_usd=spent_usd)
         self._budget: Budget | None = None
         self._lock = threading.RLock()
         self._started_s = time.monotonic()
-        self._spoken_s = self._started_s
+        self._last_line_s = self._started_s
         self._closed = threading.Event()
         self._ticker: threading.Thread | None = None
         self._live: Live | None = None
@@ -145,12 +144,12 @@ class LiveTable:
         )
 
     def __enter__(self) -> Self:
-        self._started_s = self._spoken_s = time.monotonic()
+        self._started_s = self._last_line_s = time.monotonic()
         if self.is_live:
             self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=False)
             self._live.start()
         elif self._console is not None:
-            self._say(self._progress_line())
+            self._print_line(self._progress_line())
             self._ticker = threading.Thread(target=self._tick, name="lft-progress", daemon=True)
             self._ticker.start()
         return self
@@ -164,10 +163,16 @@ class LiveTable:
         if self._ticker is not None:
             self._ticker.join(timeout=1.0)
         if not self.is_live:
-            self._say(self._header())
+            self._print_line(self._header())
 
     def trial_started(self, trial_id: str, config: TrialConfig, *, usd_per_million: float | None = None) -> None:
-        """A trial began. ``usd_per_million``: what its architecture was measured to cost to serve."""
+        """Show a started trial.
+
+        Args:
+            trial_id: id of the trial.
+            config: its configuration.
+            usd_per_million: measured serving cost of its model size; None: not measured.
+        """
         with self._lock:
             row = Row(config=config, started_s=time.monotonic(), usd_per_million=usd_per_million)
             self._state.rows[trial_id] = row
@@ -176,7 +181,14 @@ class LiveTable:
     def trial_progress(
         self, trial_id: str, fraction: float, f1: float | None = None, *, training_usd: float | None = None
     ) -> None:
-        """A trial reported: share of its schedule (0 to 1), validation F1 and, where known, its dollars so far."""
+        """Update a running trial.
+
+        Args:
+            trial_id: id of the trial.
+            fraction: fraction of its schedule, from 0 to 1.
+            f1: validation F1; None: unchanged.
+            training_usd: training cost so far in dollars; None: unchanged.
+        """
         with self._lock:
             row = self._state.rows.get(trial_id)
             if row is not None:
@@ -185,7 +197,7 @@ class LiveTable:
                 row.training_usd = training_usd if training_usd is not None else row.training_usd
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """A trial ended, however it did. Trials of an earlier session may be given too."""
+        """Show how a trial ended; also for trials of an earlier session."""
         shown = record.reference_variant
         with self._lock:
             known = self._state.rows.get(record.trial_id)
@@ -201,20 +213,20 @@ class LiveTable:
             self._state.spent_usd += record.training_usd
             self._state.session_usd += record.training_usd if known else 0.0
         if not self.is_live:
-            self._say(row.ended_line(record))
+            self._print_line(row.ended_line(record))
 
     def note(self, text: str) -> None:
-        """Say what is being waited for, such as ``waiting for 2 CPUs, the cluster has 1``."""
+        """Show what the search is waiting for, such as ``waiting for 2 CPUs, the cluster has 1``; empty: nothing."""
         with self._lock:
             changed = text != self._state.note
             self._state.note = text
         if changed and text and not self.is_live:
-            self._say(text)
+            self._print_line(text)
 
-    # ------------------------------------------------------------ the study's listener
+    # ------------------------------------------------------------ listener of the study
 
     def on_budget(self, budget: Budget) -> None:
-        """Read dollars and minutes from the study's own budget from now on."""
+        """From now on, read dollars and minutes from the budget of the study."""
         with self._lock:
             self._budget = budget
 
@@ -232,41 +244,41 @@ class LiveTable:
 
     # ------------------------------------------------------------ plain lines
 
-    def _say(self, line: str) -> None:
+    def _print_line(self, line: str) -> None:
         if self._console is None:
             return
         with self._lock:
-            # Past rich: it would wrap the line at the width of a terminal that is not there.
+            # Bypass rich, which would wrap the line at a default width.
             self._console.file.write(line + "\n")
             self._console.file.flush()
-            self._spoken_s = time.monotonic()
+            self._last_line_s = time.monotonic()
 
     def _tick(self) -> None:
-        while not self._closed.wait(min(0.5, self._silence_s / 4)):
-            if time.monotonic() - self._spoken_s >= self._silence_s:
-                self._say(self._progress_line())
+        while not self._closed.wait(min(0.5, self._progress_interval_s / 4)):
+            if time.monotonic() - self._last_line_s >= self._progress_interval_s:
+                self._print_line(self._progress_line())
 
     def _progress_line(self) -> str:
         with self._lock:
             running = [(i, r) for i, r in self._state.rows.items() if r.state == "running"]
             note = self._state.note
-        works = ", ".join(
+        trials = ", ".join(
             f"{trial_id} {row.config.model_size} {percent(row.fraction)}" for trial_id, row in running[:4]
         )
         more = f" and {len(running) - 4} more" if len(running) > 4 else ""
-        waits = f"running {works}{more}" if running else "waiting for the first trial to start"
-        return (
-            f"{self._header()} | {note or waits}" if not (note and running) else f"{self._header()} | {waits} | {note}"
-        )
+        activity = f"running {trials}{more}" if running else "waiting for the first trial to start"
+        if note and running:
+            return f"{self._header()} | {activity} | {note}"
+        return f"{self._header()} | {note or activity}"
 
-    # ------------------------------------------------------------ both
+    # ------------------------------------------------------------ shared by table and lines
 
     def _header(self) -> str:
         with self._lock:
             ended = sum(row.state != "running" for row in self._state.rows.values())
             scores = [row.f1 for row in self._state.rows.values() if row.state == "done" and row.f1 is not None]
             spent = self._state.spent_usd
-            # Runs with fresh seeds come on top of the planned trials.
+            # Fresh-seed runs come on top of the search trials.
             total = max(self._total, len(self._state.rows))
         parts = [f"{ended} of {total} trials", *self._money(spent), self._time()]
         if scores:
@@ -274,22 +286,21 @@ class LiveTable:
         return " | ".join(parts)
 
     def _money(self, spent_usd: float) -> list[str]:
-        """Dollars spent, promised to running trials, and left; without a limit the rate of this session."""
+        """Dollars spent, reserved for running trials, and left; without a budget, the rate of this session."""
         if self._budget_usd is None:
             hours = (time.monotonic() - self._started_s) / 3600.0
             with self._lock:
                 session_usd = self._state.session_usd
-            # In the first seconds a rate says nothing: one short trial would read as a fortune.
-            rate = f" ({usd(session_usd / hours)} an hour)" if session_usd and hours * 3600.0 >= RATE_AFTER_S else ""
+            rate = f" ({usd(session_usd / hours)} per hour)" if session_usd and hours * 3600.0 >= RATE_AFTER_S else ""
             return [f"{usd(spent_usd)} spent{rate}"]
         budget = self._budget
         reserved_usd = budget.reserved_usd if budget else 0.0
         left_usd = max(0.0, self._budget_usd - spent_usd - reserved_usd)
-        kept_usd = min(left_usd, budget.kept_for_confirmation_usd) if budget else 0.0
-        kept = f" ({usd(kept_usd)} kept for fresh seeds)" if kept_usd else ""
+        confirmation_usd = min(left_usd, budget.kept_for_confirmation_usd) if budget else 0.0
+        confirmation = f" ({usd(confirmation_usd)} for fresh seeds)" if confirmation_usd else ""
         return [
             f"{usd(spent_usd)} of {usd(self._budget_usd)}",
-            f"{usd(reserved_usd)} reserved, {usd(left_usd)} left{kept}",
+            f"{usd(reserved_usd)} reserved, {usd(left_usd)} left{confirmation}",
         ]
 
     def _time(self) -> str:
@@ -298,7 +309,7 @@ class LiveTable:
             return duration(elapsed_s)
         limit_s = self._minutes * 60.0
         deadline_s = self._budget.deadline_s("confirm") if self._budget else None
-        # A resumed search has used up minutes before: only its budget knows.
+        # Only the budget knows the minutes that earlier sessions of a resumed search have used.
         left_s = limit_s - elapsed_s if deadline_s is None else deadline_s - time.time()
         return f"{duration(limit_s - left_s)} of {duration(limit_s)}, {duration(max(0.0, left_s))} left"
 
@@ -306,7 +317,7 @@ class LiveTable:
         with self._lock:
             rows = sorted(self._state.rows.items(), key=lambda item: (item[1].state == "running", trial_order(item[0])))
             note = self._state.note
-        # The newest rows matter; the header, the note and the table's own lines need 6 of the terminal's.
+        # Show the newest rows that fit: header, note and table lines take 6 lines of the terminal.
         room = max(5, (self._console.height if self._console else 30) - 6)
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("trial")

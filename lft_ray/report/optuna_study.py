@@ -1,6 +1,7 @@
-"""A run's trials as an Optuna study in a database, for optuna-dashboard. In: records. Out: trials in a storage.
+"""Export the trials of a run as an Optuna study in a database, for optuna-dashboard.
 
-The ledger stays the truth: the study is a copy that nothing reads back, written anew each time.
+In: records. Out: a study in an Optuna storage. It is a copy, rewritten on each export; the ledger remains the source of
+truth. Never reads the study back.
 """
 
 import warnings
@@ -20,6 +21,7 @@ __all__ = ["METRICS", "write_study"]
 
 METRICS = ("usd_per_million_predictions", "f1")
 """Names of the two objectives: the first is minimised, the second maximised."""
+# Hyperparameters that the dashboard shows: the searched fields of a TrialConfig.
 _PARAMS = (
     "model_size", "method", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay", "learning_rate", "batch_size",
     "epochs", "max_length",
@@ -27,48 +29,48 @@ _PARAMS = (
 
 
 def write_study(name: str, metric: str, records: Sequence[TrialRecord], url: str) -> int:
-    """Write the trials of a run as the study of the run's name, in place of one that is there.
+    """Write the trials of a run as a study of the same name, replacing an existing one.
 
-    A trial's values are those of its cheapest variant. Stopped trials become PRUNED, failed and infeasible ones FAIL:
-    neither has values. Curves stay behind, since Optuna has no intermediate values in a study of two objectives.
+    The values of a trial are those of its cheapest variant. Stopped trials become PRUNED, failed and infeasible ones
+    FAIL, without values. Learning curves are omitted: Optuna has no intermediate values in a multi-objective study.
 
     Args:
-        name: of the run, and of the study.
-        metric: of the second objective.
-        records: the ledger, runs with fresh seeds included.
-        url: what SQLAlchemy opens, such as ``sqlite:///news.db``.
+        name: name of the run and of the study.
+        metric: metric of the second objective.
+        records: records of all ended trials, including fresh-seed runs.
+        url: SQLAlchemy URL of the database, such as ``sqlite:///news.db``.
 
     Returns:
         Number of trials written.
 
     Raises:
-        InputError: the URL is none, or names a driver that is not installed.
-        UnreachableError: the database does not answer or cannot be written.
+        InputError: the URL is invalid, or its driver is not installed.
+        UnreachableError: the database cannot be reached or written.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
-    before = optuna.logging.get_verbosity()
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return _write(name, metric, records, _storage(url))
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-        raise UnreachableError(f"the study cannot be written to {url}: {error}") from error
+        raise UnreachableError(f"cannot write the study to {url}: {error}") from error
     finally:
-        optuna.logging.set_verbosity(before)
+        optuna.logging.set_verbosity(verbosity)
 
 
 def _storage(url: str) -> "BaseStorage":
     import optuna
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
-    fix = "write sqlite:///file.db (three slashes for a relative path, four for an absolute one)"
+    fix = "for example sqlite:///file.db (three slashes for a relative path, four for an absolute one)"
     try:
         return optuna.storages.RDBStorage(url)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-        raise InputError(f"--study {url!r} is not a database URL that can be opened: {error}", fix=fix) from error
+        raise InputError(f"--study {url!r} is not a valid database URL: {error}", fix=fix) from error
     except OperationalError as error:
         raise InputError(f"--study {url!r} cannot be opened: {error.orig}", fix=fix) from error
 
@@ -92,7 +94,7 @@ def _write(name: str, metric: str, records: Sequence[TrialRecord], storage: "Bas
 
 
 def _distributions(records: Sequence[TrialRecord]) -> dict[str, Any]:
-    """One distribution a searched field: categories of the values seen; the learning rate as a range."""
+    """One distribution per hyperparameter: categories of the observed values; a range for the learning rate."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     found: dict[str, Any] = {}
@@ -116,7 +118,7 @@ def _trial(record: TrialRecord, distributions: dict[str, Any]) -> "FrozenTrial":
         record.status, TrialState.FAIL
     )
     if state is TrialState.COMPLETE and cheapest is None:
-        # It ended, but its serving cost was never measured (`lft train`): there is no point to show.
+        # A completed trial of `lft train`: without a serving cost it has no values for both objectives.
         state = TrialState.FAIL
     values = None
     if state is TrialState.COMPLETE and cheapest is not None and cheapest.usd_per_million_predictions is not None:
@@ -161,5 +163,5 @@ def _cheapest(record: TrialRecord) -> ScoredVariant | None:
 
 
 def _moment(text: str) -> datetime | None:
-    """A record's UTC time as Optuna keeps times: local, without a zone."""
+    """Convert the UTC time of a record to local time without a time zone, as Optuna stores it."""
     return datetime.fromisoformat(text).astimezone().replace(tzinfo=None) if text else None

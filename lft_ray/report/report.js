@@ -143,7 +143,7 @@
     const low = Math.min(...later), high = Math.max(...later), pad = Math.max(0.004, (high - low) * 0.08);
     traces.sort((a, b) => a.line.width - b.line.width);
     Plotly.react(node, traces, layout({
-      x: { tickformat: ".0%", range: [-0.03, 1.03], title: { text: "share of the schedule" } },
+      x: { tickformat: ".0%", range: [-0.03, 1.03], title: { text: "fraction of the schedule" } },
       y: { range: later.length ? [low - pad, high + pad] : undefined, tickformat: ".3~f", nticks: 7, title: { text: narrow.matches ? "" : node.dataset.metric } },
     }), options);
   }

@@ -1,4 +1,4 @@
-"""Where a run stands, as plain values. In: a run folder. Out: a JSON-able dict. Spends nothing, changes nothing."""
+"""Status of a run. In: a run folder. Out: a dictionary that can be written as JSON. Never changes the run."""
 
 from collections import Counter
 from typing import Any
@@ -10,15 +10,15 @@ __all__ = ["status_of"]
 
 
 def status_of(run: RunFolder, ledger: Ledger) -> dict[str, Any]:
-    """Trials by status, spend, seconds by stage, winner, endpoint and the next command to type."""
+    """Trials by status, training cost, seconds by stage, winner, endpoint and the next command to run."""
     records = ledger.records()
     selection, endpoint = run.selection(), run.json("endpoint.json")
     best = max((v.f1 for r in records for v in r.variants), default=None)
     live = bool(endpoint) and endpoint["state"] in {"ready", "rejected"}
     if live:
-        following = f"lft predict {run.uri} 'your text'"
+        next_command = f"lft predict {run.uri} 'your text'"
     else:
-        following = f"lft deploy {run.uri}" if selection else f"lft search {run.uri}/experiment.yaml --resume"
+        next_command = f"lft deploy {run.uri}" if selection else f"lft search {run.uri}/experiment.yaml --resume"
     return {
         "run": run.uri,
         "trials": dict(Counter(str(record.status) for record in records)),
@@ -30,5 +30,5 @@ def status_of(run: RunFolder, ledger: Ledger) -> dict[str, Any]:
         "endpoint": endpoint["url"] if live else None,
         "version": endpoint["version"] if live else None,
         "canary": (endpoint.get("canary") or None) if live else None,
-        "next": following,
+        "next": next_command,
     }

@@ -1,6 +1,7 @@
-"""What the report shows of trials and points. In: records. Out: plain rows and chart data. Computes no new scores.
+"""Trials, points and curves of the report. In: records. Out: plain rows and chart data.
 
-A stopped, failed or infeasible trial has no F1 here: only trials that ran to their end were measured to have one.
+A stopped, failed or infeasible trial has no F1 here: only completed trials have a final measurement. Never computes a
+new score.
 """
 
 import math
@@ -30,7 +31,7 @@ STANDINGS = {"proven": "within the margin", "within_noise": "within noise", "wor
 def front_data(
     records: Sequence[TrialRecord], selection: Selection | None, cascades: Sequence[Cascade] = ()
 ) -> dict[str, Any]:
-    """Points of the cost-F1 chart with their texts, and the lines drawn in it."""
+    """Points of the cost-F1 chart with their hover texts, and the lines drawn in it."""
     points = points_of(records)
     pairs = {cascade.pair: cascade for cascade in cascades}
     both = [cascade_point(cascade) for cascade in pairs.values()]
@@ -57,7 +58,7 @@ def front_data(
 
 
 def _confirmed(selection: Selection | None, naming: Naming) -> list[dict[str, Any]]:
-    """Mean and range of the fresh seeds of the points that were judged, not of every variant that ran with them."""
+    """Mean and range over fresh seeds of the compared points, not of every variant that was evaluated with them."""
     return [
         {
             "trial": point.trial_id,
@@ -75,20 +76,20 @@ def _confirmed(selection: Selection | None, naming: Naming) -> list[dict[str, An
 
 
 def _floor(selection: Selection | None) -> float | None:
-    """F1 below which the policy does not ship, by the scores that decided."""
+    """Minimum F1 for the policy to choose a point, from the scores that decided."""
     if selection is None or selection.policy != "cheapest_within" or not selection.judged:
         return None
     return max(point.f1 for point in selection.judged) - selection.margin
 
 
 def fresh_f1(selection: Selection | None, point: FrontPoint) -> list[float]:
-    """F1 of a point's fresh-seed runs, at its own precision and length; empty where it had none."""
+    """F1 of the fresh-seed runs of a point, at its own precision and length; empty without any."""
     judged = selection.judged if selection else []
     return next((p.fresh_f1 for p in judged if _key(p) == _key(point)), [])
 
 
 def finalist_rows(selection: Selection | None) -> list[dict[str, Any]]:
-    """The points that were judged, cheapest first: seeds, mean F1, loss in points with its 95% bound, and standing."""
+    """The compared points, cheapest first: seeds, mean F1, loss in percentage points with its 95% bound, and status."""
     if selection is None:
         return []
     winner = _key(selection.winner)
@@ -124,7 +125,7 @@ def _cascade_hover(point: FrontPoint, cascade: Cascade) -> str:
         [
             f"<b>{point.model_size}</b>  cascade of {point.trial_id}",
             f"F1 {score(point.f1)}   {usd(point.usd_per_million_predictions)} per million",
-            f"the large one is asked {cascade.share:.0%} of the texts",
+            f"the large model predicts {cascade.share:.0%} of the texts",
         ]
     )
 
@@ -137,7 +138,7 @@ def ladder_rows(records: Sequence[TrialRecord], selection: Selection | None) -> 
 
 
 def trial_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """One row a trial for the sortable table: search trials by id, then fresh-seed runs."""
+    """One row per trial for the sortable table: search trials by id, then fresh-seed runs."""
     rows = []
     for record in sorted(records, key=lambda r: (r.role != "search", trial_order(r.trial_id))):
         best = record.reference_variant
@@ -183,7 +184,7 @@ def curve_data(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
 
 
 def comparison(records: Sequence[TrialRecord], selection: Selection | None) -> list[dict[str, Any]]:
-    """The winner beside the best and the cheapest point: one row a point, however many names it has."""
+    """Compare the winner with the best and the cheapest point: one row per point, even if one has several roles."""
     naming = Naming(records)
     if selection is None or not selection.front:
         return []

@@ -72,8 +72,8 @@ def endpoint():
     ("options", "message"),
     [
         (["rollback"], "no live endpoint"),
-        (["deploy", "--cascade", "minilm:1"], "--cascade takes two names"),
-        (["deploy", "--cascade", "a,b", "--trial", "t1"], "exclude each other"),
+        (["deploy", "--cascade", "minilm:1"], "--cascade expects two names"),
+        (["deploy", "--cascade", "a,b", "--trial", "t1"], "cannot be combined"),
         (["deploy", "--cascade", "a,b"], "no profiles yet"),
         (["deploy", "--canary", "0.9"], "serve.rollout.canary_share"),
         (["bench"], "no live endpoint"),
@@ -101,7 +101,7 @@ def test_bench_at_given_rates_prints_a_table(invoke):
     with endpoint() as url:
         result = invoke("bench", url, "--rate", "20", "--rate", "40", "--seconds", "1")
     assert result.exit_code == 0, result.output
-    assert "answered / s" in result.stdout
+    assert "responses / s" in result.stdout
     assert [line.split()[0] for line in result.stdout.splitlines()[1:3]] == ["20", "40"]
 
 

@@ -42,7 +42,7 @@ def test_the_table_says_what_is_predicted(folder):
     result = CliRunner().invoke(app, ["plan", "e.yaml"])
     assert result.exit_code == 0, result.output
     assert result.stdout.count("predicted") >= 4
-    for part in ("bert-l2-h128:2", "P/sqrt(N)", "worst case:", "held to:", "GFLOP/s"):
+    for part in ("bert-l2-h128:2", "P/sqrt(N)", "worst case:", "limit:", "GFLOP/s"):
         assert part in result.stdout
     assert "next: lft search e.yaml" in result.stderr
 

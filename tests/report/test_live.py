@@ -42,7 +42,7 @@ def test_plain_output_has_one_line_a_finished_trial_and_no_control_codes():
 
 def test_silence_is_broken_with_what_it_waits_for():
     out = io.StringIO()
-    with LiveTable(4, console=console(out), silence_s=0.05) as table:
+    with LiveTable(4, console=console(out), progress_interval_s=0.05) as table:
         table.trial_started("t1", record("t1", "minilm:3").config)
         table.trial_progress("t1", 0.5, 0.8)
         deadline = time.monotonic() + 30
@@ -119,7 +119,7 @@ def test_events_may_come_from_many_threads():
 
 def test_an_unknown_trials_progress_is_ignored():
     out = io.StringIO()
-    with LiveTable(1, console=console(out), silence_s=0.05) as table:
+    with LiveTable(1, console=console(out), progress_interval_s=0.05) as table:
         table.trial_progress("t9", 0.5, f1=0.9)
         begun = len(out.getvalue())
         deadline = time.monotonic() + 30
@@ -136,7 +136,7 @@ def test_an_unknown_trials_progress_is_ignored():
 def test_it_listens_to_a_study():
     out = io.StringIO()
     item = record("t1", "minilm:3")
-    with LiveTable(1, console=console(out), silence_s=0.05) as table:
+    with LiveTable(1, console=console(out), progress_interval_s=0.05) as table:
         table.on_start(StartedTrial(trial_id="t1", number=0, config=item.config))
         table.on_point("t1", CurvePoint(fraction=0.5, f1=0.8, loss=0.4, train_s=1.0))
         deadline = time.monotonic() + 30
@@ -186,7 +186,7 @@ def test_the_meter_shows_what_is_spent_reserved_kept_and_left():
         table.on_record(record("t1", "tfidf"))
 
     last = lines_of(({"budget_usd": 2.0}, search))[-1]
-    assert "| $0.00100 of $2.00 | $0.500 reserved, $1.50 left ($0.500 kept for fresh seeds) |" in last
+    assert "| $0.00100 of $2.00 | $0.500 reserved, $1.50 left ($0.500 for fresh seeds) |" in last
 
 
 def test_before_the_study_hands_over_its_budget_what_is_left_is_what_is_not_spent():
@@ -212,11 +212,11 @@ def test_without_a_budget_the_rate_is_of_this_sessions_trials(monkeypatch):
     def search(table):
         table.on_record(earlier)
         table._started_s -= 3600.0
-        assert "an hour" not in table._header()
+        assert "per hour" not in table._header()
         table.trial_started(now.trial_id, now.config)
         table.on_record(now)
 
     last = lines_of(({}, search))[-1]
     # A tenth of a cent in the hour, not the two of both sessions.
-    rate = float(re.search(r"\$0.00200 spent \(\$(\S+) an hour\)", last)[1])
+    rate = float(re.search(r"\$0.00200 spent \(\$(\S+) per hour\)", last)[1])
     assert rate == pytest.approx(0.001, rel=0.1)
