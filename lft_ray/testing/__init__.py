@@ -1,6 +1,6 @@
-"""The contracts of the plug-in points as pytest classes: subclass one, say what is yours, and pytest runs its checks.
+"""Contracts of the plug-in points as pytest classes: subclass one, provide your plug-in as a fixture, and run pytest.
 
-Importing this needs pytest; nothing else in lft_ray imports it. The built-in plug-ins pass the same classes::
+Importing this package requires pytest; nothing else in lft_ray imports it. The built-in plug-ins pass the same tests::
 
     from lft_ray.testing.tasks import TaskContract
     from my_package.stars import Stars
@@ -13,7 +13,7 @@ Importing this needs pytest; nothing else in lft_ray imports it. The built-in pl
 
 import pytest
 
-# Before the modules are imported: a failed assertion in them then shows its values, as in a test file.
+# Must run before the modules are imported, so that failed assertions in them show their values as in a test file.
 pytest.register_assert_rewrite(
     *(f"{__name__}.{name}" for name in ("engines", "models", "policies", "samplers", "stop_rules", "tasks"))
 )

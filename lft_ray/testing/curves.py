@@ -1,4 +1,7 @@
-"""Made-up learning curves, and what a stop rule is asked about them. Values only; nothing is trained."""
+"""Synthetic learning curves, and the trial snapshots that a stop rule receives for them.
+
+In: a random generator or scores. Out: records and `TrialSnapshot` values. Never trains.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,28 +27,38 @@ __all__ = [
 ]
 
 THIRDS = (1 / 3, 2 / 3, 1.0)
-"""Fractions of the schedule at which every trial is evaluated."""
+"""Fractions of the schedule at which each trial is evaluated."""
 COSTS = {"tiny:1": 2.0, "tiny:2": 3.0, "tiny:4": 5.0, "tiny:6": 7.0}
 """Model size -> dollars per million predictions."""
 
 
 def known_cost(config: TrialConfig) -> float:
-    """Dollars per million predictions of a configuration."""
+    """Return the serving cost of a configuration in dollars per million predictions."""
     return COSTS[config.model_size]
 
 
 def config(size: str = "tiny:6", *, epochs: int = 2, method: str = "full") -> TrialConfig:
-    """The configuration of a trial."""
+    """Return a configuration.
+
+    Args:
+        size: model size, a key of `COSTS`.
+        epochs: number of epochs.
+        method: training method.
+    """
     return TrialConfig(model_size=size, method=method, learning_rate=2e-4, batch_size=16, epochs=epochs)
 
 
 def points(scores: Sequence[float], fractions: Sequence[float] = THIRDS) -> list[CurvePoint]:
-    """A curve with these F1 at these fractions of the schedule; it ends with the shorter of the two."""
+    """Return a learning curve with these F1 at these fractions of the schedule, as long as the shorter of the two."""
     return [CurvePoint(fraction=at, f1=f1, loss=1.0, train_s=at) for at, f1 in zip(fractions, scores, strict=False)]
 
 
 def draws(rng: np.random.Generator, count: int) -> list[list[float]]:
-    """Curves at thirds: saturating, noisy, with a bump at the end as the learning rate falls."""
+    """Draw curves at thirds of the schedule: saturating, noisy, with a rise at the end as the learning rate decays.
+
+    Returns:
+        ``count`` curves of three F1 each.
+    """
     final = 0.92 - np.abs(rng.normal(0, 0.05, (count, 1)))
     lost = np.exp(rng.normal(-1.2, 0.6, (count, 1))) * (1.0 - final) * np.array([1.0, 0.45, 0.0])
     curves: list[list[float]] = np.clip(final - lost + rng.normal(0, 0.004, (count, 3)), 0.0, 1.0).tolist()
@@ -53,22 +66,22 @@ def draws(rng: np.random.Generator, count: int) -> list[list[float]]:
 
 
 def draw(rng: np.random.Generator) -> list[float]:
-    """One curve at thirds."""
+    """Draw one curve at thirds of the schedule."""
     return draws(rng, 1)[0]
 
 
 def ended(
     number: int, scores: Sequence[float], size: str = "tiny:6", *, epochs: int = 2, method: str = "full", **more: Any
 ) -> TrialRecord:
-    """The record of a trial that has ended: done with three scores, stopped with fewer.
+    """Return the record of an ended trial: done with three scores, stopped with fewer.
 
     Args:
-        number: of the trial.
+        number: number of the trial.
         scores: F1 at thirds of the schedule.
         size: model size, a key of `COSTS`.
-        epochs: of its configuration.
-        method: of its configuration.
-        more: fields of the record that differ.
+        epochs: epochs of its configuration.
+        method: training method of its configuration.
+        more: other fields of the record.
     """
     curve = points(scores)
     done = len(curve) == len(THIRDS)
@@ -97,15 +110,15 @@ def standing(
     start: bool = False,
     **made: Any,
 ) -> TrialSnapshot:
-    """What a rule sees when the last of these scores has just arrived.
+    """Return the snapshot that a rule receives when the last of these scores has just been reported.
 
     Args:
         scores: F1 at thirds of the schedule so far.
-        others: trials that have ended.
+        others: records of ended trials.
         size: model size, a key of `COSTS`.
-        number: of the running trial.
-        live: other running trials.
-        start: whether it is one of the trials that a search begins with.
+        number: number of the running trial.
+        live: other running trials, by id.
+        start: whether it is one of the initial trials of the search.
         made: ``epochs`` or ``method`` of its configuration.
     """
     trial = StartedTrial(trial_id=f"t{number:03d}", number=number, config=config(size, **made), start=start)
@@ -113,14 +126,14 @@ def standing(
 
 
 def peers() -> list[TrialRecord]:
-    """60 finished trials of all sizes; the more expensive a size, the better it is."""
+    """Return 60 finished trials of all sizes, in which more expensive sizes have a higher F1."""
     rng = np.random.default_rng(3)
     sizes = sorted(COSTS)
     return [ended(i, [f1 - 0.1 + COSTS[sizes[i % 4]] / 100 for f1 in draw(rng)], sizes[i % 4]) for i in range(60)]
 
 
 def standings(others: Sequence[TrialRecord], count: int = 200) -> Iterator[TrialSnapshot]:
-    """Running trials of all sizes after one or two thirds of their schedule."""
+    """Yield snapshots of running trials of all sizes after one or two thirds of their schedule."""
     rng = np.random.default_rng(4)
     for number in range(500, 500 + count):
         size = sorted(COSTS)[number % 4]

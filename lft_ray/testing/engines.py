@@ -1,6 +1,6 @@
-"""What every engine does, whatever runs inside: the contract of `lft_ray.engines.base.Engine`.
+"""Contract of inference engines, `lft_ray.engines.base.Engine`.
 
-In: your engine and a folder that it opens. Out: passed or failed checks. No HTTP, no Ray.
+In: your engine and a model folder that it can open. Out: passed or failed tests. Never uses HTTP or Ray.
 """
 
 import shutil
@@ -26,40 +26,40 @@ TEXTS = [
 
 
 class EngineContract:
-    """Subclass it with fixtures ``engine`` and ``folder``; ``precision`` and ``tolerance`` where yours differ."""
+    """Subclass it with fixtures ``engine`` and ``folder``; override ``precision`` and ``tolerance`` if necessary."""
 
     @pytest.fixture
     def engine(self) -> type[Engine]:
-        """Your class."""
+        """Your engine class."""
         raise NotImplementedError("a subclass of EngineContract needs a fixture engine that returns your class")
 
     @pytest.fixture
     def folder(self) -> Path:
-        """A folder that it opens, of a model with `OUTPUTS` outputs and at most `MAX_LENGTH` tokens of a text."""
+        """A model folder for it, with `OUTPUTS` outputs and a maximum length of `MAX_LENGTH` tokens."""
         raise NotImplementedError("a subclass of EngineContract needs a fixture folder that returns a model's folder")
 
     @pytest.fixture
     def precision(self, engine: type[Engine]) -> str:
-        """The precision that is checked: the first that the engine names."""
+        """The tested precision: the first of the engine."""
         return engine.precisions[0]
 
     @pytest.fixture
     def tolerance(self, precision: str) -> float:
-        """How far the logits of a text may be apart in two batches: 1e-5, or 0.05 where the precision rounds."""
+        """Largest difference between the logits of a text in two batches: 1e-5, or 0.05 below fp32."""
         return 1e-5 if precision == "fp32" else 5e-2
 
     @pytest.fixture
     def runner(self, engine: type[Engine], folder: Path, precision: str) -> Runner:
-        """The folder, opened."""
+        """A runner of the opened folder."""
         return engine.open(folder, precision=precision, threads=1)
 
-    def test_logits_are_finite_float32_one_row_a_text(self, runner: Runner) -> None:
+    def test_logits_are_finite_float32_with_one_row_per_text(self, runner: Runner) -> None:
         logits = runner.run(runner.encode(TEXTS))
         assert logits.shape == (len(TEXTS), OUTPUTS)
         assert logits.dtype == np.dtype(np.float32)
         assert np.isfinite(logits).all()
 
-    def test_texts_are_cut_to_max_length(self, runner: Runner) -> None:
+    def test_texts_are_truncated_to_max_length(self, runner: Runner) -> None:
         assert runner.max_length == MAX_LENGTH
         assert all(len(encoded) <= MAX_LENGTH for encoded in runner.encode(TEXTS))
 
@@ -71,7 +71,9 @@ class EngineContract:
         backwards = runner.run(encoded[::-1])[::-1]
         assert np.abs(together - backwards).max() < tolerance
 
-    def test_opening_twice_predicts_the_same(self, engine: type[Engine], folder: Path, precision: str) -> None:
+    def test_two_runners_of_a_folder_give_equal_logits(
+        self, engine: type[Engine], folder: Path, precision: str
+    ) -> None:
         first, second = (engine.open(folder, precision=precision, threads=1) for _ in range(2))
         assert np.array_equal(first.run(first.encode(TEXTS)), second.run(second.encode(TEXTS)))
 
@@ -97,7 +99,7 @@ class EngineContract:
         encoded = short.encode(TEXTS)
         assert max(map(len, encoded)) == 8
         whole = engine.open(folder, precision=precision, threads=1)
-        # Short texts are predicted alike; the words that are cut away no longer count.
+        # Texts below both lengths have equal logits; truncated words have no effect.
         assert np.array_equal(short.run(short.encode(TEXTS[2:3])), whole.run(whole.encode(TEXTS[2:3])))
         same = engine.open(folder, precision=precision, threads=1, max_length=MAX_LENGTH)
         assert np.array_equal(same.run(same.encode(TEXTS)), whole.run(whole.encode(TEXTS)))

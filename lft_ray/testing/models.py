@@ -1,6 +1,6 @@
-"""What every base model does, whatever its family: it is cut, built, run, saved, and its head can be trained.
+"""Contract of base models of any architecture: layers can be removed, networks run, are saved, and the head trains.
 
-In: a `ModelSpec`, whose base may be a folder. Out: passed or failed checks. Never trains more than a head.
+In: a `ModelSpec`, whose base may be a folder. Out: passed or failed tests. Never trains more than a head.
 """
 
 from pathlib import Path
@@ -23,11 +23,11 @@ MAX_LENGTH = 24
 
 
 class BaseModelContract:
-    """Subclass it with a fixture ``spec``. The base needs two layers at least."""
+    """Subclass it with a fixture ``spec``. The base model needs at least two layers."""
 
     @pytest.fixture
     def spec(self) -> ModelSpec:
-        """Your entry of ``models:``, such as ``ModelSpec(base="/path/of/a/folder")``."""
+        """Your entry of ``models``, such as ``ModelSpec(base="/path/of/a/folder")``."""
         raise NotImplementedError("a subclass of BaseModelContract needs a fixture spec that returns a ModelSpec")
 
     @pytest.mark.parametrize("layers", [1, 2])
@@ -52,7 +52,7 @@ class BaseModelContract:
         save(network, tmp_path, tokenizer_from=base.folder, card=card)
         assert torch.equal(load(tmp_path)(ids, mask), logits)
 
-    def test_deeper_is_larger_and_more_expensive(self, spec: ModelSpec) -> None:
+    def test_more_layers_have_more_parameters_and_flops(self, spec: ModelSpec) -> None:
         sizes = model_sizes([spec.model_copy(update={"layers": [1, 2]})])
         assert sizes[0].params < sizes[1].params
         assert sizes[0].flops_per_token < sizes[1].flops_per_token
@@ -76,7 +76,7 @@ class BaseModelContract:
 
 
 def encoded(folder: Path) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Token ids and mask of `TEXTS`, padded to the longest."""
+    """Return token ids and attention mask of `TEXTS`, padded to the longest."""
     import torch
 
     from lft_ray.models.tokens import TextTokenizer

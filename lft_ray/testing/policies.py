@@ -1,6 +1,6 @@
-"""What every selection policy does: the contract of `lft_ray.selection.policies.Policy`.
+"""Contract of selection policies, `lft_ray.selection.policies.Policy`.
 
-In: your policy. Out: passed or failed checks. Never reads files.
+In: your policy. Out: passed or failed tests. Never reads files.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ MARGINS = (0.0, 0.005, 0.02, 0.5)
 
 
 def random_points(seed: int, count: int) -> list[FrontPoint]:
-    """Points of distinct trials; F1 in steps of 0.01 and dollars in steps of 0.01, so that some are equal."""
+    """Return points of distinct trials; F1 and dollars in steps of 0.01, so that some are equal."""
     rng = np.random.default_rng(seed)
     return [
         FrontPoint(
@@ -38,12 +38,12 @@ class PolicyContract:
 
     @pytest.fixture
     def policy(self) -> Policy:
-        """Your callable."""
+        """Your policy."""
         raise NotImplementedError("a subclass of PolicyContract needs a fixture policy that returns your callable")
 
     @pytest.fixture(params=range(20))
     def points(self, request: pytest.FixtureRequest) -> Sequence[FrontPoint]:
-        """1 to 20 points that may be chosen."""
+        """1 to 20 points to choose from."""
         return random_points(request.param, 1 + request.param)
 
     @pytest.mark.parametrize("margin", MARGINS)
@@ -65,7 +65,7 @@ class PolicyContract:
         assert not better, f"{chosen} was chosen, but these are cheaper and better"
 
     @pytest.mark.parametrize("margin", MARGINS)
-    def test_the_order_of_the_points_is_of_no_matter(
+    def test_the_choice_does_not_depend_on_the_order_of_the_points(
         self, policy: Policy, points: Sequence[FrontPoint], margin: float
     ) -> None:
         chosen = policy(points, margin=margin)

@@ -1,6 +1,6 @@
-"""What every sampler of ``search.sampler`` does: it proposes as `lft_ray.search.samplers.proposer` asks it.
+"""Contract of samplers for ``search.sampler``, as `lft_ray.search.samplers.proposer` uses them.
 
-In: your factory ``(seed, startup_trials) -> optuna.samplers.BaseSampler``. Out: passed or failed checks. Never trains.
+In: your factory ``(seed, startup_trials) -> optuna.samplers.BaseSampler``. Out: passed or failed tests. Never trains.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Make = Callable[[int, int], "BaseSampler"]
 
 
 def space() -> dict[str, Any]:
-    """Parameters as the search has them: positions in ordered lists, a rate, and methods without an order."""
+    """Return a search space like that of a study: indices of ordered lists, a learning rate, unordered methods."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     return {
@@ -32,7 +32,7 @@ def space() -> dict[str, Any]:
 
 
 def finished(count: int) -> list["FrozenTrial"]:
-    """Finished trials with both objectives: larger sizes cost more and are better, up to a wave."""
+    """Return finished trials with both objectives: larger sizes cost more and have a lower error."""
     import numpy as np
     from optuna.trial import TrialState, create_trial
 
@@ -60,7 +60,7 @@ class SamplerContract:
         raise NotImplementedError("a subclass of SamplerContract needs a fixture make_sampler: your factory")
 
     def propose(self, make_sampler: Make, seed: int, known: list["FrozenTrial"]) -> Proposal:
-        """One proposal of a study in memory, with the sampler made afresh, as the search does it."""
+        """Return one proposal of an in-memory study with a new sampler, as the search requests it."""
         import optuna
 
         sampler = make_sampler(seed, STARTUP)
@@ -76,16 +76,16 @@ class SamplerContract:
             assert distribution._contains(distribution.to_internal_repr(proposal[name])), (name, proposal[name])
 
     @pytest.mark.parametrize("count", [0, 12])
-    def test_the_same_seed_and_trials_have_the_same_proposal(self, make_sampler: Make, count: int) -> None:
-        """The search keeps no sampler on disk: a resumed one must propose what an undisturbed one does."""
+    def test_the_same_seed_and_trials_give_the_same_proposal(self, make_sampler: Make, count: int) -> None:
+        """Samplers are not saved: a resumed search must propose the same configurations as an uninterrupted one."""
         first, second = (self.propose(make_sampler, 7, finished(count)) for _ in range(2))
         assert first == second
 
-    def test_seeds_draw_apart(self, make_sampler: Make) -> None:
+    def test_different_seeds_give_different_proposals(self, make_sampler: Make) -> None:
         proposals = [self.propose(make_sampler, seed, []) for seed in range(8)]
         assert any(proposal != proposals[0] for proposal in proposals)
 
-    def test_trials_that_failed_do_not_disturb_it(self, make_sampler: Make) -> None:
+    def test_failed_trials_are_accepted(self, make_sampler: Make) -> None:
         from optuna.trial import TrialState, create_trial
 
         failed = create_trial(state=TrialState.FAIL, params=finished(1)[0].params, distributions=space())

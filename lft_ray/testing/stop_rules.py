@@ -1,6 +1,6 @@
-"""What every rule of early stopping does: the contract of `lft_ray.search.stopping.base.StopRule`.
+"""Contract of stop rules, `lft_ray.search.stopping.base.StopRule`.
 
-In: your factory ``(seed) -> StopRule``. Out: passed or failed checks, on made-up curves. Never trains.
+In: your factory ``(seed) -> StopRule``. Out: passed or failed tests on synthetic curves. Never trains.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ MakeRule = Callable[[int], StopRule]
 
 
 class StopRuleContract:
-    """Subclass it with a fixture ``make_rule``. A rule that stops trials passes `StoppingContract`, which asks more."""
+    """Subclass it with a fixture ``make_rule``. Rules that stop trials must pass the stricter `StoppingContract`."""
 
     @pytest.fixture
     def make_rule(self) -> MakeRule:
@@ -26,23 +26,25 @@ class StopRuleContract:
 
     @pytest.fixture
     def peers(self) -> list[TrialRecord]:
-        """Trials that have ended."""
+        """Records of ended trials."""
         return curves.peers()
 
-    def test_the_same_question_has_the_same_answer(self, make_rule: MakeRule, peers: list[TrialRecord]) -> None:
-        """Whatever was asked before: a resumed search asks again, in another order."""
+    def test_the_same_snapshot_gives_the_same_decision(self, make_rule: MakeRule, peers: list[TrialRecord]) -> None:
+        """Regardless of earlier calls: a resumed search repeats them, in another order."""
         first, second = make_rule(7), make_rule(7)
-        asked = list(curves.standings(peers))
-        reasons = [first(s) for s in asked]
-        assert [second(s) for s in reversed(asked)] == reasons[::-1]
-        assert [first(s) for s in asked] == reasons
+        snapshots = list(curves.standings(peers))
+        reasons = [first(s) for s in snapshots]
+        assert [second(s) for s in reversed(snapshots)] == reasons[::-1]
+        assert [first(s) for s in snapshots] == reasons
 
-    def test_the_order_of_what_has_ended_is_of_no_matter(self, make_rule: MakeRule, peers: list[TrialRecord]) -> None:
+    def test_the_decision_does_not_depend_on_the_order_of_records(
+        self, make_rule: MakeRule, peers: list[TrialRecord]
+    ) -> None:
         rule = make_rule(0)
         assert [rule(s) for s in curves.standings(peers)] == [rule(s) for s in curves.standings(peers[::-1])]
 
-    def test_a_pareto_optimal_trial_goes_on(self, make_rule: MakeRule, peers: list[TrialRecord]) -> None:
-        """Nothing finished or running is as cheap and as good already at this point of its curve."""
+    def test_a_pareto_optimal_trial_is_not_stopped(self, make_rule: MakeRule, peers: list[TrialRecord]) -> None:
+        """No other trial is as cheap and as good at this point of its curve."""
         rule = make_rule(0)
         best = {
             size: max(p.f1 for r in peers if curves.known_cost(r.config) <= usd for p in r.curve)
@@ -58,7 +60,7 @@ class StopRuleContract:
         others = [r for r in peers if r.config.model_size != "tiny:1"]
         assert make_rule(0)(curves.standing([0.3, 0.35], others, size="tiny:1")) == ""
 
-    def test_few_trials_stop_nothing(self, make_rule: MakeRule) -> None:
+    def test_nothing_is_stopped_with_few_trials(self, make_rule: MakeRule) -> None:
         best = curves.ended(0, [0.97, 0.98, 0.99], "tiny:1")
         assert make_rule(0)(curves.standing([0.2, 0.2], [best])) == ""
         assert make_rule(0)(curves.standing([0.2, 0.2])) == ""
@@ -75,21 +77,19 @@ class StopRuleContract:
 
 
 class StoppingContract(StopRuleContract):
-    """`StopRuleContract`, for a rule that does stop trials."""
+    """Extends `StopRuleContract` for rules that stop trials."""
 
-    def test_some_trials_are_stopped_and_the_reason_says_why(
-        self, make_rule: MakeRule, peers: list[TrialRecord]
-    ) -> None:
+    def test_some_trials_are_stopped_with_a_reason(self, make_rule: MakeRule, peers: list[TrialRecord]) -> None:
         rule = make_rule(0)
         reasons = [reason for s in curves.standings(peers) if (reason := rule(s))]
         assert 10 < len(reasons) < 190
         assert all("F1" in reason and "\n" not in reason for reason in reasons)
 
-    def test_a_point_between_two_looks_is_no_second_chance_to_stop(
+    def test_a_point_between_two_decision_points_stops_nothing(
         self, make_rule: MakeRule, peers: list[TrialRecord]
     ) -> None:
         rule = make_rule(0)
-        asked = curves.standing([0.1], peers)
-        assert rule(asked)
-        later = [*asked.curve, asked.curve[0].model_copy(update={"fraction": 0.5})]
-        assert rule(TrialSnapshot(asked.trial, later, peers, {}, curves.known_cost)) == ""
+        snapshot = curves.standing([0.1], peers)
+        assert rule(snapshot)
+        later = [*snapshot.curve, snapshot.curve[0].model_copy(update={"fraction": 0.5})]
+        assert rule(TrialSnapshot(snapshot.trial, later, peers, {}, curves.known_cost)) == ""

@@ -1,6 +1,6 @@
-"""What every task does: the contract of `lft_ray.tasks.base.Task`.
+"""Contract of tasks, `lft_ray.tasks.base.Task`.
 
-In: your task class. Out: passed or failed checks. Never trains, never reads files.
+In: your task class. Out: passed or failed tests. Never trains, never reads files.
 """
 
 from typing import Any
@@ -21,27 +21,27 @@ Floats = NDArray[np.float32]
 
 
 class TaskContract:
-    """Subclass it with a fixture ``task_class``. Override ``rows`` where rows of one label are not valid for yours."""
+    """Subclass it with a fixture ``task_class``. Override ``rows`` if rows with one label are invalid for your task."""
 
     @pytest.fixture
     def task_class(self) -> type[Task]:
-        """Your class; it is made with `LABELS`."""
+        """Your task class; the tests instantiate it with `LABELS`."""
         raise NotImplementedError("a subclass of TaskContract needs a fixture task_class that returns your task")
 
     @pytest.fixture
     def task(self, task_class: type[Task]) -> Task:
-        """The task of three labels that is checked."""
+        """An instance with three labels."""
         return task_class(LABELS)
 
     @pytest.fixture
     def rows(self, task: Task) -> list[list[str]]:
-        """Label names of 30 rows or more, as `Task.read_targets` gives them."""
+        """Label names of at least 30 rows, as returned by `Task.read_targets`."""
         one = [[LABELS[i % 3]] for i in range(30)]
         return [*one, [], ["joy", "anger"]] if task.allows_empty() else one
 
     @pytest.fixture
     def logits(self, task: Task, rows: list[list[str]]) -> Floats:
-        """Random predictions for the rows."""
+        """Random logits for the rows."""
         return np.random.default_rng(0).normal(size=(len(rows), task.outputs)).astype(np.float32)
 
     def test_labels_and_names(self, task: Task) -> None:
@@ -100,7 +100,7 @@ class TaskContract:
         assert whole.item() > 0
         assert torch.allclose(whole, halves[0] + halves[1], rtol=1e-5)
         (gradient,) = torch.autograd.grad(whole, student)
-        # One step against the gradient comes nearer to the teacher.
+        # A step against the gradient must reduce the divergence from the teacher.
         nearer = task.distill_loss(student.detach() - 0.1 * gradient, teacher, temperature)
         assert nearer < whole
         assert task.distill_loss(student.detach().bfloat16(), teacher, temperature).dtype == torch.float32
@@ -169,6 +169,6 @@ class TaskContract:
 
 
 def right_logits(task: Task, targets: NDArray[Any]) -> Floats:
-    """Logits of -1 and 1 that say what the targets say."""
+    """Return logits of -1 and 1 that match the targets."""
     matrix = targets if targets.ndim == 2 else np.eye(task.outputs, dtype=np.float32)[targets]
     return (matrix * 2 - 1).astype(np.float32)
