@@ -67,11 +67,11 @@ def _patience() -> Iterator[None]:
 
     In a real search one may after a second, and the dispatcher says ``wait``.
     """
-    usual, dispatching.PATIENCE_S = dispatching.PATIENCE_S, 3600.0
+    usual, dispatching.PROPOSAL_WAIT_S = dispatching.PROPOSAL_WAIT_S, 3600.0
     try:
         yield
     finally:
-        dispatching.PATIENCE_S = usual
+        dispatching.PROPOSAL_WAIT_S = usual
 
 
 class _Timed:
@@ -87,13 +87,13 @@ class _Timed:
     def propose(
         self,
         n: int,
-        told: Sequence[TrialRecord],
+        observed: Sequence[TrialRecord],
         pending: Sequence[TrialConfig],
         fits: Callable[[TrialConfig], bool] | None = None,
     ) -> TrialConfig | None:
         """Propose, and note how long it took."""
         began = time.thread_time()
-        config = self.proposer.propose(n, told, pending, fits)
+        config = self.proposer.propose(n, observed, pending, fits)
         self.seconds.append(time.thread_time() - began)
         return config
 

@@ -1,1 +1,1 @@
-"""`lft plan`: what a search would cost and offer, before anything is spent."""
+"""`lft plan`: estimate the cost and the candidates of a search before anything is spent."""

@@ -1,7 +1,7 @@
-"""What a search would cost and offer, before anything is spent. In: `PlanJob`. Out: `Estimate`.
+"""Estimate the cost of a search and its candidates before anything is spent. In: `PlanJob`. Out: `Estimate`.
 
-The numbers are those of the study itself: its work, forecast, budget and prices (`workload`, `pricing`). Trains and
-starts nothing. Training is always predicted; a serving cost is measured where an earlier run measured it.
+Uses the workload, forecast, budget and prices of the study itself (`workload`, `pricing`). Never trains, never starts
+anything. Training cost is always predicted; serving cost is measured if an earlier run profiled the model size.
 """
 
 import math
@@ -28,11 +28,11 @@ __all__ = ["Candidate", "Estimate", "PlanJob", "estimate"]
 
 
 class Candidate(Record):
-    """One model size, with its default trial."""
+    """One model size, with its default configuration."""
 
     model_size: str
     parameters: int | None
-    """Weights without a head; None where they depend on the data (TF-IDF)."""
+    """Number of weights without the head; None if it depends on the data (TF-IDF)."""
     layers: int | None
     seed_ratio: float | None
     """M = parameters / sqrt(train rows)."""
@@ -41,23 +41,23 @@ class Candidate(Record):
     """Wall seconds of the default trial."""
     predicted_usd: float
     worst_usd: float
-    """Its worst case, retries counted: what the budget must hold for it to start."""
+    """Worst-case dollars including retries: the trial starts only if the budget covers them."""
     serving_usd_per_million: float
     serving_source: Source
     p95_ms: float | None
-    """HTTP p95 where it was measured."""
+    """Measured HTTP p95; None if not measured."""
     refused: str = ""
-    """Why it would not be trained; empty when it would."""
+    """Why this size would not be trained; empty if it would."""
 
 
 class Estimate(Record):
-    """What ``lft plan`` shows."""
+    """The result of ``lft plan``."""
 
     name: str
     rows: dict[str, int]
     """Split -> rows."""
     mean_tokens: float
-    """Of a train text, cut at max_length."""
+    """Mean tokens per text of the train split, truncated to max_length."""
     max_length: int
     device: str
     trials_at_a_time: int
@@ -65,43 +65,43 @@ class Estimate(Record):
     price_as_of: str
     usd_per_core_hour: float
     training_rates: str
-    """Where predicted seconds come from: finished trials of a run, or stated default rates."""
+    """Source of the predicted seconds: finished trials of a run, or default rates."""
     serving_rates: str
-    """Where predicted serving dollars come from; empty when all are measured."""
+    """Source of the predicted serving dollars; empty if all are measured."""
     candidates: list[Candidate]
     """Cheapest to serve first."""
     trials: int
-    """Of the search, as asked for."""
+    """Number of trials of the search, as configured."""
     expected_trials: int
-    """That fit the limits if each takes what is predicted."""
+    """Number of trials that fit the limits if each takes its predicted time and cost."""
     expected_usd: float
     expected_minutes: float
     worst_search_usd: float
-    """Every default trial at its worst case, and the other trials as dear as the dearest configuration at worst."""
+    """Every default trial at its worst case, all other trials at the worst case of the most expensive configuration."""
     confirmation_trials: int
     worst_confirm_usd: float
     worst_usd: float
-    """Search and confirmation together, no limit applied."""
+    """Search and confirmation together, before limits."""
     budget_usd: float | None
     kept_for_confirmation_usd: float
     minutes: float | None
     minutes_usd: float | None
-    """What all trials at a time cost if they are busy for all the minutes."""
+    """Cost of all parallel trials if they are busy for all the minutes."""
     held_to_usd: float
-    """The least of worst case, budget and minutes."""
+    """Upper bound of the bill: the minimum of worst case, budget and minutes."""
     notes: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class PlanJob:
-    """What a plan needs to know.
+    """Inputs of a plan.
 
     Attributes:
-        name: of the run.
-        candidates: what may be trained and served.
-        dataset: only rows and lengths are read.
-        specs: how many trials, how each trains, what may win.
-        cluster_address: the cluster that the search would run on; None: this machine.
+        name: name of the run.
+        candidates: model sizes and variants that may be trained and served.
+        dataset: prepared dataset; only row counts and lengths are read.
+        specs: search, training, selection and cost sections of the experiment.
+        cluster_address: address of the cluster that would run the search; None: this machine.
     """
 
     name: str
@@ -114,32 +114,33 @@ class PlanJob:
 def estimate(
     job: PlanJob,
     cluster: ClusterHandle,
-    earlier: RunHistory,
+    history: RunHistory,
     matmul_flops_per_s: Callable[[], float] | None = None,
 ) -> Estimate:
-    """Price a search that has not begun.
+    """Estimate the cost of a search that has not started.
 
     Args:
-        job: what would be searched.
-        cluster: sizes of its nodes; it is not connected to.
-        earlier: what earlier runs measured.
-        matmul_flops_per_s: measures one core, called when a serving cost must be predicted; None: the default rate.
+        job: inputs of the plan.
+        cluster: resources of the nodes; no connection is made.
+        history: measurements of earlier runs.
+        matmul_flops_per_s: measures the FLOP/s of one core, called if a serving cost must be predicted; None: the
+            default rate is used.
     """
     dataset, search, training = job.dataset, job.specs.search, job.specs.training
     on_gpu = cluster.gpus_per_worker(training.resources) > 0
     workload = Workload.of(job.candidates, dataset, training, on_gpu=on_gpu)
-    serving = ServingCosts.of(job.candidates, dataset, job.specs, earlier, matmul_flops_per_s)
+    serving = ServingCosts.of(job.candidates, dataset, job.specs, history, matmul_flops_per_s)
     sizes = sorted(workload.sizes.values(), key=lambda size: serving.usd(size)[0])
     configs = {c.model_size: c for c in start_table(sizes, training, seed=search.seed)}
     starts = _simulated_start([configs[size.name] for size in sizes])
-    admission = _admission(job, workload, earlier, starts)
+    admission = _admission(job, workload, history, starts)
     slots, rows = slots_of(search, training, cluster), dataset.splits["train"].rows
     candidates = [_candidate(size, configs[size.name], admission, serving, rows) for size in sizes]
     trained = [configs[c.model_size] for c in candidates if not c.refused]
     most_expensive_config = most_expensive(training, admission, [workload.sizes[c.model_size] for c in trained], starts)
     fresh_runs = max_runs(job.specs.selection, search, dataset.splits["validation"].rows)
-    played = _play(job, workload, earlier, serving, trained, slots)
-    candidates = [_with_refusal(c, configs[c.model_size], played) for c in candidates]
+    simulation = _simulate(job, workload, history, serving, trained, slots)
+    candidates = [_with_refusal(c, configs[c.model_size], simulation) for c in candidates]
     worst = totals(job.specs, admission, trained, most_expensive_config, slots=slots, fresh_runs=fresh_runs)
     price = job.candidates.price
     return Estimate(
@@ -152,13 +153,13 @@ def estimate(
         price=price.name,
         price_as_of=price.as_of,
         usd_per_core_hour=price.training_usd_per_core_s * 3600.0,
-        training_rates=_training_rates(earlier),
+        training_rates=_training_rates(history),
         serving_rates=serving.rates if any(c.serving_source == "predicted" for c in candidates) else "",
         candidates=candidates,
         trials=search.trials,
-        expected_trials=len(played.started),
-        expected_usd=played.spent_usd,
-        expected_minutes=played.ended_s / 60.0,
+        expected_trials=len(simulation.started),
+        expected_usd=simulation.spent_usd,
+        expected_minutes=simulation.ended_s / 60.0,
         worst_search_usd=worst.search_usd,
         confirmation_trials=fresh_runs,
         worst_confirm_usd=worst.confirm_usd,
@@ -168,22 +169,22 @@ def estimate(
         minutes=search.minutes,
         minutes_usd=worst.minutes_usd,
         held_to_usd=worst.held_to_usd,
-        notes=_notes(job, cluster, candidates, played),
+        notes=_notes(job, cluster, candidates, simulation),
     )
 
 
 def _simulated_start(configs: Sequence[TrialConfig]) -> list[TrialRecord]:
-    """The start trials as the ledger would have them: they may be teachers."""
+    """Records of the start trials as finished trials, which can be teachers."""
     return [
         TrialRecord(trial_id=f"t{i:03d}", attempt=1, config=config, status=TrialStatus.DONE)
         for i, config in enumerate(configs)
     ]
 
 
-def _play(
+def _simulate(
     job: PlanJob,
     workload: Workload,
-    earlier: RunHistory,
+    history: RunHistory,
     serving: ServingCosts,
     starts: Sequence[TrialConfig],
     slots: int,
@@ -192,7 +193,7 @@ def _play(
     ended: list[TrialRecord] = []
     sizes = [workload.sizes[config.model_size] for config in starts]
     return SearchSimulation(
-        _admission(job, workload, earlier, ended),
+        _admission(job, workload, history, ended),
         Teachers(lambda name: serving.usd(workload.sizes[name])[0]),
         ended,
         queue=starts,
@@ -200,13 +201,13 @@ def _play(
         trials=search.trials,
         slots=slots,
         seed=search.seed,
-    ).play()
+    ).run()
 
 
-def _admission(job: PlanJob, workload: Workload, earlier: RunHistory, ran: list[TrialRecord]) -> BudgetAdmission:
+def _admission(job: PlanJob, workload: Workload, history: RunHistory, ran: list[TrialRecord]) -> BudgetAdmission:
     price = job.candidates.price
     admission = admission_of(job.specs, price, workload, started_s=0.0, clock=lambda: 0.0, ran=lambda: ran)
-    for flops, usage, device in earlier.trials:
+    for flops, usage, device in history.trials:
         admission.forecast.observe(flops, usage, device=device)
     return admission
 
@@ -221,7 +222,7 @@ def _candidate(
     usd, source = serving.usd(size)
     refused = serving.breach(size)
     if not refused:
-        # Alone, with nothing spent: a guess of its seconds forbids nothing, as in the study itself.
+        # Each size on its own, with nothing spent. As in the study, an unmeasured time estimate refuses nothing.
         refused = admission.verdict(config, "search").reason
     return Candidate(
         model_size=size.name,
@@ -239,43 +240,46 @@ def _candidate(
     )
 
 
-def _with_refusal(candidate: Candidate, config: TrialConfig, played: SearchSimulation) -> Candidate:
-    if candidate.refused or config in played.started:
+def _with_refusal(candidate: Candidate, config: TrialConfig, simulation: SearchSimulation) -> Candidate:
+    if candidate.refused or config in simulation.started:
         return candidate
-    reason = played.refused.get(config.model_size, "the trials before it use up the limits")
+    reason = simulation.refused.get(config.model_size, "the trials before it use up the limits")
     return candidate.replace(refused=reason)
 
 
-def _training_rates(earlier: RunHistory) -> str:
-    if earlier.trials:
-        return f"{len(earlier.trials)} finished trials of {earlier.trained_in}"
+def _training_rates(history: RunHistory) -> str:
+    if history.trials:
+        return f"{len(history.trials)} finished trials of {history.trained_in}"
     cpu = DEFAULT_RATES["cpu"]
-    return (
-        f"default rates ({cpu.flops_per_s / 1e9:.0f} GFLOP/s a core and {cpu.start_s:.0f} s to start), on the slow side"
-    )
+    gflops = f"{cpu.flops_per_s / 1e9:.0f} GFLOP/s per core"
+    return f"default rates ({gflops}, {cpu.start_s:.0f} s to start), deliberately slow"
 
 
 def _notes(
-    job: PlanJob, cluster: ClusterHandle, candidates: Sequence[Candidate], played: SearchSimulation
+    job: PlanJob, cluster: ClusterHandle, candidates: Sequence[Candidate], simulation: SearchSimulation
 ) -> list[str]:
     notes = []
     training, search = job.specs.training, job.specs.search
     if training.workers == "auto":
-        notes.append("training.workers: auto is decided when the search has measured a trial's memory; here it is 1")
+        notes.append(
+            "training.workers: auto is resolved when the search measures a trial's memory; this plan assumes 1"
+        )
     if cluster.slots(training) < 1:
         notes.append(
-            f"a trial asks for {training.worker_count} x {training.resources.cpu:g} cores, more than this machine has: "
-            "it could not be placed here"
+            f"a trial requests {training.worker_count} x {training.resources.cpu:g} cores, more than this machine has: "
+            "it could not be scheduled here"
         )
     if job.cluster_address is not None:
-        notes.append(f"no cluster was asked: {job.cluster_address} may run more trials at a time than this machine")
+        notes.append(
+            f"no cluster was contacted: {job.cluster_address} may run more trials in parallel than this machine"
+        )
     if job.specs.caps.p95_ms is not None and any(c.p95_ms is None for c in candidates):
-        notes.append("cost.traffic.p95_ms cannot be checked before the profile: latency is measured, never predicted")
-    if played.stopped:
-        notes.append(f"{played.stopped} trials would still run at the deadline and end as stopped")
-    if len(played.started) < search.trials:
+        notes.append("cost.traffic.p95_ms cannot be checked before profiling: latency is measured, never predicted")
+    if simulation.stopped:
+        notes.append(f"{simulation.stopped} trials would still be running at the deadline and be stopped")
+    if len(simulation.started) < search.trials:
         given = [name for name in ("budget_usd", "minutes") if getattr(search, name) is not None]
-        share = f"{len(played.started)} of {search.trials} trials"
+        share = f"{len(simulation.started)} of {search.trials} trials"
         limits = f"search.{' and search.'.join(given)}" if given else "the space"
-        notes.append(f"{limits}: {share} fit" + (" if each takes what is predicted" if given else ""))
+        notes.append(f"{limits}: {share} fit" + (" if each takes its predicted time and cost" if given else ""))
     return notes

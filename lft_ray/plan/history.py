@@ -1,7 +1,8 @@
-"""What earlier runs on this machine measured that holds for a new experiment. In: its run folders. Reads only.
+"""Measurements of earlier runs on this machine that apply to a new experiment. In: run folders. Reads only.
 
-A serving profile holds for the same model size, precision, length limit and replica cores where the texts are about as
-long; TF-IDF's, whose vocabulary is its cost, for the same data only. Finished trials tell how fast this machine trains.
+A serving profile is reused for the same model size, precision, maximum length and replica cores if the texts have about
+the same length; a TF-IDF profile, whose cost is its vocabulary, only for the same data. Finished trials show how fast
+this machine trains.
 """
 
 from collections.abc import Iterator
@@ -22,22 +23,22 @@ from lft_ray.search.budget.workload import Workload
 
 __all__ = ["RunHistory", "load_history"]
 
-RUNS_READ = 20
-"""Run folders looked at, in the order of their names: more would make a plan slow."""
-SAME_LENGTH = 0.1
-"""Relative difference of mean tokens up to which texts count as equally long: a profile's repeats differ as much."""
+MAX_RUNS_READ = 20
+"""Maximum run folders read, in the order of their names: more would make a plan slow."""
+LENGTH_TOLERANCE = 0.1
+"""Maximum relative difference of mean tokens for texts of equal length: repeated profiles vary as much."""
 
 
 @dataclass(slots=True)
 class RunHistory:
-    """Measurements that may be reused.
+    """Measurements that can be reused.
 
     Attributes:
         profiles: serving profiles by (model size, precision, max length).
-        ingress: of the first run that gave a profile.
-        profiled_in: runs that the profiles are from.
+        ingress: ingress profile of the first run that contributed a profile.
+        profiled_in: URIs of the runs that contributed profiles.
         trials: (FLOPs, usage, device) of finished trials.
-        trained_in: the run that they are from.
+        trained_in: URI of the run that contributed the trials.
     """
 
     profiles: dict[tuple[str, str, int], ServingProfile] = field(default_factory=dict)
@@ -48,24 +49,24 @@ class RunHistory:
 
     @property
     def book(self) -> ProfileBook | None:
-        """The profiles as a study has them; None where there are none."""
+        """The profiles as a profile book; None if there are none."""
         if self.ingress is None:
             return None
         return ProfileBook(ingress=self.ingress, profiles=list(self.profiles.values()))
 
 
 def load_history(run_uri: str, dataset: DatasetRecord, *, max_length: int, serve: ServeSpec) -> RunHistory:
-    """Collect what the run of this name, then the other runs beside it, measured on this machine.
+    """Collect measurements on this machine, from this run's folder first and then from its sibling folders.
 
     Args:
-        run_uri: of the run that is planned.
-        dataset: its data.
-        max_length: tokens kept of its texts.
-        serve: how its replicas would be served.
+        run_uri: URI of the planned run.
+        dataset: prepared dataset of the planned run.
+        max_length: maximum tokens per text.
+        serve: serving config of the planned run.
     """
     found = RunHistory()
     for run in _runs(run_uri):
-        # A run of another version or a damaged one has nothing to say here; `lft status` tells what is wrong with it.
+        # Runs of another version and damaged runs are skipped; `lft status` reports what is wrong with them.
         with suppress(LftError, OSError):
             _add_run(found, run, dataset, max_length, serve)
     return found
@@ -76,7 +77,7 @@ def _runs(run_uri: str) -> Iterator[RunFolder]:
     parent = Storage(storage)
     names = [own]
     if parent.is_local:
-        names = [own, *(name for name in parent.folders() if name != own)][:RUNS_READ]
+        names = [own, *(name for name in parent.folders() if name != own)][:MAX_RUNS_READ]
     for name in names:
         run = RunFolder(f"{storage}/{name}")
         if run.storage.exists("profiles.json"):
@@ -88,12 +89,12 @@ def _add_run(found: RunHistory, run: RunFolder, dataset: DatasetRecord, max_leng
     if data is None or book is None or book.ingress.machine != machine():
         return
     tokens = mean_tokens(dataset, max_length)
-    alike = abs(mean_tokens(data, max_length) - tokens) <= SAME_LENGTH * tokens
+    similar_length = abs(mean_tokens(data, max_length) - tokens) <= LENGTH_TOLERANCE * tokens
     for profile in book.profiles:
         key = (profile.model_size, profile.precision, profile.max_length)
         needs_same_data = profile.engine == "sklearn"
-        holds = data.fingerprint == dataset.fingerprint if needs_same_data else alike
-        if holds and key not in found.profiles and _is_served_alike(profile, serve):
+        applies = data.fingerprint == dataset.fingerprint if needs_same_data else similar_length
+        if applies and key not in found.profiles and _has_same_replica(profile, serve):
             found.profiles[key] = profile
             found.ingress = found.ingress or book.ingress
             if run.uri not in found.profiled_in:
@@ -103,8 +104,8 @@ def _add_run(found: RunHistory, run: RunFolder, dataset: DatasetRecord, max_leng
         found.trained_in = run.uri if found.trials else ""
 
 
-def _is_served_alike(profile: ServingProfile, spec: ServeSpec) -> bool:
-    """Whether a replica of the experiment would have the same engine on the same cores."""
+def _has_same_replica(profile: ServingProfile, spec: ServeSpec) -> bool:
+    """Whether a replica of the experiment would use the same engine, cores and preset."""
     engine = "sklearn" if profile.engine == "sklearn" else serving_engine("torch", profile.precision)
     return (profile.engine, profile.threads, profile.preset) == (engine, spec.cpus_per_replica, spec.preset)
 

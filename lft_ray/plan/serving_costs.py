@@ -1,4 +1,4 @@
-"""What each model size costs to serve before a study profiles it: measured by an earlier run, or predicted.
+"""Serving cost of each model size before a study profiles it: measured by an earlier run, or predicted from FLOPs.
 
 In: candidates, their data, `RunHistory`. Out: dollars per million predictions with their source. Starts nothing.
 """
@@ -25,15 +25,15 @@ __all__ = [
 ]  # fmt: skip
 
 _SHAPE = (256, 384, 1536)
-"""Rows, width and inner width of MiniLM's feed-forward for a batch of 256 tokens."""
+"""Rows, width and inner width of MiniLM's feed-forward layer for a batch of 256 tokens."""
 
 
 def matmul_flops_per_core_s(*, seconds: float = 0.1, repeats: int = 5) -> float:
-    """FLOPs per processor second of an fp32 product of MiniLM's shape in NumPy, on one thread: the best repeat.
+    """Measure FLOPs per CPU second of an fp32 matrix product of MiniLM's shape in NumPy, on one thread.
 
     Args:
-        seconds: processor time of one repeat.
-        repeats: how often; the best counts, since whatever disturbs a repeat makes it slower.
+        seconds: CPU seconds of one repeat.
+        repeats: number of repeats; the best is returned, since interference only makes a repeat slower.
     """
     import numpy as np
     from threadpoolctl import threadpool_limits
@@ -44,7 +44,7 @@ def matmul_flops_per_core_s(*, seconds: float = 0.1, repeats: int = 5) -> float:
     right = rng.standard_normal((width, inner), dtype=np.float32)
     out = np.empty((rows, inner), dtype=np.float32)
     rates = []
-    # Two spinning BLAS threads on two shared cores count 5x the processor seconds of one.
+    # One thread: two spinning BLAS threads on two shared cores use 5x the CPU seconds of one.
     with threadpool_limits(1):
         np.matmul(left, right, out=out)
         for _ in range(repeats):
@@ -57,32 +57,33 @@ def matmul_flops_per_core_s(*, seconds: float = 0.1, repeats: int = 5) -> float:
 
 
 DEFAULT_MATMUL_FLOPS_PER_S = 5e10
-"""One core of a present server in fp32, where nothing better is known."""
+"""FLOP/s of one core of a current server in fp32, used if nothing was measured."""
 REQUEST_CORE_S = 5e-4
-"""Core seconds of a request before any model is asked: 0.49 ms were measured on an EPYC core."""
+"""Core seconds of a request before the model is called: 0.49 ms were measured on an EPYC core."""
 SERVED_SHARE = 0.75
-"""Share of the matrix rate that a replica reaches. With the overhead below it gives the fp32 profiles of MiniLM with 1,
-3 and 6 layers at 22 tokens a text within 6% (measured 1.23, 3.53 and 6.74 ms; matrix rate 95 GFLOP/s)."""
+"""Fraction of the matrix rate that a replica reaches. With the overhead below, it predicts the fp32 profiles of MiniLM
+with 1, 3 and 6 layers at 22 tokens per text within 6% (measured 1.23, 3.53 and 6.74 ms; matrix rate 95 GFLOP/s)."""
 TEXT_OVERHEAD_S = 2e-4
-"""Tokenising a text, batching it and answering."""
+"""Core seconds per text for tokenising, batching and building the response."""
 PRECISION_GAIN = {"fp32": 1.0, "bf16": 1.5, "int8": 2.4}
-"""How much less a text costs than in fp32: 1, 3 and 6 layers of MiniLM in int8 were measured at 0.73, 1.43 and 2.91 ms;
-in bf16 6 layers took 4.9 ms where fp32 took 7.4."""
+"""Speed-up over fp32: 1, 3 and 6 layers of MiniLM in int8 were measured at 0.73, 1.43 and 2.91 ms per text; in bf16,
+6 layers took 4.9 ms where fp32 took 7.4."""
 LINEAR_OVERHEAD_S = 5e-5
+"""Core seconds per text of a TF-IDF model before any term is counted."""
 LINEAR_FLOPS_PER_S = 1e8
-"""TF-IDF counts words rather than multiplies: with the overhead 0.07 ms for 22 tokens, as measured."""
+"""TF-IDF mostly counts terms: with the overhead, 0.07 ms for 22 tokens, as measured."""
 
 
 def predicted_core_s_per_text(
     flops_per_text: float, matmul_flops_per_s: float, *, is_linear: bool, precision: str = "fp32"
 ) -> float:
-    """Core seconds of one text in a busy replica.
+    """Predict core seconds per text in a busy replica.
 
     Args:
-        flops_per_text: of one forward pass over a text of mean length.
-        matmul_flops_per_s: of one core, such as `lft_ray.plan.serving_costs.matmul_flops_per_core_s` measures.
-        is_linear: whether it is a linear model over counts.
-        precision: of a network.
+        flops_per_text: FLOPs of one forward pass over a text of mean length.
+        matmul_flops_per_s: FLOP/s of one core, as measured by `matmul_flops_per_core_s`.
+        is_linear: whether the model is linear (TF-IDF).
+        precision: precision of a network: fp32, bf16 or int8.
     """
     if is_linear:
         return LINEAR_OVERHEAD_S + flops_per_text / LINEAR_FLOPS_PER_S
@@ -95,17 +96,17 @@ Source = Literal["measured", "predicted"]
 
 @dataclass(frozen=True, slots=True)
 class ServingCosts:
-    """Serving dollars of a size, measured where they were, else predicted.
+    """Serving dollars of model sizes, measured if an earlier run has a profile, else predicted.
 
     Attributes:
-        candidates: their price, and the precisions that they are offered at.
-        utilisation: busy share of a bought core.
-        caps: on dollars and latency.
-        pricing: of what earlier runs measured; None where that is nothing.
-        tokens: mean tokens a text.
-        request_s: core seconds of a request before any model is asked.
-        flops_per_s: of one core, for predictions.
-        rates: where those come from, in words.
+        candidates: model sizes with their price and offered precisions.
+        utilisation: fraction of time that a paid core is busy.
+        caps: caps on serving dollars and latency.
+        pricing: prices from profiles of earlier runs; None if there are none.
+        tokens: mean tokens per text.
+        request_s: core seconds of a request before the model is called.
+        flops_per_s: FLOP/s of one core, for predictions.
+        rates: source of ``flops_per_s``, for the user.
     """
 
     candidates: Candidates
@@ -126,17 +127,17 @@ class ServingCosts:
         earlier: RunHistory,
         measure: Callable[[], float] | None,
     ) -> "ServingCosts":
-        """Costs of candidates; ``measure`` gives a core's FLOPs per second where something must be predicted."""
+        """Serving costs of candidates; ``measure`` (FLOP/s of a core) is called only if a cost must be predicted."""
         book, utilisation = earlier.book, specs.cost.utilisation
         pricing = Pricing.of(candidates, book, utilisation=utilisation) if book is not None else None
-        names = {size for size, _, _ in earlier.profiles}
-        needed = any(size.name not in names for size in candidates.sizes)
+        profiled = {size for size, _, _ in earlier.profiles}
+        needed = any(size.name not in profiled for size in candidates.sizes)
         if needed and measure is not None:
             flops_per_s = measure()
-            rates = f"a matrix product of one core here just now, {flops_per_s / 1e9:.0f} GFLOP/s"
+            rates = f"a matrix product measured just now on one core of this machine, {flops_per_s / 1e9:.0f} GFLOP/s"
         else:
             flops_per_s = DEFAULT_MATMUL_FLOPS_PER_S
-            rates = f"the default rate of {flops_per_s / 1e9:.0f} GFLOP/s a core"
+            rates = f"the default rate of {flops_per_s / 1e9:.0f} GFLOP/s per core"
         request_s = earlier.ingress.core_s_per_request if earlier.ingress else REQUEST_CORE_S
         return cls(
             candidates=candidates,
@@ -150,7 +151,7 @@ class ServingCosts:
         )
 
     def usd(self, size: ModelSize) -> tuple[float, Source]:
-        """Dollars per million predictions of a size's cheapest variant, and what they rest on."""
+        """Dollars per million predictions of a size's cheapest variant, and whether they are measured or predicted."""
         if self.pricing is not None:
             try:
                 return self.pricing.cost(size.name), "measured"
@@ -165,23 +166,23 @@ class ServingCosts:
         return usd, "predicted"
 
     def p95_ms(self, size: ModelSize) -> float | None:
-        """Measured HTTP p95 of the size's fastest profile."""
+        """Measured HTTP p95 of the size's fastest profile, in milliseconds; None if not measured."""
         if self.pricing is None:
             return None
         return min((p.p95_ms for p in self.pricing.profiles.profiles if p.model_size == size.name), default=None)
 
     def breach(self, size: ModelSize) -> str:
-        """Why the caps forbid a size; empty when they do not.
+        """Why a size violates the caps; empty if it does not.
 
-        Only dollars are predicted: the latency of a size that no run has measured is not checked before its profile.
+        Only dollars are predicted: the latency of a size is not checked until a run has profiled it.
         """
         usd, source = self.usd(size)
         dollars = Caps(usd_per_million=self.caps.usd_per_million)
-        if too_dear := dollars.breach(usd, None):
-            return f"{source} {too_dear}"
+        if over_cap := dollars.breach(usd, None):
+            return f"{source} {over_cap}"
         if source == "predicted" or self.pricing is None or self.pricing.is_allowed(size.name, self.caps):
             return ""
-        # Some variant is cheap enough, and none of those is fast enough: the reference's reason stands for them all.
+        # Some variants are cheap enough, but none of them is fast enough: report the first of them.
         offered = self.pricing.offered(size.name)
         slow = next(v for v in offered if not dollars.breach(v.usd_per_million_predictions, None))
         return "as measured, " + self.caps.breach(slow.usd_per_million_predictions, slow.p95_ms)

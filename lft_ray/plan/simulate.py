@@ -1,6 +1,7 @@
-"""Play a search without running it: which trials would start, and what they would come to. Pure; its own clock.
+"""Simulate a search to estimate how many trials fit the budget and what they cost. Pure, with a simulated clock.
 
-The study's own admission decides. Every trial takes what is predicted for it; uniform draws stand in for the sampler.
+In: admission control of the study, start trials, search space. Out: `SearchSimulation` with started and refused trials.
+Every trial takes its predicted time and cost; uniform draws replace the sampler.
 """
 
 import heapq
@@ -16,7 +17,7 @@ from lft_ray.search.space import SearchSpace
 __all__ = ["SearchSimulation"]
 
 DRAWS = 64
-"""Configurations that are tried before one that still fits is given up on."""
+"""Random configurations tried before the simulation decides that none fits the limits."""
 
 
 @dataclass(order=True, slots=True)
@@ -30,20 +31,20 @@ class _Running:
 
 
 class SearchSimulation:
-    """One played search.
+    """A discrete-event simulation of one search.
 
     Args:
-        admission: of a study that has spent nothing; its clock is replaced.
-        teachers: of distilled trials.
-        ended: where trials that end are added: what the admission hears of them.
+        admission: admission control of a study that has spent nothing; its clock is replaced.
+        teachers: assigns teachers to distilled trials.
+        ended: list to which ended trials are added; the admission reads it.
         queue: start trials, in order.
-        space: what later trials are drawn from.
-        trials: how many in all.
-        slots: trials at a time.
-        seed: of the draws.
+        space: search space of the later trials.
+        trials: total number of trials.
+        slots: number of trials in parallel.
+        seed: seed of the random draws.
     """
 
-    def __init__(  # noqa: PLR0913 - what it plays with, by name
+    def __init__(  # noqa: PLR0913 - keyword-only inputs of the simulation
         self,
         admission: BudgetAdmission,
         teachers: Teachers,
@@ -59,11 +60,16 @@ class SearchSimulation:
         self.refused: dict[str, str] = {}
         """Model size -> why its start trial did not start."""
         self.stopped = 0
-        """Trials that the deadline ended."""
+        """Number of trials stopped at the deadline."""
         self.ended_s = 0.0
-        self._admission, self._teachers, self._ended = admission, teachers, ended
+        """Seconds from the start of the search to the end of its last trial."""
+        self._admission = admission
+        self._teachers = teachers
+        self._ended = ended
         self._queue = list(queue)
-        self._space, self._trials, self._slots = space, trials, slots
+        self._space = space
+        self._trials = trials
+        self._slots = slots
         self._rng = random.Random(seed)
         self._running: list[_Running] = []
         self._now_s = 0.0
@@ -71,11 +77,11 @@ class SearchSimulation:
 
     @property
     def spent_usd(self) -> float:
-        """Dollars of the trials that ended."""
+        """Dollars of the ended trials."""
         return self._admission.budget.spent_usd
 
-    def play(self) -> "SearchSimulation":
-        """Run it to its end."""
+    def run(self) -> "SearchSimulation":
+        """Simulate the search to its end."""
         while len(self.started) < self._trials:
             if len(self._running) < self._slots and self._start_one():
                 continue
@@ -105,9 +111,9 @@ class SearchSimulation:
     def _draw(self) -> TrialConfig | None:
         for _ in range(0 if self._space.is_empty else DRAWS):
             for config in or_in_full(self._space.draw(self._rng)):
-                taught = self._teachers.assign(config, self._ended)
-                if taught is not None and self._admission.verdict(taught, "search"):
-                    return taught
+                assigned = self._teachers.assign(config, self._ended)
+                if assigned is not None and self._admission.verdict(assigned, "search"):
+                    return assigned
         return None
 
     def _run(self, trial_id: str, config: TrialConfig) -> _Running:
@@ -123,7 +129,7 @@ class SearchSimulation:
         self._now_s = self.ended_s = ended.ends_s
         self.stopped += ended.status is TrialStatus.STOPPED
         usd = self._teachers.cost(ended.config.model_size)
-        # Nothing has a score here. Teachers are chosen by it: what is dearer to serve is taken to answer better.
+        # There are no scores here, but teachers are chosen by F1: assume that a more expensive size scores higher.
         guess = ScoredVariant(precision="", max_length=ended.config.max_length, f1=usd / (1.0 + usd))
         record = TrialRecord(
             trial_id=ended.trial_id,

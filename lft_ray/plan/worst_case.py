@@ -1,4 +1,4 @@
-"""The most that a search may cost, no result known. In: an admission that has spent nothing. Out: totals of a plan."""
+"""Worst-case cost of a search, before any result. In: an admission that has spent nothing. Out: `Totals` of a plan."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,19 +17,20 @@ __all__ = ["Totals", "most_expensive", "totals"]
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Worst cases in dollars, and what the limits hold them to."""
+    """Worst-case dollars, before and after the limits."""
 
     search_usd: float
-    """Every default trial at its worst case, and the others as dear as the dearest configuration at worst."""
+    """Every default trial at its worst case, all other trials at the worst case of the most expensive configuration."""
     confirm_usd: float
+    """All confirmation runs at the worst case of the most expensive configuration."""
     minutes_usd: float | None
-    """What all trials at a time cost if they are busy for all the minutes; None without minutes."""
+    """Cost of all parallel trials if they are busy for all the minutes; None without a limit on minutes."""
     held_to_usd: float
-    """The least of worst case, budget and minutes."""
+    """Upper bound of the bill: the minimum of worst case, budget and minutes."""
 
     @property
     def usd(self) -> float:
-        """Search and confirmation together, no limit applied."""
+        """Search and confirmation together, before limits."""
         return self.search_usd + self.confirm_usd
 
 
@@ -42,19 +43,19 @@ def totals(
     slots: int,
     fresh_runs: int,
 ) -> Totals:
-    """Worst cases, and what the limits hold them to.
+    """Sum up the worst cases and apply the limits.
 
     Args:
-        specs: the limits, and what a trial holds.
-        admission: has spent nothing.
-        queue: the start trials.
-        most_expensive_config: of the space; None where no network is searched.
-        slots: trials at a time.
-        fresh_runs: of finalists, at most.
+        specs: limits of the search, and resources of a trial.
+        admission: admission control that has spent nothing.
+        queue: start trials.
+        most_expensive_config: most expensive configuration of the space; None if no network is searched.
+        slots: number of trials in parallel.
+        fresh_runs: maximum number of confirmation runs.
     """
     search, training = specs.search, specs.training
     starts = list(queue)[: search.trials]
-    # The dearest start trial may be a size without epochs; nothing later is dearer than the dearest of both.
+    # The most expensive trial can also be a start trial, such as TF-IDF, which is not in the space.
     worst_later = max(
         (admission.worst_usd(c) for c in [*starts, *([most_expensive_config] if most_expensive_config else [])]),
         default=0.0,
@@ -74,16 +75,16 @@ def totals(
 def most_expensive(
     training: TrainingSpec, admission: BudgetAdmission, sizes: Sequence[ModelSize], starts: Sequence[TrialRecord]
 ) -> TrialConfig | None:
-    """The configuration of the space that costs most to train; None where no network is searched.
+    """The configuration of the space that costs most to train; None if no network is searched.
 
     Args:
-        training: its epochs and methods.
-        admission: has heard of ``starts``.
-        sizes: that are trained, cheapest to serve first.
-        starts: a trial of each size, any of which may teach the sizes before it.
+        training: epochs and methods of the search.
+        admission: admission control that knows the trials in ``starts``.
+        sizes: model sizes to train, cheapest to serve first.
+        starts: a finished trial of each size, a possible teacher of all cheaper sizes.
     """
     networks = [size for size in sizes if not size.is_linear]
-    # What costs no dollars does not matter; of the rest, the most epochs and the smallest steps do.
+    # Fields without influence on cost are fixed; the cost is highest at most epochs and the smallest batch size.
     corners = training.replace(
         learning_rate=1e-4,
         layer_decay=1.0,
@@ -94,14 +95,14 @@ def most_expensive(
     space = build_space(networks, corners)
     configs = [] if space.is_empty else space.all()
     teachers = {record.config.model_size: record.trial_id for record in starts}
-    place = {size.name: number for number, size in enumerate(networks)}
-    taught = [
-        config.replace(teacher=teachers[dearer.name])
+    index = {size.name: number for number, size in enumerate(networks)}
+    distilled = [
+        config.replace(teacher=teachers[larger.name])
         for config in configs
         if config.method == DISTILL
-        for dearer in networks[place[config.model_size] + 1 :]
+        for larger in networks[index[config.model_size] + 1 :]
     ]
-    return max([*configs, *taught], key=admission.worst_usd, default=None)
+    return max([*configs, *distilled], key=admission.worst_usd, default=None)
 
 
 def _all(numbers: list[int] | int) -> list[int]:

@@ -1,6 +1,6 @@
-"""MANY trials: the space, the proposer (Optuna), the searcher and scheduler (Ray Tune), the study.
+"""The hyperparameter search: search space, proposer (Optuna), searcher and scheduler (Ray Tune), study.
 
-The scheduler's table is `lft_ray.config.base.SCHEDULERS`.
+The built-in samplers are listed here, the early-stopping rules in `lft_ray.config.base.SCHEDULERS`.
 """
 
 SAMPLERS: dict[str, str] = {

@@ -1,6 +1,6 @@
-"""How many fresh seeds which finalist gets. In: finalists, what a run costs, what is left. Out: runs in order. Pure.
+"""Allocate repeat runs with new random seeds to finalists. In: cost per run, remaining limits. Out: ordered runs. Pure.
 
-Minutes and dollars that the search left for it decide; without either, a number of runs does.
+The minutes and dollars left over by the search set the number of runs; without either limit, a run count does.
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from lft_ray.selection.finalists import MAX_FINALISTS
 __all__ = ["Remaining", "RunCost", "fresh_seeds", "max_runs", "max_seeds", "rounds", "run_cost"]
 
 FEW_ROWS = 1_000
-"""Validation rows under which seeds are worth 5 runs: the fewer the rows, the less a single run says."""
+"""Below this many validation rows a finalist gets up to 5 seeds: the fewer the rows, the noisier a single run."""
 MIN_SEEDS = 2
-"""One seed says nothing of how far seeds differ, and then no loss can be bounded."""
-MOST_CONFIRMED = MAX_FINALISTS + 1
-"""Those that selection names at most, and the default configuration."""
+"""One seed gives no estimate of the variance between seeds, and without it no loss can be bounded."""
+MAX_CONFIRMED = MAX_FINALISTS + 1
+"""All finalists that selection can name, plus the default configuration."""
 MIN_FINALISTS = 2
-"""The best and one more: a loss is measured against the best."""
+"""The best finalist and one more: the F1 loss of the second is measured against the best."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """What one run of a finalist is expected to take, and at worst."""
+    """Predicted and worst-case cost of one run of a finalist, in dollars and wall seconds."""
 
     usd: float
     worst_usd: float
@@ -35,13 +35,13 @@ class RunCost:
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """What fresh runs may use; None: no limit.
+    """Remaining limits for confirmation runs; None: no limit.
 
     Attributes:
-        usd: dollars, worst cases counted.
-        wall_s: seconds to the decision.
-        runs: fresh runs of the whole study, those that ran already included.
-        slots: runs at a time.
+        usd: dollars left, with running trials counted at their worst case.
+        wall_s: wall seconds left before the decision.
+        runs: maximum number of confirmation runs of the whole study, finished ones included.
+        slots: number of runs in parallel.
     """
 
     usd: float | None = None
@@ -50,25 +50,25 @@ class Remaining:
     slots: int = 1
 
 
-def max_seeds(validation_rows: int, wished: int | None = None) -> int:
-    """Fresh seeds that a finalist gets at most: what is wished, else 3, and 5 under 1,000 validation rows."""
-    if wished is not None:
-        return wished
+def max_seeds(validation_rows: int, requested: int | None = None) -> int:
+    """Maximum fresh seeds per finalist: the requested number, else 3, or 5 below 1,000 validation rows."""
+    if requested is not None:
+        return requested
     return 5 if validation_rows < FEW_ROWS else 3
 
 
 def max_runs(selection: SelectionSpec, search: SearchSpec, validation_rows: int) -> int:
-    """Fresh runs of a study at most, whatever its minutes and dollars allow."""
+    """Maximum number of confirmation runs of a study, before its minutes and dollars are applied."""
     if selection.confirmation_fraction == 0:
         return 0
-    most = MOST_CONFIRMED * max_seeds(validation_rows, selection.confirmation_seeds)
+    upper = MAX_CONFIRMED * max_seeds(validation_rows, selection.confirmation_seeds)
     if search.minutes is not None or search.budget_usd is not None:
-        return most
-    return min(most, max(MIN_FINALISTS, round(selection.confirmation_fraction * search.trials)))
+        return upper
+    return min(upper, max(MIN_FINALISTS, round(selection.confirmation_fraction * search.trials)))
 
 
 def run_cost(admission: BudgetAdmission, config: TrialConfig) -> RunCost:
-    """What the forecast says of a run of ``config``."""
+    """Forecast cost of one run of ``config``."""
     work, device = admission.work(config), admission.device(config)
     expected = admission.forecast.predict(work, device=device)
     return RunCost(
@@ -78,34 +78,35 @@ def run_cost(admission: BudgetAdmission, config: TrialConfig) -> RunCost:
     )
 
 
-def fresh_seeds(costs: Sequence[RunCost], done: Sequence[int], left: Remaining, most: int) -> list[int]:
-    """Fresh seeds for each finalist, equal for all that get any, so that comparisons are balanced.
+def fresh_seeds(costs: Sequence[RunCost], done: Sequence[int], left: Remaining, limit: int) -> list[int]:
+    """Number of fresh seeds per finalist, equal for all finalists that get any, so that comparisons are balanced.
 
-    Finalists are cut from the end of the list until two seeds of each fit (one, where not even two finalists fit with
-    two); then as many seeds as fit. The first two always get one: admission has the last word on what may start.
+    Finalists are dropped from the end of the list until two seeds of each remaining one fit the limits (one seed, if
+    two finalists with two seeds each do not fit); then seeds are added while they fit. The first two finalists always
+    get at least one: whether a run may start is decided by admission.
 
     Args:
-        costs: of one run of each finalist, the last to be cut first.
-        done: fresh runs that each has already.
-        left: the limits.
-        most: seeds at most.
+        costs: cost of one run of each finalist, best finalist first; the last is dropped first.
+        done: number of confirmation runs that each finalist already has.
+        left: remaining limits.
+        limit: maximum seeds per finalist.
     """
     if not costs:
         return []
-    kept, seeds = min(MIN_FINALISTS, len(costs)), 1
-    for least in (MIN_SEEDS, 1):
-        fitting = [m for m in range(len(costs), kept - 1, -1) if _fits(costs[:m], done, least, left)]
-        if fitting and least <= most:
-            kept, seeds = fitting[0], least
+    count, seeds = min(MIN_FINALISTS, len(costs)), 1
+    for min_seeds in (MIN_SEEDS, 1):
+        fitting = [m for m in range(len(costs), count - 1, -1) if _fits(costs[:m], done, min_seeds, left)]
+        if fitting and min_seeds <= limit:
+            count, seeds = fitting[0], min_seeds
             break
-    while seeds < most and _fits(costs[:kept], done, seeds + 1, left):
+    while seeds < limit and _fits(costs[:count], done, seeds + 1, left):
         seeds += 1
-    return [seeds] * kept + [0] * (len(costs) - kept)
+    return [seeds] * count + [0] * (len(costs) - count)
 
 
 def rounds(seeds: Sequence[int]) -> list[tuple[int, int]]:
-    """(finalist, seed from 1) in the order to run: the first seed of all, then the second of all, and so on."""
-    return [(i, seed) for seed in range(1, max(seeds, default=0) + 1) for i, most in enumerate(seeds) if seed <= most]
+    """(finalist index, seed number from 1) in execution order: the first seed of all, then the second of all, ..."""
+    return [(i, seed) for seed in range(1, max(seeds, default=0) + 1) for i, count in enumerate(seeds) if seed <= count]
 
 
 def _fits(costs: Sequence[RunCost], done: Sequence[int], seeds: int, left: Remaining) -> bool:
@@ -116,7 +117,7 @@ def _fits(costs: Sequence[RunCost], done: Sequence[int], seeds: int, left: Remai
     if not running:
         return True
     usd = sum(count * cost.usd for count, cost in todo)
-    # The last to start, as many as run at a time, must be admitted at their worst.
+    # Admission reserves worst cases, so the last runs to start (one per slot) must still fit at their worst case.
     spare = left.slots * max(cost.worst_usd - cost.usd for cost in running)
     if left.usd is not None and usd + spare > left.usd:
         return False

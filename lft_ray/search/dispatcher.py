@@ -1,7 +1,7 @@
-"""Which trial starts next, and what becomes of those that end. Free of Ray and of Optuna's objects.
+"""Decide which trial starts next, and record how trials end. Free of Ray and of Optuna's objects.
 
-In: the ledger, a plan, a proposer. Out: `StartedTrial` to run, records in the ledger. Everything it knows it can read
-back from the ledger, so that a driver may die between any two lines. Never trains, never prices by itself.
+In: the ledger, a plan, a proposer. Out: `StartedTrial` to run, records in the ledger. All state can be rebuilt from the
+ledger, so that the driver may crash between any two lines. Never trains, never computes prices itself.
 """
 
 import time
@@ -22,21 +22,21 @@ from lft_ray.train.device.usage_notes import STATE, clear, noted_usage
 __all__ = ["Dispatcher", "Next"]
 
 Next = StartedTrial | Literal["wait", "finished"]
-PATIENCE_S = 1.0
-"""How long a proposal is waited for (0.6 s with the GP on two cores) before running trials may report meanwhile. Not 0:
-Tune would give the idle worker to a trial that another worker is starting for, and that one would be stopped."""
+PROPOSAL_WAIT_S = 1.0
+"""How long to block on a proposal (0.6 s with the GP on two cores) before reports of running trials are processed. Not
+0: Tune would give the idle worker to a trial that another worker is starting for, and would stop that worker."""
 
 
 class Dispatcher:
-    """Hands out trials and writes down how they end.
+    """Hands out trials and records their results.
 
     Args:
-        ledger: of the run; results without a record must have been adopted.
-        plan: what to run.
-        proposer: asked after the queue; None: only the queue.
-        price: turns a worker's result into a record.
-        admission: asked before each start.
-        listener: told of starts, points and ends.
+        ledger: ledger of the run; results without a record must already have been adopted.
+        plan: trials to run.
+        proposer: proposes configurations once the queue is empty; None: only the queue is run.
+        price: turns a worker's result into a priced record.
+        admission: checks the budget before each start.
+        listener: receives starts, curve points and records.
     """
 
     def __init__(
@@ -55,29 +55,29 @@ class Dispatcher:
         self.admission = admission or AlwaysAdmit()
         self.listener = listener or NullListener()
         self.end_reason = ""
-        """Why no more trials were started; empty while there may be more."""
+        """Why no more trials are started; empty while there may be more."""
         self.refusal = ""
         """Why the first configuration that was refused did not start."""
         self._live: dict[str, RunningTrial] = {}
         self._cut_off: list[StartedTrial] = []
         self._unfinished = deque(ledger.unfinished(plan.role))
         started = ledger.started(plan.role)
-        # A resumed search keeps the lag it began with: on another machine it must still propose the same trials.
+        # A resumed search keeps its original lag: on a machine with more slots it must still propose the same trials.
         self._lag = started[0].lag if started else plan.slots
         self._slots = min(plan.slots, self._lag) if plan.is_deterministic else plan.slots
         self._free_since = [time.time()] * self._slots
-        # In a thread: running trials wait with their reports while a proposal is made in Tune's own.
+        # A separate thread: a proposal made in Tune's own thread would block the reports of running trials.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="proposer")
-        self._asked: Future[TrialConfig | None] | None = None
-        self._asked_while_live = False
-        self._holds = False
-        self._queue = deque(plan.left_of_queue(started))
+        self._proposal: Future[TrialConfig | None] | None = None
+        self._proposed_while_live = False
+        self._waits_for_budget = False
+        self._queue = deque(plan.remaining_queue(started))
         if proposer is not None and len(started) < plan.trials:
             self._thread.submit(proposer.warm_up)
 
     @property
     def live(self) -> list[StartedTrial]:
-        """Trials that run now."""
+        """Trials that are running."""
         return [live.trial for live in self._live.values()]
 
     @property
@@ -92,13 +92,13 @@ class Dispatcher:
         if len(self._live) >= self._slots:
             return "wait"
         if self._unfinished:
-            return self._again()
+            return self._restart_unfinished()
         if self._queue:
-            return self._next_of_queue()
-        return self._proposed()
+            return self._start_queued()
+        return self._start_proposed()
 
     def retry(self, trial_id: str) -> int:
-        """Note that a trial's worker died and that it is started again. Returns the new attempt."""
+        """Record that a trial's worker died and that the trial is restarted. Returns the new attempt number."""
         live = self._live[trial_id]
         allowance = live.allowance_left()
         live.trial = live.trial.replace(attempt=live.trial.attempt + 1, started_at=now_utc(), allowance=allowance)
@@ -108,30 +108,30 @@ class Dispatcher:
         return live.trial.attempt
 
     def on_training(self, trial_id: str, at: float) -> None:
-        """Note when a worker began with a trial (seconds since the epoch)."""
+        """Record when a worker began training a trial (seconds since the epoch)."""
         if (live := self._live.get(trial_id)) is not None and live.training_at is None:
             live.training_at = at
 
     def on_point(self, trial_id: str, point: CurvePoint) -> None:
-        """Note a point of a running trial's curve."""
+        """Add a point to a running trial's learning curve."""
         if (live := self._live.get(trial_id)) is not None:
             live.note(point)
             self.listener.on_point(trial_id, point)
 
     def reason_to_stop(self, trial_id: str) -> str:
-        """Why the plan's rule ends a running trial at the last point of its curve; "" to go on.
+        """Why the plan's early-stopping rule stops a running trial at the last point of its curve; "": it continues.
 
-        At its end a trial has its result on storage already, and there is nothing left to save.
+        At fraction 1.0 the result is already on storage, and stopping would save nothing.
         """
         live = self._live.get(trial_id)
         if live is None or self.plan.rule is None or not live.curve or live.curve[-1].fraction >= 1.0:
             return ""
-        return self.plan.rule(self._standing(live))
+        return self.plan.rule(self._snapshot(live))
 
-    def _standing(self, live: RunningTrial) -> TrialSnapshot:
-        """What the rule may know: in deterministic mode, no more than the trial's proposal was made from.
+    def _snapshot(self, live: RunningTrial) -> TrialSnapshot:
+        """The rule's view of the search: in deterministic mode, only the trials that the trial's proposal was based on.
 
-        Which of the trials beside it are further on is a matter of luck there. A start trial was made from nothing.
+        How far concurrent trials have come depends on timing, so they are hidden there. A start trial sees none.
         """
         trial, ended = live.trial, self.ledger.records("search")
         others = {i: (other.trial, tuple(other.curve)) for i, other in self._live.items() if other is not live}
@@ -144,14 +144,14 @@ class Dispatcher:
     def end(
         self, trial_id: str, *, reason: str = "", result: TrialResult | None = None, at: float = 0.0, stopped: str = ""
     ) -> TrialRecord:
-        """Write a trial's record, from what its worker put on storage, before anyone else hears of its end.
+        """Write a trial's record from the result on storage, before the admission and the listener are notified.
 
         Args:
-            trial_id: a live trial.
-            reason: why it failed, should there be no result.
-            result: what the worker reported, used when its file could not be written.
-            at: when the worker was done, in seconds since the epoch.
-            stopped: why a rule stopped it at the last point of its curve.
+            trial_id: ID of a running trial.
+            reason: why the trial failed, if it left no result.
+            result: result that the worker reported, used when its file could not be written.
+            at: when the worker finished, in seconds since the epoch.
+            stopped: why a rule stopped the trial at the last point of its curve.
         """
         live = self._live[trial_id]
         trial = live.trial
@@ -168,15 +168,15 @@ class Dispatcher:
         if stopped:
             clear(self._folder(trial))
         del self._live[trial_id]
-        self._holds = False
-        # An end is also what idle slots were waiting for (trial order, dollars): that is no overhead of ours.
+        self._waits_for_budget = False
+        # Idle slots were waiting for this end (trial order, budget), so their wait so far is not scheduling overhead.
         self._free_since = [time.time()] * (self._slots - len(self._live))
         self.admission.settle(record)
         self.listener.on_record(record)
         return record
 
     def close(self) -> None:
-        """Let go of the proposer's thread, and of what workers that were cut off may still have written."""
+        """Shut down the proposer's thread, and delete state that workers without a result may have written late."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         for trial in self._cut_off:
             clear(self._folder(trial))
@@ -184,14 +184,14 @@ class Dispatcher:
 
     # ------------------------------------------------------------ starting
 
-    def _again(self) -> Next:
+    def _restart_unfinished(self) -> Next:
         trial = self._unfinished[0]
         if self.admission.verdict(trial.config, trial.role):
             self._unfinished.popleft()
             return self._start(trial.replace(attempt=trial.attempt + 1))
         if self._live:
             return "wait"
-        # It was started once and can't be paid for now: said so in the ledger, or every resume would try it again.
+        # Started once but no longer affordable: recorded in the ledger, or every resume would try the trial again.
         self._unfinished.popleft()
         reason = f"not continued: {self.admission.verdict(trial.config, trial.role).reason}"
         record = self.price(unfinished_result(trial, TrialStatus.STOPPED, reason, [], Usage()), trial)
@@ -199,7 +199,7 @@ class Dispatcher:
         self.listener.on_record(record)
         return self.next()
 
-    def _next_of_queue(self) -> Next:
+    def _start_queued(self) -> Next:
         if self._count() >= self.plan.trials:
             return self._finish("all trials have been started")
         queued = self._queue[0]
@@ -209,52 +209,52 @@ class Dispatcher:
         self._queue.popleft()
         if not verdict:
             self.refusal = self.refusal or f"{queued.config.model_size}: {verdict.reason}"
-            # A dearer size may not fit where a cheaper one, or a shorter schedule of it, still does.
+            # A more expensive size may exceed the budget where a cheaper one, or a shorter schedule, still fits.
             return self.next() if self._queue or self.proposer else self._finish(verdict.reason)
         return self._start(self._new(queued.config, queued.confirms, start=self.plan.role == "search"))
 
-    def _proposed(self) -> Next:
+    def _start_proposed(self) -> Next:
         n = self._count()
         if self.proposer is None or n >= self.plan.trials:
             return self._finish("all trials have been started")
-        if self._asked is None:
-            if self._holds:
+        if self._proposal is None:
+            if self._waits_for_budget:
                 return "wait"
-            seen = self._seen(n)
-            if seen is None:
+            visible = self._visible(n)
+            if visible is None:
                 return "wait"
-            told, pending = seen
-            self._asked_while_live = bool(self._live)
-            self._asked = self._thread.submit(self.proposer.propose, n, told, pending, self._fits)
-            wait([self._asked], timeout=PATIENCE_S)
-        if self._live and not self._asked.done():
+            ended_trials, pending = visible
+            self._proposed_while_live = bool(self._live)
+            self._proposal = self._thread.submit(self.proposer.propose, n, ended_trials, pending, self._fits)
+            wait([self._proposal], timeout=PROPOSAL_WAIT_S)
+        if self._live and not self._proposal.done():
             return "wait"
-        config = self._asked.result()
-        self._asked = None
+        config = self._proposal.result()
+        self._proposal = None
         if config is not None and self._fits(config):
             return self._start(self._new(config))
         if self._live:
-            # Each running trial was promised its worst case; what it leaves of that may be enough.
-            self._holds = True
+            # Each running trial has its worst case reserved; what it does not use may be enough for the next.
+            self._waits_for_budget = True
             return "wait"
-        if self._asked_while_live:
-            return self._proposed()
-        return self._finish("no configuration is left that is new and fits what is left of the budget")
+        if self._proposed_while_live:
+            return self._start_proposed()
+        return self._finish("no untried configuration fits the remaining budget")
 
-    def _seen(self, n: int) -> tuple[list[TrialRecord], list[TrialConfig]] | None:
-        """What proposal n is made from; None while a trial that it must see still runs."""
+    def _visible(self, n: int) -> tuple[list[TrialRecord], list[TrialConfig]] | None:
+        """Ended trials and pending configurations for proposal n; None while a trial that it must see is running."""
         ended = {record.trial_id: record for record in self.ledger.records(self.plan.role)}
-        told, pending = [], []
+        ended_trials, pending = [], []
         for trial in self.ledger.started(self.plan.role):
             must_see = self.plan.is_deterministic and trial.number <= n - self._lag
             may_see = must_see or not self.plan.is_deterministic
             if trial.trial_id in ended and may_see:
-                told.append(ended[trial.trial_id])
+                ended_trials.append(ended[trial.trial_id])
             elif must_see:
                 return None
             else:
                 pending.append(trial.config)
-        return told, pending
+        return ended_trials, pending
 
     def _fits(self, config: TrialConfig) -> bool:
         return self.admission.verdict(config, self.plan.role).ok
@@ -277,8 +277,13 @@ class Dispatcher:
         allowance = self.admission.reserve(trial.trial_id, trial.config, trial.role)
         trial = trial.replace(started_at=now_utc(), allowance=allowance)
         self.ledger.start(trial)
-        held = (self.plan.cores_per_trial, self.plan.devices_per_trial)
-        self._live[trial.trial_id] = RunningTrial(trial, self._free_since.pop(), time.time(), *held)
+        self._live[trial.trial_id] = RunningTrial(
+            trial,
+            free_since=self._free_since.pop(),
+            begun_at=time.time(),
+            cores=self.plan.cores_per_trial,
+            devices=self.plan.devices_per_trial,
+        )
         self.listener.on_start(trial)
         return trial
 
@@ -291,7 +296,7 @@ class Dispatcher:
     def _without_result(self, live: RunningTrial, reason: str, stopped: str) -> TrialResult:
         usage = live.charged()
         if stopped:
-            # A worker notes what it has spent before it reports a point, and a trial is stopped at one.
+            # A worker saves its usage before it reports a point, and trials are stopped only at points.
             usage = noted_usage(self._folder(live.trial).child(STATE)) or usage
         status = TrialStatus.FAILED if reason else TrialStatus.STOPPED
         return unfinished_result(live.trial, status, reason or stopped or "stopped before its end", live.curve, usage)

@@ -1,4 +1,4 @@
-"""What a study is told to run, and who is told how it goes. Values and protocols only."""
+"""The plan of a study, and the interfaces to its proposer and its listener. Values and protocols only."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ __all__ = ["Listener", "NullListener", "ProposerProtocol", "Queued", "StudyPlan"
 
 
 class ProposerProtocol(Protocol):
-    """What the dispatcher needs of `lft_ray.search.samplers.proposer.Proposer`."""
+    """The part of `lft_ray.search.samplers.proposer.Proposer` that the dispatcher calls."""
 
     def warm_up(self) -> None:
-        """Load what the first proposal will need. Called once, in the thread that proposes."""
+        """Import and compile what the first proposal needs. Called once, in the proposer's thread."""
 
     def propose(
         self,
         n: int,
-        told: Sequence[TrialRecord],
+        observed: Sequence[TrialRecord],
         pending: Sequence[TrialConfig],
         fits: Callable[[TrialConfig], bool] | None = None,
     ) -> TrialConfig | None:
-        """The n-th proposal, or None when nothing is left to try."""
+        """Return the n-th proposal, or None when no configuration is left to try."""
 
 
 class Listener(Protocol):
-    """Told of every trial as it goes: the live table."""
+    """Receives the events of every trial, for example to draw the live table."""
 
     def on_budget(self, budget: Budget) -> None:
-        """The study's dollars and minutes, before its first trial; they change as trials start and end."""
+        """Called before the first trial with the study's budget, which is updated as trials start and end."""
 
     def on_start(self, trial: StartedTrial) -> None:
-        """A trial was started, or started again (``attempt`` above 1)."""
+        """A trial was started or restarted (``attempt`` above 1)."""
 
     def on_point(self, trial_id: str, point: CurvePoint) -> None:
         """A running trial was evaluated."""
@@ -45,28 +45,28 @@ class Listener(Protocol):
 
 
 class NullListener:
-    """A listener that says nothing."""
+    """A listener that ignores all events."""
 
     def on_budget(self, budget: Budget) -> None:
-        """Say nothing."""
+        """Ignore the event."""
 
     def on_start(self, trial: StartedTrial) -> None:
-        """Say nothing."""
+        """Ignore the event."""
 
     def on_point(self, trial_id: str, point: CurvePoint) -> None:
-        """Say nothing."""
+        """Ignore the event."""
 
     def on_record(self, record: TrialRecord) -> None:
-        """Say nothing."""
+        """Ignore the event."""
 
 
 def _unknown(config: TrialConfig) -> float:
-    raise LookupError(f"the plan has a stop rule and no known_cost for {config.model_size}")
+    raise LookupError(f"the plan has a stop rule, but no known_cost for {config.model_size}")
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A configuration that is run as it is: a start trial, or a finalist with a fresh seed."""
+    """A configuration to run unchanged: a start trial, or a finalist with a fresh seed (``confirms``: its trial ID)."""
 
     config: TrialConfig
     confirms: str = ""
@@ -74,17 +74,17 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """What to run.
+    """The trials of a study.
 
     Attributes:
-        queue: configurations that come first, in order.
-        trials: how many in all, the queue and earlier sessions included.
-        slots: trials at a time.
+        queue: configurations to run first, in order.
+        trials: total number of trials, including the queue and earlier sessions.
+        slots: number of trials in parallel.
         role: search, or confirm (then only the queue is run).
         is_deterministic: proposal n sees exactly the trials up to n - slots, so that equal seeds give equal trials.
-        cores_per_trial: cores a trial holds: what a dead worker's seconds are charged with.
-        devices_per_trial: accelerators a trial holds, for the same.
-        rule: asked at each point of a search trial's curve but the last; None: every trial runs to its end.
+        cores_per_trial: CPU cores that a trial reserves; lost seconds of a dead worker are charged at this rate.
+        devices_per_trial: accelerators that a trial reserves, charged likewise.
+        rule: early-stopping rule, called at each point of a search trial's curve but the last; None: no early stopping.
         known_cost: dollars per million predictions of a configuration's cheapest admitted variant, for the rule.
     """
 
@@ -98,7 +98,7 @@ class StudyPlan:
     rule: StopRule | None = None
     known_cost: Callable[[TrialConfig], float] = _unknown
 
-    def left_of_queue(self, started: Sequence[StartedTrial]) -> list[Queued]:
-        """The queue without what earlier sessions started."""
+    def remaining_queue(self, started: Sequence[StartedTrial]) -> list[Queued]:
+        """The queue without the configurations that earlier sessions started."""
         known = {(trial.config, trial.confirms) for trial in started}
         return [queued for queued in self.queue if (queued.config, queued.confirms) not in known]

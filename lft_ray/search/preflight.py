@@ -1,4 +1,4 @@
-"""Whether an experiment can run as it is written, asked before anything is spent. In: candidates. Out: errors."""
+"""Check an experiment before anything is spent. In: candidates, training config. Out: errors. Trains nothing."""
 
 from lft_ray.candidates import Candidates
 from lft_ray.config import TrainingSpec
@@ -12,43 +12,43 @@ __all__ = ["check_distillation", "check_experiment", "check_methods"]
 
 
 def check_experiment(candidates: Candidates, training: TrainingSpec) -> None:
-    """Compare the positions of every base with ``training.max_length``, and the methods with the task.
+    """Check every base model's maximum positions against ``training.max_length``, and the methods against the task.
 
     Raises:
-        ModelError: naming what is too short.
-        ConfigError: the task cannot be distilled, or no method can train a size.
+        ModelError: a base model has fewer positions than ``max_length``; the message names it.
+        ConfigError: the task does not support distillation, or no method can train a model size.
     """
     check_methods(candidates, training)
     check_lengths(candidates.sizes, training.max_length)
 
 
 def check_methods(candidates: Candidates, training: TrainingSpec) -> None:
-    """Refuse what no trial could do: distill without a loss, freeze all there is, put factors beside nothing.
+    """Reject methods that no trial could run: distill without a loss, freeze every layer, LoRA on unknown modules.
 
     Raises:
-        ConfigError: naming the key, and what may stand there.
+        ConfigError: names the key and the allowed values.
     """
     check_distillation(candidates, training)
     networks = candidates.networks
     idle = [size.name for size in networks if not possible_methods(size, training)]
     if idle:
         raise ConfigError(
-            f"training.method lists only `freeze`, and frozen_layers leave no layer to train of {', '.join(idle)}",
+            f"training.method lists only `freeze`, and frozen_layers leave no trainable layer in {', '.join(idle)}",
             fix="--set training.method=[full, freeze], or list smaller numbers",
         )
     names = training.lora.target_modules or []
-    # The names of other architectures are only known once their network is built.
+    # Module names of other architectures are known only once the network is built, so they are checked then.
     if LORA in training.method and all(size.family in FAMILIES for size in networks):
         unknown = [name for name in names if name.rpartition(".")[2] not in LINEAR_LAYERS]
         if unknown:
             raise ConfigError(
-                f"training.lora.target_modules: {unknown[0]!r} is no matrix of the encoder: expected some of "
+                f"training.lora.target_modules: {unknown[0]!r} is no linear layer of the encoder: expected some of "
                 f"{', '.join(LINEAR_LAYERS)}.{nearest(unknown[0], LINEAR_LAYERS)}"
             )
 
 
 def check_distillation(candidates: Candidates, training: TrainingSpec) -> None:
-    """Refuse distillation of a task that does not say how answers are compared.
+    """Reject distillation for a task that does not define a distillation loss.
 
     Raises:
         ConfigError: ``training.method`` lists distill and the task has no ``distill_loss``.

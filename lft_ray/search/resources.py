@@ -1,7 +1,7 @@
-"""How many workers a trial takes and what share of a GPU each, where the experiment says ``auto``.
+"""Resolve ``auto``: the number of workers per trial, and the fraction of a GPU for each worker.
 
-In: the measured footprint of the largest size that may be trained, the nodes. Out: numbers in place of ``auto``. All
-trials of a study hold the same: a trial can then never wait for a bundle that idle workers of another shape keep.
+In: the measured memory footprint of the largest candidate, the nodes. Out: numbers in place of ``auto``. All trials of
+a study reserve the same resources, so no trial waits for a bundle that idle workers of another shape still hold.
 """
 
 import math
@@ -19,23 +19,23 @@ from lft_ray.train.footprint import Footprint, measure
 __all__ = ["MAX_PACKED", "fit_training", "fitted"]
 
 CONTEXT_BYTES = 600_000_000
-"""What CUDA keeps for each process beside what torch counts. A guess on the large side."""
+"""Device memory of a CUDA context per process, which torch does not count. A deliberately high guess."""
 MAX_PACKED = 8
-"""Most trials on one device. A choice: each also has a process, a core and a context of its own."""
+"""Maximum trials per device. A choice: each also needs its own process, core and CUDA context."""
 _FILE = "footprint.json"
 
 
 def fitted(training: TrainingSpec, candidates: Candidates, cluster: ClusterHandle, run: Storage) -> TrainingSpec:
-    """``training`` with numbers in place of ``auto``; measured once a run, on a worker, if there is any to choose.
+    """Return ``training`` with numbers in place of ``auto``; measured once per run on a worker, if needed.
 
     Args:
-        training: resolved but for these.
-        candidates: what may be trained, and the task's outputs.
-        cluster: connected.
-        run: folder that keeps the footprint, so that a resumed run holds what it held.
+        training: training config, resolved except for ``auto``.
+        candidates: model sizes to train, and the number of task outputs.
+        cluster: connected cluster.
+        run: run folder that stores the footprint, so that a resumed run reserves the same resources.
 
     Raises:
-        InputError: the largest size does not fit, however many workers share it.
+        InputError: the largest model size does not fit, even when sharded over all workers.
     """
     packs = training.resources.gpu == "auto" and cluster.gpus > 0 and training.workers in {1, "auto"}
     if not candidates.networks or not (packs or training.workers == "auto"):
@@ -49,31 +49,32 @@ def fitted(training: TrainingSpec, candidates: Candidates, cluster: ClusterHandl
 
 
 def fit_training(training: TrainingSpec, footprint: Footprint, nodes: Sequence[Node]) -> TrainingSpec:
-    """Numbers in place of ``auto``.
+    """Choose numbers in place of ``auto``.
 
-    One worker where the size fits one: N trials at a time cost less than one trial in N workers. Else as few as hold
-    it in parts (FSDP2). A device is shared by as many trials as fit on it, and as have a core each.
+    One worker if the model fits: N trials in parallel cost less than one trial sharded over N workers. Otherwise the
+    fewest workers that hold the model in shards (FSDP2). A device is shared by as many trials as fit its memory and
+    have a core each.
 
     Raises:
-        InputError: with what it needs and what there is.
+        InputError: the model does not fit; the message states required and available memory.
     """
     cpu, gpu = training.resources.cpu, training.resources.gpu
-    homes = [node for node in nodes if not footprint.on_gpu or node.gpus]
-    by_cores = [math.floor(node.cpus / cpu + 1e-9) for node in homes]
+    eligible = [node for node in nodes if not footprint.on_gpu or node.gpus]
+    by_cores = [math.floor(node.cpus / cpu + 1e-9) for node in eligible]
     if not footprint.on_gpu:
-        # Workers beside each other share the machine's memory.
+        # Workers on the same node share its memory.
         room = USABLE * footprint.memory_bytes / max(1, *by_cores)
     else:
         room = USABLE * footprint.memory_bytes
     workers = training.workers
     if workers == "auto":
-        places = sum(by_cores) if not footprint.on_gpu else int(sum(node.gpus for node in homes))
+        places = sum(by_cores) if not footprint.on_gpu else int(sum(node.gpus for node in eligible))
         workers = _fewest(footprint, room, places, nodes)
     if gpu == "auto" and footprint.on_gpu:
         gpu = 1.0
         if workers == 1 and footprint.peak_bytes:
             by_memory = math.floor(room / (footprint.peak_bytes + CONTEXT_BYTES))
-            cores = min(math.floor(node.cpus / node.gpus / cpu + 1e-9) for node in homes)
+            cores = min(math.floor(node.cpus / node.gpus / cpu + 1e-9) for node in eligible)
             gpu = 1.0 / max(1, min(by_memory, cores, MAX_PACKED))
     resources = training.resources.replace(gpu=gpu)
     return training.replace(workers=workers, resources=resources)
@@ -83,7 +84,8 @@ def _fewest(footprint: Footprint, room: float, places: int, nodes: Sequence[Node
     peak, state = footprint.peak_bytes, footprint.state_bytes
     if peak is not None and peak <= room:
         return 1
-    # Of what did not fit, nobody knows the activations: a third of the memory, and the step halves them if it must.
+    # Activations were not measured if the model did not fit: assume a third of the memory; the training step halves the
+    # micro-batch if that is too much.
     activations = max(0, peak - state) if peak is not None else room / 3
     left = room - activations
     workers = max(2, math.ceil(state / left)) if left > 0 else 0
@@ -91,8 +93,8 @@ def _fewest(footprint: Footprint, room: float, places: int, nodes: Sequence[Node
         need = f"{peak / 1e9:.1f} GB" if peak is not None else f"more than {footprint.memory_bytes / 1e9:.1f} GB"
         raise InputError(
             f"{footprint.model_size} takes {need} to train, a worker has {room / 1e9:.1f} GB, and the cluster "
-            f"({describe(nodes)}) has {places} places for workers"
-            + (f": {workers} are needed to hold it in parts" if workers else ""),
+            f"({describe(nodes)}) has room for {places} workers"
+            + (f": {workers} are needed to shard the model" if workers else ""),
             fix="lower training.micro_batch_tokens or the layers of models, or use larger devices",
         )
     return workers
@@ -102,8 +104,8 @@ def _measured(training: TrainingSpec, candidates: Candidates, cluster: ClusterHa
     import ray
 
     gpus = min(1.0, cluster.gpus_per_worker(training.resources))
-    # A process of its own, which gives all its memory back.
+    # max_calls=1: the measuring process exits afterwards and releases all its memory.
     task = ray.remote(num_cpus=training.resources.cpu, num_gpus=gpus, max_calls=1, max_retries=2)(measure)
-    answer = task.remote(candidates.models, largest, training, candidates.task.outputs)
-    footprint: Footprint = ray.get(answer)
+    reference = task.remote(candidates.models, largest, training, candidates.task.outputs)
+    footprint: Footprint = ray.get(reference)
     return footprint

@@ -1,6 +1,6 @@
-"""One configuration without a cluster: ``lft train``. In: candidates. Out: a record in the ledger.
+"""Train one configuration without a cluster (``lft train``). In: candidates. Out: a record in the ledger.
 
-Its serving cost stays unknown: profiles are measured by a search.
+The serving cost stays unknown: only a search measures serving profiles.
 """
 
 from lft_ray.candidates import Candidates
@@ -24,18 +24,18 @@ def train_one(
     size: str | None,
     seed: int = 0,
 ) -> TrialRecord:
-    """Train the default configuration of a size in this process.
+    """Train the default configuration of a model size in this process.
 
     Args:
-        candidates: what may be trained.
-        dataset: prepared.
-        ledger: the trial gets its next id.
-        training: single values are used as they are, lists and ranges by their defaults.
-        size: a model size of the experiment; None: the largest.
-        seed: of the trial.
+        candidates: model sizes that may be trained.
+        dataset: prepared dataset.
+        ledger: ledger of the run; assigns the trial ID.
+        training: single values are used as given; lists and ranges are replaced by their default.
+        size: name of a model size of the experiment; None: the largest.
+        seed: random seed of the training run.
 
     Raises:
-        ModelError: the experiment has no such size.
+        ModelError: the experiment has no such model size.
     """
     chosen = candidates.sizes[-1] if size is None else candidates.size(size)
     config = start_table([chosen], training, seed=seed)[0]

@@ -1,10 +1,11 @@
-"""What is searched, and what is tried first. In: training part, model sizes. Out: `SearchSpace`, start table.
+"""The search space and the start table. In: training config, model sizes. Out: `SearchSpace`, default configurations.
 
-A dimension with one value is a constant and is not sampled. TF-IDF is not in the space: it is a start trial.
+A `Dimension` is one searched hyperparameter; a field with a single value is a constant and is not sampled. TF-IDF is
+not in the space: it is trained once, as a start trial. The start table has one default configuration per model size.
 
-A parameter of some methods only (`lft_ray.config.methods.CONDITIONS`, narrowed by ``when``) is None in every other
-configuration, so that no two differ in what has no effect. Samplers that need a fixed space (Optuna's GP) are told the
-parameter's middle value there; ours is told nothing.
+A conditional hyperparameter, which only some methods have (`lft_ray.config.methods.CONDITIONS`, narrowed by ``when``),
+is None in all other configurations, so that no two configurations differ only in a value without effect. Samplers that
+need a fixed space (Optuna's GP) see its middle value there; the known-cost sampler sees no value.
 """
 
 import math
@@ -24,35 +25,40 @@ __all__ = [
     "start_table",
 ]  # fmt: skip
 
-# Learning rates are rounded to this many digits: 2.31e-4 reads well, and no rate differs by the last bit of a float.
 RATE_DIGITS = 3
+"""Significant digits of a sampled value: 2.31e-4 is readable, and no rates differ only in the last bit of a float."""
+_INTEGER_FIELDS = {"frozen_layers", "lora_rank"}
+RATE_OF_METHOD = {LORA: 10.0, LINEAR_PROBE: 10.0}
+"""Factor on a size's default learning rate in its start trial: the best rate of MiniLM's 6 layers on AG News was 1e-4
+for full fine-tuning and 2e-3 for LoRA of rank 8; a linear head has no pretrained weights to damage. A choice: the
+search moves on from there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """One searched field of `TrialConfig`: ordered values, unordered ones, or a range.
+    """One searched field of `TrialConfig`: ordered values, unordered values, or a range.
 
-    Ordered values are sampled by their position: sizes stand cheapest first, so neighbours are alike. Against unordered
-    categories the GP's regret after 30 trials was the same within noise (0.033 and 0.027, 8 simulated tasks) at half
-    the spread between tasks.
+    Ordered values are sampled by position: sizes are sorted by cost, so neighbours are similar. Compared with unordered
+    categories, the GP's regret after 30 trials was the same within noise (0.033 and 0.027, 8 simulated tasks), with
+    half the spread between tasks.
     """
 
     field: str
     values: tuple[Any, ...] = ()
     range: Range | None = None
     is_ordered: bool = True
-    """False: the values are sampled as they are, without an order (methods)."""
+    """False: the values are sampled as unordered categories (methods)."""
 
     @property
     def middle(self) -> Any:
-        """The value that stands in where the method has none, and that a start trial takes."""
+        """The middle value: default of start trials, and placeholder where the method does not have this field."""
         if self.range is None:
             return self.values[(len(self.values) - 1) // 2]
         low, high = self.range.low, self.range.high
         return rounded(math.sqrt(low * high) if self.range.log else (low + high) / 2)
 
     def distribution(self) -> Any:
-        """The Optuna distribution of what `encode` returns."""
+        """The Optuna distribution of the values that `encode` returns."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.range is not None:
@@ -62,25 +68,25 @@ class Dimension:
         return IntDistribution(0, len(self.values) - 1)
 
     def contains(self, value: Any) -> bool:
-        """Whether a trial with this value belongs to the space."""
+        """Whether the value lies in this dimension."""
         if self.range is not None:
             return isinstance(value, float) and self.range.low <= value <= self.range.high
         return value in self.values
 
     def encode(self, value: Any) -> Any:
-        """Field value to sampled value: a float, a position, or an unordered value itself."""
+        """Convert a field value to a sampled value: a float, a position, or an unordered value itself."""
         if self.range is not None:
             return float(value)
         return self.values.index(value) if self.is_ordered else value
 
     def decode(self, sampled: Any) -> Any:
-        """Sampled value to field value."""
+        """Convert a sampled value to a field value."""
         if self.range is None:
             return self.values[int(sampled)] if self.is_ordered else sampled
         return min(max(rounded(float(sampled)), self.range.low), self.range.high)
 
     def draw(self, rng: random.Random) -> Any:
-        """A field value, uniformly (in the logarithm where the range says so)."""
+        """Draw a field value uniformly (log-uniformly if the range is logarithmic)."""
         if self.range is None:
             return rng.choice(self.values)
         low, high = self.range.low, self.range.high
@@ -90,46 +96,40 @@ class Dimension:
 
 
 def rounded(rate: float) -> float:
-    """A number of a range, in a few digits."""
+    """Round a value of a range to `RATE_DIGITS` significant digits."""
     return float(f"{rate:.{RATE_DIGITS}g}")
 
 
-_WHOLE = {"frozen_layers", "lora_rank"}
-RATE_OF_METHOD = {LORA: 10.0, LINEAR_PROBE: 10.0}
-"""Times the size's default learning rate, where a search begins: the best of MiniLM's 6 layers on AG News was 1e-4 in
-full and 2e-3 for rank 8; a head alone has nothing to unlearn. A choice: the search goes on from there."""
-
-
 class Size(Protocol):
-    """What the search needs to know of a model size (`lft_ray.models.sizes.ModelSize` has it)."""
+    """The part of a model size that the search needs; `lft_ray.models.sizes.ModelSize` implements it."""
 
     @property
     def name(self) -> str:
-        """``base:layers``."""
+        """Name, as ``base:layers``."""
 
     @property
     def is_linear(self) -> bool:
-        """No learning rate, batches or epochs."""
+        """Whether it is a linear model: no learning rate, batch size or epochs."""
 
     @property
     def default_learning_rate(self) -> float | None:
-        """A rate that is known to work; None: the middle of the range."""
+        """A learning rate that is known to work; None: the middle of the range is used."""
 
     @property
     def layers(self) -> int | None:
-        """Layers that it keeps."""
+        """Number of encoder layers."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """Searched dimensions, and the fields that are the same for all trials.
+    """Searched dimensions, and the fields with the same value in all trials.
 
     Attributes:
         dimensions: searched fields.
-        constants: fields that have one value wherever they have any.
-        conditions: field -> methods with which it is set; fields that are not listed always are.
-        methods: model size -> methods that it can be trained with, none of them without one.
-        frozen_layers: model size -> numbers of layers that may be frozen, ascending.
+        constants: fields with a single value wherever they are set.
+        conditions: field -> methods for which the field is set; fields not listed are always set.
+        methods: model size -> methods that can train it; sizes without any method are absent.
+        frozen_layers: model size -> allowed numbers of frozen layers, ascending.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -140,12 +140,12 @@ class SearchSpace:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no network to search over (only TF-IDF is a candidate)."""
+        """Whether there is no network to search (TF-IDF is the only candidate)."""
         return "model_size" not in self.constants and all(d.field != "model_size" for d in self.dimensions)
 
     @property
     def count(self) -> int | None:
-        """Number of different configurations; None: a continuum."""
+        """Number of distinct configurations; None: the space is continuous."""
         if self.is_empty:
             return 0
         total = 0
@@ -164,11 +164,11 @@ class SearchSpace:
         return {d.field: d.distribution() for d in self.dimensions}
 
     def encode(self, config: TrialConfig, *, fills: bool = True) -> dict[str, Any] | None:
-        """Sampled values of a configuration; None when it is not of this space (TF-IDF, a value since removed).
+        """Sampled values of a configuration; None if it lies outside the space (TF-IDF, a value since removed).
 
         Args:
-            config: of a trial.
-            fills: give a parameter that the method does not have its middle value; else leave it out.
+            config: configuration of a trial.
+            fills: whether a field that the method does not have gets its middle value; otherwise it is left out.
         """
         for name, value in self.constants.items():
             if getattr(config, name) != (value if self._is_set(name, config.method) else None):
@@ -188,28 +188,28 @@ class SearchSpace:
         return sampled
 
     def decode(self, sampled: dict[str, Any]) -> TrialConfig:
-        """The configuration behind sampled values; what was not sampled takes the middle."""
+        """The configuration for sampled values; dimensions without a value take their middle."""
         return self.config({d.field: d.decode(sampled[d.field]) for d in self.dimensions if d.field in sampled})
 
     def draw(self, rng: random.Random) -> TrialConfig:
-        """A configuration, uniformly over the values of each dimension."""
+        """Draw a configuration uniformly over the values of each dimension."""
         return self.config({d.field: d.draw(rng) for d in self.dimensions})
 
     def all(self) -> list[TrialConfig]:
-        """Every configuration of a space without a range, once, in order."""
+        """Every distinct configuration of a space without ranges, in order."""
         fields = [d.field for d in self.dimensions]
         combinations = product(*(d.values for d in self.dimensions))
         return list(dict.fromkeys(self.config(dict(zip(fields, c, strict=True))) for c in combinations))
 
     def config(self, chosen: Mapping[str, Any]) -> TrialConfig:
-        """The configuration with these values, as it can be run.
+        """A valid configuration with these values.
 
-        A method that the size cannot have (frozen, where every number leaves nothing to train) becomes its first; a
-        number of frozen layers that is too great for the size becomes the greatest that is not; a parameter that the
-        method does not have becomes None.
+        A method that cannot train the size (freeze, if no allowed number leaves a trainable layer) is replaced by the
+        size's first method; too many frozen layers are lowered to the largest allowed number; fields that the method
+        does not have become None.
 
         Args:
-            chosen: field -> value; dimensions that are left out take their middle.
+            chosen: field -> value; dimensions that are absent take their middle.
         """
         fields = self.constants | {d.field: chosen.get(d.field, d.middle) for d in self.dimensions}
         size, method = fields["model_size"], fields["method"]
@@ -228,12 +228,12 @@ class SearchSpace:
 
 
 def build_space(sizes: Sequence[Size], training: TrainingSpec, *, seed: int = 0) -> SearchSpace:
-    """Make the space of all networks among ``sizes``.
+    """Build the search space over all networks among ``sizes``.
 
     Args:
-        sizes: candidates, cheapest to serve first; linear models are left out, and so is what no method can train.
+        sizes: candidates, cheapest to serve first; linear models and sizes that no method can train are left out.
         training: lists and ranges are searched, single values are fixed.
-        seed: of the training runs.
+        seed: random seed of the training runs.
     """
     constants: dict[str, Any] = {"max_length": training.max_length, "seed": seed}
     dimensions: list[Dimension] = []
@@ -246,7 +246,7 @@ def build_space(sizes: Sequence[Size], training: TrainingSpec, *, seed: int = 0)
             dimensions.append(Dimension(name, range=choice))
             continue
         values = _values(name, choice)
-        # Model sizes keep their order, methods have none; numbers are sorted, so that position means size.
+        # Model sizes stay sorted by cost and methods have no order; numbers are sorted, so that positions are ordinal.
         values = list(dict.fromkeys(values if isinstance(values[0], str) else sorted(values)))
         if len(values) == 1:
             constants[name] = values[0]
@@ -260,26 +260,26 @@ def build_space(sizes: Sequence[Size], training: TrainingSpec, *, seed: int = 0)
 def possible_methods(size: Size, training: TrainingSpec) -> tuple[str, ...]:
     """The methods of the file that can train a network of this size, that of its start trial first."""
     found = [method for method in training.method if method != FREEZE or _frozen(size, training)]
-    # What a distilled trial learns from must be there first.
+    # Full first, distill last: a start trial uses the first method, and a distilled one needs a finished teacher.
     return tuple(sorted(found, key=lambda method: (method != FULL, method == DISTILL)))
 
 
 def default_rate(size: Size, method: str) -> float | None:
-    """A learning rate to begin with; None: nothing is known."""
+    """Default learning rate of a model size with this method; None: unknown."""
     rate = size.default_learning_rate
     return None if rate is None else rounded(rate * RATE_OF_METHOD.get(method, 1.0))
 
 
 def start_table(sizes: Sequence[Size], training: TrainingSpec, *, seed: int = 0) -> list[TrialConfig]:
-    """One trial per size, cheapest first, with its default learning rate and middle values: tried before any proposal.
+    """One configuration per size, cheapest first, with default learning rate and middle values; run before proposals.
 
     Args:
         sizes: candidates, cheapest to serve first.
-        training: bounds the learning rate; gives methods, batch sizes and epochs.
-        seed: of the training runs.
+        training: bounds of the learning rate; methods, batch sizes and epochs.
+        seed: random seed of the training runs.
 
     Raises:
-        ConfigError: there is no size.
+        ConfigError: there is no model size.
     """
     if not sizes:
         raise ConfigError(
@@ -297,7 +297,7 @@ def start_table(sizes: Sequence[Size], training: TrainingSpec, *, seed: int = 0)
 
 
 def _choices(names: list[str], training: TrainingSpec) -> dict[str, Any]:
-    """What the file says of each field that some trial may have."""
+    """The configured choice for each field that at least one listed method has."""
     choices: dict[str, Any] = {
         "model_size": names,
         "method": list(training.method),
@@ -317,11 +317,11 @@ def _choices(names: list[str], training: TrainingSpec) -> dict[str, Any]:
 
 def _values(name: str, choice: Any) -> list[Any]:
     values = choice.values if isinstance(choice, Choice) else choice if isinstance(choice, list) else [choice]
-    return [int(value) for value in values] if name in _WHOLE else list(values)
+    return [int(value) for value in values] if name in _INTEGER_FIELDS else list(values)
 
 
 def _frozen(size: Size, training: TrainingSpec) -> list[int]:
-    """Numbers of layers that leave one of the size's to be trained, ascending."""
+    """Numbers of frozen layers that leave at least one trainable layer, ascending."""
     return sorted({k for k in _values("frozen_layers", training.frozen_layers) if k < (size.layers or 0)})
 
 

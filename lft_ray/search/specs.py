@@ -1,4 +1,4 @@
-"""The parts of an experiment that a study reads, handed down together. Values only."""
+"""The sections of the experiment config that a study reads, passed as one object. Values only."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ __all__ = ["StudySpecs"]
 
 @dataclass(frozen=True, slots=True)
 class StudySpecs:
-    """How many trials, how each trains, what may win, and what it costs."""
+    """Search, training, selection and cost sections of an experiment."""
 
     search: SearchSpec
     training: TrainingSpec
@@ -19,5 +19,5 @@ class StudySpecs:
 
     @property
     def caps(self) -> Caps:
-        """What a variant may cost and take at most."""
+        """Caps on serving dollars and latency of a variant."""
         return Caps.of(self.selection, self.cost)

@@ -1,7 +1,7 @@
-"""Run a study: from candidates, their data and its serving profiles to trial records in the ledger.
+"""Run a study: from candidates, prepared data and serving profiles to trial records in the ledger.
 
-In: `StudyJob`, a connected cluster. Out: the whole ledger. Resume is the same call again: what has a record is not
-rerun, what was started is continued under its id, and the next proposals follow from the ledger alone.
+In: `StudyJob`, a connected cluster. Out: the whole ledger. To resume, call it again: trials with a record are not
+rerun, started trials are continued under their ID, and new proposals depend on the ledger alone.
 """
 
 import math
@@ -39,15 +39,15 @@ __all__ = ["StudyJob", "allowed_sizes", "run_study"]
 
 @dataclass(frozen=True, slots=True)
 class StudyJob:
-    """What a study needs to know.
+    """Inputs of a study.
 
     Attributes:
-        ledger: of the run.
-        candidates: what may be trained and served.
-        dataset: prepared.
-        profiles: what each size costs to serve; a size without a profile can't be searched.
-        specs: how many trials, how each trains, what may win.
-        finalists: trial ids to run again with fresh seeds; None: search.
+        ledger: ledger of the run.
+        candidates: model sizes and variants that may be trained and served.
+        dataset: prepared dataset.
+        profiles: serving profile of each model size; a size without a profile can't be searched.
+        specs: search, training, selection and cost sections of the experiment.
+        finalists: IDs of trials to repeat with fresh seeds; None: run the search.
     """
 
     ledger: Ledger
@@ -58,34 +58,34 @@ class StudyJob:
     finalists: tuple[str, ...] | None = None
 
     def confirming(self, finalists: Sequence[FrontPoint]) -> "StudyJob":
-        """The job that runs these points' trials again with fresh seeds, the first finalist first."""
+        """The job that repeats the trials of these points with fresh seeds, in the order of the finalists."""
         return replace(self, finalists=tuple(dict.fromkeys(point.trial_id for point in finalists)))
 
     @property
     def role(self) -> Role:
-        """What its trials are for."""
+        """Role of the trials: search or confirm."""
         return "search" if self.finalists is None else "confirm"
 
     @property
     def pricing(self) -> Pricing:
-        """Dollars of its candidates and of its trials."""
+        """Prices of the candidates and of the trials."""
         return Pricing.of(self.candidates, self.profiles, utilisation=self.specs.cost.utilisation)
 
 
 def run_study(
     job: StudyJob, cluster: ClusterHandle, listener: Listener | None = None, *, run: RunsTrials | None = None
 ) -> list[TrialRecord]:
-    """Run all trials of the job that the ledger does not have yet. Returns the whole ledger.
+    """Run all trials of the job that are not in the ledger yet. Returns the records of the whole ledger.
 
     Args:
-        job: what to search, or which finalists to confirm.
-        cluster: connected; `ClusterHandle.preflight` has passed.
-        listener: told of starts, points and records.
-        run: what a worker does with a trial; `TrialRunner` when left out.
+        job: search to run, or finalists to confirm.
+        cluster: connected cluster; `ClusterHandle.preflight` has passed.
+        listener: receives starts, curve points and records.
+        run: runs one trial in a worker; default `TrialRunner`.
 
     Raises:
-        ConfigError: no size may be trained under the caps, or the budget does not hold the cheapest trial.
-        KeyboardInterrupt: the user asked to end; running trials stay unfinished and are continued on resume.
+        ConfigError: no model size meets the caps, or the budget is too small for the cheapest trial.
+        KeyboardInterrupt: the user interrupted; running trials stay unfinished and are continued on resume.
     """
     ledger, pricing = job.ledger, job.pricing
     sizes, rule = allowed_sizes(job.candidates.sizes, pricing, job.specs.caps), _rule(job)
@@ -110,16 +110,16 @@ def run_study(
 
 
 def allowed_sizes(sizes: Sequence[ModelSize], pricing: Pricing, caps: Caps) -> list[ModelSize]:
-    """Model sizes that may win under the caps on dollars and latency, cheapest to serve first.
+    """Model sizes that meet the caps on serving dollars and latency, cheapest to serve first.
 
     Raises:
-        ConfigError: none may.
+        ConfigError: no model size meets the caps.
     """
     allowed = [size for size in sizes if pricing.is_allowed(size.name, caps)]
     if not allowed:
-        best = ", ".join(f"{size.name} ${pricing.cost(size.name):.4f}" for size in sizes)
+        costs = ", ".join(f"{size.name} ${pricing.cost(size.name):.4f}" for size in sizes)
         raise ConfigError(
-            f"no model size may be trained under the caps; dollars per million predictions: {best}",
+            f"no model size meets the caps; dollars per million predictions: {costs}",
             fix="raise selection.max_usd_per_million or cost.traffic.p95_ms",
         )
     return sorted(allowed, key=lambda size: pricing.cost(size.name))
@@ -128,7 +128,7 @@ def allowed_sizes(sizes: Sequence[ModelSize], pricing: Pricing, caps: Caps) -> l
 def _rule(job: StudyJob) -> StopRule | None:
     search = job.specs.search
     rule: StopRule | None = resolve(search.scheduler, SCHEDULERS, where="search.scheduler")(search.seed)
-    # A finalist's fresh seed is a measurement: it must end.
+    # Confirmation runs are measurements and must run to completion.
     return rule if job.role == "search" else None
 
 
@@ -153,17 +153,17 @@ def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], adm
 
 
 def _fresh_runs(job: StudyJob, admission: BudgetAdmission, slots: int) -> tuple[Queued, ...]:
-    """One fresh seed for every finalist, then the second for every finalist, ... as many as fit what is left."""
+    """Repeat runs that fit the remaining limits: the first seed of every finalist, then the second of each, ..."""
     ledger, selection = job.ledger, job.specs.selection
     finalists = [record for trial_id in job.finalists or () if (record := ledger.get(trial_id)) is not None]
     deadline_s = admission.budget.deadline_s("confirm")
-    counts = round(selection.confirmation_fraction * job.specs.search.trials)
+    fixed_runs = round(selection.confirmation_fraction * job.specs.search.trials)
     left_usd = admission.budget.left_usd("confirm")
     left = Remaining(
         usd=left_usd,
         wall_s=None if deadline_s is None else deadline_s - admission.clock(),
-        # Without a clock and a budget the plan must be the same on every machine and day.
-        runs=counts if deadline_s is None and left_usd is None else None,
+        # Without minutes or a budget the plan must not depend on the machine or the time of day.
+        runs=fixed_runs if deadline_s is None and left_usd is None else None,
         slots=slots,
     )
     started = [trial.confirms for trial in ledger.started("confirm")]
@@ -179,7 +179,7 @@ def _fresh_runs(job: StudyJob, admission: BudgetAdmission, slots: int) -> tuple[
 
 
 def _reseeded(config: TrialConfig, seed: int) -> TrialConfig:
-    """The configuration with a fresh seed, and all else as it is: a distilled one keeps its teacher."""
+    """The configuration with a fresh seed and otherwise unchanged: a distilled one keeps its teacher."""
     return config.replace(seed=config.seed + seed)
 
 
@@ -188,7 +188,7 @@ def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admis
     space = build_space(sizes, job.specs.training, seed=search.seed)
     by_name = {size.name: size for size in sizes}
     caps = job.specs.caps
-    # Measured seconds differ between two runs of the same seed; FLOPs do not.
+    # Deterministic mode: measured seconds differ between two runs with the same seed; FLOPs do not.
     uses_measured = not search.is_deterministic
 
     def variants(config: TrialConfig) -> list[PricedVariant]:
@@ -219,7 +219,7 @@ def _admission(job: StudyJob, cluster: ClusterHandle) -> BudgetAdmission:
 
 
 def _busy_s(ledger: Ledger) -> float:
-    """Wall seconds in which trials of earlier sessions ran: the minutes between a crash and a resume do not count."""
+    """Wall seconds in which earlier sessions ran trials: the time between a crash and a resume does not count."""
     spans = sorted(
         (datetime.fromisoformat(r.started_at).timestamp(), datetime.fromisoformat(r.finished_at).timestamp())
         for r in ledger.records()
@@ -236,6 +236,6 @@ def _worker(job: StudyJob, pricing: Pricing, deadline: float | None) -> TrialRun
     template = TrialJob.of(job.candidates, job.dataset, job.specs.training, job.ledger.storage.uri)
     template = template.replace(deadline=deadline)
     linear = frozenset(size.name for size in job.candidates.sizes if size.is_linear)
-    # What was not profiled can't be priced, so it is not evaluated either.
+    # Lengths without a serving profile can't be priced, so trials are not evaluated at them either.
     lengths = {name: tuple(dict.fromkeys(v.max_length for v in found)) for name, found in pricing.variants.items()}
     return TrialRunner(template, linear, lengths)

@@ -14,7 +14,7 @@ from lft_ray.search.samplers.proposer import Proposer
 from lft_ray.search.space import build_space, start_table
 from tests import handed_down
 from tests.plan.test_estimate import changed, dataset, experiment, plan  # noqa: F401 - fixtures
-from tests.search.samplers.test_proposer import cost, told
+from tests.search.samplers.test_proposer import cost, observed
 from tests.search.trivial import SIZES
 
 FILE = {
@@ -90,11 +90,11 @@ def test_every_sampler_ends_the_space_and_proposes_nothing_twice(sampler):
     training = FINITE | {"learning_rate": 1e-4, "lora": {"rank": [4, 8]}, "layer_decay": 1.0}
     space = build_space(SIZES[:3], TrainingSpec.model_validate(training))
     proposer = Proposer(space, sampler, 0, cost)
-    # All but two are told: a model that is sure of one of them must still come to those two, and then to an end.
-    records = [told(config, i) for i, config in enumerate(space.all()[:-2])]
+    # All but two are observed: a model that is sure of one of them must still come to those two, and then to an end.
+    records = [observed(config, i) for i, config in enumerate(space.all()[:-2])]
     while (config := proposer.propose(len(records), records, [])) is not None:
         assert has(config) == OWN[config.method] - {"layer_decay"}
-        records.append(told(config, len(records)))
+        records.append(observed(config, len(records)))
     assert len(records) == space.count == len({r.config for r in records})
 
 
@@ -127,9 +127,9 @@ def test_what_no_trial_could_do_is_refused_before_anything_is_spent(experiment):
         made = changed(experiment, **parts)
         check_methods(Candidates.of(made), made.training)
 
-    with pytest.raises(ConfigError, match="no layer to train of minilm:1"):
+    with pytest.raises(ConfigError, match="no trainable layer in minilm:1"):
         check(training={"method": ["freeze"], "frozen_layers": 1})
-    with pytest.raises(ConfigError, match="'query' is no matrix of the encoder: expected some of qkv, out, up, down"):
+    with pytest.raises(ConfigError, match="'query' is no linear layer of the encoder: expected some of qkv, out"):
         check(training={"method": ["lora"], "lora": {"target_modules": ["query"]}})
     check(training=FILE | {"lora": {"target_modules": ["attention.qkv", "up"]}})
 
@@ -158,7 +158,7 @@ def test_less_is_predicted_where_less_is_trained(experiment, dataset):  # noqa: 
     other = config("freeze", frozen_layers=3, learning_rate=1e-4)
     assert workload.flops(frozen, [done]) == pytest.approx(above + shared)
     assert workload.flops(other, [done]) == pytest.approx(above)
-    assert workload.flops(other, [done], alone=True) == pytest.approx(above + shared)
+    assert workload.flops(other, [done], uncached=True) == pytest.approx(above + shared)
     assert workload.flops(config("freeze", frozen_layers=2), [done]) > workload.flops(other, [done])
     lora = workload.flops(config("lora", lora_rank=8, lora_alpha=16.0))
     assert 0.66 * full < lora < 0.75 * full

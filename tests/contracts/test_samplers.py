@@ -15,7 +15,7 @@ def cost_prior() -> CostPrior:
         train_usd=lambda params: 0.01 * (1 + params["model_size"]) * (1 + params["epochs"]),
         feasible=lambda params: True,
         centre=lambda params: {"learning_rate": 1e-4},
-        places={"model_size": [0.0, 1.0, 2.0, 3.0], "epochs": [0.0, 1.0, 2.0], "method": None},
+        positions={"model_size": [0.0, 1.0, 2.0, 3.0], "epochs": [0.0, 1.0, 2.0], "method": None},
     )
 
 

@@ -283,7 +283,7 @@ def test_a_played_search_pays_a_teacher_once(experiment, dataset):
         space=build_space(list(workload.sizes.values()), tree.training),
         trials=40,
         slots=1,
-    ).play()
+    ).run()
     distilled = [config for config in played.started if config.method == "distill"]
     assert len(distilled) > 5
     assert {(c.model_size, c.teacher) for c in distilled} == {("minilm:1", "t001")}

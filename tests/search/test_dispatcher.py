@@ -23,13 +23,13 @@ class Recorder:
     def __init__(self, limit: int = 1000):
         self.limit = limit
         self.seen: dict[int, tuple[list[str], int]] = {}
-        """Proposal -> ids told, number pending."""
+        """Proposal -> ids observed, number pending."""
 
     def warm_up(self):
         pass
 
-    def propose(self, n, told, pending, fits=None):
-        self.seen[n] = ([r.trial_id for r in told], len(pending))
+    def propose(self, n, observed, pending, fits=None):
+        self.seen[n] = ([r.trial_id for r in observed], len(pending))
         candidates = (config(k) for k in range(n, self.limit))
         return next((c for c in candidates if fits is None or fits(c)), None)
 
@@ -113,7 +113,7 @@ def drain(d: Dispatcher, storage, order=min, stop_after=10**9) -> list[str]:
 
 
 def next_trial(d: Dispatcher) -> StartedTrial | str:
-    while (trial := d.next()) == "wait" and d._asked is not None:
+    while (trial := d.next()) == "wait" and d._proposal is not None:
         pass
     return trial
 
@@ -132,9 +132,9 @@ def test_the_queue_goes_first_and_trials_bound_the_whole(storage):
 def test_in_deterministic_order_a_proposal_sees_exactly_the_trials_before_its_lag(storage, order):
     proposer = Recorder()
     drain(dispatcher(storage, proposer, trials=12, slots=3), storage, order)
-    for n, (told, pending) in proposer.seen.items():
-        assert told == [f"t{i:03d}" for i in range(n - 3 + 1)]
-        assert pending == n - len(told)
+    for n, (observed, pending) in proposer.seen.items():
+        assert observed == [f"t{i:03d}" for i in range(n - 3 + 1)]
+        assert pending == n - len(observed)
 
 
 def test_otherwise_a_proposal_sees_all_that_has_ended(storage):
@@ -319,7 +319,7 @@ def test_overhead_is_from_the_free_slot_to_training_and_from_the_report_to_the_r
 
 
 class Asked:
-    """A rule that remembers what it was shown, and stops the trials it was told to."""
+    """A rule that remembers what it was shown, and stops the trials it was observed to."""
 
     def __init__(self, *stops: str):
         self.stops = stops

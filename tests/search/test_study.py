@@ -154,7 +154,7 @@ def test_sizes_over_a_cap_are_not_trained(job, base):
     assert allowed(cost={"traffic": {"p95_ms": 6}}) == ["tfidf", f"{base}:1"]
     pricing = job.pricing
     assert allowed(selection={"max_usd_per_million": pricing.cost(f"{base}:1") * 1.01}) == ["tfidf", f"{base}:1"]
-    with pytest.raises(ConfigError, match=r"no model size may be trained under the caps.*tfidf \$"):
+    with pytest.raises(ConfigError, match=r"no model size meets the caps.*tfidf \$"):
         allowed(cost={"traffic": {"p95_ms": 1}})
 
 

@@ -1,1 +1,1 @@
-"""Which trial may still start: its price, its workload, and what is left of dollars and minutes."""
+"""Budget control of a study: workload and price of a trial, and admission against remaining dollars and minutes."""

@@ -1,4 +1,4 @@
-"""Dollars of trials and of candidates: from measured usage and serving profiles to records. Pure."""
+"""Price trials and candidates. In: measured usage, serving profiles. Out: records with dollars. Pure."""
 
 from dataclasses import dataclass
 
@@ -19,9 +19,9 @@ class Pricing:
 
     Attributes:
         price: dollars per second.
-        utilisation: busy share of a bought core.
-        profiles: what each size costs to serve.
-        variants: by model size, the priced variants that it is offered at and has a profile of, the reference first.
+        utilisation: fraction of time that a paid core is busy.
+        profiles: serving profile of each model size.
+        variants: model size -> priced variants with a serving profile, the reference variant first.
     """
 
     price: Price
@@ -31,7 +31,7 @@ class Pricing:
 
     @classmethod
     def of(cls, candidates: Candidates, profiles: ProfileBook, *, utilisation: float) -> "Pricing":
-        """The prices of these candidates, by what was profiled of them."""
+        """Price the candidates from their serving profiles."""
         price, variants = candidates.price, {}
         for name, offered in candidates.variants.items():
             found = [price_variant(v, name, profiles, price, utilisation=utilisation) for v in offered]
@@ -39,7 +39,7 @@ class Pricing:
         return cls(price, utilisation, profiles, variants)
 
     def record(self, result: TrialResult, trial: StartedTrial) -> TrialRecord:
-        """Price what a worker measured."""
+        """Turn a worker's result into a priced record."""
         variants = price_variants(
             result.variants, result.config.model_size, self.profiles, self.price, utilisation=self.utilisation
         )
@@ -53,31 +53,31 @@ class Pricing:
         )
 
     def offered(self, model_size: str) -> tuple[PricedVariant, ...]:
-        """The priced variants of a size, the reference first: known before it is trained, but for their F1.
+        """The priced variants of a size, the reference first; known before training, except for their F1.
 
         Raises:
-            InputError: it was not profiled.
+            InputError: the size has no serving profile.
         """
         variants = self.variants.get(model_size, ())
         if not variants:
             raise InputError(
                 f"no serving profile of {model_size} in profiles.json",
-                fix="delete profiles.json from the run folder, and resume: profiles are measured again",
+                fix="delete profiles.json from the run folder and resume: the profiles are measured again",
             )
         return variants
 
     def cost(self, model_size: str) -> float:
-        """Dollars per million predictions of a size's cheapest variant, known before it is trained."""
+        """Dollars per million predictions of a size's cheapest variant, known before training."""
         return min(variant.usd_per_million_predictions for variant in self.offered(model_size))
 
     def reference_cost(self, model_size: str) -> float:
-        """The same of its reference variant: what stands beside a trial's F1 in the search."""
+        """Dollars per million predictions of a size's reference variant: the cost objective of the search."""
         return self.offered(model_size)[0].usd_per_million_predictions
 
     def is_allowed(self, model_size: str, caps: Caps) -> bool:
-        """Whether any variant of a size is within both caps."""
+        """Whether at least one variant of a size meets both caps."""
         return bool(self.admitted(model_size, caps))
 
     def admitted(self, model_size: str, caps: Caps) -> list[PricedVariant]:
-        """The priced variants of a size that are within both caps, in the order of `offered`."""
+        """The priced variants of a size that meet both caps, in the order of `offered`."""
         return [v for v in self.offered(model_size) if not caps.breach(v.usd_per_million_predictions, v.p95_ms)]

@@ -1,6 +1,6 @@
-"""How much work a configuration is, and who says whether it may start: what study and plan have in common. Pure.
+"""FLOPs and device of a configuration, and the admission control built from them. Shared by study and plan. Pure.
 
-In: candidates, their data. Out: FLOPs and device of a configuration, and the `BudgetAdmission` made of them.
+In: candidates, their data. Out: `Workload`, number of parallel trials, `BudgetAdmission`.
 """
 
 import math
@@ -25,22 +25,22 @@ from lft_ray.search.specs import StudySpecs
 __all__ = ["Workload", "admission_of", "lost_s", "slots_of"]
 
 COLD_START_S = 10.0
-"""A worker that died is replaced in 3-10 s on two cores: process, torch, weights."""
+"""Starting a replacement worker takes 3-10 s on two cores: process, torch, weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What trials of one study have to compute.
+    """The computation of the trials of one study.
 
     Attributes:
         sizes: model sizes by name.
-        train_tokens: mean tokens of the train split after cutting.
-        validation_tokens: the same of the validation split.
-        variant_tokens: tokens of the validation passes of the variants beside the reference, by model size.
-        evaluations: validation passes a trial.
-        train_rows: texts of the train split.
-        kept_bytes: what a node may keep of the answers of frozen layers.
-        network_device: ``cpu`` or ``cuda``: key of the forecast's rates for networks.
+        train_tokens: expected tokens of the whole train split, truncated to the trained length.
+        validation_tokens: likewise for the validation split.
+        variant_tokens: model size -> tokens of the validation passes of its variants other than the reference.
+        evaluations: validation passes per trial.
+        network_device: ``cpu`` or ``cuda``; key of the forecast's rates for networks.
+        train_rows: number of rows of the train split.
+        cache_bytes: maximum bytes of cached frozen-layer activations per node.
     """
 
     sizes: dict[str, ModelSize]
@@ -50,11 +50,11 @@ class Workload:
     evaluations: int
     network_device: str
     train_rows: int = 0
-    kept_bytes: float = 0.0
+    cache_bytes: float = 0.0
 
     @classmethod
     def of(cls, candidates: Candidates, dataset: DatasetRecord, training: TrainingSpec, *, on_gpu: bool) -> "Workload":
-        """The work of training candidates on prepared data."""
+        """The workload of training candidates on a prepared dataset."""
         tokens = {length: mean_tokens(dataset, length) for length in candidates.max_lengths}
         rows = dataset.splits["validation"].rows
         return cls(
@@ -68,18 +68,18 @@ class Workload:
             evaluations=training.evaluations,
             network_device="cuda" if on_gpu else "cpu",
             train_rows=dataset.splits["train"].rows,
-            kept_bytes=training.activation_cache_gb * 1e9,
+            cache_bytes=training.activation_cache_gb * 1e9,
         )
 
-    def flops(self, config: TrialConfig, ran: Sequence[TrialRecord] = (), *, alone: bool = False) -> float:
+    def flops(self, config: TrialConfig, ran: Sequence[TrialRecord] = (), *, uncached: bool = False) -> float:
         """Floating point operations of a whole trial; see `trial_flops`.
 
         Args:
-            config: of the trial.
-            ran: trials of its run that ended, its own perhaps among them: who taught it, and whom else; who ran the
-                frozen layers that it starts above.
-            alone: count the pass over frozen layers even where another trial has made it: on another node, or once its
-                file has gone, it is made again.
+            config: configuration of the trial.
+            ran: ended trials of the run, possibly including this one. They determine the teacher, and whether teacher
+                predictions or frozen-layer activations are already cached.
+            uncached: whether to count the pass over frozen layers even if another trial has made it: on another node,
+                or after the cache file was deleted, it is recomputed.
         """
         passes = self._passes(config)
         own = trial_flops(
@@ -93,69 +93,69 @@ class Workload:
         )
         if config.method == LINEAR_PROBE:
             own += HEAD_STEP_FLOPS * (config.epochs or 1) * math.ceil(self.train_rows / (config.batch_size or 1))
-        if passes.shared and (alone or not passes.is_shared or self._is_first_above(config, ran)):
+        if passes.shared and (uncached or not passes.is_shared or self._fills_cache(config, ran)):
             both = self.train_tokens + self.validation_tokens
             own += passes.shared * self.sizes[config.model_size].flops_per_token * both
         return own + self._teaching_flops(config, ran)
 
     def _passes(self, config: TrialConfig) -> Passes:
         size = self.sizes[config.model_size]
-        # In float32: a trial in bf16 keeps half of it.
+        # 4 bytes per activation (float32); bf16 trials store half of that.
         tokens = self.train_tokens + self.validation_tokens if config.method == FREEZE else self.train_rows
         is_kept = size.family in FAMILIES or config.method == LINEAR_PROBE
-        is_kept = is_kept and 4.0 * size.hidden * tokens <= self.kept_bytes
+        is_kept = is_kept and 4.0 * size.hidden * tokens <= self.cache_bytes
         return passes_of(config, layers=size.layers or 1, hidden=size.hidden or 1, is_kept=is_kept)
 
-    def _is_first_above(self, config: TrialConfig, ran: Sequence[TrialRecord]) -> bool:
-        """Whether no other finished trial has run the same frozen layers before."""
+    def _fills_cache(self, config: TrialConfig, ran: Sequence[TrialRecord]) -> bool:
+        """Whether this trial computes the activations: no earlier trial with the same frozen layers has finished."""
 
-        def below(other: TrialConfig) -> tuple[object, ...]:
+        def frozen_part(other: TrialConfig) -> tuple[object, ...]:
             size = self.sizes[other.model_size]
             depth = other.frozen_layers if other.method == FREEZE else size.layers
             return (other.method, size.base, depth, other.max_length)
 
-        alike = [
+        sharing = [
             r
             for r in ran
             if r.status is TrialStatus.DONE
             and r.config.method in {FREEZE, LINEAR_PROBE}
             and r.config.model_size in self.sizes
-            and below(r.config) == below(config)
+            and frozen_part(r.config) == frozen_part(config)
         ]
-        first = min(alike, key=lambda r: (r.role != "search", trial_order(r.trial_id)), default=None)
+        first = min(sharing, key=lambda r: (r.role != "search", trial_order(r.trial_id)), default=None)
         return first is None or first.config == config
 
     def _teaching_flops(self, config: TrialConfig, ran: Sequence[TrialRecord]) -> float:
-        """Of the teacher's pass over train, which the first trial that it teaches makes for all."""
+        """FLOPs of the teacher's pass over the train split, made once by the first trial that this teacher teaches."""
         teacher = next((r for r in ran if config.teacher and r.trial_id == config.teacher), None)
         if teacher is None or teacher.config.model_size not in self.sizes:
             return 0.0
-        taught = [r for r in ran if r.config.teacher == config.teacher and r.status is TrialStatus.DONE]
-        first = min(taught, key=lambda r: (r.role != "search", trial_order(r.trial_id)), default=None)
+        students = [r for r in ran if r.config.teacher == config.teacher and r.status is TrialStatus.DONE]
+        first = min(students, key=lambda r: (r.role != "search", trial_order(r.trial_id)), default=None)
         if first is not None and first.config != config:
             return 0.0
         return self.sizes[teacher.config.model_size].flops_per_token * self.train_tokens
 
     def device(self, config: TrialConfig) -> str:
-        """Key of the forecast's rates: ``linear``, ``cpu`` or ``cuda``."""
+        """Key of the forecast's rates for a configuration: ``linear``, ``cpu`` or ``cuda``."""
         return "linear" if self.sizes[config.model_size].is_linear else self.network_device
 
 
 def lost_s(training: TrainingSpec) -> float:
-    """Wall seconds that one crash of a worker can cost: what was not saved, and a cold start."""
+    """Maximum wall seconds lost to one worker crash: work since the last checkpoint, and a cold start."""
     return training.checkpoint_every_s + COLD_START_S
 
 
-def _shares(config: TrialConfig) -> bool:
-    """Whether what it costs depends on the trials before it."""
+def _depends_on_earlier_trials(config: TrialConfig) -> bool:
+    """Whether the trial's cost depends on earlier trials (cached teacher predictions or activations)."""
     return bool(config.teacher) or config.method in {FREEZE, LINEAR_PROBE}
 
 
 def slots_of(search: SearchSpec, training: TrainingSpec, cluster: ClusterHandle) -> int:
-    """Trials that run at the same time."""
+    """Number of trials that run in parallel."""
     slots = max(1, cluster.slots(training))
-    asked = search.concurrency
-    return slots if asked == "auto" else min(slots, asked)
+    limit = search.concurrency
+    return slots if limit == "auto" else min(slots, limit)
 
 
 def admission_of(
@@ -167,15 +167,15 @@ def admission_of(
     clock: Callable[[], float] = time.time,
     ran: Callable[[], Sequence[TrialRecord]] = tuple,
 ) -> BudgetAdmission:
-    """Dollars and minutes of a study that has spent nothing yet.
+    """Admission control for a study that has spent nothing yet.
 
     Args:
-        specs: the limits.
+        specs: limits and training config of the study.
         price: dollars per second.
-        workload: of its data.
-        started_s: when its first trial began, on the clock.
+        workload: workload of the study's trials.
+        started_s: when the first trial began, in the clock's seconds.
         clock: seconds since the epoch.
-        ran: trials that have ended; none when left out. A distilled one costs its teacher's pass if no other did.
+        ran: returns the ended trials, which decide whether a trial pays for its teacher's pass; default none.
     """
     budget = Budget(
         budget_usd=specs.search.budget_usd,
@@ -187,9 +187,9 @@ def admission_of(
         budget,
         Forecast(),
         price,
-        lambda config: workload.flops(config, ran() if _shares(config) else ()),
+        lambda config: workload.flops(config, ran() if _depends_on_earlier_trials(config) else ()),
         workload.device,
-        most_work=lambda config: workload.flops(config, ran() if config.teacher else (), alone=True),
+        worst_case_work=lambda config: workload.flops(config, ran() if config.teacher else (), uncached=True),
         retries=MAX_FAILURES,
         lost_s=lost_s(specs.training),
         clock=clock,

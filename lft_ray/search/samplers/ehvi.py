@@ -1,8 +1,8 @@
-"""What a trial is expected to add to the cost-F1 front, when its costs are known. Closed form; pure NumPy.
+"""Expected hypervolume improvement (EHVI) of the cost-F1 front for candidates of known cost. Closed form; pure NumPy.
 
-In: the front as a staircase over the logarithm of cost, and each candidate's normal prediction. Out: expected growth of
-the area below the staircase. With one axis known, expected hypervolume improvement (Emmerich 2006) is a sum of
-one-dimensional expected improvements, each as wide as its step: no Monte Carlo, no reference direction.
+In: the front as a step function over log cost, and a normal prediction per candidate. Out: expected growth of the area
+under the front. With one known objective, EHVI (Emmerich 2006) is a sum of one-dimensional expected improvements, each
+weighted by the width of its step: no Monte Carlo, no reference direction.
 """
 
 import math
@@ -16,16 +16,16 @@ __all__ = ["Front", "VariantTable", "expected_gain", "expected_improvement"]
 
 Array = np.ndarray[Any, Any]
 MARGIN = 0.1
-"""Share of the cost axis that is added at its dear end, or the dearest size would have no width to gain."""
+"""Fraction by which the cost axis is extended at its expensive end; otherwise the most expensive size gains nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class VariantTable:
-    """The variants that each of n trials can be served as: arrays (n, k), cheapest first.
+    """The variants in which each of n trials can be served: arrays (n, k), cheapest first.
 
     Attributes:
-        log_costs: log10 of the cost; infinity where a trial has fewer than k variants.
-        offsets: what the best variant up to this cost adds to the trial's value.
+        log_costs: log10 of the cost; infinity if a trial has fewer than k variants.
+        offsets: offset of the best variant up to this cost, added to the trial's value.
     """
 
     log_costs: Array
@@ -33,7 +33,7 @@ class VariantTable:
 
     @classmethod
     def of(cls, trials: Sequence[Sequence[tuple[float, float]]]) -> "VariantTable":
-        """From (cost, offset) of every variant, per trial; a trial may have none."""
+        """Build the table from the (cost, offset) pairs of each trial; a trial may have no variants."""
         width = max((len(variants) for variants in trials), default=1) or 1
         log_costs, offsets = np.full((len(trials), width), np.inf), np.full((len(trials), width), -np.inf)
         for row, variants in enumerate(trials):
@@ -43,16 +43,16 @@ class VariantTable:
         return cls(log_costs, np.maximum.accumulate(offsets, axis=1))
 
     @property
-    def some(self) -> Array:
-        """Which trials have any, (n,)."""
+    def is_servable(self) -> Array:
+        """Which trials have at least one variant, (n,)."""
         return np.isfinite(self.log_costs[:, 0])
 
     def rows(self, chosen: Any) -> "VariantTable":
-        """Those of some trials."""
+        """The table for some of the trials."""
         return VariantTable(self.log_costs[chosen], self.offsets[chosen])
 
-    def joined(self, other: "VariantTable") -> "VariantTable":
-        """These, then the other's."""
+    def concatenated(self, other: "VariantTable") -> "VariantTable":
+        """The rows of this table, followed by those of the other."""
         width = max(self.log_costs.shape[1], other.log_costs.shape[1])
         both = []
         for end, one, more in ((np.inf, self.log_costs, other.log_costs), (-np.inf, self.offsets, other.offsets)):
@@ -63,20 +63,20 @@ class VariantTable:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """A staircase: ``levels[j]`` is the best value from ``edges[j]`` up to ``edges[j + 1]``, in log10 cost."""
+    """A Pareto front as a step function: ``levels[j]`` is the best value at log10 costs ``edges[j]..edges[j + 1]``."""
 
     edges: Array
     levels: Array
 
     @classmethod
     def of(cls, variants: VariantTable, values: Array, *, span: tuple[float, float], floor: float) -> "Front":
-        """From trials with these values.
+        """Build the front of trials.
 
         Args:
-            variants: of n trials.
-            values: (n,).
-            span: least and largest log10 cost of anything that may be tried.
-            floor: value of having nothing.
+            variants: variants of n trials.
+            values: value of each trial's reference variant, (n,).
+            span: lowest and highest log10 cost of any observed or candidate trial.
+            floor: value of the step below the cheapest trial.
         """
         low, high = span
         end = high + (MARGIN * (high - low) if high > low else 1.0)
@@ -91,12 +91,12 @@ class Front:
         return cls(np.array([*edges, end]), np.array(levels))
 
     def area(self, floor: float) -> float:
-        """Area between the staircase and ``floor``."""
+        """Area between the step function and ``floor``."""
         return float(np.diff(self.edges) @ (self.levels - floor))
 
 
 def expected_improvement(mean: Array, sd: Array, level: Array) -> Array:
-    """``E[max(Y - level, 0)]`` of a normal Y. Arrays that broadcast; ``sd`` above 0."""
+    """``E[max(Y - level, 0)]`` for a normal Y. The arrays must broadcast; ``sd`` above 0."""
     from scipy.special import ndtr
 
     z = (mean - level) / sd
@@ -104,7 +104,7 @@ def expected_improvement(mean: Array, sd: Array, level: Array) -> Array:
 
 
 def expected_score_improvement(mean: Array, sd: Array, level: Array) -> Array:
-    """The same on the scale of the score ``1 - 10 ** -Y``: the error is log-normal, so this, too, is closed."""
+    """Expected improvement of the score ``1 - 10 ** -Y``: the error is log-normal, so there is a closed form."""
     from scipy.special import ndtr
 
     ten = math.log(10.0)
@@ -116,18 +116,18 @@ def expected_score_improvement(mean: Array, sd: Array, level: Array) -> Array:
 
 
 def expected_gain(mean: Array, sd: Array, variants: VariantTable, front: Front, *, on_score: bool = False) -> Array:
-    """Expected growth of the area below the front, for each of n candidates: (n,).
+    """Expected growth of the area under the front for each of n candidates, (n,).
 
-    A candidate's variants share one unknown value Y, so from its i-th cost on it offers Y plus the best offset so far;
-    on each piece of the cost axis on which neither that offset nor the front's level changes, the gain is the piece's
-    width times one expected improvement.
+    A candidate's variants share one unknown value Y: from its i-th cost on it reaches Y plus the best offset so far. On
+    each interval of the cost axis on which neither that offset nor the front's level changes, the gain is the width of
+    the interval times one expected improvement.
 
     Args:
-        mean: of Y, (n,).
-        sd: of Y, (n,).
-        variants: the candidates'.
-        front: what there is already.
-        on_score: measure the area on the scale of the score ``1 - 10 ** -Y`` instead of Y's.
+        mean: predicted mean of Y, (n,).
+        sd: predicted standard deviation of Y, (n,).
+        variants: variants of the candidates.
+        front: current front.
+        on_score: measure the area on the scale of the score ``1 - 10 ** -Y`` instead of Y.
     """
     improvement = expected_score_improvement if on_score else expected_improvement
     ends = np.concatenate([variants.log_costs[:, 1:], np.full((len(mean), 1), np.inf)], axis=1)

@@ -1,7 +1,7 @@
-"""One Gaussian process: a Matern-5/2 kernel with a length scale per feature group and a learned noise. NumPy alone.
+"""Gaussian process regression: Matern-5/2 kernel, one length scale per feature group, learned noise. NumPy and SciPy.
 
-In: features in about [0, 1], values, and how much noise each value has beyond the common one. Out: mean and standard
-deviation anywhere. Equal arguments give equal answers; no random start, no state.
+In: features in about [0, 1], values, extra noise of each value beyond the common noise. Out: posterior mean and
+standard deviation. Deterministic: no random restarts, no state.
 """
 
 from dataclasses import dataclass
@@ -13,31 +13,31 @@ __all__ = ["GaussianProcess"]
 
 Array = np.ndarray[Any, Any]
 FIT_POINTS = 96
-"""Points that hyperparameters are fitted on, evenly spaced in time: 200 of them cost four times the seconds."""
+"""Maximum points for fitting hyperparameters, evenly spaced in time: 200 points would take four times as long."""
 MAX_STEPS = 25
 SCALE_PRIOR, NOISE_PRIOR, SIGNAL_PRIOR = (1.0, 1.0), (-2.3, 0.8), (0.5, 1.0)
-"""Mean and deviation of the natural logarithms of length scale, noise and signal deviation (of standardised values).
-Without them 10 trials fit a ridge through any one feature."""
+"""Mean and standard deviation of the log-normal priors on length scale, noise and signal (of standardised values).
+Without priors, 10 trials fit a ridge through any one feature."""
 BOUND = 3.0
-"""Deviations from the prior's mean at which a hyperparameter is held."""
+"""Bound on a hyperparameter, in standard deviations from the prior's mean."""
 GRAIN = 0.01
-"""Hyperparameters are rounded to this: the last bits of an optimiser differ between machines, a proposal must not."""
+"""Hyperparameters are rounded to this: the optimiser's last bits differ between machines, and proposals must not."""
 JITTER = 1e-8
 FLAT = 1e-6
-"""A deviation of values below this is no information: they count as equal."""
+"""Values with a standard deviation below this count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class GaussianProcess:
-    """A posterior. Made by `fit`; `extended` adds points without another fit.
+    """A Gaussian process posterior. Created by `fit`; `extended` adds points without refitting.
 
     Attributes:
         x: features, (n, d).
         groups: index of the length scale of each feature, (d,).
         z: standardised values, (n,).
-        extra: variance of each value beyond the common noise, standardised, (n,).
-        scaling: mean and deviation of the values.
-        log_scales: natural logarithms of the length scales, then of the noise's and the signal's deviation.
+        extra: extra noise variance of each value beyond the common noise, standardised, (n,).
+        scaling: mean and standard deviation of the values.
+        log_scales: natural logarithms of the length scales, then of the noise and signal standard deviations.
     """
 
     x: Array
@@ -52,24 +52,24 @@ class GaussianProcess:
 
     @classmethod
     def fit(cls, x: Array, y: Array, *, groups: Array, extra_sd: Array | None = None) -> Self:
-        """Fit hyperparameters (most probable under the priors) and condition on all values.
+        """Fit hyperparameters (maximum a posteriori) and condition on all values.
 
         Args:
             x: features, (n, d), n at least 1.
             y: values, (n,).
-            groups: features with the same index, from 0 on without gaps, share a length scale, (d,).
-            extra_sd: deviation of each value's noise beyond the common one, in units of y, (n,).
+            groups: features with the same index (0, 1, ... without gaps) share a length scale, (d,).
+            extra_sd: standard deviation of each value's extra noise, in units of y, (n,); None: no extra noise.
         """
         centre, spread = float(np.mean(y)), float(np.std(y))
         spread = spread if spread > FLAT else 1.0
         z = (y - centre) / spread
         extra = np.zeros(len(y)) if extra_sd is None else (extra_sd / spread) ** 2
         chosen = np.unique(np.linspace(0, len(y) - 1, FIT_POINTS).round().astype(int)) if len(y) > FIT_POINTS else ...
-        log_scales = _most_probable(x[chosen], z[chosen], extra[chosen], groups)
+        log_scales = _fit_hyperparameters(x[chosen], z[chosen], extra[chosen], groups)
         return cls._conditioned(x, groups, z, extra, (centre, spread), log_scales)
 
     def predict(self, x: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of the function (without noise) at ``x``, (m, d): two arrays (m,)."""
+        """Posterior mean and standard deviation of the noise-free function at ``x``, (m, d): two arrays (m,)."""
         cross = _kernel(self.x, x, self.groups, self.log_scales)
         mean = cross.T @ self.weights
         half = self.lower @ cross
@@ -78,7 +78,7 @@ class GaussianProcess:
         return centre + spread * mean, spread * np.sqrt(np.maximum(variance, 1e-12))
 
     def extended(self, x: Array, y: Array) -> "GaussianProcess":
-        """The posterior with more points, (m, d) and (m,), under the same hyperparameters."""
+        """The posterior with additional points ``x`` (m, d) and ``y`` (m,), under the same hyperparameters."""
         centre, spread = self.scaling
         z = np.concatenate([self.z, (y - centre) / spread])
         extra = np.concatenate([self.extra, np.zeros(len(y))])
@@ -113,11 +113,11 @@ def _priors(count: int) -> tuple[Array, Array]:
     return np.array(means), np.array(deviations)
 
 
-def _most_probable(x: Array, z: Array, extra: Array, groups: Array) -> Array:
+def _fit_hyperparameters(x: Array, z: Array, extra: Array, groups: Array) -> Array:
     from scipy.optimize import minimize
 
     count = int(groups.max()) + 1 if len(groups) else 0
-    # Squared distance a group, so that a step of the optimiser is two matrix-vector products.
+    # Squared distances per group, computed once: a step of the optimiser is then two matrix-vector products.
     cubes = np.zeros((count, len(x), len(x)))
     for column, group in enumerate(groups):
         cubes[group] += (x[:, None, column] - x[None, :, column]) ** 2
@@ -139,7 +139,7 @@ def _most_probable(x: Array, z: Array, extra: Array, groups: Array) -> Array:
 def _loss(
     log_scales: Array, squares: Array, z: Array, extra: Array, means: Array, deviations: Array
 ) -> tuple[float, Array]:
-    """Minus log posterior of the hyperparameters, and its gradient."""
+    """Negative log posterior of the hyperparameters, and its gradient."""
     n = len(z)
     inverse = np.exp(-2 * log_scales[:-2])
     noise, signal = np.exp(2 * log_scales[-2:])

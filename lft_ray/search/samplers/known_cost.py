@@ -1,10 +1,10 @@
-"""An Optuna sampler for two objectives of which the first, the cost, is known before a trial runs ("KC-EHVI").
+"""Known-cost EHVI: an Optuna sampler for two objectives whose first, the cost, is known before a trial runs.
 
-One Gaussian process learns the second objective alone. A candidate is worth the exact expected growth of the front at
-its known cost (`lft_ray.search.samplers.ehvi`), divided by its predicted training dollars to the power ``eta``
-(cost-aware Bayesian optimisation: Lee et al. 2020, arXiv 2003.10870). Pending trials are believed at their predicted
-mean; the front is made of predicted means, not of lucky scores. It needs neither Ray nor the rest of this package's
-search:
+One Gaussian process models the second objective. The acquisition of a candidate is the exact expected hypervolume
+improvement at its known cost (`lft_ray.search.samplers.ehvi`), divided by its predicted training dollars to the power
+``eta`` (cost-aware Bayesian optimisation: Lee et al. 2020, arXiv 2003.10870). Pending trials are imputed with their
+predicted mean, and the front consists of predicted means rather than of noisy scores. The sampler needs neither Ray nor
+the rest of the search:
 
     >>> import math
     >>> import optuna
@@ -24,8 +24,8 @@ search:
     >>> max(trial.values[1] for trial in study.best_trials) > 0.85
     True
 
-A trial that was stopped early is told as pruned, with the value that it would have reached in its user attribute
-`EXPECTED_VALUE`; it then enters with extra noise, and its region is not asked for again.
+A trial that was stopped early is added as pruned, with its expected final value in the user attribute `EXPECTED_VALUE`;
+the model uses it with extra noise, so that its region is not proposed again.
 """
 
 import math
@@ -50,25 +50,27 @@ __all__ = ["EXPECTED_VALUE", "KnownCostSampler", "SamplerOptions"]
 
 Array = np.ndarray[Any, Any]
 REFINED = 4
-"""Candidates whose continuous parameters are tuned further, twice: by these deviations, in lengths of the axis."""
+"""Number of best candidates whose continuous parameters are refined."""
 FINE_SDS = (0.04, 0.012)
+"""Standard deviation of each refinement step, relative to the axis."""
 FINE_COUNT = 24
+"""Perturbations of each candidate per refinement step."""
 DIGITS = 7
-"""Acquisition values equal to so many digits are a tie, which the seed breaks."""
+"""Acquisition values that agree to this many digits are ties, broken by the seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerOptions:
-    """How the sampler models and weighs.
+    """Settings of the model and of the acquisition.
 
     Attributes:
-        eta: power of the training dollars in the acquisition; 0 ignores them.
+        eta: exponent of the training dollars in the acquisition; 0 ignores them.
         log_error: whether the model learns ``-log10(1 - score)`` of a maximised score (at most 1). A minimised
-            objective is learned as it is: tell the logarithm of an error.
-        on_score: measure what a candidate adds on the scale of the score; for a model of ``-log10(1 - score)`` only.
-        stopped_sd: deviation of the noise of a stopped trial's expected value, in the units of the model.
-        n_startup_trials: finished trials before anything is modelled; spread out, and near the centre, until then.
-        n_candidates: points at which the acquisition is looked at before it is refined.
+            objective is learned as it is: pass the logarithm of an error.
+        on_score: measure the improvement on the scale of the score; for a model of ``-log10(1 - score)`` only.
+        stopped_sd: standard deviation of the noise of a stopped trial's expected value, in the units of the model.
+        n_startup_trials: finished trials before the model is used; until then space-filling points near the centre.
+        n_candidates: number of points at which the acquisition is evaluated before refinement.
     """
 
     eta: float = 0.5
@@ -80,12 +82,12 @@ class SamplerOptions:
 
 
 class KnownCostSampler(BaseSampler):
-    """Expected hypervolume improvement where the cost is known.
+    """Optuna sampler: expected hypervolume improvement with known cost.
 
     Args:
-        prior: what is known before a trial runs, its cost above all.
-        options: how to model and to weigh.
-        seed: equal seeds and equal trials give equal proposals, in any process.
+        prior: prior pool_priors about trials, above all their cost.
+        options: settings of the model and of the acquisition.
+        seed: equal seeds and equal trials give equal proposals in any process; None: random.
     """
 
     def __init__(self, prior: CostPrior, options: SamplerOptions | None = None, seed: int | None = None) -> None:
@@ -96,11 +98,11 @@ class KnownCostSampler(BaseSampler):
             self.reseed_rng()
 
     def reseed_rng(self) -> None:
-        """Take a fresh seed (Optuna does, in parallel workers)."""
+        """Draw a new seed (called by Optuna in parallel workers)."""
         self._seed = int(np.random.SeedSequence().generate_state(1)[0])
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """All parameters that any earlier trial had, so that conditional ones are modelled, too."""
+        """All parameters of any earlier trial, so that conditional ones are modelled too."""
         space: dict[str, BaseDistribution] = {}
         for other in study.get_trials(deepcopy=False):
             if other.number != trial.number:
@@ -110,14 +112,14 @@ class KnownCostSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """A parameter that no earlier trial had: uniformly."""
+        """Sample a parameter that no earlier trial had, uniformly."""
         seed = int(self._rng(trial, *param_name.encode()).integers(2**31))
         return RandomSampler(seed=seed).sample_independent(study, trial, param_name, param_distribution)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The most valuable candidate; nothing (uniform values, then) where none may be tried."""
+        """The feasible candidate with the highest acquisition; empty (uniform values) if none is feasible."""
         if len(study.directions) != 2 or study.directions[0] is not StudyDirection.MINIMIZE:
             raise ValueError(
                 f"KnownCostSampler needs directions ['minimize', 'minimize' or 'maximize']: got {study.directions}"
@@ -130,34 +132,34 @@ class KnownCostSampler(BaseSampler):
     def _sample(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
         rng = self._rng(trial)
         prior, options = self._prior, self._options
-        axes = Axes.of(search_space, prior.places, prior.kinds)
-        knowledge = PoolPriors(axes, prior.cost, prior.train_usd, prior.centre)
+        axes = Axes.of(search_space, prior.positions, prior.families)
+        pool_priors = PoolPriors(axes, prior.cost, prior.train_usd, prior.centre)
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and t.params]
         value_of = self._value_of(study.directions[1])
-        past = knowledge.past(others, value_of, options.stopped_sd)
+        past = pool_priors.past(others, value_of, options.stopped_sd)
         is_start = len(past.known) < max(options.n_startup_trials, 1)
-        pool = knowledge.candidates(past, options.n_candidates, rng, near_centre=is_start)
+        pool = pool_priors.candidates(past, options.n_candidates, rng, near_centre=is_start)
         if is_start:
             return self._first_feasible(pool, rng.permutation(len(pool.params)))
         if not pool.params:
             return {}
         gp = _posterior(past, axes.groups)
-        rivals = [(cost, value_of(value)) for cost, value in prior.rivals]
-        model = _Model(gp, _front(gp, past, pool, rivals), options.eta, options.on_score)
-        return self._best(knowledge, model, past, pool, rng)
+        baselines = [(cost, value_of(value)) for cost, value in prior.baselines]
+        model = _Model(gp, _front(gp, past, pool, baselines), options.eta, options.on_score)
+        return self._best(pool_priors, model, past, pool, rng)
 
     def _best(
-        self, knowledge: PoolPriors, model: "_Model", past: Observations, pool: Pool, rng: np.random.Generator
+        self, pool_priors: PoolPriors, model: "_Model", past: Observations, pool: Pool, rng: np.random.Generator
     ) -> Params:
-        # What may not be tried is not worth tuning; asked only of the best, for asking may be dear.
-        chosen = self._first_feasible_rows(pool, _ranked(model.worth(pool), rng), REFINED)
+        # Check feasibility of the best candidates only, and before refining them: the check may be expensive.
+        chosen = self._first_feasible_rows(pool, _ranked(model.acquisition(pool), rng), REFINED)
         if not len(chosen):
             return {}
         best = pool.rows(chosen)
-        for sd in FINE_SDS if knowledge.axes.is_continuous.any() else ():
-            tuned = knowledge.new(knowledge.tuned(best.internal, FINE_COUNT, rng, sd), past)
-            both = knowledge.pool(np.concatenate([best.internal, tuned.internal]))
-            best = both.rows(self._first_feasible_rows(both, _ranked(model.worth(both), rng), REFINED))
+        for sd in FINE_SDS if pool_priors.axes.is_continuous.any() else ():
+            refined = pool_priors.unseen(pool_priors.perturbed(best.internal, FINE_COUNT, rng, sd), past)
+            both = pool_priors.pool(np.concatenate([best.internal, refined.internal]))
+            best = both.rows(self._first_feasible_rows(both, _ranked(model.acquisition(both), rng), REFINED))
         return best.params[0]
 
     def _first_feasible(self, pool: Pool, ranked: Array) -> Params:
@@ -186,8 +188,8 @@ class KnownCostSampler(BaseSampler):
 
 @cache
 def _threads() -> Any:
-    """One BLAS thread: 0.03 s a proposal at 200 trials against 0.1 s with two on a busy machine; and the same bits."""
-    import scipy.linalg  # noqa: F401 - its own copy of BLAS must be loaded to be found
+    """Limits BLAS to one thread: 0.03 s per proposal at 200 trials (two on a busy machine: 0.1 s), equal bits."""
+    import scipy.linalg  # noqa: F401 - SciPy's own BLAS must be loaded before the controller looks for libraries
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
@@ -200,35 +202,35 @@ class _Model:
     eta: float
     on_score: bool
 
-    def worth(self, pool: Pool) -> Array:
+    def acquisition(self, pool: Pool) -> Array:
         mean, sd = self.gp.predict(pool.features)
         gain = expected_gain(mean, sd, pool.variants, self.front, on_score=self.on_score)
         return np.asarray(gain / pool.train_usd**self.eta)
 
 
 def _posterior(past: Observations, groups: Array) -> GaussianProcess:
-    """What is learned of the second objective; pending trials are believed at their predicted mean."""
+    """Fit the second objective; pending trials are imputed with their predicted mean."""
     known, pending = past.known, np.flatnonzero(np.isnan(past.values))
     features = past.pool.features
     gp = GaussianProcess.fit(features[known], past.values[known], groups=groups, extra_sd=past.extra_sd[known])
     return gp.extended(features[pending], gp.predict(features[pending])[0]) if len(pending) else gp
 
 
-def _front(gp: GaussianProcess, past: Observations, pool: Pool, rivals: Sequence[tuple[float, float]]) -> Front:
-    """Of predicted means: a lucky score does not hide what is to be gained beside it."""
-    ships = np.flatnonzero(past.ships & past.pool.variants.some)
-    variants = past.pool.variants.rows(ships).joined(VariantTable.of([[(cost, 0.0)] for cost, _ in rivals]))
+def _front(gp: GaussianProcess, past: Observations, pool: Pool, baselines: Sequence[tuple[float, float]]) -> Front:
+    """The front of predicted means: a lucky score must not hide possible improvements near it."""
+    ships = np.flatnonzero(past.ships & past.pool.variants.is_servable)
+    variants = past.pool.variants.rows(ships).concatenated(VariantTable.of([[(cost, 0.0)] for cost, _ in baselines]))
     means = gp.predict(past.pool.features[ships])[0] if len(ships) else np.zeros(0)
     costs = np.concatenate([variants.log_costs.ravel(), pool.variants.log_costs.ravel()])
     costs = costs[np.isfinite(costs)]
-    values = np.concatenate([means, [value for _, value in rivals]])
-    floor = float(min([*past.values[past.known], *(value for _, value in rivals)]))
+    values = np.concatenate([means, [value for _, value in baselines]])
+    floor = float(min([*past.values[past.known], *(value for _, value in baselines)]))
     return Front.of(variants, values, span=(float(costs.min()), float(costs.max())), floor=floor)
 
 
-def _ranked(worth: Array, rng: np.random.Generator) -> Array:
-    """Indices, best first; ties in random order."""
+def _ranked(acquisition: Array, rng: np.random.Generator) -> Array:
+    """Indices by descending acquisition; ties in random order."""
     with np.errstate(divide="ignore"):
-        scale = 10.0 ** (DIGITS - np.ceil(np.log10(np.maximum(worth, 1e-300))))
-    rounded = np.round(worth * scale) / scale
-    return np.lexsort((rng.random(len(worth)), -rounded))
+        scale = 10.0 ** (DIGITS - np.ceil(np.log10(np.maximum(acquisition, 1e-300))))
+    rounded = np.round(acquisition * scale) / scale
+    return np.lexsort((rng.random(len(acquisition)), -rounded))

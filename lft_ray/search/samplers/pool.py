@@ -1,7 +1,6 @@
-"""What a known-cost sampler knows and what it may ask for: past trials and candidates, as arrays. No model, no choice.
+"""Arrays for the known-cost sampler: observed trials, and a pool of candidates. No model, no acquisition.
 
-In: Optuna trials and the caller's functions of parameters (cost, training dollars, centre). Out: `Observations` and
-`Pool`.
+In: Optuna trials, and functions of parameters (cost, training dollars, centre). Out: `Observations` and `Pool`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,18 +18,19 @@ __all__ = ["Observations", "Params", "Pool", "PoolPriors"]
 
 Array = np.ndarray[Any, Any]
 CENTRED_SD = 0.12
-"""Deviation of candidates around a value known to work, in lengths of the axis: 0.3 decades of two and a half."""
+"""Standard deviation of candidates around a known good value, relative to the axis: 0.3 of two and a half decades."""
 NEAR_SD = 0.1
+"""Standard deviation of candidates around the front, relative to the axis."""
 ELITES = 6
-"""Trials of the front, around which a quarter of the candidates is drawn."""
+"""Number of trials on the front around which a quarter of the candidates is drawn."""
 CLIP = 1.0
-"""Values further below the median than this many times what the best is above it are clipped: a diverged run at F1 0.05
-would otherwise set the scale on which runs at 0.90 and 0.91 are told apart."""
+"""Values are clipped at this many times (best - median) below the median: a diverged run at F1 0.05 would otherwise set
+the scale on which runs at 0.90 and 0.91 are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """m sets of parameters: Optuna's numbers (m, d), features (m, f), variants, training dollars (m,)."""
+    """m configurations: Optuna's internal numbers (m, d), features (m, f), variants, training dollars (m,)."""
 
     internal: Array
     params: list[Params]
@@ -39,7 +39,7 @@ class Pool:
     train_usd: Array
 
     def rows(self, chosen: Array) -> "Pool":
-        """Some of them, by index."""
+        """A subset of the pool, by index."""
         return Pool(
             self.internal[chosen],
             [self.params[i] for i in chosen],
@@ -54,10 +54,10 @@ class Observations:
     """Earlier trials.
 
     Attributes:
-        pool: their parameters.
-        values: what the model learns, larger is better, (n,); NaN: pending.
-        extra_sd: noise beyond the common one, (n,).
-        ships: whether its checkpoint may stand on the front: finished or pending, not stopped or failed, (n,).
+        pool: configurations of the trials.
+        values: objective of the model, larger is better, (n,); NaN: pending.
+        extra_sd: standard deviation of the noise beyond the common one, (n,).
+        ships: whether the trial can be on the Pareto front: finished or pending, not stopped or failed, (n,).
     """
 
     pool: Pool
@@ -73,7 +73,7 @@ class Observations:
 
 @dataclass(frozen=True, slots=True)
 class PoolPriors:
-    """Functions of parameters that are known before training; see `known_cost.KnownCostSampler`."""
+    """The functions of a `CostPrior` that the pool needs, evaluated on arrays of parameters."""
 
     axes: Axes
     cost: Cost
@@ -83,7 +83,13 @@ class PoolPriors:
     def past(
         self, trials: Sequence[FrozenTrial], value_of: Callable[[float], float], stopped_sd: float
     ) -> Observations:
-        """Arrays of earlier trials; ``value_of`` turns the second objective into what the model learns."""
+        """Earlier trials as arrays.
+
+        Args:
+            trials: Optuna trials in any state.
+            value_of: converts the second objective to the objective of the model.
+            stopped_sd: extra noise of a stopped trial's expected value.
+        """
         rows, values, extra_sd, ships = [], [], [], []
         for trial in trials:
             value, extra, may_ship = np.nan, 0.0, True
@@ -105,7 +111,7 @@ class PoolPriors:
         )
 
     def pool(self, internal: Array) -> Pool:
-        """Look up what is known of each set of parameters."""
+        """Evaluate the priors for each configuration, given as internal numbers (m, d)."""
         params = [self.axes.params(row) for row in internal.tolist()]
         variants = []
         for p in params:
@@ -116,24 +122,23 @@ class PoolPriors:
         return Pool(internal, params, features, VariantTable.of(variants), np.array(train_usd))
 
     def centres(self, params: Sequence[Params]) -> Array:
-        """Where on its axis each parameter is known to work, (m, d); NaN where nothing is known."""
+        """Relative position of the known good value of each parameter, (m, d); NaN where none is known."""
         centres = np.full((len(params), len(self.axes.axes)), np.nan)
         if self.centre is not None:
             index = {axis.name: i for i, axis in enumerate(self.axes.axes)}
             for row, p in enumerate(params):
-                for name, place in self.centre(p).items():
+                for name, position in self.centre(p).items():
                     if name in index:
-                        centres[row, index[name]] = self.axes.axes[index[name]].unit_of_place(place)
+                        centres[row, index[name]] = self.axes.axes[index[name]].unit_of_position(position)
         return centres
 
     def candidates(
         self, past: Observations, count: int, rng: np.random.Generator, *, near_centre: bool = False
     ) -> Pool:
-        """About ``count`` new sets of parameters that may be served.
+        """About ``count`` new configurations that may be served.
 
-        Half are spread out over the whole space, a quarter lies around the centre, and a quarter around the front;
-        where ``near_centre`` is set and there is a centre, all are drawn around it. A space of few discrete values is
-        listed whole.
+        Half of them cover the whole space, a quarter is drawn around the centre, and a quarter around the front; with
+        ``near_centre`` all are drawn around the centre, if there is one. A small discrete space is enumerated.
         """
         cube = self.axes.spread_out(count, rng)
         if self.axes.is_continuous.any():
@@ -141,10 +146,10 @@ class PoolPriors:
             cube = np.concatenate([spread, centred, self.near(past.pool.internal[_elites(past)], count // 4, rng)])
             if near_centre and self.centre is not None:
                 cube = self._centred(cube, rng)
-        return self.new(self.axes.internal(cube), past)
+        return self.unseen(self.axes.internal(cube), past)
 
     def near(self, internal: Array, count: int, rng: np.random.Generator, sd: float = NEAR_SD) -> Array:
-        """Points of the cube around these: a small step in every continuum, now and then one in a discrete value."""
+        """Points of the cube near these: a small step in each continuous parameter, and sometimes in a discrete one."""
         if not len(internal):
             return self.axes.spread_out(count, rng)[:0]
         base = self.axes.cube(internal)[np.arange(count) % len(internal)]
@@ -152,20 +157,20 @@ class PoolPriors:
         moved = base + np.where(self.axes.is_continuous, sd * rng.standard_normal(base.shape), steps)
         return np.asarray(np.clip(moved, 0.0, 1.0))
 
-    def tuned(self, internal: Array, count: int, rng: np.random.Generator, sd: float) -> Array:
-        """Optuna's numbers around these, ``count`` each, in the continuous parameters alone."""
+    def perturbed(self, internal: Array, count: int, rng: np.random.Generator, sd: float) -> Array:
+        """Perturb only the continuous parameters: ``count`` variations of each row of internal numbers."""
         base = np.repeat(self.axes.cube(internal), count, axis=0)
         moved = np.clip(base + sd * rng.standard_normal(base.shape), 0.0, 1.0)
         fine = np.where(self.axes.is_continuous, self.axes.internal(moved), np.repeat(internal, count, axis=0))
         return np.where(np.isnan(np.repeat(internal, count, axis=0)), np.nan, fine)
 
-    def new(self, internal: Array, past: Observations) -> Pool:
-        """Those that no earlier trial had and that may be served, without parameters that their method lacks."""
+    def unseen(self, internal: Array, past: Observations) -> Pool:
+        """Configurations that are new and may be served, without parameters that their method does not have."""
         internal = np.unique(self._without_inactive(internal, past.pool.internal), axis=0)
         taken = {tuple(row) for row in _plain(past.pool.internal)}
         fresh = [i for i, row in enumerate(_plain(internal)) if tuple(row) not in taken]
         pool = self.pool(internal[fresh])
-        return pool.rows(np.flatnonzero(pool.variants.some))
+        return pool.rows(np.flatnonzero(pool.variants.is_servable))
 
     def _centred(self, cube: Array, rng: np.random.Generator) -> Array:
         internal = self.axes.internal(cube)
@@ -177,22 +182,22 @@ class PoolPriors:
         return cube
 
     def _without_inactive(self, internal: Array, past: Array) -> Array:
-        """Blank what no earlier trial with the same unordered values (such as the method) had."""
+        """Set parameters to NaN that no earlier trial with the same unordered values (such as the method) had."""
         unordered = [i for i, axis in enumerate(self.axes.axes) if not axis.has_order]
         internal = internal.copy()
         if not np.isnan(past).any():
             return internal
         keys = _plain(past[:, unordered])
         for key in {tuple(row) for row in keys}:
-            alike = np.array([tuple(row) == key for row in keys])
-            lacks = np.isnan(past[alike]).all(axis=0)
+            same_key = np.array([tuple(row) == key for row in keys])
+            lacks = np.isnan(past[same_key]).all(axis=0)
             rows = np.array([tuple(row) == key for row in _plain(internal[:, unordered])], dtype=bool)
             internal[np.ix_(rows, lacks)] = np.nan
         return internal
 
 
 def _plain(internal: Array) -> list[list[float]]:
-    """Rows that compare equal: NaN is not itself."""
+    """Rows that can be compared: NaN does not equal itself, so it becomes -inf."""
     return np.where(np.isnan(internal), -np.inf, internal).tolist()  # type: ignore[no-any-return]
 
 
@@ -206,8 +211,8 @@ def _clipped(values: Array) -> Array:
 
 
 def _elites(past: Observations) -> Array:
-    """Indices of finished trials that no cheaper one beats, dearest last; the best `ELITES` steps of the front."""
-    known = past.known[past.ships[past.known] & past.pool.variants.some[past.known]]
+    """Indices of the finished trials on the front, most expensive last; at most the best `ELITES`."""
+    known = past.known[past.ships[past.known] & past.pool.variants.is_servable[past.known]]
     cost = past.pool.variants.log_costs[known, 0]
     best, front = -np.inf, []
     for i in known[np.lexsort((-past.values[known], cost))]:

@@ -1,7 +1,7 @@
-"""What is known, or can be told from the records, before a trial runs: for samplers that can use it. Pure.
+"""Prior knowledge for samplers: known serving cost, predicted training cost, feasibility, known good values. Pure.
 
-In: trial records. Out: `CostPrior` (functions of sampled parameters), the F1 that a stopped trial was on its way to,
-and what serving at another precision or length adds to a trial's value. Never imports Optuna.
+In: trial records. Out: `CostPrior` (functions of sampled parameters), the expected final F1 of a stopped trial, and the
+F1 offset of serving a model at another precision or length. Never imports Optuna.
 """
 
 import math
@@ -26,40 +26,40 @@ __all__ = [
 Params = dict[str, Any]
 Cost = Callable[[Params], float | Sequence[tuple[float, float]]]
 MIN_ERROR = 1e-4
-"""1 - F1 is not told below this: a perfect score of a small split is not infinitely good."""
+"""Lower bound of 1 - F1: a perfect score on a small split is not infinitely good."""
 EXPECTED_VALUE = "expected_value"
-"""User attribute of a stopped (pruned) Optuna trial: the second objective that it was on its way to."""
+"""User attribute of a stopped (pruned) Optuna trial: its expected final value of the second objective."""
 SAME_FRACTION = 0.01
-"""Two points of curves stand at the same share of the schedule when they are this close."""
+"""Curve points this close count as the same fraction of the schedule."""
 
 
 @dataclass(frozen=True, slots=True)
 class CostPrior:
-    """What a sampler may know of a trial that has not run. Each function takes sampled parameters.
+    """Knowledge about a trial that has not run. Each function takes sampled parameters.
 
     Attributes:
-        cost: of a trial with these parameters, above 0; or a list of (cost, offset), one for each variant of the
-            trained model, the offset being added to the trial's value (both in the units of the sampler's model: in
-            a search dollars per million predictions, and ``-log10(1 - F1)`` beyond that of the reference variant). An
-            empty list: it may not be served at all, and is not proposed.
-        train_usd: predicted price of training it, in any unit, above 0; None: all cost the same.
-        feasible: a proposal must satisfy this, such as being new and within a budget; asked only of the most promising.
-        centre: parameter -> a value that is known to work for the other parameters (a learning rate for a model size).
-            Features are measured from it, so that what is learned of one size holds for the next, and candidates are
-            drawn around it. In units of ``places``, else the decimal logarithm or the value itself.
-        places: integer parameter -> where its values stand on the axis; None: they have no order.
-        kinds: discrete parameter -> family of each of its values: families share less than sizes of one.
-        rivals: (cost, second objective) of what is to be had without this search, such as a finished TF-IDF model; only
-            what beats them is worth anything.
+        cost: cost of a trial with these parameters, above 0; or a list of (cost, offset), one per variant of the
+            trained model, where the offset is added to the trial's value (in the units of the sampler's model: in a
+            search, dollars per million predictions and ``-log10(1 - F1)`` relative to the reference variant). An empty
+            list: no variant may be served, and the configuration is not proposed.
+        train_usd: predicted training cost, in any unit, above 0; None: equal for all.
+        feasible: constraint on proposals, such as being new and within budget; called only for the most promising.
+        centre: parameter -> value known to work given the other parameters (a learning rate for a model size). Features
+            are measured relative to it, so that observations of one size transfer to the next, and candidates are
+            drawn around it. In units of ``positions``, else the decimal logarithm or the value itself.
+        positions: integer parameter -> position of each of its values on the axis; None: the values have no order.
+        families: discrete parameter -> family of each value; the model shares less between families than within one.
+        baselines: (cost, second objective) of models available without this search, such as a finished TF-IDF model;
+            only improvements over them count.
     """
 
     cost: Cost
     train_usd: Callable[[Params], float] | None = None
     feasible: Callable[[Params], bool] | None = None
     centre: Callable[[Params], Mapping[str, float]] | None = None
-    places: Mapping[str, Sequence[float] | None] = field(default_factory=dict)
-    kinds: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    rivals: Sequence[tuple[float, float]] = ()
+    positions: Mapping[str, Sequence[float] | None] = field(default_factory=dict)
+    families: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    baselines: Sequence[tuple[float, float]] = ()
 
 
 def log_error(f1: float) -> float:
@@ -68,10 +68,10 @@ def log_error(f1: float) -> float:
 
 
 def variant_offsets(records: Sequence[TrialRecord]) -> dict[tuple[str, str, int], float]:
-    """What a variant's value ``-log10(1 - F1)`` has over that of the reference, by (size, precision, max length).
+    """Offset of a variant's value ``-log10(1 - F1)`` from the reference variant, by (size, precision, max length).
 
-    The mean over finished trials of the size, drawn to 0 as if one more trial had shown no difference; a variant that
-    no trial of the size has shown is left out.
+    The mean over finished trials of the size, shrunk towards 0 by one pseudo-trial without a difference; variants
+    without an observation are left out.
     """
     seen = defaultdict(list)
     for record in records:
@@ -83,10 +83,10 @@ def variant_offsets(records: Sequence[TrialRecord]) -> dict[tuple[str, str, int]
 
 
 def expected_f1(record: TrialRecord, finished: Sequence[TrialRecord]) -> float | None:
-    """The F1 that a stopped trial would have had at its end; None when it was not evaluated since it began.
+    """Expected final F1 of a stopped trial; None if it was not evaluated after training began.
 
-    Its last error times the median ratio of final to present error, at the same share of the schedule, over finished
-    trials; its last score where no finished trial has a point there.
+    The last error times the median ratio of final to current error over finished trials at the same fraction of the
+    schedule; the last score if no finished trial has a point there.
     """
     if not record.curve or record.curve[-1].fraction <= 0.0:
         return None

@@ -1,7 +1,7 @@
-"""Propose the next configuration. Stateless: told records and pending configurations in, one configuration out.
+"""Propose the next configuration. In: observed trials and pending configurations. Out: one configuration. Stateless.
 
-Every call builds an Optuna study in memory from what it is given, with a sampler seeded by (seed, n): equal arguments,
-equal proposal, in any process, so that a resumed search needs no saved sampler. Never calls Ray, never writes.
+Every call builds an in-memory Optuna study from its arguments, with a sampler seeded by (seed, n): equal arguments give
+the same proposal in any process, so a resumed search needs no saved sampler. Never calls Ray, never writes.
 """
 
 import inspect
@@ -23,28 +23,29 @@ __all__ = ["Proposer"]
 T = TypeVar("T")
 
 RESAMPLES = 3
-"""Proposals asked of the sampler before plain draws are tried: each costs a fit, and a sure model says the same."""
+"""Sampler calls before random draws are tried: each costs a fit, and a confident model repeats its proposal."""
 DRAWS = 256
+"""Random draws before the space counts as exhausted."""
 RATE = "learning_rate"
 
 
 class Proposer:
-    """Asks an Optuna sampler where to look next on the cost-F1 plane.
+    """Proposes configurations with an Optuna sampler on two objectives, serving cost and F1.
 
     Args:
-        space: what is searched.
+        space: search space.
         sampler: a key of `SAMPLERS` or ``package.module:Name``.
-        seed: of the search.
+        seed: seed of the search.
         known_cost: dollars per million predictions of a configuration's reference variant (see
-            `TrialRecord.reference_variant`), measured before it is trained.
-        startup_trials: finished trials before the sampler models anything; uniform until then.
-        variants: every priced variant of a configuration that the caps admit; the reference variant alone when left
-            out. None of them: the configuration is not proposed.
-        train_usd: predicted training dollars of a configuration; all alike when left out.
-        default_rate: a learning rate known to work for a configuration's size, or None.
-        options: passed on to the sampler's factory.
+            `TrialRecord.reference_variant`), measured before training.
+        startup_trials: finished trials before the sampler uses a model; random until then.
+        variants: returns the priced variants of a configuration that meet the caps; default: the reference variant. If
+            there are none, the configuration is not proposed.
+        train_usd: predicted training dollars of a configuration; default: equal for all.
+        default_rate: learning rate known to work for a configuration's size, or None.
+        options: keyword arguments of the sampler's factory.
 
-    What is known of a configuration must not depend on its learning rate or seed: it is asked once for all of them.
+    The functions must not depend on the learning rate or seed of a configuration: results are cached across these.
     """
 
     def __init__(  # noqa: PLR0913
@@ -64,7 +65,7 @@ class Proposer:
         self.sampler = sampler
         self.seed = seed
         self.known_cost = known_cost
-        # One trial more than dimensions: the fewest from which a line through them all can be told from a plane.
+        # One more trial than dimensions: the minimum that determines a linear model.
         self.startup_trials = startup_trials or len(space.dimensions) + 1
         self.variants = variants or self._reference_alone
         self.train_usd = train_usd or (lambda config: 1.0)
@@ -74,7 +75,7 @@ class Proposer:
         self._takes_cost_prior = "cost_prior" in inspect.signature(self._make_sampler).parameters
 
     def warm_up(self) -> None:
-        """Have the sampler load and compile what it needs (3-5 s for the GP: torch, SciPy), while trials run anyway."""
+        """Import and compile the sampler's dependencies (3-5 s for the GP: torch, SciPy) while the first trials run."""
         if self.space.is_empty:
             return
         configs = [self.space.draw(random.Random(i)) for i in range(self.startup_trials + 1)]
@@ -88,12 +89,12 @@ class Proposer:
             )
             for i, config in enumerate(configs)
         ]
-        self._ask(0, records, [])
+        self._sample(0, records, [])
 
     def propose(
         self,
         n: int,
-        told: Sequence[TrialRecord],
+        observed: Sequence[TrialRecord],
         pending: Sequence[TrialConfig],
         fits: Callable[[TrialConfig], bool] | None = None,
     ) -> TrialConfig | None:
@@ -101,15 +102,15 @@ class Proposer:
 
         Args:
             n: number of the trial, from 0.
-            told: ended trials, in the order in which they are told.
-            pending: configurations that were started and are not told: running, or finished after a cut-off.
-            fits: a proposal must satisfy this (it may still be paid for); all do when left out.
+            observed: ended trials, in the order in which the sampler sees them.
+            pending: started configurations without an observed result: running, or ended too late to be seen.
+            fits: constraint on proposals, such as fitting the budget; default: none.
         """
         if self.space.is_empty:
             return None
-        taken = {_key(config) for config in (*(r.config for r in told), *pending)}
+        taken = {_key(config) for config in (*(r.config for r in observed), *pending)}
         for attempt in range(RESAMPLES):
-            for config in or_in_full(self._ask(_seed(self.seed, n, attempt), told, pending, fits)):
+            for config in or_in_full(self._sample(_seed(self.seed, n, attempt), observed, pending, fits)):
                 if _key(config) not in taken and (fits is None or fits(config)):
                     return config
         return self._draw(n, taken, fits)
@@ -123,36 +124,36 @@ class Proposer:
             rng.shuffle(candidates)
         return next((c for c in candidates if _key(c) not in taken and (fits is None or fits(c))), None)
 
-    def _ask(
+    def _sample(
         self,
         seed: int,
-        told: Sequence[TrialRecord],
+        observed: Sequence[TrialRecord],
         pending: Sequence[TrialConfig],
         fits: Callable[[TrialConfig], bool] | None = None,
     ) -> TrialConfig:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        known = {"cost_prior": self._cost_prior(told, pending, fits)} if self._takes_cost_prior else {}
+        known = {"cost_prior": self._cost_prior(observed, pending, fits)} if self._takes_cost_prior else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             sampler = self._make_sampler(seed, self.startup_trials, **known, **self.options)
             study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
             distributions = self.space.distributions()
-            for trial in self._trials(told, pending, distributions):
+            for trial in self._trials(observed, pending, distributions):
                 study.add_trial(trial)
             return self.space.decode(study.ask(distributions).params)
 
     def _cost_prior(
         self,
-        told: Sequence[TrialRecord],
+        observed: Sequence[TrialRecord],
         pending: Sequence[TrialConfig],
         fits: Callable[[TrialConfig], bool] | None,
     ) -> CostPrior:
         decode = self.space.decode
-        offsets = variant_offsets(told)
-        taken = {_key(config) for config in (*(r.config for r in told), *pending)}
-        fits_at_all = _for_any_rate(decode, fits or (lambda config: True))
+        offsets = variant_offsets(observed)
+        taken = {_key(config) for config in (*(r.config for r in observed), *pending)}
+        is_affordable = _cached_across_rates(decode, fits or (lambda config: True))
 
         def variants(config: TrialConfig) -> list[tuple[float, float]]:
             return [
@@ -165,15 +166,15 @@ class Proposer:
             return {} if rate is None else {RATE: math.log10(rate) if self._is_rate_log else rate}
 
         return CostPrior(
-            cost=_for_any_rate(decode, variants),
-            train_usd=_for_any_rate(decode, self.train_usd),
-            feasible=lambda params: fits_at_all(params) and _key(decode(params)) not in taken,
-            centre=_for_any_rate(decode, centre),
-            places=self._places(),
-            kinds=self._kinds(),
-            rivals=[
+            cost=_cached_across_rates(decode, variants),
+            train_usd=_cached_across_rates(decode, self.train_usd),
+            feasible=lambda params: is_affordable(params) and _key(decode(params)) not in taken,
+            centre=_cached_across_rates(decode, centre),
+            positions=self._positions(),
+            families=self._families(),
+            baselines=[
                 (v.usd_per_million_predictions, log_error(v.f1))
-                for record in told
+                for record in observed
                 if self._score(record) is not None and self.space.encode(record.config) is None
                 for v in record.variants
                 if v.usd_per_million_predictions is not None
@@ -188,46 +189,46 @@ class Proposer:
     def _is_rate_log(self) -> bool:
         return all(d.range is None or d.range.log for d in self.space.dimensions if d.field == RATE)
 
-    def _places(self) -> dict[str, Sequence[float] | None]:
-        """Where values stand: sizes at their cost, numbers at their logarithm; methods have no order."""
-        places: dict[str, Sequence[float] | None] = {}
+    def _positions(self) -> dict[str, Sequence[float] | None]:
+        """Position of discrete values on their axis: log cost for sizes, log for numbers; methods have none."""
+        positions: dict[str, Sequence[float] | None] = {}
         for dimension in self.space.dimensions:
             if dimension.range is not None:
                 continue
             if dimension.field == "model_size":
-                places["model_size"] = [self._log_cost(TrialConfig(model_size=name)) for name in dimension.values]
+                positions["model_size"] = [self._log_cost(TrialConfig(model_size=name)) for name in dimension.values]
             elif all(isinstance(value, int | float) for value in dimension.values):
-                places[dimension.field] = [math.log10(value) for value in dimension.values]
+                positions[dimension.field] = [math.log10(value) for value in dimension.values]
             else:
-                places[dimension.field] = None
-        return places
+                positions[dimension.field] = None
+        return positions
 
-    def _kinds(self) -> dict[str, Sequence[str]]:
-        """The base of every size, where there are several: equal costs do not make two bases alike."""
+    def _families(self) -> dict[str, Sequence[str]]:
+        """The base model of every size, if there are several: equal costs do not make two base models similar."""
         bases = [n.rpartition(":")[0] for d in self.space.dimensions if d.field == "model_size" for n in d.values]
         return {"model_size": bases} if len(set(bases)) > 1 else {}
 
     def _trials(
-        self, told: Sequence[TrialRecord], pending: Sequence[TrialConfig], distributions: dict[str, Any]
+        self, observed: Sequence[TrialRecord], pending: Sequence[TrialConfig], distributions: dict[str, Any]
     ) -> list[Any]:
         from optuna.trial import TrialState, create_trial
 
-        finished = [r for r in told if self._score(r) is not None]
+        finished = [r for r in observed if self._score(r) is not None]
         worst = max((score[1] for r in finished if (score := self._score(r))), default=0.0)
         trials = []
-        for record in told:
+        for record in observed:
             params = self._params(record.config)
             if params is None:
                 continue
             attributes: dict[str, Any] = {}
             values = self._score(record)
             if record.status is TrialStatus.STOPPED:
-                # Half-trained: its F1 says nothing of its final one. Samplers that read attributes hear what it was on
-                # its way to; Optuna's GP reads COMPLETE and RUNNING only, and never hears of it.
+                # The F1 of a stopped trial is not its final one. Samplers that read user attributes get the expected
+                # final F1; Optuna's GP uses only COMPLETE and RUNNING trials and ignores stopped ones.
                 if (f1 := expected_f1(record, finished)) is not None:
                     attributes[EXPECTED_VALUE] = log_error(f1)
             elif values is None:
-                # Diverged or failed: told as bad as the worst, so that the region is learned and not asked for again.
+                # Diverged or failed: scored like the worst trial, so that the model avoids the region.
                 values = (self._log_cost(record.config), worst)
             trials.append(
                 create_trial(
@@ -245,7 +246,7 @@ class Proposer:
         return trials
 
     def _params(self, config: TrialConfig) -> dict[str, Any] | None:
-        """What the sampler is told of a configuration; Optuna's own need every parameter in every trial."""
+        """Sampled values of a configuration; Optuna's own samplers need every parameter in every trial."""
         return self.space.encode(config, fills=not self._takes_cost_prior)
 
     def _score(self, record: TrialRecord) -> tuple[float, float] | None:
@@ -258,7 +259,7 @@ class Proposer:
 
 
 def _key(config: TrialConfig) -> TrialConfig:
-    """Two configurations that differ in the seed or the teacher alone are one proposal."""
+    """Key of a proposal: configurations that differ only in seed or teacher are the same proposal."""
     return config.replace(seed=0, teacher="")
 
 
@@ -268,16 +269,16 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0]) % 2**31
 
 
-def _for_any_rate(
+def _cached_across_rates(
     decode: Callable[[dict[str, Any]], TrialConfig], function: Callable[[TrialConfig], T]
 ) -> Callable[[dict[str, Any]], T]:
-    """The function of a configuration as one of sampled parameters, called once for all learning rates."""
-    answers: dict[tuple[Any, ...], T] = {}
+    """Wrap a function of a configuration as a function of sampled parameters, cached across learning rates."""
+    cache: dict[tuple[Any, ...], T] = {}
 
-    def answer(params: dict[str, Any]) -> T:
+    def cached(params: dict[str, Any]) -> T:
         key = tuple(value for name, value in params.items() if name != RATE)
-        if key not in answers:
-            answers[key] = function(decode(params))
-        return answers[key]
+        if key not in cache:
+            cache[key] = function(decode(params))
+        return cache[key]
 
-    return answer
+    return cached

@@ -1,7 +1,7 @@
-"""Who teaches a distilled trial. In: ended trials, what sizes cost to serve. Out: configurations that name a teacher.
+"""Choose the teacher of a distilled trial. In: ended trials, serving costs. Out: configurations with a teacher.
 
-It is the finished search trial of highest F1 among the sizes that are dearer to serve than the student, of
-those that the proposal may see: so it follows from the ledger alone, and it is written there with the configuration.
+The teacher is the finished search trial with the highest F1 among sizes that are more expensive to serve than the
+student, out of the trials that the proposal may see. It therefore depends on the ledger alone, and is recorded there.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,45 +20,45 @@ __all__ = ["Teachers", "WithTeachers", "or_in_full"]
 
 @dataclass(frozen=True, slots=True)
 class Teachers:
-    """Gives distilled configurations their teacher.
+    """Assigns teachers to distilled configurations.
 
     Attributes:
-        cost: dollars per million predictions of a model size, known before it is trained.
+        cost: dollars per million predictions of a model size, known before training.
     """
 
     cost: Callable[[str], float]
 
-    def assign(self, config: TrialConfig, told: Sequence[TrialRecord]) -> TrialConfig | None:
-        """The configuration with its teacher, as it is where it needs none; None when there is no teacher yet.
+    def assign(self, config: TrialConfig, observed: Sequence[TrialRecord]) -> TrialConfig | None:
+        """The configuration with its teacher, or unchanged if it is not distilled; None if there is no teacher yet.
 
         Args:
-            config: as proposed.
-            told: ended trials that the proposal may see, in any order.
+            config: proposed configuration.
+            observed: ended trials that the proposal may see, in any order.
         """
         if config.method != DISTILL:
             return config
         own = self.cost(config.model_size)
         larger = [
             (variant.f1, record)
-            for record in told
+            for record in observed
             if record.role == "search"
             and (variant := record.reference_variant) is not None
             and self.cost(record.config.model_size) > own
         ]
         if not larger:
             return None
-        # Equal scores: the earliest trial, whatever the order in which they ended.
+        # Ties go to the earliest trial ID, so that the choice does not depend on the order in which trials ended.
         _, best = min(larger, key=lambda scored: (-scored[0], trial_order(scored[1].trial_id)))
         return config.replace(teacher=best.trial_id)
 
 
 @dataclass(frozen=True, slots=True)
 class WithTeachers:
-    """A proposer whose distilled proposals have a teacher, and are made only where there is one.
+    """A proposer that adds a teacher to distilled proposals, and proposes distillation only if there is a teacher.
 
     Attributes:
-        proposer: knows no teachers.
-        teachers: assigned to what it proposes.
+        proposer: proposer without teachers.
+        teachers: assigns teachers to its proposals.
     """
 
     proposer: "ProposerProtocol"
@@ -71,24 +71,24 @@ class WithTeachers:
     def propose(
         self,
         n: int,
-        told: Sequence[TrialRecord],
+        observed: Sequence[TrialRecord],
         pending: Sequence[TrialConfig],
         fits: Callable[[TrialConfig], bool] | None = None,
     ) -> TrialConfig | None:
-        """The n-th proposal, with its teacher if it is distilled; see `ProposerProtocol.propose`."""
+        """Return the n-th proposal, with its teacher if it is distilled; see `ProposerProtocol.propose`."""
 
         def may_start(config: TrialConfig) -> bool:
-            taught = self.teachers.assign(config, told)
-            return taught is not None and (fits is None or fits(taught))
+            assigned = self.teachers.assign(config, observed)
+            return assigned is not None and (fits is None or fits(assigned))
 
-        config = self.proposer.propose(n, told, pending, may_start)
-        return config and self.teachers.assign(config, told)
+        config = self.proposer.propose(n, observed, pending, may_start)
+        return config and self.teachers.assign(config, observed)
 
 
 def or_in_full(config: TrialConfig) -> list[TrialConfig]:
-    """The configuration, and the same trained in full if it is distilled: best first.
+    """The configuration and, if it is distilled, the same configuration with full fine-tuning as a fallback.
 
-    A sampler knows no teachers. One that is sure of the largest size distilled would be refused every time, and what it
-    is asked for after that is a plain draw.
+    Samplers do not know about teachers. A sampler that keeps proposing the largest size with distillation, which has no
+    teacher, would be rejected every time, and the proposal would fall back to a random draw.
     """
     return [config] if config.method != DISTILL else [config, config.replace(method=FULL)]

@@ -1,1 +1,1 @@
-"""Stop rules: which running trial is stopped early."""
+"""Early-stopping rules: decide whether a running trial is stopped before the end of its schedule."""

@@ -1,4 +1,4 @@
-"""What a stop rule sees of a running trial, and how it reads curves. Values and pure functions; no Ray, no clock."""
+"""Interface of early-stopping rules, and functions on learning curves. Values and pure functions; no Ray, no clock."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,25 +18,25 @@ __all__ = [
     "StopRule",
     "TrialSnapshot",
     "check_fractions",
+    "extended_curve",
     "f1_at",
-    "held",
     "is_decision_point",
     "runs_to_the_end",
 ]  # fmt: skip
 
 TOLERANCE = 0.02
-"""Fractions of the schedule this close are the same: evaluations fall on whole optimiser steps."""
+"""Fractions of the schedule this close count as equal: evaluations fall on whole optimiser steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialSnapshot:
-    """All a rule may know when a point of a running trial's curve arrives.
+    """The input of a rule when a new point of a running trial's curve arrives.
 
     Attributes:
         trial: the running trial.
-        curve: its points so far, one a fraction, the new one last (fraction 0 is the frozen probe).
+        curve: points so far, one per fraction, the new one last (fraction 0 is the linear probe on the frozen encoder).
         ended: search trials that have ended, with any status.
-        live: the other running trials and their points, by trial id.
+        live: trial ID -> (trial, points) of the other running trials.
         known_cost: dollars per million predictions of a configuration's cheapest admitted variant.
     """
 
@@ -48,26 +48,26 @@ class TrialSnapshot:
 
 
 class StopRule(Protocol):
-    """Decides about one trial at one point of its curve."""
+    """Decides at one point of its curve whether a trial is stopped."""
 
-    def __call__(self, standing: TrialSnapshot, /) -> str:
-        """Why the trial ends here, in words for the user; "" to go on."""
+    def __call__(self, snapshot: TrialSnapshot, /) -> str:
+        """Return why the trial is stopped here, as a message for the user; "" to continue."""
 
 
 @cache
 def runs_to_the_end(seed: int, trial_id: str, share: float) -> bool:
-    """Whether a trial is never stopped, so that some full curves are not survivors. A coin of seed and number."""
+    """Whether a trial is a probe, which is never stopped: an unbiased sample of full curves."""
     return bool(np.random.default_rng([seed, trial_order(trial_id)[1]]).random() < share)
 
 
 @dataclass(frozen=True, slots=True)
 class FullCurve:
-    """A curve that ran to its end and that no rule could have cut short.
+    """The learning curve of a finished trial that no rule could have stopped.
 
     Attributes:
-        method: how it was trained; curves of different methods are not compared.
+        method: training method; curves of different methods are not compared.
         epochs: passes over the training data.
-        points: (fraction, F1) of the evaluations, the frozen probe left out; the last is at fraction 1.
+        points: (fraction, F1) of the evaluations without the linear probe; the last is at fraction 1.
     """
 
     method: str
@@ -76,20 +76,20 @@ class FullCurve:
 
     @classmethod
     def of(cls, record: TrialRecord) -> "FullCurve | None":
-        """The curve of a finished trial; None if it did not finish or was evaluated at its end only.
+        """The curve of a finished trial; None if it did not finish or was evaluated only at its end.
 
-        One that ended itself on a plateau has its last score from there on: that is what it came to.
+        After early stopping on a plateau, the last score is extended to the end of the schedule: it is the final score.
         """
-        found = {p.fraction: p.f1 for p in held(record, 1.0) if p.fraction > TOLERANCE}
+        found = {p.fraction: p.f1 for p in extended_curve(record, 1.0) if p.fraction > TOLERANCE}
         points = tuple(sorted(found.items()))
         if record.status is not TrialStatus.DONE or len(points) < 2 or points[-1][0] < 1.0 - TOLERANCE:
             return None
         return cls(record.config.method, record.config.epochs, points)
 
-    def error_left(self, fraction: float) -> float | None:
-        """Final error (1 - F1) over the least error up to a fraction; None if it was not evaluated by then.
+    def error_ratio(self, fraction: float) -> float | None:
+        """Final error (1 - F1) divided by the lowest error up to a fraction; None if not evaluated by then.
 
-        Between two evaluations the curve is a straight line, so that one library serves any number of evaluations.
+        The curve is interpolated linearly between evaluations, so that one library fits any number of evaluations.
         """
         if fraction + TOLERANCE < self.points[0][0]:
             return None
@@ -104,8 +104,8 @@ class FullCurve:
         return (1.0 - final) / (1.0 - best)
 
 
-def held(record: TrialRecord, fraction: float) -> Sequence[CurvePoint]:
-    """The curve of an ended trial; one that ended itself before ``fraction`` keeps its last score up to there."""
+def extended_curve(record: TrialRecord, fraction: float) -> Sequence[CurvePoint]:
+    """The curve of an ended trial; after early stopping the last score is extended to ``fraction``."""
     last = record.curve[-1] if record.curve else None
     if record.status is not TrialStatus.DONE or last is None or last.fraction >= fraction - TOLERANCE:
         return record.curve
@@ -113,13 +113,13 @@ def held(record: TrialRecord, fraction: float) -> Sequence[CurvePoint]:
 
 
 def f1_at(curve: Sequence[CurvePoint], fraction: float) -> float | None:
-    """F1 at a fraction of the schedule; None if the curve was not evaluated there."""
+    """F1 at a fraction of the schedule; None if there was no evaluation."""
     found = [point.f1 for point in curve if abs(point.fraction - fraction) <= TOLERANCE]
     return found[-1] if found else None
 
 
 def is_decision_point(curve: Sequence[CurvePoint], fractions: Sequence[float]) -> bool:
-    """Whether the last point is the first at or after one of the fractions; the frozen probe and the end never are."""
+    """Whether the last point is the first at or after one of the fractions, excluding the linear probe and the end."""
     *before, now = [point.fraction for point in curve]
     if now <= TOLERANCE or now >= 1.0 - TOLERANCE:
         return False
@@ -128,13 +128,13 @@ def is_decision_point(curve: Sequence[CurvePoint], fractions: Sequence[float]) -
 
 
 def check_fractions(fractions: Sequence[float], name: str) -> None:
-    """Refuse fractions at which no trial can be stopped.
+    """Reject fractions at which no trial can be stopped.
 
     Raises:
-        ConfigError: there are none, or one is not between 0 and 1.
+        ConfigError: the list is empty, or a value is not between 0 and 1.
     """
     if not fractions or not all(0.0 < at < 1.0 for at in fractions):
         raise ConfigError(
             f"{name} are {list(fractions)}: expected fractions of the schedule above 0 and below 1",
-            fix="1/3 and 2/3 are two of three evaluations",
+            fix="for example 1/3 and 2/3, which are two of three evaluations",
         )

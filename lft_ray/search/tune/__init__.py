@@ -1,1 +1,1 @@
-"""Ray Tune: the only code that knows its searcher, scheduler and tuner."""
+"""Ray Tune integration: the only code that uses Tune's searcher, scheduler and tuner."""

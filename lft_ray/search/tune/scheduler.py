@@ -1,7 +1,7 @@
-"""Ray Tune's scheduler: forwards curve points, asks the stop rule, counts attempts, ends what overruns the deadline.
+"""Ray Tune scheduler: forward curve points, apply early stopping, count attempts, stop trials that miss the deadline.
 
-Trials start first in, first out. One that the rule stops keeps its curve, is recorded as ``stopped`` with the rule's
-reason, and never stands on the front.
+Trials start first in, first out. A trial stopped by the early-stopping rule keeps its curve, is recorded as ``stopped``
+with the rule's reason, and is never on the Pareto front.
 """
 
 import json
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["StudyScheduler"]
 
 OVERRUN_S = 30.0
-"""A trial looks at its deadline after every step; one that is still busy this long after it hangs."""
+"""A trial checks its deadline after every step; one that is still running this long after it hangs."""
 
 
 class StudyScheduler(FIFOScheduler):
-    """Starts trials first in, first out, and ends those that the dispatcher's rule says.
+    """FIFO scheduler that stops trials when the dispatcher's early-stopping rule says so.
 
     Args:
-        searcher: shares its dispatcher and learns why trials fail or stop.
-        warm_workers: idle worker processes to keep: as many as run at a time.
-        deadline: seconds since the epoch, or None.
+        searcher: provides the dispatcher, and receives the reasons why trials fail or stop.
+        warm_workers: idle worker processes to keep: one per parallel trial.
+        deadline: seconds since the epoch; None: no deadline.
     """
 
     def __init__(self, searcher: StudySearcher, *, warm_workers: int = 1, deadline: float | None = None) -> None:
@@ -46,22 +46,22 @@ class StudyScheduler(FIFOScheduler):
         return None
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Accept anything; nothing is read from it."""
+        """Accept and ignore all properties."""
         return True
 
     def on_trial_add(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """Have Tune keep as many idle workers as run at a time, once.
+        """On the first trial, raise Tune's limit of idle workers to the number of parallel trials.
 
-        Tune keeps one. When trials end out of order in deterministic mode two workers are idle for a moment, and the
-        second was stopped: 3-5 s, and its caches, for every other trial.
+        Tune's limit is one. When trials end out of order in deterministic mode, two workers are idle for a moment and
+        Tune stopped the second: 3-5 s and its caches were lost in every other trial.
         """
         if self._warm_workers > 1:
             tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=self._warm_workers)
             self._warm_workers = 0
 
     def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
-        """Forward a point of the curve."""
-        trial_id = _our_id(trial)
+        """Forward a curve point to the dispatcher, and stop the trial if the rule gives a reason."""
+        trial_id = _trial_id(trial)
         self._searcher.note_report(trial_id, result)
         fields = {key.removeprefix(f"{POINT}/"): value for key, value in result.items() if key.startswith(f"{POINT}/")}
         if not fields:
@@ -70,7 +70,7 @@ class StudyScheduler(FIFOScheduler):
         self._searcher.dispatcher.on_point(trial_id, point)
         try:
             reason = self._searcher.dispatcher.reason_to_stop(trial_id)
-        except Exception as failure:  # noqa: BLE001  (raised by the study: here it would be wrapped beyond knowing)
+        except Exception as failure:  # noqa: BLE001  (raised later by the study: Tune would wrap it here)
             self._searcher.fatal = failure
             reason = ""
         if not reason:
@@ -79,21 +79,21 @@ class StudyScheduler(FIFOScheduler):
         return str(TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """A worker died. Tune calls this before it starts the trial again, and before it gives it up."""
-        # trial.get_error() reads the copy on storage, which is made later.
-        reason = _shortened(Path(trial.error_file).read_text(encoding="utf-8")) if trial.error_file else ""
-        self._searcher.note_failure(_our_id(trial), f"{reason or 'its worker died'} (attempt {trial.num_failures})")
+        """Handle a dead worker. Tune calls this before it restarts the trial, and also before it gives the trial up."""
+        # Not trial.get_error(): it reads the copy on storage, which is written later.
+        reason = _error_line(Path(trial.error_file).read_text(encoding="utf-8")) if trial.error_file else ""
+        self._searcher.note_failure(_trial_id(trial), f"{reason or 'its worker died'} (attempt {trial.num_failures})")
         if trial.should_recover():  # type: ignore[no-untyped-call]
             try:
-                trial.config[TRIAL]["attempt"] = self._searcher.dispatcher.retry(_our_id(trial))
-            except Exception as failure:  # noqa: BLE001  (raised by the study: here it would be wrapped beyond knowing)
+                trial.config[TRIAL]["attempt"] = self._searcher.dispatcher.retry(_trial_id(trial))
+            except Exception as failure:  # noqa: BLE001  (raised later by the study: Tune would wrap it here)
                 self._searcher.fatal = failure
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> "Trial | None":
-        """The oldest pending trial that no worker is starting for. Called at every step, so it also looks at the clock.
+        """The oldest pending trial that no worker is starting for. Called at every step: also checks the deadline.
 
-        Tune's own choice gives an idle worker to the oldest pending trial and stops the one that starts for it: with
-        trials shorter than a start (3-10 s) the second worker was started again and again and never came to be.
+        Tune's own choice gives an idle worker to the oldest pending trial and stops the worker that is starting for it:
+        with trials shorter than a worker start (3-10 s) the second worker was restarted forever and never ready.
         """
         if self._deadline is not None and time.time() > self._deadline + OVERRUN_S:
             for trial in tune_controller.get_trials():  # type: ignore[no-untyped-call]
@@ -109,22 +109,22 @@ class StudyScheduler(FIFOScheduler):
         return "first in, first out"
 
     def save(self, checkpoint_path: str) -> None:
-        """Write a marker: the ledger is the state."""
+        """Write a placeholder: all state is in the ledger."""
         Path(checkpoint_path).write_text(json.dumps({"scheduler": type(self).__name__}), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Restore nothing."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles the scheduler into its own folder; resume never reads that.
+        # Tune pickles the scheduler into its own folder, which resume never reads.
         return {}
 
 
-def _our_id(trial: "Trial") -> str:
+def _trial_id(trial: "Trial") -> str:
     return str(trial.config[TRIAL]["trial_id"])
 
 
-def _shortened(text: str) -> str:
-    """The error itself, which Ray puts on the last line, without the advice that follows it."""
+def _error_line(text: str) -> str:
+    """The last line of Ray's traceback, which is the error without the advice after it; at most 300 characters."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].partition(". Worker exit type")[0][:300] if lines else ""

@@ -1,6 +1,6 @@
-"""Ray Tune's `Searcher`, thin: it asks the dispatcher what to run and tells it what ended.
+"""A thin Ray Tune `Searcher`: takes trials from the dispatcher and reports their ends to it.
 
-Imports Ray, so only `lft_ray.search.study` imports it. Keeps no state of its own: Tune's copies of it are empty.
+Imports Ray, so only `lft_ray.search.tune` imports it. Has no persistent state: the copies that Tune pickles are empty.
 """
 
 from typing import Any
@@ -16,14 +16,14 @@ __all__ = ["StudySearcher"]
 
 
 class StudySearcher(Searcher):
-    """Hands Tune the dispatcher's trials.
+    """Passes the dispatcher's trials to Tune.
 
-    Tune turns an exception in ``on_trial_complete`` into a failure of the trial and runs it again, so errors (a full
-    disk, a lost lock) are kept in ``fatal`` for the study to raise.
+    Tune turns an exception in ``on_trial_complete`` into a failure of the trial and reruns it, so errors (a full disk,
+    a lost lock) are stored in ``fatal``, and the study raises them.
 
     Args:
-        dispatcher: decides what runs.
-        first: a trial that it has started already.
+        dispatcher: decides which trials run.
+        first: a trial that the dispatcher has already started.
     """
 
     def __init__(self, dispatcher: Dispatcher, first: StartedTrial | None = None) -> None:
@@ -31,60 +31,63 @@ class StudySearcher(Searcher):
         self.dispatcher = dispatcher
         self.fatal: BaseException | None = None
         self._first = first
-        self._ours: dict[str, str] = {}
+        self._ledger_ids: dict[str, str] = {}
+        """Tune's trial ID -> ID in the ledger."""
         self._reasons: dict[str, str] = {}
         self._stops: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """Tune's configuration of the next trial, None to wait, FINISHED at the end."""
+        """Tune's configuration of the next trial; None to wait, FINISHED when no more trials start."""
         if self.fatal is not None:
             return str(Searcher.FINISHED)
         trial = self._first or self.dispatcher.next()
         self._first = None
         if isinstance(trial, StartedTrial):
-            self._ours[trial_id] = trial.trial_id
+            self._ledger_ids[trial_id] = trial.trial_id
             return {TRIAL: trial.model_dump(mode="json")}
         return str(Searcher.FINISHED) if trial == "finished" else None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing: curve points go through the scheduler, which may stop the trial for them."""
+        """Do nothing: curve points go through the scheduler, which may stop the trial."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Put the record, before anything else learns of the end."""
-        ours = self._ours[trial_id]
+        """Write the record, before anything else observes the end of the trial."""
+        ledger_id = self._ledger_ids[trial_id]
         result = result or {}
         try:
             reported = TrialResult.model_validate_json(result[RESULT]) if RESULT in result else None
-            reason = self._reasons.pop(ours, "its worker died") if error else ""
-            stopped = self._stops.pop(ours, "")
-            self.dispatcher.end(ours, reason=reason, result=reported, at=float(result.get(ENDED, 0.0)), stopped=stopped)
+            reason = self._reasons.pop(ledger_id, "its worker died") if error else ""
+            stopped = self._stops.pop(ledger_id, "")
+            self.dispatcher.end(
+                ledger_id, reason=reason, result=reported, at=float(result.get(ENDED, 0.0)), stopped=stopped
+            )
         except Exception as failure:  # noqa: BLE001  (raised by the study; here Tune would rerun the trial)
             self.fatal = failure
 
     def note_failure(self, trial_id: str, reason: str) -> None:
-        """Remember why a trial of ours (by our id) failed; Tune does not tell a searcher."""
+        """Store why a trial (ledger ID) failed; Tune does not pass the reason to a searcher."""
         self._reasons[trial_id] = reason
 
     def note_stop(self, trial_id: str, reason: str) -> None:
-        """Remember why the scheduler stops a trial of ours (by our id)."""
+        """Store why the scheduler stops a trial (ledger ID)."""
         self._stops[trial_id] = reason
 
     def note_lost(self, trial_id: str) -> None:
-        """End a trial (by Tune's id) that Tune gave up without saying so: one whose worker could not be reused."""
-        if any(trial.trial_id == self._ours[trial_id] for trial in self.dispatcher.live):
+        """End a trial (Tune ID) that Tune gave up without a callback, because its worker could not be reused."""
+        if any(trial.trial_id == self._ledger_ids[trial_id] for trial in self.dispatcher.live):
             self.on_trial_complete(trial_id, error=True)
 
     def note_report(self, trial_id: str, report: dict[str, Any]) -> None:
-        """Note when the worker began."""
+        """Record when the worker began training (trial by ledger ID)."""
         if BEGAN in report:
             self.dispatcher.on_training(trial_id, float(report[BEGAN]))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the ledger is the state."""
+        """Save nothing: all state is in the ledger."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Restore nothing."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles the searcher into its own folder; resume never reads that.
+        # Tune pickles the searcher into its own folder, which resume never reads.
         return {}

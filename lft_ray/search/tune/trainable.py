@@ -1,8 +1,8 @@
-"""What Ray Tune runs as a trial: one function around `run_trial` or `run_sharded`. Light to import.
+"""The Ray Tune trainable: a function around `run_trial` or `run_sharded`. Light to import.
 
-In: Tune's configuration, which is our `StartedTrial`. Out: reports. The function and all it holds are pickled once; the
-worker's process is reused by the trials after it, so base weights, tokens and imports are paid for once. Where the
-scheduler stops a trial, ``report`` raises SystemExit in it: its function unwinds, and the worker stays.
+In: Tune's configuration, which holds a `StartedTrial`. Out: reports. The function and its closure are pickled once, and
+later trials reuse the worker process, so base weights, tokens and imports are loaded once. When the scheduler stops a
+trial, ``report`` raises SystemExit in the worker: the function unwinds, and the worker stays alive.
 """
 
 import os
@@ -19,15 +19,34 @@ from lft_ray.train.trial import run_trial
 
 __all__ = ["BEGAN", "ENDED", "POINT", "RESULT", "TRIAL", "RunsTrials", "TrialRunner", "make_trainable"]
 
+TRIAL = "trial"
+"""Key of the `StartedTrial` in Tune's configuration."""
+POINT = "point"
+"""Key of a `CurvePoint` in a report."""
+RESULT = "result_json"
+"""Key of the `TrialResult` in the last report."""
+BEGAN = "began_at"
+ENDED = "ended_at"
+UNWINDING_S = "60"
+"""Seconds that a worker waits for the function of a stopped trial to return (0.1 s with a network to free) before it
+takes the next trial. By default Tune waits 2 s, then fails the *next* trial, and a stalled machine takes longer."""
+
+
+class RunsTrials(Protocol):
+    """Runs one trial in a worker, writes its ``result-<attempt>.json`` and returns the result. Must be picklable."""
+
+    def __call__(self, trial: StartedTrial, report: Callable[[dict[str, Any]], None], /) -> TrialResult:
+        """Run the trial; ``report`` takes the fields of a `CurvePoint`."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrialRunner:
-    """Runs trials of one study.
+    """Runs the trials of one study.
 
     Attributes:
-        job: what all its trials share; id, attempt, configuration and role are filled in for each.
-        linear: model sizes without a network, which are never sharded.
-        max_lengths: lengths that each model size is evaluated at; a size that is absent only at the trained one.
+        job: settings shared by all trials; ID, attempt, configuration and role are filled in per trial.
+        linear: names of linear model sizes, which are never sharded.
+        max_lengths: model size -> lengths to evaluate at, in tokens; absent sizes only at the trained length.
     """
 
     job: TrialJob
@@ -35,7 +54,7 @@ class TrialRunner:
     max_lengths: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def __call__(self, trial: StartedTrial, report: Callable[[dict[str, Any]], None], /) -> TrialResult:
-        """Run one trial."""
+        """Run one trial, in this process or sharded over several workers."""
         job = self.job.replace(
             trial_id=trial.trial_id,
             attempt=trial.attempt,
@@ -53,28 +72,10 @@ class TrialRunner:
 
 
 def _node() -> str:
-    """Host and Ray node: one machine can hold several of them."""
+    """Host name and Ray node ID, since one machine can run several Ray nodes."""
     import ray
 
     return f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
-
-
-TRIAL = "trial"
-"""Key of the `StartedTrial` in Tune's configuration."""
-POINT = "point"
-RESULT = "result_json"
-BEGAN = "began_at"
-ENDED = "ended_at"
-UNWINDING_S = "60"
-"""How long a worker waits for the function of a stopped trial to return (0.1 s with a network to free) before it takes
-the next one. Tune waits 2 s, then gives the *next* trial up; a stalled machine takes longer for less."""
-
-
-class RunsTrials(Protocol):
-    """Runs one trial in a worker, writes its ``result-<attempt>.json`` and returns it. Must pickle."""
-
-    def __call__(self, trial: StartedTrial, report: Callable[[dict[str, Any]], None], /) -> TrialResult:
-        """Run it; ``report`` takes the fields of a `CurvePoint`."""
 
 
 def make_trainable(run: RunsTrials) -> Callable[[dict[str, Any]], None]:
@@ -91,7 +92,7 @@ def make_trainable(run: RunsTrials) -> Callable[[dict[str, Any]], None]:
             tune.report({POINT: point, BEGAN: began})
 
         result = run(started, report)
-        # The result travels too: its file may not have been writable (a full disk).
+        # The result is reported as well, because writing its file may have failed (a full disk).
         tune.report({RESULT: result.model_dump_json(), BEGAN: began, ENDED: time.time()})
 
     return trial

@@ -1,7 +1,8 @@
 """Run a dispatcher's trials with Ray Tune. The only place that assembles a `Tuner`.
 
-In: a connected cluster, a dispatcher, what a worker does. Out: nothing; the ledger has it. Tune's own folder is
-temporary and is never read: no `Tuner.restore`, no pickles.
+In: a connected cluster, a dispatcher, the function that runs a trial. Out: records in the ledger. Also catches SIGINT
+and SIGTERM, so that a study stops between two steps, and raises errors that Tune would swallow (`StudyCallback`).
+Tune's own folder is temporary and is never read: no `Tuner.restore`, no pickles.
 """
 
 import logging
@@ -32,23 +33,33 @@ if TYPE_CHECKING:
 __all__ = ["Interrupt", "StudyCallback", "catch_interrupts", "run_trials"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_TUNE_ENV = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # Tune's handler waits up to 15 s for busy trials; `StudyCallback` stops between two steps.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
 
 
 class Interrupt:
-    """Whether the user asked to end."""
+    """Flag set by the first SIGINT or SIGTERM."""
 
     def __init__(self) -> None:
         self.is_set = False
 
     def raise_if_set(self) -> None:
-        """Raise KeyboardInterrupt once asked to end. It passes Tune, which catches only `Exception`."""
+        """Raise KeyboardInterrupt if the flag is set. Tune does not catch it: it catches only `Exception`."""
         if self.is_set:
             raise KeyboardInterrupt
 
 
 @contextmanager
 def catch_interrupts() -> Iterator[Interrupt]:
-    """Note the first signal instead of raising; does nothing outside the main thread, where Python has no handlers."""
+    """Set a flag on the first signal instead of raising. No effect outside the main thread (no handlers there).
+
+    The previous handlers are restored after the first signal, so that a second one ends the process.
+    """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
@@ -60,26 +71,17 @@ def catch_interrupts() -> Iterator[Interrupt]:
             number, handler = before.popitem()
             signal.signal(number, handler)
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def set_flag(number: int, frame: FrameType | None) -> None:
         del number, frame
         interrupt.is_set = True
         restore()
 
     for number in SIGNALS:
-        before[number] = signal.signal(number, note)
+        before[number] = signal.signal(number, set_flag)
     try:
         yield interrupt
     finally:
         restore()
-
-
-_TUNE_ENV = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    # Tune's handler waits up to 15 s for busy trials; ours ends between two steps.
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
 
 
 def run_trials(
@@ -90,17 +92,17 @@ def run_trials(
     *,
     deadline: float | None = None,
 ) -> None:
-    """Run until the dispatcher has nothing more to start and everything has ended.
+    """Run until the dispatcher starts no more trials and all trials have ended.
 
     Args:
-        dispatcher: decides and records.
-        run: what a worker does with a trial.
-        cluster: connected.
-        training: what a trial holds.
-        deadline: seconds since the epoch after which trials that hang are ended as stopped.
+        dispatcher: chooses trials and records their results.
+        run: runs one trial in a worker.
+        cluster: connected cluster.
+        training: resources of a trial.
+        deadline: seconds since the epoch after which hanging trials are stopped; None: no deadline.
 
     Raises:
-        KeyboardInterrupt: the user asked to end; running trials stay unfinished.
+        KeyboardInterrupt: the user interrupted; running trials stay unfinished.
     """
     first = dispatcher.next()
     if isinstance(first, str):
@@ -135,7 +137,7 @@ def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dic
                 search_alg=searcher,
                 scheduler=scheduler,
                 num_samples=-1,
-                # The process keeps weights and tokens; that of a sharded trial its gang of workers.
+                # A reused process has weights and tokens cached; that of a sharded trial, its worker group.
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -152,8 +154,8 @@ def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dic
 
 def _bundle(cluster: ClusterHandle, training: TrainingSpec) -> dict[str, float]:
     if training.worker_count > 1:
-        # The driver of a sharded trial holds no core: with one each, n drivers can take all cores from their workers,
-        # which is a livelock without an error. An empty bundle is refused, so it holds a sliver of the head node.
+        # The driver of a sharded trial reserves no core: with one each, n drivers could take all cores from their own
+        # workers, a deadlock without an error. Ray rejects an empty bundle, so it reserves a sliver of the head node.
         return {HEAD_MARK: 0.001}
     gpus = cluster.gpus_per_worker(training.resources)
     return {"CPU": float(training.resources.cpu)} | ({"GPU": gpus} if gpus else {})
@@ -166,7 +168,7 @@ def _trial_name(trial: Any) -> str:
 
 @contextmanager
 def _tune_folder(cluster: ClusterHandle, shared: Storage) -> Iterator[str]:
-    """Tune's folder: local where one node is all there is, else on storage that the nodes share."""
+    """Tune's folder: a local temporary folder on one node, else a folder on storage that the nodes share."""
     if len(cluster.nodes) > 1:
         try:
             yield shared.uri_of(".tune")
@@ -182,8 +184,8 @@ def _tune_folder(cluster: ClusterHandle, shared: Storage) -> Iterator[str]:
 
 @contextmanager
 def _tune_environment(slots: int) -> Iterator[None]:
-    """Quiet Tune, and give the process its environment and log levels back."""
-    # As many workers may be starting as run at a time: with one at a time the last of 16 starts after a minute.
+    """Silence Tune; restores environment and log level afterwards."""
+    # Start all workers in parallel: one at a time, the last of 16 would start after a minute.
     values = _TUNE_ENV | {"TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
     logger = logging.getLogger("ray.tune")
     level = logger.level
@@ -196,7 +198,7 @@ def _tune_environment(slots: int) -> Iterator[None]:
 
 
 class StudyCallback(Callback):
-    """Raises what stopped the study.
+    """Raises stored errors and interrupts inside Tune's loop.
 
     Args:
         searcher: its ``fatal`` error is raised.
@@ -208,7 +210,7 @@ class StudyCallback(Callback):
         self._interrupt = interrupt
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look once per step (at least ten a second)."""
+        """Check once per step (at least ten per second)."""
         del iteration, info
         for trial in trials:
             if trial.status == trial.ERROR:
@@ -218,5 +220,5 @@ class StudyCallback(Callback):
             raise self._searcher.fatal
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles callbacks into its own folder, which nothing reads.
+        # Tune pickles callbacks into its own folder, which resume never reads.
         return {}

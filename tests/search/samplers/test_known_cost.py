@@ -269,7 +269,7 @@ def test_other_directions_are_refused(directions):
 def test_equal_trials_and_seeds_give_equal_proposals_in_any_process():
     code = (
         "from tests.search.samplers.test_known_cost import *\n"
-        "print(study_with(KnownCostSampler(Outlook(cost), seed=5), history(15)).ask(SPACE).params)"
+        "print(study_with(KnownCostSampler(CostPrior(cost), seed=5), history(15)).ask(SPACE).params)"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert there == str(study_with(KnownCostSampler(CostPrior(cost), seed=5), history(15)).ask(SPACE).params)
@@ -339,9 +339,9 @@ def test_limits_are_kept():
 
 def test_a_rival_takes_the_worth_of_what_it_beats():
     """Something at the cost of the smallest size that is better than all but the two largest can be."""
-    rivals = [(1.0, 0.871)]
+    baselines = [(1.0, 0.871)]
     asked = [
-        study_with(KnownCostSampler(CostPrior(cost, rivals=rivals), seed=s), history(15, s)).ask(SPACE)
+        study_with(KnownCostSampler(CostPrior(cost, baselines=baselines), seed=s), history(15, s)).ask(SPACE)
         for s in range(6)
     ]
     assert min(trial.params["size"] for trial in asked) >= 2

@@ -22,7 +22,7 @@ def cost(config: TrialConfig) -> float:
     return COSTS[config.model_size]
 
 
-def told(config: TrialConfig, number: int, status: str = "done", f1: float | None = None) -> TrialRecord:
+def observed(config: TrialConfig, number: int, status: str = "done", f1: float | None = None) -> TrialRecord:
     f1 = known_f1(config) if f1 is None else f1
     variant = ScoredVariant(precision="fp32", max_length=128, f1=f1, usd_per_million_predictions=cost(config))
     return TrialRecord(
@@ -36,14 +36,14 @@ def told(config: TrialConfig, number: int, status: str = "done", f1: float | Non
 
 def history(count: int, space: SearchSpace = SPACE) -> list[TrialRecord]:
     rng = random.Random(1)
-    return [told(space.draw(rng), i) for i in range(count)]
+    return [observed(space.draw(rng), i) for i in range(count)]
 
 
 def run(sampler: str, count: int, seed: int = 0) -> list[TrialRecord]:
     proposer = Proposer(SPACE, sampler, seed, cost)
-    records = [told(c, i) for i, c in enumerate(start_table(SIZES, TRAINING))]
+    records = [observed(c, i) for i, c in enumerate(start_table(SIZES, TRAINING))]
     while len(records) < count:
-        records.append(told(proposer.propose(len(records), records, []), len(records)))
+        records.append(observed(proposer.propose(len(records), records, []), len(records)))
     return records
 
 
@@ -76,7 +76,7 @@ def test_nothing_is_proposed_twice_and_a_finite_space_ends(sampler):
     proposer = Proposer(space, sampler, 0, cost)
     records: list[TrialRecord] = []
     while (config := proposer.propose(len(records), records, [])) is not None:
-        records.append(told(config, len(records)))
+        records.append(observed(config, len(records)))
     assert len(records) == space.count == len({r.config for r in records})
 
 
@@ -91,7 +91,7 @@ def test_a_pending_configuration_is_not_proposed():
 def test_a_seed_does_not_make_a_configuration_new():
     training = TrainingSpec(learning_rate=1e-4, batch_size=16, epochs=1)
     space = build_space(SIZES, training)
-    reseeded = [told(c.model_copy(update={"seed": 9}), i) for i, c in enumerate(space.all())]
+    reseeded = [observed(c.model_copy(update={"seed": 9}), i) for i, c in enumerate(space.all())]
     assert Proposer(space, "random", 0, cost).propose(0, reseeded, []) is None
 
 
@@ -112,12 +112,12 @@ def study_of(
 def test_what_each_end_is_told_as():
     configs = [SPACE.draw(random.Random(i)) for i in range(6)]
     records = [
-        told(configs[0], 0, f1=0.9),
-        told(configs[1], 1, f1=0.6),
-        told(configs[2], 2, status="infeasible"),
-        told(configs[3], 3, status="failed"),
-        told(configs[4], 4, status="stopped"),
-        told(TrialConfig(model_size="tfidf"), 5),
+        observed(configs[0], 0, f1=0.9),
+        observed(configs[1], 1, f1=0.6),
+        observed(configs[2], 2, status="infeasible"),
+        observed(configs[3], 3, status="failed"),
+        observed(configs[4], 4, status="stopped"),
+        observed(TrialConfig(model_size="tfidf"), 5),
     ]
     trials = study_of(Proposer(SPACE, "tpe", 0, cost), records, [configs[5]])
     assert [t.state.name for t in trials] == ["COMPLETE", "COMPLETE", "COMPLETE", "COMPLETE", "PRUNED", "RUNNING"]
@@ -128,9 +128,9 @@ def test_what_each_end_is_told_as():
 
 
 def test_stopped_trials_never_stand_on_the_front():
-    """With Ray's own OptunaSearch a half-trained trial is told as complete, and is 'cheap'."""
+    """With Ray's own OptunaSearch a half-trained trial is observed as complete, and is 'cheap'."""
     records = history(10)
-    half_trained = [told(SPACE.draw(random.Random(i)), i, status="stopped") for i in range(50, 60)]
+    half_trained = [observed(SPACE.draw(random.Random(i)), i, status="stopped") for i in range(50, 60)]
     study = optuna.create_study(directions=["minimize", "minimize"])
     for trial in study_of(Proposer(SPACE, "tpe", 0, cost), records + half_trained, []):
         study.add_trial(trial)
@@ -142,7 +142,7 @@ def test_stopped_trials_never_stand_on_the_front():
 
 
 def test_all_failed_is_survived():
-    records = [told(SPACE.draw(random.Random(i)), i, status="failed") for i in range(12)]
+    records = [observed(SPACE.draw(random.Random(i)), i, status="failed") for i in range(12)]
     for sampler in ("gp", "tpe", "known_cost"):
         assert Proposer(SPACE, sampler, 0, cost).propose(12, records, []) is not None
 
@@ -182,7 +182,7 @@ def variant(precision: str, length: int, f1: float, usd: float) -> ScoredVariant
 
 
 def curved(number: int, scores: list[float], status: str = "done") -> TrialRecord:
-    record = told(SPACE.draw(random.Random(number)), number, status, f1=scores[-1])
+    record = observed(SPACE.draw(random.Random(number)), number, status, f1=scores[-1])
     points = [CurvePoint(fraction=(i + 1) / 3, f1=f1, loss=1.0, train_s=1.0) for i, f1 in enumerate(scores)]
     return record.model_copy(update={"curve": points})
 
@@ -193,7 +193,7 @@ def priced(precision: str, usd: float) -> PricedVariant:
 
 def test_the_reference_variant_stands_for_a_trial():
     config = SPACE.draw(random.Random(0))
-    record = told(config, 0, f1=0.9).model_copy(
+    record = observed(config, 0, f1=0.9).model_copy(
         update={
             "variants": [
                 variant("fp32", 64, 0.5, 0.1),
@@ -213,7 +213,7 @@ def test_a_stopped_trial_is_told_what_it_was_on_its_way_to():
     assert expected_f1(curved(9, [0.6], "stopped"), finished) == pytest.approx(1 - 0.4 * 0.5)
     assert expected_f1(curved(9, [0.6, 0.7], "stopped"), finished) == pytest.approx(1 - 0.3 * 2 / 3)
     assert expected_f1(curved(9, [0.6], "stopped"), []) == 0.6
-    assert expected_f1(told(SPACE.draw(random.Random(9)), 9, "stopped"), finished) is None
+    assert expected_f1(observed(SPACE.draw(random.Random(9)), 9, "stopped"), finished) is None
     trials = study_of(Proposer(SPACE, "tpe", 0, cost), [*finished, curved(9, [0.6], "stopped")], [])
     assert trials[-1].state.name == "PRUNED"
     assert trials[-1].user_attrs[EXPECTED_VALUE] == pytest.approx(math.log10(0.2))
@@ -223,7 +223,7 @@ def test_offsets_of_variants_are_learned_by_size():
     def record(number: int, size: str, f1: float) -> TrialRecord:
         config = TrialConfig(model_size=size, learning_rate=1e-4, batch_size=16, epochs=1)
         variants = [variant("fp32", 128, 0.9, 2.0), variant("bf16", 128, f1, 1.0)]
-        return told(config, number).model_copy(update={"variants": variants})
+        return observed(config, number).model_copy(update={"variants": variants})
 
     assert variant_offsets([]) == {}
     one = variant_offsets([record(0, "tiny:1", 0.8)])
@@ -302,14 +302,14 @@ def test_options_reach_the_sampler():
 def test_several_bases_are_kinds_of_their_own():
     sizes = [type(SIZES[1])(name) for name in ("a:1", "a:2", "b:1")]
     proposer = Proposer(build_space(sizes, TRAINING), "known_cost", 0, lambda c: 1.0)
-    assert proposer._kinds() == {"model_size": ["a", "a", "b"]}
-    assert Proposer(SPACE, "known_cost", 0, cost)._kinds() == {}
+    assert proposer._families() == {"model_size": ["a", "a", "b"]}
+    assert Proposer(SPACE, "known_cost", 0, cost)._families() == {}
     assert proposer.propose(0, [], []) is not None
 
 
 def test_a_finished_model_outside_the_space_is_a_rival():
     def sizes(f1: float) -> set[str]:
-        records = [*history(16), told(TrialConfig(model_size="tfidf"), 16, f1=f1)]
+        records = [*history(16), observed(TrialConfig(model_size="tfidf"), 16, f1=f1)]
         return {Proposer(SPACE, "known_cost", s, cost).propose(17, records, []).model_size for s in range(6)}
 
     # The best that a network of the smallest size can do is 0.876, of the largest 0.936.
@@ -328,8 +328,8 @@ def test_every_sampler_takes_methods(sampler):
     in_full = proposer.propose(12, records, [], fits=lambda c: c.method == "full")
     assert in_full.method == "full"
     if sampler != "known_cost":
-        # It is not told what fits: one that may not be distilled is proposed as it is, but in full, not drawn anew.
-        first = Proposer(space, sampler, 0, cost)._ask(_seed(0, 12, 0), records, [])
+        # It is not observed what fits: one that may not be distilled is proposed as it is, but in full, not drawn anew.
+        first = Proposer(space, sampler, 0, cost)._sample(_seed(0, 12, 0), records, [])
         assert in_full == first.model_copy(update={"method": "full"})
 
 
@@ -337,7 +337,7 @@ def test_every_sampler_takes_methods(sampler):
 def test_the_known_cost_sampler_learns_which_method_is_better(better):
     space = build_space(SIZES, TrainingSpec(method=["full", "distill"], batch_size=32, epochs=2))
     configs = [space.draw(random.Random(i)) for i in range(24)]
-    records = [told(c, i, f1=known_f1(c) + (0.05 if c.method == better else 0.0)) for i, c in enumerate(configs)]
+    records = [observed(c, i, f1=known_f1(c) + (0.05 if c.method == better else 0.0)) for i, c in enumerate(configs)]
     proposed = [Proposer(space, "known_cost", seed, cost).propose(24, records, []).method for seed in range(6)]
     assert proposed.count(better) >= 5
 
@@ -346,7 +346,7 @@ def test_another_teacher_makes_no_new_proposal():
     training = TrainingSpec(method=["full", "distill"], learning_rate=1e-4, batch_size=16, epochs=1)
     space = build_space(SIZES, training)
     by_others = [
-        told(c.model_copy(update={"teacher": "t003"} if c.method == "distill" else {}), i)
+        observed(c.model_copy(update={"teacher": "t003"} if c.method == "distill" else {}), i)
         for i, c in enumerate(space.all())
     ]
     assert Proposer(space, "random", 0, cost).propose(0, by_others, []) is None

@@ -40,8 +40,8 @@ def sized(size: str, number: int, method: str = "full") -> TrialConfig:
 class Distils(Recorder):
     """Wants every size distilled, the largest too; full training of the same is its second choice."""
 
-    def propose(self, n, told, pending, fits=None):
-        self.seen[n] = ([r.trial_id for r in told], len(pending))
+    def propose(self, n, observed, pending, fits=None):
+        self.seen[n] = ([r.trial_id for r in observed], len(pending))
         sizes = [SMALL, MIDDLE, LARGE]
         wanted = [sized(sizes[n % 3], n, method) for method in ("distill", "full")]
         return next((c for c in wanted if fits is None or fits(c)), None)
@@ -165,8 +165,8 @@ def record(trial_id: str, size: str, f1: float, *shorter: float, role: str = "se
     return price(result, trial)
 
 
-def teacher_of(size: str, *told) -> str | None:
-    taught = TEACHERS.assign(sized(size, 0, "distill"), told)
+def teacher_of(size: str, *observed) -> str | None:
+    taught = TEACHERS.assign(sized(size, 0, "distill"), observed)
     return None if taught is None else taught.teacher
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from lft_ray.errors import ConfigError
 from lft_ray.records import TrialStatus
-from lft_ray.search.stopping.base import FullCurve, f1_at, held
+from lft_ray.search.stopping.base import FullCurve, extended_curve, f1_at
 from lft_ray.search.stopping.dominance import dominance, mo_asha
 from tests.search.curves import THIRDS, draws, ended, library, points, standing
 
@@ -39,7 +39,7 @@ def full(curve):
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2])
 def test_trials_that_would_have_been_better_are_stopped_at_most_as_often_as_stated(alpha):
-    """2% and 4% of the better trials are: the bound adds up the looks, and holds for the worst rival."""
+    """2% and 4% of the better trials are: the bound adds up the decision_points, and holds for the worst rival."""
     wrong, right = wrong_and_right(lambda curve: True, alpha=alpha)
     assert wrong <= alpha
     # It does stop: half of those that end below are seen before their end.
@@ -65,7 +65,10 @@ def test_the_reason_names_the_bound_its_level_and_the_rival():
     curves = [FullCurve("full", 2, ((1 / 3, 0.5), (2 / 3, 0.8), (1.0, 0.9)))] * 19
     reason = dominance(0, library=curves)(standing([0.1, 0.355], [rival]))
     # Half of the error at two thirds is left at the end in every recorded curve: 1 - 0.645 / 2.
-    assert reason == "dominated: at most 0.677 F1 expected (95%), 0.902 is served for no more by t003"
+    assert (
+        reason
+        == "dominated: at most 0.677 F1 expected (95%), 0.902 is reached at the same or lower serving cost by t003"
+    )
 
 
 def test_a_rival_counts_less_one_seed_sd_and_must_be_no_dearer():
@@ -135,17 +138,17 @@ def test_a_library_of_other_fractions_is_read_between_its_points():
     fifths = (0.2, 0.4, 0.6, 0.8, 1.0)
     scores = [0.2, 0.4, 0.6, 0.8, 0.9]
     curve = FullCurve("full", 2, tuple(zip(fifths, scores, strict=True)))
-    assert curve.error_left(0.2) == pytest.approx(0.1 / 0.8)
-    assert curve.error_left(1 / 3) == pytest.approx(0.1 / (1 - 1 / 3))
-    assert curve.error_left(0.9) == pytest.approx(0.1 / 0.15)
-    assert curve.error_left(0.1) is None
-    # A fall later on is not held against what was seen until then.
-    assert FullCurve("full", 2, ((0.5, 0.8), (1.0, 0.6))).error_left(0.75) == pytest.approx(0.4 / 0.2)
+    assert curve.error_ratio(0.2) == pytest.approx(0.1 / 0.8)
+    assert curve.error_ratio(1 / 3) == pytest.approx(0.1 / (1 - 1 / 3))
+    assert curve.error_ratio(0.9) == pytest.approx(0.1 / 0.15)
+    assert curve.error_ratio(0.1) is None
+    # A fall later on is not extended_curve against what was seen until then.
+    assert FullCurve("full", 2, ((0.5, 0.8), (1.0, 0.6))).error_ratio(0.75) == pytest.approx(0.4 / 0.2)
 
 
 def test_a_perfect_curve_divides_by_no_zero():
-    assert FullCurve("full", 1, ((0.5, 1.0), (1.0, 1.0))).error_left(0.5) == 0.0
-    assert FullCurve("full", 1, ((0.5, 1.0), (1.0, 0.9))).error_left(0.5) == float("inf")
+    assert FullCurve("full", 1, ((0.5, 1.0), (1.0, 1.0))).error_ratio(0.5) == 0.0
+    assert FullCurve("full", 1, ((0.5, 1.0), (1.0, 0.9))).error_ratio(0.5) == float("inf")
 
 
 # ---------------------------------------------------------------- successive halving
@@ -161,7 +164,9 @@ def test_one_in_eta_goes_on_within_an_octave():
     # Six seen, two go on: the best and the next.
     assert [bool(rule(standing([f1], peers, size="tiny:4"))) for f1 in (0.95, 0.85, 0.75, 0.55)] == [0, 0, 1, 1]
     reason = rule(standing([0.55], peers, size="tiny:4"))
-    assert reason == "behind at 33% of its schedule: 0.550 F1 is place 5 of 6 at its serving cost, 2 went on"
+    bound, incumbent = reason.split("), ")
+    assert bound == "dominated: at most 0.677 F1 expected (95%"
+    assert incumbent == "0.902 is reached at the same or lower serving cost by t003"
 
 
 def test_the_cheaper_of_an_octave_is_on_its_front_though_its_f1_is_lower():
@@ -194,8 +199,8 @@ def test_rungs_that_meet_at_one_evaluation_are_one_look():
     ("make", "options"),
     [
         (dominance, {"alpha": 0.0}),
-        (dominance, {"looks": (1.0,)}),
-        (dominance, {"looks": ()}),
+        (dominance, {"decision_points": (1.0,)}),
+        (dominance, {"decision_points": ()}),
         (mo_asha, {"eta": 1.0}),
         (mo_asha, {"rungs": (0.0,)}),
     ],
@@ -209,8 +214,8 @@ def test_a_trial_that_ended_itself_keeps_its_last_score():
     whole = ended(0, [0.7, 0.8, 0.9])
     early = whole.model_copy(update={"curve": whole.curve[:-1]})
     assert [f1 for _, f1 in FullCurve.of(early).points] == [0.7, 0.8, 0.8]
-    assert f1_at(held(early, 0.9), 0.9) == 0.8
-    assert held(whole, 0.9) == whole.curve
+    assert f1_at(extended_curve(early, 0.9), 0.9) == 0.8
+    assert extended_curve(whole, 0.9) == whole.curve
     stopped = early.model_copy(update={"status": TrialStatus.STOPPED})
     assert FullCurve.of(stopped) is None
-    assert held(stopped, 0.9) == stopped.curve
+    assert extended_curve(stopped, 0.9) == stopped.curve
