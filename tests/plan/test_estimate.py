@@ -1,8 +1,6 @@
-"""A plan says what the study's own objects say, names what is predicted, and spends nothing."""
+"""A plan agrees with the study's own objects, marks what is predicted, and spends nothing."""
 
-import csv
 import math
-import shutil
 
 import pytest
 
@@ -12,17 +10,10 @@ from lft_ray.cluster.connect import ClusterHandle, Node
 from lft_ray.cluster.environment import machine
 from lft_ray.config import Experiment
 from lft_ray.cost.forecast import mean_tokens
-from lft_ray.data.prepare import prepare
 from lft_ray.errors import ConfigError
 from lft_ray.plan.estimate import PlanJob, estimate
-from lft_ray.plan.history import RunHistory, load_history
-from lft_ray.plan.simulate import SearchSimulation
-from lft_ray.records import IngressProfile, ProfileBook, ServingProfile, TrialConfig, TrialRecord, TrialStatus, Usage
-from lft_ray.run.folder import RunFolder
-from lft_ray.run.ledger import Ledger, StartedTrial
-from lft_ray.run.storage import Storage
-from lft_ray.search.samplers.teachers import Teachers
-from lft_ray.search.space import build_space
+from lft_ray.plan.history import RunHistory
+from lft_ray.records import IngressProfile, ProfileBook, ServingProfile, TrialConfig, TrialRecord, TrialStatus
 from tests import handed_down
 
 SIZES = ["tfidf", "minilm:1", "minilm:6"]
@@ -48,30 +39,6 @@ def book(profiles, where: str = "") -> ProfileBook:
     return ProfileBook(ingress=ingress, profiles=profiles)
 
 
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory) -> Experiment:
-    folder = tmp_path_factory.mktemp("plan")
-    with (folder / "rows.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["text", "label"])
-        writer.writerows((f"the {topic} report number {i}", topic) for i in range(100) for topic in ("sport", "money"))
-    return Experiment.model_validate(
-        {
-            "name": "plan",
-            "data": {"train": str(folder / "rows.csv")},
-            "models": [{"base": "tfidf"}, {"base": "minilm", "layers": [1, 6]}],
-            "training": {"max_length": 32, "epochs": [1, 2]},
-            "search": {"trials": 8},
-            "storage": str(folder / "runs"),
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def dataset(experiment, tmp_path_factory):
-    return prepare(experiment.task, experiment.data, Storage(tmp_path_factory.mktemp("data")))
-
-
 def changed(experiment: Experiment, **parts) -> Experiment:
     tree = experiment.model_dump(mode="json")
     for name, values in parts.items():
@@ -79,15 +46,10 @@ def changed(experiment: Experiment, **parts) -> Experiment:
     return Experiment.model_validate(tree)
 
 
-def plan(experiment, dataset, earlier=None, **limits):
+def plan(experiment, dataset, history=None, **limits):
     made = changed(experiment, **limits)
     job = PlanJob(made.name, Candidates.of(made, dataset), dataset, handed_down.specs(made))
-    return estimate(job, TWO_CORES, earlier or RunHistory(), lambda: RATE)
-
-
-def earlier_of(experiment, dataset) -> RunHistory:
-    max_length = experiment.training.max_length
-    return load_history(experiment.run_uri, dataset, max_length=max_length, serve=experiment.serve)
+    return estimate(job, TWO_CORES, history or RunHistory(), lambda: RATE)
 
 
 def row(found, size: str):
@@ -124,8 +86,8 @@ def test_without_an_earlier_run_every_serving_cost_is_called_predicted(experimen
 
 def test_a_size_that_was_profiled_is_measured_and_the_others_stay_predicted(experiment, dataset):
     measured = profile("minilm:1", 0.002)
-    earlier = RunHistory(profiles={("minilm:1", "fp32", 32): measured}, ingress=book([]).ingress)
-    found = plan(experiment, dataset, earlier)
+    history = RunHistory(profiles={("minilm:1", "fp32", 32): measured}, ingress=book([]).ingress)
+    found = plan(experiment, dataset, history)
     assert [c.serving_source for c in found.candidates] == ["predicted", "measured", "predicted"]
     assert row(found, "minilm:1").serving_usd_per_million == handed_down.pricing(experiment, book([measured])).cost(
         "minilm:1"
@@ -136,11 +98,11 @@ def test_a_size_that_was_profiled_is_measured_and_the_others_stay_predicted(expe
 def test_the_worst_case_bounds_every_trial_that_the_search_may_start(experiment, dataset):
     found = plan(experiment, dataset)
     admission = handed_down.admission(experiment, handed_down.workload(experiment, dataset), started_s=0.0)
-    dearest = admission.worst_usd(TrialConfig(model_size="minilm:6", epochs=2, max_length=32))
+    most_expensive = admission.worst_usd(TrialConfig(model_size="minilm:6", epochs=2, max_length=32))
     starts = sum(c.worst_usd for c in found.candidates)
-    assert found.worst_search_usd == pytest.approx(starts + 5 * dearest)
-    assert (found.confirmation_trials, found.worst_confirm_usd) == (2, pytest.approx(2 * dearest))
-    assert found.held_to_usd == found.worst_usd == pytest.approx(starts + 7 * dearest)
+    assert found.worst_search_usd == pytest.approx(starts + 5 * most_expensive)
+    assert (found.confirmation_trials, found.worst_confirm_usd) == (2, pytest.approx(2 * most_expensive))
+    assert found.held_to_usd == found.worst_usd == pytest.approx(starts + 7 * most_expensive)
     assert found.expected_usd < found.worst_search_usd
     assert found.expected_trials == 8
 
@@ -174,77 +136,13 @@ def test_a_cap_on_serving_dollars_refuses_with_the_source_named(experiment, data
 
 
 def test_a_latency_cap_is_checked_where_it_was_measured_only(experiment, dataset):
-    earlier = RunHistory(
+    history = RunHistory(
         profiles={("minilm:1", "fp32", 32): profile("minilm:1", 0.002, p95_ms=50)}, ingress=book([]).ingress
     )
-    found = plan(experiment, dataset, earlier, cost={"traffic": {"p95_ms": 20}})
+    found = plan(experiment, dataset, history, cost={"traffic": {"p95_ms": 20}})
     assert "p95" in row(found, "minilm:1").refused
     assert row(found, "minilm:6").refused == ""
-    assert any("cannot be checked before the profile" in note for note in found.notes)
-
-
-def write_run(experiment, dataset, name: str, profiles, where: str = "") -> RunFolder:
-    run = RunFolder.begin(changed(experiment, name=name), resume=False, replace=True)
-    run.put("dataset.json", dataset)
-    run.put("profiles.json", book(profiles, where))
-    return run
-
-
-@pytest.fixture
-def runs(experiment):
-    yield
-    shutil.rmtree(experiment.storage, ignore_errors=True)
-
-
-@pytest.mark.usefixtures("runs")
-def test_profiles_of_this_machine_are_found_and_those_of_another_are_not(experiment, dataset):
-    write_run(experiment, dataset, "far", [profile("minilm:1", 0.001)], "another machine")
-    write_run(experiment, dataset, "near", [profile("minilm:6", 0.009), profile("minilm:1", 0.003, threads=4)])
-    found = earlier_of(experiment, dataset)
-    assert list(found.profiles) == [("minilm:6", "fp32", 32)]
-    assert [uri.rpartition("/")[2] for uri in found.profiled_in] == ["near"]
-
-
-@pytest.mark.usefixtures("runs")
-def test_a_profile_on_longer_texts_or_tfidf_on_other_data_says_nothing(experiment, dataset):
-    longer = dataset.model_copy(update={"sample_texts": ["word " * 20] * 5})
-    write_run(experiment, longer, "long", [profile("minilm:1", 0.001)])
-    other = dataset.model_copy(update={"fingerprint": "0" * 64})
-    write_run(experiment, other, "other", [profile("tfidf", 1e-4), profile("minilm:6", 0.009)])
-    assert list(earlier_of(experiment, dataset).profiles) == [("minilm:6", "fp32", 32)]
-
-
-@pytest.mark.usefixtures("runs")
-@pytest.mark.parametrize(
-    "change", [{"engine": "torch"}, {"preset": "latency"}, {"threads": 2}, {"engine": "torch", "precision": "int8"}]
-)
-def test_profiles_of_another_engine_preset_or_core_count_are_not_reused(experiment, dataset, change):
-    write_run(experiment, dataset, "before", [profile("minilm:1", 0.002, **change)])
-    assert earlier_of(experiment, dataset).book is None
-    write_run(experiment, dataset, "bf16", [profile("minilm:1", 0.002, engine="torch", precision="bf16")])
-    assert list(earlier_of(experiment, dataset).profiles) == [("minilm:1", "bf16", 32)]
-
-
-@pytest.mark.usefixtures("runs")
-def test_finished_trials_of_an_earlier_run_teach_the_forecast(experiment, dataset):
-    run = write_run(experiment, dataset, "plan", [profile("minilm:1", 0.002)])
-    config = TrialConfig(model_size="minilm:1", epochs=1, max_length=32, learning_rate=1e-4, batch_size=16)
-    ledger = Ledger(run.storage)
-    ledger.start(StartedTrial(trial_id="t000", number=0, config=config))
-    usage = Usage(core_s=3.0, wall_s=4.0)
-    ledger.put(TrialRecord(trial_id="t000", attempt=1, config=config, status=TrialStatus.DONE, usage=usage))
-    earlier = earlier_of(experiment, dataset)
-    found = plan(experiment, dataset, earlier)
-    assert row(found, "minilm:1").predicted_s == pytest.approx(4.0)
-    assert "1 finished trials of" in found.training_rates
-    assert "default rates" in plan(experiment, dataset).training_rates
-
-
-@pytest.mark.usefixtures("runs")
-def test_a_damaged_run_beside_it_is_passed_over(experiment, dataset):
-    run = write_run(experiment, dataset, "broken", [profile("minilm:1", 0.002)])
-    run.storage.put("profiles.json", "{")
-    assert earlier_of(experiment, dataset).book is None
+    assert any("cannot be checked before profiling" in note for note in found.notes)
 
 
 def test_a_plan_counts_the_teachers_passes(experiment, dataset):
@@ -258,7 +156,7 @@ def test_a_plan_counts_the_teachers_passes(experiment, dataset):
     admission = handed_down.admission(
         changed(experiment, models=sizes, training=training), workload, started_s=0.0, ran=lambda: [teacher]
     )
-    # One epoch of five layers and the teacher's pass of six: dearer than an epoch of six.
+    # One epoch of five layers and the teacher's pass of six: more expensive than an epoch of six.
     assert admission.worst_usd(student) > row(full, "minilm:6").worst_usd
     starts = sum(c.worst_usd for c in found.candidates)
     assert found.worst_search_usd == pytest.approx(starts + 6 * admission.worst_usd(student))
@@ -266,38 +164,12 @@ def test_a_plan_counts_the_teachers_passes(experiment, dataset):
     assert found.expected_trials == full.expected_trials == 8
 
 
-def test_a_played_search_pays_a_teacher_once(experiment, dataset):
-    """Two sizes: of the smaller, whatever is distilled after the first costs what full training costs."""
-    sizes = [{"base": "minilm", "layers": [1, 6]}]
-    training = {"max_length": 32, "epochs": [1], "method": ["full", "distill"]}
-    tree = changed(experiment, models=sizes, training=training, search={"trials": 40})
-    workload = handed_down.workload(tree, dataset)
-    ended: list[TrialRecord] = []
-    admission = handed_down.admission(tree, workload, started_s=0.0, ran=lambda: ended)
-    starts = [TrialConfig(model_size=f"minilm:{k}", epochs=1, max_length=32) for k in (1, 6)]
-    played = SearchSimulation(
-        admission,
-        Teachers({"minilm:1": 1.0, "minilm:6": 2.0}.__getitem__),
-        ended,
-        queue=starts,
-        space=build_space(list(workload.sizes.values()), tree.training),
-        trials=40,
-        slots=1,
-    ).run()
-    distilled = [config for config in played.started if config.method == "distill"]
-    assert len(distilled) > 5
-    assert {(c.model_size, c.teacher) for c in distilled} == {("minilm:1", "t001")}
-    passes = workload.sizes["minilm:6"].flops_per_token * workload.train_tokens
-    extra = sum(admission.work(c) - workload.flops(c) for c in played.started)
-    assert extra == pytest.approx(passes)
-
-
 def test_a_plan_refuses_what_cannot_be_distilled(experiment):
     with pytest.raises(ConfigError, match="distill_loss"):
         pipeline.plan(
             changed(
                 experiment,
-                task={"kind": "tests.search.samplers.test_teachers:Mute"},
+                task={"kind": "tests.search.test_preflight:NoDistillLoss"},
                 training={"method": ["full", "distill"]},
             )
         )

@@ -8,19 +8,14 @@ import time
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 import lft_ray.search.samplers.known_cost
-from lft_ray.search.samplers.axes import Axes
 from lft_ray.search.samplers.ehvi import (
     Front,
     VariantTable,
-    expected_gain,
-    expected_improvement,
-    expected_score_improvement,
 )
-from lft_ray.search.samplers.gp import GaussianProcess, _loss, _priors
 from lft_ray.search.samplers.known_cost import KnownCostSampler, SamplerOptions
 from lft_ray.search.samplers.priors import EXPECTED_VALUE, CostPrior
 
@@ -67,145 +62,6 @@ def history(count: int, seed: int = 0) -> list:
     sampler = optuna.samplers.RandomSampler(seed=seed)
     study = study_with(sampler)
     return [ended(study.ask(SPACE).params) for _ in range(count)]
-
-
-# ---------------------------------------------------------------- the gain
-
-
-@pytest.mark.parametrize("mean", [-1.0, 0.2, 3.0])
-def test_expected_improvement_against_monte_carlo(mean):
-    draws = np.random.default_rng(0).normal(mean, 0.7, 400_000)
-    exact = expected_improvement(np.array(mean), np.array(0.7), np.array(0.5))
-    assert exact == pytest.approx(np.maximum(draws - 0.5, 0).mean(), abs=4e-3)
-    scores = np.maximum((1 - 10**-draws) - (1 - 10**-0.5), 0).mean()
-    assert expected_score_improvement(np.array(mean), np.array(0.7), np.array(0.5)) == pytest.approx(scores, abs=4e-3)
-
-
-def test_expected_gain_against_monte_carlo():
-    """Several ways of serving share one unknown value; the area is measured on the staircase itself."""
-    rng = np.random.default_rng(1)
-    have = VariantTable.of([[(1.0, 0.0), (0.6, -0.1)], [(10.0, 0.0)], [(4.0, 0.0), (2.0, -0.3)], []])
-    values = np.array([0.6, 1.2, 0.9, 5.0])
-    span, floor = (math.log10(0.5), math.log10(40.0)), 0.2
-    front = Front.of(have, values, span=span, floor=floor)
-    candidates = VariantTable.of([[(3.0, 0.0), (1.5, -0.05)], [(20.0, 0.0)], [(0.5, 0.1), (6.0, 0.02)], [(0.7, 0.0)]])
-    mean, sd = np.array([0.95, 1.25, 0.5, 0.1]), np.array([0.2, 0.1, 0.3, 0.05])
-    exact = expected_gain(mean, sd, candidates, front)
-    for i in range(4):
-        both = VariantTable(
-            np.concatenate([have.log_costs, candidates.log_costs[i : i + 1]]),
-            np.concatenate([have.offsets, candidates.offsets[i : i + 1]]),
-        )
-        grown = [
-            Front.of(both, np.append(values, draw), span=span, floor=floor).area(floor)
-            for draw in rng.normal(mean[i], sd[i], 4_000)
-        ]
-        gains = np.array(grown) - front.area(floor)
-        assert exact[i] == pytest.approx(gains.mean(), abs=5 * gains.std() / math.sqrt(4_000) + 1e-6)
-
-
-def test_a_dear_way_of_serving_adds_nothing_to_a_cheap_one_that_is_as_good():
-    front = Front.of(VariantTable.of([[(2.0, 0.0)]]), np.array([1.0]), span=(0.0, 1.0), floor=0.0)
-    one, two = VariantTable.of([[(1.0, 0.0)]]), VariantTable.of([[(1.0, 0.0), (5.0, -0.2)]])
-    mean, sd = np.array([1.0]), np.array([0.1])
-    assert expected_gain(mean, sd, one, front) == expected_gain(mean, sd, two, front)
-    assert expected_gain(mean, sd, VariantTable.of([[(1.0, 0.0), (5.0, 0.2)]]), front) > expected_gain(
-        mean, sd, one, front
-    )
-
-
-# ---------------------------------------------------------------- the model
-
-
-def test_gradient_of_the_hyperparameters():
-    rng = np.random.default_rng(0)
-    x, z = rng.random((15, 2)), rng.normal(size=15)
-    squares = np.stack([((x[:, None, i] - x[None, :, i]) ** 2).ravel() for i in range(2)])
-    means, deviations = _priors(2)
-    at = means + 0.2
-
-    def loss(point):
-        return _loss(point, squares, z, np.full(15, 0.01), means, deviations)
-
-    numeric = [(loss(at + 1e-5 * e)[0] - loss(at - 1e-5 * e)[0]) / 2e-5 for e in np.eye(4)]
-    assert loss(at)[1] == pytest.approx(numeric, rel=1e-4, abs=1e-4)
-
-
-def test_the_model_learns_a_curve_its_noise_and_what_does_not_matter():
-    rng = np.random.default_rng(0)
-    x = rng.random((60, 2))
-    y = np.sin(4 * x[:, 0]) + 0.05 * rng.normal(size=60)
-    gp = GaussianProcess.fit(x, y, groups=np.array([0, 1]))
-    grid = rng.random((500, 2))
-    mean, sd = gp.predict(grid)
-    off = mean - np.sin(4 * grid[:, 0])
-    assert np.sqrt((off**2).mean()) < 0.04
-    assert 0.5 < np.sqrt(((off / sd) ** 2).mean()) < 2.0
-    assert gp.log_scales[1] > gp.log_scales[0] + 1.0
-    assert np.exp(gp.log_scales[-2]) * gp.scaling[1] == pytest.approx(0.05, rel=0.4)
-
-
-def test_extra_noise_pulls_less():
-    x, y = np.array([[0.0], [0.5], [1.0]]), np.array([0.0, 1.0, 0.0])
-    # The deviations cannot be compared: two sure values of 0 and one of no weight make a flatter, surer function.
-    sure = GaussianProcess.fit(x, y, groups=np.array([0]), extra_sd=np.zeros(3))
-    unsure = GaussianProcess.fit(x, y, groups=np.array([0]), extra_sd=np.array([0.0, 2.0, 0.0]))
-    middle = np.array([[0.5]])
-    assert unsure.predict(middle)[0] < sure.predict(middle)[0]
-
-
-def test_a_believed_point_leaves_the_mean_and_takes_the_doubt():
-    rng = np.random.default_rng(0)
-    x, y = rng.random((12, 2)), rng.normal(size=12)
-    gp = GaussianProcess.fit(x, y, groups=np.array([0, 1]))
-    new = np.array([[0.9, 0.1]])
-    mean, sd = gp.predict(new)
-    after, doubt = gp.extended(new, mean).predict(new)
-    assert after == pytest.approx(mean, abs=1e-6)
-    assert doubt < sd
-
-
-def test_equal_values_are_survived():
-    gp = GaussianProcess.fit(np.zeros((4, 1)), np.full(4, 0.5), groups=np.array([0]))
-    mean, sd = gp.predict(np.array([[0.0], [1.0]]))
-    assert mean == pytest.approx([0.5, 0.5])
-    assert np.all(sd > 0)
-
-
-# ---------------------------------------------------------------- parameters as numbers
-
-
-@pytest.mark.parametrize(
-    ("distribution", "values"),
-    [
-        (IntDistribution(2, 9), [2, 5, 9]),
-        (IntDistribution(2, 10, step=4), [2, 6, 10]),
-        (IntDistribution(1, 1000, log=True), [1, 30, 1000]),
-        (FloatDistribution(1e-5, 1e-1, log=True), [1e-5, 1e-3, 1e-1]),
-        (FloatDistribution(-1.0, 1.0), [-1.0, 0.2, 1.0]),
-        (FloatDistribution(0.0, 1.0, step=0.25), [0.0, 0.25, 1.0]),
-        (CategoricalDistribution(["a", None, 3]), ["a", None, 3]),
-    ],
-)
-def test_parameters_go_to_numbers_and_back(distribution, values):
-    axes = Axes.of({"p": distribution})
-    internal = np.array([axes.numbers({"p": value}) for value in values])
-    back = [axes.params(row)["p"] for row in axes.internal(axes.cube(internal)).tolist()]
-    assert back == pytest.approx(values) if isinstance(values[0], float) else back == values
-    everywhere = axes.internal(axes.spread_out(500, np.random.default_rng(0)))
-    assert all(distribution._contains(value) for value in everywhere[:, 0])
-
-
-def test_places_order_and_kinds_of_values():
-    space = {"method": IntDistribution(0, 1), "size": IntDistribution(0, 2)}
-    axes = Axes.of(space, {"method": None, "size": [0.0, 1.0, 4.0]}, {"size": ["x", "y", "y"]})
-    assert axes.groups.tolist() == [0, 0, 1, 2, 2]
-    features = axes.features(np.array([[0.0, 1.0], [1.0, 2.0], [math.nan, math.nan]]), np.full((3, 2), np.nan))
-    half = math.sqrt(0.5)
-    assert features == pytest.approx(np.array([[half, 0, 0.25, 0, half], [0, half, 1.0, 0, half], [0, 0, 0.5, 0, 0]]))
-
-
-# ---------------------------------------------------------------- the sampler
 
 
 def test_the_example_of_the_docstring_runs():

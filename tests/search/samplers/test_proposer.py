@@ -9,7 +9,7 @@ import pytest
 from lft_ray.config import TrainingSpec
 from lft_ray.errors import ConfigError
 from lft_ray.records import CurvePoint, PricedVariant, ScoredVariant, TrialConfig, TrialRecord, TrialStatus
-from lft_ray.search.samplers.priors import EXPECTED_VALUE, expected_f1, variant_offsets
+from lft_ray.search.samplers.priors import EXPECTED_VALUE
 from lft_ray.search.samplers.proposer import Proposer, _seed
 from lft_ray.search.space import SearchSpace, build_space, start_table
 from tests.search.trivial import COSTS, SIZES, known_f1
@@ -191,6 +191,13 @@ def priced(precision: str, usd: float) -> PricedVariant:
     return PricedVariant(precision=precision, max_length=128, usd_per_million_predictions=usd)
 
 
+def test_a_stopped_trial_is_pruned_with_its_expected_value():
+    finished = [curved(0, [0.6, 0.7, 0.8]), curved(1, [0.5, 0.6, 0.7]), curved(2, [0.4, 0.6, 0.88])]
+    trials = study_of(Proposer(SPACE, "tpe", 0, cost), [*finished, curved(9, [0.6], "stopped")], [])
+    assert trials[-1].state.name == "PRUNED"
+    assert trials[-1].user_attrs[EXPECTED_VALUE] == pytest.approx(math.log10(0.2))
+
+
 def test_the_reference_variant_stands_for_a_trial():
     config = SPACE.draw(random.Random(0))
     record = observed(config, 0, f1=0.9).model_copy(
@@ -205,34 +212,6 @@ def test_the_reference_variant_stands_for_a_trial():
     assert study_of(Proposer(SPACE, "tpe", 0, cost), [record], [])[0].values == pytest.approx(
         [math.log10(cost(config)), -1.0]
     )
-
-
-def test_a_stopped_trial_is_told_what_it_was_on_its_way_to():
-    finished = [curved(0, [0.6, 0.7, 0.8]), curved(1, [0.5, 0.6, 0.7]), curved(2, [0.4, 0.6, 0.88])]
-    # Ratios of final to present error at a third: 0.5, 0.6, 0.2; at two thirds: 0.67, 0.75, 0.3.
-    assert expected_f1(curved(9, [0.6], "stopped"), finished) == pytest.approx(1 - 0.4 * 0.5)
-    assert expected_f1(curved(9, [0.6, 0.7], "stopped"), finished) == pytest.approx(1 - 0.3 * 2 / 3)
-    assert expected_f1(curved(9, [0.6], "stopped"), []) == 0.6
-    assert expected_f1(observed(SPACE.draw(random.Random(9)), 9, "stopped"), finished) is None
-    trials = study_of(Proposer(SPACE, "tpe", 0, cost), [*finished, curved(9, [0.6], "stopped")], [])
-    assert trials[-1].state.name == "PRUNED"
-    assert trials[-1].user_attrs[EXPECTED_VALUE] == pytest.approx(math.log10(0.2))
-
-
-def test_offsets_of_variants_are_learned_by_size():
-    def record(number: int, size: str, f1: float) -> TrialRecord:
-        config = TrialConfig(model_size=size, learning_rate=1e-4, batch_size=16, epochs=1)
-        variants = [variant("fp32", 128, 0.9, 2.0), variant("bf16", 128, f1, 1.0)]
-        return observed(config, number).model_copy(update={"variants": variants})
-
-    assert variant_offsets([]) == {}
-    one = variant_offsets([record(0, "tiny:1", 0.8)])
-    # Twice the error is -0.30; one trial more is believed to have shown none.
-    assert one["tiny:1", "bf16", 128] == pytest.approx(-math.log10(2) / 2)
-    assert one["tiny:1", "fp32", 128] == 0.0
-    many = variant_offsets([record(i, "tiny:1", 0.8) for i in range(9)] + [record(9, "tiny:2", 0.9)])
-    assert many["tiny:1", "bf16", 128] == pytest.approx(-0.9 * math.log10(2))
-    assert many["tiny:2", "bf16", 128] == 0.0
 
 
 def test_offsets_decide_what_a_cheap_variant_is_worth():

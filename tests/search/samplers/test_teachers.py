@@ -4,16 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from lft_ray.candidates import Candidates
-from lft_ray.config import Experiment
 from lft_ray.cost.budget import Verdict
-from lft_ray.errors import ConfigError
 from lft_ray.records import ScoredVariant, TrialConfig, TrialResult, TrialStatus, Usage
 from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.interfaces import Queued, StudyPlan
-from lft_ray.search.preflight import check_distillation
 from lft_ray.search.samplers.teachers import Teachers, WithTeachers
 from tests.search.driver import price
 from tests.search.test_dispatcher import Recorder, Wallet, config, next_trial, write_result
@@ -182,35 +178,3 @@ def test_teachers_are_compared_at_the_reference_variant_and_the_earliest_of_equa
 
 def test_what_is_not_distilled_needs_no_teacher():
     assert TEACHERS.assign(sized(LARGE, 0), []) == sized(LARGE, 0)
-
-
-class Mute:
-    """A task that cannot be distilled."""
-
-
-def experiment(kind: str, method: list[str]) -> Experiment:
-    return Experiment.model_validate(
-        {
-            "name": "x",
-            "data": {"train": "x.csv"},
-            "models": [{"base": "minilm"}],
-            "task": {"kind": kind},
-            "training": {"method": method},
-        }
-    )
-
-
-def test_a_task_must_say_how_answers_are_compared():
-    def check(kind: str, method: list[str]) -> None:
-        made = experiment(kind, method)
-        check_distillation(Candidates.of(made), made.training)
-
-    check("multilabel", ["full", "distill"])
-    check("tests.search.samplers.test_teachers:Mute", ["full"])
-    with pytest.raises(ConfigError, match="distill_loss"):
-        check("tests.search.samplers.test_teachers:Mute", ["full", "distill"])
-
-
-def test_distil_alone_is_refused():
-    with pytest.raises(ValueError, match=r"\[full, distill\]"):
-        experiment("classification", ["distill"])

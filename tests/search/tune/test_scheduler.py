@@ -1,0 +1,68 @@
+from types import SimpleNamespace
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from lft_ray.run.storage import Storage
+from lft_ray.search.interfaces import Queued
+from lft_ray.search.tune.scheduler import StudyScheduler, _error_line
+from lft_ray.search.tune.searcher import StudySearcher
+from lft_ray.search.tune.trainable import BEGAN, POINT, TRIAL
+from tests.search.test_dispatcher import config, dispatcher
+
+
+def report(fraction: float, f1: float) -> dict:
+    fields = {"fraction": fraction, "f1": f1, "loss": 1.0, "train_s": 1.0, "step": 1}
+    return {BEGAN: 1.0} | {f"{POINT}/{name}": value for name, value in fields.items()}
+
+
+def scheduler_with(tmp_path, rule) -> tuple[StudyScheduler, StudySearcher, SimpleNamespace]:
+    queue = [Queued(config(0))]
+    searcher = StudySearcher(dispatcher(Storage(tmp_path), queue=queue, rule=rule, known_cost=lambda config: 1.0))
+    return StudyScheduler(searcher), searcher, SimpleNamespace(config=searcher.suggest("x"))
+
+
+def test_points_reach_the_dispatcher_and_a_rule_stops_the_trial(tmp_path):
+    scheduler, searcher, trial = scheduler_with(
+        tmp_path, lambda snapshot: "too low" if snapshot.curve[-1].f1 < 0.5 else ""
+    )
+    assert scheduler.on_trial_result(None, trial, {BEGAN: 1.0}) == TrialScheduler.CONTINUE
+    assert scheduler.on_trial_result(None, trial, report(0.2, 0.6)) == TrialScheduler.CONTINUE
+    assert scheduler.on_trial_result(None, trial, report(0.4, 0.4)) == TrialScheduler.STOP
+    searcher.on_trial_complete("x")
+    (record,) = searcher.dispatcher.ledger.records()
+    assert (record.reason, [p.fraction for p in record.curve]) == ("too low", [0.2, 0.4])
+
+
+def test_an_error_of_the_rule_is_stored_for_the_study(tmp_path):
+    def rule(snapshot):
+        raise ValueError("bad rule")
+
+    scheduler, searcher, trial = scheduler_with(tmp_path, rule)
+    assert scheduler.on_trial_result(None, trial, report(0.2, 0.6)) == TrialScheduler.CONTINUE
+    assert str(searcher.fatal) == "bad rule"
+
+
+def test_a_dead_worker_is_recorded_and_its_trial_gets_another_attempt(tmp_path):
+    scheduler, searcher, trial = scheduler_with(tmp_path, None)
+    error = tmp_path / "error.txt"
+    error.write_text("Traceback\nActorDiedError: killed. Worker exit type: SYSTEM_ERROR\n")
+    trial.error_file, trial.num_failures, trial.should_recover = str(error), 1, lambda: True
+    scheduler.on_trial_error(None, trial)
+    assert trial.config[TRIAL]["attempt"] == 2
+    searcher.on_trial_complete("x", error=True)
+    (record,) = searcher.dispatcher.ledger.records()
+    assert (record.attempt, record.reason) == (2, "ActorDiedError: killed (attempt 1)")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        ("Traceback\n  line\nValueError: bad\n\n", "ValueError: bad"),
+        ("ActorDiedError: gone. Worker exit type: SYSTEM_ERROR", "ActorDiedError: gone"),
+        ("x" * 400, "x" * 300),
+    ],
+)
+def test_error_line_is_the_last_line_without_the_advice(text, expected):
+    assert _error_line(text) == expected
