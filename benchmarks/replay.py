@@ -18,7 +18,7 @@ from typing import Any
 
 from publishing import RESULTS, publish
 from replaying.methods import BASELINES, EXPENSIVE, OURS, RAY_DEFAULT, is_available, needs_library
-from replaying.run import SIMULATED, Job, Kept, run_jobs, scale_of, table_of
+from replaying.run import SIMULATED, Job, OutcomeCache, run_jobs, scale_of, table_of
 from replaying.score import BUDGETS, Outcome
 from replaying.seed_ratio import best_sizes
 from replaying.summary import Curves, curves_of, method_rows, ratio, worse_than
@@ -56,7 +56,7 @@ def sources_of(arguments: argparse.Namespace) -> dict[str, str]:
 
 def gather(jobs: list[Job], arguments: argparse.Namespace) -> tuple[list[Outcome], dict[str, list[str]]]:
     """Outcomes of all jobs, and the dates of those that an earlier run made, by method."""
-    kept = Kept(arguments.curves)
+    kept = OutcomeCache(arguments.curves)
     outcomes: list[Outcome] = []
     dates: dict[str, set[str]] = {}
     missing: list[Job] = []
@@ -101,9 +101,9 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
         )
 
 
-def start_units(source: str, dearest: float) -> float:
+def start_units(source: str, reference_cost: float) -> float:
     """What the start table costs, in units: the least that any method spends before its first own proposal."""
-    given, scale = scale_of(source, dearest)
+    given, scale = scale_of(source, reference_cost)
     return round(given.start_usd / scale.unit_usd, 2)
 
 
@@ -170,7 +170,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--ours", default="", help="the method that ratios speak of; default: chosen on --tune-on")
     parser.add_argument("--seeds", type=int, default=0, help=f"replays a task and method (20; quick {QUICK_SEEDS})")
     parser.add_argument("--workers", type=int, default=2, help="simulated trials at a time")
-    parser.add_argument("--reference-cost", type=float, default=1.2, help="in times the dearest size's")
+    parser.add_argument("--reference-cost", type=float, default=1.2, help="as a multiple of the most expensive size's")
     parser.add_argument("--results", type=Path, default=RESULTS / "replay.jsonl")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--curves", type=Path, default=None, help="keep outcomes in this file")

@@ -1,7 +1,7 @@
-"""Simulated workers and clock: an event queue over recorded curves. In: a table, a method. Out: what ended, and when.
+"""Simulated workers and clock: an event queue over recorded curves. In: a table, a method. Out: ended trials.
 
-A method is whatever says which trial starts next and which ends early. Proposals take no simulated time; what they take
-in truth is the method's to count.
+A method decides which trial starts next and which is stopped early. Proposals take no simulated time; the method
+measures their real time.
 """
 
 import heapq
@@ -19,51 +19,51 @@ __all__ = ["Ended", "History", "Method", "Started", "replay"]
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A trial that a method wants to run."""
+    """A trial that a method starts."""
 
     trial_id: str
     config: TrialConfig
 
 
 class Method(Protocol):
-    """What is replayed: a searcher and a scheduler."""
+    """The subject of a replay: a searcher and a scheduler."""
 
     suggestion_s: list[float]
-    """Processor seconds that each proposal took, start trials left out."""
+    """CPU seconds of each proposal, without start trials."""
 
     def next(self) -> Started | Literal["wait", "finished"]:
-        """The trial for a free worker; ``wait`` for another trial to end; ``finished``: nothing more will come."""
+        """The trial for a free worker; ``wait`` until another trial ends; ``finished`` if no more trials start."""
 
     def point(self, trial_id: str, point: CurvePoint) -> str:
-        """Hear of a point of a running trial. Returns why the trial ends here; empty: it goes on."""
+        """Observe a point of a running trial. Returns why the trial is stopped here; empty: it continues."""
 
     def end(self, trial_id: str, curve: Curve, *, points: int, reason: str) -> None:
-        """Hear of a trial's end. ``points`` of the curve were reached; ``reason`` is empty unless it was stopped."""
+        """Observe the end of a trial after ``points`` points; ``reason`` is empty unless it was stopped."""
 
     def close(self) -> None:
-        """Let go of threads and processes."""
+        """Shut down threads and processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A trial's end."""
+    """An ended trial."""
 
     trial_id: str
     config: TrialConfig
     at_s: float
     """Simulated seconds."""
     spent_usd: float
-    """Of the whole search up to now, running trials included."""
+    """Dollars of the whole search so far, including running trials."""
     usd: float
-    """Charged for this trial."""
+    """Dollars of this trial."""
     f1: float
-    """At its last point."""
+    """F1 at its last point."""
     full_f1: float
-    """At the end of its schedule, were it not stopped."""
+    """F1 at the end of its schedule if it had not been stopped."""
     seed: int
-    """Recorded seed that this visit drew."""
+    """Recorded seed that was drawn for this visit."""
     is_done: bool
-    """Whether it left a model."""
+    """Whether it produced a model."""
     reason: str = ""
     """Why it was stopped."""
     interpolated: bool = False
@@ -85,7 +85,7 @@ class _Live:
 
 
 class _Workers:
-    """Who runs what, and what it has cost so far."""
+    """Running trials, and dollars spent so far."""
 
     def __init__(self, table: Table, seed: int) -> None:
         self.table, self.seed = table, seed
@@ -94,11 +94,11 @@ class _Workers:
         self._visits: dict[TrialConfig, int] = {}
 
     def spent_usd(self, now_s: float) -> float:
-        """Dollars of ended trials, and of running ones up to now."""
+        """Dollars of ended trials, and of running trials so far."""
         return self.charged_usd + sum(run.curve.usd_at(now_s - run.begun_s) for run in self.live.values())
 
     def begin(self, started: Started, now_s: float) -> Curve:
-        """Draw a recorded seed (each once, as long as there are some) and run with it."""
+        """Start a trial with a recorded seed, drawn without replacement while there are unused ones."""
         key = started.config.model_copy(update={"seed": 0})
         order = self.table.visit_order(key, self.seed)
         count = self._visits.get(key, 0)
@@ -113,10 +113,10 @@ def replay(table: Table, method: Method, *, seed: int, budget_usd: float, worker
 
     Args:
         table: recorded curves.
-        method: fresh.
-        seed: decides which recorded seeds visits draw; equal for the methods that are compared.
-        budget_usd: no event after this much was spent is seen.
-        workers: trials at a time, each on one core.
+        method: a new instance.
+        seed: determines which recorded seeds are drawn; equal for all compared methods.
+        budget_usd: the replay ends when this much is spent.
+        workers: number of trials in parallel, each on one core.
     """
     pool = _Workers(table, seed)
     history = History(suggestion_s=method.suggestion_s)

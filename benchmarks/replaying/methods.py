@@ -1,4 +1,4 @@
-"""Methods by name: what is compared, and how each is made fresh for one replay."""
+"""The compared methods by name, and how to create each for one replay."""
 
 import json
 from collections.abc import Callable
@@ -30,14 +30,14 @@ BASELINES: dict[str, str] = {
     "gp": "Optuna's GPSampler",
     "syne_mo_asha": "Syne Tune's MOASHA",
 }
-"""What people use today."""
+"""Methods in common use."""
 OURS = ("known_cost", "known_cost+dominance", "known_cost+mo_asha")
-"""``sampler[@option=value ...][+rule]`` of the product; its samplers, their options and its stop rules go together."""
+"""``sampler[@option=value ...][+rule]`` of lft_ray: sampler, options and early-stopping rule can be combined."""
 EXPENSIVE = ("gp",)
-"""A second or so a proposal: ``--quick`` takes their curves from the committed full run."""
+"""About a second per proposal: ``--quick`` takes their curves from the committed full run."""
 RULES: dict[str, Callable[[int], StopRule]] = {"never": never, "dominance": dominance, "mo_asha": mo_asha}
 LIBRARY = "dominance_library"
-"""The dominance rule with the curves of the tuning task as its library."""
+"""Name of the dominance rule with the curves of the tuning task as its library."""
 
 
 def make(name: str, given: Given, *, seed: int, workers: int, library: Table | None = None) -> Method:
@@ -72,7 +72,7 @@ def make(name: str, given: Given, *, seed: int, workers: int, library: Table | N
 
 
 def is_available(name: str) -> str:
-    """Why a method can't run here; empty: it can."""
+    """Why a method can't run here; empty if it can."""
     if name == "syne_mo_asha":
         return "" if find_python() else "no Python with syne-tune is named by SYNE_TUNE_PYTHON"
     if name in BASELINES:

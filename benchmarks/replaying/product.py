@@ -1,4 +1,4 @@
-"""The product in the replay: its `Dispatcher`, `Proposer`, samplers and stop rules, over a ledger in memory."""
+"""lft_ray in the replay: its `Dispatcher`, `Proposer`, samplers and early-stopping rules, with an in-memory ledger."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,39 +23,39 @@ __all__ = ["MemoryStorage", "Product"]
 
 
 class MemoryStorage(Storage):
-    """A run folder that is gone with the process: a replay writes some 200 records."""
+    """An in-memory run folder: a replay writes some 200 records."""
 
     def __init__(self, uri: str = "memory://replay", files: dict[str, bytes] | None = None) -> None:
         super().__init__(uri)
         self._files: dict[str, bytes] = {} if files is None else files
 
     def child(self, *parts: str) -> "MemoryStorage":
-        """A folder below, of the same files."""
+        """A subfolder that shares the same files."""
         return MemoryStorage("/".join([self.uri, *parts]), self._files)
 
     def put(self, name: str, data: bytes | str) -> str:
-        """Keep it."""
+        """Store a file."""
         self._files[self.uri_of(name)] = data.encode("utf-8") if isinstance(data, str) else data
         return self.uri_of(name)
 
     def get(self, name: str) -> bytes:
-        """Give it back."""
+        """Return the content of a file."""
         if self.uri_of(name) not in self._files:
             raise FileNotFoundError(self.uri_of(name))
         return self._files[self.uri_of(name)]
 
     def exists(self, name: str = "") -> bool:
-        """Whether it was put."""
+        """Whether the file exists."""
         return self.uri_of(name) in self._files
 
     def folders(self, name: str = "") -> list[str]:
-        """Names of the folders directly below."""
+        """Names of the direct subfolders."""
         start = f"{self.uri_of(name)}/" if name else f"{self.uri}/"
         below = (uri.removeprefix(start).split("/") for uri in self._files if uri.startswith(start))
         return sorted({parts[0] for parts in below if len(parts) > 1})
 
     def delete_folder(self, name: str = "") -> None:
-        """Forget all files below."""
+        """Delete all files in a folder."""
         start = f"{self.uri_of(name)}/" if name else f"{self.uri}/"
         for uri in [uri for uri in self._files if uri.startswith(start)]:
             del self._files[uri]
@@ -82,7 +82,7 @@ class _Timed:
         self.seconds: list[float] = []
 
     def warm_up(self) -> None:
-        """Not here: it would be done again for every replay."""
+        """Do nothing: it would be repeated for every replay."""
 
     def propose(
         self,
@@ -91,7 +91,7 @@ class _Timed:
         pending: Sequence[TrialConfig],
         fits: Callable[[TrialConfig], bool] | None = None,
     ) -> TrialConfig | None:
-        """Propose, and note how long it took."""
+        """Propose and record the CPU time."""
         began = time.thread_time()
         config = self.proposer.propose(n, observed, pending, fits)
         self.seconds.append(time.thread_time() - began)
@@ -99,16 +99,16 @@ class _Timed:
 
 
 class Product:
-    """A search by the product.
+    """A search with lft_ray.
 
     Args:
         given: space, start table and costs.
-        sampler: a key of the product's samplers, or ``package.module:Name``.
-        seed: of the search.
-        rule: the product's stop rule; None: every trial runs to its end.
-        workers: trials at a time.
-        on_grid: propose recorded learning rates alone.
-        options: of the sampler.
+        sampler: a key of lft_ray's samplers, or ``package.module:Name``.
+        seed: seed of the search.
+        rule: early-stopping rule; None: every trial runs to its end.
+        workers: number of trials in parallel.
+        on_grid: whether to propose only recorded learning rates.
+        options: options of the sampler.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Product:
             queue=tuple(Queued(config) for config in given.start),
             trials=10**6,
             slots=workers,
-            # Told as results come, like a search that a clock or a budget ends.
+            # Results are observed as they arrive, like in a search limited by minutes or a budget.
             is_deterministic=False,
             rule=rule,
             known_cost=given.known_cost,
@@ -149,7 +149,7 @@ class Product:
         self._usd: dict[str, float] = {}
 
     def next(self) -> Started | Literal["wait", "finished"]:
-        """What the dispatcher starts."""
+        """The trial that the dispatcher starts."""
         with _patience():
             trial = self.dispatcher.next()
         if not isinstance(trial, StartedTrial):
@@ -158,13 +158,13 @@ class Product:
         return Started(trial.trial_id, trial.config)
 
     def point(self, trial_id: str, point: CurvePoint) -> str:
-        """Tell the dispatcher, and ask it whether its rule ends the trial here: as Tune's scheduler does."""
+        """Pass the point to the dispatcher and return its reason to stop, as the Tune scheduler does."""
         self._live[trial_id][1].append(point)
         self.dispatcher.on_point(trial_id, point)
         return self.dispatcher.reason_to_stop(trial_id)
 
     def end(self, trial_id: str, curve: Curve, *, points: int, reason: str) -> None:
-        """Give the dispatcher what a worker leaves: its result, or what it had noted as spent when it was stopped."""
+        """End the trial in the dispatcher with a worker's result, or with the usage saved before it was stopped."""
         trial, seen = self._live.pop(trial_id)
         seconds = float(curve.train_s[points - 1])
         self._usd[trial_id] = float(curve.usd[points - 1])
@@ -187,7 +187,7 @@ class Product:
         self.dispatcher.end(trial_id, result=result)
 
     def close(self) -> None:
-        """End the dispatcher's thread."""
+        """Shut down the dispatcher's thread."""
         self.dispatcher.close()
 
     def _priced(self, result: TrialResult, trial: StartedTrial) -> TrialRecord:

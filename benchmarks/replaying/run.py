@@ -1,4 +1,4 @@
-"""Run many replays, in this process or in several, and keep each outcome in a file: a long run can go on later."""
+"""Run many replays in one or several processes, and cache each outcome in a file, so that a long run can be resumed."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from .simulator import simulate
 from .start import Given
 from .table import Table, load
 
-__all__ = ["Job", "Kept", "run_job", "run_jobs", "scale_of", "table_of"]
+__all__ = ["Job", "OutcomeCache", "run_job", "run_jobs", "scale_of", "table_of"]
 
 SIMULATED = "sim:"
 
@@ -35,10 +35,10 @@ class Job:
     method: str
     seed: int
     workers: int
-    dearest: float
-    """Reference cost, in times the dearest size's."""
+    reference_cost: float
+    """Reference cost, as a multiple of the most expensive size's."""
     library: str = ""
-    """Source of the task whose curves a stop rule may learn from."""
+    """Source of the task whose curves an early-stopping rule may use."""
 
 
 @cache
@@ -50,15 +50,15 @@ def table_of(source: str) -> Table:
 
 
 @cache
-def scale_of(source: str, dearest: float) -> tuple[Given, Scale]:
-    """What methods of a source are given, and what they are scored by."""
+def scale_of(source: str, reference_cost: float) -> tuple[Given, Scale]:
+    """Common inputs of the methods of a source, and the scale of their scores."""
     given = Given.of(table_of(source))
-    return given, Scale.of(given.table, given.start, dearest=dearest)
+    return given, Scale.of(given.table, given.start, reference_cost=reference_cost)
 
 
 def run_job(job: Job) -> Outcome:
     """Replay one method once."""
-    given, scale = scale_of(job.source, job.dearest)
+    given, scale = scale_of(job.source, job.reference_cost)
     library = table_of(job.library) if job.library else None
     method = make(job.method, given, seed=job.seed, workers=job.workers, library=library)
     history = replay(given.table, method, seed=job.seed, budget_usd=UNITS * scale.unit_usd, workers=job.workers)
@@ -75,11 +75,11 @@ def run_jobs(jobs: Sequence[Job], *, processes: int = 1) -> Iterator[tuple[Job, 
         yield from zip(jobs, pool.map(run_job, jobs), strict=True)
 
 
-class Kept:
-    """Outcomes in a JSON-lines file, found again by everything that decides them but the code.
+class OutcomeCache:
+    """A cache of outcomes in a JSON-lines file, keyed by everything that determines them except the code.
 
     Args:
-        path: of the file; None: nothing is kept.
+        path: path of the file; None: outcomes are cached in memory only.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -91,12 +91,12 @@ class Kept:
                 self._rows[tuple(row["key"])] = row
 
     def find(self, job: Job) -> tuple[Outcome, str] | None:
-        """An outcome and its date."""
+        """The cached outcome of a job and its date; None if there is none."""
         row = self._rows.get(_key(job))
         return (Outcome(**row["outcome"]), row["date"]) if row else None
 
     def add(self, job: Job, found: Outcome) -> None:
-        """Keep an outcome; the newest of a key counts."""
+        """Cache an outcome; the latest of a key is used."""
         row = {"key": list(_key(job)), "date": now_utc(), "outcome": found.as_row()}
         self._rows[_key(job)] = row
         if self.path is not None:
@@ -107,11 +107,11 @@ class Kept:
 
 def _key(job: Job) -> tuple[Any, ...]:
     library = table_of(job.library).digest if job.library else ""
-    return (table_of(job.source).digest, job.method, job.seed, job.workers, job.dearest, library)
+    return (table_of(job.source).digest, job.method, job.seed, job.workers, job.reference_cost, library)
 
 
 def _use_one_core() -> None:
-    """Seconds a proposal are those of one core, and processes do not fight for cores."""
+    """Limit this process to one core: times per proposal are comparable, and processes do not compete for cores."""
     # Torch, which Optuna's GP loads at its first proposal, reads this once.
     os.environ["OMP_NUM_THREADS"] = "1"
     threadpoolctl.threadpool_limits(1)

@@ -1,7 +1,7 @@
-"""What a replay was worth: hypervolume regret against dollars, and wrong stops. In: `History`. Out: `Outcome`.
+"""Score a replay: hypervolume regret against dollars, and wrong stops. In: `History`. Out: `Outcome`.
 
-The front is the one that the search observed; each model on it counts with the mean final F1 of the seeds that the
-search did not see, which is what a user gets who ships it. Fronts and areas are the product's own functions.
+The front is the observed one; each model on it is scored with the mean final F1 of the seeds that the search did not
+see, which is what a user gets after shipping it. Fronts and areas are computed by lft_ray's own functions.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ __all__ = ["BUDGETS", "GRID", "UNITS", "Outcome", "Scale", "is_wrong_stop", "out
 UNITS = 40
 """Spend of a replay, in units of a mean full random trial."""
 GRID = np.round(np.arange(0.25, UNITS + 0.001, 0.25), 2)
-"""Spend at which regret is noted, in the same units."""
+"""Spend at which regret is recorded, in the same units."""
 BUDGETS = (5, 10, 20, 40)
 BELOW_DEFAULT = 0.10
-"""F1 of the reference point, below that of the cheapest default."""
+"""F1 of the reference point below that of the cheapest default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +39,25 @@ class Scale:
     unit_usd: float
 
     @classmethod
-    def of(cls, table: Table, defaults: Sequence[TrialConfig], *, dearest: float = 1.0) -> "Scale":
+    def of(cls, table: Table, defaults: Sequence[TrialConfig], *, reference_cost: float = 1.0) -> "Scale":
         """The scale of a table.
 
         Args:
             table: recorded.
             defaults: the start table, in any order.
-            dearest: the reference cost, in times the dearest size's. At 1 the dearest size itself adds no area.
+            reference_cost: cost of the reference point, as a multiple of the most expensive size's. At 1 that size
+                adds no area.
         """
         costs = table.usd_per_million
         cheapest = min(defaults, key=lambda config: costs[config.model_size])
-        usd_bounds = (min(costs.values()), dearest * max(costs.values()))
+        usd_bounds = (min(costs.values()), reference_cost * max(costs.values()))
         f1_bounds = (table.final_f1(cheapest) - BELOW_DEFAULT, 1.0)
         points = [_point(table, f"t{i:03d}", c, table.final_f1(c)) for i, c in enumerate(table.grid())]
         best = hypervolume(points, usd_bounds=usd_bounds, f1_bounds=f1_bounds)
         return cls(table, usd_bounds, f1_bounds, best, table.mean_trial_usd())
 
     def regret(self, seen: Sequence[Ended]) -> float:
-        """1 - HV / HV* of the models that the observed front would ship; 1 before the first."""
+        """1 - HV / HV* of the models on the observed front; 1 before the first model."""
         observed = [_point(self.table, end.trial_id, end.config, end.f1) for end in seen if end.is_done]
         by_id = {end.trial_id: end for end in seen}
         shipped = []
@@ -96,7 +97,7 @@ def outcome(scale: Scale, history: History, *, method: str, seed: int) -> Outcom
     spent = np.array([end.spent_usd for end in ended]) / scale.unit_usd
     regrets = [1.0] + [scale.regret(ended[: k + 1]) if end.is_done else np.nan for k, end in enumerate(ended)]
     for k in range(1, len(regrets)):
-        # A trial that left no model changes nothing.
+        # A trial without a model does not change the front.
         regrets[k] = regrets[k - 1] if np.isnan(regrets[k]) else regrets[k]
     at_grid = np.array(regrets)[np.searchsorted(spent, GRID + 1e-9, side="right")]
     stopped = [k for k, end in enumerate(ended) if end.reason]
@@ -116,7 +117,7 @@ def outcome(scale: Scale, history: History, *, method: str, seed: int) -> Outcom
 
 
 def is_wrong_stop(table: Table, stopped: Ended, before: Sequence[Ended]) -> bool:
-    """Whether the stopped trial's own final score would have joined the front as it stood then."""
+    """Whether the stopped trial's own final score would have been on the front at that time."""
     cost = table.usd_per_million
     rivals = [e.f1 for e in before if e.is_done and cost[e.config.model_size] <= cost[stopped.config.model_size]]
     return stopped.full_f1 > max(rivals, default=-1.0)

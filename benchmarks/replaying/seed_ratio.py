@@ -1,7 +1,7 @@
-"""How well M = parameters / sqrt(train rows) tells the best size. In: recorded tables. Out: one row a task.
+"""How well M = parameters / sqrt(train rows) predicts the best size. In: recorded tables. Out: one row per task.
 
-Each task's best size is predicted from the other tasks alone: the size whose M is nearest, in the logarithm, to the
-geometric mean of the M of their best sizes. A size counts with its best setting's mean over seeds.
+Each task's best size is predicted from the other tasks alone: the size whose log M is nearest to the mean log M of
+their best sizes. A size is scored by its best setting's mean over seeds.
 """
 
 import math
@@ -14,7 +14,7 @@ __all__ = ["best_sizes"]
 
 
 def best_sizes(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """Best size, its M, the size that the other tasks predict, and what taking that (or the largest) loses in F1."""
+    """Best size, its M, the size that the other tasks predict, and and the F1 lost by it (or by the largest size)."""
     scored = {table.task: _best_f1(table) for table in tables}
     ratios = {t.task: {s: t.params[s] / math.sqrt(t.train_rows) for s in scored[t.task]} for t in tables}
     best = {task: max(f1s, key=lambda size: f1s[size]) for task, f1s in scored.items()}

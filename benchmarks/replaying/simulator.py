@@ -1,9 +1,9 @@
-"""Synthetic tables in the recorded format, on which methods and their settings are chosen (never reported as results).
+"""Synthetic tables in the recorded format, for choosing methods and their settings (never reported as results).
 
 Six depths and a linear model; the best learning rate falls with depth and with epochs, too high a rate diverges, curves
-saturate and jump at the end where the rate has decayed, long schedules may over-fit, seeds differ by 0.3 to 1 point.
-The shape follows what fine-tuning small encoders looks like; the numbers are drawn, so a result on them is plausible,
-not measured.
+saturate and rise at the end when the rate has decayed, long schedules may overfit, seeds differ by 0.3 to 1 point. The
+shape follows fine-tuning of small encoders; the numbers are drawn at random, so a result on them is plausible, but not
+measured.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ EMBEDDING_PARAMS, LAYER_PARAMS = 11_900_000, 1_775_000
 
 
 class _Task:
-    """The drawn truth behind one task."""
+    """The randomly drawn ground truth of one task."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -56,7 +56,7 @@ class _Task:
         return max(self.chance, top - loss), off
 
     def curve(self, depth: int, rate: float, epochs: int) -> np.ndarray:
-        """F1 at `FRACTIONS`, one seed."""
+        """F1 at `FRACTIONS` for one seed."""
         mean, off = self.final(depth, rate, epochs)
         end = mean + self.rng.normal(0.0, self.seed_sd * (3.0 if off > 0.5 * self.cliff else 1.0))
         probe = self.chance + 0.6 * (self.top - self.depth_gap - self.chance)
@@ -69,12 +69,12 @@ class _Task:
 
 
 def simulate(number: int) -> Table:
-    """The synthetic task of that number, always the same."""
+    """The synthetic task with this number; deterministic."""
     return of_rows(f"sim{number}", *synthetic_rows(number))
 
 
 def synthetic_rows(number: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of ``runs``, ``points`` and ``serve`` of a synthetic task."""
+    """Rows of the tables ``runs``, ``points`` and ``serve`` of a synthetic task."""
     rng = np.random.default_rng([20261123, number])
     task = _Task(rng)
     seconds_a_layer, fixed_s = rng.uniform(3.0, 12.0), rng.uniform(2.0, 10.0)

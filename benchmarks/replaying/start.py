@@ -1,4 +1,4 @@
-"""What every method of a replay is given alike: search space, start table, known costs. All made by the product."""
+"""The common inputs of all methods in a replay: search space, start table, known costs. All built by lft_ray."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ TOKENS_A_TEXT = 24.0
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The common ground of a replay."""
+    """The common inputs of a replay."""
 
     table: Table
     sizes: tuple[ModelSize, ...]
@@ -32,7 +32,7 @@ class Given:
 
     @classmethod
     def of(cls, table: Table) -> "Given":
-        """The common ground of a table."""
+        """The common inputs for a table."""
         depths = sorted(int(size.partition(":")[2]) for size in table.sizes if ":" in size)
         base = next(size.partition(":")[0] for size in table.sizes if ":" in size)
         specs = [ModelSpec(base=base, layers=depths)]
@@ -48,11 +48,11 @@ class Given:
 
     @property
     def networks(self) -> list[str]:
-        """Names of the sizes that are searched, cheapest first."""
+        """Names of the searched sizes, cheapest first."""
         return [size.name for size in self.sizes if not size.is_linear]
 
     def space(self, *, on_grid: bool = False) -> SearchSpace:
-        """The product's search space; ``on_grid``: recorded learning rates alone."""
+        """lft_ray's search space; ``on_grid``: with recorded learning rates only."""
         training = self.training
         if on_grid:
             training = training.model_copy(update={"learning_rate": list(self.table.rates)})
@@ -64,7 +64,7 @@ class Given:
 
     @property
     def start_usd(self) -> float:
-        """Mean dollars of the whole start table: no method has seen a front for less."""
+        """Mean dollars of the whole start table: the minimum spend before any method has a front."""
         table = self.table
         return sum(sum(table.curve(c, s).usd[-1] for s in table.seeds(c)) / len(table.seeds(c)) for c in self.start)
 
@@ -73,7 +73,7 @@ class Given:
         return next(size.default_learning_rate for size in self.sizes if size.name == config.model_size)
 
     def admission(self) -> BudgetAdmission:
-        """The product's own, without a limit: it predicts the training dollars of a proposal from those that ended."""
+        """lft_ray's admission without limits: it predicts training dollars of a proposal from ended trials."""
         by_name = {size.name: size for size in self.sizes}
         curve = self.table.curve(self.start[-1], self.table.seeds(self.start[-1])[0])
         usd_per_core_s = float(curve.usd[-1] / curve.train_s[-1])

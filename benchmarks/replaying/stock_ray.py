@@ -1,8 +1,8 @@
-"""Ray Tune as a stock user sets it up: its own `OptunaSearch` and `ASHAScheduler`, called as Tune's controller does.
+"""Ray Tune in its standard setup: its own `OptunaSearch` and `ASHAScheduler`, called as Tune's controller does.
 
 Two objectives (metric ``["f1", "cost"]``, mode ``["max", "min"]``) with the searcher's default sampler; ASHA with its
 defaults on F1, since it takes one metric, over the evaluations of a schedule. A trial that ASHA stops is completed with
-its last result, as `TuneController.stop_trial` does, so Optuna hears of it as COMPLETE with the partial F1.
+its last result, as `TuneController.stop_trial` does, so Optuna sees it as COMPLETE with the partial F1.
 """
 
 import logging
@@ -20,7 +20,7 @@ __all__ = ["StockRay"]
 
 
 class StockRay:
-    """A search by Ray Tune's own parts.
+    """A search with Ray Tune's own components.
 
     Args:
         given: space, start table and costs.
@@ -60,7 +60,7 @@ class StockRay:
         self._last: dict[str, dict[str, Any]] = {}
 
     def next(self) -> Started | Literal["wait", "finished"]:
-        """The linear model first, which has no place in this space; then what the searcher suggests."""
+        """The linear model first, which is outside this space; then the searcher's suggestions."""
         self._count += 1
         trial_id = f"t{self._count - 1:03d}"
         if self._linear:
@@ -78,7 +78,7 @@ class StockRay:
         return Started(trial_id, config)
 
     def point(self, trial_id: str, point: CurvePoint) -> str:
-        """Report an evaluation to the scheduler, and to the searcher when the trial goes on."""
+        """Report an evaluation to the scheduler, and to the searcher if the trial continues."""
         if trial_id not in self._trials or point.step == 0:
             # The frozen probe comes before training; a stock trainable reports after it has trained.
             return ""

@@ -1,10 +1,10 @@
 """From outcomes to the table and the ratios. In: `Outcome` values. Out: plain rows. Pure.
 
-A ratio is dollars of one method over dollars of another until the mean regret over seeds first reaches the target: what
-stock Ray has after 20 units on that task. Below 1: the first method is cheaper. A method that does not get there within
-40 units counts as if it had at 40, which favours it; such tasks are counted. Ratios are geometric means over tasks.
-Intervals: 95%, bootstrap over the seeds of each task, the same draw for all methods (methods are paired by task and
-seed); they speak of these tasks, not of tasks in general.
+A ratio is the dollars of one method over those of another until the mean regret over seeds first reaches the target:
+that of stock Ray after 20 units on that task. Below 1: the first method is cheaper. A method that does not reach the
+target within 40 units counts as if it did at 40, which favours it; such tasks are counted. Ratios are geometric means
+over tasks. Intervals: 95%, bootstrap over the seeds of each task, the same draw for all methods (methods are paired by
+task and seed); they are valid for these tasks, not for tasks in general.
 """
 
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def spend(mean: np.ndarray, target: float) -> tuple[float, bool]:
 
 
 def target_of(mean_of_ray: np.ndarray) -> float:
-    """What stock Ray has at 20 units."""
+    """Mean regret of stock Ray at 20 units."""
     return float(mean_of_ray[np.searchsorted(GRID, TARGET_UNITS)])
 
 

@@ -1,4 +1,4 @@
-"""Syne Tune's MO-ASHA, the real package, in a Python of its own (its pins are not ours): JSON lines through a pipe."""
+"""Syne Tune's MO-ASHA, the real package, in a separate Python (its pins conflict): JSON lines through a pipe."""
 
 import json
 import os
@@ -28,9 +28,9 @@ class SyneMoAsha:
     """A search by Syne Tune's `MOASHA` with its defaults: random configurations, non-dominated sorting at the rungs.
 
     Args:
-        given: space, start table and costs. The scheduler takes no start points: it hears of the start trials as if it
-            had suggested them.
-        seed: of the scheduler.
+        given: space, start table and costs. The scheduler takes no start points: start trials are added as if it had
+            suggested them.
+        seed: seed of the scheduler.
     """
 
     def __init__(self, given: Given, *, seed: int) -> None:
@@ -45,13 +45,13 @@ class SyneMoAsha:
             [find_python(), str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={"PATH": os.environ.get("PATH", "")},
         )  # fmt: skip
-        self._ask(
+        self._request(
             do="make", seed=seed, max_t=evaluations, sizes=given.networks, rates=given.table.rates,
             epochs=given.table.epochs, batches=given.table.batches,
         )  # fmt: skip
 
     def next(self) -> Started | Literal["wait", "finished"]:
-        """The start table, then what the scheduler suggests."""
+        """The start table, then the scheduler's suggestions."""
         trial_id = f"t{self._count:03d}"
         self._count += 1
         if self._queue:
@@ -59,11 +59,11 @@ class SyneMoAsha:
             if config.learning_rate is None:
                 return Started(trial_id, config)
         else:
-            answer = self._ask(do="suggest")
-            config = TrialConfig(**answer["config"], max_length=self.given.table.max_length)
-            self.suggestion_s.append(answer["seconds"])
+            response = self._request(do="suggest")
+            config = TrialConfig(**response["config"], max_length=self.given.table.max_length)
+            self.suggestion_s.append(response["seconds"])
         self._configs[trial_id] = config
-        self._ask(do="add", trial=self._count - 1, config=config.model_dump())
+        self._request(do="add", trial=self._count - 1, config=config.model_dump())
         return Started(trial_id, config)
 
     def point(self, trial_id: str, point: CurvePoint) -> str:
@@ -71,7 +71,7 @@ class SyneMoAsha:
         if trial_id not in self._configs or point.step == 0:
             return ""
         result = self._result(trial_id, point.f1, point.step)
-        decision = self._ask(do="result", trial=int(trial_id[1:]), result=result)["decision"]
+        decision = self._request(do="result", trial=int(trial_id[1:]), result=result)["decision"]
         return "stopped by MO-ASHA" if decision == "STOP" else ""
 
     def end(self, trial_id: str, curve: Curve, *, points: int, reason: str) -> None:
@@ -79,13 +79,13 @@ class SyneMoAsha:
         if trial_id not in self._configs:
             return
         if reason:
-            self._ask(do="remove", trial=int(trial_id[1:]))
+            self._request(do="remove", trial=int(trial_id[1:]))
         else:
             result = self._result(trial_id, float(curve.f1[-1]), points - 1)
-            self._ask(do="complete", trial=int(trial_id[1:]), result=result)
+            self._request(do="complete", trial=int(trial_id[1:]), result=result)
 
     def close(self) -> None:
-        """End the other process."""
+        """Shut down the server process."""
         if self._process.stdin:
             self._process.stdin.close()
         self._process.wait(timeout=30)
@@ -96,7 +96,7 @@ class SyneMoAsha:
         cost = self.given.known_cost(self._configs[trial_id])
         return {"error": 1.0 - f1, "cost": cost, "training_iteration": step}
 
-    def _ask(self, **message: Any) -> dict[str, Any]:
+    def _request(self, **message: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(message) + "\n")

@@ -1,4 +1,4 @@
-"""Runs under a Python that has syne-tune: hold one `MOASHA`, do what each line of stdin says, answer on stdout."""
+"""A server under a Python with syne-tune: hosts one `MOASHA`, reads requests from stdin, writes responses to stdout."""
 
 import datetime
 import json
@@ -29,7 +29,7 @@ def make(message: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def answer(message: dict[str, Any]) -> dict[str, Any]:
+def handle(message: dict[str, Any]) -> dict[str, Any]:
     match message["do"]:
         case "make":
             return make(message)
@@ -52,5 +52,5 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
 
 
 for line in sys.stdin:
-    sys.stdout.write(json.dumps(answer(json.loads(line)), default=lambda value: value.item()) + "\n")
+    sys.stdout.write(json.dumps(handle(json.loads(line)), default=lambda value: value.item()) + "\n")
     sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""One task's recorded learning curves, asked like a cluster: what would this configuration have done with this seed?
+"""Recorded learning curves of one task: look up the curve of a configuration and a seed.
 
 In: ``runs``, ``points`` and ``serve`` of a folder under ``benchmarks/tables``. Out: `Curve` values. A learning rate
-that was not recorded is interpolated (monotone cubic in its logarithm, within one seed) and the curve says so.
+that was not recorded is interpolated (monotone cubic in its logarithm, within one seed) and marked as such.
 """
 
 import hashlib
@@ -21,27 +21,27 @@ __all__ = ["Cell", "Curve", "Table", "as_cell", "load"]
 Cell = tuple[str, int, int]
 """(size, batch, epochs); batch and epochs are 0 for a linear model."""
 PRECISION = "fp32"
-"""F1 was recorded at this precision, so this is what a prediction costs."""
+"""Precision at which F1 was recorded, and whose serving cost is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A trial that was, or would have been, recorded. All arrays have one entry a point, the schedule's end last."""
+    """A recorded or interpolated trial. All arrays have one entry per point, the end of the schedule last."""
 
     seed: int
     fractions: np.ndarray
     f1: np.ndarray
     loss: np.ndarray
     train_s: np.ndarray
-    """Processor seconds since the trial began, evaluation included."""
+    """CPU seconds since the trial began, including evaluation."""
     usd: np.ndarray
     """Training dollars since the trial began."""
     interpolated: bool = False
     is_done: bool = True
-    """False: it diverged or failed, and has no model to ship."""
+    """False if it diverged or failed and has no model."""
 
     def usd_at(self, elapsed_s: float) -> float:
-        """Dollars spent after so many seconds."""
+        """Dollars spent after ``elapsed_s`` seconds."""
         return float(np.interp(elapsed_s, np.append(0.0, self.train_s), np.append(0.0, self.usd)))
 
 
@@ -71,7 +71,7 @@ class Row:
 
             def fit(name: str, *, as_steps: bool) -> Any:
                 values = np.array([getattr(c, name) for c in self.curves])
-                # Steps between points, not sums: their interpolation stays positive, so that time never runs back.
+                # Differences between points, not sums: interpolated, they stay positive, and time never decreases.
                 return PchipInterpolator(x, np.diff(values, axis=1, prepend=0.0) if as_steps else values, axis=0)
 
             self._fits = (
@@ -97,11 +97,11 @@ class Table:
     Args:
         task: its name.
         cells: cell -> seed -> recorded rate -> curve (linear models: one rate, 0).
-        usd_per_million: what a million predictions of each size costs.
-        params: weights of each size.
-        train_rows: texts that were trained on.
-        validation_rows: texts that curves were scored on.
-        max_length: tokens kept of a text.
+        usd_per_million: size -> dollars per million predictions.
+        params: size -> number of weights.
+        train_rows: number of training rows.
+        validation_rows: number of validation rows.
+        max_length: maximum tokens per text.
 
     Raises:
         ValueError: no size has a cell with two complete seeds.
@@ -120,12 +120,12 @@ class Table:
     ) -> None:
         self.task, self.params, self.max_length = task, params, max_length
         self.train_rows, self.validation_rows = train_rows, validation_rows
-        kept = _complete(cells)
-        self.rates = sorted({rate for seeds in kept.values() for r in seeds.values() for rate in r if rate})
-        self.epochs = sorted({epochs for _, _, epochs in kept if epochs})
-        self.batches = sorted({batch for _, batch, _ in kept if batch})
-        self._rows = {cell: {seed: Row(seed, r) for seed, r in seeds.items()} for cell, seeds in kept.items()}
-        names = {size for size, _, _ in kept if size in usd_per_million}
+        complete = _complete(cells)
+        self.rates = sorted({rate for seeds in complete.values() for r in seeds.values() for rate in r if rate})
+        self.epochs = sorted({epochs for _, _, epochs in complete if epochs})
+        self.batches = sorted({batch for _, batch, _ in complete if batch})
+        self._rows = {cell: {seed: Row(seed, r) for seed, r in seeds.items()} for cell, seeds in complete.items()}
+        names = {size for size, _, _ in complete if size in usd_per_million}
         self.sizes = sorted(names, key=lambda size: usd_per_million[size])
         if not any(rows for cell, rows in self._rows.items() if cell[1]):
             raise ValueError(f"{task}: no network is recorded with two seeds at all learning rates")
@@ -134,18 +134,18 @@ class Table:
         self._curves: dict[tuple[Cell, float | None, int], Curve] = {}
 
     def seeds(self, config: TrialConfig) -> list[int]:
-        """Seeds with which a configuration can be visited."""
+        """Recorded seeds of a configuration."""
         return sorted(self._rows[as_cell(config)])
 
     def curve(self, config: TrialConfig, seed: int) -> Curve:
-        """What a configuration does with a seed."""
+        """The curve of a configuration with a seed."""
         key = (as_cell(config), config.learning_rate, seed)
         if key not in self._curves:
             self._curves[key] = self._rows[key[0]][seed].at(config.learning_rate or 0.0)
         return self._curves[key]
 
     def final_f1(self, config: TrialConfig, *, without: int | None = None) -> float:
-        """Mean final F1 over seeds, one left out where there are others: what a shipped model is worth."""
+        """Mean final F1 over seeds, without one if there are others: the expected score of a shipped model."""
         seeds = [seed for seed in self.seeds(config) if seed != without] or self.seeds(config)
         return float(np.mean([self.curve(config, seed).f1[-1] for seed in seeds]))
 
@@ -258,7 +258,7 @@ def _curve(run: dict[str, Any], points: list[dict[str, Any]], longest: int) -> C
 
 
 def _complete(cells: dict[Cell, dict[int, dict[float, Curve]]]) -> dict[Cell, dict[int, dict[float, Curve]]]:
-    """Cells and seeds that can be asked anything: all rates, two seeds, and (batch, epochs) shared by all sizes."""
+    """Complete cells and seeds: all rates, two seeds, and (batch, epochs) recorded for all sizes."""
     rates = {rate for (_, batch, _), seeds in cells.items() if batch for found in seeds.values() for rate in found}
     full: dict[Cell, dict[int, dict[float, Curve]]] = {}
     for cell, seeds in cells.items():

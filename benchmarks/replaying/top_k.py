@@ -1,4 +1,4 @@
-"""Train everything for one epoch, keep the best of each size for the long schedule (arXiv:2307.15422, per size)."""
+"""Train all for one epoch, then the best of each size on the long schedule (arXiv:2307.15422, applied per size)."""
 
 import random
 from collections import defaultdict
@@ -13,9 +13,9 @@ from .table import Curve
 __all__ = ["OneEpochTopK"]
 
 RATES = 3
-"""Fresh learning rates a size and round, drawn from the recorded ones without replacement."""
-KEPT = 1
-"""Of each size, after each round."""
+"""New learning rates per size and round, drawn from the recorded ones without replacement."""
+PROMOTED = 1
+"""Trials of each size promoted to the long schedule after each round."""
 
 
 class OneEpochTopK:
@@ -45,7 +45,7 @@ class OneEpochTopK:
         self._count = 0
 
     def next(self) -> Started | Literal["wait", "finished"]:
-        """The next of the round; a new round once all of this one has ended."""
+        """The next trial of the round; a new round starts when all trials of this one have ended."""
         if not self._queue:
             if self._live:
                 return "wait"
@@ -63,7 +63,7 @@ class OneEpochTopK:
         return ""
 
     def end(self, trial_id: str, curve: Curve, *, points: int, reason: str) -> None:
-        """Note the score of a short trial."""
+        """Record the score of a short trial."""
         del points, reason
         config = self._live.pop(trial_id)
         if config.learning_rate is not None and config.epochs == self._short and curve.is_done:
@@ -77,7 +77,7 @@ class OneEpochTopK:
             self._phase = "long"
             for size in self.given.networks:
                 left = {r: f1 for r, f1 in self._scores[size].items() if (size, r) not in self._promoted}
-                for rate in sorted(left, key=lambda r: -left[r])[:KEPT]:
+                for rate in sorted(left, key=lambda r: -left[r])[:PROMOTED]:
                     self._promoted.add((size, rate))
                     self._queue.append(self._config(size, rate, self._long))
         else:

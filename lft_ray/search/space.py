@@ -258,7 +258,7 @@ def build_space(sizes: Sequence[Size], training: TrainingSpec, *, seed: int = 0)
 
 
 def possible_methods(size: Size, training: TrainingSpec) -> tuple[str, ...]:
-    """The methods of the file that can train a network of this size, that of its start trial first."""
+    """The configured methods that can train a network of this size; the first is that of the start trial."""
     found = [method for method in training.method if method != FREEZE or _frozen(size, training)]
     # Full first, distill last: a start trial uses the first method, and a distilled one needs a finished teacher.
     return tuple(sorted(found, key=lambda method: (method != FULL, method == DISTILL)))

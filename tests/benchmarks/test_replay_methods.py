@@ -13,7 +13,7 @@ import pytest
 from benchmarks.replaying.clock import replay
 from benchmarks.replaying.methods import BASELINES, is_available, make
 from benchmarks.replaying.product import MemoryStorage, Product
-from benchmarks.replaying.run import Job, Kept, run_job
+from benchmarks.replaying.run import Job, OutcomeCache, run_job
 from benchmarks.replaying.simulator import simulate, synthetic_rows
 from benchmarks.replaying.start import Given
 from benchmarks.replaying.stock_ray import StockRay
@@ -135,12 +135,12 @@ def test_what_cannot_run_says_why():
 def test_kept_outcomes_are_found_by_table_method_and_seed(tmp_path):
     job = Job("sim:1", "random", 0, 2, 1.0)
     found = run_job(job)
-    kept = Kept(tmp_path / "curves.jsonl")
+    kept = OutcomeCache(tmp_path / "curves.jsonl")
     kept.add(job, found)
-    again = Kept(tmp_path / "curves.jsonl").find(job)
+    again = OutcomeCache(tmp_path / "curves.jsonl").find(job)
     assert again is not None
     assert again[0] == found
-    assert Kept(tmp_path / "curves.jsonl").find(Job("sim:2", "random", 0, 2, 1.0)) is None
+    assert OutcomeCache(tmp_path / "curves.jsonl").find(Job("sim:2", "random", 0, 2, 1.0)) is None
 
 
 def command(*options):
@@ -195,7 +195,7 @@ def test_the_last_line_reports_the_tasks_that_nothing_was_chosen_on(tables, tmp_
 @pytest.mark.timeout(600)
 def test_quick_takes_slow_methods_from_the_kept_run_says_so_and_leaves_it_as_it_is(tables, tmp_path):
     curves = tmp_path / "curves.jsonl"
-    kept = Kept(curves)
+    kept = OutcomeCache(curves)
     for number in (0, 1):
         for method in ("random", "ray_optuna_asha", "gp", "tpe+never"):
             job = Job(str(tables / f"task{number}"), method, 0, 2, 1.2)

@@ -25,13 +25,13 @@ def ended(number, what, f1, *, spent=1.0, seed=0, reason="", full=None):
     )  # fmt: skip
 
 
-def scale(spread=0.0, dearest=1.0):
+def scale(spread=0.0, reference_cost=1.0):
     found = table(spread)
-    return Scale.of(found, Given.of(found).start, dearest=dearest)
+    return Scale.of(found, Given.of(found).start, reference_cost=reference_cost)
 
 
 def test_regret_is_none_for_the_true_front_and_known_for_half_of_it():
-    found = scale(dearest=2.0)
+    found = scale(reference_cost=2.0)
     true_front = [config("tfidf"), config("minilm:1"), config("minilm:2")]
     seen = [ended(k, c, found.table.final_f1(c)) for k, c in enumerate(true_front)]
     assert found.regret(seen) == pytest.approx(0.0, abs=1e-12)
@@ -42,7 +42,7 @@ def test_regret_is_none_for_the_true_front_and_known_for_half_of_it():
 
 
 def test_a_lucky_seed_is_worth_what_the_others_say():
-    found = scale(spread=0.05, dearest=2.0)
+    found = scale(spread=0.05, reference_cost=2.0)
     # Seed 2 of the worse rate scores 0.90 and hides the better one's seed 0 (0.85); the others say 0.825 and 0.925.
     lucky = ended(0, config(rate=1e-4), 0.90, seed=2)
     unlucky = ended(1, config(), 0.85, seed=0)

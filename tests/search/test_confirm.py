@@ -19,7 +19,7 @@ def test_three_seeds_at_most_and_five_where_rows_are_few():
     assert fresh_seeds([], NEW, Remaining(), 3) == []
 
 
-def test_fewer_or_more_seeds_are_a_wish():
+def test_a_requested_number_of_seeds_is_used():
     assert [max_seeds(rows, 2) for rows in (200, 9000)] == [2, 2]
     assert max_seeds(200, 8) == 8
 

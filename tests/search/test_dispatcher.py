@@ -194,7 +194,7 @@ def test_a_result_that_was_written_is_adopted_not_rerun(storage):
     assert next_trial(dispatcher(storage, Recorder())).trial_id == "t001"
 
 
-def test_the_record_is_written_before_anyone_hears_of_the_end(storage):
+def test_the_record_is_written_before_the_listener_is_called(storage):
     class Checks(Heard):
         def on_record(self, record):
             assert Ledger(storage).get(record.trial_id) == record
@@ -268,7 +268,7 @@ def test_dollars_hold_starts_back_until_running_trials_settle(storage):
     assert "fits" in d.end_reason
 
 
-def test_a_dearer_start_trial_is_left_out_for_a_cheaper_proposal(storage):
+def test_a_start_trial_over_budget_is_skipped_for_a_cheaper_proposal(storage):
     class Only(Wallet):
         def verdict(self, config, role):
             return Verdict(config.learning_rate < 4e-5, "too dear")
@@ -319,7 +319,7 @@ def test_overhead_is_from_the_free_slot_to_training_and_from_the_report_to_the_r
 
 
 class Asked:
-    """A rule that remembers what it was shown, and stops the trials it was observed to."""
+    """A rule that records its inputs, and stops the trials it was observed to."""
 
     def __init__(self, *stops: str):
         self.stops = stops
@@ -371,7 +371,7 @@ def test_otherwise_a_rule_sees_all_that_has_ended_and_runs(storage):
     assert second.trial_id == "t001"
 
 
-def test_a_trial_at_its_end_and_one_that_is_not_running_are_not_asked_about(storage):
+def test_the_rule_is_not_called_at_the_end_of_a_trial_or_for_one_that_is_not_running(storage):
     rule = Asked("t000")
     d = ruled(storage, rule)
     trial = next_trial(d)

@@ -38,7 +38,7 @@ def test_a_configuration_survives_encoding():
         assert space.decode(space.encode(config)) == config
 
 
-def test_methods_are_categories_and_a_teacher_changes_no_code():
+def test_methods_are_categories_and_a_teacher_does_not_change_the_encoding():
     import optuna
 
     space = build_space(SIZES, TrainingSpec(method=["full", "distill"], learning_rate=[1e-4], batch_size=16, epochs=1))
@@ -55,7 +55,7 @@ def test_the_start_table_trains_in_full():
     assert {config.method for config in table} == {"full"}
 
 
-def test_what_is_not_of_the_space_has_no_code():
+def test_a_configuration_outside_the_space_has_no_encoding():
     space = build_space(SIZES, TrainingSpec())
     config = space.draw(random.Random(0))
     for change in ({"model_size": "tfidf"}, {"learning_rate": 0.5}, {"batch_size": 17}, {"max_length": 64}):
@@ -104,7 +104,7 @@ def test_no_sizes_is_an_error_with_a_fix():
         start_table([], TrainingSpec())
 
 
-def test_every_start_configuration_can_be_told_to_the_sampler():
+def test_every_start_configuration_lies_in_the_space():
     for training in (TrainingSpec(), TrainingSpec(learning_rate=[1e-4], batch_size=[8, 16], epochs=4)):
         space = build_space(SIZES, training)
         assert all(space.encode(c) is not None for c in start_table(SIZES, training)[1:])

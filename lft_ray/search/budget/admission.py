@@ -1,7 +1,8 @@
 """Admission control: check dollars and minutes before every trial start. Pure except for the clock passed in.
 
 In: `Budget`, `Forecast`, `Price`. Out: a `Verdict` with the reason of a refusal. A trial starts only if its worst-case
-cost, including retries, fits the budget beside spent, reserved and confirmation dollars, and if it should end in time.
+cost, including retries, fits the budget in addition to spent, reserved and confirmation dollars, and if it should end
+in time.
 """
 
 import threading

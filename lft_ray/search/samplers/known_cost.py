@@ -49,13 +49,13 @@ from lft_ray.search.samplers.priors import EXPECTED_VALUE, MIN_ERROR, CostPrior,
 __all__ = ["EXPECTED_VALUE", "KnownCostSampler", "SamplerOptions"]
 
 Array = np.ndarray[Any, Any]
-REFINED = 4
+REFINED_COUNT = 4
 """Number of best candidates whose continuous parameters are refined."""
 FINE_SDS = (0.04, 0.012)
 """Standard deviation of each refinement step, relative to the axis."""
 FINE_COUNT = 24
 """Perturbations of each candidate per refinement step."""
-DIGITS = 7
+TIE_DIGITS = 7
 """Acquisition values that agree to this many digits are ties, broken by the seed."""
 
 
@@ -85,7 +85,7 @@ class KnownCostSampler(BaseSampler):
     """Optuna sampler: expected hypervolume improvement with known cost.
 
     Args:
-        prior: prior pool_priors about trials, above all their cost.
+        prior: prior knowledge about trials, above all their cost.
         options: settings of the model and of the acquisition.
         seed: equal seeds and equal trials give equal proposals in any process; None: random.
     """
@@ -152,14 +152,14 @@ class KnownCostSampler(BaseSampler):
         self, pool_priors: PoolPriors, model: "_Model", past: Observations, pool: Pool, rng: np.random.Generator
     ) -> Params:
         # Check feasibility of the best candidates only, and before refining them: the check may be expensive.
-        chosen = self._first_feasible_rows(pool, _ranked(model.acquisition(pool), rng), REFINED)
+        chosen = self._first_feasible_rows(pool, _ranked(model.acquisition(pool), rng), REFINED_COUNT)
         if not len(chosen):
             return {}
         best = pool.rows(chosen)
         for sd in FINE_SDS if pool_priors.axes.is_continuous.any() else ():
             refined = pool_priors.unseen(pool_priors.perturbed(best.internal, FINE_COUNT, rng, sd), past)
             both = pool_priors.pool(np.concatenate([best.internal, refined.internal]))
-            best = both.rows(self._first_feasible_rows(both, _ranked(model.acquisition(both), rng), REFINED))
+            best = both.rows(self._first_feasible_rows(both, _ranked(model.acquisition(both), rng), REFINED_COUNT))
         return best.params[0]
 
     def _first_feasible(self, pool: Pool, ranked: Array) -> Params:
@@ -231,6 +231,6 @@ def _front(gp: GaussianProcess, past: Observations, pool: Pool, baselines: Seque
 def _ranked(acquisition: Array, rng: np.random.Generator) -> Array:
     """Indices by descending acquisition; ties in random order."""
     with np.errstate(divide="ignore"):
-        scale = 10.0 ** (DIGITS - np.ceil(np.log10(np.maximum(acquisition, 1e-300))))
+        scale = 10.0 ** (TIE_DIGITS - np.ceil(np.log10(np.maximum(acquisition, 1e-300))))
     rounded = np.round(acquisition * scale) / scale
     return np.lexsort((rng.random(len(acquisition)), -rounded))

@@ -36,7 +36,7 @@ def test_the_worst_case_counts_retries():
     assert not admission(budget_usd=0.59).verdict(SMALL, "search")
 
 
-def test_promises_count_until_they_are_settled():
+def test_reservations_count_until_they_are_settled():
     a = admission(budget_usd=1.0)
     a.reserve("t000", SMALL, "search")
     assert not a.verdict(SMALL, "search")
@@ -45,7 +45,7 @@ def test_promises_count_until_they_are_settled():
     assert a.verdict(SMALL, "search")
 
 
-def test_what_is_kept_for_confirmation_is_not_for_the_search():
+def test_dollars_reserved_for_confirmation_are_not_available_to_the_search():
     a = admission(budget_usd=1.0, confirmation_fraction=0.5)
     assert not a.verdict(SMALL, "search")
     assert a.verdict(SMALL, "confirm")
@@ -62,7 +62,7 @@ def test_a_trial_that_would_not_end_in_time_is_not_started():
     assert not a.verdict(SMALL, "search")
 
 
-def test_only_whole_trials_teach_the_forecast():
+def test_the_forecast_learns_from_finished_trials_only():
     a = admission()
     a.settle(ended(SMALL, 1.0, "stopped"))
     a.settle(ended(SMALL, 1.0, "failed", "t001"))
@@ -71,7 +71,7 @@ def test_only_whole_trials_teach_the_forecast():
     assert a.forecast.predict(10.0).wall_s == pytest.approx(20.0)
 
 
-def test_a_trial_that_ended_itself_teaches_the_share_it_ran():
+def test_the_forecast_learns_from_the_completed_share_of_an_early_stopped_trial():
     a = admission()
     point = CurvePoint(fraction=0.5, f1=0.9, loss=0.1, train_s=1.0)
     a.settle(ended(SMALL, 10.0).model_copy(update={"curve": [point]}))

@@ -69,7 +69,7 @@ def test_the_example_of_the_docstring_runs():
     assert "create_study" in lft_ray.search.samplers.known_cost.__doc__
 
 
-def test_it_needs_neither_ray_nor_torch_and_the_table_needs_no_optuna():
+def test_the_sampler_imports_neither_ray_nor_torch_and_the_proposer_no_optuna():
     def loaded(statement: str) -> set[str]:
         code = f"import sys\n{statement}\nprint(' '.join(sys.modules))"
         return set(
@@ -94,7 +94,7 @@ def best_of(sampler_of, seed: int, trials: int) -> float:
     return Front.of(offers, values, span=(0.0, math.log10(30.0)), floor=0.7).area(0.7)
 
 
-def test_it_finds_the_front_better_than_random():
+def test_the_sampler_finds_the_front_better_than_random():
     ours = [best_of(lambda seed: KnownCostSampler(CostPrior(cost), seed=seed), seed, 22) for seed in range(4)]
     uniform = [best_of(lambda seed: optuna.samplers.RandomSampler(seed=seed), seed, 22) for seed in range(4)]
     assert statistics.mean(ours) > statistics.mean(uniform) + 0.015
@@ -142,20 +142,20 @@ def test_no_trial_is_repeated_and_a_listed_space_is_used_up():
     assert len(set(seen)) == 15
 
 
-def test_pending_trials_are_believed():
-    """Workers that ask at the same time are sent to different places."""
+def test_pending_trials_are_imputed():
+    """Parallel workers get different proposals."""
     study = study_with(KnownCostSampler(CostPrior(cost), seed=0), history(15))
     together = [study.ask(SPACE).params for _ in range(4)]
-    # What each would be told if it did not know of the others: the same optimum, up to the seed.
+    # Without pending trials each worker gets the same optimum, up to the seed.
     alone = [study_with(KnownCostSampler(CostPrior(cost), seed=s), history(15)).ask(SPACE).params for s in range(4)]
 
-    def places(all_params: list[dict]) -> int:
+    def distinct(all_params: list[dict]) -> int:
         return len({(p["size"], p["epochs"], round(math.log10(p["rate"]), 1)) for p in all_params})
 
-    assert places(together) > places(alone)
+    assert distinct(together) > distinct(alone)
 
 
-def test_a_stopped_region_is_not_asked_for_again():
+def test_a_stopped_region_is_not_proposed_again():
     trials = history(15)
     first = study_with(KnownCostSampler(CostPrior(cost), seed=0), trials).ask(SPACE).params
     poor = ended(first, state=TrialState.PRUNED, **{EXPECTED_VALUE: score(first) - 0.08})
@@ -184,7 +184,7 @@ def test_failed_trials_make_their_region_unattractive():
     assert share_of_high_rates(TrialState.FAIL) == 0.0
 
 
-def test_limits_are_kept():
+def test_proposals_are_feasible():
     sampler = KnownCostSampler(CostPrior(cost, feasible=lambda p: p["size"] == 1 and p["epochs"] == 2), seed=0)
     params = study_with(sampler, history(12)).ask(SPACE).params
     assert (params["size"], params["epochs"]) == (1, 2)
@@ -193,7 +193,7 @@ def test_limits_are_kept():
         assert study_with(capped, history(12, seed)).ask(SPACE).params["size"] <= 1
 
 
-def test_a_rival_takes_the_worth_of_what_it_beats():
+def test_a_baseline_removes_the_gain_of_what_it_dominates():
     """Something at the cost of the smallest size that is better than all but the two largest can be."""
     baselines = [(1.0, 0.871)]
     asked = [
@@ -205,7 +205,7 @@ def test_a_rival_takes_the_worth_of_what_it_beats():
     assert min(trial.params["size"] for trial in without) < 2
 
 
-def test_dear_training_is_asked_for_less():
+def test_expensive_training_is_proposed_less():
     def dollars(eta: float) -> float:
         sampled = [
             study_with(KnownCostSampler(CostPrior(cost, train_usd), SamplerOptions(eta=eta), seed=s), history(10, s))
@@ -218,8 +218,8 @@ def test_dear_training_is_asked_for_less():
     assert dollars(2.0) < 0.7 * dollars(0.0)
 
 
-def test_a_cheap_way_of_serving_makes_a_dear_size_worth_more():
-    """The largest size is worth nothing more at its own cost, but as the cheapest it would be."""
+def test_a_cheap_variant_makes_an_expensive_size_more_attractive():
+    """The largest size adds nothing at its own cost, but would as the cheapest."""
     trials = [ended({"size": s, "rate": 3e-4, "epochs": e}) for s in range(5) for e in (1, 2)]
 
     def sizes(ways) -> list[int]:

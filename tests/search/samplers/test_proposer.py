@@ -109,7 +109,7 @@ def study_of(
     return proposer._trials(records, pending, SPACE.distributions())
 
 
-def test_what_each_end_is_told_as():
+def test_the_optuna_state_of_each_trial_status():
     configs = [SPACE.draw(random.Random(i)) for i in range(6)]
     records = [
         observed(configs[0], 0, f1=0.9),
@@ -127,7 +127,7 @@ def test_what_each_end_is_told_as():
     assert trials[3].values[1] == trials[1].values[1]
 
 
-def test_stopped_trials_never_stand_on_the_front():
+def test_stopped_trials_are_never_on_the_front():
     """With Ray's own OptunaSearch a half-trained trial is observed as complete, and is 'cheap'."""
     records = history(10)
     half_trained = [observed(SPACE.draw(random.Random(i)), i, status="stopped") for i in range(50, 60)]
@@ -214,7 +214,7 @@ def test_the_reference_variant_stands_for_a_trial():
     )
 
 
-def test_offsets_decide_what_a_cheap_variant_is_worth():
+def test_offsets_decide_whether_a_cheap_variant_is_proposed():
     """bf16 makes the largest size the second cheapest; whether that is worth a trial depends on what bf16 loses."""
 
     def offers(config: TrialConfig) -> list[PricedVariant]:
@@ -251,7 +251,7 @@ def test_default_rates_guide_the_first_proposals():
     assert statistics.median(abs(math.log10(rate / 2e-4)) for rate in rates) < 0.3
 
 
-def test_what_is_known_is_asked_once_for_all_rates():
+def test_known_functions_are_called_once_for_all_rates():
     asked = []
 
     def dollars(config: TrialConfig) -> float:
@@ -278,7 +278,7 @@ def test_options_reach_the_sampler():
         proposed(etta=1.0)
 
 
-def test_several_bases_are_kinds_of_their_own():
+def test_several_base_models_are_families_of_their_own():
     sizes = [type(SIZES[1])(name) for name in ("a:1", "a:2", "b:1")]
     proposer = Proposer(build_space(sizes, TRAINING), "known_cost", 0, lambda c: 1.0)
     assert proposer._families() == {"model_size": ["a", "a", "b"]}
@@ -286,7 +286,7 @@ def test_several_bases_are_kinds_of_their_own():
     assert proposer.propose(0, [], []) is not None
 
 
-def test_a_finished_model_outside_the_space_is_a_rival():
+def test_a_finished_model_outside_the_space_is_a_baseline():
     def sizes(f1: float) -> set[str]:
         records = [*history(16), observed(TrialConfig(model_size="tfidf"), 16, f1=f1)]
         return {Proposer(SPACE, "known_cost", s, cost).propose(17, records, []).model_size for s in range(6)}

@@ -65,7 +65,7 @@ def test_nothing_is_distilled_without_a_teacher(storage):
     assert [r.config.method for r in Ledger(storage).records()] == ["full"] * 3 + ["distill"] * 2 + ["full"]
 
 
-def test_the_teacher_is_the_best_finished_trial_that_is_dearer_to_serve(storage):
+def test_the_teacher_is_the_best_finished_trial_that_is_more_expensive_to_serve(storage):
     queue = [Queued(sized(size, i)) for i, size in enumerate([SMALL, LARGE, MIDDLE, LARGE])]
     d = dispatcher(storage, Distils(), queue=queue, trials=9, slots=1)
     teach(d, storage)
@@ -89,7 +89,7 @@ def test_only_finished_trials_teach(storage, ending):
     assert next_trial(d).config.method == "full"
 
 
-def test_a_trial_that_is_not_told_yet_does_not_teach(storage):
+def test_a_trial_that_is_not_observed_yet_does_not_teach(storage):
     d = dispatcher(storage, Distils(), queue=[Queued(sized(LARGE, 7)), Queued(sized(LARGE, 8))], trials=5, slots=2)
     first, second = next_trial(d), next_trial(d)
     # The second ends first, and is better. Proposal 2 (large) and 3 (small) see what their number allows, no more.
@@ -129,7 +129,7 @@ def test_an_unfinished_distilled_trial_keeps_its_teacher(storage):
     assert (again.attempt, again.config) == (2, trial.config)
 
 
-def test_what_fits_is_asked_of_the_configuration_with_its_teacher(storage):
+def test_the_budget_is_checked_for_the_configuration_with_its_teacher(storage):
     class NoTeachers(Wallet):
         def verdict(self, config, role):
             return Verdict(not config.teacher, "the teacher's pass is too dear")

@@ -11,7 +11,7 @@ def reached(scores, size, first=0):
     return [ended(first + i, [f1, f1 + 0.01, f1 + 0.02], size) for i, f1 in enumerate(scores)]
 
 
-def test_one_in_eta_goes_on_within_an_octave():
+def test_one_in_eta_continues_within_an_octave():
     peers = reached([0.5, 0.6, 0.7, 0.8, 0.9], "tiny:4")
     rule = mo_asha(0)
     # Six seen, two go on: the best and the next.
@@ -39,7 +39,7 @@ def test_running_and_stopped_trials_count_where_they_were_seen():
     assert mo_asha(0)(standing([0.5], [], live=not_yet)) == ""
 
 
-def test_rungs_that_meet_at_one_evaluation_are_one_look():
+def test_rungs_that_meet_at_one_evaluation_are_one_decision():
     peers = reached([0.5, 0.6, 0.7, 0.8, 0.9], "tiny:6")
     assert mo_asha(0, rungs=(1 / 9, 1 / 3))(standing([0.1], peers))
     assert mo_asha(0, rungs=(1 / 9, 1 / 3))(standing([0.1, 0.1], peers)) == ""

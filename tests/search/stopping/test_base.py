@@ -6,7 +6,7 @@ from lft_ray.search.stopping.base import FullCurve, extended_curve, f1_at, is_de
 from tests.search.curves import ended, points
 
 
-def test_a_library_of_other_fractions_is_read_between_its_points():
+def test_the_error_ratio_is_interpolated_between_points():
     fifths = (0.2, 0.4, 0.6, 0.8, 1.0)
     scores = [0.2, 0.4, 0.6, 0.8, 0.9]
     curve = FullCurve("full", 2, tuple(zip(fifths, scores, strict=True)))
@@ -18,12 +18,12 @@ def test_a_library_of_other_fractions_is_read_between_its_points():
     assert FullCurve("full", 2, ((0.5, 0.8), (1.0, 0.6))).error_ratio(0.75) == pytest.approx(0.4 / 0.2)
 
 
-def test_a_perfect_curve_divides_by_no_zero():
+def test_the_error_ratio_of_a_perfect_curve_does_not_divide_by_zero():
     assert FullCurve("full", 1, ((0.5, 1.0), (1.0, 1.0))).error_ratio(0.5) == 0.0
     assert FullCurve("full", 1, ((0.5, 1.0), (1.0, 0.9))).error_ratio(0.5) == float("inf")
 
 
-def test_a_trial_that_ended_itself_keeps_its_last_score():
+def test_the_last_score_of_an_early_stopped_trial_is_extended():
     whole = ended(0, [0.7, 0.8, 0.9])
     early = whole.model_copy(update={"curve": whole.curve[:-1]})
     assert [f1 for _, f1 in FullCurve.of(early).points] == [0.7, 0.8, 0.8]

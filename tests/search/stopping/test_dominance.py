@@ -8,25 +8,25 @@ from lft_ray.search.stopping.base import FullCurve
 from lft_ray.search.stopping.dominance import dominance
 from tests.search.curves import THIRDS, draws, ended, library, standing
 
-RIVAL = 0.89
+INCUMBENT = 0.89
 
 
 def wrong_and_right(recorded, *, alpha=0.1, trials=1500, size=39) -> tuple[float, float]:
-    """Of trials that would end above (below) a rival of equal cost, the share that is stopped; a library for each.
+    """Of trials that would end above (below) a incumbent of equal cost, the share that is stopped; a library for each.
 
     Args:
         recorded: which of the curves that are drawn are in the libraries.
     """
     rng = np.random.default_rng(0)
-    rival = ended(0, [RIVAL] * 3)
+    incumbent = ended(0, [INCUMBENT] * 3)
     pool = [full(curve) for curve in draws(rng, 3 * size * trials) if recorded(curve)]
     assert len(pool) >= size * trials / 3
     count = {True: [0, 0], False: [0, 0]}
     for curve in draws(rng, trials):
         library = [pool[i] for i in rng.integers(0, len(pool), size)]
         rule = dominance(0, alpha=alpha, seed_sd=0.0, probe_share=0.0, library=library)
-        stopped = any(rule(standing(curve[:reached], [rival])) for reached in (1, 2))
-        tally = count[curve[-1] > RIVAL]
+        stopped = any(rule(standing(curve[:reached], [incumbent])) for reached in (1, 2))
+        tally = count[curve[-1] > INCUMBENT]
         tally[0] += stopped
         tally[1] += 1
     return count[True][0] / count[True][1], count[False][0] / count[False][1]
@@ -38,10 +38,10 @@ def full(curve):
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2])
 def test_trials_that_would_have_been_better_are_stopped_at_most_as_often_as_stated(alpha):
-    """2% and 4% of the better trials are: the bound adds up the decision_points, and holds for the worst rival."""
+    """2% and 4% of the better trials are: the bound adds up the decision points, and holds for the worst incumbent."""
     wrong, right = wrong_and_right(lambda curve: True, alpha=alpha)
     assert wrong <= alpha
-    # It does stop: half of those that end below are seen before their end.
+    # The rule is useful: about half of the trials that end below are stopped.
     assert right > 0.4
 
 
@@ -51,7 +51,7 @@ def test_a_library_of_curves_that_do_not_improve_late_breaks_the_promise():
     assert wrong > 0.2
 
 
-def test_nineteen_curves_are_needed_for_a_tenth_and_two_looks():
+def test_nineteen_curves_are_needed_for_alpha_of_a_tenth_and_two_decision_points():
     poor = standing([0.3, 0.3], [ended(0, [0.9, 0.95, 0.97], method="other")])
     assert not dominance(0, library=library(18))(poor)
     assert "dominated: at most" in dominance(0, library=library(19))(poor)
@@ -59,21 +59,21 @@ def test_nineteen_curves_are_needed_for_a_tenth_and_two_looks():
     assert dominance(0, alpha=0.05, library=library(39))(poor)
 
 
-def test_the_reason_names_the_bound_its_level_and_the_rival():
-    rival = ended(3, [0.8, 0.9, 0.902], "tiny:1")
+def test_the_reason_names_the_bound_its_level_and_the_incumbent():
+    incumbent = ended(3, [0.8, 0.9, 0.902], "tiny:1")
     curves = [FullCurve("full", 2, ((1 / 3, 0.5), (2 / 3, 0.8), (1.0, 0.9)))] * 19
-    reason = dominance(0, library=curves)(standing([0.1, 0.355], [rival]))
+    reason = dominance(0, library=curves)(standing([0.1, 0.355], [incumbent]))
     # Half of the error at two thirds is left at the end in every recorded curve: 1 - 0.645 / 2.
     assert reason.startswith("dominated: at most 0.677 F1 expected (95%), 0.902 is reached")
     assert reason.endswith("at the same or lower serving cost by t003")
 
 
-def test_a_rival_counts_less_one_seed_sd_and_must_be_no_dearer():
+def test_a_incumbent_counts_less_one_seed_sd_and_must_cost_no_more():
     curves = [FullCurve("full", 2, ((1 / 3, 0.5), (2 / 3, 0.9), (1.0, 0.9)))] * 19
 
     def stopped(f1: float, size: str = "tiny:1", rival_size: str = "tiny:1", **options) -> bool:
-        rival = ended(0, [0.5, 0.5, f1], rival_size)
-        return bool(dominance(0, library=curves, **options)(standing([0.5, 0.8], [rival], size=size)))
+        incumbent = ended(0, [0.5, 0.5, f1], rival_size)
+        return bool(dominance(0, library=curves, **options)(standing([0.5, 0.8], [incumbent], size=size)))
 
     assert stopped(0.807)
     assert not stopped(0.805)
@@ -83,17 +83,17 @@ def test_a_rival_counts_less_one_seed_sd_and_must_be_no_dearer():
     assert not stopped(0.99, "tiny:1", "tiny:2")
 
 
-def test_a_rival_of_which_only_a_dearer_variant_is_as_good_does_not_count():
+def test_a_incumbent_of_which_only_a_more_expensive_variant_is_as_good_does_not_count():
     curves = [FullCurve("full", 2, ((1 / 3, 0.5), (2 / 3, 0.9), (1.0, 0.9)))] * 19
-    rival = ended(0, [0.5, 0.5, 0.99], "tiny:1")
-    dear = rival.variants[0].model_copy(update={"usd_per_million_predictions": 9.0})
-    poor = rival.variants[0].model_copy(update={"f1": 0.4})
+    incumbent = ended(0, [0.5, 0.5, 0.99], "tiny:1")
+    dear = incumbent.variants[0].model_copy(update={"usd_per_million_predictions": 9.0})
+    poor = incumbent.variants[0].model_copy(update={"f1": 0.4})
     # Below the cheapest admitted variant: it breaks a cap.
-    barred = rival.variants[0].model_copy(update={"usd_per_million_predictions": 0.1})
+    barred = incumbent.variants[0].model_copy(update={"usd_per_million_predictions": 0.1})
     for variants in ([dear, poor], [dear, barred]):
-        asked = standing([0.5, 0.8], [rival.model_copy(update={"variants": variants})])
+        asked = standing([0.5, 0.8], [incumbent.model_copy(update={"variants": variants})])
         assert not dominance(0, library=curves)(asked)
-    assert dominance(0, library=curves)(standing([0.5, 0.8], [rival]))
+    assert dominance(0, library=curves)(standing([0.5, 0.8], [incumbent]))
 
 
 def test_survivors_are_no_calibration():
@@ -122,9 +122,9 @@ def test_the_first_trials_of_a_method_are_never_stopped_however_late_they_are():
 
 
 def test_curves_of_equal_epochs_are_preferred_where_there_are_enough():
-    rival = ended(0, [0.5, 0.5, 0.9], "tiny:1")
+    incumbent = ended(0, [0.5, 0.5, 0.9], "tiny:1")
     steep, flat = ((1 / 3, 0.2), (2 / 3, 0.5), (1.0, 0.95)), ((1 / 3, 0.5), (2 / 3, 0.7), (1.0, 0.7))
-    asked = standing([0.5, 0.7], [rival])
+    asked = standing([0.5, 0.7], [incumbent])
     fast = [FullCurve("full", 2, flat)] * 19
     assert dominance(0, library=fast)(asked)
     assert dominance(0, library=[*fast, *[FullCurve("full", 1, steep)] * 5])(asked)
