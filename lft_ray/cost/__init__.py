@@ -1,1 +1,1 @@
-"""What it costs: measured usage and profiles in, dollars out. Never measures, never calls Ray."""
+"""Cost model: measured usage and profiles in, dollars out. Never measures, never calls Ray."""

@@ -1,7 +1,7 @@
-"""Does the search pay? In: points with their serving dollars, and what the search cost. Out: savings a month. Pure.
+"""Break-even of a search: its cost against monthly savings. In: priced points, search dollars. Out: `BreakEven`.
 
-A month never costs less than the replicas that are kept running, so a cheaper prediction saves nothing while the dearer
-model's traffic still fits the same replicas: then both cost the floor, and the answer says so.
+A month never costs less than the minimum replicas, so a cheaper prediction saves nothing while the traffic of the more
+expensive model still fits those replicas: then both models cost the same floor, and the verdict says so. Pure.
 """
 
 import math
@@ -16,18 +16,18 @@ from lft_ray.records import FrontPoint, ProfileBook, Record, Selection, TrialRec
 
 __all__ = ["BreakEven", "Month", "Saving", "break_even", "break_even_of", "dollars"]
 
-ALIKE = 1e-9
-"""Relative difference below which two costs are the same measured number."""
+EQUAL_TOLERANCE = 1e-9
+"""Relative difference below which two costs count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """What a month of serving is bought with.
+    """Traffic, replicas and price of a month of serving.
 
     Attributes:
-        requests: single-text requests a month.
-        min_replicas: replicas that stay up without traffic.
-        cpus_per_replica: cores that one replica holds.
+        requests: single-text requests per month.
+        min_replicas: replicas that run even without traffic.
+        cpus_per_replica: CPU cores reserved by one replica.
         price: dollars per core second and device second.
     """
 
@@ -38,7 +38,7 @@ class Month:
 
     @classmethod
     def of(cls, cost: CostSpec, serve: ServeSpec, price: Price) -> "Month":
-        """The month that an experiment buys at a price."""
+        """Return the monthly load of an experiment at a price."""
         return cls(
             requests=cost.traffic.requests_per_month,
             min_replicas=serve.autoscaling.min_replicas,
@@ -47,7 +47,7 @@ class Month:
         )
 
     def usd(self, usd_per_million: float, *, on_device: bool = False) -> float:
-        """Dollars a month; see `lft_ray.cost.dollars.monthly_usd`."""
+        """Dollars per month; see `lft_ray.cost.dollars.monthly_usd`."""
         return monthly_usd(
             usd_per_million,
             self.requests,
@@ -59,47 +59,49 @@ class Month:
 
 
 class Saving(Record):
-    """The winner beside one dearer choice."""
+    """Comparison of the winner with one more expensive model."""
 
     against: Literal["largest_finalist", "dearest_size"]
+    """Rival: the most expensive finalist, or the most expensive model size that finished a trial."""
     model_size: str
     trial_id: str
     usd_per_million_predictions: float
     monthly_usd: float
     saved_usd_per_month: float
-    """At the stated traffic, running replicas counted; 0 where nothing is saved."""
+    """At the configured traffic, minimum replicas included; 0 if nothing is saved."""
     verdict: Literal["pays", "floor", "never"]
-    """pays; floor: cheaper a prediction, but both months cost what the running replicas cost; never: not cheaper."""
+    """pays; floor: cheaper per prediction, but both months cost the minimum replicas; never: not cheaper."""
     months: float | None = None
-    """Until the search has paid for itself at the stated traffic; None where it does not."""
+    """Months until the search has paid for itself at the configured traffic; None if it never does."""
     predictions: int | None = None
-    """The same in predictions."""
+    """Predictions until the search has paid for itself; None if it never does."""
     predictions_by_traffic: int | None = None
-    """Predictions until then if only traffic were paid for, as on replicas that are shared or scaled to zero."""
+    """Predictions until then if only traffic is paid for, as with replicas that are shared or scale to zero."""
     saves_from_requests: int | None = None
-    """Floor only: requests a month above which the dearer choice outgrows the running replicas."""
+    """Floor only: monthly requests above which the rival needs more than the minimum replicas."""
 
 
 class BreakEven(Record):
-    """What the search cost, and what its winner saves."""
+    """Cost of the search, and savings of its winner."""
 
     winner: str
-    """Model size."""
+    """Model size of the winner."""
     winner_usd_per_million_predictions: float
     winner_monthly_usd: float
     search_usd: float
-    """Training dollars of every trial, runs with fresh seeds included."""
+    """Training dollars of all trials, confirmation runs included."""
     requests_per_month: int
     min_replicas: int
     savings: list[Saving]
-    """Against the largest finalist first, then against the dearest model size that finished a trial."""
+    """Against the largest finalist, then against the most expensive model size that finished a trial."""
     sentence: str
+    """Summary for reports."""
 
 
 def break_even_of(
     month: Month, profiles: ProfileBook | None, selection: Selection | None, records: Sequence[TrialRecord]
 ) -> BreakEven | None:
-    """The break-even of a run; None before it has a winner."""
+    """Break-even of a run; None before it has a winner."""
     if selection is None:
         return None
     devices = {p.model_size for p in (profiles.profiles if profiles else []) if p.device != "cpu"}
@@ -122,15 +124,15 @@ def break_even(
     month: Month,
     on_device: Callable[[FrontPoint], bool] = lambda _: False,
 ) -> BreakEven:
-    """Set the winner's saving against what the search cost.
+    """Compare the savings of the winner with the cost of the search.
 
     Args:
-        winner: the chosen point.
-        finalists: points that were confirmed; the largest is the one that costs most to serve.
+        winner: selected point.
+        finalists: confirmed points; the largest is the one most expensive to serve.
         ladder: best finished trial of each model size.
-        search_usd: training dollars spent, all trials.
+        search_usd: training dollars of all trials.
         month: traffic, replicas and price.
-        on_device: whether a point is served on an accelerator.
+        on_device: returns whether a point is served on an accelerator.
     """
 
     def monthly(point: FrontPoint) -> float:
@@ -154,7 +156,7 @@ def break_even(
 
 
 def dollars(value: float) -> str:
-    """Dollars as a sentence says them: cents from a dollar on, else three digits."""
+    """Format dollars for prose: with cents from one dollar on, else with three significant digits."""
     if value >= 1.0 or value <= 0.0:
         return f"${value:,.2f}" if value else "$0"
     return f"${value:.{2 - math.floor(math.log10(value))}f}"
@@ -172,20 +174,21 @@ def _saving(
     month: Month,
     monthly: Callable[[FrontPoint], float],
 ) -> Saving:
-    cheap, dear = winner.usd_per_million_predictions, rival.usd_per_million_predictions
+    winner_usd, rival_usd = winner.usd_per_million_predictions, rival.usd_per_million_predictions
     fields = {
         "against": against,
         "model_size": rival.model_size,
         "trial_id": rival.trial_id,
-        "usd_per_million_predictions": dear,
+        "usd_per_million_predictions": rival_usd,
         "monthly_usd": monthly(rival),
     }
-    if dear <= cheap * (1.0 + ALIKE):
+    if rival_usd <= winner_usd * (1.0 + EQUAL_TOLERANCE):
         return Saving.model_validate({**fields, "saved_usd_per_month": 0.0, "verdict": "never"})
     saved = monthly(rival) - monthly(winner)
-    by_traffic = math.ceil(1e6 * search_usd / (dear - cheap))
-    if saved <= ALIKE * monthly(rival):
-        more = {"verdict": "floor", "saves_from_requests": math.ceil(1e6 * monthly(rival) / dear)}
+    by_traffic = math.ceil(1e6 * search_usd / (rival_usd - winner_usd))
+    # Equal months although a prediction is cheaper: the minimum replicas set both prices.
+    if saved <= EQUAL_TOLERANCE * monthly(rival):
+        more = {"verdict": "floor", "saves_from_requests": math.ceil(1e6 * monthly(rival) / rival_usd)}
         return Saving.model_validate(
             {**fields, **more, "saved_usd_per_month": 0.0, "predictions_by_traffic": by_traffic}
         )
@@ -197,15 +200,15 @@ def _saving(
 
 
 def _sentence(winner: FrontPoint, savings: Sequence[Saving], search_usd: float, month: Month) -> str:
-    """One plain sentence: the largest finalist where the winner is cheaper than it, else the dearest size."""
+    """Summarise the saving over the largest finalist if the winner is cheaper, else over the most expensive size."""
     spent = f"the search cost {dollars(search_usd)} of training"
     saving = next((s for s in savings if s.verdict != "never"), None)
     if saving is None:
         return (
-            f"The search never pays for itself in serving dollars: {winner.model_size} is itself the dearest to serve "
-            f"of all that finished; {spent}."
+            f"The search never pays for itself in serving dollars: {winner.model_size} is itself the most "
+            f"expensive to serve of all sizes that finished; {spent}."
         )
-    name = "the largest finalist" if saving.against == "largest_finalist" else "the dearest size"
+    name = "the largest finalist" if saving.against == "largest_finalist" else "the most expensive size"
     if saving.verdict == "floor":
         replicas = (
             "one running replica sets" if month.min_replicas == 1 else f"{month.min_replicas} running replicas set"
@@ -213,17 +216,18 @@ def _sentence(winner: FrontPoint, savings: Sequence[Saving], search_usd: float, 
         return (
             f"At {month.requests:,} predictions a month {winner.model_size} saves nothing over {saving.model_size} "
             f"({name}): {replicas} the price of both, {dollars(saving.monthly_usd)} a month; it saves from "
-            f"{saving.saves_from_requests:,} a month. Where only traffic is paid for, {spent}, which is back after "
+            f"{saving.saves_from_requests:,} a month. If only traffic is paid for, {spent}, which is recovered after "
             f"{saving.predictions_by_traffic:,} predictions."
         )
     return (
         f"{winner.model_size} saves {dollars(saving.saved_usd_per_month)} a month over {saving.model_size} ({name}) at "
-        f"{month.requests:,} predictions a month; {spent}, which is back after {saving.predictions:,} predictions "
-        f"({_span(saving.months or 0.0)})."
+        f"{month.requests:,} predictions a month; {spent}, which is recovered after {saving.predictions:,} "
+        f"predictions ({_span(saving.months or 0.0)})."
     )
 
 
 def _span(months: float) -> str:
+    # 730 hours a month, as in `HOURS_PER_MONTH`.
     days = months * 730.0 / 24.0
     if days < 1.0:
         return "less than a day"

@@ -1,7 +1,8 @@
-"""Dollars and minutes of a study: what is spent, promised and left. Pure bookkeeping; the caller brings the clock.
+"""Dollars and minutes of a study: spent, reserved and remaining. Pure bookkeeping; the caller supplies the clock.
 
-Promise: a trial starts only if spent + reserved + what is kept for confirmation runs + its own worst case fits, and
-only if it is predicted to finish before the deadline of its role.
+In: worst-case and actual costs of trials. Out: whether a trial may start. Never lets a trial start unless spent +
+reserved + the reserve for confirmation runs + its own worst case fit the budget, and it is predicted to finish before
+the deadline of its role.
 """
 
 from collections.abc import Iterable
@@ -12,11 +13,12 @@ from lft_ray.records import Role, TrialRecord
 __all__ = ["Budget", "Verdict"]
 
 TOLERANCE_USD = 1e-12
+"""Rounding error allowed when a worst case equals the remaining budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a trial may start, and why not."""
+    """Whether a trial may start, and if not, why."""
 
     ok: bool
     reason: str = ""
@@ -26,13 +28,13 @@ class Verdict:
 
 
 class Budget:
-    """What a study may still spend.
+    """Budget of a study.
 
     Args:
-        budget_usd: training dollars, retries counted; None: no limit.
-        minutes: wall minutes from ``started_s`` to the decision; None: no limit.
-        confirmation_fraction: share of both that search trials leave for runs of the finalists with fresh seeds.
-        started_s: when the first trial began, in seconds on the caller's clock (any, as long as it is one clock).
+        budget_usd: training dollars, retries included; None: no limit.
+        minutes: wall-clock minutes from ``started_s`` to the decision; None: no limit.
+        confirmation_fraction: share of both that is reserved for confirmation runs (finalists with new seeds).
+        started_s: start of the first trial, in seconds on the caller's clock (always the same clock).
     """
 
     def __init__(
@@ -52,32 +54,32 @@ class Budget:
 
     @property
     def spent_usd(self) -> float:
-        """Dollars of settled trials."""
+        """Dollars spent by settled trials."""
         return sum(self._spent.values())
 
     @property
     def reserved_usd(self) -> float:
-        """Worst case of all running trials."""
-        # A copy, made in one step: the live table asks from its own thread while trials start and end.
+        """Worst-case dollars of all running trials."""
+        # Copied in one step: the live table reads this from its own thread while trials start and end.
         return sum(usd for _, usd in list(self._reserved.values()))
 
     @property
-    def kept_for_confirmation_usd(self) -> float:
-        """Dollars that search trials may not touch: the share, less what confirmation runs have used of it."""
+    def confirmation_reserve_usd(self) -> float:
+        """Dollars that search trials may not use: the confirmation share, less what confirmation runs have used."""
         if self.budget_usd is None:
             return 0.0
         used = self._spent["confirm"] + sum(usd for role, usd in list(self._reserved.values()) if role == "confirm")
         return max(0.0, self.confirmation_fraction * self.budget_usd - used)
 
     def left_usd(self, role: Role = "search") -> float | None:
-        """Dollars that a new trial of this role may cost at worst; None: no limit."""
+        """Dollars available to a new trial of this role; None: no limit."""
         if self.budget_usd is None:
             return None
-        kept = self.kept_for_confirmation_usd if role == "search" else 0.0
-        return max(0.0, self.budget_usd - self.spent_usd - self.reserved_usd - kept)
+        reserve = self.confirmation_reserve_usd if role == "search" else 0.0
+        return max(0.0, self.budget_usd - self.spent_usd - self.reserved_usd - reserve)
 
     def deadline_s(self, role: Role = "search") -> float | None:
-        """When trials of this role end as stopped, on the caller's clock; None: never."""
+        """Time at which trials of this role are stopped, on the caller's clock; None: never."""
         if self.minutes is None:
             return None
         share = 1.0 - self.confirmation_fraction if role == "search" else 1.0
@@ -87,32 +89,34 @@ class Budget:
         """Whether a trial may start now.
 
         Args:
-            worst_usd: its worst case in dollars, retries counted.
-            wall_s: predicted wall seconds to its end. None while nothing is measured: then it starts if the deadline
-                is not over, since a guess must not forbid the first measurement; the deadline would stop it.
-            now_s: the caller's clock.
-            role: confirmation runs may use what is kept for them.
+            worst_usd: worst-case cost in dollars, retries included.
+            wall_s: predicted wall-clock seconds to completion. None before anything is measured: the trial may then
+                start until the deadline, since a guess must not forbid the first measurement; the deadline stops it.
+            now_s: current time on the caller's clock.
+            role: role of the trial; only confirmation runs may use the confirmation reserve.
         """
         left = self.left_usd(role)
         if left is not None and worst_usd > left + TOLERANCE_USD:
-            return Verdict(False, f"its worst case of ${worst_usd:.4f} does not fit the ${left:.4f} that are left")
+            return Verdict(False, f"worst-case cost ${worst_usd:.4f} exceeds the remaining budget ${left:.4f}")
         deadline = self.deadline_s(role)
         if deadline is not None and now_s + (wall_s or 0.0) >= deadline:
             if now_s >= deadline:
-                return Verdict(False, "the time for it is over")
-            return Verdict(False, f"it needs {wall_s or 0.0:.0f} s and {deadline - now_s:.0f} s are left")
+                return Verdict(False, "deadline reached")
+            return Verdict(
+                False, f"predicted to take {wall_s or 0.0:.0f} s, with {deadline - now_s:.0f} s left until the deadline"
+            )
         return Verdict(True)
 
     def reserve(self, trial_id: str, worst_usd: float, *, role: Role = "search") -> None:
-        """Promise a running trial its worst case. Reserving again replaces the promise."""
+        """Reserve the worst case of a running trial, replacing an earlier reservation of the same trial."""
         self._reserved[trial_id] = (role, worst_usd)
 
     def settle(self, trial_id: str, usd: float, *, role: Role = "search") -> None:
-        """Turn a promise into what the trial did cost, however it ended."""
-        promised_role, _ = self._reserved.pop(trial_id, (role, 0.0))
-        self._spent[promised_role] += usd
+        """Replace the reservation of a trial by its actual cost, however the trial ended."""
+        reserved_role, _ = self._reserved.pop(trial_id, (role, 0.0))
+        self._spent[reserved_role] += usd
 
     def settle_records(self, records: Iterable[TrialRecord]) -> None:
-        """Count trials of an earlier session: what they cost stays spent after a resume."""
+        """Add trials of an earlier session: their cost remains spent after a resume."""
         for record in records:
             self.settle(record.trial_id, record.training_usd, role=record.role)

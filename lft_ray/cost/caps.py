@@ -1,7 +1,7 @@
-"""The caps on dollars and latency: the one rule of what may be trained and what may win. Pure.
+"""Caps on cost and latency: the one rule for what may be trained and what may win. Pure.
 
-In: what a variant costs and how slow it is. Out: why a cap forbids it. A latency that was not measured is over the cap:
-a cap that was not checked is not kept.
+In: cost and p95 latency of a variant. Out: the cap that it exceeds, if any. Never treats an unmeasured latency as
+within the cap.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ __all__ = ["Caps"]
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What a variant may cost and take at most; None: no cap.
+    """Maximum cost and latency of a variant; None: no cap.
 
     Attributes:
-        usd_per_million: ``selection.max_usd_per_million``.
-        p95_ms: ``cost.traffic.p95_ms``.
+        usd_per_million: value of ``selection.max_usd_per_million``, in dollars per million predictions.
+        p95_ms: value of ``cost.traffic.p95_ms``, in milliseconds.
     """
 
     usd_per_million: float | None = None
@@ -25,17 +25,17 @@ class Caps:
 
     @classmethod
     def of(cls, selection: SelectionSpec, cost: CostSpec) -> "Caps":
-        """The caps that an experiment states."""
+        """Return the caps of an experiment."""
         return cls(selection.max_usd_per_million, cost.traffic.p95_ms)
 
     def breach(self, usd_per_million: float, p95_ms: float | None) -> str:
-        """Why a variant may not be served; empty when it may.
+        """Return the reason why a variant exceeds a cap; empty if it does not.
 
         Args:
             usd_per_million: dollars per million predictions.
-            p95_ms: HTTP p95; None, or not a number: not measured, which no cap on it allows.
+            p95_ms: p95 latency over HTTP, in milliseconds; None or NaN if not measured, which exceeds any cap.
         """
-        # Compared as "not within", so that what is not a number is never within.
+        # "not <=" rather than ">", so that NaN exceeds the cap.
         if self.usd_per_million is not None and not usd_per_million <= self.usd_per_million:
             return (
                 f"${usd_per_million:.4g} per million predictions is above selection.max_usd_per_million "

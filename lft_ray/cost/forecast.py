@@ -1,7 +1,8 @@
-"""Predict what a configuration will use, from FLOPs and from the trials that finished. Pure; no Ray, no clock.
+"""Predict the resource usage of trials from FLOPs and from the trials that finished. Pure; never uses Ray or a clock.
 
-In: FLOPs and measured Usage. Out: predicted Usage, and its worst case. One straight line ``seconds = a + b x FLOPs``
-a device, fitted robustly, so that one trial that shared its cores with something else does not bend it.
+In: FLOPs and measured Usage. Out: predicted Usage, and its worst case. `trial_flops` and `passes_of` count the work of
+a configuration; `Forecast` fits one line ``seconds = a + b x FLOPs`` per device, robustly, so that a single trial that
+shared its cores with another process does not bend it.
 """
 
 from dataclasses import dataclass
@@ -12,23 +13,31 @@ from lft_ray.config.methods import FREEZE, LINEAR_PROBE, LORA
 from lft_ray.records import DatasetRecord, TrialConfig, TrialResult, Usage
 
 __all__ = [
-    "DEFAULT_RATES", "HEAD_STEP_FLOPS", "WHOLE", "Forecast", "Passes", "Rate", "mean_tokens", "passes_of",
-    "schedule_share", "trial_flops",
+    "DEFAULT_RATES",
+    "FULL_FINE_TUNING",
+    "HEAD_STEP_FLOPS",
+    "Forecast",
+    "Passes",
+    "Rate",
+    "mean_tokens",
+    "passes_of",
+    "schedule_share",
+    "trial_flops",
 ]  # fmt: skip
 
 HEAD_STEP_FLOPS = 1e7
-"""A step of the head alone is nothing but overhead: about 0.5 ms, at the 20 GFLOP/s that a forecast begins with."""
+"""A step that trains only the head is pure overhead: about 0.5 ms, expressed at the initial rate of 20 GFLOP/s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """Forward passes.
+    """Work of a training method, in forward passes of the whole network.
 
     Attributes:
-        step: that a token costs in a training step.
-        scoring: that a token costs in a validation pass before the last, which runs the whole network.
-        shared: over train and validation, once.
-        is_shared: whether one trial makes that pass for all; else each makes its own.
+        step: forward passes per token of a training step.
+        scoring: forward passes per token of a validation pass, except the last, which always runs the whole network.
+        shared: forward passes over train and validation that are made once, to cache activations.
+        is_shared: whether all trials share the cached pass; otherwise each trial makes its own.
     """
 
     step: float = 3.0
@@ -37,24 +46,24 @@ class Passes:
     is_shared: bool = False
 
 
-WHOLE = Passes()
-"""Every weight is trained."""
+FULL_FINE_TUNING = Passes()
+"""Every weight is trained: a backward pass costs two forward passes."""
 
 
-def passes_of(config: TrialConfig, *, layers: int, hidden: int, is_kept: bool) -> Passes:
-    """What a trial of this configuration runs.
+def passes_of(config: TrialConfig, *, layers: int, hidden: int, is_cached: bool) -> Passes:
+    """Forward passes of a trial of this configuration.
 
     Args:
-        config: its method and the parameters of it.
-        layers: of the network.
-        hidden: its width.
-        is_kept: whether what frozen layers answer is kept for all trials.
+        config: trial configuration; its method and the hyperparameters of the method count.
+        layers: number of layers of the network.
+        hidden: hidden size of the network.
+        is_cached: whether frozen-layer activations are cached and shared by all trials.
     """
     if config.method == LINEAR_PROBE:
-        return Passes(0.0, 0.0, 1.0, is_kept)
+        return Passes(0.0, 0.0, 1.0, is_cached)
     if config.method == FREEZE:
         below = (config.frozen_layers or 0) / layers
-        if is_kept:
+        if is_cached:
             return Passes(3.0 * (1.0 - below), 1.0 - below, below, is_shared=True)
         return Passes(1.0 + 2.0 * (1.0 - below))
     if config.method == LORA:
@@ -62,29 +71,32 @@ def passes_of(config: TrialConfig, *, layers: int, hidden: int, is_kept: bool) -
         # back and forth to 4 x hidden); of the matrices themselves no gradient is computed.
         factors = (config.lora_rank or 0) * 16.0 / (12.0 * hidden)
         return Passes(2.0 + 3.0 * factors, 1.0 + factors)
-    return WHOLE
+    return FULL_FINE_TUNING
 
 
 TOKENS_PER_WORD = 1.4
-"""An English word makes about 1.3 word pieces; rounded up, since a forecast that is too dear is the safe one."""
+"""An English word has about 1.3 word pieces; rounded up, since overestimating the cost is the safe error."""
 SPECIAL_TOKENS = 2
-WORST_CASE_FLOOR = 1.3
-WORST_CASE_UNMEASURED = 3.0
+"""Special tokens per text, such as [CLS] and [SEP]."""
+MIN_WORST_CASE_FACTOR = 1.3
+"""Worst case relative to the prediction, however well the measurements agree."""
+UNMEASURED_WORST_CASE_FACTOR = 3.0
+"""Worst case relative to the prediction before the first measurement."""
 OVERRUN_GROWTH = 1.5
-"""A trial that its promise stopped would have taken longer still: the next is promised this many times what it used."""
-SPREAD_FOR_SLOPE = 1.5
-"""Below this ratio of largest to smallest FLOPs a slope says more about noise than about work."""
+"""A trial stopped at its reservation would have taken longer: the next one reserves this many times what it used."""
+MIN_SPREAD_FOR_SLOPE = 1.5
+"""Ratio of largest to smallest FLOPs below which a fitted slope reflects noise rather than work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A line ``seconds = start_s + FLOPs / flops_per_s``."""
+    """Linear model of duration: ``seconds = start_s + FLOPs / flops_per_s``."""
 
     start_s: float
     flops_per_s: float
 
     def seconds(self, flops: float) -> float:
-        """Seconds for so much work."""
+        """Predicted seconds for a number of FLOPs."""
         return self.start_s + flops / self.flops_per_s
 
 
@@ -93,25 +105,25 @@ DEFAULT_RATES = {
     "cuda": Rate(start_s=15.0, flops_per_s=4e12),
     "linear": Rate(start_s=5.0, flops_per_s=1e8),
 }
-"""Stated guesses until the first trial of that device is measured, all on the slow side. cpu: 20 GFLOP/s of one core,
-what a plain fp32 loop reaches on an old server core. cuda: half of a T4's fp32 peak. linear: TF-IDF, whose time goes
-into counting words rather than arithmetic."""
+"""Initial guesses per device, until its first trial is measured; all deliberately slow. cpu: 20 GFLOP/s on one core, as
+a plain fp32 loop reaches on an old server core. cuda: half of a T4's fp32 peak. linear: TF-IDF, which spends its time
+counting words rather than on arithmetic."""
 
 
 def mean_tokens(dataset: DatasetRecord, max_length: int) -> float:
-    """Mean tokens a text after cutting at ``max_length``, from the sample texts or the length quantiles."""
+    """Mean tokens per text after truncation to ``max_length``, from the sample texts or else the length quantiles."""
     words: list[float] = [len(text.split()) for text in dataset.sample_texts]
     if not words:
         quantiles = dataset.words_quantiles
         middle, high = quantiles.get("p50", 0.0), quantiles.get("p95", 0.0)
-        # 20 points on the polygon through (0, 0), (0.5, p50) and (1, p95): enough for a mean.
+        # 20 points on the piecewise linear quantile function through (0, 0), (0.5, p50) and (1, p95).
         shares = [(i + 0.5) / 20 for i in range(20)]
         words = [2 * q * middle if q <= 0.5 else middle + (q - 0.5) * 2 * (high - middle) for q in shares]
     return sum(min(max_length, w * TOKENS_PER_WORD + SPECIAL_TOKENS) for w in words) / len(words)
 
 
 def schedule_share(result: TrialResult) -> float:
-    """Share of its schedule that a finished trial ran: below 1 where it ended itself on a plateau."""
+    """Share of its schedule that a finished trial ran: below 1 after early stopping."""
     return result.curve[-1].fraction if result.curve else 1.0
 
 
@@ -123,56 +135,56 @@ def trial_flops(
     validation_tokens: float = 0.0,
     evaluations: int = 3,
     variant_tokens: float = 0.0,
-    passes: Passes = WHOLE,
+    passes: Passes = FULL_FINE_TUNING,
 ) -> float:
-    """Floating point operations of a whole trial, but for a pass that one trial makes for all.
+    """FLOPs of a whole trial, without the pass that is shared between trials.
 
     Args:
-        config: its epochs count (1 where the model has none).
-        flops_per_token: of one forward pass.
-        train_tokens: tokens of the train split after cutting.
-        validation_tokens: tokens of the validation split after cutting.
-        evaluations: validation passes, the one before training included.
-        variant_tokens: validation tokens of the passes at the end, over all variants but the reference.
-        passes: what the method runs of the network; a training pass of all of it is three forward passes.
+        config: trial configuration; gives the number of epochs (1 for models without epochs).
+        flops_per_token: FLOPs per token of one forward pass.
+        train_tokens: tokens of the train split after truncation.
+        validation_tokens: tokens of the validation split after truncation.
+        evaluations: number of validation passes, the one before training included.
+        variant_tokens: validation tokens of the final passes, over all variants except the reference.
+        passes: forward passes of the training method; a full training step costs three.
     """
     training = passes.step * (config.epochs or 1) * train_tokens
-    # The last pass runs the whole network wherever it is served in another precision than it was trained in.
+    # The last pass always runs the whole network, at the precision in which it is served.
     scored = (passes.scoring * (evaluations - 1) + 1.0) * validation_tokens if evaluations else 0.0
     return flops_per_token * (training + scored + variant_tokens)
 
 
 class Forecast:
-    """Learns, one device at a time, how long work takes.
+    """Learns how long work takes, separately for each device.
 
     Args:
-        rates: the guess for each device before anything is measured; unknown devices take that of ``cpu``.
+        rates: initial guess for each device; unknown devices use that of ``cpu``.
     """
 
     def __init__(self, rates: dict[str, Rate] | None = None) -> None:
         self._rates = dict(DEFAULT_RATES if rates is None else rates)
-        self._seen: dict[str, list[tuple[float, Usage]]] = {}
+        self._observed: dict[str, list[tuple[float, Usage]]] = {}
         self._overrun: dict[str, float] = {}
-        # A line through 200 trials takes 10 ms, and a proposal asks for the price of dozens of configurations.
+        # Cached fits: a fit through 200 trials takes 10 ms, and each proposal prices dozens of configurations.
         self._lines: dict[str, tuple[Rate, Rate, Rate]] = {}
 
     def observe(self, flops: float, usage: Usage, *, device: str = "cpu") -> None:
-        """Learn from a trial that ran to its end. Stopped and failed trials say nothing about a full run."""
-        self._seen.setdefault(device, []).append((flops, usage))
+        """Learn from a completed trial. Stopped and failed trials carry no information about a full run."""
+        self._observed.setdefault(device, []).append((flops, usage))
         self._lines.pop(device, None)
 
     def observe_unfinished(self, flops: float, usage: Usage, *, device: str = "cpu") -> None:
-        """Learn from a trial that ended early only if it took longer than a whole one should: the next may, too."""
-        ratio = _larger(usage) / max(_larger(self.predict(flops, device=device)), 1e-9)
+        """Learn from an unfinished trial only if it already took longer than predicted for a full one."""
+        ratio = _busy_s(usage) / max(_busy_s(self.predict(flops, device=device)), 1e-9)
         self._overrun[device] = max(self._overrun.get(device, 0.0), OVERRUN_GROWTH * ratio)
 
     def is_measured(self, device: str = "cpu") -> bool:
-        """Whether any trial of this device has finished."""
-        return bool(self._seen.get(device))
+        """Whether any trial on this device has been observed."""
+        return bool(self._observed.get(device))
 
     def predict(self, flops: float, *, device: str = "cpu") -> Usage:
-        """Expected ``core_s``, ``device_s`` and ``wall_s`` of a trial with so much work."""
-        seen = self._seen.get(device, [])
+        """Expected ``core_s``, ``device_s`` and ``wall_s`` of a trial with ``flops`` FLOPs."""
+        seen = self._observed.get(device, [])
         guess = self._rates.get(device, self._rates["cpu"])
         if not seen:
             seconds = guess.seconds(flops)
@@ -188,27 +200,27 @@ class Forecast:
         return Usage(core_s=core.seconds(flops), device_s=device_line.seconds(flops), wall_s=wall.seconds(flops))
 
     def worst_case_factor(self, device: str = "cpu") -> float:
-        """How much dearer than predicted a trial may become.
+        """Ratio of worst-case to predicted cost of a trial.
 
-        3 before anything is measured (more once a trial has overrun that); then the worst ratio of measured to fitted
-        seconds seen so far (at least 1.3), widened by 1 + 1/n for n trials, because few trials have not shown their
-        worst yet.
+        3 before anything is measured (more once a trial has exceeded that); then the worst observed ratio of measured
+        to fitted seconds (at least 1.3), widened by 1 + 1/n for n trials, because few trials underestimate the worst
+        case.
         """
-        seen = self._seen.get(device, [])
+        seen = self._observed.get(device, [])
         if not seen:
-            return max(WORST_CASE_UNMEASURED, self._overrun.get(device, 0.0))
-        ratios = [_larger(u) / max(_larger(self.predict(f, device=device)), 1e-9) for f, u in seen]
-        return max(WORST_CASE_FLOOR, *ratios) * (1.0 + 1.0 / len(seen))
+            return max(UNMEASURED_WORST_CASE_FACTOR, self._overrun.get(device, 0.0))
+        ratios = [_busy_s(u) / max(_busy_s(self.predict(f, device=device)), 1e-9) for f, u in seen]
+        return max(MIN_WORST_CASE_FACTOR, *ratios) * (1.0 + 1.0 / len(seen))
 
     def worst_case(self, flops: float, *, device: str = "cpu", retries: int = 0, lost_s: float = 0.0) -> Usage:
-        """Most that a trial is expected to use, its retries counted.
+        """Worst-case usage of a trial, retries included.
 
         Args:
-            flops: see `trial_flops`.
+            flops: FLOPs of the trial; see `trial_flops`.
             device: key of the rates.
-            retries: how often the trial may be started again.
-            lost_s: wall seconds that one crash can cost, such as the checkpoint interval plus start-up; never more
-                than the trial itself.
+            retries: how often the trial may be restarted.
+            lost_s: wall-clock seconds that one crash can lose, such as the checkpoint interval plus start-up; capped
+                at the duration of the trial.
         """
         expected = self.predict(flops, device=device)
         wall_s = max(expected.wall_s, 1e-9)
@@ -216,18 +228,19 @@ class Forecast:
         return Usage(core_s=expected.core_s * scale, device_s=expected.device_s * scale, wall_s=expected.wall_s * scale)
 
 
-def _larger(usage: Usage) -> float:
+def _busy_s(usage: Usage) -> float:
+    """Seconds of the resource that a trial uses most."""
     return max(usage.core_s, usage.device_s)
 
 
 def _fit(points: list[tuple[float, float]], guess: Rate) -> Rate:
-    """Theil-Sen line through (FLOPs, seconds); the guess, scaled to pass through the middle, where that is not safe."""
+    """Theil-Sen line through (FLOPs, seconds); with too little spread, the initial guess scaled to the median."""
     scale = median(seconds / guess.seconds(flops) for flops, seconds in points)
     if scale <= 0.0:
         return Rate(start_s=0.0, flops_per_s=float("inf"))
     scaled = Rate(start_s=guess.start_s * scale, flops_per_s=guess.flops_per_s / scale)
     work = [flops for flops, _ in points]
-    if len(points) < 3 or max(work) < SPREAD_FOR_SLOPE * min(work):
+    if len(points) < 3 or max(work) < MIN_SPREAD_FOR_SLOPE * min(work):
         return scaled
     slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(points, 2) if x1 != x2]
     slope = median(slopes)

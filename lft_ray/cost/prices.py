@@ -1,4 +1,7 @@
-"""Look up what a core second and a device second cost. In: CostSpec. Out: Price. Reads prices.toml, nothing else."""
+"""Prices per core second and device second: the packaged price sheet, plugins and the user's own prices.
+
+In: a `CostSpec`. Out: a `Price`. Reads prices.toml and never anything else: no network.
+"""
 
 import tomllib
 from dataclasses import dataclass, replace
@@ -17,34 +20,36 @@ __all__ = ["Price", "PriceRow", "PriceSource", "price_of", "price_table", "rows"
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Dollars per second of one bought core and of one whole accelerator.
+    """Dollars per second of one rented core and of one whole accelerator.
 
-    Serving is always priced on demand: an endpoint cannot be interrupted. Training takes the spot rates where
+    Serving is always priced on demand, since an endpoint cannot be interrupted. Training uses spot rates if
     ``cost.spot`` is set and the row has one.
     """
 
     name: str
     usd_per_core_s: float
     usd_per_device_s: float
-    """0 when the machine has no accelerator."""
+    """0 if the machine has no accelerator."""
     training_usd_per_core_s: float
     training_usd_per_device_s: float
     as_of: str
-    """Date of the price as the sheet gives it, or ``yours`` for a price of the experiment file."""
+    """Date of the price in the sheet, or ``yours`` for a price set in the experiment file."""
     source: str
+    """Page on which the price can be checked."""
     region: str = ""
     spot: bool = False
     """Whether training is priced at spot rates."""
 
 
 class PriceSource(Protocol):
-    """A user's own price: ``cost.price: package.module:name`` of a callable like this."""
+    """Protocol of a price plugin: a callable named by ``cost.price: package.module:name``."""
 
     def __call__(self, spec: CostSpec) -> Price:
-        """Return the price for an experiment's cost section."""
+        """Return the price for the cost section of an experiment."""
 
 
 SECONDS_PER_HOUR = 3600.0
+# Price page of each provider, for rows without a source of their own.
 PAGES = {
     "AWS": "https://aws.amazon.com/ec2/pricing/on-demand/",
     "GCP": "https://cloud.google.com/compute/all-pricing",
@@ -53,7 +58,7 @@ PAGES = {
 
 
 class PriceRow(BaseModel):
-    """One row of the sheet. Dollars are per hour of the whole machine unless the name says otherwise."""
+    """One row of the price sheet. Dollars are per hour of the whole machine unless the field name says otherwise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,14 +77,14 @@ class PriceRow(BaseModel):
 
     @property
     def page(self) -> str:
-        """Where the row can be checked."""
+        """Page on which the price can be checked."""
         return self.source or PAGES[self.provider]
 
     def core_and_device_usd_per_s(self, hourly_usd: float | None) -> tuple[float, float]:
-        """Dollars per core second and per device second when the machine costs ``hourly_usd``.
+        """Dollars per core second and per device second if the machine costs ``hourly_usd``; None: the row's own rates.
 
-        A machine is bought whole: a core second is its price over its vCPUs, a device second its price over its
-        devices. `training_usd` charges for the scarcer of the two, so nothing is paid twice.
+        A machine is rented as a whole: a core second costs its price divided by its vCPUs, a device second its price
+        divided by its devices. `training_usd` charges only for the scarcer of the two, so nothing is paid twice.
         """
         if hourly_usd is None:
             core, device = self.usd_per_core_hour or 0.0, self.usd_per_device_hour or 0.0
@@ -90,13 +95,13 @@ class PriceRow(BaseModel):
 
 @cache
 def price_table() -> dict[str, PriceRow]:
-    """All rows of the packaged sheet by name, in the sheet's order."""
+    """All rows of the packaged sheet by name, in sheet order."""
     text = files("lft_ray.cost").joinpath("prices.toml").read_text(encoding="utf-8")
     return {name: PriceRow.model_validate(row) for name, row in tomllib.loads(text)["machines"].items()}
 
 
 def rows() -> list[dict[str, Any]]:
-    """The sheet as plain rows with the same keys, for ``lft env --prices``; what a row does not have is None."""
+    """The sheet as flat rows with the same keys, for ``lft env --prices``; missing values are None."""
     return [
         {
             "name": name,
@@ -116,13 +121,13 @@ def rows() -> list[dict[str, Any]]:
 
 
 def price_of(spec: CostSpec) -> Price:
-    """Return the price that an experiment names, with its own prices put before the sheet's.
+    """Return the price that an experiment names, overridden by prices set in the experiment itself.
 
     Args:
-        spec: the experiment's cost section.
+        spec: cost section of the experiment.
 
     Raises:
-        ConfigError: the name is in no row of the sheet, or a user's own source answers something else than a Price.
+        ConfigError: the sheet has no row of this name, or a price plugin returns something other than a Price.
     """
     price = _from_plugin(spec) if ":" in spec.price else _from_sheet(spec)
     if spec.usd_per_core_hour is not None:
@@ -165,7 +170,7 @@ def _from_plugin(spec: CostSpec) -> Price:
     price = resolve(spec.price, {}, where="cost.price")(spec)
     if not isinstance(price, Price):
         raise ConfigError(
-            f"{spec.price!r} at cost.price answered a {type(price).__name__}: expected lft_ray.cost.prices.Price",
-            fix="return a Price from it",
+            f"{spec.price!r} at cost.price returned a {type(price).__name__}: expected lft_ray.cost.prices.Price",
+            fix="return a Price from this callable",
         )
     return price

@@ -1,1 +1,1 @@
-"""Rows to batches: read, check, split, write as Arrow, encode once, cut into batches."""
+"""From labelled rows to training batches: read, check, split, write as Arrow, tokenise once, plan batches."""

@@ -1,7 +1,7 @@
-"""Which rows make a step, and how a step is cut to fit. In: token lengths. Out: row numbers; at last two tensors.
+"""Plan training steps and micro-batches. In: token lengths. Out: row indices, and padded tensors (`collate`).
 
-A step's rows do not depend on how many workers share it: every text is in exactly one worker's micro-batches, so the
-sum of losses over the step, divided by its text count, is the same for 1 and N workers.
+The rows of a step do not depend on the number of workers: every text is in exactly one worker's micro-batches, so the
+sum of losses over the step, divided by its text count, is the same for 1 and N workers. Never reads texts.
 """
 
 import heapq
@@ -19,40 +19,41 @@ Rows = NDArray[np.int64]
 
 
 class Inputs(Protocol):
-    """A split as a network reads it: token ids (`lft_ray.data.encode.TokenFile`), or what frozen layers made of them.
+    """A split as a network reads it: token ids (`lft_ray.data.encode.TokenFile`) or cached frozen-layer activations.
 
     Attributes:
-        targets: int64 [n], or float32 [n, c].
+        targets: int64 [n] class indices, or float32 [n, c] of 0 and 1.
     """
 
     targets: NDArray[Any]
 
     def __len__(self) -> int:
-        """Rows."""
+        """Number of rows n."""
 
     def lengths(self, max_length: int) -> Rows:
-        """Tokens of each row after the cut, int64 [n]: what batches are planned by."""
+        """Token count of each row after truncation, int64 [n]; batches are planned by it."""
 
     def tensors(self, rows: Rows, max_length: int, pad_id: int) -> "tuple[torch.Tensor, torch.Tensor]":
-        """What the network is called with for some rows: inputs [k, ...] and mask [k, t]."""
+        """Network inputs for k rows: inputs [k, ...] and attention mask [k, t]."""
 
 
 def plan_steps(lengths: Rows, batch_size: int, *, seed: int, epoch: int, window: int = 32) -> list[Rows]:
-    """Plan one epoch: every row once, in steps of texts of nearly the same length.
+    """Plan one epoch: every row once, in steps of texts of similar length.
 
     Rows are shuffled, sorted by length within windows of ``window`` steps, cut into steps, and the steps shuffled:
-    padding falls below a tenth, and the order stays random.
+    padding falls below a tenth of the tokens, and the order stays random.
 
     Args:
-        lengths: tokens of each row, int [n].
-        batch_size: texts a step, over all workers; one step of the epoch may have fewer.
-        seed: of the trial.
-        epoch: counted from 0; each has an order of its own.
-        window: steps that are sorted together.
+        lengths: token count of each row, int [n].
+        batch_size: texts per step, over all workers; one step of the epoch may have fewer.
+        seed: random seed of the trial.
+        epoch: epoch number, from 0; each epoch has its own order.
+        window: number of steps that are sorted by length together.
 
     Returns:
-        ceil(n / batch_size) arrays of row numbers.
+        ceil(n / batch_size) arrays of row indices.
     """
+    # Seeded by (seed, epoch): a resumed trial plans the same steps without replaying earlier epochs.
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
     steps: list[Rows] = []
@@ -64,47 +65,48 @@ def plan_steps(lengths: Rows, batch_size: int, *, seed: int, epoch: int, window:
 
 
 def micro_batches(rows: Rows, lengths: Rows, micro_batch_tokens: int, *, rank: int = 0, world: int = 1) -> list[Rows]:
-    """Cut one worker's share of a step into forward passes, longest texts first.
+    """Split one worker's share of a step into micro-batches, longest texts first.
 
     Args:
-        rows: row numbers of the step.
-        lengths: tokens of EVERY row of the split, int [n].
-        micro_batch_tokens: most padded tokens of a forward pass; a longer text is a pass of its own.
-        rank: this worker.
-        world: number of workers; the token load is shared evenly.
+        rows: row indices of the step.
+        lengths: token count of EVERY row of the split, int [n].
+        micro_batch_tokens: maximum padded tokens per forward pass; a longer text gets a pass of its own.
+        rank: rank of this worker.
+        world: number of workers; tokens are balanced between them.
 
     Returns:
-        Row numbers; over all ranks each row of the step once. Empty for a rank without a row.
+        Row indices of each micro-batch; over all ranks each row of the step occurs once. Empty for a rank without rows.
     """
     longest_first = rows[np.argsort(-lengths[rows], kind="stable")]
     if world > 1:
-        longest_first = longest_first[_shares(lengths[longest_first], world) == rank]
-    return _cut(longest_first, lengths, micro_batch_tokens)
+        longest_first = longest_first[_assign(lengths[longest_first], world) == rank]
+    return _split_by_budget(longest_first, lengths, micro_batch_tokens)
 
 
 def eval_batches(lengths: Rows, micro_batch_tokens: int, rank: int = 0, world: int = 1) -> list[Rows]:
-    """Cut a whole split into forward passes, longest texts first; over all ranks each row once.
+    """Split a whole data split into evaluation batches, longest texts first; over all ranks each row occurs once.
 
     Args:
-        lengths: tokens of each row, int [n].
-        micro_batch_tokens: most padded tokens of a forward pass.
-        rank: this worker.
+        lengths: token count of each row, int [n].
+        micro_batch_tokens: maximum padded tokens per forward pass.
+        rank: rank of this worker.
         world: number of workers.
     """
-    batches = _cut(np.argsort(-lengths, kind="stable"), lengths, micro_batch_tokens)
+    batches = _split_by_budget(np.argsort(-lengths, kind="stable"), lengths, micro_batch_tokens)
     if world == 1:
         return batches
+    # The cost of a batch is its padded size: its rows times its longest row, which comes first.
     loads = np.array([len(batch) * lengths[batch[0]] for batch in batches], dtype=np.int64)
-    owners = _shares(loads, world)
+    owners = _assign(loads, world)
     return [batch for batch, owner in zip(batches, owners, strict=True) if owner == rank]
 
 
 def collate(ids: list[NDArray[Any]], pad_id: int) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Pad texts to the longest.
+    """Pad token ids on the right to the longest text.
 
     Args:
         ids: n arrays of token ids.
-        pad_id: what stands behind a shorter text.
+        pad_id: token id used as padding.
 
     Returns:
         input_ids and attention_mask (1 = token), both int64 [n, t].
@@ -119,7 +121,7 @@ def collate(ids: list[NDArray[Any]], pad_id: int) -> "tuple[torch.Tensor, torch.
     return torch.from_numpy(padded), torch.from_numpy(mask.astype(np.int64))
 
 
-def _cut(longest_first: Rows, lengths: Rows, micro_batch_tokens: int) -> list[Rows]:
+def _split_by_budget(longest_first: Rows, lengths: Rows, micro_batch_tokens: int) -> list[Rows]:
     batches: list[Rows] = []
     start = 0
     while start < len(longest_first):
@@ -130,8 +132,8 @@ def _cut(longest_first: Rows, lengths: Rows, micro_batch_tokens: int) -> list[Ro
     return batches
 
 
-def _shares(loads: NDArray[np.int64], world: int) -> Rows:
-    """Give each load to the worker that has least so far (fewest texts among equals); the loads come largest first."""
+def _assign(loads: NDArray[np.int64], world: int) -> Rows:
+    """Assign each load, largest first, to the least loaded worker (ties: fewest items); return its rank, int64 [n]."""
     heap = [(0, 0, rank) for rank in range(world)]
     owners = np.empty(len(loads), dtype=np.int64)
     for number, load in enumerate(loads.tolist()):

@@ -1,6 +1,7 @@
-"""Check the rows of all splits together. In: raw tables. Out: clean rows, findings and facts. Costs no model.
+"""Check all splits together. In: raw tables. Out: clean rows, findings and counts. Never needs a model.
 
-`clean` drops what cannot be used, `check_labels` looks at the labels; here stand the checks over texts and splits.
+`clean` drops unusable rows and `check_labels` checks the labels; this module checks repeated texts and overlap between
+splits.
 """
 
 from collections.abc import Mapping
@@ -16,19 +17,20 @@ from lft_ray.data.readers.table import CleanRows, RawTable
 from lft_ray.records import Problem, Record
 from lft_ray.tasks.base import Task
 
-__all__ = ["Checked", "DataCard", "check"]
+__all__ = ["CheckResult", "DataCard", "check"]
 
 MAX_OVERLAP_SHARE = 0.01
+"""Share of a given split that may also occur in train; above it the check fails unless overlap is allowed."""
 
 
 class DataCard(Record):
-    """What ``lft check`` shows of the data."""
+    """Summary of a data set, as ``lft check`` prints it."""
 
     task_kind: str
     text_column: str
     label_column: str
     rows: dict[str, int]
-    """Rows of each split as it will be used: after the sample and the carving."""
+    """Rows of each split as used: after sampling and after validation and test are carved from train."""
     label_counts: dict[str, dict[str, int]]
     """Split -> label -> rows, most frequent first."""
     words_quantiles: dict[str, float]
@@ -37,7 +39,7 @@ class DataCard(Record):
     conflicts: int
     overlaps: dict[str, int]
     dropped: dict[str, int]
-    """Split -> rows that have no text or no label."""
+    """Split -> rows dropped because they have no text or no label."""
     carved: dict[str, float]
     seed: int
     source_files: dict[str, str]
@@ -45,39 +47,39 @@ class DataCard(Record):
 
     @property
     def errors(self) -> list[Problem]:
-        """The problems that stop a run."""
+        """Problems that stop a run."""
         return [problem for problem in self.problems if problem.severity == "error"]
 
     @property
     def warnings(self) -> list[Problem]:
-        """The problems that are told and counted."""
+        """Problems that are only reported and counted."""
         return [problem for problem in self.problems if problem.severity == "warning"]
 
 
 @dataclass(slots=True)
-class Checked:
-    """What the check found out."""
+class CheckResult:
+    """Clean rows of each split, and counts of repeated texts."""
 
     rows: dict[str, CleanRows]
     duplicates: int = 0
-    """Train rows whose text (normalised) stands in an earlier row."""
+    """Train rows whose normalised text also occurs in an earlier row."""
     conflicts: int = 0
-    """Train texts that stand with different labels."""
+    """Train texts that occur with different labels."""
     overlaps: dict[str, int] = field(default_factory=dict)
-    """Given split -> its rows whose text also stands in train (for test: in validation, too)."""
+    """Given split -> number of its rows whose text also occurs in train (for test: in train or validation)."""
 
 
 def check(
     tables: Mapping[str, RawTable], task: type[Task], *, splits: int, allow_overlap: bool, findings: Findings
-) -> Checked:
-    """Check all splits that were read.
+) -> CheckResult:
+    """Check every split that was read.
 
     Args:
-        tables: ``train`` and the splits that were given.
-        task: says whether a row may have no label.
-        splits: number of splits that train will be cut into, itself among them.
-        allow_overlap: go on although more than 1% of a given split stands in train.
-        findings: where errors and warnings go; reading problems are taken over first.
+        tables: raw rows of ``train`` and of the splits given as files.
+        task: task class; decides whether a row may have no label.
+        splits: number of splits that train will be divided into, train included.
+        allow_overlap: report an overlap above 1% as a warning instead of an error.
+        findings: collects errors and warnings; problems found while reading come first.
     """
     for table in tables.values():
         findings.extend(table.problems)
@@ -87,10 +89,10 @@ def check(
         for split, table in tables.items()
         if table.texts
     }
-    checked = Checked(rows)
+    checked = CheckResult(rows)
     if "train" not in rows or not rows["train"].texts:
         if not findings.has_errors:
-            findings.error("no_rows", "no train row can be used", fix="add rows with a text and a label")
+            findings.error("no_rows", "no train row is usable", fix="add rows with a text and a label")
         return checked
     train = rows["train"]
     check_labels(train, splits=splits, allows_empty=allows_empty, findings=findings)
@@ -99,7 +101,7 @@ def check(
         if split == "train":
             continue
         if not other.texts:
-            findings.error("no_rows", f"no row of {split} can be used", file=other.raw.paths[0])
+            findings.error("no_rows", f"no row of {split} is usable", file=other.raw.paths[0])
             continue
         check_unseen(train, other, findings)
         checked.overlaps[split] = _check_overlap(rows, split, allow_overlap=allow_overlap, findings=findings)
@@ -107,7 +109,7 @@ def check(
 
 
 def _check_repeats(rows: CleanRows, findings: Findings) -> tuple[int, int]:
-    """Warn of equal texts; return how many rows repeat one, and how many texts have different labels."""
+    """Warn about repeated texts; return the number of repeated rows and of texts with conflicting labels."""
     _, first, group, sizes = np.unique(rows.keys, return_index=True, return_inverse=True, return_counts=True)
     repeated = np.flatnonzero((sizes[group] > 1) & (first[group] != np.arange(len(group))))
     if not len(repeated):
@@ -115,18 +117,24 @@ def _check_repeats(rows: CleanRows, findings: Findings) -> tuple[int, int]:
     conflicting = _conflicting(rows, first[group], repeated)
     at = rows.origin(int(repeated[0]))
     earlier = rows.origin(int(first[group][repeated[0]]))
-    message = f"train rows that repeat an earlier text: {len(repeated):,} (this one: row {earlier[1]} of {earlier[0]})"
-    fix = "kept, and kept in one split; remove them if they should not count twice"
+    message = (
+        f"train rows that repeat an earlier text: {len(repeated):,} (this one repeats row {earlier[1]} of {earlier[0]})"
+    )
+    fix = "they are kept, always in the same split; remove them if they should not count twice"
     findings.warning("duplicate_text", message, at=at, count=len(repeated), fix=fix)
     if conflicting:
         row = conflicting[0]
         earlier_row = int(first[group][row])
         message = (
-            f"texts that stand with different labels: {len({int(group[row]) for row in conflicting}):,} (this one: "
+            f"texts with conflicting labels: {len({int(group[row]) for row in conflicting}):,} (this one: "
             f"{_names(rows.labels[row])} here, {_names(rows.labels[earlier_row])} in row {rows.origin(earlier_row)[1]})"
         )
         findings.warning(
-            "conflicting_labels", message, at=rows.origin(row), count=len(conflicting), fix="decide for one label each"
+            "conflicting_labels",
+            message,
+            at=rows.origin(row),
+            count=len(conflicting),
+            fix="choose one label for each text",
         )
     return len(repeated), len({int(group[row]) for row in conflicting})
 
@@ -148,7 +156,7 @@ def _check_overlap(rows: Mapping[str, CleanRows], split: str, *, allow_overlap: 
     share = len(inside) / len(rows[split].keys)
     at = rows[split].origin(int(inside[0]))
     where = " or ".join(name for name in earlier if name in rows)
-    message = f"texts of {split} that also stand in {where}: {len(inside):,} ({share:.1%}); its score is too good"
+    message = f"texts of {split} that also occur in {where}: {len(inside):,} ({share:.1%}); its score will be too high"
     if share > MAX_OVERLAP_SHARE and not allow_overlap:
         fix = f"remove them from {where}, or --set data.allow_overlap=true"
         findings.error("overlap", message, file=at[0], row=at[1], fix=fix)

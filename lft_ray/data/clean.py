@@ -1,4 +1,4 @@
-"""Drop and mend rows that cannot be used. In: a `RawTable`. Out: `CleanRows`, and what was dropped or mended."""
+"""Drop unusable rows and repair damaged texts. In: a `RawTable`. Out: `CleanRows`, and findings for each change."""
 
 import numpy as np
 
@@ -9,9 +9,11 @@ from lft_ray.data.readers.table import CleanRows, RawTable
 __all__ = ["clean"]
 
 MAX_TEXT_CHARACTERS = 1_000_000
-"""Longer texts are an error: no model reads them, and their encoding takes minutes."""
+"""Longer texts are an error: no model reads them, and tokenising one takes minutes."""
 MAX_EMPTY_TEXT_SHARE = 0.2
+"""Up to this share of rows without text is dropped; more suggests that the wrong column was read."""
 MAX_EMPTY_LABEL_SHARE = 0.01
+"""Below this share rows without a label are dropped; from it on they are an error."""
 
 
 def clean(table: RawTable, split: str, *, allows_empty: bool, findings: Findings) -> CleanRows:
@@ -21,45 +23,45 @@ def clean(table: RawTable, split: str, *, allows_empty: bool, findings: Findings
         table: rows as read (n).
         split: name of the split.
         allows_empty: whether a row without a label is valid.
-        findings: where errors and warnings go.
+        findings: collects errors and warnings.
     """
-    texts = _mended(table, findings)
+    texts = _repaired(table, findings)
     is_blank = [not text or text.isspace() for text in texts]
-    _tell_blank_texts(table, split, is_blank, findings)
+    _report_blank_texts(table, split, is_blank, findings)
     lacks_label = [not names and not allows_empty for names in table.labels]
-    _tell_empty_labels(table, split, [a and not b for a, b in zip(lacks_label, is_blank, strict=True)], findings)
-    _tell_long_texts(table, texts, findings)
-    kept = [row for row in range(len(texts)) if not is_blank[row] and not lacks_label[row]]
-    kept_texts = [texts[row] for row in kept]
-    keys, words = text_keys(kept_texts)
+    _report_empty_labels(table, split, [a and not b for a, b in zip(lacks_label, is_blank, strict=True)], findings)
+    _report_long_texts(table, texts, findings)
+    usable = [row for row in range(len(texts)) if not is_blank[row] and not lacks_label[row]]
+    usable_texts = [texts[row] for row in usable]
+    keys, words = text_keys(usable_texts)
     return CleanRows(
         split=split,
-        texts=kept_texts,
-        labels=[table.labels[row] for row in kept],
-        row_ids=np.array(kept, dtype=np.int64),
+        texts=usable_texts,
+        labels=[table.labels[row] for row in usable],
+        row_ids=np.array(usable, dtype=np.int64),
         keys=keys,
         words=words,
         raw=table,
     )
 
 
-def _mended(table: RawTable, findings: Findings) -> list[str]:
+def _repaired(table: RawTable, findings: Findings) -> list[str]:
     texts = list(table.texts)
-    with_zero: list[int] = []
-    with_half: list[int] = []
+    with_nul: list[int] = []
+    with_surrogate: list[int] = []
     for row, text in enumerate(texts):
         if "\0" in text:
-            with_zero.append(row)
+            with_nul.append(row)
             texts[row] = text = text.replace("\0", "")
         if not text.isascii() and not _is_encodable(text):
-            with_half.append(row)
+            with_surrogate.append(row)
             texts[row] = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if with_zero:
-        message = f"texts with a NUL character: {len(with_zero):,}; removed it"
-        findings.warning("nul", message, at=table.origin(with_zero[0]), count=len(with_zero))
-    if with_half:
-        message = f"texts with half of a surrogate pair: {len(with_half):,}; replaced it by U+FFFD"
-        findings.warning("surrogate", message, at=table.origin(with_half[0]), count=len(with_half))
+    if with_nul:
+        message = f"texts with a NUL character: {len(with_nul):,}; the character was removed"
+        findings.warning("nul", message, at=table.origin(with_nul[0]), count=len(with_nul))
+    if with_surrogate:
+        message = f"texts with half of a surrogate pair: {len(with_surrogate):,}; replaced by U+FFFD"
+        findings.warning("surrogate", message, at=table.origin(with_surrogate[0]), count=len(with_surrogate))
     return texts
 
 
@@ -71,14 +73,14 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def _tell_blank_texts(table: RawTable, split: str, is_blank: list[bool], findings: Findings) -> None:
+def _report_blank_texts(table: RawTable, split: str, is_blank: list[bool], findings: Findings) -> None:
     rows = [row for row, blank in enumerate(is_blank) if blank]
     if not rows:
         return
     share = len(rows) / len(is_blank)
     if share > MAX_EMPTY_TEXT_SHARE:
         found = [(*table.origin(row), "the text is empty") for row in rows[: LISTED_ROWS + 1]]
-        summary = f"the text is empty ({share:.0%} of {split}, at most {MAX_EMPTY_TEXT_SHARE:.0%} are dropped)"
+        summary = f"the text is empty ({share:.0%} of {split}; at most {MAX_EMPTY_TEXT_SHARE:.0%} can be dropped)"
         fix = "is it the right column? Name it with --set task.text=NAME, or remove the rows"
         findings.error_rows("empty_text", found, summary=summary, fix=fix, more=len(rows) - len(found))
         return
@@ -86,14 +88,14 @@ def _tell_blank_texts(table: RawTable, split: str, is_blank: list[bool], finding
     findings.warning("empty_text", message, at=table.origin(rows[0]), count=len(rows), fix="remove the rows")
 
 
-def _tell_empty_labels(table: RawTable, split: str, is_empty: list[bool], findings: Findings) -> None:
+def _report_empty_labels(table: RawTable, split: str, is_empty: list[bool], findings: Findings) -> None:
     rows = [row for row, empty in enumerate(is_empty) if empty]
     if not rows:
         return
     share = len(rows) / len(is_empty)
     if share >= MAX_EMPTY_LABEL_SHARE:
         found = [(*table.origin(row), "the label is empty") for row in rows[: LISTED_ROWS + 1]]
-        summary = f"the label is empty ({share:.1%} of {split}, less than {MAX_EMPTY_LABEL_SHARE:.0%} are dropped)"
+        summary = f"the label is empty ({share:.1%} of {split}; less than {MAX_EMPTY_LABEL_SHARE:.0%} can be dropped)"
         fix = "label these rows or remove them; texts without any label need --set task.kind=multilabel"
         findings.error_rows("empty_label", found, summary=summary, fix=fix, more=len(rows) - len(found))
         return
@@ -101,15 +103,15 @@ def _tell_empty_labels(table: RawTable, split: str, is_empty: list[bool], findin
     findings.warning("empty_label", message, at=table.origin(rows[0]), count=len(rows), fix="label or remove them")
 
 
-def _tell_long_texts(table: RawTable, texts: list[str], findings: Findings) -> None:
+def _report_long_texts(table: RawTable, texts: list[str], findings: Findings) -> None:
     rows = [row for row, text in enumerate(texts) if len(text) > MAX_TEXT_CHARACTERS]
     if rows:
         found = [
             (
                 *table.origin(row),
-                f"the text has {len(texts[row]):,} characters, at most {MAX_TEXT_CHARACTERS:,} are read",
+                f"the text has {len(texts[row]):,} characters, at most {MAX_TEXT_CHARACTERS:,} are allowed",
             )
             for row in rows
         ]
-        fix = "cut it or split it into rows; an unclosed quote can also join rows into one"
+        fix = "shorten it or split it into rows; an unclosed quote can also merge rows into one"
         findings.error_rows("long_text", found, summary="the text is too long", fix=fix)

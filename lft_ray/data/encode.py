@@ -1,7 +1,7 @@
-"""Texts to token ids, once a tokenizer. In: a split and a tokenizer.json. Out: a memory-mapped `TokenFile`.
+"""Tokenise each split once per tokenizer. In: a split and a tokenizer.json. Out: a memory-mapped `TokenFile`.
 
-Ids are kept whole (up to 8,192); the length limit is cut when a batch is gathered, so that length variants cost
-nothing. Uses the tokenizers library alone: importing transformers takes seconds.
+Texts are stored untruncated (up to 8,192 tokens); truncation happens when a batch is gathered, so variants with other
+lengths need no second file. Uses only the tokenizers library: importing transformers takes seconds.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lft_ray.data.batches import collate
-from lft_ray.data.store import load_split, made_once, target_array, target_column, write_batch
+from lft_ray.data.store import create_once, load_split, target_array, target_column, write_batch
 from lft_ray.errors import ModelError
 from lft_ray.records import DatasetRecord
 
@@ -25,19 +25,22 @@ if TYPE_CHECKING:
 __all__ = ["MAX_TOKENS", "TokenFile", "encode_split"]
 
 MAX_TOKENS = 8192
+"""Tokens stored per text; longer texts are truncated here."""
 CHUNK_TEXTS = 1024
+"""Texts per call of the tokenizer, which bounds the memory of its encodings."""
 _FORMAT = b"1"
+"""Version of the file layout, written to the schema metadata."""
 
 
 class TokenFile:
-    """The token ids of one split of n rows, memory-mapped and read-only; pickles as its path.
+    """Token ids of one split of n rows, memory-mapped and read-only. Pickled by path, so workers map the same file.
 
     Attributes:
         offsets: int64 [n + 1]; row i is ``values[offsets[i]:offsets[i + 1]]``.
-        values: uint16 or uint32 [total], special tokens included.
-        targets: int64 [n], or float32 [n, c].
-        row_ids: uint32 [n].
-        end_id: the token that the tokenizer puts after every text, or None.
+        values: token ids, special tokens included, uint16 or uint32 [total].
+        targets: int64 [n] class indices, or float32 [n, c] of 0 and 1.
+        row_ids: position of each row in its source, uint32 [n].
+        end_id: id of the special token that the tokenizer appends to every text, or None.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,20 +62,20 @@ class TokenFile:
         return (TokenFile, (self.path,))
 
     def renumbered(self, numbers: NDArray[np.uint32]) -> "RenumberedTokens":
-        """Return the split with id i called ``numbers[i]``, in memory; ``numbers``: uint32 [vocabulary]."""
+        """Return a copy in memory with each token id i replaced by ``numbers[i]``; ``numbers``: uint32 [vocabulary]."""
         return RenumberedTokens(self.path, numbers)
 
     def lengths(self, max_length: int) -> NDArray[np.int64]:
-        """Return the tokens of each row after the cut, int64 [n]."""
+        """Return the token count of each row after truncation, int64 [n]."""
         lengths: NDArray[np.int64] = np.minimum(np.diff(self.offsets), max_length)
         return lengths
 
     def truncated_share(self, max_length: int) -> float:
-        """Return the share of rows that are longer than the limit."""
+        """Return the share of rows that are truncated at ``max_length`` tokens."""
         return float((np.diff(self.offsets) > max_length).mean()) if len(self) else 0.0
 
     def gather(self, rows: NDArray[np.int64], max_length: int) -> list[NDArray[Any]]:
-        """Return the ids of some rows, cut to at most ``max_length``; a cut text keeps its end token, if it has one."""
+        """Return the ids of some rows, truncated to ``max_length``; a truncated text keeps its end token, if any."""
         result = []
         for row in rows:
             ids = self.values[self.offsets[row] : self.offsets[row + 1]]
@@ -88,7 +91,7 @@ class TokenFile:
 
 
 class RenumberedTokens(TokenFile):
-    """A token file with other numbers for its ids."""
+    """A token file whose ids are mapped to another vocabulary."""
 
     def __init__(self, path: Path, numbers: NDArray[np.uint32]) -> None:
         super().__init__(path)
@@ -101,13 +104,13 @@ class RenumberedTokens(TokenFile):
 
 
 def encode_split(record: DatasetRecord, split_name: str, tokenizer_folder: Path, folder: Path) -> TokenFile:
-    """Encode a split once for a tokenizer, or open what another process has encoded.
+    """Tokenise a split, or open the token file that another process has written.
 
     Args:
-        record: what `prepare` returned.
+        record: data set, as returned by `prepare`.
         split_name: train, validation or test.
         tokenizer_folder: folder with a ``tokenizer.json``.
-        folder: where token files of this machine are kept. Concurrent calls build once: the others wait for a lock.
+        folder: cache folder for token files on this machine. Concurrent calls tokenise once, under a lock.
 
     Raises:
         ModelError: there is no usable ``tokenizer.json``.
@@ -117,9 +120,9 @@ def encode_split(record: DatasetRecord, split_name: str, tokenizer_folder: Path,
     try:
         digest = hashlib.sha256(source.read_bytes()).hexdigest()
     except OSError as error:
-        raise ModelError(f"no tokenizer at {source}: {error}", fix="give a model with a tokenizer.json") from error
+        raise ModelError(f"no tokenizer at {source}: {error}", fix="use a model with a tokenizer.json") from error
     path = folder / f"{record.fingerprint[:12]}-{digest[:12]}-{split_name}.arrow"
-    tokens = made_once(path, lambda: _open(path), lambda: _build(record, split_name, source, path))
+    tokens = create_once(path, lambda: _open(path), lambda: _build(record, split_name, source, path))
     return TokenFile(path) if tokens is None else tokens
 
 
@@ -127,7 +130,7 @@ def _open(path: Path) -> TokenFile | None:
     try:
         return TokenFile(path)
     except (OSError, pa.ArrowException, KeyError, IndexError):
-        # Absent, cut off or of another version: it is built again.
+        # Missing, truncated or written by another version: the caller builds it again.
         return None
 
 
@@ -141,6 +144,7 @@ def _build(record: DatasetRecord, split_name: str, source: Path, path: Path) -> 
         raise ModelError(f"cannot read {source}: {error}", fix="download the model again") from error
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
+    # 2 bytes per token where the vocabulary allows it: the file is read through the page cache.
     small = tokenizer.get_vocab_size(with_added_tokens=True) < 65_536
     lengths, values = _ids(tokenizer, split.text_column, np.uint16 if small else np.uint32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -161,8 +165,8 @@ def _ids(tokenizer: "Tokenizer", texts: pa.Array, kind: type) -> tuple[NDArray[n
     parts: list[NDArray[Any]] = []
     for start in range(0, len(texts), CHUNK_TEXTS):
         encodings = tokenizer.encode_batch_fast(texts.slice(start, CHUNK_TEXTS).to_pylist())
-        # A text of nothing but characters that the tokenizer drops would be a row of no tokens, which no network
-        # takes: it becomes token 0.
+        # A text made only of characters that the tokenizer drops has no tokens, and networks need at least one: use
+        # token 0.
         rows = [encoding.ids or [0] for encoding in encodings]
         lengths += map(len, rows)
         parts.append(np.fromiter(chain.from_iterable(rows), dtype=kind))
@@ -170,6 +174,6 @@ def _ids(tokenizer: "Tokenizer", texts: pa.Array, kind: type) -> tuple[NDArray[n
 
 
 def _end_id(tokenizer: "Tokenizer") -> int | None:
-    """Return the special token after every text: [SEP] for BERT, none for GPT-2 or where only a first one is added."""
+    """Return the id of the special token appended to every text: [SEP] for BERT, None for GPT-2."""
     encoding = tokenizer.encode("a")
     return encoding.ids[-1] if encoding.ids and encoding.special_tokens_mask[-1] else None

@@ -1,6 +1,6 @@
-"""Collect what the data check finds, and say it once. In: single findings. Out: problems, or one DataError of all.
+"""Collect the problems that the data check finds. In: single findings. Out: a list, or one DataError naming them all.
 
-Never reads files. One code lists at most a few rows of a file; the others are counted.
+Each code lists at most `LISTED_ROWS` rows of a file and counts the others. Never reads files.
 """
 
 from collections.abc import Sequence
@@ -12,29 +12,30 @@ from lft_ray.records import Problem
 __all__ = ["FileFindings", "Findings", "RowFinding", "raise_on_errors"]
 
 LISTED_ROWS = 3
+"""Bad rows listed one by one for each problem code; the others are only counted."""
 
 RowFinding = tuple[str, int, str]
-"""File, row and what is wrong with that row."""
+"""File, row number and message."""
 
 
 class Findings:
-    """A growing list of problems; reading goes on after an error, so that all are told at once."""
+    """A growing list of problems. Checks continue after an error, so that all problems are reported at once."""
 
     def __init__(self, problems: Sequence[Problem] = ()) -> None:
         self._problems = list(problems)
 
     @property
     def problems(self) -> list[Problem]:
-        """All problems, errors first, else in the order they were found."""
+        """All problems: errors first, then warnings, each in the order found."""
         return sorted(self._problems, key=lambda problem: problem.severity != "error")
 
     @property
     def has_errors(self) -> bool:
-        """Whether anything found so far stops the run."""
+        """Whether any problem found so far stops the run."""
         return any(problem.severity == "error" for problem in self._problems)
 
     def extend(self, problems: Sequence[Problem]) -> None:
-        """Take over the problems of another list."""
+        """Append the problems of another list."""
         self._problems.extend(problems)
 
     def error(self, code: str, message: str, *, file: str = "", row: int | None = None, fix: str = "") -> None:
@@ -44,14 +45,14 @@ class Findings:
         )
 
     def error_rows(self, code: str, rows: Sequence[RowFinding], *, summary: str, fix: str = "", more: int = 0) -> None:
-        """Add an error for each of the first rows, and one that counts the others.
+        """Add an error for each of the first few rows, and one error that counts the others.
 
         Args:
             code: stable name of the problem.
-            rows: the bad rows, in order; all of them, or the first few.
-            summary: what the rows have in common, for the line that counts the rest.
-            fix: what to do about it.
-            more: bad rows that are not in ``rows``.
+            rows: bad rows, in order; all of them, or the first few.
+            summary: what the rows have in common, for the error that counts the others.
+            fix: how to fix them.
+            more: number of bad rows that are not in ``rows``.
         """
         for file, row, message in rows[:LISTED_ROWS]:
             self.error(code, message, file=file, row=row, fix=fix)
@@ -64,49 +65,49 @@ class Findings:
     def warning(
         self, code: str, message: str, *, at: tuple[str, int | None] = ("", None), count: int = 1, fix: str = ""
     ) -> None:
-        """Add one warning; ``at`` is the file and row where it shows first."""
+        """Add one warning; ``at`` is the file and row of its first occurrence."""
         self._problems.append(
             Problem(severity="warning", code=code, message=message, file=at[0], row=at[1], count=count, fix=fix)
         )
 
     def of(self, file: str) -> "FileFindings":
-        """The findings of one file, into the same list."""
+        """Return a view that adds the problems of one file to this list."""
         return FileFindings(file, self)
 
 
 @dataclass(frozen=True, slots=True)
 class FileFindings:
-    """The findings of one file: every problem bears its name.
+    """Adds problems of one file to a `Findings` list.
 
     Attributes:
-        file: its name as the user gave it.
-        findings: the list that it adds to.
+        file: file name as the user wrote it.
+        findings: the list that receives the problems.
     """
 
     file: str
     findings: Findings
 
     def error(self, code: str, message: str, *, row: int | None = None, fix: str = "") -> None:
-        """Add one error."""
+        """Add one error of this file."""
         self.findings.error(code, message, file=self.file, row=row, fix=fix)
 
     def error_rows(
         self, code: str, rows: Sequence[tuple[int, str]], *, summary: str, fix: str = "", more: int = 0
     ) -> None:
-        """Add errors of rows, given as row and message; see `Findings.error_rows`."""
+        """Add errors for rows, each a row number and a message; see `Findings.error_rows`."""
         placed = [(self.file, row, message) for row, message in rows]
         self.findings.error_rows(code, placed, summary=summary, fix=fix, more=more)
 
     def warning(self, code: str, message: str, *, row: int | None = None, count: int = 1, fix: str = "") -> None:
-        """Add one warning; ``row`` is where it shows first."""
+        """Add one warning; ``row`` is the row of its first occurrence."""
         self.findings.warning(code, message, at=(self.file, row), count=count, fix=fix)
 
 
 def raise_on_errors(problems: Sequence[Problem]) -> None:
-    """Raise one error that lists every problem that stops the run.
+    """Raise one error that lists all problems of severity error.
 
     Raises:
-        DataError: there is at least one error; each is told with file, row and fix.
+        DataError: there is at least one error; the message gives file, row and fix of each.
     """
     errors = [problem for problem in problems if problem.severity == "error"]
     if not errors:
@@ -114,13 +115,13 @@ def raise_on_errors(problems: Sequence[Problem]) -> None:
     if len(errors) == 1:
         raise DataError(f"{_place(errors[0])}{errors[0].message}", fix=errors[0].fix)
     lines = [f"{len(errors)} problems in the data:"]
-    told = ""
+    last_fix = ""
     for problem in errors:
         lines.append(f"  {_place(problem)}{problem.message}")
-        if problem.fix and problem.fix != told:
+        if problem.fix and problem.fix != last_fix:
             lines.append(f"    fix: {problem.fix}")
-        told = problem.fix
-    raise DataError("\n".join(lines), fix="mend these, then run lft check again")
+        last_fix = problem.fix
+    raise DataError("\n".join(lines), fix="fix these, then run lft check again")
 
 
 def _place(problem: Problem) -> str:

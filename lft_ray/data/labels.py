@@ -1,4 +1,4 @@
-"""Check the labels of the rows. In: clean rows. Out: the label list, and findings. Never changes a label."""
+"""Count and check labels. In: clean rows. Out: the label list, and findings. Never changes a label."""
 
 import re
 from collections import Counter
@@ -10,22 +10,25 @@ from lft_ray.data.readers.table import CleanRows
 __all__ = ["check_labels", "check_unseen", "label_counts", "sorted_labels"]
 
 FEW_ROWS = 50
+"""Fewer train rows than this give a warning."""
 FEW_TEXTS_OF_LABEL = 10
+"""Labels with fewer distinct texts than this give a warning."""
 IMBALANCE = 20
+"""Ratio of the most to the least frequent label above which a warning is given."""
 RARE_SHARE = 0.05
-"""A label this rare, beside one that is spelt nearly the same, is likely a typing error."""
+"""A label this rare, relative to a similarly spelt one, is likely a typing error."""
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 _LISTED_LABELS = 8
 
 
 def label_counts(rows: CleanRows) -> dict[str, int]:
-    """Return rows a label, most frequent first, equals by name."""
+    """Return the number of rows of each label, most frequent first, ties by name."""
     counts = Counter(name for names in rows.labels for name in names)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def sorted_labels(rows: CleanRows) -> list[str]:
-    """Return the label list: by number where all are whole numbers, else by name."""
+    """Return the label list, in numeric order where all labels are whole numbers, else by name."""
     names = {name for labels in rows.labels for name in labels}
     if all(name.isdecimal() and name.isascii() for name in names):
         return sorted(names, key=lambda name: (int(name), name))
@@ -33,19 +36,19 @@ def sorted_labels(rows: CleanRows) -> list[str]:
 
 
 def check_labels(rows: CleanRows, *, splits: int, allows_empty: bool, findings: Findings) -> None:
-    """Check the labels of the train rows, splits not carved yet.
+    """Check the labels of the train rows, before validation and test are carved from them.
 
     Args:
         rows: all train rows.
-        splits: how many splits they will be cut into, train among them: each needs every label.
+        splits: number of splits they will be divided into, train included: each needs every label.
         allows_empty: whether a row may have no label.
-        findings: where errors and warnings go.
+        findings: collects errors and warnings.
     """
     counts = label_counts(rows)
     if len(rows.texts) < FEW_ROWS:
-        message = f"{len(rows.texts)} train rows: scores of so few rows say little"
-        findings.warning("few_rows", message, count=len(rows.texts), fix=f"label at least {FEW_ROWS}, better 500")
-    if not _has_a_choice(rows, counts, allows_empty=allows_empty, findings=findings):
+        message = f"only {len(rows.texts)} train rows: scores will be unreliable"
+        findings.warning("few_rows", message, count=len(rows.texts), fix=f"label at least {FEW_ROWS}, preferably 500")
+    if not _has_two_classes(rows, counts, allows_empty=allows_empty, findings=findings):
         return
     if _looks_like_numbers(rows, counts, findings):
         return
@@ -57,7 +60,7 @@ def check_labels(rows: CleanRows, *, splits: int, allows_empty: bool, findings: 
 
 
 def check_unseen(train: CleanRows, other: CleanRows, findings: Findings) -> None:
-    """Check a given split's labels against train: unseen ones are errors, missing ones warnings."""
+    """Compare a given split's labels with train: labels unseen in train are errors, missing ones warnings."""
     known = {name for names in train.labels for name in names}
     counts = label_counts(other)
     unseen = [name for name in counts if name not in known]
@@ -66,7 +69,7 @@ def check_unseen(train: CleanRows, other: CleanRows, findings: Findings) -> None
     findings.error_rows("unseen_label", found, summary=f"labels of {other.split} that are not in train", fix=fix)
     missing = sorted(known - set(counts))
     if missing and not unseen:
-        message = f"{other.split} has no row with {_listed(missing)}: its score leaves them out"
+        message = f"{other.split} has no row with {_listed(missing)}: its score does not cover them"
         findings.warning("label_missing_in_split", message, count=len(missing), fix=f"add such rows to {other.split}")
 
 
@@ -79,7 +82,7 @@ def _listed(names: list[str]) -> str:
     return f"{shown} and {len(names) - _LISTED_LABELS} more" if len(names) > _LISTED_LABELS else shown
 
 
-def _has_a_choice(rows: CleanRows, counts: dict[str, int], *, allows_empty: bool, findings: Findings) -> bool:
+def _has_two_classes(rows: CleanRows, counts: dict[str, int], *, allows_empty: bool, findings: Findings) -> bool:
     if not counts:
         findings.error("no_labels", "no row has a label", fix="is it the right column? --set task.label=NAME")
         return False
@@ -92,7 +95,7 @@ def _has_a_choice(rows: CleanRows, counts: dict[str, int], *, allows_empty: bool
 
 
 def _looks_like_numbers(rows: CleanRows, counts: dict[str, int], findings: Findings) -> bool:
-    fix = "is it the right column? --set task.label=NAME; a score to predict must be cut into named classes"
+    fix = "is it the right column? --set task.label=NAME; bin a numeric target into named classes"
     numbers = all(_NUMBER.match(name) for name in counts)
     fraction = next((name for name in counts if numbers and float(name) % 1 != 0), None)
     if fraction is not None:
@@ -147,26 +150,27 @@ def _check_separator(rows: CleanRows, counts: dict[str, int], findings: Findings
         joined = [name for name in counts if mark in name]
         if len(joined) > len(counts) / 2:
             message = f"labels such as {joined[0]!r} look like several labels joined by {mark!r}, expected commas"
-            fix = f"write commas in place of {mark!r}"
+            fix = f"replace {mark!r} by commas"
             findings.warning("label_separator", message, at=_first(rows, joined[0]), count=len(joined), fix=fix)
 
 
 def _check_spelling(rows: CleanRows, counts: dict[str, int], findings: Findings) -> None:
-    told: set[tuple[str, str]] = set()
-    for rare, frequent in _alike(counts):
+    reported: set[tuple[str, str]] = set()
+    for rare, frequent in _similar_pairs(counts):
         is_case = rare.casefold() == frequent.casefold()
         is_rare = counts[rare] <= max(2, RARE_SHARE * counts[frequent])
-        if (is_case or is_rare) and (rare, frequent) not in told:
-            told.add((rare, frequent))
+        if (is_case or is_rare) and (rare, frequent) not in reported:
+            reported.add((rare, frequent))
             message = f"label {rare!r} ({counts[rare]:,} rows) is spelt nearly like {frequent!r} ({counts[frequent]:,})"
             fix = "make them one label if they mean the same"
             findings.warning("label_spelling", message, at=_first(rows, rare), count=counts[rare], fix=fix)
 
 
-def _alike(counts: dict[str, int]) -> Iterator[tuple[str, str]]:
-    """Yield (rarer, more frequent) labels that differ in case, or in one letter of at least four.
+def _similar_pairs(counts: dict[str, int]) -> Iterator[tuple[str, str]]:
+    """Yield (rarer, more frequent) pairs that differ only in case, or by one letter in names of at least four.
 
-    Two names one letter apart are equal after one letter is left out of one or both: linear in the number of labels.
+    Names one edit apart become equal when one letter is deleted from one or both, so indexing every deletion finds all
+    pairs in time linear in the number of labels.
     """
     seen: dict[str, list[str]] = {}
     for name in counts:  # most frequent first

@@ -1,6 +1,8 @@
-"""The data stage. In: the task and data parts of the experiment. Out: a `DatasetRecord` and Arrow files, or a card.
+"""The data stage. In: the task and data sections of an experiment. Out: a `DatasetRecord` and Arrow files.
 
-Reads, checks, samples and splits once; whatever comes later opens the Arrow files. Never tokenises.
+`prepare` reads, checks, samples and splits once, and later stages open the Arrow files. `inspect` does the same without
+writing and returns a `DataCard`; `check_unchanged` guards a resume; `sample_texts` and `words_quantiles` summarise the
+train texts for the cost model and the profiler. Never tokenises.
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.config import DataSpec, TaskSpec
-from lft_ray.data.check import Checked, DataCard, check
+from lft_ray.data.check import CheckResult, DataCard, check
 from lft_ray.data.findings import Findings, raise_on_errors
 from lft_ray.data.keys import shuffled_keys
 from lft_ray.data.labels import label_counts, sorted_labels
@@ -29,12 +31,13 @@ from lft_ray.tasks.base import Task
 __all__ = ["check_unchanged", "inspect", "prepare", "sample_texts", "words_quantiles"]
 
 SAMPLE_TEXTS = 512
+"""Texts stored in the record, for profiling and for forecasting token counts."""
 SAMPLE_CHARACTERS = 65_536
-"""A sample text is cut here: 8,192 tokens, the most that a model is asked to read, are mostly shorter than this."""
+"""Sample texts are truncated here: 8,192 tokens, the most that is stored of a text, are mostly shorter than this."""
 
 
 def words_quantiles(words: NDArray[np.int64]) -> dict[str, float]:
-    """Return p50, p95, p99 and max of the words per text; empty without texts."""
+    """Return p50, p95, p99 and maximum of the words per text; empty without texts."""
     if not len(words):
         return {}
     middle, high, higher = np.quantile(words, [0.5, 0.95, 0.99])
@@ -42,9 +45,9 @@ def words_quantiles(words: NDArray[np.int64]) -> dict[str, float]:
 
 
 def sample_texts(rows: CleanRows, *, seed: int, count: int = SAMPLE_TEXTS) -> list[str]:
-    """Return texts at even steps of the length order, in an order that does not depend on length.
+    """Return texts at evenly spaced ranks of length, shuffled.
 
-    A plain random sample of 512 texts misses the mean length by some percent; even steps do not.
+    The mean length of a plain random sample of 512 texts is off by a few percent; that of evenly spaced ranks is not.
     """
     lengths = np.array([len(text) for text in rows.texts], dtype=np.int64)
     hashes = shuffled_keys(rows.keys, seed=seed, salt="sample texts")
@@ -59,9 +62,9 @@ def sample_texts(rows: CleanRows, *, seed: int, count: int = SAMPLE_TEXTS) -> li
 class _Loaded:
     task: type[Task]
     tables: dict[str, RawTable]
-    checked: Checked
+    checked: CheckResult
     splits: dict[str, CleanRows]
-    """Final rows; the clean rows of what was read after an error."""
+    """Rows of each split as used; after an error, the clean rows before splitting."""
     labels: list[str]
     carved: dict[str, float]
     findings: Findings
@@ -71,18 +74,18 @@ def prepare(task_spec: TaskSpec, data: DataSpec, target: Storage) -> DatasetReco
     """Read, check and split the data, and write it as Arrow files below ``target/data``.
 
     With ``data.max_rows`` the train rows are sampled BEFORE validation and test are carved from them, so that a small
-    experiment is small everywhere; splits that were given stay whole.
+    experiment is small everywhere; splits given as files are used whole.
 
     Args:
-        task_spec: what is learned, and the names of the columns.
-        data: where the rows are and how they are split.
-        target: the run folder.
+        task_spec: task kind and column names.
+        data: source files and split settings.
+        target: storage of the run folder.
 
     Returns:
-        The record; its splits are always train and validation, and test if one is given or carved.
+        The record. It has a train and a validation split, and a test split where one is given or carved.
 
     Raises:
-        DataError: the data cannot be used; all problems are listed with file, row and fix.
+        DataError: the data is unusable; all problems are listed with file, row and fix.
         ConfigError: the task or the encoding is unknown.
     """
     loaded = _load(task_spec, data)
@@ -134,12 +137,12 @@ def inspect(task_spec: TaskSpec, data: DataSpec) -> DataCard:
 
 
 def check_unchanged(record: DatasetRecord) -> None:
-    """Refuse a resume whose source files are not those the record was made of.
+    """Refuse to resume a run whose source files have changed since the data stage.
 
-    Only files on this machine are hashed again; hub data sets are pinned by their own revision.
+    Only local files are hashed again; hub data sets are pinned by their revision.
 
     Raises:
-        DataError: a file is gone or has other bytes.
+        DataError: a file is gone or its content has changed.
     """
     changed = []
     for file, digest in record.source_files.items():
@@ -151,8 +154,8 @@ def check_unchanged(record: DatasetRecord) -> None:
             changed.append(f"{file} has changed")
     if changed:
         raise DataError(
-            f"the data is not what this run began with: {'; '.join(changed)}",
-            fix="bring the files back, or start a new run with another name",
+            f"the data has changed since this run started: {'; '.join(changed)}",
+            fix="restore the files, or start a new run with another name",
         )
 
 
@@ -179,7 +182,7 @@ def _load(task_spec: TaskSpec, data: DataSpec) -> _Loaded:
 def _read(task: type[Task], task_spec: TaskSpec, data: DataSpec) -> dict[str, RawTable]:
     train = read_table(data.train, text=task_spec.text, label=task_spec.label, task=task, encoding=data.encoding)
     tables = {"train": train}
-    # The same columns in every split, whichever were found in train.
+    # Use the columns found in train for every split.
     text, label = train.text_column or task_spec.text, train.label_column or task_spec.label
     for name, spec in (("validation", data.validation), ("test", data.test)):
         if spec is not None:
@@ -193,9 +196,10 @@ def _split(
     train = rows["train"]
     seed = data.split.seed
     if data.max_rows is not None and data.max_rows < len(train.texts):
-        least = 1 + len(carved)
-        kept = sample(train.keys, task.strata(train.labels), rows=data.max_rows, least=least, seed=seed)
-        train = train.take("train", kept)
+        # One text of each stratum for train and for every split carved from it.
+        minimum = 1 + len(carved)
+        sampled = sample(train.keys, task.strata(train.labels), rows=data.max_rows, minimum=minimum, seed=seed)
+        train = train.take("train", sampled)
     parts = carve(train.keys, task.strata(train.labels), shares=carved, seed=seed)
     taken = {name: train.take(name, positions) for name, positions in parts.items()}
     merged = rows | taken
@@ -211,12 +215,10 @@ def _check_splits(
         missing = sorted(set(labels) - {label for names in splits[name].labels for label in names})
         if not splits[name].texts or (missing and name == "train"):
             message = f"no row of {missing[0]!r} is left for {name}" if missing else f"no row is left for {name}"
-            findings.error(
-                "split_too_small", message, fix="give more rows, or raise data.max_rows or the split's share"
-            )
+            findings.error("split_too_small", message, fix="add rows, or raise data.max_rows or the split's share")
         elif missing:
-            message = f"{name} as carved has no row with {len(missing)} of the labels, such as {missing[0]!r}"
-            findings.warning("label_missing_in_split", message, count=len(missing), fix="label more texts of it")
+            message = f"the {name} split carved from train lacks {len(missing)} of the labels, such as {missing[0]!r}"
+            findings.warning("label_missing_in_split", message, count=len(missing), fix="label more texts of these")
 
 
 def _source_files(loaded: _Loaded) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Cut rows into splits, and take samples. In: text keys and strata. Out: row positions. Pure; never reads the texts.
+"""Split and sample rows, stratified. In: text keys and strata. Out: row positions. Pure; never reads the texts.
 
-Which side a text falls on is decided by a hash of the text and the seed: rows with equal normalised text stay
-together, and added rows move few others.
+A hash of text and seed decides the split of a row: rows with equal normalised text stay together, and adding rows moves
+few others to another split.
 """
 
 from collections.abc import Mapping
@@ -21,18 +21,18 @@ def carve(
 ) -> dict[str, Positions]:
     """Carve splits from the train rows.
 
-    In each stratum the share of rows is met within rounding (within the size of a group of equal texts, where there
-    are such), and is at least one text where the stratum has one for every split.
+    In each stratum the share of rows is met up to rounding (or up to the size of a group of equal texts), and a split
+    gets at least one text of every stratum that has enough texts for all splits.
 
     Args:
-        keys: uint64 [n], equal for texts that must stay together.
-        strata: a key a row, [n]; a group of equal texts belongs to the stratum of its first row.
-        shares: name -> share of all rows, at most two; the first is taken from the low end of the hash, the second
-            from the high end, so that a moved border moves rows of one split only.
-        seed: another seed, another split.
+        keys: uint64 [n], equal for texts that must stay in one split.
+        strata: stratum of each row, [n]; a group of equal texts belongs to the stratum of its first row.
+        shares: split name -> share of all rows, at most two; the first is taken from the low end of the hash order, the
+            second from the high end, so that changing one share leaves the other split unchanged.
+        seed: random seed.
 
     Returns:
-        ``train`` and each name of ``shares`` -> rising row positions; together every row once.
+        ``train`` and each name of ``shares`` -> ascending row positions; together they hold every row once.
     """
     groups = _Groups(keys, strata, seed, "split")
     side = np.zeros(len(groups.sizes), dtype=np.int8)
@@ -43,36 +43,36 @@ def carve(
             wanted = int(share * rows + 0.5)
             wanted = max(wanted, 1) if has_one_each else wanted
             left = members[side[members] == 0]
-            # One text of every stratum stays in train, whatever the shares.
+            # spare=1: train retains at least one text of every stratum, whatever the shares.
             taken = _fill(left if number == 1 else left[::-1], groups.sizes, wanted, spare=1)
             side[taken] = number
     row_side = side[groups.of_row]
     return {name: np.flatnonzero(row_side == number).astype(np.int64) for number, name in enumerate(["train", *shares])}
 
 
-def sample(keys: NDArray[np.uint64], strata: list[str], *, rows: int, least: int, seed: int) -> Positions:
-    """Take a stratified sample that changes little when rows are added.
+def sample(keys: NDArray[np.uint64], strata: list[str], *, rows: int, minimum: int, seed: int) -> Positions:
+    """Draw a stratified sample that changes little when rows are added.
 
     Args:
         keys: uint64 [n].
-        strata: a key a row, [n].
-        rows: at most this many (groups of equal texts are not cut, so it may be a few fewer).
-        least: texts that a stratum keeps where it has them, as long as ``rows`` allows.
-        seed: another seed, another sample.
+        strata: stratum of each row, [n].
+        rows: maximum sample size (groups of equal texts are not divided, so it may be slightly smaller).
+        minimum: texts to sample from each stratum that has them, as far as ``rows`` allows.
+        seed: random seed.
 
     Returns:
-        Rising row positions.
+        Ascending row positions.
     """
     if rows >= len(keys):
         return np.arange(len(keys), dtype=np.int64)
     groups = _Groups(keys, strata, seed, "sample")
     names = list(groups.by_stratum)
     sizes = np.array([groups.sizes[groups.by_stratum[name]].sum() for name in names], dtype=np.float64)
-    quotas = _quotas(sizes, rows, least)
-    kept = np.zeros(len(groups.sizes), dtype=np.bool_)
+    quotas = _quotas(sizes, rows, minimum)
+    chosen = np.zeros(len(groups.sizes), dtype=np.bool_)
     for name, quota in zip(names, quotas, strict=True):
-        kept[_fill(groups.by_stratum[name], groups.sizes, int(quota), spare=0)] = True
-    return np.flatnonzero(kept[groups.of_row]).astype(np.int64)
+        chosen[_fill(groups.by_stratum[name], groups.sizes, int(quota), spare=0)] = True
+    return np.flatnonzero(chosen[groups.of_row]).astype(np.int64)
 
 
 class _Groups:
@@ -90,7 +90,7 @@ class _Groups:
 
 
 def _fill(members: Positions, sizes: NDArray[np.int64], wanted: int, *, spare: int) -> Positions:
-    """Take groups in order until ``wanted`` rows are met; a group that does not fit is passed over."""
+    """Take groups in order until they hold ``wanted`` rows, skipping groups that do not fit; leave ``spare`` groups."""
     taken: list[int] = []
     filled = 0
     allowed = members[: max(0, len(members) - spare)]
@@ -101,15 +101,15 @@ def _fill(members: Positions, sizes: NDArray[np.int64], wanted: int, *, spare: i
             taken.append(group)
             filled += int(sizes[group])
     if wanted > 0 and not taken and len(allowed):
-        # Every group of equal texts is larger than the share: the smallest goes.
+        # Every group of equal texts is larger than the share: take the smallest.
         taken.append(int(allowed[np.argmin(sizes[allowed])]))
     return np.array(taken, dtype=np.int64)
 
 
-def _quotas(sizes: NDArray[np.float64], rows: int, least: int) -> NDArray[np.int64]:
-    """Share ``rows`` among strata by size (largest remainder), none below ``least`` while that fits."""
+def _quotas(sizes: NDArray[np.float64], rows: int, minimum: int) -> NDArray[np.int64]:
+    """Divide ``rows`` among strata by size (largest remainder), at least ``minimum`` each while that fits."""
     exact = sizes * rows / sizes.sum()
-    quotas = np.maximum(np.floor(exact).astype(np.int64), np.minimum(sizes, least).astype(np.int64))
+    quotas = np.maximum(np.floor(exact).astype(np.int64), np.minimum(sizes, minimum).astype(np.int64))
     order = np.argsort(-(exact - np.floor(exact)), kind="stable")
     for stratum in order[: max(0, rows - int(quotas.sum()))]:
         quotas[stratum] += quotas[stratum] < sizes[stratum]

@@ -1,7 +1,7 @@
 """Splits as Arrow IPC files. In: clean rows and targets, or a record. Out: bytes, or a memory-mapped `Split`.
 
-Columns: ``row_id`` uint32 (position in the split's own source), ``text``, ``target`` (int64, or a fixed list of
-float32 for several labels).
+Columns: ``row_id`` uint32 (position in the split's own source), ``text``, ``target`` (int64, or a fixed-size list of
+float32 for several labels). Also the atomic writers and the create-once lock that other caches use.
 """
 
 import fcntl
@@ -27,10 +27,10 @@ from lft_ray.run.storage import Storage
 
 __all__ = [
     "Split",
+    "create_once",
     "fingerprint",
     "load_split",
     "locked",
-    "made_once",
     "split_bytes",
     "target_array",
     "target_column",
@@ -49,12 +49,12 @@ class Split:
     text_column: pa.Array
     """large_string [n]."""
     targets: NDArray[Any]
-    """int64 [n], or float32 [n, c] of 0 and 1."""
+    """Class indices int64 [n], or float32 [n, c] of 0 and 1."""
     row_ids: NDArray[np.uint32]
 
     @cached_property
     def texts(self) -> list[str]:
-        """The texts as a list, made at the first call."""
+        """Texts as a list, created on first access."""
         texts: list[str] = self.text_column.to_pylist()
         return texts
 
@@ -63,10 +63,11 @@ class Split:
 
 
 def fingerprint(identity: list[str], splits: Mapping[str, CleanRows], targets: Mapping[str, NDArray[Any]]) -> str:
-    """Return the sha256 of what is learned (task, columns, labels) and of every row of every split."""
+    """Return the sha256 of the task identity (kind, columns, labels) and of every row of every split."""
     digest = hashlib.sha256()
 
     def add(values: list[str]) -> None:
+        # Lengths first, so that moving a border between two strings changes the hash.
         encoded = [value.encode() for value in values]
         digest.update(np.array([len(encoded), *map(len, encoded)], dtype="<u8").tobytes())
         digest.update(b"".join(encoded))
@@ -80,7 +81,7 @@ def fingerprint(identity: list[str], splits: Mapping[str, CleanRows], targets: M
 
 
 def target_column(targets: NDArray[Any]) -> pa.Array:
-    """Return targets as an Arrow column: int64, or a fixed list of float32."""
+    """Return targets as an Arrow column: int64, or fixed-size lists of float32."""
     if targets.ndim == 1:
         return pa.array(targets, pa.int64())
     flat = pa.array(np.ascontiguousarray(targets, dtype=np.float32).reshape(-1), pa.float32())
@@ -88,7 +89,7 @@ def target_column(targets: NDArray[Any]) -> pa.Array:
 
 
 def target_array(column: pa.Array) -> NDArray[Any]:
-    """Return a column of `target_column` as int64 [n] or float32 [n, c], without a copy where possible."""
+    """Return a column written by `target_column` as int64 [n] or float32 [n, c], without a copy where possible."""
     if pa.types.is_fixed_size_list(column.type):
         flat: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
         return flat.reshape(len(column), column.type.list_size)
@@ -115,12 +116,12 @@ def load_split(record: DatasetRecord, name: str, cache: Path | None = None) -> S
     """Open a split, memory-mapped.
 
     Args:
-        record: what `prepare` returned.
+        record: data set, as returned by `prepare`.
         name: train, validation or test.
-        cache: folder for copies of files that lie in a bucket; a temporary one when None.
+        cache: folder for local copies of files in a bucket; a temporary folder when None.
 
     Raises:
-        DataError: the data set has no such split, or its file is gone or damaged.
+        DataError: the data set has no such split, or its file is missing or damaged.
     """
     if name not in record.splits:
         raise DataError(f"the data set has no split {name!r}: it has {', '.join(record.splits)}")
@@ -143,32 +144,33 @@ def load_split(record: DatasetRecord, name: str, cache: Path | None = None) -> S
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file against the other processes of this machine."""
-    # The kernel drops the lock when its holder dies: a killed worker leaves none behind.
+    """Hold an exclusive file lock between the processes of this machine."""
+    # The kernel releases the lock when its holder dies, so a killed worker leaves no stale lock.
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
-def made_once(path: Path, opened: Callable[[], T | None], make: Callable[[], None]) -> T | None:
-    """Open a file that the processes of this machine share, and make it first where it is not there.
+def create_once(path: Path, read: Callable[[], T | None], make: Callable[[], None]) -> T | None:
+    """Read a file shared by the processes of this machine, creating it first where it does not exist.
 
     Args:
-        path: the file; its folder is made.
-        opened: what the file holds, or None where it is absent, cut off or of another version.
-        make: writes it, atomically. Concurrent calls make it once: the others wait for a lock.
+        path: the file; its folder is created.
+        read: returns the content of the file, or None where it is missing, truncated or of another version.
+        make: writes the file atomically. It runs in one process at a time: concurrent calls wait for a lock.
 
     Returns:
-        What ``opened`` says in the end.
+        The result of ``read`` after the file was created.
     """
-    found = opened()
+    found = read()
     if found is None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):
-            found = opened()
+            # Another process may have created it while this one waited.
+            found = read()
             if found is None:
                 make()
-                found = opened()
+                found = read()
     return found
 
 
@@ -178,7 +180,7 @@ def write_batch(batch: pa.RecordBatch, path: Path) -> None:
 
 
 def write_batches(schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: Path) -> None:
-    """Write an Arrow IPC file batch by batch, atomically: nothing is held but the batch that is written."""
+    """Write an Arrow IPC file atomically, one batch at a time: only the current batch is in memory."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with temporary.open("wb") as stream:

@@ -1,6 +1,7 @@
-"""HOW a model runs. An engine opens a bundle's folder and answers texts.
+"""Engines: how a model runs. An engine opens a model folder and computes logits for texts.
 
-Your own: a class with the members of `lft_ray.engines.base.Engine`, named ``package.module:Name`` in a bundle.
+To add one, write a class with the members of `lft_ray.engines.base.Engine` and name it ``package.module:Name`` in
+``engine.json``.
 """
 
 ENGINES = {

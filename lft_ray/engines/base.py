@@ -1,7 +1,7 @@
-"""The contract of an engine: open a folder, encode texts, run batches. No HTTP, no Ray, no task.
+"""The engine protocol: open a folder, encode texts, run batches. Also `padded`, which pads a batch of token ids.
 
-A folder holds ``engine.json`` (`EngineCard`) beside the engine's own files. Engines answer logits; the task turns
-logits into labels.
+In: a folder with ``engine.json`` (`EngineCard`) and the engine's own files, then texts. Out: logits, which the task
+converts to labels. Never knows HTTP, Ray or tasks.
 """
 
 from collections.abc import Sequence
@@ -16,45 +16,52 @@ from lft_ray.models.engine_card import EngineCard
 __all__ = ["Encoded", "Engine", "EngineCard", "Runner", "padded"]
 
 Encoded = Any
-"""One encoded text; ``len(encoded)`` is its length in tokens (TF-IDF: words), at most max_length. One whose end was cut
-off is a `lft_ray.models.tokens.Cut`."""
+"""One encoded text; ``len(encoded)`` is its length in tokens (TF-IDF: words), at most max_length. A truncated one is a
+`lft_ray.models.tokens.Truncated`."""
 
 
 class Runner(Protocol):
-    """An opened model. Both methods may be called from several threads at a time."""
+    """An opened model. Both methods must be thread-safe."""
 
     max_length: int
+    """Maximum tokens (TF-IDF: words) per text."""
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Tokenise and cut each text to ``max_length`` (the end token is kept)."""
+        """Tokenise each text and truncate it to ``max_length``, preserving the end token."""
 
     def run(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
-        """Logits [n, outputs] of a batch, padded to its longest member."""
+        """Compute logits [n, outputs] of a batch, padded to its longest text."""
 
 
 class Engine(Protocol):
-    """One way to run a model."""
+    """A runtime for model folders."""
 
     name: str
     precisions: tuple[str, ...]
-    """Precisions that it can open a folder at."""
+    """Precisions at which the engine can open a folder."""
 
     @classmethod
     def open(cls, folder: Path, *, precision: str, threads: int, max_length: int | None = None) -> Runner:
-        """Open a folder. ``max_length``: cut texts shorter than its card says; None: at the card's length.
+        """Open a folder.
+
+        Args:
+            folder: model folder with ``engine.json``.
+            precision: one of ``precisions``.
+            threads: number of CPU cores for one forward pass.
+            max_length: maximum tokens per text, at most the card's; None: the card's.
 
         Raises:
-            BundleError: files are missing or do not fit each other, the precision is not one of ``precisions``, or
+            BundleError: files are missing or inconsistent, the precision is not one of ``precisions``, or
                 ``max_length`` is above the card's.
         """
 
 
 def padded(batch: Sequence[Encoded], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Fill texts up to the longest of them, on the right.
+    """Pad token ids on the right to the longest text.
 
     Args:
-        batch: n id lists, none of them empty.
-        pad_id: what stands behind a shorter text.
+        batch: n lists of token ids, none empty.
+        pad_id: token id used as padding.
 
     Returns:
         Ids and mask (1 = token), both int64 [n, t].
@@ -62,7 +69,7 @@ def padded(batch: Sequence[Encoded], pad_id: int) -> tuple[NDArray[np.int64], ND
     width = max(len(ids) for ids in batch)
     ids = np.full((len(batch), width), pad_id, dtype=np.int64)
     mask = np.zeros((len(batch), width), dtype=np.int64)
-    for row, own in enumerate(batch):
-        ids[row, : len(own)] = own
-        mask[row, : len(own)] = 1
+    for row, encoded in enumerate(batch):
+        ids[row, : len(encoded)] = encoded
+        mask[row, : len(encoded)] = 1
     return ids, mask

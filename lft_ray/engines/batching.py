@@ -1,10 +1,10 @@
-"""Batches for an engine: by padded-token budget and nearest lengths, without a wait timer.
+"""Dynamic batching for an engine: by padded-token budget and similar length, without a wait timer.
 
-In: texts, from coroutines of any event loop. Out: their logits. `Batcher` serves concurrent requests, `run_sorted` one
-long list. Never knows HTTP, Ray or labels.
+In: texts, from coroutines of any event loop. Out: their logits. `Batcher` serves concurrent requests with a
+`PendingQueue`; `run_sorted` and `run_encoded` run one long list. Never knows HTTP, Ray or labels.
 
-A worker thread that becomes free takes the text that has waited longest and fills the batch with the texts nearest to
-it in length. Under no load a text therefore runs at once, alone; under load batches form by themselves.
+A worker thread that becomes free takes the text that has waited longest and fills the batch with the texts closest to
+it in length. Without load, a text therefore runs immediately and alone; under load, batches form by themselves.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lft_ray.engines.base import Encoded, Runner
 from lft_ray.errors import LftError
-from lft_ray.models.tokens import Cut
+from lft_ray.models.tokens import Truncated
 
 __all__ = [
     "BATCH_TOKENS",
@@ -37,24 +37,27 @@ __all__ = [
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One ``submit``: its texts share one answer."""
+    """Texts of one ``submit`` call, which are resolved together."""
 
     texts: list[str]
     loop: asyncio.AbstractEventLoop
-    answer: "asyncio.Future[NDArray[np.float32]]"
+    """Event loop of the caller, on which the future is resolved."""
+    future: "asyncio.Future[NDArray[np.float32]]"
     rows: list[NDArray[np.float32] | None]
+    """Logits of each text, once computed."""
     missing: int
-    dropped: bool = False
-    """Cancelled, failed or answered: nothing of it is to run any more."""
+    """Number of texts without logits."""
+    finished: bool = False
+    """Completed, failed or cancelled: none of its texts may run any more."""
     tokens: list[int] = field(default_factory=list)
-    """Length of each text, once it is encoded."""
+    """Length of each text, once encoded."""
     cut: list[bool] = field(default_factory=list)
-    """Whether the end of each text was cut off, once it is encoded."""
+    """Whether each text was truncated, once encoded."""
 
 
 @dataclass(slots=True, order=True)
 class Item:
-    """One encoded text that waits. Ordered by length, then by arrival."""
+    """One queued, encoded text. Ordered by length, then by arrival."""
 
     length: int
     number: int
@@ -65,11 +68,12 @@ class Item:
 
 
 class PendingQueue:
-    """Encoded texts that wait.
+    """Queue of encoded texts, ordered by arrival and by length.
 
     Args:
-        max_batch_tokens: longest text of a batch x texts of the batch; a longer single text still comes, alone.
-        max_batch: most texts of a batch.
+        max_batch_tokens: maximum padded tokens per batch (longest text x number of texts); a longer text forms a batch
+            of its own.
+        max_batch: maximum texts per batch.
     """
 
     def __init__(self, max_batch_tokens: int, max_batch: int) -> None:
@@ -83,19 +87,19 @@ class PendingQueue:
         return len(self._by_length)
 
     def add(self, request: Request, encoded: Sequence[Encoded]) -> None:
-        """Let all texts of a request wait."""
-        for row, one in enumerate(encoded):
-            item = Item(len(one), self._arrived, one, request, row)
+        """Queue all texts of a request."""
+        for row, text in enumerate(encoded):
+            item = Item(len(text), self._arrived, text, request, row)
             self._arrived += 1
             self._by_arrival.append(item)
             insort(self._by_length, item)
 
     def requests(self) -> list[Request]:
-        """Requests with at least one text here."""
+        """Requests with at least one queued text."""
         return list({id(item.request): item.request for item in self._by_length}.values())
 
     def drop(self, request: Request) -> int:
-        """Forget what waits of a request. Returns how many texts that were."""
+        """Remove the queued texts of a request; return their number."""
         before = len(self._by_length)
         for item in self._by_length:
             item.taken |= item.request is request
@@ -103,7 +107,8 @@ class PendingQueue:
         return before - len(self._by_length)
 
     def take(self) -> list[Item]:
-        """Remove and return the oldest text and its nearest in length, as many as the budget holds: at least one."""
+        """Remove and return a batch: the oldest text and as many of similar length as the budget allows."""
+        # Items leave the arrival queue lazily: removing them from its middle would be linear.
         while self._by_arrival[0].taken:
             self._by_arrival.popleft()
         low, high = self._window(bisect_left(self._by_length, self._by_arrival[0]))
@@ -114,10 +119,12 @@ class PendingQueue:
         return batch
 
     def _window(self, start: int) -> tuple[int, int]:
+        """Grow a slice of the length order around ``start``, on the side closer in length, up to the budget."""
         items = self._by_length
         low, high = start, start + 1
         while high - low < self._max_batch:
             size = high - low + 1
+            # Growing downwards leaves the longest text, growing upwards makes the new one the longest.
             fits_below = low > 0 and size * items[high - 1].length <= self._max_batch_tokens
             fits_above = high < len(items) and size * items[high].length <= self._max_batch_tokens
             if not fits_below and not fits_above:
@@ -133,24 +140,24 @@ class PendingQueue:
 
 Logits = NDArray[np.float32]
 BATCH_TOKENS = 384
-"""Padded tokens of a batch. Larger ones leave the cache of a core: with 32 texts waiting, MiniLM's int8 costs 8.8 ms of
-processor time a text of AG News at 2048, 6.5 at 384 and 6.1 at 256; fp32 18.9, 14.6 and 14.1; torch's bf16 11.5, 9.4
+"""Padded tokens per batch. Larger batches exceed the cache of a core: with 32 queued texts of AG News, MiniLM in int8
+takes 8.8 ms of CPU time per text at 2048, 6.5 at 384 and 6.1 at 256; fp32 18.9, 14.6 and 14.1; torch in bf16 11.5, 9.4
 and 9.9."""
 
 
 class Overloaded(LftError):
-    """More texts wait than the queue holds; trying again shortly is fine."""
+    """The queue is full or the batcher is closed; the caller may retry shortly."""
 
 
 class Batcher:
     """Runs texts of many concurrent callers on one engine.
 
     Args:
-        runner: the opened engine.
-        workers: threads that run batches.
-        max_batch_tokens: longest text of a batch x texts of the batch; a longer single text still runs, alone.
-        max_batch: most texts of a batch.
-        max_queued_texts: texts that may wait; one more raises `Overloaded`.
+        runner: opened engine.
+        workers: number of threads that run batches.
+        max_batch_tokens: maximum padded tokens per batch (longest text x number of texts); a longer text runs alone.
+        max_batch: maximum texts per batch.
+        max_queued_texts: capacity of the queue in texts; beyond it `Overloaded` is raised.
     """
 
     def __init__(
@@ -177,22 +184,22 @@ class Batcher:
 
     @property
     def queued(self) -> int:
-        """Texts that wait and do not run yet."""
+        """Number of queued texts that are not running yet."""
         return self._queued
 
     async def submit(self, texts: Sequence[str]) -> Logits:
-        """Logits [n, outputs] of the texts, in their order.
+        """Compute logits [n, outputs] of the texts, in their order.
 
-        Cancelling the awaiting task drops the texts that do not run yet.
+        Cancelling the awaiting task removes the texts that are not running yet.
 
         Raises:
             Overloaded: the queue is full, or the batcher is closed.
-            Exception: whatever the runner raised for these texts, or for a batch that held one of them.
+            Exception: the error that the runner raised for these texts, or for a batch with one of them.
         """
-        return (await self.ask(texts))[0]
+        return (await self.submit_request(texts))[0]
 
-    async def ask(self, texts: Sequence[str]) -> tuple[Logits, Request]:
-        """As `submit`; also returns the request, which knows how long its texts were and which of them were cut."""
+    async def submit_request(self, texts: Sequence[str]) -> tuple[Logits, Request]:
+        """Like `submit`, but also return the request, with the length of each text and whether it was truncated."""
         if not texts:
             raise ValueError("submit needs at least one text")
         loop = asyncio.get_running_loop()
@@ -201,21 +208,21 @@ class Batcher:
             if self._closed:
                 raise Overloaded("the model is shutting down")
             if self._queued + len(texts) > self._max_queued_texts:
-                raise Overloaded(f"{self._queued} texts wait already; the queue holds {self._max_queued_texts}")
+                raise Overloaded(f"the queue is full: {self._queued} texts of at most {self._max_queued_texts}")
             self._queued += len(texts)
             self._incoming.append(request)
             self._wake.notify()
         try:
-            return await request.answer, request
+            return await request.future, request
         except asyncio.CancelledError:
-            self._withdraw(request)
+            self._cancel(request)
             raise
 
     def close(self, timeout_s: float = 30.0) -> None:
-        """Refuse new texts, answer those that wait, and end the threads. Blocks; call it off the event loop.
+        """Reject new texts, finish the queued ones and stop the threads. Blocks; do not call it on an event loop.
 
         Args:
-            timeout_s: seconds to wait for each thread; texts that still wait then fail with `Overloaded`.
+            timeout_s: seconds to wait for each thread; texts still queued after that fail with `Overloaded`.
         """
         with self._wake:
             self._closed = True
@@ -223,14 +230,14 @@ class Batcher:
         for thread in self._threads:
             thread.join(timeout_s)
         with self._wake:
-            left = [*self._incoming, *self._waiting.requests()]
-        self._fail(left, Overloaded("the model was shut down before this text's turn came"))
+            unfinished = [*self._incoming, *self._waiting.requests()]
+        self._fail(unfinished, Overloaded("the model was shut down before this text was processed"))
 
-    def _withdraw(self, request: Request) -> None:
+    def _cancel(self, request: Request) -> None:
         with self._wake:
-            if request.dropped:
+            if request.finished:
                 return
-            request.dropped = True
+            request.finished = True
             if request in self._incoming:
                 self._incoming.remove(request)
                 self._queued -= len(request.texts)
@@ -246,6 +253,7 @@ class Batcher:
                     self._wake.wait()
                 arrived = list(self._incoming)
                 self._incoming.clear()
+            # Outside the lock: tokenising and running batches take milliseconds, and submit must not wait for them.
             self._encode(arrived)
             with self._wake:
                 if not len(self._waiting):
@@ -260,27 +268,27 @@ class Batcher:
         for request in arrived:
             try:
                 encoded = self._runner.encode(request.texts)
-            except BaseException as error:  # it belongs to this caller and must not end the thread  # noqa: BLE001
+            except BaseException as error:  # reported to this caller; must not end the thread  # noqa: BLE001
                 with self._wake:
                     self._queued -= len(request.texts)
                 self._fail([request], error)
                 continue
             with self._wake:
-                if request.dropped:
+                if request.finished:
                     self._queued -= len(request.texts)
                 else:
-                    request.tokens = [len(one) for one in encoded]
-                    request.cut = [isinstance(one, Cut) for one in encoded]
+                    request.tokens = [len(text) for text in encoded]
+                    request.cut = [isinstance(text, Truncated) for text in encoded]
                     self._waiting.add(request, encoded)
-                    # Another worker may run these while this one goes on encoding.
+                    # Another worker may run these texts while this one encodes the next request.
                     self._wake.notify()
 
     def _run(self, batch: list[Item]) -> None:
         try:
             logits = self._runner.run([item.encoded for item in batch])
             if len(logits) != len(batch):
-                raise RuntimeError(f"the engine answered {len(logits)} rows for {len(batch)} texts")
-        except BaseException as error:  # it belongs to the callers of this batch  # noqa: BLE001
+                raise RuntimeError(f"the engine returned {len(logits)} rows for {len(batch)} texts")
+        except BaseException as error:  # reported to the callers of this batch  # noqa: BLE001
             self._fail(list({id(item.request): item.request for item in batch}.values()), error)
             return
         with self._wake:
@@ -289,53 +297,53 @@ class Batcher:
                 request = item.request
                 request.rows[item.row] = row
                 request.missing -= 1
-                if request.missing == 0 and not request.dropped:
-                    request.dropped = True
+                if request.missing == 0 and not request.finished:
+                    request.finished = True
                     done.append(request)
         _resolve(done, None)
 
     def _fail(self, requests: list[Request], error: BaseException) -> None:
         with self._wake:
-            failed = [request for request in requests if not request.dropped]
+            failed = [request for request in requests if not request.finished]
             for request in failed:
-                request.dropped = True
+                request.finished = True
                 self._queued -= self._waiting.drop(request)
         _resolve(failed, error)
 
 
 def _resolve(requests: list[Request], error: BaseException | None) -> None:
-    """Hand answers to the event loops of their callers: one wake-up per loop, not per request."""
+    """Resolve requests on the event loops of their callers, with one wake-up per loop rather than per request."""
     loops: dict[asyncio.AbstractEventLoop, list[Request]] = {}
     for request in requests:
         loops.setdefault(request.loop, []).append(request)
-    for loop, own in loops.items():
-        # A loop that is closed has no one left to tell.
+    for loop, of_loop in loops.items():
+        # RuntimeError: the loop is closed, so its caller is gone.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle, own, error)
+            loop.call_soon_threadsafe(_settle, of_loop, error)
 
 
 def _settle(requests: list[Request], error: BaseException | None) -> None:
     for request in requests:
-        if request.answer.done():
+        if request.future.done():
             continue
         if error is not None:
-            # A future refuses StopIteration, and its caller would wait for ever.
-            known = error if not isinstance(error, StopIteration) else RuntimeError(repr(error))
-            request.answer.set_exception(known)
+            # A future rejects StopIteration, and its caller would wait forever.
+            raised = error if not isinstance(error, StopIteration) else RuntimeError(repr(error))
+            request.future.set_exception(raised)
         else:
-            request.answer.set_result(np.stack([row for row in request.rows if row is not None]))
+            request.future.set_result(np.stack([row for row in request.rows if row is not None]))
 
 
 def run_sorted(
     runner: Runner, texts: Sequence[str], *, max_batch_tokens: int = BATCH_TOKENS, max_batch: int = 64
 ) -> Logits:
-    """Logits [n, outputs] of one list of texts, in its order, run in batches of like lengths.
+    """Compute logits [n, outputs] of a list of texts, in its order, in batches of similar length.
 
     Args:
-        runner: the opened engine.
-        texts: at least one.
-        max_batch_tokens: longest text of a batch x texts of the batch.
-        max_batch: most texts of a batch.
+        runner: opened engine.
+        texts: at least one text.
+        max_batch_tokens: maximum padded tokens per batch (longest text x number of texts).
+        max_batch: maximum texts per batch.
     """
     return run_encoded(runner, runner.encode(texts), max_batch_tokens=max_batch_tokens, max_batch=max_batch)
 
@@ -343,15 +351,15 @@ def run_sorted(
 def run_encoded(
     runner: Runner, encoded: Sequence[Encoded], *, max_batch_tokens: int = BATCH_TOKENS, max_batch: int = 64
 ) -> Logits:
-    """`run_sorted` for texts that are encoded already."""
-    answers: dict[int, Logits] = {}
-    for rows in sorted_batches([len(one) for one in encoded], max_batch_tokens, max_batch):
-        answers |= zip(rows, runner.run([encoded[row] for row in rows]), strict=True)
-    return np.stack([answers[row] for row in range(len(encoded))])
+    """Like `run_sorted`, for texts that are already encoded."""
+    logits: dict[int, NDArray[np.float32]] = {}
+    for rows in sorted_batches([len(text) for text in encoded], max_batch_tokens, max_batch):
+        logits |= zip(rows, runner.run([encoded[row] for row in rows]), strict=True)
+    return np.stack([logits[row] for row in range(len(encoded))])
 
 
 def sorted_batches(lengths: Sequence[int], max_batch_tokens: int, max_batch: int) -> Iterator[list[int]]:
-    """Numbers of the texts of each batch, shortest texts first; a text longer than the budget comes alone."""
+    """Yield the text indices of each batch, shortest texts first; a text above the budget is a batch of its own."""
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batch and (len(batch) == max_batch or (len(batch) + 1) * lengths[row] > max_batch_tokens):

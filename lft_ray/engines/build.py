@@ -1,6 +1,7 @@
-"""Which engine serves a trained folder at a precision, and the making of the folder that it opens.
+"""Choose the engine for a trained model and precision, and build the folder that it opens.
 
-In: a folder that a trial wrote. Out: a folder ready to be bundled, and the reason where it is not the engine of choice.
+In: a folder written by a trial. Out: a folder ready to be bundled, with a note if the preferred engine cannot run it.
+Never changes the trained folder.
 """
 
 import shutil
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Built", "build_folder", "serving_engine"]
 
-_ON_CORES = {"fp32": "onnxruntime", "int8": "onnxruntime", "bf16": "torch"}
-"""Precision -> engine of a network on processor cores. In fp32 MiniLM with 6 layers costs 12 to 26% less processor time
-a text in onnxruntime than in torch, and 200 MB less memory; bf16 onnxruntime has only for accelerators."""
+_CPU_ENGINES = {"fp32": "onnxruntime", "int8": "onnxruntime", "bf16": "torch"}
+"""Precision -> engine for a network on CPU cores. In fp32, MiniLM with 6 layers takes 12 to 26% less CPU time per text
+in onnxruntime than in torch, and 200 MB less memory; onnxruntime supports bf16 only on accelerators."""
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A folder to be served.
+    """A model folder ready to be served.
 
     Attributes:
-        folder: what the engine opens.
-        card: its ``engine.json``.
-        precision: that it is opened at.
-        note: why it is not the engine of choice; empty where it is.
+        folder: folder that the engine opens.
+        card: content of its ``engine.json``.
+        precision: precision at which it is opened.
+        note: why the preferred engine is not used; empty when it is.
     """
 
     folder: Path
@@ -40,10 +41,10 @@ class Built:
     note: str = ""
 
     def open(self, *, threads: int) -> "Runner":
-        """Open it.
+        """Open the folder with its engine.
 
         Raises:
-            BundleError: it cannot be opened.
+            BundleError: the folder cannot be opened.
         """
         engine = resolve(self.card.engine, ENGINES, where="engine.json")
         runner: Runner = engine.open(self.folder, precision=self.precision, threads=threads)
@@ -51,45 +52,46 @@ class Built:
 
 
 def serving_engine(trained: str, precision: str, *, device: str = "cpu") -> str:
-    """The engine that serves what an engine's folder holds.
+    """Return the preferred engine to serve a trained model.
 
     Args:
-        trained: engine of the trained folder: networks are torch's, linear models sklearn's.
-        precision: of the variant.
-        device: where it is served; an accelerator runs every network with torch.
+        trained: engine of the trained folder: torch for networks, sklearn for linear models.
+        precision: precision of the variant.
+        device: device that serves it; on an accelerator every network runs in torch.
     """
     if trained != "torch" or device != "cpu":
         return trained
-    return _ON_CORES.get(precision, trained)
+    return _CPU_ENGINES.get(precision, trained)
 
 
 def build_folder(
     source: Path, target: Path, *, precision: str, max_length: int | None = None, engine: str | None = None
 ) -> Built:
-    """Make the folder that serves a trained one.
+    """Build the folder that serves a trained model.
 
     Args:
-        source: written by a trial; it stays as it is.
-        target: a folder that does not exist yet.
-        precision: of the variant.
-        max_length: tokens kept of a text, at most those trained with; None: those.
-        engine: ``serving_engine`` when left out.
+        source: folder written by a trial; not modified.
+        target: folder to create; must not exist.
+        precision: precision of the variant.
+        max_length: maximum tokens per text, at most the trained length; None: the trained length.
+        engine: engine name; None: `serving_engine`.
 
     Returns:
-        What was built. An architecture that cannot be exported stays with torch at fp32, and the note says why.
+        The folder built. An architecture that cannot be exported is served by torch at fp32, and the note says why.
 
     Raises:
-        BundleError: the source cannot be opened, or there is no way to serve it at this precision.
+        BundleError: the source cannot be opened, or no engine can serve it at this precision.
     """
     from lft_ray.engines.onnx_build import NotExportableError, build_onnx
 
-    card = EngineCard.read(source).cut_at(max_length)
+    card = EngineCard.read(source).with_max_length(max_length)
     chosen = engine or serving_engine(card.engine, precision)
     note = ""
     if chosen != card.engine:
         try:
             return Built(target, build_onnx(source, target, precision=precision, max_length=max_length), precision)
         except NotExportableError as error:
+            # Remove the partial export, then try the engine it was trained with.
             shutil.rmtree(target, ignore_errors=True)
             if precision not in resolve(card.engine, ENGINES, where="engine.json").precisions:
                 raise
@@ -97,7 +99,7 @@ def build_folder(
     if precision not in resolve(card.engine, ENGINES, where="engine.json").precisions:
         raise BundleError(f"engine {card.engine} has no precision {precision!r}")
     shutil.copytree(source, target, symlinks=True)
-    # Made anew: what is copied may be a link to the source's own card.
+    # Unlink first: the copied card may be a link to the card of the source.
     (target / ENGINE_FILE).unlink()
     card.write(target)
     return Built(target, card, precision, note)

@@ -1,6 +1,6 @@
-"""Very many texts on all cores of a machine. In: an opened engine, texts. Out: their logits. Knows no files, no labels.
+"""Run large numbers of texts on all cores of a machine. In: an opened engine, texts. Out: logits. Never reads files.
 
-Each worker runs batches with one thread of the engine, as in a replica: small batches of like lengths fill a core.
+Each worker runs batches with one engine thread, as in a replica: small batches of similar length saturate a core.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,18 @@ from lft_ray.engines.batching import BATCH_TOKENS, Logits, sorted_batches
 
 __all__ = ["BulkRunner"]
 
-_ENCODED_AT_A_TIME = 512
+_ENCODE_CHUNK = 512
+"""Texts tokenised per task of the thread pool."""
 _MAX_BATCH = 64
+"""Maximum texts per batch, as in a replica."""
 
 
 class BulkRunner:
     """Runs long lists of texts on one engine.
 
     Args:
-        runner: opened with one thread.
-        workers: cores to use.
+        runner: engine opened with one thread.
+        workers: number of CPU cores to use.
     """
 
     def __init__(self, runner: Runner, *, workers: int) -> None:
@@ -31,14 +33,14 @@ class BulkRunner:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="lft-bulk")
 
     def run(self, texts: Sequence[str]) -> Logits:
-        """Logits [n, outputs] of at least one text, in their order."""
-        parts = [texts[start : start + _ENCODED_AT_A_TIME] for start in range(0, len(texts), _ENCODED_AT_A_TIME)]
+        """Compute logits [n, outputs] of at least one text, in order."""
+        parts = [texts[start : start + _ENCODE_CHUNK] for start in range(0, len(texts), _ENCODE_CHUNK)]
         encoded = list(chain.from_iterable(self._pool.map(self._runner.encode, parts)))
-        # The longest first: the last batches, for which some cores wait, are then short ones.
-        batches = list(sorted_batches([len(one) for one in encoded], BATCH_TOKENS, _MAX_BATCH))[::-1]
-        answers = self._pool.map(lambda rows: self._runner.run([encoded[row] for row in rows]), batches)
-        return np.concatenate(list(answers))[np.argsort(np.concatenate(batches), kind="stable")]
+        # Longest first, so that the batches at the end, when some cores are already idle, are short.
+        batches = list(sorted_batches([len(text) for text in encoded], BATCH_TOKENS, _MAX_BATCH))[::-1]
+        logits = self._pool.map(lambda rows: self._runner.run([encoded[row] for row in rows]), batches)
+        return np.concatenate(list(logits))[np.argsort(np.concatenate(batches), kind="stable")]
 
     def close(self) -> None:
-        """End the threads; what waits is not run any more."""
+        """Stop the threads; queued batches are cancelled."""
         self._pool.shutdown(wait=True, cancel_futures=True)

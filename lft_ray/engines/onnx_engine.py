@@ -1,7 +1,7 @@
-"""The onnxruntime engine: a folder that `lft_ray.engines.onnx_build` wrote, run on processor cores in fp32 or int8.
+"""The onnxruntime engine: runs folders written by `lft_ray.engines.onnx_build` on CPU cores, in fp32 or int8.
 
-In: texts. Out: float32 logits. Opening and answering import neither torch nor transformers: with tokenizer and graph a
-replica is up in a third of a second, where importing torch alone takes two.
+In: texts. Out: float32 logits. Never imports torch or transformers: with tokenizer and graph a replica starts in a
+third of a second, whereas importing torch alone takes two seconds.
 """
 
 import os
@@ -23,7 +23,7 @@ GRAPH = "model.onnx"
 
 
 class OnnxEngine:
-    """Opens folders with a graph of one precision."""
+    """Opens folders with an ONNX graph of one precision."""
 
     name = "onnxruntime"
     precisions: tuple[str, ...] = ("fp32", "int8")
@@ -33,13 +33,13 @@ class OnnxEngine:
         """Open a folder.
 
         Args:
-            folder: written by `lft_ray.engines.onnx_build.build_onnx`.
-            precision: the one it was built at.
-            threads: cores of one forward pass.
-            max_length: tokens kept of a text, at most the card's; None: the card's.
+            folder: folder written by `lft_ray.engines.onnx_build.build_onnx`.
+            precision: precision at which the folder was built.
+            threads: number of CPU cores for one forward pass.
+            max_length: maximum tokens per text, at most the card's; None: the card's.
 
         Raises:
-            BundleError: files are missing or do not fit each other, or precision or length is not one it has.
+            BundleError: files are missing or inconsistent, or the precision or the length is not supported.
         """
         if precision not in cls.precisions:
             known = " or ".join(cls.precisions)
@@ -47,19 +47,19 @@ class OnnxEngine:
         whole = EngineCard.read(folder)
         if whole.precision != precision:
             raise BundleError(f"{folder} was built at {whole.precision or 'no precision'!r}, not at {precision!r}")
-        card = whole.cut_at(max_length)
-        # A second pool of threads, in the tokenizer, would take the cores that the replica was not given.
+        card = whole.with_max_length(max_length)
+        # A second thread pool, in the tokenizer, would use more cores than the replica was allocated.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         return OnnxRunner(_session(folder, threads), TextTokenizer(folder), card)
 
 
 class OnnxRunner:
-    """An opened graph.
+    """An opened ONNX graph.
 
     Args:
-        session: of onnxruntime; several threads may run it at a time.
-        tokenizer: of the same folder.
-        card: its length, outputs and padding.
+        session: onnxruntime session; thread-safe.
+        tokenizer: tokenizer of the same folder.
+        card: engine card of the folder; gives the maximum length and the padding id.
     """
 
     def __init__(self, session: Any, tokenizer: TextTokenizer, card: EngineCard) -> None:
@@ -69,11 +69,11 @@ class OnnxRunner:
         self._pad_id = card.pad_id
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Token ids of each text; the end token is kept where a text is cut."""
+        """Token ids of each text; truncated texts keep their end token."""
         return self._tokenizer.encode(texts, self.max_length)
 
     def run(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
-        """Logits [n, outputs] of a batch, padded to its longest member."""
+        """Compute logits [n, outputs] of a batch, padded to its longest text."""
         ids, mask = padded(batch, self._pad_id)
         logits: NDArray[np.float32] = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
         return logits
@@ -86,18 +86,18 @@ def _session(folder: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Threads that spin while they wait take the cores of others: with 2 threads on 2 busy cores one text at a
-    # time cost 25 ms of processor time instead of 16, and was answered no sooner.
+    # Spinning threads take cores from other replicas: with 2 threads on 2 busy cores, one text at a time took 25 ms
+    # of CPU time instead of 16, with no better latency.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # A plan of memory is kept for each shape of batch, and texts have all shapes. The arena itself stays: 12% less
-    # processor time and 25 MB less than plain malloc, for MiniLM in int8.
+    # Memory patterns are cached per batch shape, and text batches have arbitrary shapes. The arena stays enabled: 12%
+    # less CPU time and 25 MB less memory than plain malloc, for MiniLM in int8.
     options.enable_mem_pattern = False
     try:
         session = onnxruntime.InferenceSession(
             str(folder / GRAPH), sess_options=options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # onnxruntime raises classes of its own, which share no base
+    except Exception as error:  # exceptions of onnxruntime share no base class
         raise BundleError(f"{folder / GRAPH} cannot be opened by onnxruntime: {error}") from error
-    if {one.name for one in session.get_inputs()} != {"input_ids", "attention_mask"}:
-        raise BundleError(f"{folder / GRAPH} does not read input_ids and attention_mask")
+    if {node.name for node in session.get_inputs()} != {"input_ids", "attention_mask"}:
+        raise BundleError(f"{folder / GRAPH} does not have the inputs input_ids and attention_mask")
     return session

@@ -1,7 +1,6 @@
-"""The engine of linear models that scikit-learn fitted: TF-IDF and logistic regression, run in numpy.
+"""The sklearn engine: linear models fitted with scikit-learn (TF-IDF and logistic regression), run in numpy.
 
-In: texts. Out: float32 logits. Opening one imports neither scikit-learn nor torch: a replica is up in a fraction of a
-second.
+In: texts. Out: float32 logits. Never imports scikit-learn or torch: a replica starts in a fraction of a second.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ __all__ = ["SklearnEngine", "SklearnRunner"]
 
 
 class SklearnEngine:
-    """Opens folders that `lft_ray.models.tfidf.TfidfModel.save` wrote."""
+    """Opens folders written by `lft_ray.models.tfidf.TfidfModel.save`."""
 
     name = "sklearn"
     precisions: tuple[str, ...] = ("fp32",)
@@ -30,18 +29,18 @@ class SklearnEngine:
         """Open a folder.
 
         Args:
-            folder: with ``vocabulary.json`` and ``linear.safetensors``.
+            folder: folder with ``vocabulary.json`` and ``linear.safetensors``.
             precision: fp32.
-            threads: has no effect; a text takes microseconds on one.
-            max_length: words kept of a text, at most the card's; None: the card's.
+            threads: ignored; a text takes microseconds on one core.
+            max_length: maximum words per text, at most the card's; None: the card's.
 
         Raises:
-            BundleError: files are missing or do not fit each other, or precision or length is not one it has.
+            BundleError: files are missing or inconsistent, or the precision or the length is not supported.
         """
         if precision not in cls.precisions:
             raise BundleError(f"engine sklearn has no precision {precision!r}: expected fp32")
         model = TfidfModel.load(folder)
-        return SklearnRunner(replace(model, max_length=EngineCard.read(folder).cut_at(max_length).max_length))
+        return SklearnRunner(replace(model, max_length=EngineCard.read(folder).with_max_length(max_length).max_length))
 
 
 class SklearnRunner:
@@ -52,9 +51,9 @@ class SklearnRunner:
         self._model = model
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Words of each text, at most ``max_length``."""
+        """Split each text into words, at most ``max_length``."""
         return self._model.encode(texts)
 
     def run(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
-        """Logits [n, outputs] of a batch."""
+        """Compute logits [n, outputs] of a batch."""
         return self._model.run(batch)

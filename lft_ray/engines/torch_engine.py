@@ -1,7 +1,7 @@
-"""The PyTorch engine: a folder written by `lft_ray.models.network.save`, run in fp32 or bf16.
+"""The PyTorch engine: runs folders written by `lft_ray.models.network.save`, in fp32 or bf16.
 
-In: texts. Out: float32 logits. Uses the accelerator where there is one. Never imports Ray or HTTP, and
-transformers only for an architecture that our own encoder does not know.
+In: texts. Out: float32 logits. Uses an accelerator if there is one. Never imports Ray or HTTP code, and imports
+transformers only for architectures that our own encoder cannot run.
 """
 
 import os
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchEngine", "TorchRunner", "fast_fp32_matmul"]
 
-_LARGEST_ERROR = 1e-5
-"""Relative to the largest entry. On a Zen 5 core "medium" stays at 9e-7 (true bf16: 4e-3) and is 2.3x as fast; where
-the processor has AMX it may really compute in bf16, which this limit keeps out of fp32."""
+_MAX_RELATIVE_ERROR = 1e-5
+"""Allowed error relative to the largest entry. On a Zen 5 core "medium" has an error of 9e-7 (real bf16: 4e-3) and is
+2.3x as fast; on a CPU with AMX it may compute in real bf16, which this limit rules out for fp32."""
 
 
 class TorchEngine:
-    """Opens network folders."""
+    """Opens folders of networks."""
 
     name = "torch"
     precisions: tuple[str, ...] = ("fp32", "bf16")
@@ -41,13 +41,13 @@ class TorchEngine:
         """Open a folder.
 
         Args:
-            folder: written by `lft_ray.models.network.save`.
+            folder: folder written by `lft_ray.models.network.save`.
             precision: fp32 or bf16 (weights in bf16; logits are float32 either way).
-            threads: cores of one forward pass; set for the whole process.
-            max_length: tokens kept of a text, at most the card's; None: the card's.
+            threads: number of CPU cores for one forward pass; set for the whole process.
+            max_length: maximum tokens per text, at most the card's; None: the card's.
 
         Raises:
-            BundleError: files are missing or do not fit each other, or precision or length is not one it has.
+            BundleError: files are missing or inconsistent, or the precision or the length is not supported.
         """
         if precision not in cls.precisions:
             raise BundleError(f"engine torch has no precision {precision!r}: expected {' or '.join(cls.precisions)}")
@@ -56,9 +56,9 @@ class TorchEngine:
         from lft_ray.models.network import at_precision, load
 
         torch.set_num_threads(threads)
-        # A second pool of threads, in the tokenizer, would take the cores that the replica was not given.
+        # A second thread pool, in the tokenizer, would use more cores than the replica was allocated.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        card = EngineCard.read(folder).cut_at(max_length)
+        card = EngineCard.read(folder).with_max_length(max_length)
         network = load(folder)
         limit = network.shape.max_tokens
         if limit is not None and card.max_length > limit:
@@ -74,9 +74,9 @@ class TorchRunner:
     """An opened network.
 
     Args:
-        network: in evaluation mode, on its device.
-        tokenizer: of the same folder.
-        max_length: tokens kept of a text.
+        network: network in evaluation mode, on its device.
+        tokenizer: tokenizer of the same folder.
+        max_length: maximum tokens per text.
     """
 
     def __init__(self, network: "TextNetwork", tokenizer: TextTokenizer, max_length: int) -> None:
@@ -86,23 +86,23 @@ class TorchRunner:
         self._device = network.head.weight.device
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Token ids of each text; the end token is kept where a text is cut."""
+        """Token ids of each text; truncated texts keep their end token."""
         return self._tokenizer.encode(texts, self.max_length)
 
     def run(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
-        """Logits [n, outputs] of a batch, padded to its longest member."""
+        """Compute logits [n, outputs] of a batch, padded to its longest text."""
         import torch
 
         ids, mask = padded(batch, self._network.pad_id)
         with torch.inference_mode():
             logits = self._network(torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device))
-        answer: NDArray[np.float32] = logits.float().cpu().numpy()
-        return answer
+        result: NDArray[np.float32] = logits.float().cpu().numpy()
+        return result
 
 
 @lru_cache(maxsize=1)
 def fast_fp32_matmul() -> str:
-    """Let this process multiply float32 matrices as fast as stays exact. Measured once; returns the setting kept."""
+    """Enable faster float32 matrix products if they stay exact; return the setting. Measured once per process."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -112,9 +112,9 @@ def fast_fp32_matmul() -> str:
     exact = left @ right
     torch.set_float32_matmul_precision("medium")
     error = _relative_error(left @ right, exact)
-    kept = "medium" if error < _LARGEST_ERROR else "highest"
-    torch.set_float32_matmul_precision(kept)
-    return kept
+    setting = "medium" if error < _MAX_RELATIVE_ERROR else "highest"
+    torch.set_float32_matmul_precision(setting)
+    return setting
 
 
 def _relative_error(got: "torch.Tensor", exact: "torch.Tensor") -> float:

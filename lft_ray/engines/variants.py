@@ -1,7 +1,7 @@
-"""Which ways to serve a model size an experiment offers: precision x text length. Pure; opens no engine.
+"""Serving variants of a model size: precision x maximum length. Pure; never opens an engine.
 
-In: a `ModelSize` and what ``export`` asks for. Out: `Variant`s, the reference first: the first precision at the trained
-length.
+In: a `ModelSize` and the ``export`` settings. Out: `Variant`s, starting with the reference: the first precision at the
+trained length.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from lft_ray.records import Variant
 __all__ = ["variants_of"]
 
 LINEAR_PRECISION = "fp32"
-"""Linear models have one variant: a text costs them microseconds, whatever its length."""
+"""Linear models have a single variant: a text takes microseconds, whatever its length."""
 
 
 def variants_of(size: ModelSize, precisions: Sequence[str], max_lengths: Sequence[int]) -> list[Variant]:
-    """Ways to serve a size, the reference first, then by length, longest first.
+    """List the variants of a size, the reference first, then by length, longest first.
 
     Args:
-        size: linear models are offered once.
-        precisions: ``export.precisions``.
+        size: model size; a linear model has only one variant.
+        precisions: values of ``export.precisions``.
         max_lengths: the trained length, then the shorter ones of ``export.max_lengths``, longest first.
     """
     if size.is_linear:

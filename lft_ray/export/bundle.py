@@ -262,7 +262,7 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
         NotExportableError: the architecture cannot be served at this precision.
         ConfigError: the engine or the task is unknown.
     """
-    _check_plan(plan, EngineCard.read(source).cut_at(plan.max_length))
+    _check_plan(plan, EngineCard.read(source).with_max_length(plan.max_length))
     with tempfile.TemporaryDirectory(prefix="lft-bundle-") as scratch:
         folder = Path(scratch) / "bundle"
         built = build_folder(source, folder, precision=plan.precision, max_length=plan.max_length, engine=plan.engine)

@@ -1,1 +1,1 @@
-"""WHICH network: the ladder of base models, how they are found, built and saved."""
+"""Models: the ladder of base models, and how they are found, built, saved and loaded."""

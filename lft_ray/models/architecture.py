@@ -1,6 +1,6 @@
-"""Shapes of the networks we run, read from a base's ``config.json``. Pure numbers: parameter counts and FLOPs.
+"""Architectures run by our own encoder, read from a base's ``config.json``: dimensions, parameter counts and FLOPs.
 
-In: the dictionary of a config file. Out: a frozen `Architecture`. Never reads weights, never imports torch.
+In: the parsed config. Out: a frozen `Architecture`. Never reads weights, never imports torch.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,12 +12,12 @@ from lft_ray.errors import ModelError, nearest
 __all__ = ["FAMILIES", "LINEAR_LAYERS", "Architecture"]
 
 LINEAR_LAYERS = ("qkv", "out", "up", "down")
-"""Names of the matrices of a layer of our own encoder (`lft_ray.models.encoder`)."""
+"""Names of the weight matrices of a layer of our own encoder (`lft_ray.models.encoder`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One transformer. The same block serves all families; the flags say in which order its parts stand."""
+    """Dimensions of one transformer. All families share the same block; the flags set the order of its parts."""
 
     family: str
     vocab: int
@@ -28,7 +28,7 @@ class Architecture:
     positions: int
     """Rows of the position table."""
     token_types: int = 0
-    """Rows of the token-type table; 0: the family has none."""
+    """Rows of the token-type table; 0 for families without one."""
     norm_eps: float = 1e-12
     activation: str = "gelu"
     """gelu (exact) or gelu_tanh."""
@@ -36,22 +36,22 @@ class Architecture:
     position_offset: int = 0
     """Position number of the first token (RoBERTa counts from pad_id + 1)."""
     causal: bool = False
-    """True: decoder order (norm before each part, a last norm, each token sees only those before it)."""
+    """True for decoders: pre-norm layers, a final norm, and causal attention."""
 
     @property
     def max_tokens(self) -> int:
-        """Longest text in tokens that the position table holds."""
+        """Longest text, in tokens, that the position table allows."""
         return self.positions - self.position_offset
 
     @property
     def embedding_params(self) -> int:
-        """Weights of the token, position and type tables, and of the norm behind them."""
+        """Parameters of the token, position and type tables, and of the norm after them."""
         norm = 0 if self.causal else 2 * self.hidden
         return (self.vocab + self.positions + self.token_types) * self.hidden + norm
 
     @property
     def encoder_params(self) -> int:
-        """Weights of all kept layers (and of the decoder's last norm)."""
+        """Parameters of all layers (and of a decoder's final norm)."""
         h, i = self.hidden, self.intermediate
         attention = 4 * (h * h + h)
         feed_forward = h * i + i + i * h + h
@@ -60,15 +60,15 @@ class Architecture:
 
     @property
     def params(self) -> int:
-        """Weights of the kept network without a head."""
+        """Parameters of the network without a head."""
         return self.embedding_params + self.encoder_params
 
     def flops_per_token(self, length: int) -> float:
-        """Forward FLOPs of one token in a text of ``length`` tokens: two per weight, plus attention's two products."""
+        """Forward FLOPs per token in a text of ``length`` tokens: two per weight, plus the two attention products."""
         return 2.0 * self.encoder_params + 4.0 * self.layers * self.hidden * length
 
     def cut(self, layers: int) -> "Architecture":
-        """The same network with its first ``layers`` layers."""
+        """Return the same network with only its first ``layers`` layers."""
         return replace(self, layers=layers)
 
     @classmethod
@@ -77,10 +77,10 @@ class Architecture:
 
         Args:
             config: content of the file.
-            where: the file or model, for the error.
+            where: name of the file or model, for error messages.
 
         Raises:
-            ModelError: the family is not supported, the config asks for code to be run, or a key is missing or odd.
+            ModelError: the family is not supported, the config requires running code, or a key is missing or invalid.
         """
         refuse_code(config, where=where)
         family = str(config.get("model_type", ""))
@@ -93,46 +93,46 @@ class Architecture:
         try:
             return FAMILIES[family](config)
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"config.json of {where} lacks or misstates {error}") from error
+            raise ModelError(f"config.json of {where} has a missing or invalid value: {error}") from error
 
     def to_config(self) -> dict[str, Any]:
-        """The ``config.json`` of this network, which ``from_config`` reads back as an equal value."""
-        return {name: getattr(self, source) for name, source in _WRITTEN[self.family].items()} | {
+        """Return the ``config.json`` of this network; ``from_config`` reads it back as an equal value."""
+        return {name: getattr(self, source) for name, source in _CONFIG_KEYS[self.family].items()} | {
             "model_type": self.family,
-            _ACTIVATION[self.family]: "gelu_new" if self.activation == "gelu_tanh" else "gelu",
+            _ACTIVATION_KEY[self.family]: "gelu_new" if self.activation == "gelu_tanh" else "gelu",
         }
 
 
 def refuse_code(config: Mapping[str, Any], *, where: str) -> None:
-    """Refuse a config that names Python code to be downloaded and run.
+    """Reject a config that names Python code to be downloaded and run.
 
     Raises:
-        ModelError: it has ``auto_map`` or ``trust_remote_code``.
+        ModelError: the config has ``auto_map`` or ``trust_remote_code``.
     """
     for key in ("auto_map", "trust_remote_code"):
         if config.get(key):
             raise ModelError(
-                f"config.json of {where} has {key!r}: it asks for code from the hub to be run, which is never done",
+                f"config.json of {where} has {key!r}: it asks for code from the hub to be run, which is not supported",
                 fix="choose a base whose network is built in",
             )
 
 
 def _activation(name: str) -> str:
-    # gelu_new, gelu_fast and gelu_pytorch_tanh are the same tanh formula written three ways.
+    # gelu_new, gelu_fast and gelu_pytorch_tanh are three spellings of the same tanh approximation.
     known = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
     if name not in known:
         raise ValueError(f"activation {name!r} (known: {', '.join(known)})")
     return known[name]
 
 
-def _absolute(config: Mapping[str, Any]) -> None:
+def _require_absolute_positions(config: Mapping[str, Any]) -> None:
     kind = config.get("position_embedding_type", "absolute")
     if kind != "absolute":
         raise ValueError(f"position_embedding_type {kind!r} (known: absolute)")
 
 
 def _bert(config: Mapping[str, Any]) -> Architecture:
-    _absolute(config)
+    _require_absolute_positions(config)
     return Architecture(
         family="bert",
         vocab=int(config["vocab_size"]),
@@ -169,7 +169,7 @@ def _distilbert(config: Mapping[str, Any]) -> Architecture:
 
 def _gpt2(config: Mapping[str, Any]) -> Architecture:
     if config.get("scale_attn_by_inverse_layer_idx") or not config.get("scale_attn_weights", True):
-        raise ValueError("scale_attn_* (only GPT-2's own scaling is known)")
+        raise ValueError("scale_attn_* (known: GPT-2's default scaling)")
     hidden, vocab = int(config["n_embd"]), int(config["vocab_size"])
     eos = config.get("eos_token_id")
     return Architecture(
@@ -182,7 +182,7 @@ def _gpt2(config: Mapping[str, Any]) -> Architecture:
         positions=int(config["n_positions"]),
         norm_eps=float(config.get("layer_norm_epsilon", 1e-5)),
         activation=_activation(config.get("activation_function", "gelu_new")),
-        # GPT-2 has no pad token: its end-of-text id pads, which no text's own tokens can see.
+        # GPT-2 has no pad token. Its end-of-text id serves as padding; causal attention never lets a token see it.
         pad_id=int(vocab - 1 if eos is None else eos),
         causal=True,
     )
@@ -191,13 +191,13 @@ def _gpt2(config: Mapping[str, Any]) -> Architecture:
 FAMILIES: dict[str, Callable[[Mapping[str, Any]], Architecture]] = {
     "bert": _bert,
     "roberta": _roberta,
-    # The same network as RoBERTa, trained on other texts; it becomes one of family roberta.
+    # The same network as RoBERTa, trained on other texts; read as family roberta.
     "xlm-roberta": _roberta,
     "camembert": _roberta,
     "distilbert": _distilbert,
     "gpt2": _gpt2,
 }
-"""model_type of a ``config.json`` -> its reader."""
+"""model_type of a ``config.json`` -> function that reads it."""
 
 _BERT_KEYS = {
     "vocab_size": "vocab",
@@ -210,7 +210,7 @@ _BERT_KEYS = {
     "layer_norm_eps": "norm_eps",
     "pad_token_id": "pad_id",
 }
-_WRITTEN: dict[str, dict[str, str]] = {
+_CONFIG_KEYS: dict[str, dict[str, str]] = {
     "bert": _BERT_KEYS,
     "roberta": _BERT_KEYS,
     "distilbert": {
@@ -233,7 +233,7 @@ _WRITTEN: dict[str, dict[str, str]] = {
         "eos_token_id": "pad_id",
     },
 }
-_ACTIVATION = {
+_ACTIVATION_KEY = {
     "bert": "hidden_act",
     "roberta": "hidden_act",
     "distilbert": "activation",

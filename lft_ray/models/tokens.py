@@ -1,6 +1,6 @@
-"""Text to token ids for serving, with the length policy of the training data (`lft_ray.data.encode`).
+"""Tokenise texts for serving, with the same truncation as the training data (`lft_ray.data.encode`).
 
-In: a folder with ``tokenizer.json``. Out: id lists. Never pads, never imports torch or transformers.
+In: a folder with ``tokenizer.json``. Out: lists of token ids. Never pads, never imports torch or transformers.
 """
 
 from collections.abc import Sequence
@@ -10,24 +10,24 @@ from typing import Any
 from lft_ray.errors import BundleError
 from lft_ray.models.convert import TOKENIZER
 
-__all__ = ["Cut", "TextTokenizer"]
+__all__ = ["TextTokenizer", "Truncated"]
 
 
-class Cut(list[Any]):
-    """An encoded text whose end was cut off."""
+class Truncated(list[Any]):
+    """An encoded text that was longer than the limit and lost its end."""
 
 
 class TextTokenizer:
-    """A tokenizer read from ``tokenizer.json``. May be used from several threads.
+    """A tokenizer read from ``tokenizer.json``. Thread-safe.
 
     Args:
-        folder: holds ``tokenizer.json``.
+        folder: folder with ``tokenizer.json``.
 
     Attributes:
-        end_id: the special token after every text ([SEP] for BERT), or None (GPT-2).
+        end_id: id of the special token appended to every text ([SEP] for BERT), or None (GPT-2).
 
     Raises:
-        BundleError: the file is absent or damaged.
+        BundleError: the file is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,6 +38,7 @@ class TextTokenizer:
             self._tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except Exception as error:  # tokenizers raises plain Exception for bad content
             raise BundleError(f"{path} cannot be read as a tokenizer: {error}") from error
+        # Truncation and padding stored in the file would override max_length.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         probe = self._tokenizer.encode("a")
@@ -46,12 +47,12 @@ class TextTokenizer:
     def encode(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
         """Token ids of each text, special tokens included; at most ``max_length``, at least one.
 
-        A text that is cut keeps its end token and comes as `Cut`; a text without any token becomes token 0.
+        A truncated text keeps its end token and is returned as `Truncated`; a text without tokens becomes token 0.
         """
         encodings = self._tokenizer.encode_batch_fast(list(texts))
-        return [self._cut(encoding.ids, max_length) for encoding in encodings]
+        return [self._truncate(encoding.ids, max_length) for encoding in encodings]
 
-    def _cut(self, ids: list[int], max_length: int) -> list[int]:
+    def _truncate(self, ids: list[int], max_length: int) -> list[int]:
         if len(ids) <= max_length:
             return ids or [0]
-        return Cut(ids[:max_length] if self.end_id is None else [*ids[: max_length - 1], self.end_id])
+        return Truncated(ids[:max_length] if self.end_id is None else [*ids[: max_length - 1], self.end_id])

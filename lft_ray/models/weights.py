@@ -1,7 +1,7 @@
-"""Read a base's safetensors into the names of our own network, once per process.
+"""Load the safetensors of a base under the parameter names of our own encoder, once per process.
 
-In: a folder and its `Architecture`. Out: float32 tensors by our names, shared and never to be changed. Names of other
-parts (pooler, language-model head, buffers) are left out quietly: they are not in our network.
+In: a folder and its `Architecture`. Out: float32 tensors by our names, shared and read-only. Weights of other parts
+(pooler, language-model head, buffers) are ignored: our network does not have them.
 """
 
 import re
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["base_state"]
 
 _PREFIX = re.compile(r"^(bert|roberta|distilbert|transformer)\.(?!layer\.)")
-"""What a model with a head puts before its encoder's names. DistilBERT's own part ``transformer.layer`` stays."""
+"""Prefix of encoder weights in a model with a head. DistilBERT's module ``transformer.layer`` is not one."""
 _OLD_NORMS = ((".gamma", ".weight"), (".beta", ".bias"))
-"""Checkpoints converted from TensorFlow, BERT-base among them."""
+"""Norm names in checkpoints converted from TensorFlow, BERT-base among them."""
 
 _BERT = {
     "embeddings.word_embeddings": "tokens",
@@ -76,14 +76,14 @@ _NAMES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
 def base_state(folder: Path, shape: Architecture) -> "dict[str, Tensor]":
     """All weights of a base, by the names of `lft_ray.models.encoder.Transformer`.
 
-    Two bases are kept per process, so that a second trial of the same base reads no file. Callers copy what they take.
+    Two bases are cached per process, so that a second trial of the same base reads no file. Callers must copy tensors.
 
     Args:
-        folder: holds ``model.safetensors``.
-        shape: the whole architecture, not cut.
+        folder: folder with ``model.safetensors``.
+        shape: whole architecture, not cut.
 
     Raises:
-        ModelError: the file is damaged or lacks weights that the config promises.
+        ModelError: the file is damaged.
     """
     import torch
     from safetensors import SafetensorError
@@ -93,15 +93,17 @@ def base_state(folder: Path, shape: Architecture) -> "dict[str, Tensor]":
     try:
         raw = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read: {error}", fix="fetch the base model again") from error
+        raise ModelError(f"{path} cannot be read: {error}", fix="download the base model again") from error
     translate = _translator(shape.family)
     state: dict[str, Tensor] = {}
     for name, value in raw.items():
         ours = translate(name)
         if ours is not None:
             # GPT-2 stores its linear layers as [in, out].
-            turned = value.t() if shape.family == "gpt2" and value.dim() == 2 and ours.startswith("layers.") else value
-            state[ours] = turned.to(torch.float32)
+            transposed = (
+                value.t() if shape.family == "gpt2" and value.dim() == 2 and ours.startswith("layers.") else value
+            )
+            state[ours] = transposed.to(torch.float32)
     _join_qkv(state, shape)
     return state
 

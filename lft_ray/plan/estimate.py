@@ -165,7 +165,7 @@ def estimate(
         worst_confirm_usd=worst.confirm_usd,
         worst_usd=worst.usd,
         budget_usd=search.budget_usd,
-        kept_for_confirmation_usd=admission.budget.kept_for_confirmation_usd,
+        kept_for_confirmation_usd=admission.budget.confirmation_reserve_usd,
         minutes=search.minutes,
         minutes_usd=worst.minutes_usd,
         held_to_usd=worst.held_to_usd,

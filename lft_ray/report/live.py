@@ -296,7 +296,7 @@ class LiveTable:
         budget = self._budget
         reserved_usd = budget.reserved_usd if budget else 0.0
         left_usd = max(0.0, self._budget_usd - spent_usd - reserved_usd)
-        confirmation_usd = min(left_usd, budget.kept_for_confirmation_usd) if budget else 0.0
+        confirmation_usd = min(left_usd, budget.confirmation_reserve_usd) if budget else 0.0
         confirmation = f" ({usd(confirmation_usd)} for fresh seeds)" if confirmation_usd else ""
         return [
             f"{usd(spent_usd)} of {usd(self._budget_usd)}",

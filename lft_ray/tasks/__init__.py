@@ -1,6 +1,6 @@
-"""WHAT is learned. A task owns its columns, targets, head, loss, scores, decoding and wire schema.
+"""Tasks: what is learned. A task defines label columns, targets, head size, loss, metrics, decoding and wire schema.
 
-Your own: a class with the members of `lft_ray.tasks.base.Task`, named ``package.module:Name`` at ``task.kind``.
+To add one, write a class with the members of `lft_ray.tasks.base.Task` and set ``task.kind: package.module:Name``.
 """
 
 TASKS = {

@@ -1,6 +1,7 @@
-"""The contract of a task. Pure values in and out; torch is imported only inside ``loss``.
+"""The task protocol. Pure values in and out; torch is imported only inside the losses.
 
-Shapes: n texts, c head outputs. Targets are one numpy array, so that they can live in Arrow and cross processes.
+Shapes: n texts, c head outputs. Targets are a single numpy array, so that they can be stored in Arrow and sent between
+processes.
 """
 
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,20 +21,20 @@ Floats = NDArray[np.float32]
 
 
 class Task(Protocol):
-    """What every task answers. Instances are made with the label list: ``Kind(labels)``."""
+    """Protocol of a task. An instance is created with the label list: ``Kind(labels)``."""
 
     kind: str
     labels: list[str]
     label_names: tuple[str, ...]
-    """Column names under which the label is looked for when the file does not name it, best first."""
+    """Column names tried for the label when the experiment does not name one, in order of preference."""
 
     def __init__(self, labels: list[str]) -> None: ...
 
     @classmethod
     def read_targets(cls, column: "pa.Array") -> list[list[str]]:
-        """Turn the raw label column into a list of label names a row (one name for classification).
+        """Parse the raw label column into a list of label names per row (one name for classification).
 
-        A row without any label gives an empty list; the data check decides what that means.
+        A row without a label gives an empty list; the data check decides whether that is an error.
         """
 
     @classmethod
@@ -41,53 +42,53 @@ class Task(Protocol):
         """Whether a row without a label is a valid example (multilabel: yes)."""
 
     def encode(self, rows: list[list[str]]) -> NDArray[Any]:
-        """Label names to targets: int64 [n] for one label, float32 [n, c] of 0 and 1 for several."""
+        """Convert label names to targets: int64 [n] for one label per text, float32 [n, c] of 0 and 1 for several."""
 
     @property
     def outputs(self) -> int:
-        """Head outputs c."""
+        """Number of head outputs c."""
 
     def loss(self, logits: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor | None") -> "torch.Tensor":
-        """SUM over the texts of the per-text loss (the loop divides by the step's global text count).
+        """SUM of the loss over the texts (the training loop divides by the number of texts in the global step).
 
         Args:
             logits: float [n, c].
-            targets: as ``encode`` makes them, as a tensor.
+            targets: output of ``encode`` as a tensor.
             weights: float [c] class weights, or None.
         """
 
     def distill_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
-        """SUM over the texts of the divergence of the answers from a teacher's, times the temperature squared.
+        """SUM over the texts of the divergence from a teacher's predictions, times the temperature squared.
 
-        The square keeps its gradient as large as that of ``loss`` at any temperature (Hinton et al. 2015,
-        arXiv:1503.02531). Zero, and so is its gradient, where the logits are the teacher's.
+        The square keeps the gradient on the scale of ``loss`` at any temperature (Hinton et al. 2015,
+        arXiv:1503.02531). Loss and gradient are zero where the logits equal the teacher's.
 
         Args:
             logits: float [n, c].
-            teacher: float [n, c], the teacher's logits.
-            temperature: both logits are divided by it first.
+            teacher: logits of the teacher, float [n, c].
+            temperature: divisor of both logits.
         """
 
     def class_weights(self, targets: NDArray[Any]) -> Floats:
-        """Balanced weights [c], inversely to frequency, mean 1 over the rows."""
+        """Balanced class weights [c], inversely proportional to frequency, mean 1 over the rows."""
 
     def probabilities(self, logits: Floats) -> Floats:
-        """[n, c] -> [n, c] scores in 0..1 as the endpoint answers them."""
+        """Convert logits [n, c] to scores [n, c] in 0..1, as the endpoint returns them."""
 
     def metrics(self, targets: NDArray[Any], logits: Floats) -> dict[str, float]:
-        """Keys macro_f1, micro_f1, weighted_f1, accuracy (multilabel: share of rows with all labels right)."""
+        """Metrics macro_f1, micro_f1, weighted_f1 and accuracy (multilabel: share of rows with every label right)."""
 
     def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:
-        """One dict a label: label, precision, recall, f1, support."""
+        """One dictionary per label: label, precision, recall, f1, support."""
 
     def confusion(self, targets: NDArray[Any], logits: Floats) -> list[list[int]]:
-        """Counts [c, c], rows = truth, columns = answer; multilabel: an empty list."""
+        """Confusion matrix [c, c], rows = true label, columns = prediction; multilabel: an empty list."""
 
     def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
-        """Answers of the endpoint, best first: all labels for classification, all with their score for multilabel."""
+        """All labels of each text with their scores, highest first, as the endpoint returns them."""
 
     def chosen(self, probabilities: Floats) -> list[list[str]]:
-        """Predicted label names a row."""
+        """Predicted label names of each text."""
 
     def strata(self, rows: list[list[str]]) -> list[str]:
-        """A key a row by which splits are stratified."""
+        """Stratum of each row, by which splits are stratified."""

@@ -1,4 +1,4 @@
-"""One label a text. Head: one output a label; loss: cross-entropy; answer: the most probable label."""
+"""One label per text. Head: one output per label; loss: cross-entropy; prediction: the most probable label."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ class Classification:
     """Texts with exactly one label each.
 
     Args:
-        labels: label names; the order is that of the head's outputs.
+        labels: label names, in the order of the head's outputs.
     """
 
     kind = "classification"
@@ -35,7 +35,7 @@ class Classification:
 
     @classmethod
     def read_targets(cls, column: "pa.Array") -> list[list[str]]:
-        """Read a label column: one name a row; none where it is null or blank.
+        """Parse a label column: one name per row, none where it is null or blank.
 
         Raises:
             DataError: the column holds lists.
@@ -44,7 +44,7 @@ class Classification:
 
         if pa.types.is_nested(column.type):
             raise DataError(
-                f"the label column holds lists ({column.type}), expected one label a row",
+                f"the label column holds lists ({column.type}), expected one label per row",
                 fix="--set task.kind=multilabel",
             )
         return [
@@ -57,20 +57,20 @@ class Classification:
         return False
 
     def encode(self, rows: list[list[str]]) -> NDArray[Any]:
-        """Turn label names into positions, int64 [n].
+        """Convert label names to class indices, int64 [n].
 
         Raises:
-            DataError: a row has no label or one that is not in ``labels``.
+            DataError: a row has no label, or one that is not in ``labels``.
         """
         index = {name: position for position, name in enumerate(self.labels)}
         try:
             return np.array([index[names[0]] for names in rows], dtype=np.int64)
         except (KeyError, IndexError) as error:
-            raise DataError(f"a row has no label of this task's: {error}", fix="run lft check") from None
+            raise DataError(f"a row has no label that this task knows: {error}", fix="run lft check") from None
 
     @property
     def outputs(self) -> int:
-        """Head outputs: one a label."""
+        """Number of head outputs: one per label."""
         return len(self.labels)
 
     def loss(self, logits: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor | None") -> "torch.Tensor":
@@ -88,25 +88,26 @@ class Classification:
         return functional.cross_entropy(logits.float(), targets, weight=weights, reduction="sum")
 
     def distill_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
-        """Return the SUM over the texts of KL(teacher || answers) at a temperature, times its square, in fp32.
+        """Return the SUM over the texts of KL(teacher || student) at a temperature, times its square, in fp32.
 
         Args:
-            logits: float [n, c].
-            teacher: float [n, c].
-            temperature: both are divided by it before the softmax.
+            logits: logits of the student, float [n, c].
+            teacher: logits of the teacher, float [n, c].
+            temperature: divisor of both logits before the softmax.
         """
         from torch.nn import functional
 
-        wanted = functional.log_softmax(teacher.float() / temperature, dim=1)
-        answers = functional.log_softmax(logits.float() / temperature, dim=1)
-        return temperature**2 * functional.kl_div(answers, wanted, reduction="sum", log_target=True)
+        target = functional.log_softmax(teacher.float() / temperature, dim=1)
+        student = functional.log_softmax(logits.float() / temperature, dim=1)
+        return temperature**2 * functional.kl_div(student, target, reduction="sum", log_target=True)
 
     def class_weights(self, targets: NDArray[Any]) -> Floats:
-        """Return weights [c] inversely to frequency, mean 1 over the rows."""
+        """Return class weights [c], inversely proportional to frequency, mean 1 over the rows."""
         return balanced_weights(np.bincount(targets, minlength=self.outputs).astype(np.float64))
 
     def probabilities(self, logits: Floats) -> Floats:
         """Return the softmax, float32 [n, c]."""
+        # The largest logit is subtracted so that exp cannot overflow.
         raised = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float32)
         result: Floats = raised / raised.sum(axis=1, keepdims=True)
         return result
@@ -114,23 +115,23 @@ class Classification:
     def metrics(self, targets: NDArray[Any], logits: Floats) -> dict[str, float]:
         """Return macro_f1, micro_f1, weighted_f1 and accuracy.
 
-        A label that neither the truth nor the answers hold is left out of the macro average.
+        A label that occurs in neither targets nor predictions is left out of the macro average.
         """
-        answers = logits.argmax(axis=1)
-        averages = f1_averages(count_labels(targets, answers, self.outputs), only_seen=True)
-        return {**averages, "accuracy": float((answers == targets).mean()) if len(targets) else 0.0}
+        predicted = logits.argmax(axis=1)
+        averages = f1_averages(count_labels(targets, predicted, self.outputs), only_seen=True)
+        return {**averages, "accuracy": float((predicted == targets).mean()) if len(targets) else 0.0}
 
     def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:
         """Return label, precision, recall, f1 and support of every label."""
         return per_label(count_labels(targets, logits.argmax(axis=1), self.outputs), self.labels)
 
     def confusion(self, targets: NDArray[Any], logits: Floats) -> list[list[int]]:
-        """Return counts [c][c]: rows = truth, columns = answer."""
+        """Return the confusion matrix [c][c]: rows = true label, columns = prediction."""
         table: list[list[int]] = confusion(targets, logits.argmax(axis=1), self.outputs).tolist()
         return table
 
     def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
-        """Return all labels of each text with their scores, best first."""
+        """Return all labels of each text with their scores, highest first."""
         return ranked(self.labels, probabilities)
 
     def chosen(self, probabilities: Floats) -> list[list[str]]:
@@ -143,7 +144,7 @@ class Classification:
 
 
 def ranked(labels: list[str], scores: Floats) -> list[list[LabelScore]]:
-    """Return the labels of each row of scores [n, c] by falling score; equal scores keep the labels' order."""
+    """Return the labels of each row of scores [n, c] by descending score; ties are in label order."""
     order = np.argsort(-scores, axis=1, kind="stable")
     return [
         [LabelScore(label=labels[position], score=float(row[position])) for position in positions]

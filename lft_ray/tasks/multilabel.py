@@ -1,4 +1,4 @@
-"""Any number of labels a text. Head: one output a label; loss: binary cross-entropy; answer: labels at 0.5 or more."""
+"""Any number of labels per text. Head: one output per label; loss: binary cross-entropy; prediction: scores >= 0.5."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["Multilabel"]
 
 THRESHOLD = 0.5
+"""Probability from which a label is predicted."""
 
 
 class Multilabel:
     """Texts with no, one or several labels.
 
     Args:
-        labels: label names; the order is that of the head's outputs.
+        labels: label names, in the order of the head's outputs.
     """
 
     kind = "multilabel"
@@ -39,7 +40,7 @@ class Multilabel:
 
     @classmethod
     def read_targets(cls, column: "pa.Array") -> list[list[str]]:
-        """Read lists of names, or names joined by commas; null and blank are no label."""
+        """Parse lists of names, or names joined by commas; null and blank mean no label."""
         import pyarrow as pa
 
         rows = column.to_pylist()
@@ -55,7 +56,7 @@ class Multilabel:
         return True
 
     def encode(self, rows: list[list[str]]) -> NDArray[Any]:
-        """Turn label names into a 0/1 matrix, float32 [n, c].
+        """Convert label names to a 0/1 matrix, float32 [n, c].
 
         Raises:
             DataError: a row has a label that is not in ``labels``.
@@ -66,12 +67,12 @@ class Multilabel:
             for row, names in enumerate(rows):
                 matrix[row, [index[name] for name in names]] = 1.0
         except KeyError as error:
-            raise DataError(f"a row has a label that is not this task's: {error}", fix="run lft check") from None
+            raise DataError(f"a row has a label that this task does not know: {error}", fix="run lft check") from None
         return matrix
 
     @property
     def outputs(self) -> int:
-        """Head outputs: one a label."""
+        """Number of head outputs: one per label."""
         return len(self.labels)
 
     def loss(self, logits: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor | None") -> "torch.Tensor":
@@ -80,7 +81,7 @@ class Multilabel:
         Args:
             logits: float [n, c].
             targets: float [n, c] of 0 and 1.
-            weights: float [c] or None: both errors of a label count this much.
+            weights: float [c] or None; scales the loss of a label for positives and negatives alike.
         """
         from torch.nn import functional
 
@@ -89,60 +90,60 @@ class Multilabel:
         )
 
     def distill_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
-        """Return the SUM over texts and labels of the binary KL(teacher || answers), times the temperature squared.
+        """Return the SUM over texts and labels of the binary KL(teacher || student), times the temperature squared.
 
         Args:
-            logits: float [n, c].
-            teacher: float [n, c].
-            temperature: both are divided by it before the sigmoid.
+            logits: logits of the student, float [n, c].
+            teacher: logits of the teacher, float [n, c].
+            temperature: divisor of both logits before the sigmoid.
         """
         import torch
         from torch.nn import functional
 
-        # Yes and no of each label as a distribution of two: the softmax of (z/2, -z/2) is the sigmoid of z.
+        # Each label as a distribution over yes and no: the softmax of (z/2, -z/2) is the sigmoid of z.
         halves = torch.tensor([0.5, -0.5], device=logits.device) / temperature
-        wanted = functional.log_softmax(teacher.float().unsqueeze(2) * halves, dim=2)
-        answers = functional.log_softmax(logits.float().unsqueeze(2) * halves, dim=2)
-        return temperature**2 * functional.kl_div(answers, wanted, reduction="sum", log_target=True)
+        target = functional.log_softmax(teacher.float().unsqueeze(2) * halves, dim=2)
+        student = functional.log_softmax(logits.float().unsqueeze(2) * halves, dim=2)
+        return temperature**2 * functional.kl_div(student, target, reduction="sum", log_target=True)
 
     def class_weights(self, targets: NDArray[Any]) -> Floats:
-        """Return weights [c] inversely to frequency, mean 1 over all labels given."""
+        """Return label weights [c], inversely proportional to frequency, mean 1 over all positive targets."""
         return balanced_weights(targets.sum(axis=0, dtype=np.float64))
 
     def probabilities(self, logits: Floats) -> Floats:
         """Return the sigmoid of each logit, float32 [n, c]."""
-        # exp of a negative number only: no overflow at either end.
+        # exp is only taken of non-positive numbers, so it cannot overflow.
         small = np.exp(-np.abs(logits), dtype=np.float32)
         result: Floats = np.where(logits >= 0, 1.0 / (1.0 + small), small / (1.0 + small)).astype(np.float32)
         return result
 
     def metrics(self, targets: NDArray[Any], logits: Floats) -> dict[str, float]:
-        """Return macro_f1, micro_f1, weighted_f1, and accuracy: the share of rows with all labels right."""
-        truth, answer = self._decided(targets, logits)
-        averages = f1_averages(count_matrix(truth, answer), only_seen=False)
-        return {**averages, "accuracy": float((truth == answer).all(axis=1).mean()) if len(truth) else 0.0}
+        """Return macro_f1, micro_f1, weighted_f1, and accuracy: the share of rows with every label right."""
+        truth, predicted = self._binarised(targets, logits)
+        averages = f1_averages(count_matrix(truth, predicted), only_seen=False)
+        return {**averages, "accuracy": float((truth == predicted).all(axis=1).mean()) if len(truth) else 0.0}
 
     def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:
         """Return label, precision, recall, f1 and support of every label."""
-        counts: Counts = count_matrix(*self._decided(targets, logits))
+        counts: Counts = count_matrix(*self._binarised(targets, logits))
         return per_label(counts, self.labels)
 
     def confusion(self, targets: NDArray[Any], logits: Floats) -> list[list[int]]:
-        """Return an empty list: with several labels a row there is no such table."""
+        """Return an empty list: a confusion matrix is not defined for several labels per row."""
         return []
 
     def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
-        """Return all labels of each text with their scores, best first."""
+        """Return all labels of each text with their scores, highest first."""
         return ranked(self.labels, probabilities)
 
     def chosen(self, probabilities: Floats) -> list[list[str]]:
-        """Return the labels of each text whose probability is 0.5 or more; there may be none."""
+        """Return the labels of each text with a probability of 0.5 or more; there may be none."""
         return [[self.labels[position] for position in np.flatnonzero(row >= THRESHOLD)] for row in probabilities]
 
     def strata(self, rows: list[list[str]]) -> list[str]:
-        """Return each row's rarest label over all rows (the first by name among equals), so that rare ones spread."""
+        """Return the rarest label of each row (ties by name), so that rare labels reach every split."""
         counts = Counter(name for names in rows for name in names)
         return [min(names, key=lambda name: (counts[name], name)) if names else "" for names in rows]
 
-    def _decided(self, targets: NDArray[Any], logits: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _binarised(self, targets: NDArray[Any], logits: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         return targets >= THRESHOLD, self.probabilities(logits) >= THRESHOLD

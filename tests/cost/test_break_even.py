@@ -36,7 +36,7 @@ def test_the_search_is_back_after_its_dollars_over_the_saving_of_a_prediction():
     assert (against_size.model_size, against_size.predictions) == ("m:6", 6_666_667)
     assert against_size.saved_usd_per_month == pytest.approx(1.5)
     assert "saves $0.500 a month over m:3 (the largest finalist)" in result().sentence
-    assert "back after 20,000,000 predictions (2.0 months)" in result().sentence
+    assert "recovered after 20,000,000 predictions (2.0 months)" in result().sentence
 
 
 def test_the_dearest_winner_never_pays():
@@ -49,7 +49,7 @@ def test_the_dearest_winner_never_pays():
 def test_a_winner_that_is_the_largest_finalist_is_compared_with_the_dearest_size():
     found = result(winner=MIDDLE)
     assert [s.verdict for s in found.savings] == ["never", "pays"]
-    assert "over m:6 (the dearest size)" in found.sentence
+    assert "over m:6 (the most expensive size)" in found.sentence
 
 
 def test_no_finalists_and_no_ladder_is_an_answer_too():

@@ -25,7 +25,7 @@ def test_search_leaves_the_share_of_the_confirmation_runs():
     assert budget.can_start(0.7, None, now_s=0)
     verdict = budget.can_start(0.71, None, now_s=0)
     assert not verdict
-    assert "$0.7100 does not fit the $0.7000" in verdict.reason
+    assert "worst-case cost $0.7100 exceeds the remaining budget $0.7000" in verdict.reason
     assert budget.can_start(1.0, None, now_s=0, role="confirm")
 
 
@@ -43,10 +43,10 @@ def test_running_trials_count_with_their_worst_case_until_they_are_settled():
 def test_confirmation_runs_use_up_their_own_share_first():
     budget = Budget(budget_usd=1.0, confirmation_fraction=0.3)
     budget.reserve("c1", 0.2, role="confirm")
-    assert budget.kept_for_confirmation_usd == pytest.approx(0.1)
+    assert budget.confirmation_reserve_usd == pytest.approx(0.1)
     assert budget.left_usd("search") == pytest.approx(0.7)
     budget.settle("c1", 0.1)
-    assert budget.kept_for_confirmation_usd == pytest.approx(0.2)
+    assert budget.confirmation_reserve_usd == pytest.approx(0.2)
     assert budget.spent_usd == pytest.approx(0.1)
 
 
@@ -63,9 +63,9 @@ def test_a_trial_that_would_not_finish_is_not_started():
     assert budget.deadline_s("confirm") == pytest.approx(700)
     assert budget.can_start(0, 300, now_s=200)
     verdict = budget.can_start(0, 330, now_s=200)
-    assert verdict.reason == "it needs 330 s and 320 s are left"
+    assert verdict.reason == "predicted to take 330 s, with 320 s left until the deadline"
     assert budget.can_start(0, 330, now_s=200, role="confirm")
-    assert budget.can_start(0, 1, now_s=521).reason == "the time for it is over"
+    assert budget.can_start(0, 1, now_s=521).reason == "deadline reached"
 
 
 def test_a_guess_does_not_forbid_the_first_measurement():

@@ -79,7 +79,7 @@ def test_an_unknown_name_gets_the_nearest_one_and_a_fix():
 
 def test_a_users_own_source_is_called_with_the_spec():
     assert price_of(CostSpec(price="tests.cost.test_prices:half_price")).name == "mine"
-    with pytest.raises(ConfigError, match="answered a float"):
+    with pytest.raises(ConfigError, match="returned a float"):
         price_of(CostSpec(price="tests.cost.test_prices:not_a_price"))
     with pytest.raises(ConfigError, match="cannot import"):
         price_of(CostSpec(price="tests.cost.nowhere:price"))

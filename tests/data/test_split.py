@@ -83,7 +83,7 @@ def test_large_groups_of_equal_texts():
 @given(rows_of_texts, st.integers(1, 120))
 def test_sample_is_no_larger_than_asked(rows, wanted):
     keys = keys_of([f"text {number}" for number, _ in rows])
-    kept = sample(keys, [label for _, label in rows], rows=wanted, least=3, seed=0)
+    kept = sample(keys, [label for _, label in rows], rows=wanted, minimum=3, seed=0)
     assert len(set(kept.tolist())) == len(kept)
     if wanted >= len(rows):
         assert len(kept) == len(rows)
@@ -92,10 +92,10 @@ def test_sample_is_no_larger_than_asked(rows, wanted):
 def test_sample_is_stratified_and_nested():
     strata = ["a"] * 900 + ["b"] * 90 + ["c"] * 10
     keys = keys_of([f"text {i}" for i in range(1000)])
-    kept = sample(keys, strata, rows=100, least=3, seed=0)
+    kept = sample(keys, strata, rows=100, minimum=3, seed=0)
     counts = {name: sum(strata[row] == name for row in kept) for name in "abc"}
     assert counts == {"a": 88, "b": 9, "c": 3}
-    larger = sample(keys, strata, rows=200, least=3, seed=0)
+    larger = sample(keys, strata, rows=200, minimum=3, seed=0)
     assert set(kept) <= set(larger)
 
 

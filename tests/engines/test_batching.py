@@ -197,7 +197,7 @@ def test_an_engine_that_answers_too_few_rows_is_an_error():
         def run(self, batch):
             return super().run(batch)[:-1]
 
-    with pytest.raises(RuntimeError, match="answered 0 rows for 1 texts"):
+    with pytest.raises(RuntimeError, match="returned 0 rows for 1 texts"):
         with_batcher(Short(), lambda batcher: batcher.submit(["abc"]))
 
 
@@ -256,7 +256,7 @@ def test_a_full_queue_refuses_and_recovers():
         first = await held_back(runner, batcher)
         waiting = asyncio.create_task(batcher.submit(["a", "b", "c"]))
         await queued(batcher, 3)
-        with pytest.raises(Overloaded, match="3 texts wait already; the queue holds 4"):
+        with pytest.raises(Overloaded, match="the queue is full: 3 texts of at most 4"):
             await batcher.submit(["d", "e"])
         last = asyncio.create_task(batcher.submit(["d"]))
         await queued(batcher, 4)

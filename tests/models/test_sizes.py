@@ -77,7 +77,7 @@ def test_every_family_is_written_and_read():
         ({"model_type": None}, "not supported"),
         ({"hidden_act": "swish"}, "swish"),
         ({"position_embedding_type": "relative_key"}, "relative_key"),
-        ({"hidden_size": None}, "lacks or misstates"),
+        ({"hidden_size": None}, "missing or invalid value"),
     ],
 )
 def test_a_config_that_cannot_be_run_is_refused(change, message):
@@ -119,8 +119,8 @@ def test_a_folder_is_a_base(tiny_bert):
     ("specs", "message"),
     [
         ([ModelSpec(base="minlm")], "Did you mean 'minilm'"),
-        ([ModelSpec(base="minilm", layers=[7])], "has 6 layers; layers: 7"),
-        ([ModelSpec(base="tfidf", layers=[1])], "no layers to keep"),
+        ([ModelSpec(base="minilm", layers=[7])], "has 6 layers, but layers lists 7"),
+        ([ModelSpec(base="tfidf", layers=[1])], "no layers to select"),
         ([ModelSpec(base="minilm", layers=[1]), ModelSpec(base="minilm", layers=[1], revision="x")], "listed twice"),
     ],
 )

@@ -395,7 +395,9 @@ def test_a_distilled_trial_is_a_point_like_any_other_and_keeps_its_teacher(job, 
 @pytest.mark.cluster
 def test_a_budget_below_the_cheapest_trial_is_refused_with_its_price(job, cluster):
     poor = changed(job, search={"budget_usd": 1e-9, "trials": 3}, name="poor")
-    with pytest.raises(ConfigError, match=r"no trial could start: tfidf: its worst case of \$.* does not fit"):
+    with pytest.raises(
+        ConfigError, match=r"no trial could start: tfidf: worst-case cost \$.* exceeds the remaining budget"
+    ):
         run_study(poor.job, cluster)
     assert Ledger(Storage(poor.experiment.run_uri)).started() == []
 

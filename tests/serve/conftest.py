@@ -11,7 +11,7 @@ import pytest
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts
 from lft_ray.models.tfidf import TfidfModel
-from lft_ray.models.tokens import Cut
+from lft_ray.models.tokens import Truncated
 from lft_ray.records import Bundle
 from lft_ray.run.storage import Storage
 from lft_ray.serve.api.app import LIMITS, create_app
@@ -35,7 +35,7 @@ class CountingRunner:
 
     def encode(self, texts):
         words = [text.split() for text in texts]
-        return [own if len(own) <= self.max_length else Cut(own[: self.max_length]) for own in words]
+        return [own if len(own) <= self.max_length else Truncated(own[: self.max_length]) for own in words]
 
     def run(self, batch):
         time.sleep(self.pause_s)

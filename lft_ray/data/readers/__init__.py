@@ -1,1 +1,1 @@
-"""Readers of CSV, TSV, JSONL, Parquet and hub data sets: files in, `Table`s out."""
+"""Readers for CSV, TSV, JSON, Parquet and hub data sets: files in, a `RawTable` out."""

@@ -1,6 +1,6 @@
 """Read Parquet files and hub data sets. In: a path or ``hub:owner/name``. Out: two columns. Imports datasets lazily.
 
-Class numbers become the class names where the file or data set carries them (Hugging Face's ``ClassLabel``).
+Class numbers become class names where the file or data set defines them (Hugging Face's ``ClassLabel``).
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _HUB = re.compile(r"^hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+
 
 
 def read_parquet(context: ReadContext) -> FileColumns | None:
-    """Read text and label of a Parquet file; returns None where the file as a whole cannot be used."""
+    """Read the text and label columns of a Parquet file; None, with an error in the findings, if it is unusable."""
     try:
         with pq.ParquetFile(context.path) as source:
             names = source.schema_arrow.names
@@ -36,7 +36,7 @@ def read_parquet(context: ReadContext) -> FileColumns | None:
             table = source.read(columns=list(dict.fromkeys(chosen)))
             metadata = source.schema_arrow.metadata or {}
     except (pa.ArrowException, OSError) as error:
-        message = f"the Parquet file is damaged or cut off: {str(error).splitlines()[0]}"
+        message = f"the Parquet file is damaged or truncated: {str(error).splitlines()[0]}"
         context.findings.error("damaged_file", message, fix="write or download it again")
         return None
     features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
@@ -46,16 +46,16 @@ def read_parquet(context: ReadContext) -> FileColumns | None:
 def read_hub(
     spec: str, *, split: str, wanted: WantedColumns, findings: Findings
 ) -> tuple[FileColumns | None, dict[str, str]]:
-    """Read one split of a hub data set, from the cache where there is no network.
+    """Read one split of a hub data set, from the local cache when offline.
 
     Args:
         spec: ``hub:owner/name[@revision][:config]``.
-        split: split of the data set.
-        wanted: which columns.
-        findings: where errors and warnings go.
+        split: name of the split on the hub.
+        wanted: columns to look for.
+        findings: collects errors and warnings.
 
     Returns:
-        The columns (None after an error), and a hash of what was read under the name ``spec#split``.
+        The columns (None after an error), and ``spec#split`` -> sha256 of the rows read (empty after an error).
     """
     match = _HUB.match(spec)
     file = f"{spec}#{split}"
@@ -67,10 +67,10 @@ def read_hub(
         import datasets
 
         source: Any = datasets.load_dataset(match["name"], match["config"], revision=match["revision"], split=split)
-    except Exception as error:  # datasets, huggingface_hub and fsspec raise kinds of their own  # noqa: BLE001
+    except Exception as error:  # datasets, huggingface_hub and fsspec share no base class  # noqa: BLE001
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         message = f"cannot load hub data set {match['name']!r}, split {split!r}: {reason}"
-        fix = "check the name and your login; without a network, download it first or give a local file"
+        fix = "check the name and your login; offline, download it first or use a local file"
         findings.error("hub", message, file=spec, fix=fix)
         return None, {}
     positions = wanted.find(source.column_names, findings.of(file))
@@ -137,7 +137,7 @@ def _texts(column: pa.Array, findings: FileFindings) -> list[str] | None:
         findings.error("text_type", message, row=1, fix="name another column with --set task.text=NAME")
         return None
     if not _is_text(column.type):
-        message = f"the text column holds {column.type}: read as written"
+        message = f"the text column holds {column.type}; read as strings"
         findings.warning("numeric_text", message, row=1, count=len(column))
     return [text if text is not None else "" for text in column.cast(pa.large_string()).to_pylist()]
 
@@ -158,12 +158,13 @@ def _labels(column: pa.Array, class_names: list[str] | None, findings: FileFindi
 
 
 def _named(column: pa.Array, class_names: list[str], *, is_list: bool) -> pa.Array:
-    """Replace class numbers by names; -1 and null are no label, as hub test splits write it."""
+    """Replace class numbers by names; -1 (as in unlabelled hub test splits) and null mean no label."""
 
     def name(number: int | None) -> str | None:
         return class_names[number] if number is not None and 0 <= number < len(class_names) else None
 
     if not is_list:
+        # The entry behind the last name is null: numbers out of range map to it.
         lookup = pa.array([*class_names, None], pa.large_string())
         inside = pc.and_(pc.greater_equal(column, 0), pc.less(column, len(class_names)))
         return lookup.take(pc.fill_null(pc.if_else(inside, column, len(class_names)), len(class_names)))

@@ -1,4 +1,4 @@
-"""Find the text and the label column by name. In: a file's column names. Out: two positions, or an error that lists."""
+"""Find the text and label columns by name. In: column names of a file. Out: two positions, or an error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,32 +12,34 @@ TEXT_NAMES = (
     "text", "sentence", "content", "review", "body", "headline", "title", "question", "comment", "tweet", "message",
     "utterance", "document", "description", "query", "abstract", "post", "statement", "input", "prompt",
 )  # fmt: skip
-"""Where the text is looked for when the file of the experiment does not name it, best first."""
+"""Column names tried for the text when the experiment file does not name one, in order of preference."""
 
 
 @dataclass(frozen=True, slots=True)
 class WantedColumns:
-    """What to look for."""
+    """Columns to look for in a file."""
 
     text: str | None
+    """Name of the text column; None: try `TEXT_NAMES`."""
     label: str | None
+    """Name of the label column; None: try ``label_names``."""
     label_names: tuple[str, ...]
-    """The task's names for a label column, best first."""
+    """The task's usual names for a label column, in order of preference."""
     only_text: bool = False
-    """The file needs no label: the text column then stands for it, and what is read of it is not looked at."""
+    """Whether the file needs no label; the text column then also stands in for the label and is ignored there."""
 
     def find(self, names: Sequence[str], findings: FileFindings) -> tuple[int, int] | None:
         """Return the positions of text and label, or None after an error was added.
 
         Args:
-            names: column names as they stand in the file.
-            findings: where errors and warnings go.
+            names: column names as written in the file.
+            findings: collects errors and warnings.
         """
         trimmed = [name.strip() for name in names]
         twice = sorted({name for name in trimmed if name and trimmed.count(name) > 1})
         if twice:
-            message = f"column {twice[0]!r} stands {trimmed.count(twice[0])} times in the header"
-            findings.error("duplicate_header", message, row=1, fix="give each column a name of its own")
+            message = f"column {twice[0]!r} occurs {trimmed.count(twice[0])} times in the header"
+            findings.error("duplicate_header", message, row=1, fix="give each column a unique name")
             return None
         text = _Column("text", self.text, TEXT_NAMES).find(trimmed, findings)
         if self.only_text:
@@ -51,14 +53,14 @@ class WantedColumns:
             return None
         padded = [names[i] for i in (text, label) if names[i] != trimmed[i]]
         if padded:
-            message = f"column name {padded[0]!r} has spaces around it: trimmed"
+            message = f"column name {padded[0]!r} has surrounding spaces, which were trimmed"
             findings.warning("padded_header", message, row=1, fix="remove the spaces")
         return text, label
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One column to look for: the name that was given for it, else the usual ones, best first."""
+    """One column to look for: by its configured name, else by the usual names in order of preference."""
 
     what: str
     given: str | None
@@ -71,7 +73,7 @@ class _Column:
                 return names.index(wanted)
             if folded.count(wanted.casefold()) > 1:
                 same = [name for name in names if name.casefold() == wanted.casefold()]
-                message = f"several columns may be the {self.what}: {', '.join(map(repr, same))}"
+                message = f"several columns match the {self.what}: {', '.join(map(repr, same))}"
                 findings.error("ambiguous_column", message, fix=f"--set task.{self.what}={same[0]}")
                 return None
             if wanted.casefold() in folded:
@@ -86,8 +88,8 @@ class _Column:
             sought, hint = f"column {given!r}", nearest(given.casefold(), [name.casefold() for name in names if name])
         else:
             close = [(name, nearest(name.casefold(), self.usual)) for name in names if name]
-            sought = f"column named {', '.join(self.usual[:6])} or the like"
-            hint = next((f" Is {name!r} it?" for name, found in close if found), "")
+            sought = f"column named {', '.join(self.usual[:6])} or similar"
+            hint = next((f" Did you mean {name!r}?" for name, found in close if found), "")
         message = f"no {what} column: expected a {sought}; the file has {listed}.{hint}"
         fix = f"--set task.{what}=NAME, or add a header line with the column names if it is missing"
         findings.error(f"no_{what}_column", message, fix=fix)

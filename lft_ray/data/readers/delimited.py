@@ -1,7 +1,7 @@
-"""Read CSV and TSV strictly. In: a path. Out: two string columns with line numbers. Nothing is guessed or converted.
+"""Read CSV and TSV strictly. In: a path. Out: two string columns with line numbers. Never guesses or converts a type.
 
-Every value stays the string it is (``NA``, ``01`` and ``1e5`` are labels like others); every row has exactly the
-header's fields; a quote that is opened is closed. What is otherwise is an error with its row.
+Every value stays a string (``NA``, ``01`` and ``1e5`` are ordinary labels), every row must have as many fields as the
+header, and every quote must be closed. Violations are errors with their row.
 """
 
 import csv
@@ -26,14 +26,14 @@ _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 
 def read_delimited(context: ReadContext, *, delimiter: str) -> FileColumns | None:
-    """Read text and label of a CSV or TSV file; a UTF-8 byte order mark is dropped.
+    """Read the text and label columns of a CSV or TSV file; a UTF-8 byte order mark is dropped.
 
     Args:
-        context: the file.
-        delimiter: a comma or a tab.
+        context: file to read.
+        delimiter: comma or tab.
 
     Returns:
-        The columns, or None where the file as a whole cannot be used.
+        The columns, or None if the file as a whole is unusable.
     """
     columns = None
     with _no_field_limit(), context.open_text(newline="") as stream:
@@ -46,7 +46,7 @@ def read_delimited(context: ReadContext, *, delimiter: str) -> FileColumns | Non
 
 @contextmanager
 def _no_field_limit() -> Iterator[None]:
-    # The csv module stops at 131,072 characters with an error of its own; texts over 1 MB are told by the check.
+    # The csv module fails at 131,072 characters per field; the data check reports texts above 1,000,000 itself.
     before = csv.field_size_limit(2**31 - 1)
     try:
         yield
@@ -56,7 +56,7 @@ def _no_field_limit() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """Column names as they stand in the file, and the positions of two of them."""
+    """Column names as written in the file, and the positions of text and label."""
 
     names: list[str]
     text_at: int
@@ -68,9 +68,10 @@ def _header(reader: "Reader", delimiter: str, context: ReadContext) -> _Header |
     try:
         names = next(reader)
     except csv.Error as error:
-        findings.error("open_quote", f"the header has a quote that is not closed: {error}", row=1)
+        findings.error("open_quote", f"a quote in the header is not closed: {error}", row=1)
         return None
     if len(names) == 1:
+        # A single column usually means another delimiter: name the most frequent one.
         others = [(names[0].count(other), other) for other in _NAMES if other != delimiter]
         count, other = max(others)
         if count:
@@ -97,11 +98,11 @@ def _rows(reader: "Reader", header: _Header, findings: FileFindings) -> FileColu
                 texts.append(fields[header.text_at])
                 labels.append(fields[header.label_at])
                 rows.append(start)
-            elif fields:  # a blank line is no row
+            elif fields:  # blank lines are skipped
                 ragged.append((start, len(fields)))
             start = reader.line_num + 1
     except csv.Error as error:
-        message = f"a quote opened in this row is not closed, or stands inside a quoted field undoubled ({error})"
+        message = f"a quote opened in this row is not closed, or a quote inside a quoted field is not doubled ({error})"
         fix = 'close it; inside a quoted field write a quote twice: ""'
         findings.error("open_quote", message, row=start, fix=fix)
     _report_ragged(ragged, len(texts), width, findings)
@@ -121,11 +122,11 @@ def _report_ragged(ragged: list[tuple[int, int]], good: int, width: int, finding
         return
     lengths = {length for _, length in ragged}
     if good == 0 and len(lengths) == 1:
-        message = f"every row has {lengths.pop()} fields and the header names {width}"
+        message = f"every row has {lengths.pop()} fields, but the header has {width}"
         fix = "name every column in the header, in order"
         findings.error("header_mismatch", message, row=ragged[0][0], fix=fix)
         return
-    found = [(row, f"the row has {length} fields and the header names {width}") for row, length in ragged]
-    fix = "put quotes around a text that holds the delimiter or a line break (a lone CR ends a row, too)"
-    summary = f"fields are missing or too many (the header names {width})"
+    found = [(row, f"the row has {length} fields, but the header has {width}") for row, length in ragged]
+    fix = "put quotes around a text that contains the delimiter or a line break (a lone CR also ends a row)"
+    summary = f"too few or too many fields (the header has {width})"
     findings.error_rows("field_count", found, summary=summary, fix=fix)

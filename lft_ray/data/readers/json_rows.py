@@ -1,7 +1,7 @@
 """Read JSON lines and JSON arrays of objects. In: a path. Out: two columns with row numbers. Never guesses a type.
 
-Numbers and true/false become the strings they are written as. NaN, a key that stands twice, labels of several types
-and a broken line are errors with their row.
+Numbers and booleans become the strings they are written as. NaN, duplicate keys, mixed label types and malformed lines
+are errors with their row.
 """
 
 import json
@@ -20,48 +20,49 @@ from lft_ray.strict_json import NotFinite, RepeatedKeys, parse_marked
 __all__ = ["read_json"]
 
 NAMED_ROWS = 100
-"""Column names are gathered from this many rows, as JSON rows may leave keys out."""
+"""Column names are collected from this many rows, since JSON objects may omit keys."""
 
 
 class _Errors:
-    """Bad rows by code, of which only the first few are kept."""
+    """Bad rows by problem code: all are counted, only the first `LISTED_ROWS` of each are stored."""
 
     def __init__(self) -> None:
         self.rows: dict[str, list[tuple[int, str]]] = {}
         self.counts: dict[str, int] = {}
 
     def add(self, code: str, row: int, message: str) -> None:
-        kept = self.rows.setdefault(code, [])
+        listed = self.rows.setdefault(code, [])
         self.counts[code] = self.counts.get(code, 0) + 1
-        if len(kept) < LISTED_ROWS:
-            kept.append((row, message))
+        if len(listed) < LISTED_ROWS:
+            listed.append((row, message))
 
-    def tell(self, findings: FileFindings) -> None:
-        for code, kept in self.rows.items():
-            summary, fix = _TOLD[code]
-            findings.error_rows(code, kept, summary=summary, fix=fix, more=self.counts[code] - len(kept))
+    def report(self, findings: FileFindings) -> None:
+        for code, listed in self.rows.items():
+            summary, fix = _TEXTS[code]
+            findings.error_rows(code, listed, summary=summary, fix=fix, more=self.counts[code] - len(listed))
 
 
-_TOLD = {
-    "broken_json": ("not JSON", "one JSON object a line, such as {\"text\": \"...\", \"label\": \"...\"}"),
-    "not_an_object": ("not JSON objects", "one JSON object a row, such as {\"text\": \"...\", \"label\": \"...\"}"),
-    "duplicate_key": ("a key stands twice", "keep one of them"),
+_TEXTS = {
+    "broken_json": ("not JSON", "write one object per line, such as {\"text\": \"...\", \"label\": \"...\"}"),
+    "not_an_object": ("not JSON objects", "write one object per row, such as {\"text\": \"...\", \"label\": \"...\"}"),
+    "duplicate_key": ("a key occurs twice", "remove one of them"),
     "missing_key": ("a key is missing", "write null for a row without a label, or remove the row"),
     "nan_value": ("NaN or infinity", "write null, or remove the row"),
-    "text_type": ("the text is not a string", "the text must be a string"),
-    "label_type": ("the label is not a name", "a label is a string or a number; for several, a list of these"),
+    "text_type": ("the text is not a string", "write the text as a string"),
+    "label_type": ("the label has the wrong type", "write a string or a number; for several labels, a list of these"),
 }  # fmt: skip
+"""Problem code -> summary and fix."""
 
 
 def read_json(context: ReadContext, *, is_array: bool) -> FileColumns | None:
-    """Read text and label of a JSON file.
+    """Read the text and label columns of a JSON file.
 
     Args:
-        context: the file.
-        is_array: one array of objects; otherwise one object a line.
+        context: file to read.
+        is_array: whether the file is one array of objects; otherwise it has one object per line.
 
     Returns:
-        The columns, or None where the file as a whole cannot be used.
+        The columns, or None if the file as a whole is unusable.
     """
     errors, columns = _Errors(), None
     try:
@@ -69,7 +70,8 @@ def read_json(context: ReadContext, *, is_array: bool) -> FileColumns | None:
             rows = _array_rows(stream.read(), errors) if is_array else _line_rows(stream, errors)
             columns = _columns(rows, context, errors)
     finally:
-        errors.tell(context.findings)
+        # Also after a decoding error, which ends the reading: report the bad rows before it.
+        errors.report(context.findings)
     return columns
 
 
@@ -99,7 +101,7 @@ def _array_rows(text: str, errors: _Errors) -> Iterator[tuple[int, dict[str, Any
 
 def _is_row(row: Any, number: int, errors: _Errors) -> bool:
     if isinstance(row, RepeatedKeys):
-        errors.add("duplicate_key", number, f"key {row.key!r} stands twice")
+        errors.add("duplicate_key", number, f"key {row.key!r} occurs twice")
         return False
     if not isinstance(row, dict):
         errors.add("not_an_object", number, f"expected an object, got {_kind(row)}")
@@ -124,7 +126,7 @@ def _columns(rows: Iterator[tuple[int, dict[str, Any]]], context: ReadContext, e
 
 
 class _Builder:
-    """Takes rows one by one and keeps two of their values."""
+    """Builds the text and label columns row by row."""
 
     def __init__(self, text_column: str, label_column: str, errors: _Errors) -> None:
         self.text_column = text_column
@@ -143,7 +145,7 @@ class _Builder:
             return
         text, label = row[self.text_column], row[self.label_column]
         if isinstance(text, NotFinite) or isinstance(label, NotFinite):
-            self.errors.add("nan_value", number, "NaN or infinity is not JSON")
+            self.errors.add("nan_value", number, "NaN and infinity are not valid JSON")
             return
         kind = _kind(text)
         if kind not in ("a string", "an integer", "a number", "null"):
@@ -160,7 +162,7 @@ class _Builder:
         kinds = {_kind(value) for value in values}
         bad = [kind for kind in kinds if kind in ("an object", "a list", "NaN")]
         if bad or (isinstance(label, list) and "null" in kinds):
-            self.errors.add("label_type", number, f"the label is or holds {(bad or ['null'])[0]}")
+            self.errors.add("label_type", number, f"the label is or contains {(bad or ['null'])[0]}")
             return False
         if label is None:
             self.labels.append(None)
@@ -175,9 +177,9 @@ class _Builder:
         if len(self.label_kinds) > 1:
             (kind, _), (other, row) = list(self.label_kinds.items())[:2]
             message = f"the label is {other} here and {kind} before"
-            findings.error("mixed_types", message, row=row, fix="write all labels in the same way")
+            findings.error("mixed_types", message, row=row, fix="use one type for all labels")
         if self.numeric_rows:
-            message = f"the text is a number in {len(self.numeric_rows):,} rows: read as written"
+            message = f"the text is a number in {len(self.numeric_rows):,} rows; read as strings"
             findings.warning("numeric_text", message, row=self.numeric_rows[0], count=len(self.numeric_rows))
         has_lists = any(isinstance(label, list) for label in self.labels)
         if has_lists:
@@ -195,7 +197,7 @@ class _Builder:
 
 
 def _utf8(name: str) -> str:
-    # JSON can carry half of a surrogate pair, which Arrow does not take.
+    # JSON can contain half of a surrogate pair, which Arrow rejects.
     return name if name.isascii() else name.encode("utf-8", "replace").decode()
 
 

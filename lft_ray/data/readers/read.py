@@ -1,6 +1,6 @@
-"""Read one split from files, globs or the hub. In: the entry of the experiment file. Out: a `RawTable` with problems.
+"""Read one split from files, globs or the hub. In: an entry of the experiment file. Out: a `RawTable`.
 
-Nothing is dropped and no error in the data is raised: what is wrong is listed in ``problems``, for the check to tell.
+Never drops a row and never raises for bad data: errors are listed in ``RawTable.problems``, and the check reports them.
 """
 
 import codecs
@@ -38,21 +38,21 @@ def read_table(
     encoding: str = "utf-8",
     hub_split: str = "train",
 ) -> RawTable:
-    """Read all files of one split, in the order given (a glob: by name).
+    """Read all files of one split, in the given order (files of a glob by name).
 
     Args:
-        spec: file, glob or ``hub:owner/name[@revision][:config]``, or several of these.
-        text: text column; found by its name when None.
-        label: label column; found by its name when None.
-        task: says how labels are read and under which names they are looked for.
-        encoding: of CSV, TSV and JSON files.
-        hub_split: which split of a hub data set.
+        spec: file, glob or ``hub:owner/name[@revision][:config]``, or a list of these.
+        text: name of the text column; None: try the usual names.
+        label: name of the label column; None: try the usual names.
+        task: task class; parses the label column and supplies its usual names.
+        encoding: encoding of CSV, TSV and JSON files.
+        hub_split: name of the split of a hub data set.
 
     Returns:
         The rows that could be read, and the problems of all files.
 
     Raises:
-        ConfigError: no codec has the name ``encoding``.
+        ConfigError: ``encoding`` is not a known codec.
     """
     _check_encoding(encoding)
     wanted = WantedColumns(text, label, task.label_names)
@@ -67,7 +67,7 @@ def read_table(
         else:
             for file in _expand(entry, findings):
                 if file in files:
-                    findings.of(file).warning("file_twice", "the file is named twice and read once")
+                    findings.of(file).warning("file_twice", "the file is listed twice; it is read once")
                     continue
                 files[file] = file_sha256(Path(file))
                 columns = _read_file(ReadContext(Path(file), encoding, wanted, findings.of(file)))
@@ -76,18 +76,18 @@ def read_table(
 
 
 def read_texts(file: str, *, text: str | None = None, encoding: str = "utf-8") -> list[str]:
-    """Read the text column of one CSV, TSV, JSONL, JSON or Parquet file, labelled or not, in its order.
+    """Read the text column of one CSV, TSV, JSONL, JSON or Parquet file, labelled or not, in file order.
 
     Args:
-        file: path; no glob.
-        text: text column; found by its name when None.
-        encoding: of CSV, TSV and JSON files.
+        file: path of the file; not a glob.
+        text: name of the text column; None: try the usual names.
+        encoding: encoding of CSV, TSV and JSON files.
 
     Returns:
-        A text a row; a missing one is an empty string.
+        One text per row; a missing text is an empty string.
 
     Raises:
-        DataError: listing what is wrong with the file, by row.
+        DataError: the file has errors; the message lists them by row.
     """
     _check_encoding(encoding)
     findings = Findings()
@@ -96,7 +96,7 @@ def read_texts(file: str, *, text: str | None = None, encoding: str = "utf-8") -
         columns = _read_file(ReadContext(Path(file), encoding, wanted, findings.of(file)))
     raise_on_errors(findings.problems)
     if columns is None:
-        raise DataError(f"{file} cannot be read", fix="give one CSV, TSV, JSONL or Parquet file")
+        raise DataError(f"{file} cannot be read", fix="pass one CSV, TSV, JSONL or Parquet file")
     return columns.texts
 
 
@@ -110,13 +110,15 @@ def _check_encoding(encoding: str) -> None:
     try:
         codecs.lookup(encoding)
     except LookupError:
-        raise ConfigError(f"unknown encoding {encoding!r} at data.encoding", fix="utf-8, utf-16, cp1252, ...") from None
+        raise ConfigError(
+            f"unknown encoding {encoding!r} at data.encoding", fix="use utf-8, utf-16, cp1252, ..."
+        ) from None
 
 
 def _expand(entry: str, findings: Findings) -> list[str]:
     if _URL.match(entry):
         fix = "copy the file to this machine or a shared mount, or use hub:owner/name"
-        findings.error("no_file", f"{entry} is a URL, which is not read", fix=fix)
+        findings.error("no_file", f"{entry} is a URL, which cannot be read", fix=fix)
         return []
     path = Path(entry).expanduser()
     if path.is_file():
@@ -133,7 +135,7 @@ def _expand(entry: str, findings: Findings) -> list[str]:
     names = [other.name for other in folder.iterdir()] if folder.is_dir() else []
     close = difflib.get_close_matches(path.name, names, n=1)
     hint = f" Did you mean {str(folder / close[0])!r}?" if close else ""
-    fix = f"paths start at the working directory, {Path.cwd()}" if not path.is_absolute() else "check the path"
+    fix = f"paths are relative to the working directory, {Path.cwd()}" if not path.is_absolute() else "check the path"
     findings.error("no_file", f"file {entry} does not exist.{hint}", fix=fix)
     return []
 
@@ -160,6 +162,7 @@ def _assemble(
             names = task.read_targets(part.labels)
         except DataError as error:
             findings.error("label_type", error.message, file=file, fix=error.fix)
+            # No labels, but the rows stay: other problems of the file are reported too.
             names = [[] for _ in part.texts]
         texts += part.texts
         labels += _trim(names, file, part, findings)
@@ -187,14 +190,16 @@ def _trim(rows: list[list[str]], file: str, part: FileColumns, findings: Finding
         for name in names:
             if name not in trimmed:
                 trimmed[name] = name.strip()
-        # One string object a label, not one a row: a million rows hold the names of a few labels.
+        # One string object per label rather than per row: a million rows share a few label names.
         clean = [trimmed[name] for name in names]
         if clean != names:
             padded.append(index)
         result.append(list(dict.fromkeys(name for name in clean if name)))
     if padded:
         first = padded[0]
-        message = f"label {next(name for name in rows[first] if name != trimmed[name])!r} has spaces around it: trimmed"
+        message = (
+            f"label {next(name for name in rows[first] if name != trimmed[name])!r} has surrounding spaces, trimmed"
+        )
         at = (file, int(part.row_numbers[first]))
         findings.warning("padded_label", message, at=at, count=len(padded), fix="remove the spaces")
     return result
@@ -205,7 +210,7 @@ def _same_columns(parts: Sequence[tuple[str, FileColumns]], findings: Findings) 
         first = parts[0][1]
         if (part.text_column, part.label_column) != (first.text_column, first.label_column):
             message = (
-                f"text and label are {part.text_column!r} and {part.label_column!r} here, and "
+                f"text and label are {part.text_column!r} and {part.label_column!r} here, but "
                 f"{first.text_column!r} and {first.label_column!r} in {parts[0][0]}"
             )
             findings.error("columns_differ", message, file=file, fix="name them with task.text and task.label")

@@ -1,4 +1,4 @@
-"""Tell what a file is by its first bytes, then by its name. In: a path. Out: a format, or an error that names it."""
+"""Detect the format of a file by its first bytes, then by its name. In: a path. Out: a `Format`, or an error."""
 
 import codecs
 from enum import StrEnum
@@ -10,7 +10,8 @@ from lft_ray.data.readers.context import text_encoding
 __all__ = ["Format", "sniff"]
 
 HEAD_BYTES = 65_536
-_PACKED = {
+"""Bytes read to detect the format."""
+_ARCHIVES = {
     b"\x1f\x8b": "gzip",
     b"PK\x03\x04": "a zip archive or an Excel workbook",
     b"BZh": "bzip2",
@@ -20,7 +21,7 @@ _PACKED = {
 
 
 class Format(StrEnum):
-    """A file format that can be read."""
+    """A readable file format."""
 
     CSV = "csv"
     TSV = "tsv"
@@ -44,35 +45,35 @@ _BY_SUFFIX = {
 def sniff(path: Path, encoding: str, findings: FileFindings) -> Format | None:
     """Return the format of a file, or None after an error was added.
 
-    Content goes before the name; where they disagree, a warning says so.
+    The content decides, not the file name; a mismatch gives a warning.
     """
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
     if not head.strip():
-        findings.error("empty_file", "the file is empty", fix="give a file with a header and rows")
+        findings.error("empty_file", "the file is empty", fix="use a file with a header and rows")
         return None
-    packed = next((kind for magic, kind in _PACKED.items() if head.startswith(magic)), None)
-    if packed:
-        fix = "unpack it first, or save it as CSV, JSONL or Parquet"
-        findings.error("packed_file", f"the file is {packed}, which is not read", fix=fix)
+    archive = next((kind for magic, kind in _ARCHIVES.items() if head.startswith(magic)), None)
+    if archive:
+        fix = "extract it first, or save it as CSV, JSONL or Parquet"
+        findings.error("packed_file", f"the file is {archive}, which cannot be read", fix=fix)
         return None
     named = _BY_SUFFIX.get(path.suffix.lower())
     if head.startswith(b"PAR1"):
-        return _told(Format.PARQUET, named, findings)
+        return _checked(Format.PARQUET, named, findings)
     if named is Format.PARQUET:
-        fix = "write it again; if it is CSV or JSONL, give it that ending"
-        findings.error("damaged_file", "the file does not begin as Parquet does", fix=fix)
+        fix = "write it again, or rename it if it is CSV or JSONL"
+        findings.error("damaged_file", "the file does not start with the Parquet signature", fix=fix)
         return None
     if not _is_known_encoding(head, encoding, findings):
         return None
     text = head.decode(text_encoding(encoding), errors="replace")
-    return _told(_text_format(text.lstrip(), named), named, findings)
+    return _checked(_text_format(text.lstrip(), named), named, findings)
 
 
 def _text_format(text: str, named: Format | None) -> Format:
     first_line = text.partition("\n")[0]
     if text.startswith("["):
-        # A CSV header may begin with a bracket; a name that says JSON, or what follows, decides.
+        # A CSV header may also start with a bracket: require a JSON file name or an object after it.
         is_json = named in (Format.JSON_ARRAY, Format.JSON_LINES) or text[1:].lstrip().startswith("{")
         return Format.JSON_ARRAY if is_json else named or Format.CSV
     if text.startswith("{"):
@@ -85,11 +86,11 @@ def _text_format(text: str, named: Format | None) -> Format:
     return Format.TSV if "\t" in first_line else Format.CSV
 
 
-def _told(found: Format, named: Format | None, findings: FileFindings) -> Format:
-    # A .json file of one object a line is common, and harmless.
+def _checked(found: Format, named: Format | None, findings: FileFindings) -> Format:
+    # A .json file with one object per line is common and harmless.
     same = {named, found} <= {Format.JSON_ARRAY, Format.JSON_LINES} and named is Format.JSON_ARRAY
     if named is not None and found is not named and not same:
-        message = f"the file is named like {named.value} and holds {found.value}: read as {found.value}"
+        message = f"the file name says {named.value}, but the content is {found.value}; read as {found.value}"
         findings.warning("wrong_extension", message, fix=f"rename it to end in .{found.value}")
     return found
 
@@ -104,7 +105,7 @@ def _is_known_encoding(head: bytes, encoding: str, findings: FileFindings) -> bo
     elif head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         found = "utf-16"
     elif len(head) > 7 and head.count(0) > len(head) * 0.3:
-        # Latin text in UTF-16 without a mark: every other byte is zero.
+        # Latin text in UTF-16 without a byte order mark: every other byte is zero.
         found = "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
     if found:
         fix = f"--set data.encoding={found}, or save the file as UTF-8"

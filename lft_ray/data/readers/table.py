@@ -1,4 +1,4 @@
-"""The shapes that rows have on their way in: one file's columns, one split's rows. Plain values, no behaviour."""
+"""Value types of the readers: columns of one file, raw and clean rows of one split. Never reads or checks anything."""
 
 from dataclasses import dataclass
 
@@ -16,25 +16,25 @@ class FileColumns:
     """Text and label column of one file (n rows)."""
 
     texts: list[str]
-    """A missing text is an empty string."""
+    """Texts [n]; a missing text is an empty string."""
     labels: pa.Array
     """The raw label column, for ``Task.read_targets``."""
     row_numbers: NDArray[np.int64]
-    """Where each row starts: the line of a CSV or JSONL file, else rows counted from 1."""
+    """Start of each row, int64 [n]: line number in a CSV or JSONL file, else row number from 1."""
     text_column: str
     label_column: str
 
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
-    """The rows of one split as they were read (n rows), before any is dropped."""
+    """Rows of one split as read (n rows), before any is dropped."""
 
     texts: list[str]
     labels: list[list[str]]
-    """Trimmed label names a row; empty: the row has none."""
+    """Trimmed label names of each row; empty for a row without a label."""
     paths: list[str]
     file_index: NDArray[np.int32]
-    """Per row: which of ``paths`` it is from."""
+    """Index into ``paths`` of each row, int32 [n]."""
     row_numbers: NDArray[np.int64]
     text_column: str
     label_column: str
@@ -49,17 +49,17 @@ class RawTable:
 
 @dataclass(frozen=True, slots=True)
 class CleanRows:
-    """The rows of one split that may be used (n rows)."""
+    """Usable rows of one split (n rows)."""
 
     split: str
     texts: list[str]
     labels: list[list[str]]
     row_ids: NDArray[np.int64]
-    """Position in the raw table of the split's own files."""
+    """Position of each row in the raw table, int64 [n]."""
     keys: NDArray[np.uint64]
-    """Hash of the normalised text: equal for texts that differ in case or spacing only."""
+    """Hash of the normalised text, uint64 [n]: equal for texts that differ only in case or spacing."""
     words: NDArray[np.int64]
-    """Whitespace words per text."""
+    """Whitespace-separated words per text, int64 [n]."""
     raw: RawTable
 
     def origin(self, index: int) -> tuple[str, int]:
@@ -67,7 +67,7 @@ class CleanRows:
         return self.raw.origin(int(self.row_ids[index]))
 
     def take(self, split: str, positions: NDArray[np.int64]) -> "CleanRows":
-        """Return some of the rows, as the split of that name."""
+        """Return the rows at some positions as a split named ``split``."""
         return CleanRows(
             split=split,
             texts=[self.texts[i] for i in positions],

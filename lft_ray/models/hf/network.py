@@ -1,7 +1,7 @@
-"""A transformer of another architecture, run through ``transformers.AutoModel`` behind the interface of `Transformer`.
+"""Architectures outside our own encoder, run through ``transformers.AutoModel`` with the interface of `Transformer`.
 
-In: a `ForeignShape` and weights. Out: token states [n, t, hidden]. Never runs code that comes with a model, never reads
-a pickle. Importing transformers costs seconds, so only networks that our own encoder does not know come here.
+In: an `HfArchitecture` and weights. Out: hidden states [n, t, hidden]. Never runs code that comes with a model, never
+reads a pickle. Importing transformers takes seconds, so only networks that our own encoder cannot run are built here.
 """
 
 from collections.abc import Mapping
@@ -14,23 +14,23 @@ from torch import Tensor, nn
 
 from lft_ray.errors import ModelError
 from lft_ray.models.convert import SAFE_WEIGHTS
-from lft_ray.models.hf.architecture import ForeignShape
+from lft_ray.models.hf.architecture import HfArchitecture
 from lft_ray.models.hf.measure import drop_pooler, empty_model, quiet, read_config, states_without_weights
 
-__all__ = ["ForeignBackbone", "fresh", "pretrained", "restored"]
+__all__ = ["HfBackbone", "initialised", "pretrained", "restored"]
 
 _POOLER = "pooler."
 
 
-class ForeignBackbone(nn.Module):
-    """A network of transformers that answers with its token states only.
+class HfBackbone(nn.Module):
+    """A transformers network that returns only its hidden states.
 
     Args:
-        shape: already cut; its unused weights are frozen, for DDP waits for the gradient of every other.
-        model: of this shape, float32, without a pooler.
+        shape: architecture, already cut. Its unused weights are frozen, since DDP waits for every other gradient.
+        model: network of this architecture, float32, without a pooler.
     """
 
-    def __init__(self, shape: ForeignShape, model: Any) -> None:
+    def __init__(self, shape: HfArchitecture, model: Any) -> None:
         super().__init__()
         self.shape = shape
         self.model: Any = model
@@ -39,51 +39,51 @@ class ForeignBackbone(nn.Module):
             weights.requires_grad_(name not in frozen)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token states.
+        """Compute hidden states.
 
         Args:
-            input_ids: int64 [n, t], padded on the right with the shape's ``pad_id``.
+            input_ids: int64 [n, t], padded on the right with ``shape.pad_id``.
             attention_mask: int64 [n, t], 1 for tokens and 0 for padding.
 
         Returns:
-            [n, t, hidden]. What stands at padded positions means nothing.
+            [n, t, hidden]. Values at padded positions are meaningless.
         """
         states: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask)[0]
         return states
 
     def names_below(self, layers: int) -> list[str]:
-        """Names of the weights that the states behind the first ``layers`` layers depend on, embeddings included.
+        """Names of the weights up to layer ``layers``: those that its input depends on, embeddings included.
 
         Raises:
-            ModelError: the layers share weights, or are not to be found.
+            ModelError: the layers share weights, or cannot be identified.
         """
         return [f"model.{name}" for name in _names_below(self.shape, layers)]
 
 
 @lru_cache(maxsize=64)
-def _names_below(shape: ForeignShape, layers: int) -> tuple[str, ...]:
+def _names_below(shape: HfArchitecture, layers: int) -> tuple[str, ...]:
     model = empty_model(shape.config)[0]
     lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == shape.layers]
     if not lists or layers >= shape.layers:
         raise ModelError(
-            f"the layers of {shape.family} cannot be frozen one by one: they share weights, or are not told apart",
+            f"the layers of {shape.family} cannot be frozen one by one: they share weights or cannot be identified",
             fix="leave method frozen out for it, or use full, lora or head",
         )
-    seen: list[Tensor] = []
+    layer_inputs: list[Tensor] = []
 
-    def look(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        seen.append(arguments[0] if arguments else named["hidden_states"])
+    def record(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        layer_inputs.append(arguments[0] if arguments else named["hidden_states"])
 
-    lists[0][layers].register_forward_pre_hook(look, with_kwargs=True)
+    lists[0][layers].register_forward_pre_hook(record, with_kwargs=True)
     names, weights = zip(*model.named_parameters(), strict=True)
     with quiet(), torch.inference_mode(False), torch.enable_grad():
         states_without_weights(model, torch.zeros(1, 8, dtype=torch.long, device="meta"))
-        found = torch.autograd.grad(seen[0].sum(), weights, allow_unused=True)
-    return tuple(name for name, gradient in zip(names, found, strict=True) if gradient is not None)
+        gradients = torch.autograd.grad(layer_inputs[0].sum(), weights, allow_unused=True)
+    return tuple(name for name, gradient in zip(names, gradients, strict=True) if gradient is not None)
 
 
-def fresh(shape: ForeignShape, seed: int) -> ForeignBackbone:
-    """Fresh weights, as the architecture itself draws them. The global random state is not touched."""
+def initialised(shape: HfArchitecture, seed: int) -> HfBackbone:
+    """Build a backbone with the architecture's own random initialisation. The global random state is not changed."""
     from transformers import AutoModel
 
     _, options = empty_model(shape.config)
@@ -94,45 +94,45 @@ def fresh(shape: ForeignShape, seed: int) -> ForeignBackbone:
             read_config(shape.config), attn_implementation="eager", trust_remote_code=False, **options
         )
     drop_pooler(model)
-    return ForeignBackbone(shape, model.float())
+    return HfBackbone(shape, model.float())
 
 
-def pretrained(folder: Path, whole: ForeignShape, shape: ForeignShape) -> ForeignBackbone:
-    """A base's weights, cut to ``shape``.
+def pretrained(folder: Path, whole: HfArchitecture, shape: HfArchitecture) -> HfBackbone:
+    """Build a backbone from the weights of a base, cut to ``shape``.
 
     Args:
-        folder: holds ``model.safetensors``.
-        whole: the base's own shape.
-        shape: the layers to keep.
+        folder: folder with ``model.safetensors``.
+        whole: architecture of the base.
+        shape: architecture with the layers to keep.
 
     Raises:
-        ModelError: the file is damaged or lacks weights that the config promises.
+        ModelError: the file is damaged or lacks weights that the config requires.
     """
     names = empty_model(shape.config)[0].state_dict()
     known = _base_state(folder, whole)
     return _assembled(shape, {name: known[name] for name in names if name in known}, str(folder))
 
 
-def restored(shape: ForeignShape, state: Mapping[str, Tensor]) -> ForeignBackbone:
-    """The backbone of a saved network.
+def restored(shape: HfArchitecture, state: Mapping[str, Tensor]) -> HfBackbone:
+    """Rebuild the backbone of a saved network.
 
     Args:
-        shape: as its config says.
-        state: by the names of `ForeignBackbone`; copied.
+        shape: architecture in its config.
+        state: weights by the parameter names of `HfBackbone`; copied.
 
     Raises:
-        ModelError: names are missing or too many.
+        ModelError: names are missing or unexpected.
     """
     own = {name.removeprefix("model."): value for name, value in state.items()}
     extra = sorted(set(own) - set(empty_model(shape.config)[0].state_dict()))
     if extra:
-        raise ModelError(f"the weights have {', '.join(extra[:3])}, which their config.json does not know")
+        raise ModelError(f"the weights have {', '.join(extra[:3])}, which their config.json does not define")
     return _assembled(shape, own, "the saved network")
 
 
 @lru_cache(maxsize=2)
-def _base_state(folder: Path, whole: ForeignShape) -> dict[str, Tensor]:
-    """All weights of a base by transformers' names, read once a process; never to be changed."""
+def _base_state(folder: Path, whole: HfArchitecture) -> dict[str, Tensor]:
+    """All weights of a base by the names of transformers, cached per process; read-only."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -140,23 +140,23 @@ def _base_state(folder: Path, whole: ForeignShape) -> dict[str, Tensor]:
     try:
         raw = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read: {error}", fix="fetch the base model again") from error
+        raise ModelError(f"{path} cannot be read: {error}", fix="download the base model again") from error
     state: dict[str, Tensor] = _loaded(whole, raw, str(folder)).state_dict()
     return state
 
 
-def _assembled(shape: ForeignShape, state: Mapping[str, Tensor], where: str) -> ForeignBackbone:
-    # Copies: transformers puts the very tensors that it is given into the network.
+def _assembled(shape: HfArchitecture, state: Mapping[str, Tensor], where: str) -> HfBackbone:
+    # Copy: transformers assigns the tensors it is given to the network without copying.
     copies = {name: value.clone() for name, value in state.items()}
-    return ForeignBackbone(shape, _loaded(shape, copies, where))
+    return HfBackbone(shape, _loaded(shape, copies, where))
 
 
-def _loaded(shape: ForeignShape, state: dict[str, Tensor], where: str) -> Any:
-    """The network with these weights; names of other parts (heads, cut layers) are left out quietly."""
+def _loaded(shape: HfArchitecture, state: dict[str, Tensor], where: str) -> Any:
+    """Build the network with these weights; names of other parts (heads, removed layers) are ignored."""
     empty, options = empty_model(shape.config)
     try:
         with torch.random.fork_rng(devices=[]), quiet():
-            # No path, so that nothing but these tensors is looked at: no adapters, no pickles, no hub.
+            # No path, so that only these tensors are loaded: no adapters, no pickles, no hub.
             model, report = type(empty).from_pretrained(
                 None,
                 config=read_config(shape.config),
@@ -168,15 +168,15 @@ def _loaded(shape: ForeignShape, state: dict[str, Tensor], where: str) -> Any:
             )
     except (RuntimeError, ValueError, TypeError) as error:
         raise ModelError(
-            f"the weights of {where} do not fit their config.json: {error}",
-            fix="fetch the base model again, or choose another",
+            f"the weights of {where} do not match their config.json: {error}",
+            fix="download the base model again, or choose another",
         ) from error
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(_POOLER))
     if missing:
         raise ModelError(
             f"the weights of {where} have no {', '.join(missing[:3])} ({len(missing)} missing), "
-            "which their config.json promises",
-            fix="fetch the base model again, or choose another",
+            "which their config.json requires",
+            fix="download the base model again, or choose another",
         )
     drop_pooler(model)
     return model.eval()

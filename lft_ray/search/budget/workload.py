@@ -102,9 +102,9 @@ class Workload:
         size = self.sizes[config.model_size]
         # 4 bytes per activation (float32); bf16 trials store half of that.
         tokens = self.train_tokens + self.validation_tokens if config.method == FREEZE else self.train_rows
-        is_kept = size.family in FAMILIES or config.method == LINEAR_PROBE
-        is_kept = is_kept and 4.0 * size.hidden * tokens <= self.cache_bytes
-        return passes_of(config, layers=size.layers or 1, hidden=size.hidden or 1, is_kept=is_kept)
+        is_cached = size.family in FAMILIES or config.method == LINEAR_PROBE
+        is_cached = is_cached and 4.0 * size.hidden * tokens <= self.cache_bytes
+        return passes_of(config, layers=size.layers or 1, hidden=size.hidden or 1, is_cached=is_cached)
 
     def _fills_cache(self, config: TrialConfig, ran: Sequence[TrialRecord]) -> bool:
         """Whether this trial computes the activations: no earlier trial with the same frozen layers has finished."""

@@ -100,7 +100,7 @@ class Predictor:
         self._in_flight += 1
         self._idle.clear()
         try:
-            logits, request = await self._batcher.ask(list(texts))
+            logits, request = await self._batcher.submit_request(list(texts))
             self._last_answer = time.monotonic()
         finally:
             self._in_flight -= 1

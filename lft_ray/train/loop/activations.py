@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from lft_ray.data.batches import Inputs, eval_batches
 from lft_ray.data.encode import TokenFile
-from lft_ray.data.store import made_once, target_array, target_column, write_batch, write_batches
+from lft_ray.data.store import create_once, target_array, target_column, write_batch, write_batches
 from lft_ray.models.encoder import Transformer
 from lft_ray.models.network import HeadedNetwork
 from lft_ray.train.device.precision import autocast, matmul_precision
@@ -219,7 +219,7 @@ class ActivationStore:
             if self._has_room(size, name):
                 write(path)
 
-        return made_once(path, opened, make)
+        return create_once(path, opened, make)
 
     def _has_room(self, size: int, name: str) -> bool:
         """Make room for a file; False if the disk is too full. A deleted file stays readable while it is mapped."""

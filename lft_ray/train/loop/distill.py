@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lft_ray.config.methods import DISTILL, DistillSpec
 from lft_ray.data.encode import encode_split
-from lft_ray.data.store import load_split, made_once, target_array, target_column, write_batch
+from lft_ray.data.store import create_once, load_split, target_array, target_column, write_batch
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.network import load
@@ -108,7 +108,7 @@ def teacher_logits(job: TrialJob, device: str) -> Floats:
         if not run.is_local:
             run.put(f"teachers/{name}", path.read_bytes())
 
-    logits = made_once(path, lambda: _open(path, rows), make)
+    logits = create_once(path, lambda: _open(path, rows), make)
     if logits is None or logits.shape[1] != len(job.labels):
         raise InputError(
             f"{path} does not contain the expected {rows} rows of {len(job.labels)} logits", fix="delete the file"

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.data.store import made_once
+from lft_ray.data.store import create_once
 from lft_ray.run.storage import Storage
 from lft_ray.train.device.process_group import current_group
 from lft_ray.train.loop.activations import ActivationStore
@@ -95,7 +95,7 @@ def _from_node(path: Path | None, fit: Callable[[], Probe]) -> Probe:
         made.append(fit())
         _write(path, made[0])
 
-    found = made_once(path, lambda: _read(path), make)
+    found = create_once(path, lambda: _read(path), make)
     return found or made[0]
 
 

@@ -14,7 +14,7 @@ from lft_ray.config import ModelSpec
 from lft_ray.engines.torch_engine import TorchEngine
 from lft_ray.errors import ModelError
 from lft_ray.models.engine_card import EngineCard
-from lft_ray.models.hf.architecture import ForeignShape
+from lft_ray.models.hf.architecture import HfArchitecture
 from lft_ray.models.network import TextNetwork, at_precision, build, load, save
 from lft_ray.models.resolve import BaseFiles, find_base
 from lft_ray.models.sizes import check_lengths, model_sizes
@@ -147,7 +147,7 @@ def test_names_of_heads_are_left_out_and_missing_weights_named(tiny_electra, tmp
 )
 def test_other_networks_are_refused(config, message):
     with pytest.raises(ModelError, match=message):
-        ForeignShape.from_config(config, where="x")
+        HfArchitecture.from_config(config, where="x")
 
 
 def test_a_word_list_is_no_tokenizer(tiny_electra, tmp_path):
