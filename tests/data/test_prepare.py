@@ -134,29 +134,6 @@ def test_changed_files_are_refused(pets_record):
         check_unchanged(pets_record)
 
 
-def test_damaged_split(pets_record):
-    path = Path(pets_record.splits["train"].uri)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="cannot be read"):
-        load_split(pets_record, "train")
-    path.write_bytes(Path(pets_record.splits["test"].uri).read_bytes())
-    with pytest.raises(DataError, match="its record says 160"):
-        load_split(pets_record, "train")
-    path.unlink()
-    with pytest.raises(DataError, match="cannot be read"):
-        load_split(pets_record, "train")
-
-
-def test_a_split_in_a_bucket_is_copied_once(tmp_path, pets_record):
-    # Without a bucket, only this much shows: a copy that is there under the fingerprint is used, not fetched again.
-    local = Path(pets_record.splits["test"].uri)
-    moved = pets_record.splits["test"].model_copy(update={"uri": "s3://no-such-bucket/run/data/test.arrow"})
-    record = pets_record.model_copy(update={"splits": {"test": moved}})
-    (tmp_path / f"{record.fingerprint[:12]}-test.arrow").write_bytes(local.read_bytes())
-    assert load_split(record, "test", cache=tmp_path).texts == load_split(pets_record, "test").texts
-
-
 def test_sample_texts_have_the_lengths_of_the_data(tmp_path, write_csv):
     generator = np.random.default_rng(0)
     lengths = np.exp(generator.normal(3, 1, size=4000)).astype(int) + 1

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lft_ray.data.keys import normalise, shuffled_keys, text_keys
+from lft_ray.data.keys import text_keys
 from lft_ray.data.split import carve, sample
 
 SHARES = {"validation": 0.1, "test": 0.2}
@@ -97,17 +97,3 @@ def test_sample_is_stratified_and_nested():
     assert counts == {"a": 88, "b": 9, "c": 3}
     larger = sample(keys, strata, rows=200, minimum=3, seed=0)
     assert set(kept) <= set(larger)
-
-
-def test_normal_form():
-    assert normalise(" Caf\u0065\u0301  \u2126 \n NEWS ") == normalise("caf\u00e9 \u03a9 news")
-    assert normalise("good!") != normalise("good?")
-    keys, words = text_keys(["a b", "A  b", "c"])
-    assert (keys[0] == keys[1], keys[0] == keys[2], words.tolist()) == (True, False, [2, 2, 1])
-
-
-def test_shuffled_keys_are_uniform_and_one_to_one():
-    numbers = shuffled_keys(np.arange(10_000, dtype=np.uint64), seed=0, salt="x")
-    assert len(np.unique(numbers)) == 10_000
-    assert abs(float((numbers / 2.0**64).mean()) - 0.5) < 0.02
-    assert not np.array_equal(numbers, shuffled_keys(np.arange(10_000, dtype=np.uint64), seed=1, salt="x"))

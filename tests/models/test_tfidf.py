@@ -81,7 +81,7 @@ def test_several_labels_are_one_model_each():
         assert np.abs(got[:, column] - reference.predict_proba(matrix)[:, 1]).max() < 2e-3
 
 
-def test_it_learns_the_topics(fitted):
+def test_fit_learns_the_topics(fitted):
     task = Classification(sorted(TOPICS))
     texts, names = corpus(90, list(TOPICS), seed=3)
     assert task.metrics(task.encode(names), fitted.logits(texts))["macro_f1"] > 0.9

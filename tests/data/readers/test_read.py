@@ -91,8 +91,8 @@ def test_near_names_are_offered(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("txt,labell\na,b\n")
     messages = [problem.message for problem in read_table(str(path), task=Classification).problems]
-    assert "Is 'txt' it?" in messages[0]
-    assert "Is 'labell' it?" in messages[1]
+    assert "Did you mean 'txt'?" in messages[0]
+    assert "Did you mean 'labell'?" in messages[1]
 
 
 def test_columns_that_differ_in_case_only(tmp_path):
