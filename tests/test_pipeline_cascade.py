@@ -106,7 +106,7 @@ def test_it_answers_as_its_two_models_do(run, made):
     texts = [f"they saw the {word}" for words in WORDS.values() for word in words] + ["nothing that tells"]
 
     async def ask():
-        return [await m.answer(texts, top_k=None, function=None) for m in (model, *halves)]
+        return [await m.predict(texts, top_k=None, function=None) for m in (model, *halves)]
 
     both, ours, theirs = asyncio.run(ask())
     asked = 0
@@ -115,7 +115,7 @@ def test_it_answers_as_its_two_models_do(run, made):
         asked += answer == large_answer and answer != small_answer
     assert model.info.large_share == pytest.approx(asked / len(texts))
     assert model.info.model == f"{halves[0].info.model} > tfidf"
-    assert [probe.label for probe in model.probe(texts)] == [answer[0].label for answer in both]
+    assert [sample.label for sample in model.run_samples(texts)] == [answer[0].label for answer in both]
     assert model.version == version_of(found.storage.local_folder("cascade"))
     for opened in (model, *halves):
         asyncio.run(opened.retire())

@@ -106,11 +106,11 @@ class IdleModel:
         )
         self.samples: list[str] = []
 
-    async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Predictions:
+    async def predict(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Predictions:
         """One constant label per text."""
         return [[LabelScore(label=IDLE, score=1.0)] for _ in texts]
 
-    def probe(self, texts: Sequence[str]) -> list[SampleResult]:
+    def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
         """One constant result per text, in no time."""
         return [SampleResult(IDLE, 0.0) for _ in texts]
 
@@ -169,7 +169,7 @@ class ProfileReplica:
         async def work() -> None:
             nonlocal texts_done
             while time.perf_counter() - wall < seconds:
-                await self._service.answer([next(cycle)])
+                await self._service.predict([next(cycle)])
                 texts_done += 1
 
         await asyncio.gather(*(work() for _ in range(CONCURRENCY)))

@@ -1,1 +1,1 @@
-"""The endpoint: a plain predictor, its HTTP app, and the one place that knows Ray Serve."""
+"""Serving: the predictor, its HTTP and gRPC application, and its deployment on Ray Serve."""

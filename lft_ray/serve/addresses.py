@@ -1,4 +1,4 @@
-"""Addresses of an endpoint. In: host and port. Out: a URL, and whether only this machine can reach it."""
+"""Addresses of an endpoint. In: host and port. Out: a URL, and whether the address is loopback only."""
 
 import ipaddress
 from contextlib import suppress
@@ -7,13 +7,14 @@ __all__ = ["is_loopback", "url"]
 
 
 def url(host: str, port: int) -> str:
-    """Address of an endpoint as a client on this machine writes it."""
+    """URL under which a client on this machine reaches the endpoint."""
+    # A wildcard address is one to listen on, not one to connect to.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Whether the address can be reached from this machine only."""
     if host == "localhost":
         return True
     with suppress(ValueError):

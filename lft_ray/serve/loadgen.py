@@ -1,7 +1,8 @@
-"""Load an endpoint over HTTP and measure what its clients feel. Raw asyncio streams: the generator shares the machine
-with the server, and a full HTTP client costs more processor time a request than the server's ingress does.
+"""HTTP load generator: throughput and client-side latency of an endpoint, and the load test of ``lft bench``.
 
-In: an address, request bodies, a rate (open loop) or a number of connections (closed loop). Out: a `LoadResult`.
+In: a URL, request bodies or texts, a request rate (open loop) or a number of connections (closed loop). Out: a
+`LoadResult` per run, or the `LoadRow` of each run of a load test. Uses raw asyncio streams: the generator shares the
+machine with the server, and a full HTTP client costs more CPU time per request than the server's ingress does.
 """
 
 import asyncio
@@ -16,87 +17,118 @@ from lft_ray.records import Record
 
 __all__ = ["LoadResult", "LoadRow", "closed_loop", "load_test", "open_loop", "quantile_ms", "text_bodies"]
 
+SHARES = (0.25, 0.5, 0.75)
+"""Request rates where none is given, as fractions of the maximum throughput."""
+_WARM_UP_S = 1.0
 _TIMEOUT_S = 30.0
+"""Of one request; a slower one counts as one without a response."""
 
 
 @dataclass(slots=True)
 class LoadResult:
-    """What a load run measured."""
+    """Measurements of one load run."""
 
     seconds: float
+    """Wall-clock duration of the run."""
     latencies_ms: list[float] = field(default_factory=list)
-    """One a good answer. Open loop: from the moment the request was due, so that waiting for a connection counts."""
+    """One per response with status 200. Open loop: from the time it was due, so waiting for a connection counts."""
     statuses: dict[int, int] = field(default_factory=dict)
-    """HTTP status -> answers; 0: the connection broke."""
+    """HTTP status -> number of responses; 0: no response, the connection failed or timed out."""
 
     @property
     def ok(self) -> int:
-        """Answers with status 200."""
+        """Number of responses with status 200."""
         return self.statuses.get(200, 0)
 
     @property
     def failed(self) -> int:
-        """All other answers."""
+        """Number of requests with another status or without a response."""
         return sum(self.statuses.values()) - self.ok
 
     @property
     def requests_per_s(self) -> float:
-        """Good answers a second."""
+        """Responses with status 200 per second."""
         return self.ok / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def p50_ms(self) -> float:
-        """Median latency."""
+        """Median latency in ms."""
         return quantile_ms(self.latencies_ms, 0.50)
 
     @property
     def p95_ms(self) -> float:
-        """Latency that 95 of 100 requests stay below."""
+        """95th percentile of the latency in ms."""
         return quantile_ms(self.latencies_ms, 0.95)
 
     @property
     def p99_ms(self) -> float:
-        """Latency that 99 of 100 requests stay below."""
+        """99th percentile of the latency in ms."""
         return quantile_ms(self.latencies_ms, 0.99)
 
 
+class LoadRow(Record):
+    """One run of a load test."""
+
+    rate: float | None
+    """Requests per second that were due; None: closed loop, as many as the connections allow."""
+    connections: int
+    requests: int
+    requests_per_s: float
+    """Responses with status 200 per second."""
+    failed: int
+    statuses: dict[str, int]
+    """HTTP status -> number of responses; 0: no response, the connection failed or timed out."""
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
 def quantile_ms(latencies_ms: Sequence[float], share: float) -> float:
-    """The smallest latency that at least ``share`` of them do not exceed; 0 for none."""
+    """Quantile by the nearest-rank method, so always a measured value.
+
+    Args:
+        latencies_ms: in any order.
+        share: in 0 to 1, such as 0.95 for the p95.
+
+    Returns:
+        The smallest latency that at least ``share`` of all do not exceed; 0 for an empty sequence.
+    """
     ordered = sorted(latencies_ms)
     if not ordered:
         return 0.0
+    # In integers: as floats, 0.55 * 100 exceeds 55, and rounding up would give the next rank.
     return ordered[min(len(ordered) - 1, max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1))]
 
 
 def text_bodies(texts: Sequence[str]) -> list[bytes]:
-    """One request body a text."""
+    """One JSON request body per text."""
     return [json.dumps({"inputs": text}).encode() for text in texts]
 
 
 async def closed_loop(
     url: str, bodies: Sequence[bytes], *, connections: int, seconds: float, headers: dict[str, str] | None = None
 ) -> LoadResult:
-    """Keep ``connections`` requests in flight for ``seconds``: what the server can do at most.
+    """Keep ``connections`` requests in flight for ``seconds``: measures maximum throughput.
 
     Args:
-        url: address of the endpoint.
-        bodies: JSON bodies, sent in turn.
-        connections: connections, each of which sends as soon as it has its answer.
-        seconds: how long to send; answers still in flight then are waited for.
-        headers: further request headers.
+        url: URL of the endpoint.
+        bodies: JSON bodies, sent in rotation.
+        connections: number of connections, each of which sends its next request on receiving a response.
+        seconds: sending time; responses still in flight at its end are awaited.
+        headers: additional request headers.
     """
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     result = LoadResult(0.0)
-    turn = itertools.cycle(_requests(url, bodies, headers))
+    rotation = itertools.cycle(_requests(url, bodies, headers))
 
-    async def work() -> None:
+    async def send_until_over() -> None:
         connection = _Connection(url)
-        while time.perf_counter() - begun < seconds:
-            await _timed(connection, next(turn), time.perf_counter(), result)
+        while time.perf_counter() - started_at < seconds:
+            await _send_timed(connection, next(rotation), time.perf_counter(), result)
         await connection.close()
 
-    await asyncio.gather(*(work() for _ in range(connections)))
-    result.seconds = time.perf_counter() - begun
+    await asyncio.gather(*(send_until_over() for _ in range(connections)))
+    result.seconds = time.perf_counter() - started_at
     return result
 
 
@@ -109,25 +141,25 @@ async def open_loop(
     connections: int = 64,
     headers: dict[str, str] | None = None,
 ) -> LoadResult:
-    """Send at a fixed rate, whether or not answers come: what users feel.
+    """Send at a fixed rate, whether or not responses arrive: measures the latency that users experience.
 
     Args:
-        url: address of the endpoint.
-        bodies: JSON bodies, sent in turn.
-        requests_per_s: rate.
-        seconds: how long to send.
-        connections: most requests in flight; one that finds all taken waits, and its wait counts.
-        headers: further request headers.
+        url: URL of the endpoint.
+        bodies: JSON bodies, sent in rotation.
+        requests_per_s: request rate.
+        seconds: sending time.
+        connections: maximum number of requests in flight; beyond it requests queue, and the wait counts as latency.
+        headers: additional request headers.
     """
     result = LoadResult(0.0)
     free: asyncio.Queue[_Connection] = asyncio.Queue()
     for _ in range(connections):
         free.put_nowait(_Connection(url))
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
 
     async def send(request: bytes, due: float) -> None:
         connection = await free.get()
-        await _timed(connection, request, due, result)
+        await _send_timed(connection, request, due, result)
         free.put_nowait(connection)
 
     async with asyncio.TaskGroup() as group:
@@ -135,15 +167,61 @@ async def open_loop(
             offset = number / requests_per_s
             if offset >= seconds:
                 break
-            await asyncio.sleep(max(0.0, begun + offset - time.perf_counter()))
-            group.create_task(send(request, begun + offset))
-    result.seconds = time.perf_counter() - begun
+            await asyncio.sleep(max(0.0, started_at + offset - time.perf_counter()))
+            group.create_task(send(request, started_at + offset))
+    result.seconds = time.perf_counter() - started_at
     while not free.empty():
         await free.get_nowait().close()
     return result
 
 
-async def _timed(connection: "_Connection", request: bytes, due: float, result: LoadResult) -> None:
+def load_test(
+    url: str,
+    texts: Sequence[str],
+    *,
+    rates: Sequence[float] = (),
+    seconds: float = 10.0,
+    connections: int = 32,
+    api_key: str | None = None,
+) -> Iterator[LoadRow]:
+    """Load-test an endpoint, one run after the other; each row is yielded as soon as it is measured.
+
+    Args:
+        url: URL of the endpoint, ``http://`` only.
+        texts: at least one; each request carries one of them, in rotation.
+        rates: request rates per second; empty: maximum throughput first, then the fractions of it in `SHARES`.
+        seconds: duration of each run.
+        connections: number of connections of the closed loop; a run at a rate may have twice as many in flight.
+        api_key: bearer key, if the endpoint requires one.
+    """
+    bodies = text_bodies(texts)
+    headers = {"authorization": f"Bearer {api_key}"} if api_key else None
+    asyncio.run(closed_loop(url, bodies, connections=connections, seconds=_WARM_UP_S, headers=headers))
+    if not rates:
+        peak = asyncio.run(closed_loop(url, bodies, connections=connections, seconds=seconds, headers=headers))
+        yield _row(peak, None, connections)
+        rates = [peak.requests_per_s * share for share in SHARES if peak.ok]
+    for rate in rates:
+        limit = 2 * connections
+        load = open_loop(url, bodies, requests_per_s=rate, seconds=seconds, connections=limit, headers=headers)
+        yield _row(asyncio.run(load), rate, limit)
+
+
+def _row(result: LoadResult, rate: float | None, connections: int) -> LoadRow:
+    return LoadRow(
+        rate=None if rate is None else round(rate, 1),
+        connections=connections,
+        requests=result.ok + result.failed,
+        requests_per_s=round(result.requests_per_s, 1),
+        failed=result.failed,
+        statuses={str(status): count for status, count in sorted(result.statuses.items())},
+        p50_ms=round(result.p50_ms, 2),
+        p95_ms=round(result.p95_ms, 2),
+        p99_ms=round(result.p99_ms, 2),
+    )
+
+
+async def _send_timed(connection: "_Connection", request: bytes, due: float, result: LoadResult) -> None:
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             status = await connection.exchange(request)
@@ -164,21 +242,21 @@ def _requests(url: str, bodies: Sequence[bytes], headers: dict[str, str] | None)
 
 
 async def _skip_body(reader: asyncio.StreamReader, head: bytes) -> None:
-    """Read the body of an answer whose lower-case ``head`` says how long it is (RFC 9112, section 6)."""
+    """Read the body of a response, whose length its lower-case ``head`` declares (RFC 9112, section 6)."""
     _, found, length = head.partition(b"\r\ncontent-length:")
     if found:
         await reader.readexactly(int(length.split(b"\r\n", 1)[0]))
         return
     if b"\r\ntransfer-encoding: chunked" not in head:
-        raise ValueError("an answer without a length")
+        raise ValueError("the response declares no length")
     while size := int((await reader.readline()).split(b";", 1)[0], 16):
-        await reader.readexactly(size + 2)
+        await reader.readexactly(size + 2)  # with the CRLF after the chunk
     while await reader.readline() != b"\r\n":
         pass  # trailers
 
 
 class _Connection:
-    """One keep-alive connection that opens itself when it must."""
+    """One keep-alive connection, opened on demand."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -186,7 +264,7 @@ class _Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def exchange(self, request: bytes) -> int:
-        """Send a request, read its whole answer, return its status."""
+        """Send a request, read the whole response, return its status."""
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams
@@ -199,75 +277,7 @@ class _Connection:
         return status
 
     async def close(self) -> None:
-        """Close; the next exchange opens again."""
+        """Close the connection; the next `exchange` opens a new one."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
-
-
-SHARES = (0.25, 0.5, 0.75)
-"""Rates that are tried where none is given, of the most that was answered."""
-_WARM_UP_S = 1.0
-
-
-class LoadRow(Record):
-    """One run."""
-
-    rate: float | None
-    """Requests a second that were due; None: as many as the connections could."""
-    connections: int
-    requests: int
-    requests_per_s: float
-    """Good answers a second."""
-    failed: int
-    statuses: dict[str, int]
-    """HTTP status -> answers; 0: the connection broke."""
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-
-
-def load_test(
-    url: str,
-    texts: Sequence[str],
-    *,
-    rates: Sequence[float] = (),
-    seconds: float = 10.0,
-    connections: int = 32,
-    api_key: str | None = None,
-) -> Iterator[LoadRow]:
-    """Load an endpoint, one run after the other; each row is yielded as soon as it is measured.
-
-    Args:
-        url: address, ``http://`` alone.
-        texts: at least one; one text a request, in turn.
-        rates: requests a second; none: the most that the connections get, then shares of it.
-        seconds: of each run.
-        connections: of the first run; at a rate twice as many may be in flight, and waiting for one counts.
-        api_key: bearer key.
-    """
-    bodies = text_bodies(texts)
-    headers = {"authorization": f"Bearer {api_key}"} if api_key else None
-    asyncio.run(closed_loop(url, bodies, connections=connections, seconds=_WARM_UP_S, headers=headers))
-    if not rates:
-        most = asyncio.run(closed_loop(url, bodies, connections=connections, seconds=seconds, headers=headers))
-        yield _row(most, None, connections)
-        rates = [most.requests_per_s * share for share in SHARES if most.ok]
-    for rate in rates:
-        limit = 2 * connections
-        load = open_loop(url, bodies, requests_per_s=rate, seconds=seconds, connections=limit, headers=headers)
-        yield _row(asyncio.run(load), rate, limit)
-
-
-def _row(result: LoadResult, rate: float | None, connections: int) -> LoadRow:
-    return LoadRow(
-        rate=None if rate is None else round(rate, 1),
-        connections=connections,
-        requests=result.ok + result.failed,
-        requests_per_s=round(result.requests_per_s, 1),
-        failed=result.failed,
-        statuses={str(status): count for status, count in sorted(result.statuses.items())},
-        p50_ms=round(result.p50_ms, 2),
-        p95_ms=round(result.p95_ms, 2),
-        p99_ms=round(result.p99_ms, 2),
-    )

@@ -1,4 +1,4 @@
-"""Wait for something, up to a deadline. In: a question that is asked again and again. Out: its first useful answer."""
+"""Poll a condition until it holds or a deadline passes. In: a callable. Out: its first truthy result, or None."""
 
 import time
 from collections.abc import Callable
@@ -9,42 +9,43 @@ from lft_ray.serve.addresses import is_loopback
 
 __all__ = ["wait_healthy", "wait_until"]
 
-AnswerT = TypeVar("AnswerT")
+ResultT = TypeVar("ResultT")
 _POLL_S = 0.1
-_ANSWER_S = 5.0
+_HEALTH_TIMEOUT_S = 5.0
+"""Of one health request."""
 
 
 def wait_until(
-    ask: Callable[[], AnswerT],
+    condition: Callable[[], ResultT],
     *,
     timeout_s: float,
     poll_s: float = _POLL_S,
     give_up: Callable[[], bool] = lambda: False,
-) -> AnswerT | None:
-    """Ask until the answer is true.
+) -> ResultT | None:
+    """Poll a condition until it returns a truthy value.
 
     Args:
-        ask: the question, which is put at least once; what it raises ends the wait.
-        timeout_s: how long.
-        poll_s: pause between two questions.
-        give_up: asked before each pause; True ends the wait.
+        condition: called at least once; its exceptions propagate.
+        timeout_s: deadline in seconds from now.
+        poll_s: pause between two calls, in seconds.
+        give_up: called before each pause; True ends the wait early.
 
     Returns:
-        The first answer that is true; None when there was none in time.
+        The first truthy result; None after the deadline or where ``give_up`` returned True.
     """
     deadline = time.monotonic() + timeout_s
-    while not (answer := ask()):
+    while not (result := condition()):
         if give_up() or time.monotonic() >= deadline:
             return None
         time.sleep(poll_s)
-    return answer
+    return result
 
 
 def wait_healthy(url: str, timeout_s: float) -> str:
-    """Ask ``url``/health until the answer is 200.
+    """Poll ``url``/health until it returns 200.
 
     Returns:
-        An empty string, or what came instead until the time was up.
+        An empty string once it does; after ``timeout_s`` the last problem, as text for an error message.
     """
     import httpx
 
@@ -57,9 +58,9 @@ def wait_healthy(url: str, timeout_s: float) -> str:
         except httpx.HTTPError as error:
             problem = str(error)
             return False
-        problem = f"/health answers {status}"
+        problem = f"/health returns {status}"
         return status == httpx.codes.OK
 
-    # A proxy that the environment names cannot reach this machine's loopback addresses.
-    with httpx.Client(timeout=_ANSWER_S, trust_env=not is_loopback(urlsplit(url).hostname or "")) as client:
+    # A proxy from the environment variables cannot reach this machine's loopback addresses.
+    with httpx.Client(timeout=_HEALTH_TIMEOUT_S, trust_env=not is_loopback(urlsplit(url).hostname or "")) as client:
         return "" if wait_until(is_healthy, timeout_s=timeout_s) else problem

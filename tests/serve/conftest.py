@@ -1,4 +1,4 @@
-"""A model without weights behind the product's own batcher and task, and the HTTP app over it."""
+"""A model without weights behind the real batcher and task, and the HTTP app on top of it."""
 
 import time
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ LABELS = ["business", "science", "sport"]
 
 
 class CountingRunner:
-    """Scores label i by how often its first letter stands in the text. ``pause_s`` makes a batch slow."""
+    """Scores a label by how often its first letter occurs in the text. ``pause_s`` slows every batch down."""
 
     max_length = 32
 
@@ -102,7 +102,7 @@ WORDS = {
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory) -> dict[str, Bundle]:
-    """Two small real bundles, ``first`` and ``second``, of TF-IDF models that were fitted on different data."""
+    """Two small real bundles, ``first`` and ``second``, of TF-IDF models fitted on different data."""
     folder = tmp_path_factory.mktemp("bundles")
     return {name: export_tfidf(folder, name, repeats) for name, repeats in (("first", 4), ("second", 7))}
 

@@ -1,4 +1,4 @@
-"""An endpoint without Ray: some services in one event loop, reached as `RolloutController` reaches replicas."""
+"""Replicas without Ray: several services in one event loop, with the interface that `RolloutController` expects."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ SAMPLES = ["bb market", "ss atom", "bb bank", "ss planet", "bb profit"]
 
 
 class OddRunner(CountingRunner):
-    """A model with a fault: ``nan`` answers no numbers, ``fails`` raises, ``swapped`` names the labels wrongly,
-    ``slow`` takes 30 ms, ``drifts`` calls most texts business."""
+    """A model with a fault: ``nan`` returns NaN, ``fails`` raises, ``swapped`` has its labels mixed up, ``slow`` takes
+    30 ms, ``drifts`` classifies most texts as business."""
 
     def __init__(self, fault: str) -> None:
         super().__init__(pause_s=0.03 if fault == "slow" else 0.0)
@@ -40,7 +40,7 @@ class OddRunner(CountingRunner):
 
 
 def open_model(uri: str) -> Model:
-    """``good:<version>``, or the fault of an `OddRunner` and a version; ``damaged`` cannot be opened."""
+    """Open ``good:<version>``, or the fault of an `OddRunner` and a version; ``damaged`` cannot be opened."""
     kind, _, version = uri.partition(":")
     if kind == "damaged":
         raise BundleError(f"{uri} is damaged")
@@ -50,12 +50,12 @@ def open_model(uri: str) -> Model:
         bundle, OddRunner(kind), Classification(labels), layout=ReplicaThreads(1), limits=LIMITS, samples=SAMPLES
     )
     if kind == "nan":
-        raise BundleError("it answers numbers that are not finite")  # as verify_smoke does
+        raise BundleError("its logits are not finite")  # as verify_smoke does
     return model
 
 
 class Fleet:
-    """Replicas that can be asked, killed and started."""
+    """Replicas that can be called, killed and started."""
 
     def __init__(self, replicas: int, open_: Callable[[str], Model] = open_model) -> None:
         self.loop = asyncio.new_event_loop()
@@ -64,10 +64,10 @@ class Fleet:
         self.applied: list[DesiredState] = []
         self.before_apply: Callable[[DesiredState], None] = lambda _: None
         self.services = {f"r{n}": Service(open_) for n in range(replicas)}
-        self.asked = 0
+        self.requests = 0
 
     def apply(self, desired: DesiredState) -> list[ReplicaStatus]:
-        """Let every replica take a desired state."""
+        """Apply a desired state on every replica."""
         self.desired = desired
         self.applied.append(desired)
         self.before_apply(desired)
@@ -77,25 +77,25 @@ class Fleet:
         ]
 
     def survey(self) -> list[ReplicaStatus]:
-        """What every replica says now."""
+        """The current status of every replica."""
         return [replace(service.status, replica=name) for name, service in self.services.items()]
 
     def replace(self, name: str) -> None:
-        """Kill a replica; the one that takes its place starts with what is desired at the moment."""
+        """Kill a replica; its replacement starts with the current desired state."""
         del self.services[name]
         service = Service(self.open)
         assert self.desired is not None
         self.loop.run_until_complete(service.reconfigure(self.desired))
         self.services[f"{name}+"] = service
 
-    def ask(self, count: int, texts: Sequence[str] = ("bb", "ss", "ss")) -> list[tuple[str, str]]:
-        """(version, best label) of so many requests, over all replicas, each with an id of its own."""
-        found = []
+    def predict(self, count: int, texts: Sequence[str] = ("bb", "ss", "ss")) -> list[tuple[str, str]]:
+        """(version, best label) of ``count`` requests with distinct ids, distributed over all replicas."""
+        results = []
         services = list(self.services.values())
         for number in range(count):
-            self.asked += 1
+            self.requests += 1
             service = services[number % len(services)]
-            asked = service.answer([texts[number % len(texts)]], key=f"request {self.asked}")
-            answer, version = self.loop.run_until_complete(asked)
-            found.append((version, answer[0][0].label))
-        return found
+            call = service.predict([texts[number % len(texts)]], key=f"request {self.requests}")
+            predictions, version = self.loop.run_until_complete(call)
+            results.append((version, predictions[0][0].label))
+        return results

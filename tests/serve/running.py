@@ -1,4 +1,4 @@
-"""The product's app on real sockets, without Ray: uvicorn and a gRPC server in a thread of the test process."""
+"""The HTTP app and the gRPC service on real sockets, without Ray: in a thread of the test process."""
 
 import asyncio
 import threading
@@ -22,7 +22,7 @@ from tests.serve.conftest import make_service
 
 @dataclass
 class Running:
-    """Where it listens."""
+    """Addresses of the running endpoint."""
 
     port: int
     grpc_port: int

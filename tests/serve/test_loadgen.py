@@ -9,9 +9,9 @@ pytestmark = pytest.mark.anyio
 
 
 class Server:
-    """Answers every request after ``delay_s``; ``fail_every`` closes the connection instead, now and then."""
+    """Responds to every request after ``delay_s``; every ``fail_every``-th time it closes the connection instead."""
 
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
 
     def __init__(self, delay_s: float = 0.0, fail_every: int = 0) -> None:
         self.delay_s, self.fail_every, self.requests = delay_s, fail_every, 0
@@ -27,11 +27,13 @@ class Server:
         self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            await self._answer(reader, writer)
-        writer.close()
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                await self._respond(reader, writer)
+        finally:  # also where the test ends first
+            writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while head := await reader.readuntil(b"\r\n\r\n"):
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
             self.bodies.append(await reader.readexactly(length))
@@ -42,7 +44,7 @@ class Server:
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
             await asyncio.sleep(self.delay_s)
             self.in_flight -= 1
-            writer.write(self.answer)
+            writer.write(self.response)
 
 
 async def test_closed_loop_keeps_its_connections_busy():
@@ -50,8 +52,8 @@ async def test_closed_loop_keeps_its_connections_busy():
         result = await closed_loop(server.url, text_bodies(["a", "b"]), connections=4, seconds=0.4)
     assert result.failed == 0
     assert result.ok == server.requests
-    # How many answers come is the machine's affair (a stall of 0.65 s was seen in a run of 0.4 s); that there is one
-    # request in flight on every connection, and never a second, is ours.
+    # The number of responses depends on the machine (a stall of 0.65 s was seen in a run of 0.4 s); exactly one request
+    # in flight on every connection depends on us.
     assert server.most_in_flight == 4
     assert result.requests_per_s <= 4 / 0.02
     assert result.p50_ms >= 20
@@ -59,13 +61,13 @@ async def test_closed_loop_keeps_its_connections_busy():
     assert set(server.bodies) == {b'{"inputs": "a"}', b'{"inputs": "b"}'}
 
 
-async def test_an_answer_may_come_in_chunks():
+async def test_a_response_may_be_chunked():
     async with Server() as server:
-        server.answer = (
+        server.response = (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n1;x=y\r\n]\r\n0\r\nA: b\r\n\r\n"
         )
         result = await closed_loop(server.url, text_bodies(["a"]), connections=2, seconds=0.2)
-    # One that is read wrongly leaves bytes behind, which are no status line.
+    # A misread body would leave bytes behind, which are not a status line.
     assert result.failed == 0
     assert result.ok == server.requests > 2
 
@@ -78,19 +80,19 @@ async def test_open_loop_sends_at_its_rate():
 
 async def test_open_loop_counts_the_wait_for_a_slow_server():
     async with Server(delay_s=0.05) as server:
-        # One connection does 20 a second, 100 are due: the last has waited for all before it.
+        # One connection does 20 requests per second and 100 are due, so the last one has waited for all others.
         result = await open_loop(server.url, text_bodies(["a"]), requests_per_s=100, seconds=0.2, connections=1)
     assert result.ok == 20
     assert max(result.latencies_ms) > 700
 
 
-async def test_broken_connections_are_counted_and_opened_again():
+async def test_broken_connections_are_counted_and_reopened():
     async with Server(fail_every=5) as server:
         result = await open_loop(server.url, text_bodies(["a"]), requests_per_s=200, seconds=0.1, connections=1)
     assert result.statuses == {200: 16, 0: 4}
 
 
-async def test_nobody_there_is_counted_not_raised():
+async def test_a_refused_connection_is_counted_not_raised():
     async with Server() as server:
         url = server.url
     result = await open_loop(url, text_bodies(["a"]), requests_per_s=50, seconds=0.1)
@@ -103,5 +105,5 @@ def test_quantiles_are_measured_values(share, expected):
     assert quantile_ms([4.0, 1.0, 3.0, 2.0], share) == expected
 
 
-def test_no_latency_has_no_quantile():
+def test_the_quantile_of_no_latencies_is_zero():
     assert quantile_ms([], 0.95) == 0.0

@@ -1,1 +1,1 @@
-"""The HTTP application: routes, OpenAPI description, app."""
+"""The HTTP application: routes, OpenAPI document, ASGI app."""

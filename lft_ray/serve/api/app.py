@@ -1,7 +1,7 @@
-"""The HTTP app of an endpoint. In: a `Service`. Out: a plain ASGI app. Knows no Ray and no model.
+"""The HTTP application of an endpoint. In: a `Service`. Out: an ASGI app. Knows no Ray and no model.
 
-Every protocol of ``protocols/`` on one app, each at its own paths; beside them health, readiness, metrics, and two
-pages that need no other host. Bad input is a 4xx with a reason, whatever it is.
+Serves every protocol of ``protocols/`` at its own paths, and health, readiness, metrics and two web pages that load
+nothing from another host. Any invalid input is a 4xx with a reason, never a 5xx.
 """
 
 import logging
@@ -11,12 +11,12 @@ from http import HTTPStatus
 
 from starlette.types import Receive, Scope, Send
 
-from lft_ray.serve.api.endpoints import asking_routes, status_routes
+from lft_ray.serve.api.endpoints import inference_routes, status_routes
 from lft_ray.serve.http.asgi import BODY_SECONDS, MAX_BODY_BYTES, ClientDisconnected, Request, Response, send_response
 from lft_ray.serve.http.auth import ApiKeys
 from lft_ray.serve.http.errors import HttpError, check_key, error_body
 from lft_ray.serve.http.metrics import Metrics
-from lft_ray.serve.http.router import Route, Table
+from lft_ray.serve.http.router import Route, Router
 from lft_ray.serve.protocols.inference import MAX_BATCH, InferenceHandler
 from lft_ray.serve.rollout.service import NotReady, Service
 from lft_ray.wire import Info
@@ -26,15 +26,16 @@ __all__ = ["BODY_SECONDS", "LIMITS", "MAX_BATCH", "MAX_BODY_BYTES", "App", "crea
 logger = logging.getLogger("lft_ray.serve")
 
 LIMITS = {"max_batch": MAX_BATCH, "max_body_bytes": MAX_BODY_BYTES}
+"""Limits of a request, as `/info` lists them."""
 
 
 def create_app(service: Service, *, keys: ApiKeys | None = None, sends_request_id: bool = True) -> "App":
     """Build the app.
 
     Args:
-        service: what answers.
-        keys: bearer keys; none: everybody is let in.
-        sends_request_id: False where the server around this app sets ``x-request-id`` itself, as Ray Serve does.
+        service: the service that holds the model.
+        keys: accepted API keys; empty or None: no authentication.
+        sends_request_id: False if the server around this app sets ``x-request-id`` itself, as Ray Serve does.
     """
     keys = keys or ApiKeys()
 
@@ -45,12 +46,12 @@ def create_app(service: Service, *, keys: ApiKeys | None = None, sends_request_i
             return None
 
     metrics = Metrics(lambda: service.current.queued if service.version else 0, info)
-    answering = InferenceHandler(service)
     routes: list[Route] = []
-    routes += asking_routes(answering)
+    routes += inference_routes(InferenceHandler(service))
+    # The route of /openapi.json describes all routes, its own list included, so it gets them when it is called.
     routes += status_routes(service, metrics, lambda: routes, with_keys=bool(keys))
     return App(
-        Table(routes), keys=keys, metrics=metrics, version=lambda: service.version, sends_request_id=sends_request_id
+        Router(routes), keys=keys, metrics=metrics, version=lambda: service.version, sends_request_id=sends_request_id
     )
 
 
@@ -58,72 +59,74 @@ class App:
     """The ASGI app.
 
     Args:
-        table: what there is.
-        keys: who is let in.
-        metrics: where exchanges are counted.
-        version: returns the version of the model that answers, for the header ``x-model-version``.
-        sends_request_id: set ``x-request-id`` on answers. Ray Serve sets the header itself, and two would clash.
+        router: the routes.
+        keys: accepted API keys.
+        metrics: metrics that every request is recorded in.
+        version: returns the version of the current model, for the header ``x-model-version``.
+        sends_request_id: set ``x-request-id`` on responses. Ray Serve sets the header itself, and two would clash.
     """
 
     def __init__(
-        self, table: Table, *, keys: ApiKeys, metrics: Metrics, version: Callable[[], str], sends_request_id: bool
+        self, router: Router, *, keys: ApiKeys, metrics: Metrics, version: Callable[[], str], sends_request_id: bool
     ) -> None:
-        self._table = table
+        self._router = router
         self._keys = keys
         self._metrics = metrics
         self._version = version
         self._sends_request_id = sends_request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one request."""
+        """Handle one ASGI connection: an HTTP request or the lifespan; websockets are closed."""
         if scope["type"] == "http":
-            await self._exchange(scope, receive, send)
+            await self._handle(scope, receive, send)
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
         else:
-            await send({"type": "websocket.close", "code": 1000, "reason": "there are no websockets here"})
+            await send({"type": "websocket.close", "code": 1000, "reason": "websockets are not supported"})
 
-    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = time.perf_counter()
-        incoming = Request(scope, receive)
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started_at = time.perf_counter()
+        request = Request(scope, receive)
         protocol = "none"
         try:
-            check_key(self._keys, scope["path"], lambda: incoming.header(b"authorization"))
-            route, incoming.parameters = self._table.find(scope["method"], scope["path"])
+            check_key(self._keys, scope["path"], lambda: request.header(b"authorization"))
+            route, request.parameters = self._router.find(scope["method"], scope["path"])
             protocol = route.protocol
-            reply = await self._reply(route, incoming)
-        except HttpError as refusal:
-            reply = _refused(refusal, incoming)
+            response = await self._call(route, request)
+        except HttpError as error:
+            response = _error_response(error, request)
         except ClientDisconnected:
-            reply = _refused(HttpError(HTTPStatus.BAD_REQUEST, "the client left before its body had arrived"), incoming)
-        await send_response(send, reply, more=self._headers(reply, incoming), with_body=scope["method"] != "HEAD")
-        seconds = time.perf_counter() - begun
-        self._metrics.count(protocol, reply.status, seconds, texts=reply.texts, cut=reply.cut)
+            left = HttpError(HTTPStatus.BAD_REQUEST, "the client disconnected before its body had arrived")
+            response = _error_response(left, request)
+        headers = self._headers(response, request)
+        await send_response(send, response, extra_headers=headers, with_body=scope["method"] != "HEAD")
+        seconds = time.perf_counter() - started_at
+        self._metrics.count(protocol, response.status, seconds, texts=response.texts, truncated=response.truncated)
 
-    async def _reply(self, route: Route, incoming: Request) -> Response:
+    async def _call(self, route: Route, request: Request) -> Response:
         try:
-            return await route.handler(incoming)
-        except HttpError as refusal:
-            return _refused(route.translate(refusal), incoming)
+            return await route.handler(request)
+        except HttpError as error:
+            return _error_response(route.translate(error), request)
         except ClientDisconnected:
             raise
         except Exception:
             # The traceback goes to the log, never to the client.
-            logger.exception("request %s failed", incoming.request_id)
+            logger.exception("request %s failed", request.request_id)
             failure = HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the server's log")
-            return _refused(route.translate(failure), incoming)
+            return _error_response(route.translate(failure), request)
 
-    def _headers(self, reply: Response, incoming: Request) -> list[tuple[bytes, bytes]]:
-        # The model may have been replaced meanwhile, so a reply may name the one that gave it.
-        version = reply.version or self._version()
+    def _headers(self, response: Response, request: Request) -> list[tuple[bytes, bytes]]:
+        # The model may have been replaced since, so an inference response names the version that produced it.
+        version = response.version or self._version()
         headers = [(b"x-model-version", version.encode())]
         if self._sends_request_id:
-            headers.append((b"x-request-id", incoming.request_id.encode()))
+            headers.append((b"x-request-id", request.request_id.encode()))
         return headers
 
 
-def _refused(refusal: HttpError, incoming: Request) -> Response:
-    return Response(error_body(refusal, incoming.request_id), status=refusal.status, headers=refusal.headers)
+def _error_response(error: HttpError, request: Request) -> Response:
+    return Response(error_body(error, request.request_id), status=error.status, headers=error.headers)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -1,4 +1,7 @@
-"""The routes of an endpoint: those that ask the model in some protocol, and those that tell how it is."""
+"""The routes of an endpoint: inference in every protocol, and health, status, metrics and pages.
+
+In: an `InferenceHandler` and a `Service`. Out: the `Route` table with its handlers and descriptions.
+"""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,100 +19,101 @@ from lft_ray.serve.protocols.inference import MAX_BATCH, InferenceHandler
 from lft_ray.serve.rollout.service import NotReady, Service
 from lft_ray.wire import Info, LabelScore, Predictions, PredictRequest
 
-__all__ = ["TITLE", "asking_routes", "status_routes"]
+__all__ = ["TITLE", "inference_routes", "status_routes"]
 
 TITLE = "Text classification endpoint"
-_REFUSED = (200, 400, 408, 413, 415, 422, 503)
+_STATUSES = (200, 400, 408, 413, 415, 422, 503)
 _LIMITS = (
-    f"At most {MAX_BATCH} texts and {MAX_BODY_BYTES} bytes a request. A text that is longer than the model's "
-    "max_length (see /info) is cut to it, and the header x-truncated lists those texts, counted from 0."
+    f"At most {MAX_BATCH} texts and {MAX_BODY_BYTES} bytes per request. A text that is longer than the model's "
+    "max_length (see /info) is truncated, and the header x-truncated lists the indexes of those texts, from 0."
 )
 
 
-def asking_routes(answering: InferenceHandler) -> list[Route]:
-    """Routes that ask the model."""
+def inference_routes(inference: InferenceHandler) -> list[Route]:
+    """Routes that run the model, one or more for each protocol."""
 
-    def asks(path: str, dialect: Protocol, **more: Any) -> Route:
-        async def handler(incoming: Request) -> Response:
-            return await answering.over_http(dialect, incoming)
+    def post(path: str, protocol: Protocol, **options: Any) -> Route:
+        async def handler(request: Request) -> Response:
+            return await inference.handle_http(protocol, request)
 
-        more = {"statuses": _REFUSED, "description": _LIMITS, **more}
-        return Route("POST", path, handler, protocol=dialect.name, translate=dialect.translate, **more)
+        options = {"statuses": _STATUSES, "description": _LIMITS, **options}
+        return Route("POST", path, handler, protocol=protocol.name, translate=protocol.translate, **options)
 
     task: dict[str, Any] = {"request": PredictRequest, "example": hf.EXAMPLE, "response": Predictions}
     classify: dict[str, Any] = {"request": vllm.ClassifyRequest, "example": vllm.EXAMPLE, "response": dict[str, Any]}
-    classify |= {"summary": "vLLM's classification", "statuses": (*_REFUSED, 404)}
+    classify |= {"summary": "vLLM classification", "statuses": (*_STATUSES, 404)}
     infer: dict[str, Any] = {"request": kserve.InferRequest, "example": kserve.EXAMPLE, "response": dict[str, Any]}
-    infer |= {"summary": "Open Inference Protocol (KServe, Triton)", "statuses": (*_REFUSED, 404)}
+    infer |= {"summary": "Open Inference Protocol (KServe, Triton)", "statuses": (*_STATUSES, 404)}
     return [
-        asks("/", hf.HF, summary="Label scores of each text, best first: Hugging Face's text-classification", **task),
-        asks("/invocations", hf.SAGEMAKER, summary="The same as /, where SageMaker asks", **task),
-        asks(
+        post("/", hf.HF, summary="Label scores of each text, best first: Hugging Face text classification", **task),
+        post("/invocations", hf.SAGEMAKER, summary="As /, at the path of SageMaker", **task),
+        post(
             "/predict",
             tei.TEI,
-            summary="text-embeddings-inference's classification",
+            summary="text-embeddings-inference classification",
             request=tei.TeiRequest,
             example=tei.EXAMPLE,
             response=list[LabelScore] | Predictions,
-            statuses=(*_REFUSED, 424, 429),
+            statuses=(*_STATUSES, 424, 429),
         ),
-        asks("/v1/classify", vllm.VLLM, **classify),
-        asks("/classify", vllm.VLLM, **classify),
-        asks("/v2/models/{model}/infer", kserve.KSERVE, **infer),
-        asks("/v2/models/{model}/versions/{version}/infer", kserve.KSERVE, **infer),
+        post("/v1/classify", vllm.VLLM, **classify),
+        post("/classify", vllm.VLLM, **classify),
+        post("/v2/models/{model}/infer", kserve.KSERVE, **infer),
+        post("/v2/models/{model}/versions/{version}/infer", kserve.KSERVE, **infer),
     ]
 
 
 def status_routes(
     service: Service, metrics: Metrics, routes: Callable[[], Sequence[Route]], *, with_keys: bool
 ) -> list[Route]:
-    """Routes that tell how the endpoint is and what it serves.
+    """Routes for health, model metadata, metrics, the web pages and the OpenAPI document.
 
     Args:
-        service: what answers.
-        metrics: for ``/metrics``.
-        routes: all routes of the app, for ``/openapi.json``.
-        with_keys: whether the endpoint wants keys.
+        service: the service that holds the model.
+        metrics: metrics for ``/metrics``.
+        routes: returns all routes of the app, for ``/openapi.json``.
+        with_keys: whether the endpoint requires an API key.
     """
-    tells = _Tells(service)
+    status = _StatusHandlers(service)
 
     async def schema(_: Request) -> Response:
         return _json(document(routes(), title=TITLE, with_keys=with_keys))
 
-    async def counted(_: Request) -> Response:
+    async def metrics_text(_: Request) -> Response:
         return Response(metrics.text(), media_type=MEDIA_TYPE)
 
-    def shows(page: Page) -> Callable[[Request], Awaitable[Response]]:
+    def page_handler(page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def handler(_: Request) -> Response:
             return Response(page.body, media_type="text/html; charset=utf-8", headers=dict(page.headers))
 
         return handler
 
-    def get(path: str, handler: Callable[[Request], Awaitable[Response]], summary: str, **more: Any) -> Route:
-        return Route("GET", path, handler, summary, **{"response": dict[str, Any], "statuses": (200, 503), **more})
+    def get(path: str, handler: Callable[[Request], Awaitable[Response]], summary: str, **options: Any) -> Route:
+        options = {"response": dict[str, Any], "statuses": (200, 503), **options}
+        return Route("GET", path, handler, summary, **options)
 
     of_model: dict[str, Any] = {"statuses": (200, 404, 503), "protocol": "kserve"}
     return [
-        get("/health", tells.live, "The process lives", statuses=(200,)),
-        get("/ready", tells.ready, "A model answers"),
-        get("/info", tells.info, "The model and its limits", response=Info),
-        get("/ping", tells.ready, "A model answers: where SageMaker asks"),
-        get("/metrics", counted, "Counters of this replica, for Prometheus", response=None, statuses=(200,)),
-        get("/v2", tells.server, "The server", statuses=(200,), protocol="kserve"),
-        get("/v2/health/live", tells.server_live, "The process lives", statuses=(200,), protocol="kserve"),
-        get("/v2/health/ready", tells.server_ready, "A model answers", protocol="kserve"),
-        get("/v2/models/{model}", tells.model, "The model's tensors", **of_model),
-        get("/v2/models/{model}/ready", tells.model_ready, "The model answers", **of_model),
-        get("/v2/models/{model}/versions/{version}", tells.model, "The model's tensors", **of_model),
-        get("/v2/models/{model}/versions/{version}/ready", tells.model_ready, "The model answers", **of_model),
-        get("/docs", shows(DOCS), "This page", is_public=False),
-        get("/ui", shows(UI), "A page to try the model", is_public=False),
+        get("/health", status.live, "The process is alive", statuses=(200,)),
+        get("/ready", status.ready, "A model is ready"),
+        get("/info", status.info, "The model and its limits", response=Info),
+        get("/ping", status.ready, "A model is ready, at the path of SageMaker"),
+        get("/metrics", metrics_text, "Prometheus metrics of this replica", response=None, statuses=(200,)),
+        get("/v2", status.server, "Server metadata", statuses=(200,), protocol="kserve"),
+        get("/v2/health/live", status.server_live, "The process is alive", statuses=(200,), protocol="kserve"),
+        get("/v2/health/ready", status.server_ready, "A model is ready", protocol="kserve"),
+        get("/v2/models/{model}", status.model, "Model metadata: its tensors", **of_model),
+        get("/v2/models/{model}/ready", status.model_ready, "The model is ready", **of_model),
+        get("/v2/models/{model}/versions/{version}", status.model, "Model metadata: its tensors", **of_model),
+        get("/v2/models/{model}/versions/{version}/ready", status.model_ready, "The model is ready", **of_model),
+        get("/docs", page_handler(DOCS), "This page", is_public=False),
+        get("/ui", page_handler(UI), "A page to try the model", is_public=False),
         get("/openapi.json", schema, "This document", is_public=False),
     ]
 
 
-class _Tells:
-    """Handlers that tell about the service."""
+class _StatusHandlers:
+    """Handlers for health and model metadata, in our own and the KServe protocol."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -133,17 +137,17 @@ class _Tells:
         self._info()
         return _json({"ready": True})
 
-    async def model(self, incoming: Request) -> Response:
-        return _json(kserve.metadata(incoming.parameters["model"], self._model(incoming)))
+    async def model(self, request: Request) -> Response:
+        return _json(kserve.metadata(request.parameters["model"], self._model(request)))
 
-    async def model_ready(self, incoming: Request) -> Response:
-        self._model(incoming)
-        return _json({"name": incoming.parameters["model"], "ready": True})
+    async def model_ready(self, request: Request) -> Response:
+        self._model(request)
+        return _json({"name": request.parameters["model"], "ready": True})
 
-    def _model(self, incoming: Request) -> Info:
+    def _model(self, request: Request) -> Info:
         info = self._info()
-        check_model(incoming.parameters["model"], info)
-        kserve.check_version(incoming.parameters.get("version", ""), info)
+        check_model(request.parameters["model"], info)
+        kserve.check_version(request.parameters.get("version", ""), info)
         return info
 
     def _info(self) -> Info:

@@ -1,4 +1,4 @@
-"""``/openapi.json`` from the table of routes. In: routes. Out: an OpenAPI 3.1 document as plain values."""
+"""Generate ``/openapi.json``. In: the routes. Out: an OpenAPI 3.1 document as plain JSON values."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -14,31 +14,37 @@ from lft_ray.wire import ErrorBody
 __all__ = ["document"]
 
 _SCHEMAS = "#/components/schemas/"
-_PARTS = {"model": {"example": MODEL_NAMES[0], "description": f"{MODEL_NAMES[0]}, or the model's own name"}}
-_MEANINGS = {
-    200: "the answer",
+_PATH_PARAMETERS = {"model": {"example": MODEL_NAMES[0], "description": f"{MODEL_NAMES[0]}, or the model's own name"}}
+_DESCRIPTIONS = {
+    200: "success",
     400: "not JSON in UTF-8",
-    401: "no valid key",
+    401: "no valid API key",
     404: "no such model or version",
-    408: "the body came too slowly",
-    413: "too long a body, batch or text",
-    415: "a content-type or encoding that is not taken",
+    408: "the body took too long to arrive",
+    413: "the body, the batch or a text is too long",
+    415: "unsupported content-type or encoding",
     422: "not a valid request",
     424: "the model failed",
-    429: "too busy: try again",
-    503: "too busy or not ready: try again",
+    429: "overloaded: try again",
+    503: "overloaded or not ready: try again",
 }
 
 
 def document(routes: Iterable[Route], *, title: str, with_keys: bool) -> dict[str, Any]:
-    """Describe all public routes."""
+    """Build the document.
+
+    Args:
+        routes: all routes; those with ``is_public`` False are left out.
+        title: title of the API.
+        with_keys: whether the endpoint requires an API key.
+    """
     schemas: dict[str, Any] = {}
     paths: dict[str, Any] = {}
     for route in routes:
         if route.is_public:
             paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, with_keys=with_keys)
     components: dict[str, Any] = {"schemas": schemas}
-    found: dict[str, Any] = {
+    openapi: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": title, "version": lft_ray.__version__},
         "paths": paths,
@@ -46,37 +52,44 @@ def document(routes: Iterable[Route], *, title: str, with_keys: bool) -> dict[st
     }
     if with_keys:
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        found["security"] = [{"key": []}]
-    return found
+        openapi["security"] = [{"key": []}]
+    return openapi
 
 
 def _operation(route: Route, schemas: dict[str, Any], *, with_keys: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"summary": route.summary, "operationId": f"{route.method.lower()} {route.path}"}
+    operation: dict[str, Any] = {"summary": route.summary, "operationId": f"{route.method.lower()} {route.path}"}
     if route.description:
-        found["description"] = route.description
-    parts = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
-    if parts:
-        found["parameters"] = [
-            {"name": part, "in": "path", "required": True, "schema": {"type": "string"}, **_PARTS.get(part, {})}
-            for part in parts
+        operation["description"] = route.description
+    parameters = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+    if parameters:
+        operation["parameters"] = [
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string"},
+                **_PATH_PARAMETERS.get(name, {}),
+            }
+            for name in parameters
         ]
     if route.request is not None:
         content = {"application/json": {"schema": _reference(route.request, schemas), "example": route.example}}
-        found["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": True, "content": content}
     statuses = {*route.statuses, *({401} if with_keys else ())}
-    found["responses"] = {str(status): _response(status, route, schemas) for status in sorted(statuses)}
-    return found
+    operation["responses"] = {str(status): _response(status, route, schemas) for status in sorted(statuses)}
+    return operation
 
 
 def _response(status: int, route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"description": _MEANINGS.get(status, HTTPStatus(status).phrase.lower())}
+    response: dict[str, Any] = {"description": _DESCRIPTIONS.get(status, HTTPStatus(status).phrase.lower())}
     model = route.response if status == HTTPStatus.OK else ErrorBody
     if model is not None:
-        found["content"] = {"application/json": {"schema": _reference(model, schemas)}}
-    return found
+        response["content"] = {"application/json": {"schema": _reference(model, schemas)}}
+    return response
 
 
 def _reference(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    """Schema of a type; a pydantic model goes into ``schemas`` and is returned as a reference."""
     schema = TypeAdapter(kind).json_schema(ref_template=_SCHEMAS + "{model}")
     schemas.update(schema.pop("$defs", {}))
     if not isinstance(kind, type) or not issubclass(kind, BaseModel):

@@ -1,1 +1,1 @@
-"""Ray Serve: deployment, start, environment, HAProxy, placement."""
+"""Ray Serve: deployment, startup, environment variables, HAProxy, replica placement."""

@@ -1,7 +1,7 @@
-"""The only wiring of Ray Serve: one deployment whose ingress is the model.
+"""The Ray Serve deployment: one deployment, whose ingress is the model.
 
-In: a `ServeSpec` and a `DesiredState`. Out: a Serve application. A better model comes as ``user_config``, never as new
-code, so replicas are not restarted for it.
+In: a `ServeSpec` and a `DesiredState`. Out: a Serve application. A new bundle arrives as ``user_config``, never as new
+code, so a promotion does not restart replicas.
 """
 
 import asyncio
@@ -20,23 +20,25 @@ __all__ = ["APP_NAME", "DEPLOYMENT_NAME", "Replica", "ReplicaOptions", "autoscal
 APP_NAME = "lft"
 DEPLOYMENT_NAME = "model"
 MAX_ONGOING_REQUESTS = 2000
-"""Above what the batcher's queue lets wait, so that a full queue is our 503 with a reason and Retry-After."""
+"""More than the batcher's queue admits, so that a full queue gives our own 503, with a reason and Retry-After."""
 SERVE_RESOURCE = "lft_serve"
-"""Custom Ray resource that marks the nodes meant for serving; used where the cluster has it."""
+"""Custom Ray resource that marks nodes as dedicated to serving; requested if the cluster has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaOptions:
-    """What a replica is made with."""
+    """Constructor arguments of a replica."""
 
     layout: ReplicaThreads
+    """Worker threads and queue."""
     key_hashes: tuple[str, ...] = ()
+    """SHA-256 of the accepted API keys; empty: no authentication."""
     local_only: bool = False
-    """Let in only gRPC callers of this machine; HTTP listens on the endpoint's own address anyhow."""
+    """Accept gRPC calls from this machine only. HTTP needs no such check: it listens on the endpoint's own address."""
 
 
 class Replica:
-    """One replica: a `Service` behind the HTTP app. Plain until `build_app` hands it to Serve."""
+    """One replica: a `Service` behind the HTTP app and the gRPC servicer. A plain class until `build_app` wraps it."""
 
     def __init__(self, options: ReplicaOptions) -> None:
         from lft_ray.serve.api.app import LIMITS
@@ -50,7 +52,7 @@ class Replica:
         self._grpc = GrpcService(self._service, keys=ApiKeys(options.key_hashes), local_only=options.local_only)
 
     def __serve_build_asgi_app__(self) -> Any:
-        """Called by Serve once, after ``__init__``."""
+        """Return the HTTP app. Called by Serve once, after ``__init__``."""
         from lft_ray.serve.api.app import create_app
         from lft_ray.serve.http.auth import ApiKeys
 
@@ -77,7 +79,7 @@ class Replica:
         return await self._grpc.call("ModelInfer", request, grpc_context)
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
-        """Take a new desired state. Called by Serve before the replica is ready, and again for every promotion."""
+        """Apply a new desired state. Called by Serve before the replica is ready, and again for every promotion."""
         desired = DesiredState.of(config)
         if not self._service.version:
             await self._service.reconfigure(desired)
@@ -88,18 +90,18 @@ class Replica:
         task.add_done_callback(self._changes.discard)
 
     async def status(self) -> ReplicaStatus:
-        """What became of the latest desired state, for the supervisor."""
+        """Status with regard to the latest desired state, for the supervisor."""
         from ray import serve
 
         return replace(self._service.status, replica=serve.get_replica_context().replica_id.unique_id)
 
     async def check_health(self) -> None:
-        """Called by Serve; raising restarts the replica."""
+        """Raise if the model hangs. Called by Serve, which then restarts the replica."""
         self._service.check()
 
 
 def autoscaling(spec: ServeSpec) -> dict[str, Any]:
-    """Serve's ``autoscaling_config``. Needs the push interval of `serve.cluster.environment` (1 s, not 10 s)."""
+    """Serve's ``autoscaling_config``. Requires the metrics interval of `serve.cluster.environment` (1 s, not 10 s)."""
     return {
         "min_replicas": spec.autoscaling.min_replicas,
         "max_replicas": spec.autoscaling.max_replicas,
@@ -113,16 +115,17 @@ def autoscaling(spec: ServeSpec) -> dict[str, Any]:
 def build_app(
     spec: ServeSpec, desired: DesiredState, *, key_hashes: tuple[str, ...] = (), use_resource: bool = False
 ) -> Any:
-    """Make the Serve application.
+    """Build the Serve application.
 
     Args:
-        spec: replicas, cores, autoscaling.
-        desired: which bundle shall answer.
-        key_hashes: sha256 of the bearer keys; none: everybody is let in.
-        use_resource: ask for the resource ``lft_serve``, which the cluster must have.
+        spec: replicas, cores and autoscaling.
+        desired: the bundle to serve.
+        key_hashes: SHA-256 of the accepted API keys; empty: no authentication.
+        use_resource: request the resource ``lft_serve``, which the cluster must have.
     """
     from ray import serve
 
+    # A small amount: it selects the node without limiting the number of replicas there.
     resources = {SERVE_RESOURCE: 0.001} if use_resource else {}
     deployment = serve.deployment(
         name=DEPLOYMENT_NAME,
@@ -137,8 +140,8 @@ def build_app(
         max_constructor_retry_count=3,
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )(serve.ingress()(Replica))
-    # Serve invents a new code version at every run, and a new one restarts all replicas. Ours changes with our code
-    # alone, so that a promotion reaches the living replicas as user_config. There is no public way to say so.
+    # Serve generates a new code version on every run, and a new version restarts all replicas. Ours changes only with
+    # our code, so that a promotion reaches the running replicas as user_config. Serve has no public option for this.
     deployment = deployment.options(_internal=True, version=f"lft-{lft_ray.__version__}")
     options = ReplicaOptions(
         layout=ReplicaThreads(spec.cpus_per_replica, spec.preset, spec.max_queued_texts),

@@ -1,4 +1,7 @@
-"""Ask a running HAProxy, by its admin socket, which replicas it routes to and what is in flight; close its port."""
+"""Admin socket of a running HAProxy: the replicas that it routes to, requests in flight, and closing its port.
+
+In: the path of the socket. Out: parsed statistics. Never raises when HAProxy is gone: it is replaced on every change.
+"""
 
 import csv
 import io
@@ -6,7 +9,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["admin_sockets", "routed_servers", "stop_accepting", "unanswered"]
+__all__ = ["admin_sockets", "requests_in_flight", "routed_servers", "stop_accepting"]
 
 _FRONTEND = "http_frontend"
 _STATS_PAGE = "stats"
@@ -14,44 +17,43 @@ _SLOW_PROXY = "SERVE_PROXY_ACTOR"
 
 
 def admin_sockets(folder: Path) -> list[Path]:
-    """HAProxy's admin sockets below ``folder``: one a node."""
+    """HAProxy's admin sockets below ``folder``: one per node."""
     return sorted(folder.glob("*/admin.sock"))
 
 
 def routed_servers(socket_path: Path) -> list[str]:
-    """Addresses (``host:port``) of the replicas that HAProxy holds to be up, its fallback to the slow proxy left out.
-
-    A replica that also speaks gRPC stands there twice, with a port for each.
+    """Addresses of the replicas that HAProxy considers up, without its fallback to Serve's slow Python proxy.
 
     Returns:
-        Empty when HAProxy does not answer (it is being replaced by one with a newer configuration, or gone).
+        ``host:port`` of each; a replica with gRPC is listed twice, once per port. Empty if HAProxy does not respond: it
+        is gone, or being replaced by one with a newer configuration.
     """
     rows = (row for row in _rows(socket_path, "2") if not row["svname"].startswith(_SLOW_PROXY))
     return [row["addr"] for row in rows if row["status"] == "UP" and row["act"] == "1"]
 
 
-def unanswered(socket_path: Path) -> int:
-    """Requests that HAProxy has handed on and not had an answer for; 0 when it does not answer itself."""
+def requests_in_flight(socket_path: Path) -> int:
+    """Number of requests that HAProxy has forwarded and that have no response yet; 0 if HAProxy does not respond."""
     return sum(int(row["scur"] or 0) for row in _rows(socket_path, "1") if row["# pxname"] != _STATS_PAGE)
 
 
 def stop_accepting(socket_path: Path) -> None:
-    """Close the port for new connections; those that are open go on."""
+    """Close the port for new connections; open connections continue."""
     _command(socket_path, f"disable frontend {_FRONTEND}")
 
 
 def _rows(socket_path: Path, kind: str) -> list[dict[str, str]]:
-    # HAProxy's kinds of rows: 0 a frontend, 1 a backend, 2 a server.
+    # Row types of HAProxy: 0 is a frontend, 1 a backend, 2 a server.
     rows = csv.DictReader(io.StringIO(_command(socket_path, "show stat")))
     return [row for row in rows if row.get("type") == kind]
 
 
 def _command(socket_path: Path, text: str, *, timeout_s: float = 2.0) -> str:
-    answer = b""
+    response = b""
     with suppress(OSError), socket.socket(socket.AF_UNIX) as admin:
         admin.settimeout(timeout_s)
         admin.connect(str(socket_path))
         admin.sendall(f"{text}\n".encode())
         while chunk := admin.recv(65536):
-            answer += chunk
-    return answer.decode("utf-8", "replace")
+            response += chunk
+    return response.decode("utf-8", "replace")

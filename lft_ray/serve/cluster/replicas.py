@@ -1,4 +1,4 @@
-"""Make replicas serve a bundle, and learn from each of them whether it does. Needs a started Serve.
+"""Apply a desired state to the replicas and collect their statuses. Requires a started Serve.
 
 In: a `DesiredState`. Out: the `ReplicaStatus` of every running replica.
 """
@@ -22,6 +22,8 @@ __all__ = ["apply", "settle", "survey"]
 
 @dataclass(slots=True)
 class _Poll:
+    """What polling the replicas has found so far."""
+
     statuses: dict[str, ReplicaStatus] = field(default_factory=dict)
     problem: str = ""
 
@@ -29,7 +31,7 @@ class _Poll:
 def apply(
     spec: ServeSpec, desired: DesiredState, *, key_hashes: tuple[str, ...] = (), use_resource: bool = False
 ) -> "DeploymentHandle[Any]":
-    """Hand it to Serve: this starts replicas the first time, and reaches the living ones as ``user_config`` later."""
+    """Deploy to Serve: starts replicas the first time; later, running ones receive ``desired`` as ``user_config``."""
     from ray import serve
 
     app = build_app(spec, desired, key_hashes=key_hashes, use_resource=use_resource)
@@ -47,41 +49,41 @@ def settle(
     """Wait until every running replica has decided about ``desired``.
 
     Args:
-        handle: as `apply` returned it.
-        desired: what was applied.
-        timeout_s: how long.
-        interrupted: asked between polls; True ends the wait.
+        handle: handle of the deployment, from `apply`.
+        desired: the desired state that was applied.
+        timeout_s: seconds until they must have decided.
+        interrupted: called between polls; True ends the wait.
 
     Raises:
-        UnreachableError: they did not decide in time, or ``interrupted``.
+        UnreachableError: the replicas did not decide in time, or ``interrupted`` returned True.
         LftError: Serve gave up starting replicas.
     """
     poll = _Poll()
 
     def decided() -> list[ReplicaStatus]:
         running = _running_replicas()
-        _ask(handle, poll)
-        found = [s for s in poll.statuses.values() if s.serial == desired.serial and s.has_decided]
-        return found if running and len(found) >= running else []
+        _poll_one(handle, poll)
+        statuses = [s for s in poll.statuses.values() if s.serial == desired.serial and s.has_decided]
+        return statuses if running and len(statuses) >= running else []
 
     statuses = wait_until(decided, timeout_s=timeout_s, give_up=interrupted)
     if not statuses:
-        met = f"{len(poll.statuses)} answered. {poll.problem}".rstrip()
-        raise UnreachableError(f"the replicas were not ready within {timeout_s:.0f} s: {met}")
+        responses = f"{len(poll.statuses)} responded. {poll.problem}".rstrip()
+        raise UnreachableError(f"the replicas were not ready within {timeout_s:.0f} s: {responses}")
     return statuses
 
 
 def survey(handle: "DeploymentHandle[Any]", *, timeout_s: float = 2.0) -> list[ReplicaStatus]:
-    """The status of every running replica that could be met in time."""
+    """The status of every running replica that could be reached in time."""
     poll = _Poll()
     deadline = time.monotonic() + timeout_s
     while len(poll.statuses) < _running_replicas() and time.monotonic() < deadline:
-        _ask(handle, poll)
+        _poll_one(handle, poll)
     return list(poll.statuses.values())
 
 
 def _running_replicas() -> int:
-    """Replicas that get requests now; 0 while some that must be there are still starting."""
+    """Number of replicas that receive requests; 0 while some of the required ones are still starting."""
     from ray import serve
     from ray.serve.schema import ApplicationStatus
 
@@ -97,13 +99,13 @@ def _running_replicas() -> int:
     return sum(count for state, count in states.items() if str(getattr(state, "value", state)) == "RUNNING")
 
 
-def _ask(handle: "DeploymentHandle[Any]", poll: _Poll) -> None:
-    # One call reaches one replica, chosen by Serve at random, so a few replicas are all met within a few rounds.
+def _poll_one(handle: "DeploymentHandle[Any]", poll: _Poll) -> None:
+    # Each call reaches one replica, chosen by Serve at random, so a few rounds reach all of a few replicas.
     try:
         status: ReplicaStatus = handle.status.remote().result(timeout_s=2.0)
     except TimeoutError:
-        poll.problem = "No replica answers."
-    except Exception as error:  # a replica that dies while asked is asked again by the next round  # noqa: BLE001
+        poll.problem = "No replica responds."
+    except Exception as error:  # a replica may die during the call; the next round tries again  # noqa: BLE001
         poll.problem = f"{type(error).__name__}: {error}"
     else:
         poll.statuses[status.replica] = status

@@ -1,4 +1,7 @@
-"""Start Ray and Serve for one endpoint on this machine, everything in one folder. Stops nothing: see ``supervisor``."""
+"""Start Ray and Serve for one endpoint. In: a folder, a host, ports. Out: a running Serve, without an application.
+
+On this machine all files are in the one folder. Stops nothing: see ``supervisor``.
+"""
 
 import logging
 import os
@@ -16,21 +19,25 @@ from lft_ray.serve.waiting import wait_until
 __all__ = ["prepare", "serve_starting", "start_ray"]
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
-"""Requests do not pass through the object store, so it has the least size that Ray takes without complaint."""
+"""Requests do not pass through the object store, so it has the smallest size that Ray accepts without a warning."""
 _CONTROLLER_S = 120.0
+"""Seconds until Serve's controller must have started."""
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Ray replaces a node address of 127.0.0.1 by the machine's own unless it is told that there is one node only, and then
-all its servers listen on every interface. This is how it is told, on Linux too."""
+"""Ray replaces a node address of 127.0.0.1 by the machine's own address, and then all its servers listen on every
+interface, unless it knows that there is only one node. This variable says so, on Linux too."""
 
 
 def prepare(folder: Path) -> dict[str, str]:
-    """Make the files and set the variables that a serving cluster starts with. Returns the variables.
+    """Create the files and set the environment variables of a serving cluster. Returns the variables.
 
     Serve reads them in its actors, which inherit them from the raylet that `start_ray` starts.
+
+    Args:
+        folder: private folder of the endpoint.
     """
     haproxy_folder = folder / "h"
     haproxy_folder.mkdir()
-    # Without a token of its own the cluster would write one, readable by all, into the user's home.
+    # Without its own token the cluster would write one into the user's home, readable by all users.
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="utf-8")
@@ -41,7 +48,11 @@ def prepare(folder: Path) -> dict[str, str]:
 
 
 def start_ray(folder: Path) -> None:
-    """Start a cluster of this machine whose own ports listen on loopback only."""
+    """Start a Ray cluster on this machine whose own ports listen on loopback only.
+
+    Args:
+        folder: private folder of the endpoint.
+    """
     import ray
 
     ray.init(
@@ -64,20 +75,20 @@ def serve_starting(
     variables: Mapping[str, str] | None = None,
     give_up: Callable[[], bool] = lambda: False,
 ) -> Iterator[None]:
-    """Start Serve; the body runs as soon as there is a controller, the exit waits for the proxies.
+    """Start Serve; the body runs once the controller is up, and the exit waits for the proxies.
 
-    Each of Serve's processes imports for two seconds. The replica does so while the proxies do, which makes an endpoint
-    ready in 12 s instead of 18 on two busy cores.
+    Each of Serve's processes spends two seconds on imports. Starting the replicas in the body overlaps their imports
+    with those of the proxies, which makes an endpoint ready in 12 s instead of 18 s on two busy cores.
 
     Args:
         host: address that HAProxy listens on.
-        port: its port.
-        grpc_port: its port for gRPC; None: no gRPC.
-        variables: for Serve's processes, where the cluster was not started with them.
-        give_up: asked while the controller is waited for.
+        port: port for HTTP.
+        grpc_port: port for gRPC; None: no gRPC.
+        variables: environment variables for Serve's processes, if the cluster was not started with them.
+        give_up: called while waiting for the controller; True ends the wait.
 
     Raises:
-        UnreachableError: there is no controller after two minutes, or ``give_up`` said so.
+        UnreachableError: the controller was not up after two minutes, or ``give_up`` returned True.
     """
     with ThreadPoolExecutor(1) as pool:
         proxies = pool.submit(_start_serve, host, port, grpc_port, variables or {})
@@ -92,7 +103,7 @@ def _start_serve(host: str, port: int, grpc_port: int | None, variables: Mapping
     grpc_options = {
         "port": grpc_port,
         "grpc_servicer_functions": [f"{add_to_server.__module__}.{add_to_server.__name__}"],
-        # Its service would answer anybody, and the messages are published.
+        # The reflection service needs no API key, and the protocol is published anyway.
         "enable_reflection": False,
     }
     serve.start(
@@ -107,12 +118,12 @@ def _start_serve(host: str, port: int, grpc_port: int | None, variables: Mapping
 def _wait_controller(proxies: "Future[None]", give_up: Callable[[], bool]) -> None:
     from ray.util import list_named_actors
 
-    def is_there() -> bool:
+    def is_up() -> bool:
         if any(actor["namespace"] == "serve" for actor in list_named_actors(all_namespaces=True)):
             return True
         if proxies.done():
-            proxies.result()  # it can only have failed
+            proxies.result()  # done before the controller is up: it failed, and this raises its error
         return False
 
-    if not wait_until(is_there, timeout_s=_CONTROLLER_S, poll_s=0.05, give_up=give_up):
+    if not wait_until(is_up, timeout_s=_CONTROLLER_S, poll_s=0.05, give_up=give_up):
         raise UnreachableError(f"Serve's controller did not start within {_CONTROLLER_S:.0f} s")

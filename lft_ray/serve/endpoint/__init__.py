@@ -1,1 +1,1 @@
-"""The life of an endpoint: deploy, promote, roll back, stop; its supervisor process."""
+"""Lifecycle of an endpoint: deploy, promote, roll back, stop; and its supervisor process."""

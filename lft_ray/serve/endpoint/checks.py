@@ -1,4 +1,4 @@
-"""What is refused before an endpoint starts anything. In: a bundle's URI, a `ServeSpec`. Out: nothing, or the error."""
+"""Checks before an endpoint is started. In: a bundle URI, a `ServeSpec`. Out: nothing, or an error with its fix."""
 
 import os
 import socket
@@ -19,12 +19,12 @@ def check_bundle(uri: str) -> str:
     try:
         folder = Storage(uri).local_folder("")
     except FileNotFoundError:
-        raise InputError(f"there is no bundle at {uri}", fix="`lft export RUN` makes one") from None
+        raise InputError(f"there is no bundle at {uri}", fix="`lft export RUN` creates one") from None
     return version_of(folder)
 
 
 def check_address(spec: ServeSpec) -> None:
-    """Refuse a public address without keys, and a port that is taken. Raises `InputError`."""
+    """Refuse a public address without API keys, and a port in use. Raises `InputError`."""
     if not is_loopback(spec.host) and not hash_keys(os.environ.get(spec.api_keys_env, "")):
         raise InputError(
             f"serve.host {spec.host} can be reached from other machines and there are no API keys",
@@ -32,11 +32,11 @@ def check_address(spec: ServeSpec) -> None:
         )
     for name, port in (("port", spec.port), ("grpc_port", spec.grpc_port)):
         try:
-            with socket.socket() as probe:
-                # As HAProxy binds: a port in TIME_WAIT is free, one that somebody listens on is not.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((spec.host, port or 0))
+            with socket.socket() as listener:
+                # As HAProxy does: with this option a port in TIME_WAIT is free, and one with a listener is not.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind((spec.host, port or 0))
         except OSError as error:
             raise InputError(
-                f"cannot listen on {spec.host}:{port}: {error.strerror}", fix=f"--set serve.{name}=0 takes a free port"
+                f"cannot listen on {spec.host}:{port}: {error.strerror}", fix=f"--set serve.{name}=0 picks a free port"
             ) from None

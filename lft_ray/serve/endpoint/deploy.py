@@ -1,6 +1,6 @@
-"""``deploy`` and ``down``: an endpoint in the background, from the outside. Starts a supervisor, tells it, ends it.
+"""Deploy, roll back and stop an endpoint: starts its supervisor process, sends it requests, terminates it.
 
-In: a run folder, a bundle, and a `ServeSpec`. Out: an `Endpoint`. Imports no Ray: the supervisor does.
+In: a run folder, a bundle, and a `ServeSpec`. Out: an `Endpoint`. Never imports Ray: the supervisor does.
 """
 
 import os
@@ -26,8 +26,8 @@ from lft_ray.serve.waiting import wait_until
 
 __all__ = ["deploy", "down", "rollback"]
 
-_FIRST = "deploy without --canary first"
 _LOG_LINES = 15
+"""Last lines of the log that go into the error message of a failed start."""
 
 
 def deploy(
@@ -39,24 +39,24 @@ def deploy(
     foreground: bool = False,
     wait_s: float = 120.0,
 ) -> Endpoint:
-    """Serve a bundle; on a live endpoint, promote it there instead, without a restart.
+    """Serve a bundle. If the run has a live endpoint, promote the bundle there instead, without a restart.
 
     Args:
         run_uri: run folder; ``endpoint.json`` is written there.
-        bundle: what to serve, or the URI of a bundle folder.
-        spec: host, port, replicas, of which a live endpoint keeps its own, and how a new bundle is rolled out there.
-        address: an existing Ray cluster (``auto`` or ``host:port``); default: a cluster of the endpoint's own.
-        foreground: stay until the endpoint stops; its log goes to stderr.
-        wait_s: seconds until the endpoint must be ready, or the promotion decided.
+        bundle: record of the bundle, or the URI of its folder.
+        spec: host, port and replicas, which a live endpoint ignores, and the rules for a promotion.
+        address: an existing Ray cluster (``auto`` or ``host:port``); None: start a cluster for the endpoint.
+        foreground: return only when the endpoint stops; its log goes to stderr.
+        wait_s: seconds until the endpoint must be ready, or the promotion must be decided.
 
     Returns:
-        The endpoint: ``ready``, with ``canary`` where one has begun (the endpoint ends it by itself, see
-        `serve.rollout.canary`); ``rejected`` when a live endpoint would not take the bundle and goes on with the one it
-        has, the reason in ``message``; ``stopped`` at the end of ``foreground``.
+        The endpoint: ``ready``, with ``canary`` if one has started (the endpoint ends it without further calls, see
+        `serve.rollout.canary`); ``rejected`` if a live endpoint rejected the bundle and keeps its current one, with the
+        reason in ``message``; ``stopped`` at the end of ``foreground``.
 
     Raises:
-        InputError: a bad bundle, no free port, no keys for a public address, or too little hardware.
-        UnreachableError: it was not ready in time.
+        InputError: bad bundle, port in use, no API keys for a public address, or too few cores.
+        UnreachableError: the endpoint was not ready in time.
     """
     storage = Storage(run_uri)
     uri = bundle.uri if isinstance(bundle, Bundle) else bundle
@@ -66,9 +66,11 @@ def deploy(
         return deploy_to(address, storage, uri, spec, wait_s=wait_s)
     live = endpoints.read(storage)
     if live is not None and endpoints.is_alive(live):
-        return _tell(live, uri, spec.rollout, wait_s=wait_s)
+        return _request_promotion(live, uri, spec.rollout, wait_s=wait_s)
     if spec.rollout.canary_share:
-        raise InputError(f"{run_uri} has no live endpoint that a canary could be compared with", fix=_FIRST)
+        raise InputError(
+            f"{run_uri} has no live endpoint to compare a canary with", fix="deploy without --canary first"
+        )
     check_bundle(uri)
     _check_hardware(spec)
     check_address(spec)
@@ -76,14 +78,17 @@ def deploy(
 
 
 def rollback(run_uri: str | Path, *, wait_s: float = 120.0) -> Endpoint:
-    """End the canary of a live endpoint; without one, let it go back to the bundle that it served before.
+    """End the canary of a live endpoint; without one, return to its previous bundle.
 
     Args:
         run_uri: run folder.
-        wait_s: seconds until every replica must have changed.
+        wait_s: seconds until every replica must serve the bundle.
+
+    Returns:
+        The endpoint; ``rejected`` if there is no previous bundle.
 
     Raises:
-        InputError: no live endpoint.
+        InputError: there is no live endpoint.
     """
     storage = Storage(run_uri)
     live = endpoints.read(storage)
@@ -93,17 +98,21 @@ def rollback(run_uri: str | Path, *, wait_s: float = 120.0) -> Endpoint:
         return roll_back(live, storage, wait_s=wait_s)
     if live is None or not endpoints.is_alive(live):
         raise InputError(f"{run_uri} has no live endpoint", fix=f"`lft deploy {run_uri}` starts one")
-    return _tell(live, None, RolloutSpec(), wait_s=wait_s)
+    return _request_promotion(live, None, RolloutSpec(), wait_s=wait_s)
 
 
 def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:
-    """Stop the endpoint of a run: exactly its process, and all that it started.
+    """Stop the endpoint of a run: its supervisor and every process that it started, and no other.
+
+    Args:
+        run_uri: run folder.
+        wait_s: seconds until the supervisor must have exited.
 
     Returns:
-        The stopped endpoint, or None when there was no live one.
+        The stopped endpoint, or None if there was no live one.
 
     Raises:
-        UnreachableError: it did not stop in time.
+        UnreachableError: the endpoint did not stop in time.
     """
     storage = Storage(run_uri)
     live = endpoints.read(storage)
@@ -114,12 +123,12 @@ def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:
 
         return delete_from(live, storage)
     if not endpoints.is_alive(live):
-        # It was killed, and could not end what it had started.
+        # The supervisor was killed, and could not terminate its processes.
         folder = Path(live.folder)
-        noted = messages.get(folder, messages.ProcessTree)
-        # Whatever endpoint.json says, only a folder that holds our own request is one of ours.
+        tree = messages.get(folder, messages.ProcessTree)
+        # endpoint.json may name any folder; only one with our start request in it is ours to delete.
         is_ours = messages.get(folder, messages.StartRequest) is not None
-        process_tree.end_leftovers(noted.processes if noted is not None else [], str(folder) if is_ours else "")
+        process_tree.end_leftovers(tree.processes if tree is not None else [], str(folder) if is_ours else "")
         if is_ours:
             shutil.rmtree(folder, ignore_errors=True)
         endpoints.write(storage, live.model_copy(update={"state": "stopped", "message": "its process was gone"}))
@@ -166,7 +175,7 @@ def _launch(storage: Storage, bundle_uri: str, spec: ServeSpec, *, foreground: b
     messages.put(folder, request)
     command = [sys.executable, "-m", "lft_ray.serve.endpoint.supervisor", str(folder)]
     if foreground:
-        return _stay(
+        return _run_foreground(
             subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONPATH": import_path()}), storage
         )
     with log.open("wb") as stream:
@@ -187,8 +196,9 @@ def _launch(storage: Storage, bundle_uri: str, spec: ServeSpec, *, foreground: b
 
 def _wait_ready(process: "subprocess.Popen[bytes]", storage: Storage, log: Path, *, wait_s: float) -> Endpoint:
     def ready() -> Endpoint | None:
-        exited = process.poll() is not None
+        exited = process.poll() is not None  # before reading, so that its last record is not missed
         found = endpoints.read(storage)
+        # The file may still hold the record of an earlier endpoint.
         own = found if found is not None and found.pid == process.pid else None
         if own is not None and own.state == "ready":
             return own
@@ -203,8 +213,8 @@ def _wait_ready(process: "subprocess.Popen[bytes]", storage: Storage, log: Path,
     return endpoint
 
 
-def _stay(process: "subprocess.Popen[bytes]", storage: Storage) -> Endpoint:
-    # The supervisor has a session of its own, so what ends this process must be handed on to it.
+def _run_foreground(process: "subprocess.Popen[bytes]", storage: Storage) -> Endpoint:
+    # The supervisor is in its own session, so signals to this process must be forwarded to it.
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         code = process.wait()
@@ -229,9 +239,9 @@ def _tail(log: Path) -> str:
     return "\n".join(lines[-_LOG_LINES:])
 
 
-def _tell(live: Endpoint, bundle_uri: str | None, rollout: RolloutSpec, *, wait_s: float) -> Endpoint:
+def _request_promotion(live: Endpoint, bundle_uri: str | None, rollout: RolloutSpec, *, wait_s: float) -> Endpoint:
     folder = Path(live.folder)
-    serial = int(time.time() * 1000)
+    serial = int(time.time() * 1000)  # higher than that of any earlier request
     messages.put(folder, messages.PromoteRequest(serial=serial, bundle_uri=bundle_uri, rollout=rollout))
     os.kill(live.pid, signal.SIGHUP)
 
@@ -240,11 +250,13 @@ def _tell(live: Endpoint, bundle_uri: str | None, rollout: RolloutSpec, *, wait_
         if response is not None and response.serial == serial:
             return response.endpoint
         if not endpoints.is_alive(live):
-            raise UnreachableError("the endpoint stopped while the bundle was promoted", fix=f"read {live.log}")
+            raise UnreachableError("the endpoint stopped during the promotion", fix=f"read {live.log}")
         return None
 
-    # The supervisor may itself wait this long for each of its steps: beside, canary or swap, and back.
+    # The supervisor may wait this long for each of its steps: comparison, canary or swap, and undoing them.
     endpoint = wait_until(decided, timeout_s=3 * wait_s)
     if endpoint is None:
-        raise UnreachableError(f"the endpoint did not decide within {3 * wait_s:.0f} s", fix=f"read {live.log}")
+        raise UnreachableError(
+            f"the endpoint did not decide on the bundle within {3 * wait_s:.0f} s", fix=f"read {live.log}"
+        )
     return endpoint

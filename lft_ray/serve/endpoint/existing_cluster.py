@@ -1,7 +1,7 @@
-"""Deploy to a Ray cluster that is there already: ``lft deploy --address``. The cluster keeps the endpoint alive.
+"""Deploy to an existing Ray cluster: ``lft deploy --address``. The cluster keeps the endpoint alive.
 
-In: an address, a bundle, a `ServeSpec`. Out: an `Endpoint` with ``address``. Starts no process of its own, and refuses,
-with the fix, a cluster that lacks what is needed.
+In: an address, a bundle, a `ServeSpec`. Out: an `Endpoint` with ``address``. Never starts a process on this machine.
+Refuses a cluster that does not meet the requirements, with the fix.
 """
 
 import os
@@ -32,35 +32,42 @@ from lft_ray.serve.rollout.controller import RolloutController, RolloutResult
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus, rejection, version_of
 from lft_ray.serve.waiting import wait_healthy
 
-PUSH_S = 10.0
-"""How often Serve's replicas tell their load where nothing else is set."""
-
 __all__ = ["delete_from", "deploy_to", "roll_back"]
+
+METRICS_INTERVAL_S = 10.0
+"""Interval at which Serve's replicas report their load by default."""
 
 
 def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, *, wait_s: float) -> Endpoint:
-    """Serve a bundle on an existing cluster, or promote it where this run is served there already.
+    """Serve a bundle on an existing cluster; if the cluster serves this run already, promote the bundle there.
+
+    Args:
+        address: address of the cluster, ``auto`` or ``host:port``.
+        storage: the run folder.
+        bundle_uri: URI of the bundle.
+        spec: host, port, replicas, and the rules for a promotion.
+        wait_s: seconds until the endpoint must be ready, or the promotion must be decided.
 
     Raises:
-        InputError: the cluster cannot run it: other versions, too few cores, other Serve applications, or a bundle that
-            not every node can read.
-        UnreachableError: the cluster or, later, the endpoint does not answer.
+        InputError: the cluster cannot run the endpoint: other versions, too few cores, other Serve applications, or a
+            bundle that not every node can read.
+        UnreachableError: the cluster or, later, the endpoint does not respond.
     """
     from lft_ray.cluster.connect import connect
 
     if spec.rollout.canary_share:
         raise InputError(
-            "a canary is watched by the endpoint's own process, which an endpoint on an existing cluster does not have",
-            fix="leave --canary out: the bundle is still compared with the running one before it answers",
+            "a canary is evaluated by the supervisor process, which an endpoint on an existing cluster does not have",
+            fix="leave out --canary: the bundle is still compared with the running one before it serves requests",
         )
     version = check_bundle(bundle_uri)
     live = endpoints.read(storage)
-    begun = time.monotonic()
+    started_at = time.monotonic()
     with connect(ClusterSpec(address=address)):
         cluster = _Cluster.of(spec, wait_s)
         cluster.check(bundle_uri)
-        served = _published(storage, bundle_uri, version)
-        old = _present(live)
+        served = _copy_bundle(storage, bundle_uri, version)
+        old = _live_on_cluster(live)
         if old is not None:
             result = cluster.controller(old).promote(served, spec.rollout)
             return _record(result, old.model_copy(update={"spec": spec}), storage, wait_s=wait_s)
@@ -68,7 +75,7 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
         folder = cluster_folder()
         version = cluster.begin(served, folder)
         url = addresses.url(cluster.head(), spec.port)
-    _wait_answer(url, timeout_s=wait_s)
+    _wait_reachable(url, timeout_s=wait_s)
     endpoint = Endpoint(
         url=url,
         version=version,
@@ -76,7 +83,7 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
         ports={"http": spec.port} | ({"grpc": spec.grpc_port} if spec.grpc_port else {}),
         state="ready",
         bundle_uri=served,
-        ready_after_s=round(time.monotonic() - begun, 2),
+        ready_after_s=round(time.monotonic() - started_at, 2),
         address=address,
         folder=folder,
         spec=spec,
@@ -85,16 +92,16 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
 
 
 def roll_back(live: Endpoint, storage: Storage, *, wait_s: float) -> Endpoint:
-    """Let the replicas go back to the bundle before.
+    """Return to the previous bundle.
 
     Args:
-        live: the endpoint as it was written down.
+        live: the endpoint as recorded.
         storage: the run folder.
-        wait_s: seconds until every replica must have changed.
+        wait_s: seconds until every replica must serve the bundle.
 
     Raises:
-        InputError: there is no bundle before, or the cluster serves something else.
-        UnreachableError: the cluster or a replica does not answer.
+        InputError: there is no previous bundle, or the cluster serves something else.
+        UnreachableError: the cluster or a replica does not respond.
     """
     from lft_ray.cluster.connect import connect
 
@@ -102,13 +109,13 @@ def roll_back(live: Endpoint, storage: Storage, *, wait_s: float) -> Endpoint:
         raise InputError("there is no earlier bundle to go back to", fix="`lft deploy RUN --trial ID` serves another")
     with connect(ClusterSpec(address=live.address)):
         cluster = _Cluster.of(live.spec or ServeSpec(), wait_s)
-        if _present(live) is None:
+        if _live_on_cluster(live) is None:
             raise InputError(f"the cluster at {live.address} serves nothing", fix="`lft deploy` starts the endpoint")
         return _record(cluster.controller(live).rollback(), live, storage, wait_s=wait_s)
 
 
-def _published(storage: Storage, bundle_uri: str, version: str) -> str:
-    """A copy of the bundle under its version: a replica that starts next month must find what is served today."""
+def _copy_bundle(storage: Storage, bundle_uri: str, version: str) -> str:
+    """Copy the bundle under its version: a replica that starts next month must find the bundle that is served today."""
     name = f"served/{version}"
     if storage.exists(name):
         return storage.uri_of(name)
@@ -116,9 +123,10 @@ def _published(storage: Storage, bundle_uri: str, version: str) -> str:
 
 
 def _record(result: RolloutResult, old: Endpoint, storage: Storage, *, wait_s: float) -> Endpoint:
+    """Record the result of a promotion or rollback, and delete copies of bundles that are no longer needed."""
     if result.kind == "rejected":
         return old.model_copy(update={"state": "rejected", "message": result.reason})
-    _wait_answer(old.url, timeout_s=wait_s)
+    _wait_reachable(old.url, timeout_s=wait_s)
     served = f"{storage.uri}/served/{result.version}"
     for name in storage.folders("served"):
         if storage.uri_of(f"served/{name}") not in (served, old.bundle_uri):
@@ -134,10 +142,14 @@ def _record(result: RolloutResult, old: Endpoint, storage: Storage, *, wait_s: f
 
 
 def delete_from(live: Endpoint, storage: Storage) -> Endpoint:
-    """Take the endpoint off its cluster, and Serve too: deploying made sure that nothing else uses it.
+    """Delete the endpoint from its cluster, and shut Serve down: `deploy_to` made sure that nothing else uses it.
+
+    Args:
+        live: the endpoint as recorded.
+        storage: the run folder.
 
     Raises:
-        UnreachableError: the cluster does not answer.
+        UnreachableError: the cluster does not respond.
     """
     from lft_ray.cluster.connect import connect
 
@@ -147,49 +159,52 @@ def delete_from(live: Endpoint, storage: Storage) -> Endpoint:
         serve.delete(APP_NAME)
         if not serve.status().applications:
             serve.shutdown()  # type: ignore[no-untyped-call]
-            _remove(_living_nodes(), live.folder)
+            _delete_on_each(_live_nodes(), live.folder)
     storage.delete_folder("served")
     return endpoints.write(storage, live.model_copy(update={"state": "stopped"}))
 
 
 @dataclass(frozen=True, slots=True)
 class _Cluster:
-    """The connected cluster, and what is deployed to it."""
+    """The connected cluster, and the placement of the endpoint on it."""
 
     nodes: list[dict[str, Any]]
-    room: Fleet
+    """Live nodes, as Ray describes them."""
+    fleet: Fleet
+    """Nodes that are up or may be started."""
     spec: ServeSpec
     placement: Placement
 
     @classmethod
     def of(cls, spec: ServeSpec, wait_s: float) -> "_Cluster":
-        room = fleet()
+        nodes = fleet()
         replicas = max(1, spec.autoscaling.min_replicas)
-        return cls(_living_nodes(), room, spec, place(spec, room, replicas=replicas, wait_s=wait_s))
+        return cls(_live_nodes(), nodes, spec, place(spec, nodes, replicas=replicas, wait_s=wait_s))
 
     def check(self, bundle_uri: str) -> None:
-        """Raise `InputError` where the endpoint could not run."""
+        """Raise `InputError` if the endpoint could not run on the cluster."""
         spec, nodes = self.spec, self.nodes
         for name, port in (("port", spec.port), ("grpc_port", spec.grpc_port)):
             if port == 0:
                 raise InputError(
-                    f"serve.{name} 0 is for an endpoint on this machine alone", fix=f"--set serve.{name}=8000"
+                    f"serve.{name} 0 (a free port) is possible only for an endpoint on this machine",
+                    fix=f"--set serve.{name}=8000",
                 )
-        if spec.autoscaling.look_back_s <= PUSH_S:
+        if spec.autoscaling.look_back_s <= METRICS_INTERVAL_S:
             raise InputError(
                 f"serve.autoscaling.look_back_s {spec.autoscaling.look_back_s:g} is too short for an existing cluster, "
-                f"whose replicas may tell their load every {PUSH_S:g} s alone: it would scale down under load",
+                f"whose replicas may report load only every {METRICS_INTERVAL_S:g} s: it would scale down under load",
                 fix="--set serve.autoscaling.look_back_s=12",
             )
-        if self.room.size > 1 and is_loopback(spec.host):
+        if self.fleet.size > 1 and is_loopback(spec.host):
             raise InputError(
                 f"serve.host {spec.host} cannot be reached from node to node, and the cluster "
-                f"{'may have' if self.room.may_start else 'has'} {self.room.size} nodes",
+                f"{'may have' if self.fleet.may_start else 'has'} {self.fleet.size} nodes",
                 fix=f"--set serve.host=0.0.0.0 and keys in {spec.api_keys_env}",
             )
         name = CASCADE_FILE if is_cascade(Path(bundle_uri)) else "manifest.json"
-        found = _on_each(nodes, Path.is_file, Path(bundle_uri) / name) if Storage(bundle_uri).is_local else {}
-        missing = sorted(host for host, is_there in found.items() if not is_there)
+        readable = _on_each(nodes, Path.is_file, Path(bundle_uri) / name) if Storage(bundle_uri).is_local else {}
+        missing = sorted(host for host, is_readable in readable.items() if not is_readable)
         if missing:
             raise InputError(
                 f"the bundle at {bundle_uri} cannot be read on {', '.join(missing)}",
@@ -208,17 +223,17 @@ class _Cluster:
                 raise InputError(f"the replicas reject the bundle: {reason}")
         except BaseException:
             serve.shutdown()  # type: ignore[no-untyped-call]
-            _remove(_living_nodes(), folder)
+            _delete_on_each(_live_nodes(), folder)
             raise
         return version_of(statuses)
 
     def controller(self, old: Endpoint) -> RolloutController:
-        """What changes the living endpoint. It surveys nothing: there is no canary here."""
+        """Controller of the live endpoint. Its survey is empty, because there is no canary here."""
         desired = DesiredState(current=old.bundle_uri, previous=old.previous_uri or None, version=old.version)
         return RolloutController(self._apply, list, desired=desired)
 
     def head(self) -> str:
-        """Address of the machine that clients ask."""
+        """Address of the machine that clients connect to."""
         if self.spec.host not in ("0.0.0.0", "::"):
             return self.spec.host
         heads = [node for node in self.nodes if HEAD_MARK in node["Resources"]]
@@ -233,7 +248,7 @@ class _Cluster:
             raise UnreachableError(error.message, fix=error.fix or self.placement.hint) from error
 
 
-def _living_nodes() -> list[dict[str, Any]]:
+def _live_nodes() -> list[dict[str, Any]]:
     import ray
 
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
@@ -241,28 +256,28 @@ def _living_nodes() -> list[dict[str, Any]]:
 
 
 def _on_each(nodes: list[dict[str, Any]], function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """Results of a function by the name of the node that it ran on."""
+    """Run a function on each node. Returns its results by host name."""
     import ray
 
-    # What is asked may be asked again: Ray's own three retries.
-    asked = {
+    # The functions are idempotent, so Ray may retry them; three times is its default.
+    pending = {
         str(node["NodeManagerHostname"]): run_on(node["NodeID"], function, *arguments, retries=3) for node in nodes
     }
-    return {host: ray.get(answer, timeout=60) for host, answer in asked.items()}
+    return {host: ray.get(reference, timeout=60) for host, reference in pending.items()}
 
 
-def _remove_folder(folder: str) -> None:
+def _delete_folder(folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove(nodes: list[dict[str, Any]], folder: str) -> None:
-    # HAProxy's files; only ever a folder that `cluster_folder` named, whatever endpoint.json says.
+def _delete_on_each(nodes: list[dict[str, Any]], folder: str) -> None:
+    # Files of HAProxy. endpoint.json may name any folder; only one from `cluster_folder` is ours to delete.
     if folder.startswith(CLUSTER_FOLDER) and ".." not in folder:
-        _on_each(nodes, _remove_folder, folder)
+        _on_each(nodes, _delete_folder, folder)
 
 
-def _present(live: Endpoint | None) -> Endpoint | None:
-    """This run's endpoint, if the cluster serves it. Raises `InputError` when the cluster serves something else."""
+def _live_on_cluster(live: Endpoint | None) -> Endpoint | None:
+    """The run's endpoint if the cluster serves it. Raises `InputError` if the cluster serves something else."""
     from ray import serve
 
     served = set(serve.status().applications)
@@ -271,14 +286,14 @@ def _present(live: Endpoint | None) -> Endpoint | None:
     if served == {APP_NAME} and live is not None and live.address and live.state != "stopped":
         return live
     raise InputError(
-        f"the cluster serves something else already: {', '.join(sorted(served))}",
+        f"the cluster already serves something else: {', '.join(sorted(served))}",
         fix="`lft down` its run, or `serve shutdown` there, or deploy without --address",
     )
 
 
-def _wait_answer(url: str, *, timeout_s: float) -> None:
+def _wait_reachable(url: str, *, timeout_s: float) -> None:
     if problem := wait_healthy(url, timeout_s):
         raise UnreachableError(
-            f"the replicas are ready, but {url} does not answer from here: {problem}",
-            fix="a Serve that ran before may listen on another port: `serve shutdown` there first",
+            f"the replicas are ready, but {url} cannot be reached from here: {problem}",
+            fix="a Serve instance from before may listen on another port: run `serve shutdown` there first",
         )

@@ -1,6 +1,6 @@
-"""What ``lft deploy`` and the supervisor tell each other: small JSON files in the supervisor's folder.
+"""Messages between ``lft deploy`` and the supervisor: small JSON files in the supervisor's folder.
 
-In: a record. Out: the same record, read by the other process. Never half a file.
+In: a record. Out: the same record, read by the other process. Never a partially written file.
 """
 
 from pathlib import Path
@@ -19,41 +19,42 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 class StartRequest(Record):
-    """``start_request.json``: what to serve, and where to write it down."""
+    """``start_request.json``: what to serve, and where to record the endpoint."""
 
     bundle_uri: str
     spec: ServeSpec
     site_uri: str
-    """Folder of ``endpoint.json``."""
+    """URI of the run folder, which holds ``endpoint.json``."""
     folder: str
-    """The supervisor's own folder."""
+    """Private folder of the supervisor."""
     log: str
-    """Path of its log file; empty in the foreground."""
+    """Path of the log file; empty in the foreground."""
     wait_s: float
-    """Seconds until the endpoint must be ready, and each later change decided."""
+    """Seconds until the endpoint must be ready, and until each later change must be decided."""
 
 
 class PromoteRequest(Record):
     """``promote_request.json``, announced by SIGHUP: promote this bundle."""
 
     serial: int
+    """Identifies the request; increases with every request."""
     bundle_uri: str | None
-    """None: end a canary that runs, or go back to the bundle that served before the present one."""
+    """URI of the bundle; None: end the running canary, or else return to the previous bundle."""
     rollout: RolloutSpec = RolloutSpec()
-    """What the bundle must show."""
+    """Canary, and how much worse the bundle may be."""
 
 
 class PromoteResponse(Record):
-    """``promote_response.json``: what became of the endpoint."""
+    """``promote_response.json``: the result of a `PromoteRequest`."""
 
     serial: int
-    """Of the request."""
+    """Serial of the request."""
     endpoint: Endpoint
-    """As it is written down; ``rejected`` with the reason in ``message`` where the bundle was not taken."""
+    """The endpoint as recorded; with state ``rejected`` and the reason in ``message`` if the bundle was rejected."""
 
 
 class ProcessTree(Record):
-    """``process_tree.json``: the living processes below the supervisor, for the case that it is killed."""
+    """``process_tree.json``: the live descendants of the supervisor, for cleaning up if it is killed."""
 
     processes: list[ProcessIdentity]
 
@@ -67,7 +68,7 @@ _FILES: dict[type[Record], str] = {
 
 
 def put(folder: Path, record: Record) -> None:
-    """Write a record into the file of its kind, all or nothing."""
+    """Write a record to the file of its type, atomically."""
     path = folder / _FILES[type(record)]
     temporary = path.with_suffix(".tmp")
     temporary.write_text(record.model_dump_json(indent=1), encoding="utf-8")
@@ -75,10 +76,10 @@ def put(folder: Path, record: Record) -> None:
 
 
 def get(folder: Path, kind: type[RecordT]) -> RecordT | None:
-    """Read a record, or None when it has not been written.
+    """Read a record; None if it has not been written.
 
     Raises:
-        InputError: the file is of another version.
+        InputError: the file was written by an incompatible version.
     """
     path = folder / _FILES[kind]
     try:
@@ -90,5 +91,5 @@ def get(folder: Path, kind: type[RecordT]) -> RecordT | None:
         where = ".".join(str(part) for part in detail["loc"])
         raise InputError(
             f"{path} cannot be read: {where}: {detail['msg']}",
-            fix="use the version of lft_ray that started the endpoint, or `lft down` with that version and deploy anew",
+            fix="use the version of lft_ray that started the endpoint, or `lft down` with that version and redeploy",
         ) from None

@@ -1,4 +1,8 @@
-"""The processes a supervisor started: keep them findable, and end exactly them. Linux and macOS."""
+"""The process tree of a supervisor: find its processes, and terminate exactly those. Linux and macOS.
+
+In: this process, or the recorded identities of an earlier tree. Out: processes and their identities. Never terminates a
+process by its id alone, which may have been reused.
+"""
 
 import ctypes
 import sys
@@ -12,23 +16,24 @@ from lft_ray.processes import ProcessIdentity, alive, identity_of
 __all__ = ["adopt_orphans", "descendants", "end", "end_leftovers", "has_core", "identities"]
 
 _PR_SET_CHILD_SUBREAPER = 36
+"""Option of Linux' prctl(2)."""
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent dies, so that none can hide from `descendants`."""
+    """Become the parent of every descendant whose own parent dies, so that `descendants` finds all of them."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def descendants() -> list[psutil.Process]:
-    """All processes below this one, zombies left out."""
+    """All descendants of this process, without zombies."""
     with suppress(psutil.Error):
         return [p for p in psutil.Process().children(recursive=True) if identity_of(p.pid) is not None]
     return []
 
 
 def has_core(processes: Iterable[psutil.Process]) -> bool:
-    """Whether Ray's two core processes are among them: without either the cluster is gone."""
+    """Whether Ray's two core processes are among the processes: without either the cluster is gone."""
     names = set()
     for process in processes:
         with suppress(psutil.Error):
@@ -37,18 +42,18 @@ def has_core(processes: Iterable[psutil.Process]) -> bool:
 
 
 def identities(processes: Iterable[psutil.Process]) -> list[ProcessIdentity]:
-    """What tells each process that still lives from a later one with the same id."""
+    """Identity of each process that is alive, which a later process with the same id does not match."""
     found = (identity_of(process.pid) for process in processes)
     return [identity for identity in found if identity is not None]
 
 
 def end(processes: Iterable[psutil.Process], *, timeout_s: float) -> None:
-    """SIGTERM, then SIGKILL for those that stay."""
-    found = list(processes)
-    for process in found:
+    """Terminate processes: SIGTERM, then SIGKILL for those alive after ``timeout_s`` seconds."""
+    targets = list(processes)
+    for process in targets:
         with suppress(psutil.Error):
             process.terminate()
-    _, alive = psutil.wait_procs(found, timeout=timeout_s)
+    _, alive = psutil.wait_procs(targets, timeout=timeout_s)
     for process in alive:
         with suppress(psutil.Error):
             process.kill()
@@ -56,18 +61,18 @@ def end(processes: Iterable[psutil.Process], *, timeout_s: float) -> None:
 
 
 def end_leftovers(known: Iterable[ProcessIdentity], folder: str) -> None:
-    """End what a supervisor that was killed left behind.
+    """Terminate the processes that a killed supervisor left behind.
 
     Args:
-        known: the processes that it had noted.
-        folder: the endpoint's private folder. HAProxy is started anew at each change of replicas, perhaps after the
-            last note of its id, but its command line always names a file in there.
+        known: the processes that it had recorded.
+        folder: private folder of the endpoint; empty: unknown. HAProxy is restarted on every change of replicas,
+            perhaps after its id was last recorded, but its command line always names a file in this folder.
     """
-    inside = f"{folder.rstrip('/')}/"
-    left = {identity.pid for identity in known if alive(identity)}
+    prefix = f"{folder.rstrip('/')}/"
+    leftover_pids = {identity.pid for identity in known if alive(identity)}
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid in left or (len(inside) > 1 and any(inside in word for word in process.cmdline())):
+            if process.pid in leftover_pids or (len(prefix) > 1 and any(prefix in word for word in process.cmdline())):
                 found.append(process)
     end(found, timeout_s=5.0)

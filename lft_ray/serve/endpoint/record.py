@@ -1,4 +1,4 @@
-"""Where an endpoint is written down, and whether the process it names still lives. Starts and stops nothing.
+"""The record of an endpoint, and whether its process is still alive. Starts and stops nothing.
 
 In: a run folder. Out: the `Endpoint` record in its ``endpoint.json``.
 """
@@ -17,11 +17,12 @@ from lft_ray.run.storage import Storage
 __all__ = ["ENDPOINT_FILE", "is_alive", "make_folder", "read", "write"]
 
 ENDPOINT_FILE = "endpoint.json"
-_LONGEST_PARENT = 24
+_MAX_PARENT_CHARS = 24
+"""Longer temporary folders leave too little of the 107 bytes of a socket's path to Ray."""
 
 
 def read(storage: Storage) -> Endpoint | None:
-    """The endpoint of a folder, live or stopped; None when there never was one.
+    """The endpoint of a run folder, live or stopped; None if there has never been one.
 
     Raises:
         InputError: the file is damaged or of another version.
@@ -44,13 +45,13 @@ def write(storage: Storage, endpoint: Endpoint) -> Endpoint:
 
 
 def is_alive(endpoint: Endpoint) -> bool:
-    """Whether the very process that wrote the record lives on this machine."""
+    """Whether the process that wrote the record is alive on this machine; a reused process id does not count."""
     return endpoint.process is not None and alive(endpoint.process)
 
 
 def make_folder() -> Path:
-    """A new private folder with a short path: Ray's and HAProxy's unix sockets in it have at most 107 bytes."""
+    """Create a private folder with a short path: the paths of unix sockets inside it are limited to 107 bytes."""
     parent = tempfile.gettempdir()
-    if len(parent) > _LONGEST_PARENT and os.name == "posix":
+    if len(parent) > _MAX_PARENT_CHARS and os.name == "posix":
         parent = "/tmp"
     return Path(tempfile.mkdtemp(prefix="lft-", dir=parent))

@@ -1,8 +1,8 @@
-"""The process behind an endpoint: ``python -m lft_ray.serve.endpoint.supervisor <folder>``.
+"""The supervisor process of an endpoint: ``python -m lft_ray.serve.endpoint.supervisor <folder>``.
 
-In: ``start_request.json`` in its folder. It starts Ray and Serve, writes ``endpoint.json`` when every replica answers
-through HAProxy, promotes on SIGHUP (``promote_request.json``), and on SIGTERM or SIGINT ends everything it started.
-Trains nothing and answers nothing itself.
+In: ``start_request.json`` in its folder, and signals. Out: ``endpoint.json`` in the run folder. Starts Ray and Serve,
+reports ready when HAProxy routes to every replica, promotes on SIGHUP (``promote_request.json``), and on SIGTERM or
+SIGINT terminates everything that it started. Never serves requests itself.
 """
 
 import os
@@ -35,15 +35,17 @@ if TYPE_CHECKING:
 __all__ = ["Supervisor", "main"]
 
 _WATCH_S = 2.0
+"""Interval of health and canary checks."""
 _DRAIN_S = 10.0
+"""Seconds that requests in flight may take before shutdown goes on."""
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 class Supervisor:
-    """Runs one endpoint from start to end.
+    """Runs one endpoint from start to shutdown.
 
     Args:
-        request: what to serve.
+        request: the bundle, the configuration, and the folders.
     """
 
     def __init__(self, request: messages.StartRequest) -> None:
@@ -57,10 +59,10 @@ class Supervisor:
         self._key_hashes = tuple(hash_keys(os.environ.get(request.spec.api_keys_env, "")))
         self._handle: DeploymentHandle[Any] | None = None
         self._rollout = RolloutController(self._apply, self._survey)
-        self._answered = 0
+        self._last_serial = 0
         """Serial of the latest promotion request."""
         self._sources: dict[str, str] = {}
-        """Our own copy of a bundle -> where it came from."""
+        """Folder of our copy of a bundle -> URI that it was copied from."""
         self._endpoint = self._first_record()
 
     def _first_record(self) -> Endpoint:
@@ -76,44 +78,44 @@ class Supervisor:
         )
 
     def run(self) -> int:
-        """Serve until told to stop. Returns the exit code: 0 after a wanted end, 1 after a failure."""
-        begun = time.monotonic()
+        """Serve until a signal to stop. Returns the exit code: 0 after a requested shutdown, 1 after a failure."""
+        started_at = time.monotonic()
         failure = ""
         self._catch_signals()
         process_tree.adopt_orphans()
         try:
-            self._announce()
+            self._publish()
             self._start()
-            self._announce(state="ready", ready_after_s=round(time.monotonic() - begun, 2))
-            _say(f"ready at {self._endpoint.url}, version {self._endpoint.version}")
+            self._publish(state="ready", ready_after_s=round(time.monotonic() - started_at, 2))
+            _log(f"ready at {self._endpoint.url}, version {self._endpoint.version}")
             self._watch()
         except LftError as error:
             failure = "" if self._stopping else str(error)
-        except Exception as error:  # whatever Ray raises, the record must say it and nothing may stay behind
+        except Exception as error:  # whatever Ray raises, the record must state it and no process may be left behind
             failure = f"{type(error).__name__}: {error}"
             raise
         finally:
             if failure:
-                _say(failure)
-            self._end()
-            self._announce(state="stopped", message=failure)
+                _log(failure)
+            self._shut_down()
+            self._publish(state="stopped", message=failure)
         return 1 if failure else 0
 
     # ------------------------------------------------------------ start
 
     def _start(self) -> None:
         variables = start.prepare(self._folder)
-        os.environ.pop(self._request.spec.api_keys_env, None)  # only the hashes go on
+        os.environ.pop(self._request.spec.api_keys_env, None)  # only the hashes of the keys go to the replicas
         start.start_ray(self._folder)
-        self._catch_signals()  # Ray has put its own handler for SIGTERM in place of ours
-        copy = self._own_copy(self._request.bundle_uri, serial=0)
+        self._catch_signals()  # ray.init has replaced our handler for SIGTERM by its own
+        copy = self._copy_bundle(self._request.bundle_uri, serial=0)
         host = self._request.spec.host
-        with start.serve_starting(host, self._port, grpc_port=self._grpc_port, give_up=self._must_stop):
+        with start.serve_starting(host, self._port, grpc_port=self._grpc_port, give_up=self._stop_requested):
             statuses = self._rollout.begin(copy)
         if reason := rejection(statuses):
             raise LftError(f"the bundle is rejected: {reason}")
         ports_each = 1 if self._grpc_port is None else 2
-        self._wait_routed(len(statuses) * ports_each, timeout_s=self._request.wait_s)
+        self._wait_until_routed(len(statuses) * ports_each, timeout_s=self._request.wait_s)
         names = ("METRICS", "STATS")
         ports = {"http": self._port, "grpc": self._grpc_port or 0}
         ports |= {n.lower(): int(variables.get(f"RAY_SERVE_HAPROXY_{n}_PORT", 0)) for n in names}
@@ -121,31 +123,31 @@ class Supervisor:
             update={"version": version_of(statuses), "ports": {name: port for name, port in ports.items() if port}}
         )
 
-    def _wait_routed(self, ports: int, *, timeout_s: float) -> None:
-        # Serve says RUNNING before HAProxy has the replicas, and answers by way of its slow Python proxy until then.
+    def _wait_until_routed(self, ports: int, *, timeout_s: float) -> None:
+        # Serve reports RUNNING before HAProxy knows the replicas, and uses its slow Python proxy until then.
         folder = self._folder / "h"
 
         def is_routed() -> bool:
             sockets = haproxy.admin_sockets(folder)
-            # Without HAProxy there is no socket, and the Python proxy knows the replicas.
+            # Without HAProxy there is no socket, and the Python proxy already knows the replicas.
             return not sockets or sum(len(haproxy.routed_servers(path)) for path in sockets) >= ports
 
-        if not wait_until(is_routed, timeout_s=timeout_s, give_up=self._must_stop) and not self._stopping:
-            raise UnreachableError(f"HAProxy did not find {ports} ports of replicas within {timeout_s:.0f} s")
+        if not wait_until(is_routed, timeout_s=timeout_s, give_up=self._stop_requested) and not self._stopping:
+            raise UnreachableError(f"HAProxy does not route to all {ports} replica ports after {timeout_s:.0f} s")
 
     def _apply(self, desired: DesiredState) -> list[ReplicaStatus]:
         from lft_ray.serve.cluster import replicas
 
         self._handle = replicas.apply(self._request.spec, desired, key_hashes=self._key_hashes)
-        return replicas.settle(self._handle, desired, timeout_s=self._request.wait_s, interrupted=self._must_stop)
+        return replicas.settle(self._handle, desired, timeout_s=self._request.wait_s, interrupted=self._stop_requested)
 
     def _survey(self) -> list[ReplicaStatus]:
         from lft_ray.serve.cluster import replicas
 
         return replicas.survey(self._handle) if self._handle is not None else []
 
-    def _own_copy(self, uri: str, *, serial: int) -> str:
-        # A replica that starts next month must find what is served today, though the run folder has moved on.
+    def _copy_bundle(self, uri: str, *, serial: int) -> str:
+        # A replica that starts next month must find the bundle that is served today, even if the run folder changed.
         target = self._folder / "bundles" / str(serial)
         shutil.copytree(Storage(uri).local_folder(""), target)
         self._sources[str(target)] = uri
@@ -162,24 +164,24 @@ class Supervisor:
             with suppress(queue.Empty):
                 received = self._signals.get(timeout=_WATCH_S)
                 if received == signal.SIGHUP:
-                    self._answer()
+                    self._handle_promotion()
                 else:
                     self._stopping = True
                     continue
-            result = self._rollout.look()
+            result = self._rollout.check_canary()
             if result is not None:
                 self._record(result)
 
-    def _answer(self) -> None:
+    def _handle_promotion(self) -> None:
         try:
             request = messages.get(self._folder, messages.PromoteRequest)
         except InputError as error:
-            # Of another version of lft_ray: no reason to stop answering. Its serial is unknown, so nobody hears back.
+            # Written by another version of lft_ray: no reason to stop serving. Without its serial there is no response.
             self._rejected(error.message)
             return
-        if request is None or request.serial <= self._answered:
+        if request is None or request.serial <= self._last_serial:
             return
-        self._answered = request.serial
+        self._last_serial = request.serial
         try:
             endpoint = self._record(self._promote(request))
         except (LftError, OSError) as error:
@@ -189,22 +191,23 @@ class Supervisor:
     def _promote(self, request: messages.PromoteRequest) -> RolloutResult:
         if request.bundle_uri is None:
             return self._rollout.rollback()
-        return self._rollout.promote(self._own_copy(request.bundle_uri, serial=request.serial), request.rollout)
+        return self._rollout.promote(self._copy_bundle(request.bundle_uri, serial=request.serial), request.rollout)
 
     def _record(self, result: RolloutResult) -> Endpoint:
-        """Write down what came of a request or of the canary."""
+        """Record the result of a promotion, a rollback or a canary check."""
         if result.kind == "rejected":
+            # The replicas only know our copies; the user knows where they came from.
             reason = result.reason
             for copy, source in self._sources.items():
                 reason = reason.replace(copy, source)
-            self._keep_needed()
+            self._delete_unused_bundles()
             return self._rejected(reason, canary=result.canary or self._endpoint.canary)
         if result.kind == "canary":
-            return self._announce(canary=result.canary, message=result.canary.note if result.canary else "")
+            return self._publish(canary=result.canary, message=result.canary.note if result.canary else "")
         before = self._endpoint
-        _say(f"promoted version {result.version}, before: {before.version}")
-        self._keep_needed()
-        return self._announce(
+        _log(f"promoted version {result.version}, previously {before.version}")
+        self._delete_unused_bundles()
+        return self._publish(
             version=result.version,
             previous_version=before.version,
             previous_uri=before.bundle_uri,
@@ -213,7 +216,7 @@ class Supervisor:
             message="promoted after its canary" if result.canary else "",
         )
 
-    def _keep_needed(self) -> None:
+    def _delete_unused_bundles(self) -> None:
         desired = self._rollout.desired
         needed = {desired.current, desired.previous, self._rollout.candidate}
         for folder in (self._folder / "bundles").iterdir():
@@ -222,22 +225,22 @@ class Supervisor:
                 self._sources.pop(str(folder), None)
 
     def _rejected(self, reason: str, **changes: Any) -> Endpoint:
-        # The file tells of the endpoint, which is as ready as before; only the reply is about the rejected bundle.
-        _say(f"rejected: {reason}")
-        return self._announce(message=f"the last promotion was rejected: {reason}", **changes).model_copy(
+        # The record is about the endpoint, which is still ready; only the response is about the rejected bundle.
+        _log(f"rejected: {reason}")
+        return self._publish(message=f"the last promotion was rejected: {reason}", **changes).model_copy(
             update={"state": "rejected", "message": reason}
         )
 
-    # ------------------------------------------------------------ end
+    # ------------------------------------------------------------ shutdown
 
-    def _end(self) -> None:
+    def _shut_down(self) -> None:
         self._drain()
         if "ray" in sys.modules:
             import ray
 
             with suppress(Exception):
                 ray.shutdown()
-        # ray.shutdown leaves HAProxy running where its manager was killed first, and workers that still exit.
+        # ray.shutdown may leave HAProxy running, if its manager was killed first, and workers that are still exiting.
         process_tree.end(process_tree.descendants(), timeout_s=5.0)
         for path in self._folder.iterdir():
             if str(path) != self._request.log:
@@ -246,13 +249,13 @@ class Supervisor:
             self._folder.rmdir()
 
     def _drain(self) -> None:
-        # Clients with open connections must not hold the end up, so what is waited for is answers, not connections.
+        # Idle clients with open connections must not delay shutdown, so this waits for responses, not for connections.
         sockets = haproxy.admin_sockets(self._folder / "h")
         for path in sockets:
             haproxy.stop_accepting(path)
-        wait_until(lambda: not any(map(haproxy.unanswered, sockets)), timeout_s=_DRAIN_S, poll_s=0.05)
+        wait_until(lambda: not any(map(haproxy.requests_in_flight, sockets)), timeout_s=_DRAIN_S, poll_s=0.05)
 
-    def _announce(self, **changes: Any) -> Endpoint:
+    def _publish(self, **changes: Any) -> Endpoint:
         self._endpoint = self._endpoint.model_copy(update=changes)
         return endpoints.write(self._site, self._endpoint)
 
@@ -261,13 +264,13 @@ class Supervisor:
         for number in (*_STOP, signal.SIGHUP):
             signal.signal(number, lambda received, _: self._signals.put(received))
 
-    def _must_stop(self) -> bool:
-        # Asked while something is waited for: only an order to stop ends the wait, a promotion keeps its turn.
-        seen = []
+    def _stop_requested(self) -> bool:
+        # Called during waits: only a signal to stop ends the wait; a promotion goes back into the queue.
+        received = []
         with suppress(queue.Empty):
             while True:
-                seen.append(self._signals.get_nowait())
-        for number in seen:
+                received.append(self._signals.get_nowait())
+        for number in received:
             if number in _STOP:
                 self._stopping = True
             else:
@@ -275,18 +278,18 @@ class Supervisor:
         return self._stopping
 
 
-def _say(text: str) -> None:
-    # Whoever read the log may be gone, and that must not keep the end from being an orderly one.
+def _log(text: str) -> None:
+    # The reader of the log may be gone, which must not prevent an orderly shutdown.
     with suppress(OSError):
         sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         sys.stderr.flush()
 
 
 def main(arguments: list[str]) -> int:
-    """Run the supervisor of the folder named in ``arguments``."""
+    """Run the supervisor of the folder in ``arguments[0]``. Returns the exit code."""
     request = messages.get(Path(arguments[0]), messages.StartRequest)
     if request is None:
-        _say(f"there is no start_request.json in {arguments[0]}")
+        _log(f"there is no start_request.json in {arguments[0]}")
         return 2
     return Supervisor(request).run()
 

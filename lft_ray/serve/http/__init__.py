@@ -1,1 +1,1 @@
-"""HTTP without a framework: requests, responses, errors, keys, metrics, pages."""
+"""HTTP on plain ASGI: requests, responses, errors, API keys, metrics, pages."""

@@ -1,4 +1,7 @@
-"""One HTTP exchange on ASGI: what came in, read within limits, and what goes out. Knows no route and no model."""
+"""HTTP requests and responses on ASGI. In: an ASGI scope. Out: a body read within limits, or an `HttpError`.
+
+Knows no routes and no model.
+"""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -11,38 +14,39 @@ from lft_ray.serve.http.errors import HttpError, request_id
 __all__ = ["BODY_SECONDS", "MAX_BODY_BYTES", "ClientDisconnected", "Request", "Response", "send_response"]
 
 MAX_BODY_BYTES = 1024 * 1024
+"""A longer body is refused with 413 before it has been read in full."""
 BODY_SECONDS = 30.0
-"""A client that needs longer to send its body is cut off: it would hold one of the replica's request slots."""
+"""A client that takes longer to send its body gets a 408: it would occupy one of the replica's request slots."""
 
 JSON = "application/json"
 
 
 class ClientDisconnected(Exception):
-    """The client left before its body had arrived."""
+    """The client disconnected before its body had arrived."""
 
 
 @dataclass(slots=True)
 class Response:
-    """What goes out."""
+    """An HTTP response, and what the metrics record of it."""
 
     body: bytes
     status: int = 200
     media_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
     texts: int = 0
-    """Texts that were answered, for the metrics."""
-    cut: int = 0
-    """Texts of these whose end was cut off."""
+    """Number of texts classified, for the metrics."""
+    truncated: int = 0
+    """Number of these texts that were truncated, for the metrics."""
     version: str = ""
-    """Version of the model that answered; empty: of the one that would answer now."""
+    """Version of the model that produced the response; empty: the current one."""
 
 
 class Request:
-    """What came in.
+    """An HTTP request.
 
     Args:
-        scope: ASGI's, of an HTTP request.
-        receive: ASGI's.
+        scope: ASGI connection scope of type ``http``.
+        receive: ASGI callable that returns the parts of the body.
     """
 
     __slots__ = ("_receive", "headers", "parameters", "request_id")
@@ -50,24 +54,24 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.parameters: dict[str, str] = {}
-        """Parts of the path that the route names."""
+        """Path parameters of the route, set by the app."""
         self.request_id = request_id(self.header(b"x-request-id"))
-        """Safe to log and to send back."""
+        """Safe to log and to return to the client."""
         self._receive = receive
 
     def header(self, name: bytes) -> str:
-        """A header's value, or an empty string. The name is in lower case."""
+        """Value of a header, or an empty string. The name must be in lower case."""
         return self.headers.get(name, b"").decode("latin-1")
 
     async def read_body(self, media_types: frozenset[str]) -> bytes:
         """Read the body.
 
         Args:
-            media_types: what it may be; an empty string stands for none said.
+            media_types: accepted media types; an empty string accepts a request without a content-type.
 
         Raises:
-            Refusal: 408, 413 or 415.
-            ClientGone: there is nobody left to answer.
+            HttpError: 408, 413 or 415.
+            ClientDisconnected: the client has gone.
         """
         self._check_headers(media_types)
         try:
@@ -93,12 +97,13 @@ class Request:
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _check_headers(self, media_types: frozenset[str]) -> None:
+        # Nearly every request says exactly this, and the comparison is cheaper than parsing the header.
         given = self.headers.get(b"content-type", b"")
         if given != b"application/json" or JSON not in media_types:
             _check_type(given.decode("latin-1"), media_types)
         if self.header(b"content-encoding").strip().lower() not in ("", "identity"):
             raise HttpError(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a content-encoding is not accepted: send the body as it is"
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "content-encoding is not supported: send the body uncompressed"
             )
         length = self.headers.get(b"content-length", b"")
         if length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
@@ -114,26 +119,26 @@ def _check_type(given: str, media_types: frozenset[str]) -> None:
 
 def _too_large() -> HttpError:
     message = f"the body is over the limit of {MAX_BODY_BYTES} bytes"
-    # What is left of the body is not read, so the connection cannot be used again.
+    # The rest of the body is left unread, so the connection cannot be reused.
     return HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, headers={"connection": "close"})
 
 
 async def send_response(
-    send: Send, reply: Response, *, more: list[tuple[bytes, bytes]], with_body: bool = True
+    send: Send, response: Response, *, extra_headers: list[tuple[bytes, bytes]], with_body: bool = True
 ) -> None:
-    """Send a reply.
+    """Send a response.
 
     Args:
-        send: ASGI's.
-        reply: what to send.
-        more: headers that stand on every answer.
+        send: ASGI callable.
+        response: the response to send.
+        extra_headers: headers that are the same on every response.
         with_body: False for HEAD.
     """
     headers = [
-        (b"content-type", reply.media_type.encode()),
-        (b"content-length", str(len(reply.body)).encode()),
-        *more,
-        *((name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()),
+        (b"content-type", response.media_type.encode()),
+        (b"content-length", str(len(response.body)).encode()),
+        *extra_headers,
+        *((name.encode(), value.encode("latin-1")) for name, value in response.headers.items()),
     ]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body if with_body else b""})
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body if with_body else b""})

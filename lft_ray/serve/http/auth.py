@@ -1,4 +1,4 @@
-"""Bearer keys of the endpoint. In: the plain keys, once. Out: yes or no. Keeps only their sha256."""
+"""API keys of the endpoint (bearer tokens). In: the plain keys, once. Out: yes or no. Stores only their SHA-256."""
 
 import hashlib
 import hmac
@@ -8,15 +8,15 @@ __all__ = ["ApiKeys", "hash_keys"]
 
 
 def hash_keys(plain: str) -> list[str]:
-    """Return the sha256 hex digests of comma-separated keys; blanks are dropped."""
+    """SHA-256 hex digests of comma-separated keys; blank entries are dropped."""
     return [_digest(key.strip()) for key in plain.split(",") if key.strip()]
 
 
 class ApiKeys:
-    """The keys that are let in. With none, everybody is.
+    """The accepted API keys. Without any, requests are not authenticated.
 
     Args:
-        hashes: sha256 hex digests, as `hash_keys` makes them.
+        hashes: SHA-256 hex digests, as returned by `hash_keys`.
     """
 
     def __init__(self, hashes: Iterable[str] = ()) -> None:
@@ -26,12 +26,12 @@ class ApiKeys:
         return bool(self._hashes)
 
     def allow(self, authorization: str) -> bool:
-        """Whether an ``Authorization`` header carries one of the keys. Takes equally long for every wrong key."""
+        """Whether an ``Authorization`` header carries one of the keys, in constant time for every wrong key."""
         if not self._hashes:
             return True
         scheme, _, key = authorization.partition(" ")
         digest = _digest(key.strip())
-        # All hashes are compared, always: stopping at the first match would tell which key it is by time.
+        # All hashes are always compared: the time until a first match would reveal which key it is.
         matches = [hmac.compare_digest(digest, known) for known in self._hashes]
         return scheme.lower() == "bearer" and any(matches)
 

@@ -1,4 +1,7 @@
-"""What may pass: request ids, keys, and one shape for every refusal. Pure; never echoes the input."""
+"""Errors of the HTTP API, the API key check and request ids. In: a status and a reason. Out: an exception, a JSON body.
+
+Pure; never echoes the input.
+"""
 
 import json
 import re
@@ -20,18 +23,21 @@ __all__ = [
 ]
 
 OPEN_PATHS = frozenset({"/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready", "/docs", "/ui"})
-"""Answered without a key: probes cannot send one everywhere, and the two pages hold nothing but a field for it."""
+"""Paths that need no API key: not every health probe can send one, and the two pages have an input field for it."""
 
 REQUEST_ID_PATTERN = "^[A-Za-z0-9._:-]{1,128}$"
-"""Ids that are safe to log and to send back; HAProxy drops others before a replica sees them."""
+"""Request ids that are safe to log and to return; HAProxy drops others before a replica sees them."""
 _REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 
 
 class HttpError(Exception):
-    """An answer that is not 2xx, with the reason for the client.
+    """A response that is not 2xx.
 
     Attributes:
-        kind: the ``error_type`` of a protocol that has its own; empty: the status' own name.
+        status: HTTP status code.
+        message: the reason, for the client.
+        headers: additional response headers.
+        kind: the ``error_type`` of a protocol that defines its own; empty: the name of the status.
     """
 
     def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None, kind: str = "") -> None:
@@ -43,34 +49,39 @@ class HttpError(Exception):
 
 
 def busy(message: str, *, retry_after_s: int = 1) -> HttpError:
-    """503: the same request may be answered a moment later."""
+    """503 with Retry-After: the same request may succeed a moment later."""
     return HttpError(HTTPStatus.SERVICE_UNAVAILABLE, message, headers={"retry-after": str(retry_after_s)})
 
 
 def error_type(status: int) -> str:
-    """A stable name for a status, such as ``payload_too_large``."""
+    """Stable name of a status for ``error_type``, such as ``payload_too_large``."""
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return "payload_too_large"  # Python 3.13 renamed the phrase, and clients match on this name.
     return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
 
 
-def error_body(refusal: HttpError, request_id: str) -> bytes:
-    """JSON of `lft_ray.wire.ErrorBody`."""
-    kind = refusal.kind or error_type(refusal.status)
-    return json.dumps({"error": refusal.message, "error_type": kind, "request_id": request_id}).encode()
+def error_body(error: HttpError, request_id: str) -> bytes:
+    """The JSON body of an error: `lft_ray.wire.ErrorBody`."""
+    kind = error.kind or error_type(error.status)
+    return json.dumps({"error": error.message, "error_type": kind, "request_id": request_id}).encode()
 
 
 def check_key(keys: ApiKeys, path: str, authorization: Callable[[], str]) -> None:
-    """Let a request pass or not.
+    """Authenticate a request.
+
+    Args:
+        keys: the accepted API keys.
+        path: path of the request; those in `OPEN_PATHS` need no key.
+        authorization: returns the ``Authorization`` header; called only where a key is required.
 
     Raises:
-        Refusal: 401.
+        HttpError: 401.
     """
     if keys and path not in OPEN_PATHS and not keys.allow(authorization()):
-        message = "a valid bearer key is needed in the Authorization header"
+        message = "a valid API key is required in the header: Authorization: Bearer KEY"
         raise HttpError(HTTPStatus.UNAUTHORIZED, message, headers={"www-authenticate": "Bearer"})
 
 
 def request_id(given: str) -> str:
-    """The client's own id where it is safe to log and to send back, else a new one."""
+    """The client's own id if it is safe to log and to return, else a new one."""
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,7 +1,8 @@
-"""The two pages of an endpoint, each one file without an outside address: ``/ui`` to try it, ``/docs`` of its routes.
+"""The two web pages of an endpoint: ``/ui`` to try the model, ``/docs`` to browse the API.
 
-What they show comes from the endpoint and is set as text, never as HTML. Their own script and style are let in by hash,
-nothing else is.
+In: the HTML file beside this module. Out: its bytes and security headers. Each page is a single file that loads nothing
+from another host. Data from the endpoint is inserted as text, never as HTML. The content security policy admits the
+page's own script and style by hash, and nothing else.
 """
 
 import base64
@@ -15,7 +16,7 @@ __all__ = ["DOCS", "UI", "Page"]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page and the headers that fence it in."""
+    """A page and its security headers."""
 
     body: bytes
     headers: dict[str, str]
@@ -33,8 +34,8 @@ def _page(name: str) -> Page:
 
 
 def _hashes(tag: str, text: str) -> list[str]:
-    found = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
-    return [f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in found]
+    blocks = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
+    return [f"'sha256-{base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()}'" for block in blocks]
 
 
 UI = _page("ui.html")

@@ -1,4 +1,4 @@
-"""Which path does what: a table of routes, and how a request finds its own. Knows no model and no protocol."""
+"""Routing: the table of routes, and the look-up of a request's route. Knows no model and no protocol."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,38 +11,42 @@ from pydantic import BaseModel
 from lft_ray.serve.http.asgi import Request, Response
 from lft_ray.serve.http.errors import HttpError
 
-__all__ = ["Handler", "Route", "Table"]
+__all__ = ["Handler", "Route", "Router"]
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path, with what ``/openapi.json`` says of it."""
+    """One method of one path, with its description for ``/openapi.json``."""
 
     method: str
     path: str
-    """With parts in braces, such as ``/v2/models/{model}``."""
+    """With path parameters in braces, such as ``/v2/models/{model}``."""
     handler: Handler
     summary: str
     protocol: str = "status"
-    """Stands in the metrics."""
+    """Value of the label ``protocol`` in the metrics."""
     description: str = ""
     request: type[BaseModel] | None = None
+    """Schema of the JSON body; None: no body."""
     example: Any = None
+    """Example of the JSON body."""
     response: Any = None
-    """Type of the JSON of a 200; None: it is not JSON."""
+    """Type of the JSON body of a 200; None: the body is not JSON."""
     statuses: tuple[int, ...] = (200,)
+    """Statuses that the route may return."""
     is_public: bool = True
-    """Whether it stands in ``/openapi.json``."""
-    translate: Callable[[HttpError], HttpError] = field(default=lambda refusal: refusal)
+    """Whether ``/openapi.json`` lists the route."""
+    translate: Callable[[HttpError], HttpError] = field(default=lambda error: error)
+    """Maps an error to the status and ``error_type`` of the protocol."""
 
 
-class Table:
-    """Finds routes: plain paths by one look-up, paths with parts by trying their patterns.
+class Router:
+    """Finds routes: plain paths by one dictionary look-up, paths with parameters by trying their patterns.
 
     Args:
-        routes: no two of one method and path.
+        routes: the routes, at most one for each method and path.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -52,31 +56,31 @@ class Table:
         for route in self.routes:
             table = patterns if "{" in route.path else self._plain
             table.setdefault(route.path, {})[route.method] = route
-        # The longest first: a part matches slashes too, so a shorter path would match what a longer one is meant for.
+        # The longest first: a parameter matches slashes too, so a shorter path would capture requests for a longer one.
         self._patterns = [(_pattern(path), patterns[path]) for path in sorted(patterns, key=len, reverse=True)]
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        """The route of a request, and the parts of its path. HEAD finds what GET does.
+        """The route of a request, and its path parameters. HEAD finds the route of GET.
 
         Raises:
-            Refusal: 404 or 405.
+            HttpError: 404 or 405.
         """
         methods, parameters = self._plain.get(path), {}
         if methods is None:
-            for pattern, found in self._patterns:
+            for pattern, by_method in self._patterns:
                 if (match := pattern.fullmatch(path)) is not None:
-                    methods, parameters = found, match.groupdict()
+                    methods, parameters = by_method, match.groupdict()
                     break
         if methods is None:
-            raise HttpError(HTTPStatus.NOT_FOUND, "there is no such path: see /docs")
+            raise HttpError(HTTPStatus.NOT_FOUND, "no such path: see /docs")
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
-            message = "this path does not take that method: see /docs"
+            message = "method not allowed on this path: see /docs"
             allowed = ", ".join(methods)
             raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, message, headers={"allow": allowed})
         return route, parameters
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    # The name of a model may hold slashes: hub ids do.
+    # The name of a model may contain slashes: hub ids do.
     return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(path)))

@@ -1,6 +1,6 @@
-"""Read a JSON body as strictly as the standard wants it. In: bytes. Out: plain values. Never echoes what it read.
+"""Strict parsing of JSON bodies. In: bytes. Out: plain values or a pydantic model. Never echoes the input.
 
-Each refusal of `lft_ray.strict_json` becomes an HTTP status here, and every mistake of a field a sentence.
+Every error of `lft_ray.strict_json` becomes an HTTP status here, and every invalid field a sentence.
 """
 
 import json
@@ -17,10 +17,10 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class BadJson(Exception):
-    """The body cannot be used.
+    """The body is invalid.
 
     Attributes:
-        status: 400 when it is not JSON at all, 422 when it is JSON that no client should send.
+        status: 400 if it is not JSON, 422 if it is JSON but not a valid request.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -56,10 +56,11 @@ def read_json(body: bytes) -> Any:
 
 
 def read_object(body: bytes, model: type[ModelT]) -> ModelT:
-    """Parse a request body into a model; every mistake is named by its field.
+    """Parse a request body into a pydantic model.
 
     Raises:
-        BadJson: as `read_json`, or it does not fit the model (422). What came from the request is not repeated.
+        BadJson: as `read_json`, or the body does not fit the model (422). The message names every invalid field and
+            never repeats what was sent.
     """
     value = read_json(body)
     if not isinstance(value, dict):
@@ -68,16 +69,17 @@ def read_object(body: bytes, model: type[ModelT]) -> ModelT:
         return model.model_validate(value)
     except ValidationError as error:
         known = set(model.model_fields)
-        found = [_describe(problem, known) for problem in field_problems(error)]
-        raise BadJson("; ".join(dict.fromkeys(found)), 422) from None
+        reasons = [_describe(problem, known) for problem in field_problems(error)]
+        raise BadJson("; ".join(dict.fromkeys(reasons)), 422) from None
 
 
 def _describe(problem: FieldProblem, known: set[str]) -> str:
     if problem.kind == "extra_forbidden":
         return f"unknown key; known are {', '.join(sorted(known))}"
+    # Only names of ours: an unknown key came from the request.
     where = next((str(part) for part in problem.location if part in known), "the body")
     if problem.kind == "missing":
         return f"the key {where} is missing"
     if problem.kind == "string_unicode":
         return f"{where}: a text holds half of a surrogate pair, which is not Unicode text"
-    return f"{where} is not what it must be: see /docs"
+    return f"{where} has an invalid value: see /docs"

@@ -1,1 +1,1 @@
-"""An opened bundle that predicts: single model or cascade."""
+"""Inference with an opened bundle: a single model or a cascade."""

@@ -1,4 +1,8 @@
-"""What the service needs of a model, whatever is behind it: one bundle, or two that share the work."""
+"""The interface of a servable model, and the types that it shares with its users.
+
+In: texts. Out: label scores. Implemented by `Predictor` (one bundle) and `Cascade` (two bundles). Knows no Ray and no
+HTTP.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,27 +14,29 @@ __all__ = ["Model", "ReplicaThreads", "SampleResult", "ScoredTexts"]
 
 
 class ScoredTexts(list[list[LabelScore]]):
-    """Label scores of each text, best first, as `lft_ray.wire.Answer`.
+    """Label scores of each text, best first: `lft_ray.wire.Predictions` with what was read of each text.
 
     Attributes:
-        tokens: how many tokens of each text the model read (TF-IDF: words).
-        cut: whether the end of each text was cut off.
+        tokens: number of tokens of each text that the model read (TF-IDF: words).
+        truncated: whether each text was truncated to the model's maximum length.
     """
 
-    def __init__(self, answer: list[list[LabelScore]], tokens: Sequence[int] = (), cut: Sequence[bool] = ()) -> None:
-        super().__init__(answer)
+    def __init__(
+        self, scores: list[list[LabelScore]], tokens: Sequence[int] = (), truncated: Sequence[bool] = ()
+    ) -> None:
+        super().__init__(scores)
         self.tokens = tokens
-        self.cut = cut
+        self.truncated = truncated
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaThreads:
-    """Workers, threads and queue of a replica.
+    """Worker threads and queue of a replica.
 
     Attributes:
-        cores: that it has.
-        preset: ``throughput`` or ``latency``.
-        max_queued_texts: see ``serve.max_queued_texts``.
+        cores: number of CPU cores of the replica.
+        preset: ``throughput`` (one worker per core) or ``latency`` (one worker that uses all cores).
+        max_queued_texts: maximum number of queued texts, as ``serve.max_queued_texts``.
     """
 
     cores: int
@@ -39,50 +45,50 @@ class ReplicaThreads:
 
     @property
     def workers(self) -> int:
-        """Threads that run batches of their own.
+        """Number of workers, each of which runs its own batches.
 
-        Two workers of one thread each answered 458 texts a second on 2 cores, one worker of two threads 374; a text
-        that came alone took 4.1 and 2.9 ms.
+        On 2 cores, two workers of one thread each reached 458 texts per second, one worker of two threads 374; the
+        latency of a single text was 4.1 ms and 2.9 ms.
         """
         return 1 if self.preset == "latency" else self.cores
 
     @property
     def threads(self) -> int:
-        """Threads of one batch."""
+        """Number of engine threads per batch."""
         return self.cores if self.preset == "latency" else 1
 
 
 @dataclass(frozen=True, slots=True)
 class SampleResult:
-    """One text, asked alone and past the queue."""
+    """Prediction for one text, run alone and without the queue."""
 
     label: str
     latency_ms: float
 
 
 class Model(Protocol):
-    """An opened model."""
+    """An opened model that serves predictions until it is retired."""
 
     version: str
     samples: list[str]
-    """Texts that it was tried on at its export."""
+    """The smoke samples that it was verified with at its export."""
 
     @property
     def info(self) -> Info:
-        """What ``/info`` says of it."""
+        """Description of the model for ``/info``."""
 
     @property
     def queued(self) -> int:
-        """Texts that wait for their turn."""
+        """Number of texts in the queue."""
 
-    async def answer(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Predictions:
-        """Label scores of each text, best first; a `ScoredTexts` where tokens and cuts are known."""
+    async def predict(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Predictions:
+        """Label scores of each text, best first; as `ScoredTexts` where token counts and truncation are known."""
 
-    def probe(self, texts: Sequence[str]) -> list[SampleResult]:
-        """Best label and latency of each text, one after the other. Blocks."""
+    def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
+        """Best label and latency of each text, run one after the other and without the queue. Blocks."""
 
     def check(self) -> None:
-        """Raise when the model can no longer answer."""
+        """Raise when the model is no longer able to serve."""
 
     async def retire(self) -> None:
-        """Finish what is in flight, then free everything."""
+        """Finish the requests in flight, then release all resources."""

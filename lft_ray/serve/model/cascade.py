@@ -1,4 +1,4 @@
-"""Two predictors that answer as one model: the small one where it is sure, the large one for the rest.
+"""Two predictors that serve as one model: texts of which the small one is unsure go on to the large one.
 
 In: texts. Out: label scores. Knows no Ray and no HTTP.
 """
@@ -18,24 +18,24 @@ __all__ = ["Cascade"]
 
 
 class Cascade:
-    """Answers texts with two models until it is retired.
+    """A `Model` of a small and a large predictor.
 
     Args:
-        version: of the cascade.
-        spec: temperature and threshold.
-        small: asked first, with every text.
-        large: asked with the texts that the small one is not sure of.
+        version: version of the cascade.
+        spec: temperature and confidence threshold.
+        small: predictor that runs on every text.
+        large: predictor that runs on the texts where the confidence of the small one is below the threshold.
     """
 
     def __init__(self, version: str, spec: CascadeSpec, small: Predictor, large: Predictor) -> None:
         self.version = version
         self.samples = list(dict.fromkeys([*small.samples, *large.samples]))
         self._spec, self._small, self._large = spec, small, large
-        self._texts = self._asked = 0
+        self._texts = self._escalated = 0
 
     @property
     def info(self) -> Info:
-        """Both models, and the share of texts that the large one has been asked."""
+        """Both models, and the share of texts that went on to the large one."""
         small, large = self._small.info, self._large.info
         return small.model_copy(
             update={
@@ -44,56 +44,56 @@ class Cascade:
                 "max_length": max(small.max_length, large.max_length),
                 "engine": _joined(small.engine, large.engine),
                 "precision": _joined(small.precision, large.precision),
-                "large_share": self._asked / self._texts if self._texts else None,
+                "large_share": self._escalated / self._texts if self._texts else None,
             }
         )
 
     @property
     def queued(self) -> int:
-        """Texts that wait for their turn at one of the two."""
+        """Number of texts in the queues of both models."""
         return self._small.queued + self._large.queued
 
-    async def answer(
+    async def predict(
         self, texts: Sequence[str], *, top_k: int | None = None, function: str | None = None
     ) -> Predictions:
-        """Label scores of each text as `ScoredTexts`, of the model that answered it. Raises `Overloaded`."""
-        asked = await self._small.ask(texts)
-        answer = self._small.decode(asked.logits, top_k=top_k, function=function)
-        tokens, cut = list(asked.tokens), list(asked.cut)
-        sureness = confidence(asked.logits, self._spec.temperature)
-        unsure: list[int] = np.flatnonzero(sureness < self._spec.threshold).tolist()
+        """Label scores of each text as `ScoredTexts`, from the model that decided on it. Raises `Overloaded`."""
+        output = await self._small.infer(texts)
+        scores = self._small.decode(output.logits, top_k=top_k, function=function)
+        tokens, truncated = list(output.tokens), list(output.truncated)
+        confidences = confidence(output.logits, self._spec.temperature)
+        unsure: list[int] = np.flatnonzero(confidences < self._spec.threshold).tolist()
         self._texts += len(texts)
-        self._asked += len(unsure)
+        self._escalated += len(unsure)
         if unsure:
-            again = await self._large.ask([texts[number] for number in unsure])
-            scores = self._large.decode(again.logits, top_k=top_k, function=function)
-            for place, number in enumerate(unsure):
-                answer[number] = scores[place]
-                tokens[number] += again.tokens[place]
-                cut[number] = again.cut[place]
-        return ScoredTexts(answer, tokens, cut)
+            large_output = await self._large.infer([texts[number] for number in unsure])
+            large_scores = self._large.decode(large_output.logits, top_k=top_k, function=function)
+            for row, number in enumerate(unsure):
+                scores[number] = large_scores[row]
+                tokens[number] += large_output.tokens[row]  # both models have read this text
+                truncated[number] = large_output.truncated[row]
+        return ScoredTexts(scores, tokens, truncated)
 
-    def probe(self, texts: Sequence[str]) -> list[SampleResult]:
-        """Best label and latency of each text, asked alone and past the queues. Blocks."""
-        found = []
+    def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
+        """Best label and latency of each text, run alone and without the queues. Blocks."""
+        results = []
         for text in texts:
-            begun = time.perf_counter()
+            started_at = time.perf_counter()
             logits = self._small.run_alone(text)
             model = self._small
             if confidence(logits, self._spec.temperature)[0] < self._spec.threshold:
                 model, logits = self._large, self._large.run_alone(text)
-            latency_ms = (time.perf_counter() - begun) * 1000.0
-            found.append(SampleResult(model.decode(logits)[0][0].label, latency_ms))
-        return found
+            latency_ms = (time.perf_counter() - started_at) * 1000.0
+            results.append(SampleResult(model.decode(logits)[0][0].label, latency_ms))
+        return results
 
     def check(self) -> None:
-        """Raise when one of the two hangs."""
+        """Raise when one of the two models hangs."""
         self._small.check()
         self._large.check()
 
     async def retire(self) -> None:
-        """Finish what is in flight in both, then free everything."""
-        # The small one first: what it still answers may go on to the large one.
+        """Finish the requests in flight in both models, then release all resources."""
+        # The small one first: texts still in flight there may go on to the large one.
         await self._small.retire()
         await self._large.retire()
 

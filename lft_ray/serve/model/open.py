@@ -1,4 +1,4 @@
-"""Open a bundle or a cascade for serving. In: its folder or URI, a layout. Out: a `Model`, verified."""
+"""Open a bundle or a cascade for serving. In: its folder or URI, and the replica's threads. Out: a verified `Model`."""
 
 import shutil
 
@@ -14,15 +14,16 @@ __all__ = ["open_predictor"]
 
 
 def open_predictor(uri: str, layout: ReplicaThreads, *, limits: dict[str, int]) -> Model:
-    """Open a bundle or a cascade, verify it, and run its smoke samples, which also warms the engines up.
+    """Open a bundle or a cascade, verify it, and run its smoke samples, which also warms up the engines.
 
     Args:
-        uri: folder or storage URI.
-        layout: of the replica.
-        limits: see `Predictor`.
+        uri: folder or storage URI of the bundle.
+        layout: worker threads and queue of the replica.
+        limits: limits of the endpoint, see `Predictor`.
 
     Raises:
-        BundleError: it is missing, damaged, foreign, or does not give the answers that it was exported with.
+        BundleError: the bundle is missing, damaged or of another format, or its predictions differ from those it was
+            exported with.
     """
     storage = Storage(uri)
     try:
@@ -31,16 +32,17 @@ def open_predictor(uri: str, layout: ReplicaThreads, *, limits: dict[str, int]) 
         raise BundleError(f"there is no bundle at {uri}") from None
     try:
         if not is_cascade(folder):
-            return _opened(open_bundle(folder), layout, limits=limits)
-        found = open_cascade(folder)
-        small, large = (_opened(half, layout, limits=limits) for half in (found.small, found.large))
-        return Cascade(found.version, found.spec, small, large)
+            return _predictor(open_bundle(folder), layout, limits=limits)
+        cascade = open_cascade(folder)
+        small, large = (_predictor(bundle, layout, limits=limits) for bundle in (cascade.small, cascade.large))
+        return Cascade(cascade.version, cascade.spec, small, large)
     finally:
+        # Of remote storage the folder is a download, and the engines have read their weights by now.
         if not storage.is_local:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _opened(opened: OpenedBundle, layout: ReplicaThreads, *, limits: dict[str, int]) -> Predictor:
+def _predictor(opened: OpenedBundle, layout: ReplicaThreads, *, limits: dict[str, int]) -> Predictor:
     runner = opened.open_runner(threads=layout.threads)
     opened.verify_smoke(runner)
     samples = opened.smoke.texts

@@ -1,6 +1,6 @@
-"""One opened bundle that answers texts: engine, batcher and task in one plain class. Knows no Ray and no HTTP.
+"""Inference with one opened bundle: engine, batcher and task in one plain class. Knows no Ray and no HTTP.
 
-In: an opened bundle, texts. Out: label scores of the texts, best first. `lft_ray.serve.model.open` makes one.
+In: an opened bundle, and texts. Out: label scores of each text, best first. `lft_ray.serve.model.open` builds it.
 """
 
 import asyncio
@@ -21,27 +21,34 @@ from lft_ray.wire import Info, Predictions
 __all__ = ["Predictor"]
 
 STUCK_S = 120.0
+"""With requests in flight and no result for this long, the engine counts as hung and Serve restarts the replica."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawOutput:
-    """Logits [n, c] of n texts, the tokens that were read of each, and whether its end was cut off."""
+    """Engine output for n texts.
+
+    Attributes:
+        logits: array of shape [n, labels].
+        tokens: number of tokens that the model read of each text.
+        truncated: whether each text was truncated.
+    """
 
     logits: NDArray[np.float32]
     tokens: Sequence[int]
-    cut: Sequence[bool]
+    truncated: Sequence[bool]
 
 
 class Predictor:
-    """Answers texts with one model until it is retired.
+    """A `Model` of one bundle.
 
     Args:
-        bundle: what is served.
+        bundle: record of the bundle.
         runner: the opened engine.
-        task: turns logits into label scores.
-        layout: of the replica.
-        limits: the endpoint's limits, for ``/info``: max_batch, max_body_bytes.
-        samples: texts that it was tried on at its export.
+        task: the task, which turns logits into label scores.
+        layout: worker threads and queue of the replica.
+        limits: limits of the endpoint for ``/info``: max_batch, max_body_bytes.
+        samples: the smoke samples that the bundle was verified with at its export.
     """
 
     def __init__(
@@ -70,38 +77,40 @@ class Predictor:
         self._runner = runner
         self._batcher = Batcher(runner, workers=layout.workers, max_queued_texts=layout.max_queued_texts)
         self._in_flight = 0
-        self._last_answer = time.monotonic()
+        self._last_result_at = time.monotonic()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def answer(
+    async def predict(
         self, texts: Sequence[str], *, top_k: int | None = None, function: str | None = None
     ) -> Predictions:
-        """Score the labels of each text.
+        """Predict the label scores of each text.
 
         Args:
             texts: at least one.
-            top_k: only the best k labels of each text; None: all.
+            top_k: return only the best k labels of each text; None: all.
             function: ``softmax``, ``sigmoid`` or ``none`` instead of the task's own probabilities.
 
         Returns:
-            One list a text, best label first, as `ScoredTexts`.
+            One list per text, best label first, as `ScoredTexts`.
 
         Raises:
-            Overloaded: too many texts wait already.
+            Overloaded: the queue is full.
         """
-        asked = await self.ask(texts)
-        return ScoredTexts(self.decode(asked.logits, top_k=top_k, function=function), asked.tokens, asked.cut)
+        output = await self.infer(texts)
+        scores = self.decode(output.logits, top_k=top_k, function=function)
+        return ScoredTexts(scores, output.tokens, output.truncated)
 
-    async def ask(self, texts: Sequence[str]) -> RawOutput:
-        """Run at least one text. Raises `Overloaded`."""
+    async def infer(self, texts: Sequence[str]) -> RawOutput:
+        """Run the engine on at least one text, batched with those of other requests. Raises `Overloaded`."""
+        # After a pause the time since the last result says nothing about the engine.
         if not self._in_flight:
-            self._last_answer = time.monotonic()
+            self._last_result_at = time.monotonic()
         self._in_flight += 1
         self._idle.clear()
         try:
             logits, request = await self._batcher.submit_request(list(texts))
-            self._last_answer = time.monotonic()
+            self._last_result_at = time.monotonic()
         finally:
             self._in_flight -= 1
             if not self._in_flight:
@@ -111,37 +120,39 @@ class Predictor:
     def decode(
         self, logits: NDArray[np.float32], *, top_k: int | None = None, function: str | None = None
     ) -> Predictions:
-        """Label scores of logits [n, c]."""
-        answer = self._task.decode(_scores(self._task, logits, function))
-        return answer if top_k is None else [scores[:top_k] for scores in answer]
+        """Label scores of logits [n, labels], best first."""
+        rows = self._task.decode(_scores(self._task, logits, function))
+        return rows if top_k is None else [scores[:top_k] for scores in rows]
 
     @property
     def queued(self) -> int:
-        """Texts that wait."""
+        """Number of texts in the queue."""
         return self._batcher.queued
 
-    def probe(self, texts: Sequence[str]) -> list[SampleResult]:
-        """Best label and latency of each text, asked alone and past the queue. Blocks."""
-        found = []
+    def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
+        """Best label and latency of each text, run alone and without the queue. Blocks."""
+        results = []
         for text in texts:
-            begun = time.perf_counter()
+            started_at = time.perf_counter()
             logits = self.run_alone(text)
-            latency_ms = (time.perf_counter() - begun) * 1000.0
-            found.append(SampleResult(self.decode(logits)[0][0].label, latency_ms))
-        return found
+            latency_ms = (time.perf_counter() - started_at) * 1000.0
+            results.append(SampleResult(self.decode(logits)[0][0].label, latency_ms))
+        return results
 
     def run_alone(self, text: str) -> NDArray[np.float32]:
-        """Logits [1, c] of one text, past the queue. Blocks."""
+        """Logits [1, labels] of one text, run without the queue. Blocks."""
         return self._runner.run(self._runner.encode([text]))
 
     def check(self) -> None:
-        """Raise when texts are in flight and none has been answered for `STUCK_S`: the engine hangs."""
-        waited_s = time.monotonic() - self._last_answer
+        """Raise when requests are in flight and none has completed for `STUCK_S` seconds: the engine hangs."""
+        waited_s = time.monotonic() - self._last_result_at
         if self._in_flight and waited_s > STUCK_S:
-            raise RuntimeError(f"no text was answered for {waited_s:.0f} s, {self._in_flight} requests are in flight")
+            raise RuntimeError(
+                f"no result from the engine for {waited_s:.0f} s with {self._in_flight} requests in flight"
+            )
 
     async def retire(self) -> None:
-        """Wait for the answers in flight, then stop the threads."""
+        """Wait for the requests in flight, then stop the worker threads."""
         await self._idle.wait()
         await asyncio.to_thread(self._batcher.close)
 
@@ -152,6 +163,7 @@ def _scores(task: Task, logits: NDArray[np.float32], function: str | None) -> ND
     if function == "none":
         return logits
     if function == "sigmoid":
+        # Clipped: exp of less than -88 overflows in fp32.
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0))), dtype=np.float32)
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float32)

@@ -1,1 +1,1 @@
-"""One adapter for each wire protocol, all on lft_ray.wire."""
+"""One adapter per wire protocol, all over the types of lft_ray.wire."""

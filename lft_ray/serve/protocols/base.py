@@ -1,7 +1,7 @@
-"""What every protocol of the endpoint is made of: a reader and a writer of bytes. Knows no web framework.
+"""The interface of a wire protocol: a reader of request bodies and a writer of responses. Knows no web framework.
 
-A protocol reads a body into an `InferenceRequest`, and writes the `InferenceResponse` that answers it. What it cannot
-use it refuses with `BadJson` or `HttpError`; a protocol with names of its own for errors translates refusals.
+In: the bytes of a request. Out: an `InferenceRequest`, and the `Response` of the `InferenceResponse` to it. Invalid
+input raises `BadJson` or `HttpError`; a protocol with its own statuses and error names translates the errors.
 """
 
 import time
@@ -26,85 +26,103 @@ __all__ = [
 ]
 
 MAX_BATCH = 128
+"""Maximum number of texts per request."""
 MODEL_NAMES = ("classifier",)
-"""Names under which every endpoint's model is known, beside its own (`Info.model`), which changes with a promotion."""
+"""Model names that every endpoint accepts, besides `Info.model`, which may change with a promotion."""
 
 Function = Literal["softmax", "sigmoid", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """What a reader may need of a request beside its body."""
+    """What a reader may need of a request besides its body."""
 
     header: Callable[[bytes], str]
+    """Returns the value of a header by its name in lower case; empty if absent."""
     parameters: Mapping[str, str]
+    """Path parameters."""
     info: Info
-    """Of the model that would answer now."""
+    """Description of the current model."""
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """What is asked of the model."""
+    """An inference request, independent of the protocol."""
 
     texts: list[str]
     top_k: int | None = None
+    """Return only the best k labels of each text; None: all."""
     function: Function | None = None
-    may_cut: bool = True
-    """False: a text that is longer than the model reads is refused instead of cut."""
+    """Activation function for the scores; None: that of the task."""
+    truncate: bool = True
+    """False: refuse a text that is longer than the model's maximum length instead of truncating it."""
     extra: Any = None
-    """What the writer of the same protocol needs."""
+    """State that the protocol's reader passes to its writer."""
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceResponse:
-    """What the model answered."""
+    """An inference response, independent of the protocol."""
 
-    answer: Predictions
+    predictions: Predictions
     info: Info
+    """Description of the model that produced the predictions."""
     request_id: str
     tokens: Sequence[int] = ()
-    cut: Sequence[bool] = ()
+    """Number of tokens read of each text."""
+    truncated: Sequence[bool] = ()
+    """Whether each text was truncated."""
     created: int = field(default_factory=lambda: int(time.time()))
+    """Unix time in seconds."""
 
     @property
     def labels(self) -> list[str]:
-        """All labels in the model's own order; best first of the first text where another model has answered since."""
-        found = [score.label for score in self.answer[0]]
-        return self.info.labels if set(found) == set(self.info.labels) else found
+        """All labels in the order of the model; best first of the first text if `info` has other labels by now."""
+        predicted = [score.label for score in self.predictions[0]]
+        return self.info.labels if set(predicted) == set(self.info.labels) else predicted
 
     def matrix(self) -> list[list[float]]:
-        """Scores of each text in the order of `labels`."""
+        """Scores of shape [texts, labels], with columns in the order of `labels`."""
         labels = self.labels
-        rows = ({score.label: score.score for score in scores} for scores in self.answer)
+        rows = ({score.label: score.score for score in scores} for scores in self.predictions)
         return [[row[label] for label in labels] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """One protocol that asks the model."""
+    """One wire protocol for inference."""
 
     name: str
-    """Stands in the metrics."""
+    """Value of the label ``protocol`` in the metrics."""
     read: Callable[[bytes, RequestHead], InferenceRequest]
+    """Parses a request body."""
     write: Callable[[InferenceRequest, InferenceResponse], Response]
+    """Encodes the response to a request."""
     media_types: frozenset[str] = frozenset({"application/json"})
-    translate: Callable[[HttpError], HttpError] = lambda refusal: refusal
+    """Accepted media types; an empty string accepts a request without a content-type."""
+    translate: Callable[[HttpError], HttpError] = lambda error: error
+    """Maps an error to the status and ``error_type`` of the protocol."""
 
 
 def check_texts(texts: Sequence[Any], *, where: str) -> list[str]:
-    """The texts, if each of them is one that a model can read.
+    """Return the texts if each of them is valid model input.
+
+    Args:
+        texts: values of a request.
+        where: name of their field, for the message.
 
     Raises:
-        BadJson: the message names the field and never repeats a text.
+        BadJson: there is no text, or one is empty, not a string or not valid Unicode (422). The message names the field
+            and never repeats a text.
     """
     if not texts:
-        raise BadJson(f"{where} holds no text", 422)
+        raise BadJson(f"{where} contains no text", 422)
     for text in texts:
         if not isinstance(text, str):
-            raise BadJson(f"{where} must hold texts only", 422)
+            raise BadJson(f"{where} must contain only texts", 422)
         if not text or text.isspace():
             raise BadJson(f"{where}: a text is empty", 422)
-        if not text.isascii():
+        if not text.isascii():  # encoding every text would cost more than this check
             try:
                 text.encode("utf-8")
             except UnicodeEncodeError:
@@ -115,10 +133,10 @@ def check_texts(texts: Sequence[Any], *, where: str) -> list[str]:
 
 
 def check_model(name: str, info: Info) -> None:
-    """Raise where ``name`` is not the model that answers.
+    """Check that ``name`` is a name of the current model.
 
     Raises:
-        Refusal: 404.
+        HttpError: 404.
     """
     if name not in MODEL_NAMES and name != info.model:
-        raise HttpError(404, f"there is no such model here: ask for {' or '.join([*MODEL_NAMES, info.model])}")
+        raise HttpError(404, f"no such model: use {' or '.join([*MODEL_NAMES, info.model])}")

@@ -1,9 +1,8 @@
-"""The Open Inference Protocol over gRPC: the six methods of ``inference.GRPCInferenceService``, over an
-`InferenceHandler`.
+"""The Open Inference Protocol over gRPC: the six methods of ``inference.GRPCInferenceService``.
 
-In: messages. Out: messages, or a status with its reason. Texts come as ``bytes_contents`` or ``raw_input_contents`` and
-outputs go out raw, as Triton does. The metadata ``authorization`` holds the key; ``x-request-id`` and
-``x-model-version`` come back in the trailers.
+In: protobuf messages. Out: protobuf messages, or a gRPC status with a reason. Texts are read from ``bytes_contents`` or
+``raw_input_contents``; outputs are returned raw, as Triton does. The API key is in the metadata ``authorization``;
+``x-request-id`` and ``x-model-version`` are returned in the trailers. Never raises for a bad request.
 """
 
 import asyncio
@@ -39,7 +38,8 @@ __all__ = ["GrpcService"]
 
 logger = logging.getLogger("lft_ray.serve")
 
-_OPEN = frozenset({"ServerLive", "ServerReady"})
+_OPEN_METHODS = frozenset({"ServerLive", "ServerReady"})
+"""Methods that need no API key, for health probes."""
 _CODES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -52,90 +52,93 @@ _CODES = {
 
 
 class GrpcService:
-    """Answers the six methods; each takes a message and the context of the call.
+    """The servicer of the six methods.
 
     Args:
-        service: what answers.
-        keys: who is let in; ServerLive and ServerReady are open.
-        local_only: let in only callers of this machine. Ray's gRPC servers listen on all interfaces, whatever the
-            endpoint's own address is.
+        service: the service that holds the model.
+        keys: the accepted API keys; ServerLive and ServerReady need none.
+        local_only: accept only callers on this machine. Ray's gRPC servers listen on all interfaces, whatever the
+            address of the endpoint is.
     """
 
     def __init__(self, service: Service, *, keys: ApiKeys, local_only: bool) -> None:
         self._service = service
-        self._answering = InferenceHandler(service)
+        self._inference = InferenceHandler(service)
         self._keys = keys
         self._local_only = local_only
 
     async def call(self, method: str, request: Any, context: Any) -> Any:
-        """Answer one call.
+        """Handle one call.
 
         Args:
-            method: such as ``ModelInfer``.
-            request: its message; None: the bytes were none.
-            context: of grpc.aio, or Ray Serve's.
+            method: name of the method, such as ``ModelInfer``.
+            request: the request message; None if the bytes could not be parsed.
+            context: context of the call, from grpc.aio or Ray Serve.
+
+        Returns:
+            The response message of the method; empty where the context carries an error status.
         """
         import grpc
 
         metadata = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
-        own_id = request_id(metadata.get("x-request-id", ""))
+        call_id = request_id(metadata.get("x-request-id", ""))
         version = self._service.version
-        answer = message(f"{method}Response")()
+        response = message(f"{method}Response")()
         try:
             self._check_caller(method, metadata.get("authorization", ""), context.peer())
             if request is None:
-                raise BadJson(f"the bytes are no {method}Request", 400)
-            version = await getattr(self, f"_{_snake(method)}")(request, answer, own_id) or version
-        except (HttpError, BadJson) as refusal:
-            # The status and not an exception: Ray would log a traceback for every bad request.
-            context.set_code(getattr(grpc.StatusCode, _CODES.get(refusal.status, "INTERNAL")))
-            context.set_details(str(refusal))
+                raise BadJson(f"the message is not a valid {method}Request", 400)
+            version = await getattr(self, f"_{_snake(method)}")(request, response, call_id) or version
+        except (HttpError, BadJson) as error:
+            # A status instead of an exception: Ray would log a traceback for every bad request.
+            context.set_code(getattr(grpc.StatusCode, _CODES.get(error.status, "INTERNAL")))
+            context.set_details(str(error))
         except asyncio.CancelledError:
             raise
         except Exception:
-            logger.exception("request %s failed", own_id)
+            logger.exception("request %s failed", call_id)
             context.set_code(grpc.StatusCode.INTERNAL)
             context.set_details("internal error, see the server's log")
-        context.set_trailing_metadata([("x-request-id", own_id), ("x-model-version", version)])
-        return answer
+        context.set_trailing_metadata([("x-request-id", call_id), ("x-model-version", version)])
+        return response
 
     def _check_caller(self, method: str, authorization: str, peer: str) -> None:
         if self._local_only and not _is_local(peer):
-            raise HttpError(403, "this endpoint answers callers of its own machine only")
-        if method not in _OPEN and not self._keys.allow(authorization):
-            raise HttpError(401, "a valid bearer key is needed in the metadata authorization")
+            raise HttpError(403, "this endpoint accepts calls from its own machine only")
+        if method not in _OPEN_METHODS and not self._keys.allow(authorization):
+            raise HttpError(401, "a valid API key is required in the metadata: authorization: Bearer KEY")
 
-    async def _server_live(self, _: ServerLiveRequest, answer: ServerLiveResponse, __: str) -> None:
-        answer.live = True
+    async def _server_live(self, _: ServerLiveRequest, response: ServerLiveResponse, __: str) -> None:
+        response.live = True
 
-    async def _server_ready(self, _: ServerReadyRequest, answer: ServerReadyResponse, __: str) -> None:
-        answer.ready = bool(self._service.version)
+    async def _server_ready(self, _: ServerReadyRequest, response: ServerReadyResponse, __: str) -> None:
+        response.ready = bool(self._service.version)
 
-    async def _model_ready(self, request: ModelReadyRequest, answer: ModelReadyResponse, _: str) -> None:
+    async def _model_ready(self, request: ModelReadyRequest, response: ModelReadyResponse, _: str) -> None:
         self._info(request.name, request.version)
-        answer.ready = True
+        response.ready = True
 
-    async def _server_metadata(self, _: ServerMetadataRequest, answer: ServerMetadataResponse, __: str) -> None:
-        told = kserve.server_metadata()
-        answer.name, answer.version = told["name"], told["version"]
+    async def _server_metadata(self, _: ServerMetadataRequest, response: ServerMetadataResponse, __: str) -> None:
+        metadata = kserve.server_metadata()
+        response.name, response.version = metadata["name"], metadata["version"]
 
-    async def _model_metadata(self, request: ModelMetadataRequest, answer: ModelMetadataResponse, _: str) -> None:
-        told = kserve.metadata(request.name, self._info(request.name, request.version))
-        answer.name, answer.platform = told["name"], told["platform"]
-        answer.versions.extend(told["versions"])
+    async def _model_metadata(self, request: ModelMetadataRequest, response: ModelMetadataResponse, _: str) -> None:
+        metadata = kserve.metadata(request.name, self._info(request.name, request.version))
+        response.name, response.platform = metadata["name"], metadata["platform"]
+        response.versions.extend(metadata["versions"])
         for side in ("inputs", "outputs"):
-            for tensor in told[side]:
-                getattr(answer, side).add(**tensor)
+            for tensor in metadata[side]:
+                getattr(response, side).add(**tensor)
 
-    async def _model_infer(self, request: ModelInferRequest, answer: ModelInferResponse, own_id: str) -> str:
+    async def _model_infer(self, request: ModelInferRequest, response: ModelInferResponse, call_id: str) -> str:
         self._info(request.model_name, request.model_version)
-        wanted = [output.name for output in request.outputs] or list(kserve.OUTPUTS)
-        kserve.check_outputs(wanted)
+        outputs = [output.name for output in request.outputs] or list(kserve.OUTPUTS)
+        kserve.check_outputs(outputs)
         texts = _texts(request)
-        told = await self._answering.tell(InferenceRequest(texts), own_id)
-        _fill(answer, wanted, told)
-        answer.id = request.id
-        return told.info.version
+        result = await self._inference.infer(InferenceRequest(texts), call_id)
+        _fill(response, outputs, result)
+        response.id = request.id
+        return result.info.version
 
     def _info(self, name: str, version: str) -> Info:
         try:
@@ -152,25 +155,25 @@ def _texts(request: ModelInferRequest) -> list[str]:
         raise BadJson(f"inputs must be one tensor: {kserve.INPUT}, of datatype BYTES", 422)
     tensor, raw = request.inputs[0], request.raw_input_contents
     if len(raw) > 1 or (raw and tensor.HasField("contents")):
-        raise BadJson("the texts must stand in contents or in raw_input_contents, and once", 422)
+        raise BadJson("the texts must be given once, in contents or in raw_input_contents", 422)
     if sum(map(len, raw or tensor.contents.bytes_contents)) > MAX_BODY_BYTES:
-        raise HttpError(413, f"the texts are over the limit of {MAX_BODY_BYTES} bytes")
-    found = tensors.unpack_texts(raw[0]) if raw else [tensors.decode(one) for one in tensor.contents.bytes_contents]
-    texts = check_texts(found, where="inputs")
+        raise HttpError(413, f"the texts exceed the limit of {MAX_BODY_BYTES} bytes")
+    decoded = tensors.unpack_texts(raw[0]) if raw else [tensors.decode(one) for one in tensor.contents.bytes_contents]
+    texts = check_texts(decoded, where="inputs")
     kserve.check_shape(tensor.shape, len(texts))
     return texts
 
 
-def _fill(answer: ModelInferResponse, wanted: list[str], told: InferenceResponse) -> None:
-    answer.model_name, answer.model_version = told.info.model, told.info.version
-    for name in wanted:
-        tensor, values = kserve.output_tensor(name, told)
-        answer.outputs.add(**tensor)
+def _fill(response: ModelInferResponse, outputs: list[str], result: InferenceResponse) -> None:
+    response.model_name, response.model_version = result.info.model, result.info.version
+    for name in outputs:
+        tensor, values = kserve.output_tensor(name, result)
+        response.outputs.add(**tensor)
         pack = tensors.pack_texts if tensor["datatype"] == "BYTES" else tensors.pack_floats
-        answer.raw_output_contents.append(pack(values))
-    if any(told.cut):
-        numbers = (str(number) for number, cut in enumerate(told.cut) if cut)
-        answer.parameters["truncated"].string_param = ",".join(numbers)
+        response.raw_output_contents.append(pack(values))
+    if any(result.truncated):
+        numbers = (str(number) for number, is_truncated in enumerate(result.truncated) if is_truncated)
+        response.parameters["truncated"].string_param = ",".join(numbers)
 
 
 def _snake(method: str) -> str:
@@ -178,6 +181,6 @@ def _snake(method: str) -> str:
 
 
 def _is_local(peer: str) -> bool:
-    # grpc writes a peer as ipv4:127.0.0.1:4711, ipv6:[::1]:4711 or unix:path, in some versions percent-encoded.
+    # gRPC formats a peer as ipv4:127.0.0.1:4711, ipv6:[::1]:4711 or unix:path, in some versions percent-encoded.
     address = peer.lower().replace("%5b", "[").replace("%5d", "]")
     return address.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:[::ffff:127.", "unix:"))

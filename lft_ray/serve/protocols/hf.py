@@ -1,6 +1,7 @@
-"""``POST /``: Hugging Face's text-classification task, always nested, best first. ``/invocations`` is the same.
+"""The Hugging Face protocol: ``POST /`` is its text-classification task, as is SageMaker's ``POST /invocations``.
 
-In: the request's bytes. Out: an `InferenceRequest` or a named refusal, and the answer's bytes. Knows no web framework.
+In: bytes. Out: an `InferenceRequest` or an error that names the field, and the response bytes: always nested, one list
+of label scores per text, best first. Knows no web framework.
 """
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,7 +16,7 @@ __all__ = ["EXAMPLE", "HF", "SAGEMAKER", "read_request", "write_response"]
 
 EXAMPLE = {"inputs": ["the first text", "the second text"], "parameters": {"top_k": 1}}
 
-_ANSWER: TypeAdapter[Predictions] = TypeAdapter(Predictions)
+_PREDICTIONS: TypeAdapter[Predictions] = TypeAdapter(Predictions)
 _KNOWN = {*PredictRequest.model_fields, *Parameters.model_fields}
 
 
@@ -23,7 +24,7 @@ def read_request(body: bytes) -> PredictRequest:
     """Parse and check a body.
 
     Raises:
-        BadJson: it is not a request; the message names the field and never repeats what was sent.
+        BadJson: the body is invalid; the message names the field and never repeats what was sent.
     """
     value = read_json(body)
     if not isinstance(value, dict):
@@ -31,24 +32,24 @@ def read_request(body: bytes) -> PredictRequest:
     try:
         return PredictRequest.model_validate(value)
     except ValidationError as error:
-        found = [_describe(problem) for problem in field_problems(error)]
-        raise BadJson("; ".join(dict.fromkeys(found)), 422) from None
+        reasons = [_describe(problem) for problem in field_problems(error)]
+        raise BadJson("; ".join(dict.fromkeys(reasons)), 422) from None
 
 
-def write_response(answer: Predictions) -> bytes:
-    """Encode an answer as JSON."""
-    return _ANSWER.dump_json(answer)
+def write_response(predictions: Predictions) -> bytes:
+    """Encode predictions as JSON."""
+    return _PREDICTIONS.dump_json(predictions)
 
 
 def _read(body: bytes, _: RequestHead) -> InferenceRequest:
-    wanted = read_request(body)
-    if wanted.parameters is None:
-        return InferenceRequest(wanted.texts)
-    return InferenceRequest(wanted.texts, wanted.parameters.top_k, wanted.parameters.function_to_apply)
+    parsed = read_request(body)
+    if parsed.parameters is None:
+        return InferenceRequest(parsed.texts)
+    return InferenceRequest(parsed.texts, parsed.parameters.top_k, parsed.parameters.function_to_apply)
 
 
-def _write(_: InferenceRequest, told: InferenceResponse) -> Response:
-    return Response(write_response(told.answer))
+def _write(_: InferenceRequest, response: InferenceResponse) -> Response:
+    return Response(write_response(response.predictions))
 
 
 HF = Protocol("hf", _read, _write)
@@ -57,7 +58,7 @@ SAGEMAKER = Protocol("sagemaker", _read, _write)
 
 def _describe(problem: FieldProblem) -> str:
     kind = problem.kind
-    # A key that is not ours came from the request, and what came from the request is not repeated.
+    # An unknown key came from the request, and nothing of the request is repeated.
     where = ".".join(str(part) for part in problem.location if part in _KNOWN)
     if kind == "extra_forbidden":
         return f"unknown key{' in ' + where if where else ''}; known are inputs, parameters (top_k, function_to_apply)"

@@ -1,4 +1,4 @@
-"""Run inference in any protocol, within limits. In: a protocol, a request. Out: a `Response`, or an `HttpError`."""
+"""Inference in any protocol, within limits. In: a protocol, a request. Out: a `Response`, or an `HttpError`."""
 
 import asyncio
 from http import HTTPStatus
@@ -14,69 +14,79 @@ from lft_ray.serve.rollout.service import NotReady, Service
 __all__ = ["MAX_BATCH", "RESPONSE_SECONDS", "InferenceHandler"]
 
 RESPONSE_SECONDS = 60.0
-"""A request that has not been answered by then is dropped: its texts leave the queue."""
+"""A request without a result by then is dropped with a 503, and its texts leave the queue."""
 
 
 class InferenceHandler:
-    """Reads, asks and writes.
+    """Handles inference requests: reads the body, runs the model, writes the response.
 
     Args:
-        service: what answers.
+        service: the service that holds the model.
     """
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._seconds = RESPONSE_SECONDS
+        self._timeout_s = RESPONSE_SECONDS
 
-    async def over_http(self, dialect: Protocol, incoming: Request) -> Response:
-        """Answer a request.
+    async def handle_http(self, protocol: Protocol, request: Request) -> Response:
+        """Handle an HTTP request.
+
+        Args:
+            protocol: protocol of the route.
+            request: the request, whose body has not been read.
 
         Raises:
-            Refusal: why not.
+            HttpError: the request is invalid, or the model is not available.
         """
-        body = await incoming.read_body(dialect.media_types)
+        body = await request.read_body(protocol.media_types)
         try:
-            head = RequestHead(incoming.header, incoming.parameters, self._service.current.info)
-            ask = dialect.read(body, head)
+            head = RequestHead(request.header, request.parameters, self._service.current.info)
+            inference_request = protocol.read(body, head)
         except BadJson as error:
             raise HttpError(error.status, str(error)) from None
         except NotReady:
             raise busy("no model is ready yet") from None
-        told = await self.tell(ask, incoming.request_id)
-        reply = dialect.write(ask, told)
-        reply.version = told.info.version
-        reply.texts = len(ask.texts)
-        if any(told.cut):
-            reply.cut = sum(told.cut)
-            reply.headers["x-truncated"] = ",".join(str(number) for number, cut in enumerate(told.cut) if cut)
-        return reply
+        result = await self.infer(inference_request, request.request_id)
+        response = protocol.write(inference_request, result)
+        response.version = result.info.version
+        response.texts = len(inference_request.texts)
+        if any(result.truncated):
+            numbers = (str(number) for number, is_truncated in enumerate(result.truncated) if is_truncated)
+            response.truncated = sum(result.truncated)
+            response.headers["x-truncated"] = ",".join(numbers)
+        return response
 
-    async def tell(self, ask: InferenceRequest, request_id: str) -> InferenceResponse:
-        """Ask the model.
+    async def infer(self, request: InferenceRequest, request_id: str) -> InferenceResponse:
+        """Run the model.
+
+        Args:
+            request: the texts and options.
+            request_id: id of the request, which also decides whether a canary serves it.
 
         Raises:
-            Refusal: 413 for too many texts or one that may not be cut; 503 when it is too busy, too slow or not ready.
+            HttpError: 413 for too many texts, or for one that is too long and must not be truncated; 503 if the model
+                is overloaded, too slow or not ready.
         """
-        if len(ask.texts) > MAX_BATCH:
-            message = f"{len(ask.texts)} texts are over the limit of {MAX_BATCH} texts a request"
+        if len(request.texts) > MAX_BATCH:
+            message = f"{len(request.texts)} texts exceed the limit of {MAX_BATCH} texts per request"
             raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
         try:
-            async with asyncio.timeout(self._seconds):
-                answer, version = await self._service.answer(
-                    ask.texts, top_k=ask.top_k, function=ask.function, key=request_id
+            async with asyncio.timeout(self._timeout_s):
+                predictions, version = await self._service.predict(
+                    request.texts, top_k=request.top_k, function=request.function, key=request_id
                 )
             info = self._service.info_of(version)
         except Overloaded:
-            refusal = busy("the queue is full")
-            refusal.kind = "overloaded"
-            raise refusal from None
+            error = busy("the queue is full")
+            error.kind = "overloaded"
+            raise error from None
         except NotReady:
             raise busy("no model is ready yet") from None
         except TimeoutError:
-            raise busy(f"no answer within {self._seconds:.0f} s") from None
-        if not isinstance(answer, ScoredTexts):
-            return InferenceResponse(answer, info, request_id)
-        if not ask.may_cut and any(answer.cut):
+            raise busy(f"no response within {self._timeout_s:.0f} s") from None
+        if not isinstance(predictions, ScoredTexts):
+            return InferenceResponse(predictions, info, request_id)
+        if not request.truncate and any(predictions.truncated):
             message = f"a text is longer than the {info.max_length} tokens that the model reads"
             raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
-        return InferenceResponse(answer, info, request_id, answer.tokens, answer.cut)
+        return InferenceResponse(predictions, info, request_id, predictions.tokens, predictions.truncated)

@@ -1,6 +1,6 @@
-"""``/v2``: the Open Inference Protocol (KServe, Triton) over REST, with its binary tensor extension.
+"""The Open Inference Protocol (KServe, Triton) over REST, with its binary tensor extension: ``/v2``.
 
-In: bytes. Out: an `InferenceRequest`, and the answer's bytes. One input tensor ``text`` (BYTES [n] or [n, 1]); outputs
+In: bytes. Out: an `InferenceRequest`, and the response bytes. One input tensor ``text`` (BYTES [n] or [n, 1]); outputs
 ``label`` (BYTES [n], the best label), ``score`` (FP32 [n]) and ``probabilities`` (FP32 [n, labels], in the order of
 /info).
 """
@@ -45,11 +45,11 @@ class InputTensor(Wire):
     datatype: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     data: list[Any] | None = None
-    """The texts, or lists with one text each; left out where they follow the JSON in binary."""
+    """The texts, or lists with one text each; absent if they follow the JSON as binary data."""
 
 
 class RequestedOutput(Wire):
-    """An output that is asked for."""
+    """An output that the client requests."""
 
     name: str
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -67,21 +67,22 @@ class InferRequest(Wire):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the answer holds."""
+class ResponseFormat:
+    """What the response to a request contains."""
 
     id: str
+    """The id that the client gave the request."""
     outputs: tuple[tuple[str, bool], ...]
-    """Names, and whether each goes out in binary."""
+    """Name of each output, and whether it is returned as binary data."""
 
 
 def server_metadata() -> dict[str, Any]:
-    """Answer of ``GET /v2``."""
+    """Response of ``GET /v2``."""
     return {"name": "lft_ray", "version": lft_ray.__version__, "extensions": ["binary_tensor_data"]}
 
 
 def metadata(name: str, info: Info) -> dict[str, Any]:
-    """Answer of ``GET /v2/models/{model}``."""
+    """Response of ``GET /v2/models/{model}``."""
     return {
         "name": name,
         "versions": [info.version],
@@ -96,45 +97,45 @@ def metadata(name: str, info: Info) -> dict[str, Any]:
 
 
 def check_version(version: str, info: Info) -> None:
-    """Raise where another version is asked for than the one that answers.
+    """Check that ``version`` is empty or that of the current model.
 
     Raises:
-        Refusal: 404.
+        HttpError: 404.
     """
     if version and version != info.version:
-        raise HttpError(404, f"that version does not answer here: this one does: {info.version}")
+        raise HttpError(404, f"no such version: the model has version {info.version}")
 
 
 def check_shape(shape: Sequence[int], texts: int) -> None:
-    """Raise where ``texts`` texts are no tensor of that shape.
+    """Check that ``shape`` is [texts] or [texts, 1].
 
     Raises:
-        BadJson: 422.
+        BadJson: it is not (422).
     """
     if tuple(shape) not in ((texts,), (texts, 1)):
         raise BadJson(f"the shape of {INPUT} must be [n] or [n, 1] for its n texts", 422)
 
 
 def check_outputs(names: Sequence[str]) -> None:
-    """Raise where an output is asked for that there is not.
+    """Check that all requested outputs exist.
 
     Raises:
-        BadJson: 422.
+        BadJson: one does not (422).
     """
     if set(names) - set(OUTPUTS):
-        raise BadJson(f"there is no such output: there are {', '.join(OUTPUTS)}", 422)
+        raise BadJson(f"no such output: available are {', '.join(OUTPUTS)}", 422)
 
 
 def _read(body: bytes, head: RequestHead) -> InferenceRequest:
     check_model(head.parameters["model"], head.info)
     check_version(head.parameters.get("version", ""), head.info)
     text, binary = _split(body, head.header(LENGTH_HEADER.encode()))
-    wanted = read_object(text, InferRequest)
-    if len(wanted.inputs) != 1 or wanted.inputs[0].name != INPUT or wanted.inputs[0].datatype != "BYTES":
+    parsed = read_object(text, InferRequest)
+    if len(parsed.inputs) != 1 or parsed.inputs[0].name != INPUT or parsed.inputs[0].datatype != "BYTES":
         raise BadJson(f"inputs must be one tensor: {INPUT}, of datatype BYTES", 422)
-    texts = check_texts(_texts(wanted.inputs[0], binary), where="inputs")
-    check_shape(wanted.inputs[0].shape, len(texts))
-    return InferenceRequest(texts, extra=Wanted(wanted.id, _outputs(wanted)))
+    texts = check_texts(_texts(parsed.inputs[0], binary), where="inputs")
+    check_shape(parsed.inputs[0].shape, len(texts))
+    return InferenceRequest(texts, extra=ResponseFormat(parsed.id, _outputs(parsed)))
 
 
 def _split(body: bytes, header: str) -> tuple[bytes, bytes | None]:
@@ -147,36 +148,35 @@ def _split(body: bytes, header: str) -> tuple[bytes, bytes | None]:
 
 def _texts(tensor: InputTensor, binary: bytes | None) -> list[Any]:
     if "shared_memory_region" in tensor.parameters:
-        raise BadJson("shared memory is not served: send the texts", 422)
+        raise BadJson("shared memory is not supported: send the texts", 422)
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         if tensor.data is None or binary:
-            raise BadJson("inputs: data is missing, or there are bytes after the JSON that no tensor names", 422)
+            raise BadJson("inputs: data is missing, or the bytes after the JSON belong to no tensor", 422)
         rows = tensor.data
         return [row[0] if isinstance(row, list) and len(row) == 1 else row for row in rows]
+    # JSON's true equals 1 in Python, so it would pass as the size of one byte.
     if tensor.data is not None or binary is None or size is True or size != len(binary):
         raise BadJson("binary_data_size is not the number of bytes after the JSON", 422)
     return tensors.unpack_texts(binary)
 
 
-def _outputs(wanted: InferRequest) -> tuple[tuple[str, bool], ...]:
-    check_outputs([output.name for output in wanted.outputs])
-    if any({"classification", "shared_memory_region"} & set(output.parameters) for output in wanted.outputs):
-        raise BadJson(
-            "the classification extension and shared memory are not served: ask for the outputs as they are", 422
-        )
-    default = wanted.parameters.get("binary_data_output") is True
-    if not wanted.outputs:
+def _outputs(parsed: InferRequest) -> tuple[tuple[str, bool], ...]:
+    check_outputs([output.name for output in parsed.outputs])
+    if any({"classification", "shared_memory_region"} & set(output.parameters) for output in parsed.outputs):
+        raise BadJson("the classification extension and shared memory are not supported: request plain outputs", 422)
+    default = parsed.parameters.get("binary_data_output") is True
+    if not parsed.outputs:
         return tuple((name, default) for name in OUTPUTS)
-    return tuple((output.name, output.parameters.get("binary_data", default) is True) for output in wanted.outputs)
+    return tuple((output.name, output.parameters.get("binary_data", default) is True) for output in parsed.outputs)
 
 
-def _write(ask: InferenceRequest, told: InferenceResponse) -> Response:
-    wanted: Wanted = ask.extra
+def _write(request: InferenceRequest, response: InferenceResponse) -> Response:
+    response_format: ResponseFormat = request.extra
     outputs: list[dict[str, Any]] = []
     binary = b""
-    for name, as_binary in wanted.outputs:
-        tensor, values = output_tensor(name, told)
+    for name, as_binary in response_format.outputs:
+        tensor, values = output_tensor(name, response)
         if as_binary:
             packed = tensors.pack_texts(values) if tensor["datatype"] == "BYTES" else tensors.pack_floats(values)
             tensor["parameters"] = {"binary_data_size": len(packed)}
@@ -184,25 +184,28 @@ def _write(ask: InferenceRequest, told: InferenceResponse) -> Response:
         else:
             tensor["data"] = values
         outputs.append(tensor)
-    answer: dict[str, Any] = {"model_name": told.info.model, "model_version": told.info.version, "outputs": outputs}
-    if wanted.id:
-        answer["id"] = wanted.id
-    body = json.dumps(answer).encode()
+    info = response.info
+    fields: dict[str, Any] = {"model_name": info.model, "model_version": info.version, "outputs": outputs}
+    if response_format.id:
+        fields["id"] = response_format.id
+    body = json.dumps(fields).encode()
     if not binary:
         return Response(body)
     headers = {LENGTH_HEADER: str(len(body))}
     return Response(body + binary, media_type="application/octet-stream", headers=headers)
 
 
-def output_tensor(name: str, told: InferenceResponse) -> tuple[dict[str, Any], list[Any]]:
-    """Name, datatype and shape of an output, and its values in one flat list."""
-    texts = len(told.answer)
+def output_tensor(name: str, response: InferenceResponse) -> tuple[dict[str, Any], list[Any]]:
+    """Name, datatype and shape of an output, and its values as one flat list in row-major order."""
+    texts = len(response.predictions)
     if name == "label":
-        return {"name": name, "datatype": "BYTES", "shape": [texts]}, [scores[0].label for scores in told.answer]
+        labels = [scores[0].label for scores in response.predictions]
+        return {"name": name, "datatype": "BYTES", "shape": [texts]}, labels
     if name == "score":
-        return {"name": name, "datatype": "FP32", "shape": [texts]}, [scores[0].score for scores in told.answer]
-    shape = [texts, len(told.labels)]
-    return {"name": name, "datatype": "FP32", "shape": shape}, [value for row in told.matrix() for value in row]
+        best = [scores[0].score for scores in response.predictions]
+        return {"name": name, "datatype": "FP32", "shape": [texts]}, best
+    shape = [texts, len(response.labels)]
+    return {"name": name, "datatype": "FP32", "shape": shape}, [value for row in response.matrix() for value in row]
 
 
 KSERVE = Protocol("kserve", _read, _write, media_types=frozenset({"application/json", "application/octet-stream", ""}))

@@ -1,4 +1,7 @@
-"""The gRPC service of ``open_inference.proto`` without generated stubs. In: a servicer. Out: handlers in a server."""
+"""The gRPC service of ``open_inference.proto`` without generated service stubs.
+
+In: a servicer and a gRPC server. Out: the handlers of the service's methods, registered with the server.
+"""
 
 from functools import partial
 from typing import Any
@@ -11,27 +14,27 @@ __all__ = ["MAX_MESSAGE_BYTES", "METHODS", "SERVICE", "add_to_server", "message"
 
 SERVICE = "inference.GRPCInferenceService"
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""Larger messages a server refuses unread; smaller ones that hold more text than a body may are refused later."""
+"""The server rejects larger messages unread. Smaller ones with more text than `MAX_BODY_BYTES` are rejected later."""
 METHODS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer")
 
 
 def message(kind: str) -> type[Any]:
-    """The class of a message whose name is made at run time, such as that of a method's request."""
-    found: type[Any] = getattr(open_inference_pb2, kind)
-    return found
+    """Class of a message by name, for names that are built at run time, such as f"{method}Request"."""
+    message_class: type[Any] = getattr(open_inference_pb2, kind)
+    return message_class
 
 
 def _parse(kind: type[Any], data: bytes) -> Any:
     try:
         return kind.FromString(data)
     except DecodeError:
-        return None  # for the method to refuse; an exception here would be UNKNOWN, and a traceback in the log
+        return None  # the method rejects it; an exception here would give status UNKNOWN and a traceback in the log
 
 
 def add_to_server(servicer: Any, server: Any) -> None:
-    """Let a gRPC server answer the service with the methods of ``servicer``, as generated code would.
+    """Register the methods of ``servicer`` with a gRPC server, as protoc's generated code would.
 
-    What cannot be parsed reaches the method as None.
+    A request that cannot be parsed reaches the method as None.
     """
     import grpc
 

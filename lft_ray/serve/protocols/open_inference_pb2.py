@@ -1,15 +1,15 @@
 """The messages of ``open_inference.proto``, in a descriptor pool of their own.
 
-In: ``open_inference.binpb``, the descriptor that protoc wrote. Out: one class a message, whose types stand in the
+In: ``open_inference.binpb``, the descriptor that protoc wrote. Out: one class per message, typed by the
 ``.pyi`` beside this file, which protoc wrote too. After a change of the proto file:
 
     cd lft_ray/serve/protocols
     python -m grpc_tools.protoc -I. --descriptor_set_out=open_inference.binpb --pyi_out=. open_inference.proto
 
 protoc's own Python output is not used, for two reasons. It registers the messages in the process' common pool, where
-another library's copy of the protocol (Triton's client brings one) has the same names, and the second of the two fails
-to load. And it runs with protobuf of the release that protoc came with and the one after it alone, while a descriptor
-can be read by all that are supported (5 to 7).
+another library's copy of the protocol (Triton's client includes one) has the same names, and the second of the two
+fails to load. And it only runs with the protobuf release that protoc came with and the one after it, while a descriptor
+can be read by all supported releases (5 to 7).
 """
 
 from pathlib import Path

@@ -1,9 +1,8 @@
-"""``POST /predict`` as text-embeddings-inference speaks it. In: bytes. Out: an `InferenceRequest`, and the answer's
-bytes.
+"""The text-embeddings-inference protocol: ``POST /predict``. In: bytes. Out: an `InferenceRequest`, response bytes.
 
-``"a"`` is one text and answered flat; ``["a", "b"]`` is ONE pair of texts, unlike in Hugging Face's task; ``[["a"],
-["b"]]`` is a batch and answered nested. Errors have that protocol's statuses and names: 413 and 422 validation or
-tokenizer, 424 backend, 429 overloaded.
+``"a"`` is one text and gets a flat response; ``["a", "b"]`` is ONE pair of texts, unlike in Hugging Face's task;
+``[["a"], ["b"]]`` is a batch and gets a nested response. Errors have the statuses and names of that protocol: 413 and
+422 validation, 424 backend, 429 overloaded.
 """
 
 from http import HTTPStatus
@@ -29,28 +28,28 @@ class TeiRequest(Wire):
     model_config = ConfigDict(frozen=True, extra="forbid", title="TeiRequest")
 
     inputs: str | list[str] | list[list[str]]
-    """One text, one text in a list, or a batch of lists with one text each. A pair is refused: no model reads one."""
+    """One text, one text in a list, or a batch of lists with one text each. Pairs of texts are refused."""
     raw_scores: StrictBool = False
-    """Logits instead of probabilities."""
+    """true: return logits instead of probabilities."""
     truncate: StrictBool | None = None
-    """false: refuse a text that is longer than the model's max_length instead of cutting it."""
+    """false: refuse a text that is longer than the model's max_length instead of truncating it."""
     truncation_direction: Literal["Right"] = "Right"
-    """The end of a text is what is cut."""
+    """Texts are truncated at their end."""
 
 
 def _read(body: bytes, _: RequestHead) -> InferenceRequest:
-    wanted = read_object(body, TeiRequest)
-    is_batch = isinstance(wanted.inputs, list) and any(isinstance(one, list) for one in wanted.inputs)
-    rows: list[Any] = wanted.inputs if is_batch and isinstance(wanted.inputs, list) else [wanted.inputs]
+    parsed = read_object(body, TeiRequest)
+    is_batch = isinstance(parsed.inputs, list) and any(isinstance(row, list) for row in parsed.inputs)
+    rows: list[Any] = parsed.inputs if is_batch and isinstance(parsed.inputs, list) else [parsed.inputs]
     return InferenceRequest(
-        texts=check_texts([_one(row) for row in rows], where="inputs"),
-        function="none" if wanted.raw_scores else None,
-        may_cut=wanted.truncate is not False,
+        texts=check_texts([_single_text(row) for row in rows], where="inputs"),
+        function="none" if parsed.raw_scores else None,
+        truncate=parsed.truncate is not False,
         extra=is_batch,
     )
 
 
-def _one(row: str | list[str]) -> str:
+def _single_text(row: str | list[str]) -> str:
     if isinstance(row, str):
         return row
     if len(row) == 2:
@@ -60,17 +59,17 @@ def _one(row: str | list[str]) -> str:
             422,
         )
     if len(row) != 1:
-        raise BadJson("inputs: a list must hold one text; a batch is a list of lists with one text each", 422)
+        raise BadJson("inputs: a list must contain one text; a batch is a list of lists with one text each", 422)
     return row[0]
 
 
-def _write(ask: InferenceRequest, told: InferenceResponse) -> Response:
-    body = write_response(told.answer)
-    # A single text is answered without the outer list: its brackets are the first and the last byte.
-    return Response(body if ask.extra else body[1:-1])
+def _write(request: InferenceRequest, response: InferenceResponse) -> Response:
+    body = write_response(response.predictions)
+    # The response to a single text has no outer list: its brackets are the first and the last byte.
+    return Response(body if request.extra else body[1:-1])
 
 
-_NAMES = {
+_ERROR_TYPES = {
     HTTPStatus.BAD_REQUEST: "validation",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "validation",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "validation",
@@ -79,13 +78,13 @@ _NAMES = {
 }
 
 
-def _translate(refusal: HttpError) -> HttpError:
-    status, kind = refusal.status, refusal.kind or _NAMES.get(HTTPStatus(refusal.status), "")
+def _translate(error: HttpError) -> HttpError:
+    status, kind = error.status, error.kind or _ERROR_TYPES.get(HTTPStatus(error.status), "")
     if kind == "overloaded":
         status = HTTPStatus.TOO_MANY_REQUESTS
     elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
         status, kind = HTTPStatus.FAILED_DEPENDENCY, "backend"
-    return HttpError(status, refusal.message, headers=refusal.headers, kind=kind)
+    return HttpError(status, error.message, headers=error.headers, kind=kind)
 
 
 TEI = Protocol("tei", _read, _write, translate=_translate)

@@ -1,4 +1,7 @@
-"""Tensors as the Open Inference Protocol packs them: little endian; a text is its length in 4 bytes, then its bytes."""
+"""Binary tensors of the Open Inference Protocol. In: texts or floats. Out: little-endian bytes, and texts back.
+
+BYTES: each text as its length in 4 bytes, then its UTF-8 bytes. FP32: 4 bytes per value.
+"""
 
 import struct
 from collections.abc import Sequence
@@ -11,36 +14,36 @@ _LENGTH = struct.Struct("<I")
 
 
 def pack_texts(texts: Sequence[str]) -> bytes:
-    """BYTES, row by row."""
+    """Encode texts as a BYTES tensor."""
     packed = [text.encode() for text in texts]
     return b"".join(part for one in packed for part in (_LENGTH.pack(len(one)), one))
 
 
 def unpack_texts(data: bytes) -> list[str]:
-    """BYTES to texts.
+    """Decode a BYTES tensor.
 
     Raises:
-        BadJson: a length does not fit (422), or a text is not UTF-8 (400).
+        BadJson: a length exceeds the tensor (422), or a text is not valid UTF-8 (400).
     """
     texts = []
-    at = 0
-    while at < len(data):
-        if at + _LENGTH.size > len(data):
+    offset = 0
+    while offset < len(data):
+        if offset + _LENGTH.size > len(data):
             raise BadJson("a tensor ends in the middle of a length", 422)
-        (size,) = _LENGTH.unpack_from(data, at)
-        at += _LENGTH.size
-        if at + size > len(data):
+        (size,) = _LENGTH.unpack_from(data, offset)
+        offset += _LENGTH.size
+        if offset + size > len(data):
             raise BadJson("a tensor ends in the middle of a text", 422)
-        texts.append(decode(data[at : at + size]))
-        at += size
+        texts.append(decode(data[offset : offset + size]))
+        offset += size
     return texts
 
 
 def decode(data: bytes) -> str:
-    """Bytes to a text.
+    """Decode one text.
 
     Raises:
-        BadJson: 400.
+        BadJson: it is not valid UTF-8 (400).
     """
     try:
         return data.decode("utf-8")
@@ -49,5 +52,5 @@ def decode(data: bytes) -> str:
 
 
 def pack_floats(values: Sequence[float]) -> bytes:
-    """FP32, row by row."""
+    """Encode values as an FP32 tensor, in row-major order."""
     return struct.pack(f"<{len(values)}f", *values)

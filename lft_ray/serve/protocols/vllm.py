@@ -1,4 +1,4 @@
-"""vLLM's ``POST /v1/classify`` and ``/classify``. In: bytes. Out: an `InferenceRequest`, and the response's bytes."""
+"""The vLLM protocol: ``POST /v1/classify`` and ``/classify``. In: bytes. Out: an `InferenceRequest`, response bytes."""
 
 import json
 from typing import Any
@@ -29,38 +29,38 @@ class ClassifyRequest(Wire):
 
     input: str | list[str]
     model: str | None = None
-    """classifier, or the model's own name as /info has it."""
+    """classifier, or the model's own name as in /info."""
     user: str | None = None
-    """For your own records; it has no effect and is not kept."""
+    """For your own records; has no effect and is not stored."""
     activation: StrictBool = True
-    """false: logits instead of probabilities."""
+    """false: return logits instead of probabilities."""
 
 
 def _read(body: bytes, head: RequestHead) -> InferenceRequest:
-    wanted = read_object(body, ClassifyRequest)
-    if wanted.model is not None:
-        check_model(wanted.model, head.info)
-    texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
-    return InferenceRequest(check_texts(texts, where="input"), function=None if wanted.activation else "none")
+    parsed = read_object(body, ClassifyRequest)
+    if parsed.model is not None:
+        check_model(parsed.model, head.info)
+    texts = [parsed.input] if isinstance(parsed.input, str) else parsed.input
+    return InferenceRequest(check_texts(texts, where="input"), function=None if parsed.activation else "none")
 
 
-def _write(_: InferenceRequest, told: InferenceResponse) -> Response:
-    rows = zip(told.answer, told.matrix(), strict=True)
+def _write(_: InferenceRequest, response: InferenceResponse) -> Response:
+    rows = zip(response.predictions, response.matrix(), strict=True)
     data: list[dict[str, Any]] = [
         {"index": number, "label": scores[0].label, "probs": probs, "num_classes": len(probs)}
         for number, (scores, probs) in enumerate(rows)
     ]
-    used = sum(told.tokens)
-    usage = {"prompt_tokens": used, "total_tokens": used, "completion_tokens": 0, "prompt_tokens_details": None}
-    answer = {
-        "id": f"classify-{told.request_id}",
+    tokens = sum(response.tokens)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0, "prompt_tokens_details": None}
+    body = {
+        "id": f"classify-{response.request_id}",
         "object": "list",
-        "created": told.created,
-        "model": told.info.model,
+        "created": response.created,
+        "model": response.info.model,
         "data": data,
         "usage": usage,
     }
-    return Response(json.dumps(answer).encode())
+    return Response(json.dumps(body).encode())
 
 
 VLLM = Protocol("vllm", _read, _write)

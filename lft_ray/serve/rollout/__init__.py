@@ -1,1 +1,1 @@
-"""How a running model is replaced: desired state, gate, canary, traffic split."""
+"""Replacing the running model: desired state, promotion gate, canary, traffic split."""

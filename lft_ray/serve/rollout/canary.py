@@ -1,7 +1,7 @@
-"""Whether a candidate that answers a share of the traffic may go on, must go, or may take over. Pure.
+"""Canary analysis: whether to keep observing a candidate, to roll it back, or to promote it. Pure.
 
-In: what it and the running model did (`RequestStats`, all replicas together). Out: a `Verdict`. Requests are shared out
-by the hash of their id, so both models meet the same kind of texts, and what differs is the models' doing.
+In: the statistics of the candidate and of the running model, summed over replicas. Out: a `Verdict`. Requests are split
+by the hash of their id, so both models see the same distribution of texts, and differences are due to the models.
 """
 
 import math
@@ -13,62 +13,71 @@ from typing import Literal
 from lft_ray.config import RolloutSpec
 from lft_ray.serve.rollout.stats import BIN_RATIO, RequestStats
 
-__all__ = ["LEAST_REQUESTS", "Drift", "Verdict", "drift", "verdict"]
+__all__ = ["MIN_REQUESTS", "Drift", "Verdict", "drift", "verdict"]
 
-LEAST_REQUESTS = 100
-"""Answers of the candidate without which it is neither promoted nor judged by its labels."""
-_ALPHA_LOOK = 1e-3
-"""False alarm of one look. They repeat every few seconds: of 300 canaries of equal models, looked at 100 times each,
-one was ended."""
-_ALPHA_END = 0.05
-_LEAST_EXPECTED = 5.0
-"""Labels that are expected less often are counted together, where the chi-square approximation fails."""
+MIN_REQUESTS = 100
+"""Minimum number of requests to the candidate before it is promoted or its label distribution is tested."""
+_ALPHA_INTERIM = 1e-3
+"""False-alarm rate of one interim check. Checks repeat every few seconds: of 300 canaries of equal models, checked 100
+times each, one was rolled back."""
+_ALPHA_FINAL = 0.05
+"""False-alarm rate of the check at the end of the canary."""
+_MIN_EXPECTED = 5.0
+"""Labels with a lower expected count are pooled: the chi-square approximation does not hold for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far the labels of two models are apart."""
+    """Difference between the label distributions of two models."""
 
     psi: float
-    """Population stability index: the sum of (a - b) ln(a / b) over the labels' shares; above 0.1 is a shift."""
+    """Population stability index: the sum of (a - b) ln(a / b) over the label shares; above 0.1 is a shift."""
     p_value: float
-    """Two-sample chi-square test of equal shares."""
+    """p-value of the two-sample chi-square test for equal shares."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be done with a candidate."""
+    """Decision on a candidate."""
 
     action: Literal["wait", "promote", "rollback"]
     reason: str
+    """Why; empty where there is nothing to explain."""
 
 
 def verdict(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, *, time_is_up: bool) -> Verdict:
-    """Judge a candidate by its errors, its p95 and its labels, against the running model's in the same time.
+    """Judge a candidate by its errors, p95 latency and label distribution, relative to the running model.
 
     Args:
-        current: what the running model did since the canary began.
-        candidate: what the candidate did.
-        rules: what it may be worse by.
-        time_is_up: the canary's minutes are over: promote it, if it has answered `LEAST_REQUESTS`.
+        current: statistics of the running model since the canary began.
+        candidate: statistics of the candidate.
+        rules: how much worse the candidate may be.
+        time_is_up: whether the canary has reached its duration; it is then promoted, given `MIN_REQUESTS` requests.
     """
-    alpha = _ALPHA_END if time_is_up else _ALPHA_LOOK
+    alpha = _ALPHA_FINAL if time_is_up else _ALPHA_INTERIM
     for problem in (
-        _errors(current, candidate, rules, alpha),
-        _slowness(current, candidate, rules, alpha),
-        _drifted(current, candidate, rules, alpha),
+        _error_rise(current, candidate, rules, alpha),
+        _slowdown(current, candidate, rules, alpha),
+        _label_drift(current, candidate, rules, alpha),
     ):
         if problem:
             return Verdict("rollback", problem)
     if not time_is_up:
         return Verdict("wait", "")
-    if candidate.requests < LEAST_REQUESTS:
-        return Verdict("wait", f"the time is up, but it has answered {candidate.requests} of {LEAST_REQUESTS} requests")
+    if candidate.requests < MIN_REQUESTS:
+        return Verdict(
+            "wait", f"the time is up, but it has served only {candidate.requests} of {MIN_REQUESTS} requests"
+        )
     return Verdict("promote", "")
 
 
 def drift(ours: Mapping[str, int], theirs: Mapping[str, int]) -> Drift:
-    """How far two counts of labels are apart. Counts of 0 in one of them are taken as a half for the index."""
+    """Compare two label counts. A count of 0 enters the stability index as 0.5, which keeps it finite.
+
+    Args:
+        ours: label -> count of the running model.
+        theirs: label -> count of the candidate.
+    """
     from scipy.special import chdtrc
 
     n, m = sum(ours.values()), sum(theirs.values())
@@ -86,25 +95,27 @@ def drift(ours: Mapping[str, int], theirs: Mapping[str, int]) -> Drift:
 
 
 def _pooled(ours: Mapping[str, int], theirs: Mapping[str, int], smaller_share: float) -> list[tuple[int, int]]:
-    kept, rest = [], Counter[str]()
+    """Pairs of counts per label; labels whose expected count in the smaller sample is too low form one pair."""
+    frequent, rest = [], Counter[str]()
     for label in sorted({*ours, *theirs}):
         a, b = ours.get(label, 0), theirs.get(label, 0)
-        if (a + b) * smaller_share >= _LEAST_EXPECTED:
-            kept.append((a, b))
+        if (a + b) * smaller_share >= _MIN_EXPECTED:
+            frequent.append((a, b))
         else:
             rest.update({"a": a, "b": b})
-    return [*kept, (rest["a"], rest["b"])] if rest.total() else kept
+    return [*frequent, (rest["a"], rest["b"])] if rest.total() else frequent
 
 
-def _errors(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, alpha: float) -> str:
-    """Exact binomial test of the candidate's errors against the running model's rate and what may come on top."""
+def _error_rise(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, alpha: float) -> str:
+    """Exact binomial test of the candidate's errors against the running model's error rate plus the allowed rise."""
     from scipy.special import bdtrc
 
     if not candidate.errors:
         return ""
+    # Half an error and one request more, so that no errors in few requests do not read as a rate of exactly 0.
     allowed = (current.errors + 0.5) / (current.requests + 1) + rules.max_error_rise
-    chance = float(bdtrc(candidate.errors - 1, candidate.requests, min(allowed, 1.0)))
-    if chance >= alpha:
+    p_value = float(bdtrc(candidate.errors - 1, candidate.requests, min(allowed, 1.0)))
+    if p_value >= alpha:
         return ""
     return (
         f"{candidate.errors} of its {candidate.requests} requests failed, of the running model "
@@ -112,11 +123,11 @@ def _errors(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, 
     )
 
 
-def _slowness(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, alpha: float) -> str:
-    """The lower confidence bound of its p95 against the upper one of the running model's, from order statistics."""
-    low = candidate.latency_ms(_rank(candidate.answered, alpha)) / BIN_RATIO
-    high = current.latency_ms(_rank(current.answered, 1.0 - alpha) + 1)
-    if not current.answered or low <= rules.max_p95_rise * high:
+def _slowdown(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, alpha: float) -> str:
+    """Compare the lower confidence bound of its p95 with the upper one of the running model's, by order statistics."""
+    low = candidate.latency_ms(_rank(candidate.succeeded, alpha)) / BIN_RATIO
+    high = current.latency_ms(_rank(current.succeeded, 1.0 - alpha) + 1)
+    if not current.succeeded or low <= rules.max_p95_rise * high:
         return ""
     return (
         f"its p95 is {candidate.p95_ms:.0f} ms, the running model's {current.p95_ms:.0f} ms: more than "
@@ -130,14 +141,16 @@ def _rank(count: int, probability: float) -> int:
 
     if count < 1:
         return 0
+    # The approximation may be one off, so the rank is corrected with the exact distribution.
     rank = max(0, math.ceil(float(bdtrik(probability, count, 0.95)) - 1e-9))
     while rank < count and bdtr(rank, count, 0.95) < probability:
         rank += 1
     return rank
 
 
-def _drifted(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, alpha: float) -> str:
-    if min(current.labels.total(), candidate.labels.total()) < LEAST_REQUESTS:
+def _label_drift(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, alpha: float) -> str:
+    """Chi-square test of the label distributions; a significant difference must also be a large one."""
+    if min(current.labels.total(), candidate.labels.total()) < MIN_REQUESTS:
         return ""
     found = drift(current.labels, candidate.labels)
     if found.p_value >= alpha or found.psi <= rules.max_drift:

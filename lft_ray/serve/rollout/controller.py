@@ -1,8 +1,8 @@
-"""How an endpoint comes to serve another bundle: beside the old one, perhaps with a share of the traffic, then alone.
+"""Rollout controller: promotes a bundle after a comparison with the running one, optionally through a canary.
 
-In: bundle URIs, and two callables that reach the replicas. Out: a `RolloutResult`. Knows no Ray, no files and no clock
-but the one it is given. A replica that starts at any moment opens a bundle that has answered before: a candidate
-becomes ``current`` only when every replica has accepted it.
+In: bundle URIs, and two callables that reach the replicas. Out: a `RolloutResult`. Knows no Ray, no files, and no clock
+but the one that it is given. A candidate becomes ``current`` only after every replica has accepted it, so a replica
+that starts at any moment opens a bundle that has served before.
 """
 
 import time
@@ -22,51 +22,58 @@ __all__ = ["CanaryRun", "RolloutController", "RolloutResult"]
 
 @dataclass(frozen=True, slots=True)
 class RolloutResult:
-    """What came of a promotion, of a rollback, or of a look at the canary.
+    """Result of a promotion, of a rollback, or of a canary check.
 
-    Not an `Endpoint`: of a rejected bundle the endpoint writes down nothing but the reason, and where the bundle that
-    was promoted is kept differs between an endpoint of this machine and one on an existing cluster.
+    Not an `Endpoint`: for a rejected bundle the endpoint records the reason only, and where a promoted bundle is stored
+    differs between an endpoint on this machine and one on an existing cluster.
     """
 
     kind: Literal["promoted", "rejected", "canary"]
     version: str = ""
-    """Version that answers since; empty unless promoted."""
+    """Version that is served now; empty unless promoted."""
     reason: str = ""
-    """Why it was rejected."""
+    """Why the bundle was rejected."""
     canary: CanaryRecord | None = None
-    """The canary that runs or has just ended."""
+    """The canary that is running or has just ended."""
 
 
 @dataclass(slots=True)
 class CanaryRun:
-    """The canary that runs."""
+    """A running canary."""
 
     uri: str
     version: str
     rules: RolloutSpec
-    began: float
-    seen: dict[str, CanaryStats] = field(default_factory=dict)
-    """Replica -> its latest counts. One that died keeps what it had counted."""
+    started_at: float
+    """Time of the controller's clock, in seconds."""
+    stats_by_replica: dict[str, CanaryStats] = field(default_factory=dict)
+    """Replica id -> its latest statistics. Those of a replica that died remain included."""
 
-    def see(self, status: ReplicaStatus) -> None:
-        """Take the counts of a replica."""
+    def update(self, status: ReplicaStatus) -> None:
+        """Take over the latest statistics of a replica."""
         if status.stats is not None:
-            self.seen[status.replica] = status.stats
+            self.stats_by_replica[status.replica] = status.stats
 
     def stats(self) -> CanaryStats:
-        """The sum over replicas."""
-        parts = self.seen.values()
+        """Sum over replicas."""
+        parts = self.stats_by_replica.values()
         return CanaryStats(merged(part.current for part in parts), merged(part.candidate for part in parts))
 
     def record(self, now: float, note: str = "", *, running: bool = True) -> CanaryRecord:
-        """What is written down of it."""
+        """The canary as it is recorded in the endpoint.
+
+        Args:
+            now: current time of the controller's clock, in seconds.
+            note: explanation for the user.
+            running: whether the canary goes on.
+        """
         stats = self.stats()
         current, candidate = stats.current, stats.candidate
         return CanaryRecord(
             version=self.version,
             share=self.rules.canary_share,
             minutes=self.rules.canary_minutes,
-            elapsed_minutes=round((now - self.began) / 60.0, 2),
+            elapsed_minutes=round((now - self.started_at) / 60.0, 2),
             requests=candidate.requests,
             current_requests=current.requests,
             errors=candidate.errors,
@@ -80,13 +87,13 @@ class CanaryRun:
 
 
 class RolloutController:
-    """The bundle of one endpoint, and how it changes.
+    """Changes the bundle that an endpoint serves.
 
     Args:
-        apply: makes the replicas take a desired state and returns what each of them made of it; may raise `LftError`.
-        survey: the status of every running replica that can be met.
-        desired: what is served now; None before `begin`.
-        clock: seconds.
+        apply: applies a desired state and returns the status of each replica once it has decided; may raise `LftError`.
+        survey: returns the status of every running replica that can be reached.
+        desired: the current desired state; None before `begin`.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -103,28 +110,32 @@ class RolloutController:
 
     @property
     def candidate(self) -> str | None:
-        """URI of the bundle that a canary tries."""
+        """URI of the bundle of the running canary; None without one."""
         return self._canary.uri if self._canary else None
 
     def begin(self, uri: str) -> Sequence[ReplicaStatus]:
-        """The first bundle: there is nothing to compare it with. Returns what each replica made of it."""
-        return self._settle(DesiredState(current=uri, serial=self._next()))
+        """Serve the first bundle, without a comparison. Returns the status of each replica."""
+        return self._settle(DesiredState(current=uri, serial=self._next_serial()))
 
     def promote(self, uri: str, rules: RolloutSpec) -> RolloutResult:
-        """Let every replica open a bundle beside the running one and compare; then a canary, or the swap.
+        """Open a bundle beside the running one on every replica and compare them; then start a canary, or promote it.
 
-        A canary that still runs is ended first.
+        A canary that is still running is ended first.
+
+        Args:
+            uri: URI of the bundle.
+            rules: share and duration of the canary, and how much worse the bundle may be.
         """
-        self.drop()
+        self._drop_candidate()
         self._canary = None
-        offered = self._alone(candidate=uri, max_slowdown=rules.max_slowdown)
-        _, reason = self._attempt(offered)
+        proposed = self._running_only(candidate=uri, max_slowdown=rules.max_slowdown)
+        _, reason = self._attempt(proposed)
         if reason:
             return self._reject(reason)
         if not rules.canary_share:
             return self._accept(uri)
         statuses, reason = self._attempt(
-            offered.model_copy(update={"share": rules.canary_share, "serial": self._next()})
+            proposed.model_copy(update={"share": rules.canary_share, "serial": self._next_serial()})
         )
         if reason:
             return self._reject(reason)
@@ -133,36 +144,41 @@ class RolloutController:
         return RolloutResult("canary", canary=self._canary.record(self._clock()))
 
     def rollback(self) -> RolloutResult:
-        """End a canary that runs; without one, go back to the bundle before. Nothing is compared: it has served."""
+        """End the running canary; without one, return to the previous bundle, which is not compared again."""
         if self._canary is not None:
             return self._end(self._canary, "it was rolled back by hand")
         if self.desired.previous is None:
             return RolloutResult("rejected", reason="there is no earlier bundle to go back to")
         return self._accept(self.desired.previous)
 
-    def look(self) -> RolloutResult | None:
-        """Look at the canary, and end it where its time is up or it does harm. None: no canary."""
+    def check_canary(self) -> RolloutResult | None:
+        """Evaluate the running canary; promote it at the end of its time, roll it back if it does harm.
+
+        Returns:
+            None without a canary.
+        """
         canary = self._canary
         if canary is None:
             return None
         for status in self._survey():
+            # A replica still busy with an older state has statistics of another canary.
             if status.serial == self.desired.serial:
-                canary.see(status)
+                canary.update(status)
         now = self._clock()
-        stats, time_is_up = canary.stats(), now - canary.began >= canary.rules.canary_minutes * 60
-        found = verdict(stats.current, stats.candidate, canary.rules, time_is_up=time_is_up)
-        if found.action == "wait":
-            return RolloutResult("canary", canary=canary.record(now, found.reason))
-        return self._decide(canary, found, now)
+        stats, time_is_up = canary.stats(), now - canary.started_at >= canary.rules.canary_minutes * 60
+        decision = verdict(stats.current, stats.candidate, canary.rules, time_is_up=time_is_up)
+        if decision.action == "wait":
+            return RolloutResult("canary", canary=canary.record(now, decision.reason))
+        return self._finish(canary, decision, now)
 
-    def drop(self) -> None:
-        """Let the replicas go back to the running bundle alone, if they hold another."""
+    def _drop_candidate(self) -> None:
+        """Make the replicas close the candidate, if they have one open."""
         if self.desired.candidate is not None:
-            self._attempt(self._alone())
+            self._attempt(self._running_only())
 
-    def _decide(self, canary: CanaryRun, found: Verdict, now: float) -> RolloutResult:
-        if found.action == "rollback":
-            return self._end(canary, found.reason)
+    def _finish(self, canary: CanaryRun, decision: Verdict, now: float) -> RolloutResult:
+        if decision.action == "rollback":
+            return self._end(canary, decision.reason)
         self._canary = None
         result = self._accept(canary.uri)
         return replace(result, canary=canary.record(now, result.reason or "promoted", running=False))
@@ -173,50 +189,50 @@ class RolloutController:
         return replace(self._reject(reason), canary=record)
 
     def _accept(self, uri: str) -> RolloutResult:
-        offered = DesiredState(current=uri, previous=self.desired.current, serial=self._next())
-        statuses, reason = self._attempt(offered)
+        proposed = DesiredState(current=uri, previous=self.desired.current, serial=self._next_serial())
+        statuses, reason = self._attempt(proposed)
         if not reason:
             return RolloutResult("promoted", version=version_of(statuses))
-        # A replica that starts later must not try the bad bundle first, and one that took it must let it go.
-        self._attempt(self._alone())
+        # A replica that starts later must not try the bad bundle first, and one that accepted it must close it.
+        self._attempt(self._running_only())
         return RolloutResult("rejected", reason=reason)
 
     def _reject(self, reason: str) -> RolloutResult:
-        self._attempt(self._alone())
+        self._attempt(self._running_only())
         return RolloutResult("rejected", reason=reason)
 
-    def _alone(self, *, candidate: str | None = None, max_slowdown: float | None = None) -> DesiredState:
-        """The running bundle as before, with nothing or with a candidate that answers nobody beside it."""
+    def _running_only(self, *, candidate: str | None = None, max_slowdown: float | None = None) -> DesiredState:
+        """A desired state with the running bundle unchanged, alone or with a candidate that serves no requests yet."""
         return DesiredState(
             current=self.desired.current,
             previous=self.desired.previous,
             version=self.desired.version,
-            serial=self._next(),
+            serial=self._next_serial(),
             candidate=candidate,
             max_slowdown=max_slowdown,
         )
 
     def _attempt(self, desired: DesiredState) -> tuple[Sequence[ReplicaStatus], str]:
-        """What the replicas made of it, and why it failed; an empty string when all accepted it."""
+        """Apply a desired state. Returns the replicas' statuses and why it failed; empty if all accepted it."""
         try:
             statuses = self._settle(desired)
         except LftError as error:
-            self._keep(desired.serial)
+            self._advance_serial(desired.serial)
             return (), error.message
         return statuses, rejection(statuses)
 
     def _settle(self, desired: DesiredState) -> Sequence[ReplicaStatus]:
         statuses = self._apply(desired)
         if rejection(statuses):
-            self._keep(desired.serial)
+            self._advance_serial(desired.serial)
         else:
             self.desired = desired
         return statuses
 
-    def _keep(self, serial: int) -> None:
-        # What is served stays, but the next desired state must be newer than the one that failed.
+    def _advance_serial(self, serial: int) -> None:
+        # The bundle stays, but the next desired state must be newer than the one that failed.
         self.desired = self.desired.model_copy(update={"serial": serial})
 
-    def _next(self) -> int:
-        # Of this process's clock, so that the desired states of one that came before are older.
+    def _next_serial(self) -> int:
+        # At least the time in ms, so that desired states of an earlier controller have lower serials.
         return max(self.desired.serial + 1, int(time.time() * 1000))

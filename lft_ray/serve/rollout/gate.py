@@ -1,6 +1,7 @@
-"""What a candidate must show beside the running model before it answers anybody. In: two opened models. Out: a reason.
+"""The promotion gate: what a candidate must pass before it serves requests. In: two opened models. Out: a reason.
 
-Asked with the candidate's own sample texts, and with a few recent texts of this replica that never leave its memory.
+Compares labels, predictions and latency with the running model, on the candidate's own smoke samples and on a few
+recent texts of this replica. Recent texts never leave its memory.
 """
 
 import time
@@ -12,55 +13,64 @@ from lft_ray.serve.model.base import Model
 __all__ = ["NEVER_SLOW_MS", "compare"]
 
 NEVER_SLOW_MS = 25.0
-"""A p95 below this is never too slow: a network beside a bag of words is 10 times slower, and nobody feels it."""
+"""A p95 below this always passes: a network is 10 times slower than a bag of words, which no user notices."""
 _TIMINGS = 40
+"""Number of latency measurements per model."""
 _SECONDS = 5.0
-_LEAST_SAMPLES = 5
-_LEAST_AGREEMENT = 0.5
+"""Time limit for these measurements."""
+_MIN_SAMPLES = 5
+"""Fewer samples that all differ are not yet evidence of a wrong label mapping."""
+_MIN_AGREEMENT = 0.5
+"""Share of recent texts that must get the same label from both models."""
 _ALPHA = 0.05
+"""Significance level of the test of that share."""
 
 
 def compare(candidate: Model, running: Model, recent: Sequence[str], *, max_slowdown: float | None) -> str:
-    """Why the candidate may not take the running model's place; empty when it may. Blocks while it measures.
+    """Compare a candidate with the running model. Blocks while it measures.
 
     Args:
-        candidate: opened, and its own smoke sample answered as at its export.
-        running: the model that answers now.
-        recent: texts that were asked lately.
-        max_slowdown: largest p95 of the candidate over the running model's, each asked alone in turns; None: any.
+        candidate: opened model, whose smoke samples have been verified.
+        running: the running model.
+        recent: texts of recent requests.
+        max_slowdown: maximum ratio of the candidate's p95 latency to the running model's; None: any.
+
+    Returns:
+        The reason why the candidate must not replace the running model; empty if it may.
     """
     return (
-        _other_labels(candidate, running)
-        or _other_answers(candidate, running, recent)
-        or _too_slow(candidate, running, max_slowdown)
+        _label_mismatch(candidate, running)
+        or _disagreement(candidate, running, recent)
+        or _slowdown(candidate, running, max_slowdown)
     )
 
 
-def _other_labels(candidate: Model, running: Model) -> str:
+def _label_mismatch(candidate: Model, running: Model) -> str:
     ours, theirs = set(running.info.labels), set(candidate.info.labels)
     if (candidate.info.task, theirs) == (running.info.task, ours):
         return ""
     missing = ", ".join(sorted(ours - theirs)) or "none"
     added = ", ".join(sorted(theirs - ours)) or "none"
     return (
-        f"it answers another task than the running model: {candidate.info.task} with the labels {missing} missing and "
+        f"its task differs from that of the running model: {candidate.info.task} with the labels {missing} missing and "
         f"{added} added; stop the endpoint first to serve another task"
     )
 
 
-def _other_answers(candidate: Model, running: Model, recent: Sequence[str]) -> str:
+def _disagreement(candidate: Model, running: Model, recent: Sequence[str]) -> str:
     same = _agreement(candidate, running, candidate.samples)
-    if same == 0 and len(candidate.samples) >= _LEAST_SAMPLES:
-        return f"it gives each of its {len(candidate.samples)} sample texts another label than the running model"
+    if same == 0 and len(candidate.samples) >= _MIN_SAMPLES:
+        return f"it predicts another label than the running model for each of its {len(candidate.samples)} sample texts"
     same = _agreement(candidate, running, recent)
-    # One-sided exact binomial test of an agreement of a half: a candidate may be better, but not another mapping.
-    if _binomial_tail(same, len(recent), _LEAST_AGREEMENT) < _ALPHA:
-        return f"it gives only {same} of the {len(recent)} latest texts the running model's label"
+    # One-sided exact binomial test of 50% agreement: a better model differs on some texts, a wrong mapping on most.
+    if _binomial_tail(same, len(recent), _MIN_AGREEMENT) < _ALPHA:
+        return f"it agrees with the running model on only {same} of the {len(recent)} latest texts"
     return ""
 
 
 def _agreement(candidate: Model, running: Model, texts: Sequence[str]) -> int:
-    pairs = zip(candidate.probe(texts), running.probe(texts), strict=True)
+    """Number of texts with the same label from both models."""
+    pairs = zip(candidate.run_samples(texts), running.run_samples(texts), strict=True)
     return sum(ours.label == theirs.label for ours, theirs in pairs)
 
 
@@ -71,25 +81,25 @@ def _binomial_tail(successes: int, trials: int, share: float) -> float:
     return float(bdtr(successes, trials, share))
 
 
-def _too_slow(candidate: Model, running: Model, max_slowdown: float | None) -> str:
+def _slowdown(candidate: Model, running: Model, max_slowdown: float | None) -> str:
     if max_slowdown is None:
         return ""
-    for _ in range(2):  # A machine stalls now and then: what looks slow is measured once more.
+    for _ in range(2):  # Machines stall now and then, so an apparent slowdown is measured once more.
         ours, theirs = _p95_ms(candidate, running)
         if ours <= max(NEVER_SLOW_MS, max_slowdown * theirs):
             return ""
     return (
-        f"it is too slow: p95 {ours:.0f} ms on its sample texts, the running model's {theirs:.0f} ms; allowed is "
-        f"{max_slowdown:g} times (--set serve.rollout.max_slowdown)"
+        f"it is too slow: p95 {ours:.0f} ms on its sample texts, against {theirs:.0f} ms of the running model; allowed "
+        f"is {max_slowdown:g} times (--set serve.rollout.max_slowdown)"
     )
 
 
 def _p95_ms(candidate: Model, running: Model) -> tuple[float, float]:
-    """p95 of both, asked in turns, so that what else the machine does meets both."""
+    """p95 in ms of both models, run in alternation so that other load on the machine affects both."""
     ours: list[float] = []
     theirs: list[float] = []
-    begun = time.monotonic()
-    while len(ours) < _TIMINGS and (not ours or time.monotonic() - begun < _SECONDS):
-        ours += [probe.latency_ms for probe in candidate.probe(candidate.samples)]
-        theirs += [probe.latency_ms for probe in running.probe(candidate.samples)]
+    started_at = time.monotonic()
+    while len(ours) < _TIMINGS and (not ours or time.monotonic() - started_at < _SECONDS):
+        ours += [sample.latency_ms for sample in candidate.run_samples(candidate.samples)]
+        theirs += [sample.latency_ms for sample in running.run_samples(candidate.samples)]
     return quantile_ms(ours, 0.95), quantile_ms(theirs, 0.95)

@@ -1,9 +1,7 @@
-"""Which model answers, and how a better one takes its place. In: a `DesiredState`. Out: answers, and a `ReplicaStatus`.
+"""The model of one replica, and its replacement without downtime. Knows no HTTP and no Ray.
 
-Never raises for a bad bundle once a model runs: the new one is opened beside the old one, compared with it, and one
-reference is swapped.
-
-Knows no HTTP and no Ray.
+In: a `DesiredState`, and texts. Out: a `ReplicaStatus`, and predictions. A new bundle is opened beside the running one
+and compared with it, then one reference is swapped. Never raises for a bad bundle once a model is running.
 """
 
 import asyncio
@@ -24,7 +22,9 @@ __all__ = ["NotReady", "Service"]
 logger = logging.getLogger("lft_ray.serve")
 
 _RECENT = 64
+"""Number of recent texts that the promotion gate compares candidates on."""
 _RECENT_CHARS = 2000
+"""Longer texts are not remembered, which bounds the memory for them."""
 
 
 class NotReady(Exception):
@@ -32,10 +32,10 @@ class NotReady(Exception):
 
 
 class Service:
-    """One model that answers, replaceable while it does, and perhaps a candidate that answers a share of the requests.
+    """The running model, replaceable while it serves; during a canary also a candidate with a share of the requests.
 
     Args:
-        open_model: opens a bundle URI, verifies it and runs its smoke sample; may block and may raise.
+        open_model: opens and verifies the bundle at a URI and runs its smoke samples; may block and may raise.
     """
 
     def __init__(self, open_model: Callable[[str], Model]) -> None:
@@ -50,15 +50,15 @@ class Service:
 
     @property
     def version(self) -> str:
-        """Version of the model that answers; empty when none does."""
+        """Version of the running model; empty before one is ready."""
         return self._current.version if self._current else ""
 
     @property
     def current(self) -> Model:
-        """The model that answers.
+        """The running model.
 
         Raises:
-            NotReady: there is none yet.
+            NotReady: no model has been opened yet.
         """
         if self._current is None:
             raise NotReady
@@ -66,24 +66,24 @@ class Service:
 
     @property
     def info(self) -> Info:
-        """The model that answers, and what a candidate did here. Raises `NotReady` before there is a model."""
-        canary = self._candidate.view() if self._candidate and self._candidate.share else None
+        """Description of the running model and of the canary on this replica. Raises `NotReady` before there is one."""
+        canary = self._candidate.info() if self._candidate and self._candidate.share else None
         return self.current.info.model_copy(update={"canary": canary})
 
     def info_of(self, version: str) -> Info:
-        """The model that answered with ``version``: the running one or the candidate."""
-        held = [model for model in (self._current, self._candidate and self._candidate.model) if model]
-        known = next((model.info for model in held if model.version == version), None)
-        # A model that has just been replaced had the labels of the one after it.
+        """Description of the model with ``version``: the running one or the candidate."""
+        open_models = [model for model in (self._current, self._candidate and self._candidate.model) if model]
+        known = next((model.info for model in open_models if model.version == version), None)
+        # A model that has just been replaced has the labels of its successor: the promotion gate compares them.
         return known or self.current.info.model_copy(update={"version": version})
 
     @property
     def status(self) -> ReplicaStatus:
-        """What became of the latest desired state, and what a canary counted here up to now."""
+        """Status with regard to the latest desired state, with the statistics of a canary on this replica."""
         stats = self._candidate.stats() if self._candidate and self._candidate.share else None
         return replace(self._status, stats=stats)
 
-    async def answer(
+    async def predict(
         self,
         texts: Sequence[str],
         *,
@@ -91,37 +91,43 @@ class Service:
         function: str | None = None,
         key: str | None = None,
     ) -> tuple[Predictions, str]:
-        """Answer; also returns the version of the model that did. Raises `NotReady` before there is one.
+        """Predict the label scores of each text.
 
         Args:
             texts: at least one.
-            top_k: see `Model.answer`.
-            function: see `Model.answer`.
-            key: id of the request, which decides whether a candidate answers it; None: chance does.
+            top_k: see `Model.predict`.
+            function: see `Model.predict`.
+            key: id of the request, which decides whether the candidate serves it; None: a random draw decides.
+
+        Returns:
+            The predictions, and the version of the model that made them.
+
+        Raises:
+            NotReady: no model has been opened yet.
         """
         model, candidate = self.current, self._candidate
         if texts and len(texts[0]) <= _RECENT_CHARS:
             self._recent.append(texts[0])
         if candidate is not None and candidate.share:
-            return await candidate.answer(model, texts, top_k=top_k, function=function, key=key)
-        return await model.answer(texts, top_k=top_k, function=function), model.version
+            return await candidate.predict(model, texts, top_k=top_k, function=function, key=key)
+        return await model.predict(texts, top_k=top_k, function=function), model.version
 
     async def reconfigure(self, desired: DesiredState) -> ReplicaStatus:
-        """Serve what is desired, or keep what runs and say why.
+        """Apply a desired state, or reject it with a reason and keep the running model.
 
         Raises:
-            BundleError: no model runs yet, and neither ``current`` nor ``previous`` can be opened.
+            BundleError: no model is running yet, and neither ``current`` nor ``previous`` can be opened.
         """
         self._latest = max(self._latest, desired.serial)
         async with self._lock:
             if desired.serial < self._latest:
-                return self.status  # A newer one came while this one waited.
+                return self.status  # superseded while it waited for the lock
             self._status = replace(self._status, state="loading", serial=desired.serial)
-            reason = "" if self._answers(desired) else await self._change(desired)
+            reason = "" if self._is_serving(desired) else await self._replace_current(desired)
             if self._current is None:
                 self._status = replace(self._status, state="rejected", reason=reason)
                 raise BundleError(f"no bundle can be opened: {reason}")
-            reason = reason or await self._consider(desired)
+            reason = reason or await self._update_candidate(desired)
             self._status = replace(
                 self._status,
                 state="rejected" if reason else "ready",
@@ -131,67 +137,68 @@ class Service:
             )
             return self.status
 
-    def _answers(self, desired: DesiredState) -> bool:
+    def _is_serving(self, desired: DesiredState) -> bool:
         same = self.version == desired.version or desired.version is None
         return self._current is not None and self._status.uri == desired.current and same
 
-    async def _change(self, desired: DesiredState) -> str:
-        # Returns why ``current`` was refused, or an empty string.
-        uri, held = desired.current, self._candidate
-        if held is not None and held.uri == uri and desired.version in (None, held.model.version):
+    async def _replace_current(self, desired: DesiredState) -> str:
+        """Returns why ``current`` was rejected, or an empty string."""
+        uri, candidate = desired.current, self._candidate
+        if candidate is not None and candidate.uri == uri and desired.version in (None, candidate.model.version):
+            # It is open and has been compared already.
             self._candidate = None
-            model, reason = held.model, ""
+            model, reason = candidate.model, ""
         else:
-            found, reason = await self._try(uri, desired.version)
-            if found is None and self._current is None and desired.previous:
+            opened, reason = await self._try_open(uri, desired.version)
+            if opened is None and self._current is None and desired.previous:
                 uri = desired.previous
-                found, _ = await self._try(uri, None)
-            if found is None:
+                opened, _ = await self._try_open(uri, None)
+            if opened is None:
                 return reason
-            model = found
+            model = opened
         old, self._current = self._current, model
         self._retire(old)
         self._status = replace(self._status, version=model.version, uri=uri)
         return reason
 
-    async def _consider(self, desired: DesiredState) -> str:
-        # Returns why the candidate was refused, or an empty string.
-        held = self._candidate
-        if held is not None and held.uri != desired.candidate:
+    async def _update_candidate(self, desired: DesiredState) -> str:
+        """Returns why the candidate was rejected, or an empty string."""
+        candidate = self._candidate
+        if candidate is not None and candidate.uri != desired.candidate:
             self._candidate = None
-            self._retire(held.model)
-            held = None
+            self._retire(candidate.model)
+            candidate = None
         if desired.candidate is None:
             return ""
-        if held is None:
-            model, reason = await self._try(desired.candidate, None)
+        if candidate is None:
+            model, reason = await self._try_open(desired.candidate, None)
             if model is None:
                 return reason
-            reason = await self._compared(model, desired)
+            reason = await self._compare(model, desired)
             if reason:
                 self._retire(model)
                 return reason
-            held = CanaryRoute(desired.candidate, model)
-        held.begin(desired.share)
-        self._candidate = held
+            candidate = CanaryRoute(desired.candidate, model)
+        candidate.begin(desired.share)
+        self._candidate = candidate
         return ""
 
-    async def _compared(self, model: Model, desired: DesiredState) -> str:
+    async def _compare(self, model: Model, desired: DesiredState) -> str:
         running, recent = self.current, tuple(self._recent)
         try:
             return await asyncio.to_thread(compare, model, running, recent, max_slowdown=desired.max_slowdown)
-        except Exception as error:  # whatever a foreign folder makes an engine raise must not stop the replica
+        except Exception as error:  # a bad bundle can make an engine raise anything, which must not stop the replica
             logger.warning("the bundle at %s is rejected", desired.candidate, exc_info=True)
             return f"{type(error).__name__}: {error}"
 
-    async def _try(self, uri: str, version: str | None) -> tuple[Model | None, str]:
-        # Opening reads files and runs the model: in a thread, so that requests are answered meanwhile.
+    async def _try_open(self, uri: str, version: str | None) -> tuple[Model | None, str]:
+        # Opening reads files and runs the model: in a thread, so that the replica goes on serving.
         try:
             model = await asyncio.to_thread(self._open, uri)
         except LftError as error:
             logger.warning("the bundle at %s is rejected: %s", uri, error.message)
             return None, error.message
-        except Exception as error:  # whatever a foreign folder makes an engine raise must not stop the replica
+        except Exception as error:  # a bad bundle can make an engine raise anything, which must not stop the replica
             logger.warning("the bundle at %s is rejected", uri, exc_info=True)
             return None, f"{type(error).__name__}: {error}"
         if version is not None and model.version != version:
@@ -206,5 +213,5 @@ class Service:
             task.add_done_callback(self._retiring.discard)
 
     def check(self) -> None:
-        """Raise when the model that answers no longer can."""
+        """Raise when the running model is no longer able to serve."""
         self.current.check()

@@ -1,4 +1,7 @@
-"""What a model did with its requests: errors, latencies, labels. Counts that add up over replicas. Pure."""
+"""Request statistics of a model: errors, latency histogram, label counts. Pure.
+
+In: finished requests. Out: counts that can be summed over replicas.
+"""
 
 import math
 from collections import Counter
@@ -8,70 +11,74 @@ from dataclasses import dataclass, field
 __all__ = ["BIN_RATIO", "CanaryStats", "RequestStats", "merged"]
 
 _FIRST_MS = 0.1
+"""Lower end of the first bin."""
 BIN_RATIO = 1.1
-"""A latency is known to a tenth: each bin ends 1.1 times where it begins."""
+"""Upper over lower end of each latency bin, so latencies are known to within 10%."""
 _BINS = 160
 """0.1 ms to 420 s."""
 
 
 @dataclass(slots=True)
 class RequestStats:
-    """Counts of one model."""
+    """Statistics of one model on one replica, or their sum over replicas."""
 
-    answered: int = 0
+    succeeded: int = 0
+    """Number of requests with a prediction."""
     errors: int = 0
+    """Number of failed requests."""
     bins: list[int] = field(default_factory=lambda: [0] * _BINS)
-    """Answers by latency, in bins that grow by `BIN_RATIO`."""
+    """Number of successful requests per latency bin; the bins grow by `BIN_RATIO`."""
     labels: Counter[str] = field(default_factory=Counter)
-    """Best label of the first text of each request: one a request, for texts of one request are alike."""
+    """Best label of the first text of each request. One per request, because texts of one request are often alike."""
 
     @property
     def requests(self) -> int:
-        """Answers and errors."""
-        return self.answered + self.errors
+        """Number of successful and failed requests."""
+        return self.succeeded + self.errors
 
     def add(self, latency_ms: float, label: str) -> None:
-        """Count an answer."""
-        self.answered += 1
-        place = math.log(max(latency_ms, _FIRST_MS) / _FIRST_MS) / math.log(BIN_RATIO)
-        self.bins[min(int(place), _BINS - 1)] += 1
+        """Count a successful request."""
+        self.succeeded += 1
+        position = math.log(max(latency_ms, _FIRST_MS) / _FIRST_MS) / math.log(BIN_RATIO)
+        self.bins[min(int(position), _BINS - 1)] += 1
         self.labels[label] += 1
 
     def fail(self) -> None:
-        """Count an error."""
+        """Count a failed request."""
         self.errors += 1
 
     def latency_ms(self, rank: int) -> float:
-        """Upper end of the bin that holds the ``rank``-th fastest answer, counted from 1; 0 below, infinity above."""
+        """Upper end of the bin of the ``rank``-th fastest request, from 1; 0 below that, infinity above the last."""
         if rank < 1:
             return 0.0
-        seen = 0
+        cumulated = 0
         for number, count in enumerate(self.bins):
-            seen += count
-            if seen >= rank:
+            cumulated += count
+            if cumulated >= rank:
                 return _FIRST_MS * BIN_RATIO ** (number + 1)
         return math.inf
 
     @property
     def p95_ms(self) -> float:
-        """Latency that 95 of 100 answers stay below, to a tenth; 0 without answers."""
-        return self.latency_ms(math.ceil(0.95 * self.answered - 1e-9))
+        """95th percentile of the latency in ms, to within 10%; 0 without successful requests."""
+        # Less a little: the product may exceed a whole number by a rounding error.
+        return self.latency_ms(math.ceil(0.95 * self.succeeded - 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryStats:
-    """What two models did in the same time, with the same kind of requests."""
+    """Statistics of the running model and of the candidate over the same time and the same kind of requests."""
 
     current: RequestStats
-    """Of the running model."""
+    """Statistics of the running model."""
     candidate: RequestStats
 
 
 def merged(parts: Iterable[RequestStats]) -> RequestStats:
-    """The sum over replicas, in counts of its own."""
+    """Sum over replicas, as a new object."""
     total = RequestStats()
     for part in parts:
-        total.answered += part.answered
+        total.succeeded += part.succeeded
         total.errors += part.errors
         total.bins = [ours + theirs for ours, theirs in zip(total.bins, part.bins, strict=True)]
         total.labels.update(part.labels)

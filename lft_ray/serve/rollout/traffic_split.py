@@ -1,6 +1,7 @@
-"""A candidate beside the running model in one replica: which of them answers a request, and what each of them did.
+"""Traffic split between the running model and a candidate within one replica, with the statistics of both.
 
-A request that the candidate fails at is answered by the running model, so a bad candidate costs time, never an answer.
+In: the texts and id of a request. Out: predictions, and the version that made them. A request that fails on the
+candidate is repeated on the running model, so a bad candidate costs latency but never a response.
 """
 
 import asyncio
@@ -14,22 +15,22 @@ from lft_ray.serve.model.base import Model
 from lft_ray.serve.rollout.stats import CanaryStats, RequestStats, merged
 from lft_ray.wire import Canary, Predictions
 
-__all__ = ["PATIENCE_S", "CanaryRoute", "in_canary"]
+__all__ = ["CANDIDATE_TIMEOUT_S", "CanaryRoute", "in_canary"]
 
-PATIENCE_S = 10.0
-"""A candidate that has not answered by then has failed, and the running model is asked."""
+CANDIDATE_TIMEOUT_S = 10.0
+"""A request without a prediction of the candidate by then counts as its error, and the running model serves it."""
 
 
 def in_canary(key: str, share: float) -> bool:
-    """Whether a request belongs to the share: always the same for the same key."""
+    """Whether the candidate serves a request: deterministic in the key, and monotonic in the share."""
     return zlib.crc32(key.encode()) < share * 2**32
 
 
 class CanaryRoute:
-    """A candidate and its share.
+    """A candidate and the share of requests that it serves.
 
     Args:
-        uri: where it was opened from.
+        uri: URI that the candidate was opened from.
         model: the candidate.
     """
 
@@ -37,53 +38,64 @@ class CanaryRoute:
         self.uri = uri
         self.model = model
         self.share = 0.0
-        self._running, self._own = RequestStats(), RequestStats()
+        self._running_stats, self._candidate_stats = RequestStats(), RequestStats()
 
     def begin(self, share: float) -> None:
-        """Let it answer a share from now on. A new share counts anew."""
+        """Serve a share of the requests from now on; a change of the share resets the statistics."""
         if share != self.share:
             self.share = share
-            self._running, self._own = RequestStats(), RequestStats()
+            self._running_stats, self._candidate_stats = RequestStats(), RequestStats()
 
     def stats(self) -> CanaryStats:
-        """What both did since the share began, up to now."""
-        return CanaryStats(merged([self._running]), merged([self._own]))
+        """Snapshot of the statistics of both models since the share last changed."""
+        return CanaryStats(merged([self._running_stats]), merged([self._candidate_stats]))
 
-    def view(self) -> Canary:
-        """What ``/info`` says of it."""
+    def info(self) -> Canary:
+        """Description of the canary for ``/info``."""
         return Canary(
             version=self.model.version,
             share=self.share,
-            requests=self._own.requests,
-            errors=self._own.errors,
-            p95_ms=round(self._own.p95_ms, 1),
+            requests=self._candidate_stats.requests,
+            errors=self._candidate_stats.errors,
+            p95_ms=round(self._candidate_stats.p95_ms, 1),
         )
 
-    async def answer(
+    async def predict(
         self, running: Model, texts: Sequence[str], *, top_k: int | None, function: str | None, key: str | None
     ) -> tuple[Predictions, str]:
-        """Answer with the model that the key belongs to; with the running one where the candidate fails."""
+        """Predict with the model that the key selects, or with the running one if the candidate fails.
+
+        Args:
+            running: the running model.
+            texts: at least one.
+            top_k: see `Model.predict`.
+            function: see `Model.predict`.
+            key: id of the request; None: a random draw decides.
+
+        Returns:
+            The predictions, and the version of the model that made them.
+        """
         if random.random() < self.share if key is None else in_canary(key, self.share):
             try:
-                async with asyncio.timeout(PATIENCE_S):
-                    answer = await _counted(self.model, self._own, texts, top_k, function)
-                return answer, self.model.version
-            except Exception:  # whatever it is, the request is not the candidate's to lose  # noqa: BLE001
-                self._own.fail()
-                return await running.answer(texts, top_k=top_k, function=function), running.version
+                async with asyncio.timeout(CANDIDATE_TIMEOUT_S):
+                    predictions = await _predict_counted(self.model, self._candidate_stats, texts, top_k, function)
+                return predictions, self.model.version
+            except Exception:  # a candidate must not cost a response, whatever it raises  # noqa: BLE001
+                self._candidate_stats.fail()
+                return await running.predict(texts, top_k=top_k, function=function), running.version
         try:
-            return await _counted(running, self._running, texts, top_k, function), running.version
+            return await _predict_counted(running, self._running_stats, texts, top_k, function), running.version
         except Exception:
-            self._running.fail()
+            self._running_stats.fail()
             raise
 
 
-async def _counted(
+async def _predict_counted(
     model: Model, stats: RequestStats, texts: Sequence[str], top_k: int | None, function: str | None
 ) -> Predictions:
-    begun = time.perf_counter()
-    answer = await model.answer(texts, top_k=top_k, function=function)
-    if not all(math.isfinite(score.score) for scores in answer for score in scores):
+    started_at = time.perf_counter()
+    predictions = await model.predict(texts, top_k=top_k, function=function)
+    if not all(math.isfinite(score.score) for scores in predictions for score in scores):
         raise ValueError("a score is not finite")
-    stats.add((time.perf_counter() - begun) * 1000.0, answer[0][0].label)
-    return answer
+    stats.add((time.perf_counter() - started_at) * 1000.0, predictions[0][0].label)
+    return predictions

@@ -1,4 +1,4 @@
-"""What no client should send: every way in which a request can be bad has its answer, in every protocol."""
+"""Invalid requests: every way in which a request can be bad gets the right status, in every protocol."""
 
 import asyncio
 import gzip
@@ -159,7 +159,7 @@ async def test_a_full_queue_is_503_or_429_with_retry_after_in_every_protocol():
     service = await make_service(pause_s=0.05)
     async with client_of(service) as http:
         texts = json.dumps(["a"] * MAX_BATCH)[1:-1].encode()
-        filling = [asyncio.create_task(service.answer(["a"] * MAX_BATCH)) for _ in range(9)]
+        filling = [asyncio.create_task(service.predict(["a"] * MAX_BATCH)) for _ in range(9)]
         await asyncio.sleep(0)
         for path in ("/", "/invocations", "/v1/classify"):
             response = await http.post(path, content=BODIES[path] % texts, headers=JSON)
@@ -263,7 +263,7 @@ def test_lengths_that_lie_and_clients_that_stall_or_leave(monkeypatch):
 def test_a_request_that_takes_too_long_is_503(monkeypatch):
     from lft_ray.serve.protocols import inference
 
-    monkeypatch.setattr(inference, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(inference, "RESPONSE_SECONDS", 0.2)
 
     async def ask() -> httpx.Response:
         service = await make_service(pause_s=1.5)

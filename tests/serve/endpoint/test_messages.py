@@ -28,7 +28,7 @@ def start_request(folder) -> messages.StartRequest:
         messages.ProcessTree(processes=[this_process()]),
     ],
 )
-def test_each_kind_has_a_file_of_its_own(tmp_path, record):
+def test_each_message_type_has_its_own_file(tmp_path, record):
     assert messages.get(tmp_path, type(record)) is None
     messages.put(tmp_path, start_request(tmp_path))
     messages.put(tmp_path, record)
@@ -36,7 +36,7 @@ def test_each_kind_has_a_file_of_its_own(tmp_path, record):
     assert messages.get(tmp_path, messages.StartRequest) == start_request(tmp_path)
 
 
-def test_a_file_of_another_version_is_named(tmp_path):
+def test_the_error_names_a_file_of_another_version(tmp_path):
     (tmp_path / "process_tree.json").write_text('{"started_at": {"7": 1.0}}')
     with pytest.raises(InputError, match=r"process_tree\.json cannot be read: processes: Field required") as raised:
         messages.get(tmp_path, messages.ProcessTree)
@@ -46,6 +46,6 @@ def test_a_file_of_another_version_is_named(tmp_path):
 def test_a_request_of_another_version_is_refused_and_does_not_end_the_endpoint(tmp_path):
     supervisor = Supervisor(start_request(tmp_path))
     (tmp_path / "promote_request.json").write_text('{"serial": 1, "share": 0.5}')
-    supervisor._answer()
+    supervisor._handle_promotion()
     assert "promote_request.json cannot be read" in endpoints.read(Storage(tmp_path)).message
     assert messages.get(tmp_path, messages.PromoteResponse) is None

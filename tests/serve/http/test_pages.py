@@ -57,8 +57,8 @@ def test_a_page_names_no_other_host_and_lets_in_its_own_script_only(page):
 def ask_one(browser, live, text: str, **how) -> None:
     browser.open(f"{live.url}/ui", **how)
     browser.fill("#text", text)
-    browser.click("#ask")
-    browser.wait("document.querySelector('#said').textContent !== ''")
+    browser.click("#classify")
+    browser.wait("document.querySelector('#message').textContent !== ''")
 
 
 @pytest.mark.slow
@@ -72,14 +72,14 @@ def test_one_text_is_shown_with_bars_latency_and_version(browser, live):
     )
     assert widths == sorted(widths, reverse=True)
     assert widths[0] > 5 * widths[-1]
-    assert re.fullmatch(r"\d+ ms, version abc123abc123", browser.text("#said"))
+    assert re.fullmatch(r"\d+ ms, version abc123abc123", browser.text("#message"))
     assert "minilm:1" in browser.text("#model")
     browser.fill("#text", "b " * 50)
-    browser.click("#ask")
-    browser.wait("document.querySelector('#said').textContent.includes('cut off')")
+    browser.click("#classify")
+    browser.wait("document.querySelector('#message').textContent.includes('truncated')")
     browser.fill("#text", " ")
-    browser.click("#ask")
-    browser.wait("document.querySelector('#said').className === 'bad'")
+    browser.click("#classify")
+    browser.wait("document.querySelector('#message').className === 'bad'")
 
 
 @pytest.mark.slow
@@ -106,8 +106,8 @@ def test_many_texts_come_back_in_order_and_as_files(browser, live, tmp_path):
     browser.click("#tab-many")
     texts = ["=1+1 b", 'with "quotes", and commas b', *[("b" if number % 2 else "s") * 3 for number in range(300)]]
     browser.fill("#lines", "\n".join([*texts, "", "  "]))
-    browser.click("#ask-many")
-    browser.wait("document.querySelector('#said-many').textContent.startsWith('302 texts in')")
+    browser.click("#classify-many")
+    browser.wait("document.querySelector('#message-many').textContent.startsWith('302 texts in')")
     assert browser.run("document.querySelectorAll('#rows tr').length") == 302
     if shots := os.environ.get("LFT_SCREENSHOTS"):
         browser.screenshot(Path(shots) / "many.png")
@@ -147,7 +147,7 @@ def test_a_key_opens_both_pages(browser):
         browser.fill("#key", "first")
         browser.wait("document.querySelector('#model').textContent.includes('minilm:1')")
         browser.fill("#text", "bbb")
-        browser.click("#ask")
+        browser.click("#classify")
         browser.wait("document.querySelectorAll('#bars li').length === 3")
         assert "first" not in browser.text("#curl") + browser.text("#python")
         browser.open(f"{live.url}/docs")

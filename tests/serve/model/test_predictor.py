@@ -25,9 +25,9 @@ from tests.serve.conftest import make_predictor
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_bundle_answers_with_its_labels(bundles):
+async def test_an_opened_bundle_predicts_its_labels(bundles):
     predictor = open_predictor(bundles["first"].uri, ReplicaThreads(1), limits=LIMITS)
-    [scores], [best] = await predictor.answer(["the bank makes profit"]), await predictor.answer(["goal"], top_k=1)
+    [scores], [best] = await predictor.predict(["the bank makes profit"]), await predictor.predict(["goal"], top_k=1)
     await predictor.retire()
     assert scores[0].label == "business"
     assert sum(s.score for s in scores) == pytest.approx(1.0, abs=1e-5)
@@ -52,24 +52,24 @@ def test_no_bundle_is_a_bundle_error(tmp_path):
         open_predictor(str(tmp_path / "none"), ReplicaThreads(1), limits=LIMITS)
 
 
-async def test_retiring_waits_for_the_answers_in_flight():
+async def test_retire_waits_for_requests_in_flight():
     predictor = make_predictor(pause_s=0.1)
-    asked = asyncio.create_task(predictor.answer(["a"]))
+    pending = asyncio.create_task(predictor.predict(["a"]))
     await asyncio.sleep(0.02)
     await predictor.retire()
-    assert asked.done()
-    assert len((await asked)[0]) == 3
+    assert pending.done()
+    assert len((await pending)[0]) == 3
 
 
-async def test_a_model_that_hangs_is_unhealthy(monkeypatch):
+async def test_check_raises_when_the_engine_hangs(monkeypatch):
     monkeypatch.setattr("lft_ray.serve.model.predictor.STUCK_S", 0.05)
     predictor = make_predictor(pause_s=0.3)
     predictor.check()
-    asked = asyncio.create_task(predictor.answer(["a"]))
+    pending = asyncio.create_task(predictor.predict(["a"]))
     await asyncio.sleep(0.15)
-    with pytest.raises(RuntimeError, match="no text was answered"):
+    with pytest.raises(RuntimeError, match="no result from the engine"):
         predictor.check()
-    await asked
+    await pending
     predictor.check()
     await predictor.retire()
 
@@ -98,16 +98,16 @@ async def test_a_preset_decides_how_many_batches_run_at_a_time(bundles, preset, 
     before = threading.active_count()
     predictor = open_predictor(bundles["first"].uri, ReplicaThreads(2, preset), limits=LIMITS)
     assert threading.active_count() - before == workers
-    [scores] = await predictor.answer(["goal"])
+    [scores] = await predictor.predict(["goal"])
     assert scores[0].label == "sport"
     await predictor.retire()
 
 
-async def test_the_queue_holds_what_the_experiment_says(bundles):
+async def test_the_queue_is_limited_to_max_queued_texts(bundles):
     predictor = open_predictor(bundles["first"].uri, ReplicaThreads(1, max_queued_texts=128), limits=LIMITS)
     with pytest.raises(Overloaded, match="the queue holds 128"):
-        await predictor.answer(["goal"] * 129)
-    assert len(await predictor.answer(["goal"] * 128)) == 128
+        await predictor.predict(["goal"] * 129)
+    assert len(await predictor.predict(["goal"] * 128)) == 128
     await predictor.retire()
 
 
@@ -131,10 +131,10 @@ def test_a_replica_of_an_onnx_bundle_never_loads_torch(tiny_bert, tmp_path):
         "from lft_ray.serve.rollout.service import Service\nfrom lft_ray.serve.rollout.state import DesiredState\n"
         "service = Service(lambda uri: open_predictor(uri, ReplicaThreads(2), limits=LIMITS))\n"
         "create_app(service)\n"
-        "async def ask():\n"
+        "async def predict():\n"
         f"    await service.reconfigure(DesiredState(current={bundle.uri!r}))\n"
-        "    return await service.current.answer(['the team'])\n"
-        "assert {s.label for s in asyncio.run(ask())[0]} == {'a', 'b', 'c'}\n"
+        "    return await service.current.predict(['the team'])\n"
+        "assert {s.label for s in asyncio.run(predict())[0]} == {'a', 'b', 'c'}\n"
         "print(*({'torch', 'transformers', 'onnx', 'sklearn', 'scipy'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -29,15 +29,15 @@ def action(current, candidate, *, time_is_up=False):
     return verdict(current, candidate, RULES, time_is_up=time_is_up).action
 
 
-def test_two_equal_models_wait_and_then_the_new_one_is_promoted():
+def test_a_candidate_equal_to_the_running_model_waits_and_is_then_promoted():
     current, candidate = stats_of(2000, rng=random.Random(1)), stats_of(300, rng=random.Random(2))
     assert action(current, candidate) == "wait"
     assert action(current, candidate, time_is_up=True) == "promote"
 
 
-def test_too_few_answers_promote_nothing():
+def test_too_few_requests_prevent_the_promotion():
     found = verdict(stats_of(2000), stats_of(99), RULES, time_is_up=True)
-    assert (found.action, found.reason) == ("wait", "the time is up, but it has answered 99 of 100 requests")
+    assert (found.action, found.reason) == ("wait", "the time is up, but it has served only 99 of 100 requests")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_too_few_answers_promote_nothing():
         (stats_of(400, shares=(0.4, 0.4, 0.2)), "serve.rollout.max_drift"),
     ],
 )
-def test_what_is_worse_goes(candidate, reason):
+def test_a_worse_candidate_is_rolled_back(candidate, reason):
     found = verdict(stats_of(4000, rng=random.Random(3)), candidate, RULES, time_is_up=False)
     assert found.action == "rollback"
     assert reason in found.reason
@@ -66,15 +66,15 @@ def test_what_is_worse_goes(candidate, reason):
         stats_of(400, median_ms=2.0),
     ],
 )
-def test_what_is_a_little_worse_stays(candidate):
+def test_a_slightly_worse_candidate_stays(candidate):
     assert action(stats_of(4000, rng=random.Random(3)), candidate) == "wait"
 
 
-def test_errors_that_both_have_are_nobodys():
+def test_errors_that_both_models_have_do_not_count():
     assert action(stats_of(2000, errors=200), stats_of(300, errors=30)) == "wait"
 
 
-def test_looking_a_hundred_times_at_an_equal_model_seldom_ends_it():
+def test_a_hundred_interim_checks_rarely_roll_back_an_equal_model():
     ended = 0
     for seed in range(100):
         rng = random.Random(seed)
@@ -88,7 +88,7 @@ def test_looking_a_hundred_times_at_an_equal_model_seldom_ends_it():
     assert ended <= 2
 
 
-def test_the_chi_square_test_is_scipys():
+def test_the_chi_square_test_agrees_with_scipy_stats():
     ours, theirs = {"a": 120, "b": 300, "c": 80}, {"a": 40, "b": 60, "c": 30}
     table = [[ours[k] for k in "abc"], [theirs[k] for k in "abc"]]
     assert drift(ours, theirs).p_value == pytest.approx(stats.chi2_contingency(table).pvalue)

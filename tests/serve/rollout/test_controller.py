@@ -39,13 +39,13 @@ def controller(fleet, clock):
 
 
 def versions(fleet, count=20):
-    return {version for version, _ in fleet.ask(count)}
+    return {version for version, _ in fleet.predict(count)}
 
 
 # ---------------------------------------------------------------- promotion and rollback
 
 
-def test_a_good_bundle_is_tried_beside_the_old_one_and_then_takes_its_place(fleet, controller):
+def test_promote_opens_a_good_bundle_beside_the_running_one_and_then_swaps(fleet, controller):
     result = controller.promote("good:2", RULES)
     assert (result.kind, result.version) == ("promoted", "2")
     assert [(d.current, d.candidate) for d in fleet.applied] == [
@@ -62,12 +62,12 @@ def test_a_good_bundle_is_tried_beside_the_old_one_and_then_takes_its_place(flee
     [
         ("damaged:2", "is damaged"),
         ("nan:2", "not finite"),
-        ("swapped:2", "another label"),
+        ("swapped:2", "predicts another label"),
         ("foreign:2", "sport missing and weather added"),
         ("slow:2", "too slow: p95 3"),
     ],
 )
-def test_a_bad_bundle_answers_nobody_also_when_a_replica_is_killed_meanwhile(fleet, controller, bad, reason):
+def test_a_bad_bundle_serves_no_request_even_if_a_replica_is_killed_meanwhile(fleet, controller, bad, reason):
     seen = []
 
     def kill_one(desired):
@@ -86,30 +86,30 @@ def test_a_bad_bundle_answers_nobody_also_when_a_replica_is_killed_meanwhile(fle
     assert controller.promote("good:3", RULES).kind == "promoted"
 
 
-def test_what_was_asked_lately_tells_a_wrong_mapping_that_the_samples_do_not(fleet, controller):
-    fleet.ask(80)
+def test_recent_texts_reveal_a_wrong_label_mapping_that_the_samples_do_not(fleet, controller):
+    fleet.predict(80)
     assert "of the 40 latest texts" in controller.promote("drifts:2", RULES).reason
     assert versions(fleet) == {"1"}
 
 
-def test_how_slow_a_bundle_may_be_is_the_users_to_say(fleet, controller):
+def test_max_slowdown_decides_how_slow_a_bundle_may_be(fleet, controller):
     assert controller.promote("slow:2", RolloutSpec(max_slowdown=None)).kind == "promoted"
     assert controller.promote("slow:3", RULES).kind == "promoted"  # as slow as the one that runs
 
 
-def test_it_goes_back_and_forth_without_comparing(fleet, controller):
+def test_rollback_alternates_between_two_bundles_without_a_comparison(fleet, controller):
     controller.promote("slow:2", RolloutSpec(max_slowdown=None))
     for version in ("1", "2", "1"):
         assert controller.rollback().version == version
         assert versions(fleet, 4) == {version}
 
 
-def test_the_first_bundle_has_none_before_it(controller):
+def test_rollback_of_the_first_bundle_is_rejected(controller):
     result = controller.rollback()
     assert (result.kind, result.reason) == ("rejected", "there is no earlier bundle to go back to")
 
 
-def test_replicas_that_do_not_decide_keep_the_old_bundle(fleet, controller):
+def test_the_old_bundle_stays_if_the_replicas_do_not_decide(fleet, controller):
     def time_out(desired):
         if desired.candidate:
             raise UnreachableError("the replicas were not ready")
@@ -120,10 +120,10 @@ def test_replicas_that_do_not_decide_keep_the_old_bundle(fleet, controller):
     assert controller.desired.current == "good:1"
 
 
-def test_a_bundle_that_only_fails_when_it_is_alone_is_taken_back(fleet, controller):
+def test_a_bundle_that_fails_only_after_the_swap_is_rolled_back(fleet, controller):
     def damage(desired):
         if desired.current == "good:2":
-            raise UnreachableError("a replica died of it")
+            raise UnreachableError("a replica died")
 
     fleet.before_apply = damage
     assert controller.promote("good:2", RULES).kind == "rejected"
@@ -134,17 +134,17 @@ def test_a_bundle_that_only_fails_when_it_is_alone_is_taken_back(fleet, controll
 # ---------------------------------------------------------------- canary
 
 
-def test_a_canary_answers_its_share_and_takes_over_when_its_time_is_up(fleet, controller, clock):
+def test_a_canary_serves_its_share_and_is_promoted_at_the_end_of_its_time(fleet, controller, clock):
     result = controller.promote("good:2", CANARY)
     assert (result.kind, result.canary.version, result.canary.share) == ("canary", "2", 0.3)
-    answers = fleet.ask(1000)
-    assert 0.25 < sum(version == "2" for version, _ in answers) / 1000 < 0.35
-    waiting = controller.look()
+    results = fleet.predict(1000)
+    assert 0.25 < sum(version == "2" for version, _ in results) / 1000 < 0.35
+    waiting = controller.check_canary()
     assert (waiting.kind, waiting.canary.running) == ("canary", True)
     assert waiting.canary.requests + waiting.canary.current_requests == 1000
     assert fleet.services["r0"].info.canary.version == "2"
     clock.now_s = 601.0
-    done = controller.look()
+    done = controller.check_canary()
     assert (done.kind, done.version, done.canary.running, done.canary.note) == (
         "promoted",
         "2",
@@ -152,26 +152,26 @@ def test_a_canary_answers_its_share_and_takes_over_when_its_time_is_up(fleet, co
         "promoted",
     )
     assert versions(fleet) == {"2"}
-    assert controller.look() is None
+    assert controller.check_canary() is None
     assert fleet.services["r0"].info.canary is None
 
 
-def test_a_canary_without_traffic_is_not_promoted_by_the_clock(fleet, controller, clock):
+def test_a_canary_without_enough_traffic_is_not_promoted_at_the_end_of_its_time(fleet, controller, clock):
     controller.promote("good:2", CANARY)
-    fleet.ask(100)
+    fleet.predict(100)
     clock.now_s = 601.0
-    waiting = controller.look()
+    waiting = controller.check_canary()
     assert waiting.kind == "canary"
     assert "of 100 requests" in waiting.canary.note
-    fleet.ask(400)
-    assert controller.look().kind == "promoted"
+    fleet.predict(400)
+    assert controller.check_canary().kind == "promoted"
 
 
-def test_a_canary_that_fails_is_rolled_back_and_no_client_notices(fleet, controller):
+def test_a_failing_canary_is_rolled_back_without_a_failed_request(fleet, controller):
     controller.promote("fails:2", CANARY)
-    answers = fleet.ask(600)
-    assert [label for _, label in answers] == ["business", "science", "science"] * 200
-    result = controller.look()
+    results = fleet.predict(600)
+    assert [label for _, label in results] == ["business", "science", "science"] * 200
+    result = controller.check_canary()
     assert result.kind == "rejected"
     assert "failed, of the running model 0 of" in result.reason
     assert (result.canary.running, result.canary.note) == (False, result.reason)
@@ -179,22 +179,22 @@ def test_a_canary_that_fails_is_rolled_back_and_no_client_notices(fleet, control
 
 
 def test_a_canary_whose_labels_drift_is_rolled_back(fleet, controller):
-    # No text was asked before it was opened, and its sample texts it answers well often enough.
+    # There are no recent texts yet, and it agrees on enough of its sample texts.
     controller.promote("drifts:2", CANARY)
-    fleet.ask(1000)
-    result = controller.look()
+    fleet.predict(1000)
+    result = controller.check_canary()
     assert result.kind == "rejected"
     assert "serve.rollout.max_drift" in result.reason
     assert result.canary.drift > 0.1
 
 
-def test_a_replica_that_dies_keeps_what_it_had_counted_and_the_next_one_takes_part(fleet, controller):
+def test_statistics_of_a_dead_replica_remain_and_its_replacement_joins_the_canary(fleet, controller):
     controller.promote("good:2", CANARY)
-    fleet.ask(200)
-    assert controller.look().canary.requests > 0
+    fleet.predict(200)
+    assert controller.check_canary().canary.requests > 0
     fleet.replace("r0")
     assert versions(fleet, 200) == {"1", "2"}
-    canary = controller.look().canary
+    canary = controller.check_canary().canary
     assert canary.requests + canary.current_requests == 400
 
 

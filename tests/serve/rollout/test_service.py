@@ -16,7 +16,7 @@ def open_model(uri: str):
     """``good:<version>`` opens, ``slow:<version>`` opens a slow model, anything else is damaged."""
     kind, _, version = uri.partition(":")
     if kind == "broken":
-        raise RuntimeError("a foreign folder did something odd")
+        raise RuntimeError("an engine raised something odd")
     if kind not in ("good", "slow"):
         raise BundleError(f"{uri} is damaged")
     return make_predictor(version, pause_s=0.3 if kind == "slow" else 0.0)
@@ -31,7 +31,7 @@ async def test_a_good_bundle_takes_over_and_a_bad_one_does_not():
         state = await service.reconfigure(DesiredState(current=bad, previous="good:2", serial=3))
         assert (state.state, state.version, state.uri, state.serial) == ("rejected", "2", "good:2", 3)
         assert reason in state.reason
-        assert (await service.answer(["bb"]))[1] == "2"
+        assert (await service.predict(["bb"]))[1] == "2"
 
 
 async def test_another_version_than_the_expected_one_is_rejected():
@@ -45,7 +45,7 @@ async def test_a_starting_replica_falls_back_to_the_previous_bundle():
     service = Service(open_model)
     state = await service.reconfigure(DesiredState(current="bad:2", previous="good:1", serial=5))
     assert (state.state, state.version, state.uri) == ("rejected", "1", "good:1")
-    assert (await service.answer(["bb"]))[1] == "1"
+    assert (await service.predict(["bb"]))[1] == "1"
 
 
 async def test_a_starting_replica_without_any_good_bundle_raises():
@@ -53,27 +53,27 @@ async def test_a_starting_replica_without_any_good_bundle_raises():
     with pytest.raises(BundleError, match="bad:1 is damaged"):
         await service.reconfigure(DesiredState(current="bad:1", previous="bad:0"))
     with pytest.raises(NotReady):
-        await service.answer(["a"])
+        await service.predict(["a"])
 
 
-async def test_answers_in_flight_are_given_by_the_model_that_began_them():
+async def test_requests_in_flight_finish_on_the_model_that_started_them():
     service = Service(open_model)
     await service.reconfigure(DesiredState(current="slow:1", serial=1))
-    asked = [asyncio.create_task(service.answer(["bb"])) for _ in range(4)]
+    pending = [asyncio.create_task(service.predict(["bb"])) for _ in range(4)]
     await asyncio.sleep(0.05)
     await service.reconfigure(DesiredState(current="good:2", serial=2))
-    assert (await service.answer(["bb"]))[1] == "2"
-    assert [version for _, version in await asyncio.gather(*asked)] == ["1"] * 4
+    assert (await service.predict(["bb"]))[1] == "2"
+    assert [version for _, version in await asyncio.gather(*pending)] == ["1"] * 4
 
 
-async def test_of_desired_states_that_overtake_each_other_the_newest_stays():
+async def test_the_newest_of_several_concurrent_desired_states_wins():
     service = Service(open_model)
     await service.reconfigure(DesiredState(current="good:1", serial=1))
     await asyncio.gather(*(service.reconfigure(DesiredState(current=f"good:{n}", serial=n)) for n in (4, 3, 2)))
     assert (service.version, service.status.serial) == ("4", 4)
 
 
-async def test_a_desired_state_for_what_answers_already_opens_nothing():
+async def test_a_desired_state_that_is_already_served_opens_nothing():
     opened = []
     service = Service(lambda uri: opened.append(uri) or open_model(uri))
     await service.reconfigure(DesiredState(current="good:1", serial=1))
@@ -81,7 +81,7 @@ async def test_a_desired_state_for_what_answers_already_opens_nothing():
     assert (opened, state.state, state.serial) == (["good:1"], "ready", 2)
 
 
-def test_a_desired_state_survives_the_way_through_a_config():
+def test_a_desired_state_survives_a_round_trip_through_user_config():
     desired = DesiredState(current="a", previous="b", version="c", serial=4, share=0.5)
     assert DesiredState.of(json.loads(json.dumps(desired.as_config()))) == desired
 
