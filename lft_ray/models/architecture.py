@@ -112,7 +112,7 @@ def refuse_code(config: Mapping[str, Any], *, where: str) -> None:
     for key in ("auto_map", "trust_remote_code"):
         if config.get(key):
             raise ModelError(
-                f"config.json of {where} has {key!r}: it asks for code from the hub to be run, which is not supported",
+                f"config.json of {where} has {key!r}: it requires code from the hub, which is never run",
                 fix="choose a base whose network is built in",
             )
 

@@ -158,19 +158,19 @@ def _cuts(
         )
     sizes = []
     for depth in depths:
-        kept = whole.cut(depth)
+        cut = whole.cut(depth)
         sizes.append(
             ModelSize(
                 name=f"{spec.base}:{depth}",
                 base=spec.base,
-                family=kept.family,
+                family=cut.family,
                 layers=depth,
-                params=kept.params,
-                encoder_params=kept.encoder_params,
-                flops_per_token=kept.flops_per_token(NOMINAL_TOKENS),
+                params=cut.params,
+                encoder_params=cut.encoder_params,
+                flops_per_token=cut.flops_per_token(NOMINAL_TOKENS),
                 default_learning_rate=next(rate for limit, rate in rates if depth <= limit),
-                hidden=kept.hidden,
-                max_tokens=kept.max_tokens,
+                hidden=cut.hidden,
+                max_tokens=cut.max_tokens,
                 pooling=pooling,
                 licence=licence,
             )

@@ -39,20 +39,20 @@ def test_the_search_is_back_after_its_dollars_over_the_saving_of_a_prediction():
     assert "recovered after 20,000,000 predictions (2.0 months)" in result().sentence
 
 
-def test_the_dearest_winner_never_pays():
+def test_the_most_expensive_winner_never_pays():
     found = result(winner=LARGE, finalists=(SMALL, LARGE))
     assert [s.verdict for s in found.savings] == ["never", "never"]
     assert all(s.saved_usd_per_month == 0 and s.predictions is s.months is None for s in found.savings)
     assert found.sentence.startswith("The search never pays for itself")
 
 
-def test_a_winner_that_is_the_largest_finalist_is_compared_with_the_dearest_size():
+def test_a_winner_that_is_the_largest_finalist_is_compared_with_the_most_expensive_size():
     found = result(winner=MIDDLE)
     assert [s.verdict for s in found.savings] == ["never", "pays"]
     assert "over m:6 (the most expensive size)" in found.sentence
 
 
-def test_no_finalists_and_no_ladder_is_an_answer_too():
+def test_break_even_without_finalists_and_ladder():
     assert [s.verdict for s in result(finalists=(), ladder=()).savings] == ["never", "never"]
 
 
@@ -64,7 +64,7 @@ def test_running_replicas_that_set_both_prices_are_named():
     assert saving.predictions_by_traffic == 20_000_000
     assert saving.saves_from_requests == pytest.approx(1e6 * FLOOR / 0.10, abs=1)
     assert "one running replica sets the price of both" in found.sentence
-    # From that traffic on the dearer one does cost more.
+    # From that traffic on the rival does cost more.
     above = result(replicas=1, requests=saving.saves_from_requests + 1_000_000).savings[0]
     assert above.verdict == "pays"
 

@@ -181,7 +181,7 @@ def test_one_error_of_all(write_csv, tmp_path):
     assert told.count("fix:") == 4
 
 
-def test_a_single_error_is_told_plainly():
+def test_a_single_error_is_raised_without_a_list():
     findings = Findings()
     findings.warning("w", "not told")
     raise_on_errors(findings.problems)

@@ -77,7 +77,7 @@ def test_columns_found_in_train_are_those_of_every_split(tmp_path, write_csv):
     assert load_split(record, "validation").texts == [text for text, _ in pets(20, 1000)]
 
 
-def test_no_test_split_unless_asked_for(tmp_path, write_csv):
+def test_no_test_split_unless_configured(tmp_path, write_csv):
     spec = DataSpec(train=write_csv("a.csv", pets(100)), split=SplitSpec(validation=0.2, test=0))
     record = prepare(TaskSpec(), spec, Storage(tmp_path / "run"))
     assert {name: split.rows for name, split in record.splits.items()} == {"train": 80, "validation": 20}

@@ -81,7 +81,7 @@ def test_large_groups_of_equal_texts():
 
 @settings(max_examples=60, deadline=None)
 @given(rows_of_texts, st.integers(1, 120))
-def test_sample_is_no_larger_than_asked(rows, wanted):
+def test_sample_is_no_larger_than_requested(rows, wanted):
     keys = keys_of([f"text {number}" for number, _ in rows])
     kept = sample(keys, [label for _, label in rows], rows=wanted, minimum=3, seed=0)
     assert len(set(kept.tolist())) == len(kept)

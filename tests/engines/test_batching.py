@@ -107,7 +107,7 @@ def test_a_text_above_the_budget_runs_alone_and_counts_are_capped():
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_thousand_concurrent_submits_lose_no_answer(workers):
+def test_a_thousand_concurrent_submits_lose_no_result(workers):
     runner = Lengths()
     dice = random.Random(0)
     requests = [["t" * dice.randint(1, 200) for _ in range(dice.choice([1, 1, 1, 4]))] for _ in range(1000)]
@@ -192,7 +192,7 @@ def test_a_text_that_cannot_be_encoded_fails_alone():
     assert (fine[0, 0], too[0, 0]) == (4, 3)
 
 
-def test_an_engine_that_answers_too_few_rows_is_an_error():
+def test_an_engine_that_returns_too_few_rows_is_an_error():
     class Short(Lengths):
         def run(self, batch):
             return super().run(batch)[:-1]
@@ -221,7 +221,7 @@ def test_a_cancelled_submit_never_runs():
     assert [text for batch in runner.batches for text in batch] == ["first", "stays"]
 
 
-def test_a_submit_cancelled_while_it_runs_harms_no_one():
+def test_a_submit_cancelled_while_it_runs_harms_no_other():
     runner = Lengths()
 
     async def body(batcher):
@@ -267,7 +267,7 @@ def test_a_full_queue_refuses_and_recovers():
     assert with_batcher(runner, body, max_queued_texts=4) == (4, 2)
 
 
-def test_close_answers_what_waits_and_refuses_what_comes():
+def test_close_finishes_queued_texts_and_rejects_new_ones():
     runner = Lengths()
 
     async def body(batcher):
@@ -285,7 +285,7 @@ def test_close_answers_what_waits_and_refuses_what_comes():
     assert with_batcher(runner, body) == (5, 5)
 
 
-def test_close_with_a_stuck_engine_lets_no_one_wait_for_ever():
+def test_close_with_a_stuck_engine_fails_the_queued_texts():
     runner = Lengths()
 
     async def body(batcher):

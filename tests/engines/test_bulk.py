@@ -29,7 +29,7 @@ class Lengths:
         return np.array([[len(text), -len(text)] for text in batch], dtype=np.float32)
 
 
-def test_answers_stand_in_the_order_of_the_texts():
+def test_logits_are_in_the_order_of_the_texts():
     lengths = np.random.default_rng(0).integers(1, 900, 2000)
     runner = Lengths()
     bulk = BulkRunner(runner, workers=3)

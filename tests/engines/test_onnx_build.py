@@ -28,7 +28,7 @@ def test_fp32_is_the_network_and_int8_is_close(base, request, tmp_path):
     assert sorted(path.name for path in (tmp_path / "int8").iterdir()) == ["engine.json", GRAPH, "tokenizer.json"]
 
 
-def test_int8_leaves_the_head_as_it_is(tiny_bert, tmp_path):
+def test_int8_does_not_quantise_the_head(tiny_bert, tmp_path):
     source = trained(tmp_path / "trained", tiny_bert, outlier=4000.0)
     expected = logits_of(TorchEngine, source, "fp32")
     build_onnx(source, tmp_path / "int8", precision="int8")
@@ -43,8 +43,6 @@ def test_architectures_of_transformers_are_exported_alike(family, tmp_path):
     build_onnx(source, tmp_path / "onnx", precision="fp32")
     got, expected = logits_of(OnnxEngine, tmp_path / "onnx", "fp32"), logits_of(TorchEngine, source, "fp32")
     assert np.abs(got - expected).max() < 1e-4
-        np.abs(logits_of(OnnxEngine, tmp_path / "onnx", "fp32") - logits_of(TorchEngine, source, "fp32")).max() < 1e-4
-    )
 
 
 def test_more_tokens_than_positions_are_refused(tiny_gpt, tmp_path):

@@ -11,7 +11,7 @@ from lft_ray.errors import BundleError
 from tests.engines.networks import trained
 
 
-def test_a_folder_is_opened_at_the_precision_it_was_built_at(tiny_bert, tmp_path):
+def test_open_requires_the_precision_of_the_folder(tiny_bert, tmp_path):
     build_onnx(trained(tmp_path / "trained", tiny_bert), tmp_path / "int8", precision="int8")
     with pytest.raises(BundleError, match="was built at 'int8', not at 'fp32'"):
         OnnxEngine.open(tmp_path / "int8", precision="fp32", threads=1)
@@ -28,7 +28,7 @@ def test_a_damaged_graph_is_refused(content, tiny_bert, tmp_path):
         OnnxEngine.open(tmp_path / "onnx", precision="fp32", threads=1)
 
 
-def test_answering_loads_neither_torch_nor_transformers(tiny_bert, tmp_path):
+def test_running_loads_neither_torch_nor_transformers(tiny_bert, tmp_path):
     build_onnx(trained(tmp_path / "trained", tiny_bert), tmp_path / "onnx", precision="int8")
     code = (
         "import sys\nfrom pathlib import Path\nfrom lft_ray.engines.onnx_engine import OnnxEngine\n"

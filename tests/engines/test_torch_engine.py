@@ -1,4 +1,4 @@
-"""What only one of the engines does; what all do stands in tests/contracts."""
+"""The torch engine: precisions, threads, limits, imports. What all engines share is tested in tests/contracts."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def saved(folder, source, *, max_length=32, outputs=3):
     return folder
 
 
-def test_fp32_answers_are_the_networks(tiny_bert, tmp_path):
+def test_fp32_logits_equal_the_networks(tiny_bert, tmp_path):
     folder = saved(tmp_path, tiny_bert)
     runner = TorchEngine.open(folder, precision="fp32", threads=1)
     network = load(folder).eval()

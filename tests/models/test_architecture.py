@@ -26,8 +26,8 @@ def test_every_family_is_written_and_read():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"auto_map": {"AutoModel": "x--y.Z"}}, "asks for code"),
-        ({"trust_remote_code": True}, "asks for code"),
+        ({"auto_map": {"AutoModel": "x--y.Z"}}, "requires code from the hub"),
+        ({"trust_remote_code": True}, "requires code from the hub"),
         ({"model_type": "berd"}, "Did you mean 'bert'"),
         ({"model_type": None}, "not supported"),
         ({"hidden_act": "swish"}, "swish"),

@@ -96,7 +96,7 @@ def test_tensorflow_names_and_prefixes_are_read(tiny_bert, tmp_path):
 
 
 @pytest.mark.parametrize("fixture", ["tiny_bert", "tiny_gpt"])
-def test_padding_changes_no_answer(fixture, request):
+def test_padding_does_not_change_logits(fixture, request):
     network = network_of(ModelSpec(base=str(request.getfixturevalue(fixture))))
     ids, mask = batch()
     with torch.inference_mode():
@@ -176,7 +176,7 @@ def test_every_weight_gets_a_gradient(tiny_bert, tiny_gpt):
         assert all(weights.grad is not None for weights in network.parameters())
 
 
-def test_bfloat16_stays_near_and_answers_float32(tiny_bert):
+def test_bfloat16_logits_are_close_and_float32(tiny_bert):
     network = network_of(ModelSpec(base=str(tiny_bert)))
     ids, mask = batch()
     with torch.inference_mode():

@@ -52,7 +52,7 @@ def test_the_cache_is_found_and_its_commit_recorded(tiny_bert, cache):
     assert (base.source, base.revision) == ("hf cache", "c" * 40)
 
 
-def test_the_cache_is_also_looked_at_under_short_names(tiny_bert, cache):
+def test_the_cache_is_also_searched_by_short_names(tiny_bert, cache):
     cached(cache, "distilgpt2", tiny_bert)
     assert find_base(ModelSpec(base="distilgpt2", revision="main")).source == "hf cache"
 
@@ -77,7 +77,7 @@ def test_an_unknown_name_gets_the_nearest(cache):
         find_base(ModelSpec(base="distilgtp2"))
 
 
-def test_a_path_is_never_asked_of_the_hub(tmp_path, cache):
+def test_a_path_is_never_looked_up_on_the_hub(tmp_path, cache):
     with pytest.raises(ModelError) as caught:
         find_base(ModelSpec(base=str(tmp_path / "nothing")))
     assert "hub:" not in str(caught.value)
@@ -88,7 +88,7 @@ def test_code_in_a_config_is_refused(tiny_bert, tmp_path, cache):
     config = json.loads((folder / "config.json").read_text()) | {"auto_map": {"AutoModel": "evil.Model"}}
     (folder / "config.json").write_text(json.dumps(config))
     for read in (lambda spec: find_base(spec), lambda spec: model_sizes([spec])):
-        with pytest.raises(ModelError, match="asks for code"):
+        with pytest.raises(ModelError, match="requires code from the hub"):
             read(ModelSpec(base=str(folder)))
 
 
@@ -102,7 +102,7 @@ class Canary:
         return (os.mkdir, (str(self.path),))
 
 
-def test_bin_weights_need_allow_bin_and_are_kept_as_safetensors(tiny_bert, tmp_path, cache):
+def test_bin_weights_need_allow_bin_and_are_stored_as_safetensors(tiny_bert, tmp_path, cache):
     folder = only_bin(Path(shutil.copytree(tiny_bert, tmp_path / "old")))
     with pytest.raises(ModelError, match="allow_bin: true"):
         find_base(ModelSpec(base=str(folder)))
@@ -139,7 +139,7 @@ def test_a_word_list_becomes_the_same_tokenizer(minilm, tmp_path, cache):
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "tokenizer.json"])
-def test_an_incomplete_folder_says_what_it_lacks(tiny_bert, tmp_path, cache, missing):
+def test_an_incomplete_folder_names_the_missing_file(tiny_bert, tmp_path, cache, missing):
     folder = Path(shutil.copytree(tiny_bert, tmp_path / "part"))
     (folder / missing).unlink()
     with pytest.raises(ModelError, match=f"has no {missing}"):

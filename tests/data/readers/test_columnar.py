@@ -80,7 +80,7 @@ def test_cut_off_file(tmp_path):
     assert codes(read_table(str(path), task=Classification)) == [("error", "damaged_file")]
 
 
-def test_wrong_extension_is_read_and_told(tmp_path):
+def test_wrong_extension_is_read_with_a_warning(tmp_path):
     table = read(tmp_path / "a.csv", pa.table({"text": ["a"], "label": ["x"]}))
     assert (table.texts, codes(table)) == (["a"], [("warning", "wrong_extension")])
 

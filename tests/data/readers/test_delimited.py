@@ -102,7 +102,7 @@ def test_many_bad_rows_are_listed_up_to_three_and_counted(tmp_path):
     assert [problem.count for problem in table.problems] == [1, 1, 1, 47]
 
 
-def test_all_problems_of_all_files_are_told(tmp_path):
+def test_all_problems_of_all_files_are_reported(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\nx\nfine,a\n")
     (tmp_path / "b.csv").write_text("text;label\na;b\n")
     table = read_table([str(tmp_path / "*.csv"), str(tmp_path / "c.csv")], task=Classification)
@@ -110,7 +110,7 @@ def test_all_problems_of_all_files_are_told(tmp_path):
     assert table.texts == ["fine"]
 
 
-def test_padding_is_trimmed_and_told(tmp_path):
+def test_padding_is_trimmed_with_a_warning(tmp_path):
     table = read(tmp_path / "a.csv", "text, label \nhi, a\nho,a\n")
     assert table.labels == [["a"], ["a"]]
     assert {(p.severity, p.code, p.count) for p in table.problems} == {

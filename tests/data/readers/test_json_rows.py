@@ -46,7 +46,7 @@ def test_numbers_and_truth_values_become_labels_as_written(tmp_path):
     assert read(tmp_path / "c.jsonl", lines({"text": "a", "label": None})).labels == [[]]
 
 
-def test_numeric_texts_are_read_and_told(tmp_path):
+def test_numeric_texts_are_read_with_a_warning(tmp_path):
     table = read(tmp_path / "a.jsonl", lines({"text": 12, "label": "a"}))
     assert table.texts == ["12"]
     assert [(p.severity, p.code) for p in table.problems] == [("warning", "numeric_text")]
