@@ -22,7 +22,6 @@ from lft_ray.errors import InputError, ModelError
 from lft_ray.records import FrontPoint, Record, Selection
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
-from lft_ray.samples import CORPUS, EXPERIMENT, samples_folder
 from lft_ray.wire import LabelScore
 
 if TYPE_CHECKING:
@@ -30,7 +29,24 @@ if TYPE_CHECKING:
 
     Log = Callable[[str], None]
 
-__all__ = ["STAGES", "TEXTS", "Prediction", "Stage", "TourResult", "sample_experiment", "tour"]
+__all__ = [
+    "CORPUS",
+    "EXPERIMENT",
+    "STAGES",
+    "TEXTS",
+    "Prediction",
+    "Stage",
+    "TourResult",
+    "sample_experiment",
+    "samples_folder",
+    "tour",
+]
+
+EXPERIMENT = "quickstart.yaml"
+CORPUS = "data/news.csv"
+# A wheel has copies of both in lft_ray/samples (force-include in pyproject.toml); a checkout has the originals.
+_INSTALLED = Path(__file__).resolve().parent / "samples"
+_CHECKOUT = Path(__file__).resolve().parent.parent / "experiments"
 
 TEXTS = (
     "The keeper saved two penalties and the visitors went through",
@@ -147,6 +163,21 @@ def tour(
 def _printer(console: "Console | None") -> "Log":
     """Return a function that prints one line on the console, or nothing without one."""
     return lambda text: console.print(text, markup=False, soft_wrap=True) if console is not None else None
+
+
+def samples_folder() -> Path:
+    """Return the folder that contains `EXPERIMENT` and `CORPUS`.
+
+    Raises:
+        InputError: this installation lacks them.
+    """
+    for folder in (_INSTALLED, _CHECKOUT):
+        if all((folder / name).is_file() for name in (EXPERIMENT, CORPUS)):
+            return folder
+    raise InputError(
+        f"the sample files {EXPERIMENT} and {CORPUS} are missing: searched {_INSTALLED} and {_CHECKOUT}",
+        fix="reinstall the lft_ray wheel",
+    )
 
 
 def sample_experiment(folder: str, overrides: list[str]) -> Experiment:

@@ -20,11 +20,10 @@ from typer.testing import CliRunner
 from lft_ray.cli.app import app
 from lft_ray.config import Experiment
 from lft_ray.processes import identity_of, this_process
-from lft_ray.quickstart import STAGES, TEXTS, sample_experiment, tour
+from lft_ray.quickstart import CORPUS, EXPERIMENT, STAGES, TEXTS, sample_experiment, samples_folder, tour
 from lft_ray.records import Endpoint, FrontPoint, Selection
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.lock import Holder
-from lft_ray.samples import CORPUS, EXPERIMENT, samples_folder
 from lft_ray.serve.endpoint import record as endpoints
 
 REPO = Path(__file__).resolve().parent.parent
@@ -54,7 +53,7 @@ def sha256(path: Path) -> str:
 
 def samples_seen_by(place: Path, cwd: Path) -> Path:
     """What an interpreter finds that has the standard library and ``place`` on its path, nothing else."""
-    code = f"import sys; sys.path.append({str(place)!r}); from lft_ray.samples import *; print(samples_folder())"
+    code = f"import sys; sys.path.append({str(place)!r}); from lft_ray.quickstart import samples_folder; print(samples_folder())"
     words = [sys.executable, "-I", "-S", "-c", code]
     return Path(subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=True, timeout=60).stdout.strip())
 

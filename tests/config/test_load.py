@@ -202,7 +202,7 @@ def test_a_length_that_cannot_be_offered_is_named(lengths, message):
     ("part", "error"),
     [
         ({"training": {"plateau": {"patience": 2}}}, "unknown key training.plateau: renamed to early_stopping"),
-        ({"selection": {"confirm_share": 0.2}}, "unknown key selection.confirm_share: renamed to confirmation_fraction"),
+        ({"selection": {"confirm_share": 0.2}}, "selection.confirm_share: renamed to confirmation_fraction"),
         ({"training": {"method": ["frozen"]}}, "frozen was renamed to freeze"),
         ({"training": {"head_init": "probe"}}, "probe was renamed to linear_probe"),
         (
