@@ -53,7 +53,7 @@ class Wallet:
         self.dollars -= 0.5
 
 
-class Heard:
+class EventListener:
     def __init__(self):
         self.events = []
 
@@ -179,10 +179,10 @@ def test_a_resumed_search_keeps_its_lag_on_a_larger_machine(storage):
 def test_an_unfinished_trial_is_continued_under_its_id(storage):
     first = dispatcher(storage, Recorder())
     trial = next_trial(first)
-    heard = Heard()
-    again = next_trial(dispatcher(storage, Recorder(), listener=heard))
+    listener = EventListener()
+    again = next_trial(dispatcher(storage, Recorder(), listener=listener))
     assert (again.trial_id, again.attempt, again.config) == (trial.trial_id, 2, trial.config)
-    assert heard.events == [("start", "t000", 2)]
+    assert listener.events == [("start", "t000", 2)]
 
 
 def test_a_result_that_was_written_is_adopted_not_rerun(storage):
@@ -195,19 +195,19 @@ def test_a_result_that_was_written_is_adopted_not_rerun(storage):
 
 
 def test_the_record_is_written_before_the_listener_is_called(storage):
-    class Checks(Heard):
+    class Checks(EventListener):
         def on_record(self, record):
             assert Ledger(storage).get(record.trial_id) == record
             super().on_record(record)
 
-    heard = Checks()
-    d = dispatcher(storage, Recorder(), listener=heard)
+    listener = Checks()
+    d = dispatcher(storage, Recorder(), listener=listener)
     trial = next_trial(d)
     d.on_point(trial.trial_id, CurvePoint(fraction=0.5, f1=0.5, loss=1.0, train_s=1.0))
     write_result(storage, trial)
     record = d.end(trial.trial_id)
     assert record.training_usd == pytest.approx(2e-5)
-    assert [e[0] for e in heard.events] == ["start", "point", "record"]
+    assert [e[0] for e in listener.events] == ["start", "point", "record"]
 
 
 def test_a_dead_worker_is_given_another_attempt_and_at_last_fails(storage):
@@ -271,13 +271,13 @@ def test_dollars_hold_starts_back_until_running_trials_settle(storage):
 def test_a_start_trial_over_budget_is_skipped_for_a_cheaper_proposal(storage):
     class Only(Wallet):
         def verdict(self, config, role):
-            return Verdict(config.learning_rate < 4e-5, "too dear")
+            return Verdict(config.learning_rate < 4e-5, "too expensive")
 
     queue = [Queued(config(i)) for i in (1, 9, 0)]
     d = dispatcher(storage, Recorder(), queue=queue, trials=3, admission=Only(9), is_deterministic=False)
     drain(d, storage)
     assert [r.config for r in Ledger(storage).records()] == [config(1), config(0), config(2)]
-    assert "too dear" in d.refusal
+    assert "too expensive" in d.refusal
 
 
 def test_an_unfinished_trial_that_cannot_be_paid_is_written_off_once(storage):

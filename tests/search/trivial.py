@@ -1,4 +1,4 @@
-"""A trial that takes a moment and answers a known F1: the seam that cluster tests pass through."""
+"""A trial that takes a moment and returns a known F1: the stand-in for training in cluster tests."""
 
 import math
 import os

@@ -173,13 +173,13 @@ def test_failed_trials_make_their_region_unattractive():
     def share_of_high_rates(state: TrialState) -> float:
         trials = [t for t in history(40, seed=3) if t.params["rate"] < 1e-3][:12]
         bad = [ended({**t.params, "rate": 1.1e-3 + 1e-3 * i}, state=state) for i, t in enumerate(trials[:8])]
-        asked = [
+        proposed = [
             study_with(
                 KnownCostSampler(CostPrior(cost), seed=s), trials + (bad if state is TrialState.FAIL else [])
             ).ask(SPACE)
             for s in range(5)
         ]
-        return statistics.mean(t.params["rate"] > 9e-4 for t in asked)
+        return statistics.mean(t.params["rate"] > 9e-4 for t in proposed)
 
     assert share_of_high_rates(TrialState.FAIL) == 0.0
 
@@ -196,11 +196,11 @@ def test_proposals_are_feasible():
 def test_a_baseline_removes_the_gain_of_what_it_dominates():
     """Something at the cost of the smallest size that is better than all but the two largest can be."""
     baselines = [(1.0, 0.871)]
-    asked = [
+    proposed = [
         study_with(KnownCostSampler(CostPrior(cost, baselines=baselines), seed=s), history(15, s)).ask(SPACE)
         for s in range(6)
     ]
-    assert min(trial.params["size"] for trial in asked) >= 2
+    assert min(trial.params["size"] for trial in proposed) >= 2
     without = [study_with(KnownCostSampler(CostPrior(cost), seed=s), history(15, s)).ask(SPACE) for s in range(6)]
     assert min(trial.params["size"] for trial in without) < 2
 
@@ -223,10 +223,10 @@ def test_a_cheap_variant_makes_an_expensive_size_more_attractive():
     trials = [ended({"size": s, "rate": 3e-4, "epochs": e}) for s in range(5) for e in (1, 2)]
 
     def sizes(ways) -> list[int]:
-        asked = [
+        proposed = [
             study_with(KnownCostSampler(CostPrior(ways), seed=s), trials).ask(SPACE).params["size"] for s in range(4)
         ]
-        return sorted(asked)
+        return sorted(proposed)
 
     def also_cheap(params):
         return [(cost(params), 0.0), *([(0.9, -0.01)] if params["size"] == 3 else [])]
@@ -243,10 +243,10 @@ def test_candidates_start_near_what_is_known_to_work():
         seed=0,
     )
     study = study_with(sampler, history(1))
-    asked = [study.ask(SPACE).params for _ in range(40)]
-    off = [math.log10(p["rate"]) - centre[p["size"]] for p in asked]
+    proposed = [study.ask(SPACE).params for _ in range(40)]
+    off = [math.log10(p["rate"]) - centre[p["size"]] for p in proposed]
     assert statistics.median(abs(o) for o in off) < 0.4
-    assert len({p["size"] for p in asked}) == 5
+    assert len({p["size"] for p in proposed}) == 5
 
 
 def test_conditional_and_categorical_parameters_of_a_plain_study():

@@ -252,15 +252,15 @@ def test_default_rates_guide_the_first_proposals():
 
 
 def test_known_functions_are_called_once_for_all_rates():
-    asked = []
+    called = []
 
     def dollars(config: TrialConfig) -> float:
-        asked.append(config)
+        called.append(config)
         return cost(config) * (config.epochs or 1)
 
     Proposer(SPACE, "known_cost", 0, cost, train_usd=dollars).propose(12, history(12), [])
-    combinations = {(c.model_size, c.batch_size, c.epochs) for c in asked}
-    assert len(asked) == len(combinations) <= 4 * 2 * 3
+    combinations = {(c.model_size, c.batch_size, c.epochs) for c in called}
+    assert len(called) == len(combinations) <= 4 * 2 * 3
 
 
 def test_options_reach_the_sampler():

@@ -132,7 +132,7 @@ def test_an_unfinished_distilled_trial_keeps_its_teacher(storage):
 def test_the_budget_is_checked_for_the_configuration_with_its_teacher(storage):
     class NoTeachers(Wallet):
         def verdict(self, config, role):
-            return Verdict(not config.teacher, "the teacher's pass is too dear")
+            return Verdict(not config.teacher, "the teacher's pass is too expensive")
 
     d = dispatcher(
         storage,

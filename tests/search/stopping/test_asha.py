@@ -22,11 +22,11 @@ def test_one_in_eta_continues_within_an_octave():
 
 def test_the_cheaper_of_an_octave_is_on_its_front_though_its_f1_is_lower():
     """tiny:1 and tiny:2 cost 2 and 3 dollars: one octave. tiny:4 costs 5, another one."""
-    dearer = reached([0.8, 0.82, 0.84, 0.86, 0.88], "tiny:2")
-    assert mo_asha(0)(standing([0.5], dearer, size="tiny:1")) == ""
-    assert mo_asha(0)(standing([0.5], dearer, size="tiny:2"))
-    assert mo_asha(0)(standing([0.5], dearer, size="tiny:4")) == ""
-    # The other way round: dearer and worse than those of its octave.
+    more_expensive = reached([0.8, 0.82, 0.84, 0.86, 0.88], "tiny:2")
+    assert mo_asha(0)(standing([0.5], more_expensive, size="tiny:1")) == ""
+    assert mo_asha(0)(standing([0.5], more_expensive, size="tiny:2"))
+    assert mo_asha(0)(standing([0.5], more_expensive, size="tiny:4")) == ""
+    # The other way round: more expensive and worse than the others of its octave.
     assert mo_asha(0)(standing([0.5], reached([0.6, 0.7, 0.8, 0.9, 0.9], "tiny:1"), size="tiny:2"))
 
 

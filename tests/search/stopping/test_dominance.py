@@ -86,13 +86,13 @@ def test_a_incumbent_counts_less_one_seed_sd_and_must_cost_no_more():
 def test_a_incumbent_of_which_only_a_more_expensive_variant_is_as_good_does_not_count():
     curves = [FullCurve("full", 2, ((1 / 3, 0.5), (2 / 3, 0.9), (1.0, 0.9)))] * 19
     incumbent = ended(0, [0.5, 0.5, 0.99], "tiny:1")
-    dear = incumbent.variants[0].model_copy(update={"usd_per_million_predictions": 9.0})
+    expensive = incumbent.variants[0].model_copy(update={"usd_per_million_predictions": 9.0})
     poor = incumbent.variants[0].model_copy(update={"f1": 0.4})
     # Below the cheapest admitted variant: it breaks a cap.
     barred = incumbent.variants[0].model_copy(update={"usd_per_million_predictions": 0.1})
-    for variants in ([dear, poor], [dear, barred]):
-        asked = standing([0.5, 0.8], [incumbent.model_copy(update={"variants": variants})])
-        assert not dominance(0, library=curves)(asked)
+    for variants in ([expensive, poor], [expensive, barred]):
+        snapshot = standing([0.5, 0.8], [incumbent.model_copy(update={"variants": variants})])
+        assert not dominance(0, library=curves)(snapshot)
     assert dominance(0, library=curves)(standing([0.5, 0.8], [incumbent]))
 
 
@@ -109,7 +109,7 @@ def test_survivors_are_no_calibration():
     assert not any(stops([*early, *late], probe_share=0.0))
     # The same curves of start trials, which are never stopped.
     assert all(stops([*early, *(r.model_copy(update={"start": True}) for r in late)], probe_share=0.0))
-    # Half of them are probes; so are half of those that are asked about.
+    # Half of them are probes; so are half of the judged trials.
     assert 3 < sum(stops([*early, *late], probe_share=0.5, alpha=0.9)) < 17
 
 
@@ -124,11 +124,11 @@ def test_the_first_trials_of_a_method_are_never_stopped_however_late_they_are():
 def test_curves_of_equal_epochs_are_preferred_where_there_are_enough():
     incumbent = ended(0, [0.5, 0.5, 0.9], "tiny:1")
     steep, flat = ((1 / 3, 0.2), (2 / 3, 0.5), (1.0, 0.95)), ((1 / 3, 0.5), (2 / 3, 0.7), (1.0, 0.7))
-    asked = standing([0.5, 0.7], [incumbent])
+    snapshot = standing([0.5, 0.7], [incumbent])
     fast = [FullCurve("full", 2, flat)] * 19
-    assert dominance(0, library=fast)(asked)
-    assert dominance(0, library=[*fast, *[FullCurve("full", 1, steep)] * 5])(asked)
-    assert not dominance(0, library=[*fast[1:], *[FullCurve("full", 1, steep)] * 5])(asked)
+    assert dominance(0, library=fast)(snapshot)
+    assert dominance(0, library=[*fast, *[FullCurve("full", 1, steep)] * 5])(snapshot)
+    assert not dominance(0, library=[*fast[1:], *[FullCurve("full", 1, steep)] * 5])(snapshot)
 
 
 @pytest.mark.parametrize(

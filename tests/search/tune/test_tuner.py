@@ -180,7 +180,7 @@ def stops_some(seed):
 
 
 def test_a_trial_that_a_rule_stops_keeps_its_curve_and_its_worker_and_is_no_point_of_the_front(cluster, tmp_path):
-    """Half-trained, it would look as cheap as any and be told as complete by Ray's own searcher."""
+    """Ray's own searcher would record a partly trained trial as complete, with its low cost."""
     rule = "tests.search.tune.test_tuner:stops_some"
     records = search(str(tmp_path), cluster, trials=10, sampler="tpe", scheduler=rule, notes_core_s=5.0)
     stopped = [r for r in records if r.status is TrialStatus.STOPPED]
