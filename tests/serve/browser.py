@@ -29,7 +29,7 @@ class Browser:
         self._port = port
         self._numbers = itertools.count(1)
         self.complaints: list[str] = []
-        """What the console and the content security policy had to say."""
+        """Messages of the console and violations of the content security policy."""
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
@@ -65,7 +65,7 @@ class Browser:
     def wait(self, script: str, *, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while not self.run(script):
-            assert time.monotonic() < deadline, f"it did not come to be: {script}"
+            assert time.monotonic() < deadline, f"never became true: {script}"
             time.sleep(0.05)
 
     def fill(self, selector: str, text: str) -> None:

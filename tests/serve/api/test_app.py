@@ -29,10 +29,10 @@ def assert_error(response: httpx.Response, status: int, *, says: str = "") -> Er
     return body
 
 
-# ---------------------------------------------------------------- answers
+# ---------------------------------------------------------------- predictions
 
 
-async def test_one_text_is_answered_nested_and_best_first(http):
+async def test_the_response_to_one_text_is_nested_and_best_first(http):
     response = await http.post("/", json={"inputs": "sss b"})
     assert response.status_code == 200
     [scores] = response.json()
@@ -63,7 +63,7 @@ async def test_a_given_request_id_comes_back_and_an_unsafe_one_does_not(http):
     assert (await http.get("/health", headers={"x-request-id": "a b<script>"})).headers["x-request-id"] != "a b<script>"
 
 
-async def test_info_tells_model_and_limits(http):
+async def test_info_describes_the_model_and_the_limits(http):
     info = Info.model_validate_json((await http.get("/info")).content)
     assert (info.model, info.max_batch, info.labels) == ("minilm:1", MAX_BATCH, ["business", "science", "sport"])
 
@@ -187,15 +187,15 @@ async def test_before_a_model_is_open_the_endpoint_lives_and_is_not_ready():
             assert response.headers["retry-after"]
 
 
-async def test_a_full_queue_is_503_with_retry_after_and_the_rest_is_answered():
+async def test_a_full_queue_is_503_with_retry_after_and_the_rest_succeeds():
     service = await make_service(pause_s=0.05)
     async with client_of(service) as http:
-        asked = [http.post("/", json={"inputs": ["a"] * MAX_BATCH}) for _ in range(40)]
-        answers = await asyncio.gather(*asked)
+        pending = [http.post("/", json={"inputs": ["a"] * MAX_BATCH}) for _ in range(40)]
+        responses = await asyncio.gather(*pending)
         await service.current.retire()
-    busy = [answer for answer in answers if answer.status_code == 503]
+    busy = [response for response in responses if response.status_code == 503]
     assert busy
-    assert {answer.status_code for answer in answers} == {200, 503}
+    assert {response.status_code for response in responses} == {200, 503}
     assert_error(busy[0], 503, says="full")
     assert busy[0].headers["retry-after"]
 

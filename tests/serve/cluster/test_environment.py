@@ -3,7 +3,6 @@ import subprocess
 import pytest
 
 from lft_ray.config import ServeSpec
-from lft_ray.serve.addresses import is_loopback, url
 from lft_ray.serve.cluster.deployment import autoscaling
 from lft_ray.serve.cluster.environment import haproxy_binary, serving_environment
 from lft_ray.serve.endpoint.record import make_folder
@@ -78,26 +77,6 @@ def test_the_launcher_closes_haproxys_own_ports_and_the_result_is_a_valid_config
 def test_folders_are_private_and_short(folder):
     assert folder.stat().st_mode & 0o777 == 0o700
     assert len(str(folder)) <= 36
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("127.0.0.1", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("10.0.0.1", False),
-        ("example.org", False),
-    ],
-)
-def test_loopback_addresses_are_told_from_others(host, expected):
-    assert is_loopback(host) is expected
-
-
-def test_urls_are_ones_that_a_client_can_use():
-    assert url("0.0.0.0", 80) == "http://127.0.0.1:80"
-    assert url("::1", 80) == "http://[::1]:80"
 
 
 def test_autoscaling_looks_back_over_more_than_one_push():

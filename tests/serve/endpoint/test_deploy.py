@@ -72,7 +72,7 @@ def own_addresses() -> list[str]:
 
 
 class Load:
-    """Asks without a pause until it is left, and keeps every answer."""
+    """Sends requests without a pause until the end of the block, and records every response."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -97,7 +97,7 @@ class Load:
         self._thread.join()
 
     def _more(self, count: int = 20) -> None:
-        """Wait for so many answers more: a fixed pause may see none on a busy machine."""
+        """Wait for ``count`` more responses: a fixed pause may see none on a busy machine."""
         wanted = len(self.answers) + count
         while len(self.answers) < wanted and self._thread.is_alive():
             time.sleep(0.01)
@@ -109,7 +109,7 @@ class Load:
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 class TestLife:
-    def test_it_is_ready_and_says_so(self, live, run, bundles):
+    def test_a_deployed_endpoint_is_ready_and_recorded(self, live, run, bundles):
         written = Endpoint.model_validate_json((run / "endpoint.json").read_text())
         assert written == live
         assert (live.state, live.version) == ("ready", bundles["first"].version)
@@ -122,7 +122,7 @@ class TestLife:
         assert len(headers.get_list("x-request-id")) == 1
         assert len(headers.get_list("x-model-version")) == 1
 
-    def test_what_listens_for_other_machines_is_what_the_readme_says_and_answers_none_of_them(self, live):
+    def test_public_listeners_are_the_documented_ones_and_reject_other_machines(self, live):
         found = public_listeners(live.pid)
         assert Counter(name for name, _ in found) == {"ray::ServeReplica:lft:model": 2, "ray::ProxyActor": 1}
         address = next((ip for ip in own_addresses() if not ip.startswith("127.")), None)
@@ -208,7 +208,7 @@ class TestLife:
     def test_a_bundle_that_is_not_there_is_rejected(self, live, run, tmp_path):
         assert deploy(run, str(tmp_path / "none"), SPEC, wait_s=60).state == "rejected"
 
-    def test_it_goes_back_to_the_bundle_before(self, live, run, bundles):
+    def test_rollback_returns_to_the_previous_bundle(self, live, run, bundles):
         back = rollback(run, wait_s=60)
         assert (back.state, back.version) == ("ready", bundles["first"].version)
         assert back.bundle_uri == bundles["first"].uri
@@ -239,7 +239,7 @@ class TestLife:
             bundles["second"].version
         }
 
-    def test_its_port_cannot_be_taken_by_another(self, live, tmp_path, bundles):
+    def test_a_second_endpoint_on_the_same_port_is_refused(self, live, tmp_path, bundles):
         with pytest.raises(InputError, match=r"serve\.port=0"):
             deploy(tmp_path, bundles["first"], ServeSpec(port=live.ports["http"]))
 
@@ -256,7 +256,7 @@ class TestLife:
         assert down(run) is None
 
 
-# ---------------------------------------------------------------- what may not happen, and does
+# ---------------------------------------------------------------- failures
 
 
 @pytest.mark.cluster
@@ -274,7 +274,7 @@ def test_a_killed_replica_costs_what_was_in_flight_on_it_and_our_clients_nothing
     assert httpx.get(f"{endpoint.url}/info").status_code == 401
     assert not [p for p in tree if "canary-key" in " ".join(p.cmdline())]
     nices = {replica.nice() for replica in replicas}
-    assert nices == {psutil.Process().nice()}, "whoever asks waits for it: it is no batch work"
+    assert nices == {psutil.Process().nice()}, "a replica must not run at the niceness of batch work"
 
     headers = {"authorization": "Bearer canary-key"}
     load = closed_loop(endpoint.url, text_bodies(["goal"]), connections=IN_FLIGHT, seconds=6.0, headers=headers)
@@ -299,7 +299,7 @@ IN_FLIGHT = 8
 
 
 class Asking:
-    """Asks one text after the other in a thread until it is left."""
+    """Predicts one text after the other in a thread until the end of the block."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -351,7 +351,7 @@ print(deploy(sys.argv[1], sys.argv[2], ServeSpec(port=0), foreground=True).state
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 @pytest.mark.slow
-def test_in_the_foreground_it_stays_until_it_is_interrupted(bundles, tmp_path):
+def test_deploy_in_the_foreground_stays_until_it_is_interrupted(bundles, tmp_path):
     command = [sys.executable, "-c", FOREGROUND, str(tmp_path), bundles["first"].uri]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -384,7 +384,7 @@ def wait_ready(run: Path, process: subprocess.Popen, seconds: float) -> Endpoint
         if endpoint is not None and endpoint.state == "ready":
             return endpoint
         time.sleep(0.2)
-    raise AssertionError("it was not ready in time")
+    raise AssertionError("the endpoint was not ready in time")
 
 
 # ---------------------------------------------------------------- refusals, without a cluster
@@ -416,7 +416,7 @@ def test_more_cores_than_there_are_is_refused(bundles, tmp_path):
         deploy(tmp_path, bundles["first"], ServeSpec(port=0, cpus_per_replica=4096))
 
 
-def test_a_canary_needs_something_to_be_compared_with(bundles, tmp_path):
+def test_a_canary_needs_a_live_endpoint_to_compare_with(bundles, tmp_path):
     with pytest.raises(InputError, match="without --canary"):
         deploy(tmp_path, bundles["first"], ServeSpec(rollout=RolloutSpec(canary_share=0.1)))
 

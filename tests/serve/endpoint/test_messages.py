@@ -4,10 +4,7 @@ from lft_ray.config import RolloutSpec, ServeSpec
 from lft_ray.errors import InputError
 from lft_ray.processes import this_process
 from lft_ray.records import Endpoint
-from lft_ray.run.storage import Storage
 from lft_ray.serve.endpoint import messages
-from lft_ray.serve.endpoint import record as endpoints
-from lft_ray.serve.endpoint.supervisor import Supervisor
 
 ENDPOINT = Endpoint(
     url="http://127.0.0.1:1", version="v", process=this_process(), ports={}, state="ready", bundle_uri="b"
@@ -41,11 +38,3 @@ def test_the_error_names_a_file_of_another_version(tmp_path):
     with pytest.raises(InputError, match=r"process_tree\.json cannot be read: processes: Field required") as raised:
         messages.get(tmp_path, messages.ProcessTree)
     assert "lft down" in raised.value.fix
-
-
-def test_a_request_of_another_version_is_refused_and_does_not_end_the_endpoint(tmp_path):
-    supervisor = Supervisor(start_request(tmp_path))
-    (tmp_path / "promote_request.json").write_text('{"serial": 1, "share": 0.5}')
-    supervisor._handle_promotion()
-    assert "promote_request.json cannot be read" in endpoints.read(Storage(tmp_path)).message
-    assert messages.get(tmp_path, messages.PromoteResponse) is None

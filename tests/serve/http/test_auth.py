@@ -1,7 +1,7 @@
 from lft_ray.serve.http.auth import ApiKeys, hash_keys
 
 
-def test_only_hashes_are_kept():
+def test_api_keys_store_only_hashes():
     hashes = hash_keys(" secret-one , ,two,")
     assert len(hashes) == 2
     assert "secret-one" not in repr(vars(ApiKeys(hashes)))
@@ -15,6 +15,6 @@ def test_a_key_lets_in_and_another_does_not():
         assert not keys.allow(wrong)
 
 
-def test_no_keys_let_everybody_in():
+def test_without_keys_every_request_is_allowed():
     assert ApiKeys().allow("")
     assert not ApiKeys()

@@ -1,4 +1,4 @@
-"""The two pages, in a real browser where there is one: what they do, what they refuse, and how they fit a phone."""
+"""The two pages, in a real browser if there is one: functions, security policy, and layout on a phone."""
 
 import csv
 import json

@@ -1,19 +1,13 @@
-"""The Open Inference Protocol over gRPC, asked by Triton's client and by plain stubs."""
+"""The Open Inference Protocol over gRPC, called by Triton's client and by plain stubs."""
 
-import ast
 import asyncio
-import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from google.protobuf import descriptor_pb2
 
 from lft_ray.serve.http.auth import ApiKeys, hash_keys
-from lft_ray.serve.protocols import messages, open_inference_pb2
+from lft_ray.serve.protocols import messages
 from lft_ray.serve.protocols.base import MAX_BATCH
 from lft_ray.serve.protocols.grpc import GrpcService
 from lft_ray.serve.rollout.service import Service
@@ -21,7 +15,6 @@ from tests.serve.conftest import LABELS, make_service
 from tests.serve.running import grpc_server, running
 
 TEXTS = ["bbb", "s", "bbbb s"]
-PROTO = Path(messages.__file__).with_name("open_inference.proto")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +29,7 @@ def channel(live):
         yield found
 
 
-def ask(channel, method: str, request, **more):
+def call_method(channel, method: str, request, **more):
     call = channel.unary_unary(
         f"/{messages.SERVICE}/{method}",
         request_serializer=type(request).SerializeToString,
@@ -52,78 +45,6 @@ def infer_request(texts: list[bytes], **changes):
     return request
 
 
-# ---------------------------------------------------------------- the protocol itself
-
-
-def declared(stub: str) -> dict[str, list[str]]:
-    """Fields and methods of each class in a ``.pyi``, whatever protoc's version writes around them."""
-    found = {}
-    for node in ast.walk(ast.parse(stub)):
-        if isinstance(node, ast.ClassDef):
-            names = [part.target.id for part in node.body if isinstance(part, ast.AnnAssign)]
-            found[node.name] = sorted(names + [part.name for part in node.body if isinstance(part, ast.FunctionDef)])
-    return found
-
-
-def test_what_is_generated_is_of_the_proto_file(tmp_path):
-    protoc = pytest.importorskip("grpc_tools.protoc")
-    out = tmp_path / "open_inference.binpb"
-    command = ["", f"-I{PROTO.parent}", f"--descriptor_set_out={out}", f"--pyi_out={tmp_path}", PROTO.name]
-    assert protoc.main(command) == 0
-    kept = PROTO.with_suffix(".binpb")
-    read = descriptor_pb2.FileDescriptorSet.FromString
-    assert read(kept.read_bytes()) == read(out.read_bytes())
-    stub = "open_inference_pb2.pyi"
-    assert declared((PROTO.parent / stub).read_text()) == declared((tmp_path / stub).read_text())
-
-
-def test_the_stubs_methods_are_the_services():
-    service = open_inference_pb2.DESCRIPTOR.services_by_name[messages.SERVICE.rpartition(".")[2]]
-    assert service.full_name == messages.SERVICE
-    assert tuple(method.name for method in service.methods) == messages.METHODS
-    for method in service.methods:
-        assert method.input_type == messages.message(f"{method.name}Request").DESCRIPTOR
-        assert method.output_type == messages.message(f"{method.name}Response").DESCRIPTOR
-
-
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_another_copy_of_the_protocol_may_be_loaded_before_or_after(order):
-    loads = ["from tritonclient.grpc import service_pb2 as theirs", "from lft_ray.serve.protocols import messages"]
-    code = "\n".join(loads[number] for number in order) + (
-        "\nours = messages.message('ModelInferRequest')(model_name='classifier', id='7')"
-        "\ntwin = theirs.ModelInferRequest.FromString(ours.SerializeToString())"
-        "\nassert (twin.model_name, twin.id) == ('classifier', '7')"
-        "\nassert type(twin) is not type(ours)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-
-
-def test_names_and_numbers_are_those_of_tritons_client():
-    from tritonclient.grpc import service_pb2
-
-    theirs = service_pb2.DESCRIPTOR
-
-    def same(own, other):
-        for field in own.fields:
-            twin = other.fields_by_name[field.name]
-            assert (field.number, field.type, field.is_repeated) == (twin.number, twin.type, twin.is_repeated), (
-                field.full_name
-            )
-            if field.message_type is not None:
-                same(field.message_type, twin.message_type)
-
-    for method in messages.METHODS:
-        twin = theirs.services_by_name["GRPCInferenceService"].methods_by_name[method]
-        same(messages.message(f"{method}Request").DESCRIPTOR, twin.input_type)
-        same(messages.message(f"{method}Response").DESCRIPTOR, twin.output_type)
-
-
-def test_messages_can_be_pickled_as_ray_does():
-    request = infer_request([b"a"])
-    assert pickle.loads(pickle.dumps(request)) == request
-
-
 # ---------------------------------------------------------------- answers
 
 
@@ -135,9 +56,9 @@ def test_tritons_client(live):
         assert client.is_server_ready()
         assert client.is_model_ready("classifier")
         assert client.get_server_metadata().name == "lft_ray"
-        told = client.get_model_metadata("classifier")
-        assert [one.name for one in told.outputs] == ["label", "score", "probabilities"]
-        text = triton.InferInput("text", [3], told.inputs[0].datatype)
+        metadata = client.get_model_metadata("classifier")
+        assert [one.name for one in metadata.outputs] == ["label", "score", "probabilities"]
+        text = triton.InferInput("text", [3], metadata.inputs[0].datatype)
         text.set_data_from_numpy(np.array(TEXTS, dtype=object))
         result = client.infer("classifier", [text], request_id="7")
         assert [one.decode() for one in result.as_numpy("label")] == ["business", "science", "business"]
@@ -155,9 +76,9 @@ def test_a_plain_stub_sends_contents_and_gets_version_and_id_back(channel):
         request_serializer=messages.message("ModelInferRequest").SerializeToString,
         response_deserializer=messages.message("ModelInferResponse").FromString,
     )
-    answer, told = call.with_call(infer_request([b"bbb"]), timeout=20, metadata=(("x-request-id", "abc-1"),))
-    assert answer.raw_output_contents[0] == b"\x08\x00\x00\x00business"
-    trailers = dict(told.trailing_metadata())
+    response, metadata_call = call.with_call(infer_request([b"bbb"]), timeout=20, metadata=(("x-request-id", "abc-1"),))
+    assert response.raw_output_contents[0] == b"\x08\x00\x00\x00business"
+    trailers = dict(metadata_call.trailing_metadata())
     assert (trailers["x-model-version"], trailers["x-request-id"]) == ("abc123abc123", "abc-1")
     cut = call(infer_request([b"b", b"b " * 40]), timeout=20)
     assert cut.parameters["truncated"].string_param == "1"
@@ -186,7 +107,7 @@ def test_a_plain_stub_sends_contents_and_gets_version_and_id_back(channel):
 )
 def test_bad_requests_have_a_status_and_a_reason(channel, request_, code):
     with pytest.raises(grpc.RpcError) as raised:
-        ask(channel, "ModelInfer", request_())
+        call_method(channel, "ModelInfer", request_())
     assert raised.value.code().name == code
     assert raised.value.details()
     assert "Traceback" not in raised.value.details()
@@ -199,7 +120,7 @@ def test_raw_tensors_that_do_not_fit_are_refused(channel):
         request.inputs[0].shape[:] = [1]
         request.raw_input_contents.extend(raw)
         with pytest.raises(grpc.RpcError) as raised:
-            ask(channel, "ModelInfer", request)
+            call_method(channel, "ModelInfer", request)
         assert raised.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -215,13 +136,13 @@ def test_keys_guard_all_but_the_servers_health():
         running(ApiKeys(hash_keys("first"))) as live,
         grpc.insecure_channel(f"127.0.0.1:{live.grpc_port}") as channel,
     ):
-        assert ask(channel, "ServerLive", messages.message("ServerLiveRequest")()).live
-        assert ask(channel, "ServerReady", messages.message("ServerReadyRequest")()).ready
+        assert call_method(channel, "ServerLive", messages.message("ServerLiveRequest")()).live
+        assert call_method(channel, "ServerReady", messages.message("ServerReadyRequest")()).ready
         for metadata in ((), (("authorization", "Bearer other"),)):
             with pytest.raises(grpc.RpcError) as raised:
-                ask(channel, "ModelInfer", infer_request([b"a"]), metadata=metadata)
+                call_method(channel, "ModelInfer", infer_request([b"a"]), metadata=metadata)
             assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
-        ask(channel, "ModelInfer", infer_request([b"a"]), metadata=(("authorization", "Bearer first"),))
+        call_method(channel, "ModelInfer", infer_request([b"a"]), metadata=(("authorization", "Bearer first"),))
 
 
 @pytest.mark.anyio
@@ -236,7 +157,7 @@ def test_keys_guard_all_but_the_servers_health():
         ("", False),
     ],
 )
-async def test_an_endpoint_of_its_own_machine_answers_no_other(service, peer, may):
+async def test_local_only_rejects_calls_from_other_machines(service, peer, may):
     class Context:
         code = details = None
 
@@ -256,13 +177,13 @@ async def test_an_endpoint_of_its_own_machine_answers_no_other(service, peer, ma
             self.trailers = metadata
 
     context = Context()
-    answer = await GrpcService(service, keys=ApiKeys(), local_only=True).call("ServerLive", object(), context)
-    assert answer.live is may
+    response = await GrpcService(service, keys=ApiKeys(), local_only=True).call("ServerLive", object(), context)
+    assert response.live is may
     assert (context.code is None) is may
 
 
 @pytest.mark.anyio
-async def test_before_a_model_is_open_it_lives_and_is_not_ready_and_a_deadline_drops_the_texts():
+async def test_before_a_model_is_open_the_server_is_live_not_ready_and_a_deadline_drops_the_texts():
     empty = grpc_server(GrpcService(Service(lambda _: None), keys=ApiKeys(), local_only=True))
     slow_service = await make_service(pause_s=0.3)
     slow = grpc_server(GrpcService(slow_service, keys=ApiKeys(), local_only=True))
@@ -272,12 +193,12 @@ async def test_before_a_model_is_open_it_lives_and_is_not_ready_and_a_deadline_d
 
     async def call(port, method, request, timeout_s=20.0):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            asked = channel.unary_unary(
+            method_call = channel.unary_unary(
                 f"/{messages.SERVICE}/{method}",
                 request_serializer=type(request).SerializeToString,
                 response_deserializer=messages.message(f"{method}Response").FromString,
             )
-            return await asked(request, timeout=timeout_s)
+            return await method_call(request, timeout=timeout_s)
 
     assert (await call(ports[0], "ServerLive", messages.message("ServerLiveRequest")())).live
     assert not (await call(ports[0], "ServerReady", messages.message("ServerReadyRequest")())).ready

@@ -1,4 +1,4 @@
-"""Every protocol of the endpoint, asked by the clients that people use."""
+"""Every protocol of the endpoint, called by the clients that people use."""
 
 import gc
 import json
@@ -65,7 +65,7 @@ def test_curl(live):
     assert json.loads(body)[0][0]["label"] == "business"
 
 
-async def test_sagemaker_asks_at_its_own_paths(http):
+async def test_sagemaker_has_its_own_paths(http):
     assert (await http.get("/ping")).status_code == 200
     same = [(await http.post(path, json={"inputs": TEXTS})).json() for path in ("/invocations", "/")]
     assert same[0] == same[1]
@@ -74,7 +74,7 @@ async def test_sagemaker_asks_at_its_own_paths(http):
 # ---------------------------------------------------------------- text-embeddings-inference
 
 
-async def test_predict_answers_one_text_flat_and_a_batch_nested(http):
+async def test_predict_returns_one_text_flat_and_a_batch_nested(http):
     nested = (await http.post("/", json={"inputs": ["bbb", "s"]})).json()
     assert (await http.post("/predict", json={"inputs": "bbb"})).json() == nested[0]
     assert (await http.post("/predict", json={"inputs": ["bbb"]})).json() == nested[0]
@@ -97,7 +97,7 @@ async def test_predict_answers_one_text_flat_and_a_batch_nested(http):
         ({"inputs": LONG, "truncate": False}, 413, "validation", "32 tokens"),
     ],
 )
-async def test_predict_refuses_in_its_own_words(http, body, status, kind, says):
+async def test_predict_errors_have_the_types_of_the_protocol(http, body, status, kind, says):
     response = await http.post("/predict", json=body)
     assert (response.status_code, response.json()["error_type"]) == (status, kind)
     assert says in response.json()["error"]
@@ -170,12 +170,12 @@ def test_tritons_http_client(live, as_binary, shape):
         assert client.is_model_ready("minilm:1", "abc123abc123")
         assert not client.is_model_ready("other")
         assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
-        told = client.get_model_metadata("classifier")
-        text = triton.InferInput("text", list(shape), told["inputs"][0]["datatype"])
+        metadata = client.get_model_metadata("classifier")
+        text = triton.InferInput("text", list(shape), metadata["inputs"][0]["datatype"])
         text.set_data_from_numpy(np.array(TEXTS, dtype=object).reshape(shape), binary_data=as_binary)
-        outputs = [triton.InferRequestedOutput(one["name"], binary_data=as_binary) for one in told["outputs"]]
-        for wanted in (outputs, None):  # without outputs the client asks for all of them, in binary
-            result = client.infer("classifier", [text], outputs=wanted, request_id="7")
+        outputs = [triton.InferRequestedOutput(one["name"], binary_data=as_binary) for one in metadata["outputs"]]
+        for requested in (outputs, None):  # without outputs the client asks for all of them, in binary
+            result = client.infer("classifier", [text], outputs=requested, request_id="7")
             labels = [one.decode() if isinstance(one, bytes) else one for one in result.as_numpy("label")]
             assert labels == WINNERS
             matrix = result.as_numpy("probabilities")
@@ -256,10 +256,10 @@ async def test_versions_have_paths_of_their_own(http):
         assert (await http.post(f"{base}/infer", json=body)).status_code == status
 
 
-# ---------------------------------------------------------------- what all of them tell
+# ---------------------------------------------------------------- what all protocols share
 
 
-async def test_texts_that_are_cut_are_named(http):
+async def test_truncated_texts_are_listed_in_a_header(http):
     response = await http.post("/", json={"inputs": ["b", LONG, "b " * 32]})
     assert response.headers["x-truncated"] == "1"
     assert "x-truncated" not in (await http.post("/", json={"inputs": "b"})).headers
@@ -288,7 +288,7 @@ async def test_metrics_count_by_protocol_and_status(http):
         assert line in lines
 
 
-async def test_every_route_is_in_openapi_and_every_answer_has_its_headers(http):
+async def test_every_route_is_in_openapi_and_every_response_has_its_headers(http):
     api = (await http.get("/openapi.json")).json()
     assert {"/", "/invocations", "/predict", "/v1/classify", "/classify", "/v2", "/metrics", "/ping", "/health"} <= set(
         api["paths"]

@@ -1,8 +1,6 @@
 import asyncio
-import json
 
 import pytest
-from pydantic import ValidationError
 
 from lft_ray.errors import BundleError
 from lft_ray.serve.rollout.service import NotReady, Service
@@ -79,14 +77,3 @@ async def test_a_desired_state_that_is_already_served_opens_nothing():
     await service.reconfigure(DesiredState(current="good:1", serial=1))
     state = await service.reconfigure(DesiredState(current="good:1", version="1", serial=2))
     assert (opened, state.state, state.serial) == (["good:1"], "ready", 2)
-
-
-def test_a_desired_state_survives_a_round_trip_through_user_config():
-    desired = DesiredState(current="a", previous="b", version="c", serial=4, share=0.5)
-    assert DesiredState.of(json.loads(json.dumps(desired.as_config()))) == desired
-
-
-@pytest.mark.parametrize("wrong", [{"curent": "a"}, {"current": "a", "serial": "4"}, {"current": None}, {}])
-def test_a_config_that_is_no_desired_state_is_refused(wrong):
-    with pytest.raises(ValidationError):
-        DesiredState.of(wrong)
