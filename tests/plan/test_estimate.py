@@ -114,7 +114,7 @@ def test_a_budget_holds_it_and_what_does_not_fit_is_named(experiment, dataset):
     found = plan(experiment, dataset, search={"budget_usd": usd, "trials": 8})
     assert found.held_to_usd == found.budget_usd == usd
     assert found.kept_for_confirmation_usd == pytest.approx(0.3 * usd)
-    assert "does not fit" in row(found, "minilm:6").refused
+    assert "exceeds the remaining budget" in row(found, "minilm:6").refused
     assert row(found, "tfidf").refused == ""
     assert found.expected_usd <= usd * 0.7
 
