@@ -1,4 +1,4 @@
-"""Two trials of a run as one endpoint: chosen on validation, looked at once on test, put together, opened, asked."""
+"""Two trials of a run as one endpoint: tuned on validation, evaluated once on test, exported, opened, called."""
 
 import asyncio
 import csv
@@ -143,12 +143,12 @@ def test_a_damaged_one_is_refused(run, made, tmp_path, damage):
 
 
 def test_the_dearer_one_cannot_be_asked_first(run):
-    with pytest.raises(InputError, match="asked first"):
+    with pytest.raises(InputError, match="must be the cheaper one"):
         cascade(run[0], run[2].trial_id, run[1].trial_id)
 
 
 def test_a_name_that_is_none_is_refused(run):
-    with pytest.raises(InputError, match="called 'tfdf'"):
+    with pytest.raises(InputError, match="named 'tfdf'"):
         cascade(run[0], "tfdf", "tfidf")
 
 
