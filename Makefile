@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TORCH ?= torch==2.13.0
 TORCH_LOWEST ?= torch==2.9.0
 SOURCES := lft_ray tests experiments benchmarks
+LONG := slow or cluster or chaos
 FAST := not slow and not cluster and not chaos and not real_data
 # What comes with a CUDA build of torch; the lock leaves torch, and so these, to the reader.
 NOT_LOCKED := torch|triton|nvidia-.*|cuda-.*
@@ -46,8 +47,9 @@ fix: setup ## Repair what ruff can repair, and format
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-test: setup ## All tests, those with a Ray cluster included
-	$(BIN)/python -m pytest -q
+test: setup ## All tests: first on all cores those in one process, then one by one those with a cluster or long runs
+	$(BIN)/python -m pytest -q -n logical -m "not ($(LONG))"
+	$(BIN)/python -m pytest -q -m "$(LONG)"
 
 test-fast: setup ## Tests without cluster, endpoint or real data
 	$(BIN)/python -m pytest -q -m "$(FAST)"

@@ -8,8 +8,9 @@ from lft_ray.errors import ConfigError, InputError
 from lft_ray.plugins import resolve
 from lft_ray.records import CurvePoint, TrialRecord, TrialStatus
 from lft_ray.search import SAMPLERS
-from lft_ray.search.stopping.base import FullCurve, StopRule
-from lft_ray.search.stopping.dominance import dominance, mo_asha, never
+from lft_ray.search.stopping.asha import mo_asha
+from lft_ray.search.stopping.base import FullCurve, StopRule, never
+from lft_ray.search.stopping.dominance import dominance
 
 from .clock import Method
 from .product import Product

@@ -16,9 +16,9 @@ __all__ = ["SCHEDULERS", "LearningRates", "Range", "RunName", "SchedulerName", "
 _RUN_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 
 SCHEDULERS: dict[str, str] = {
-    "fifo": "lft_ray.search.stopping.dominance:never",
+    "fifo": "lft_ray.search.stopping.base:never",
     "dominance": "lft_ray.search.stopping.dominance:dominance",
-    "mo_asha": "lft_ray.search.stopping.dominance:mo_asha",
+    "mo_asha": "lft_ray.search.stopping.asha:mo_asha",
 }
 """Name -> callable ``(seed) -> lft_ray.search.stopping.base.StopRule``, called at each point of a learning curve.
 

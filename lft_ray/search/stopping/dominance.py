@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from lft_ray.errors import ConfigError
 from lft_ray.records import TrialStatus
 from lft_ray.run.ledger import trial_order
-from lft_ray.search.stopping.asha import mo_asha
 from lft_ray.search.stopping.base import (
     TOLERANCE,
     FullCurve,
@@ -23,21 +22,10 @@ from lft_ray.search.stopping.base import (
     runs_to_the_end,
 )
 
-__all__ = ["FullCurve", "StopRule", "TrialSnapshot", "dominance", "mo_asha", "never"]
+__all__ = ["dominance"]
 
 SAME_COST = 1e-9
 """Relative difference below which two serving costs count as equal."""
-
-
-def never(seed: int = 0) -> StopRule:
-    """No early stopping: every trial runs to the end of its schedule."""
-    del seed
-    return _go_on
-
-
-def _go_on(snapshot: TrialSnapshot, /) -> str:
-    del snapshot
-    return ""
 
 
 def dominance(
