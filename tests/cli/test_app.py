@@ -1,11 +1,9 @@
-"""The command line itself: names, speed, init and env."""
+"""The command line itself: names, speed and env."""
 
-import csv
 import json
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -44,23 +42,6 @@ def test_help_is_quick():
         subprocess.run([sys.executable, "-m", "lft_ray", "--help"], capture_output=True, check=True)
         seconds.append(children_processor_s() - before)
     assert 0.0 < min(seconds) < 2.0
-
-
-def test_init_then_check(invoke, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with Path("tickets.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["body", "topic"])
-        writer.writerows(
-            (f"please help with {topic} number {i}", topic) for i in range(40) for topic in ("billing", "login")
-        )
-    result = invoke("init", "tickets.csv")
-    assert result.exit_code == 0, result.output
-    checked = invoke("check", "tickets.yaml", "--json")
-    assert checked.exit_code == 0, checked.output
-    card = json.loads(checked.stdout)
-    assert (card["text_column"], card["label_column"]) == ("body", "topic")
-    assert invoke("init", "tickets.csv").exit_code == 2
 
 
 def test_env_prints_schema_models_prices_and_versions(invoke):

@@ -22,4 +22,6 @@ def test_a_policy_that_ignores_f1_or_follows_the_order_breaks_the_contract():
     with pytest.raises(AssertionError, match="cheaper and better"):
         contract.test_a_dominated_point_is_never_chosen(most_expensive, points, 0.0)
     with pytest.raises(AssertionError):
-        contract.test_the_order_of_the_points_is_of_no_matter(lambda points, *, margin: points[0], points, 0.0)
+        contract.test_the_choice_does_not_depend_on_the_order_of_the_points(
+            lambda points, *, margin: points[0], points, 0.0
+        )

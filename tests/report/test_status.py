@@ -1,0 +1,37 @@
+"""Status of a run: counts, cost, and the command that continues it."""
+
+import pytest
+
+from lft_ray.report.status import status_of
+from lft_ray.run.folder import RunFolder
+from lft_ray.run.ledger import Ledger, StartedTrial
+from tests.report.builders import record, selection
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+def test_a_running_search_is_continued_by_search(run):
+    ledger = Ledger(run.storage)
+    ledger.put(record("t001", "minilm:3"))
+    ledger.put(record("t002", "minilm:6", status="stopped"))
+    ledger.start(StartedTrial(trial_id="t003", number=3, config=record("t003", "minilm:6").config))
+    found = status_of(run, ledger)
+    assert (found["trials"], found["unfinished"]) == ({"done": 1, "stopped": 1}, 1)
+    assert (found["best_f1"], found["training_usd"]) == (0.912, 0.002)
+    assert found["winner"] is found["endpoint"] is None
+    assert found["next"] == f"lft search {run.uri}/experiment.yaml --resume"
+
+
+@pytest.mark.parametrize(
+    ("state", "command"), [("ready", "predict"), ("rejected", "predict"), ("stopped", "deploy"), ("starting", "deploy")]
+)
+def test_a_decided_run_is_deployed_or_asked_for_predictions(run, state, command):
+    run.put("selection.json", selection())
+    run.put_json("endpoint.json", {"state": state, "url": "http://h:1", "version": "v1"})
+    found = status_of(run, Ledger(run.storage))
+    assert found["winner"] == "minilm:3 (t2)"
+    assert found["next"].startswith(f"lft {command} {run.uri}")
+    assert (found["endpoint"], found["version"]) == (("http://h:1", "v1") if command == "predict" else (None, None))
