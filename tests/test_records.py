@@ -1,6 +1,7 @@
 """Records: strict files, and the values that are derived from fields."""
 
 from datetime import datetime
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -43,7 +44,14 @@ def test_a_variant_is_found_by_precision_and_length():
 
 
 def endpoint(**fields) -> Endpoint:
-    values = {"url": "http://h:1", "version": "v", "process": None, "ports": {}, "state": "ready", "bundle_uri": "b"}
+    values: dict[str, Any] = {
+        "url": "http://h:1",
+        "version": "v",
+        "process": None,
+        "ports": {},
+        "state": "ready",
+        "bundle_uri": "b",
+    }
     return Endpoint(**values | fields)
 
 
