@@ -128,7 +128,7 @@ class RolloutController:
         """
         self._drop_candidate()
         self._canary = None
-        proposed = self._running_only(candidate=uri, max_slowdown=rules.max_slowdown)
+        proposed = self._unchanged(candidate=uri, max_slowdown=rules.max_slowdown)
         _, reason = self._attempt(proposed)
         if reason:
             return self._reject(reason)
@@ -174,7 +174,7 @@ class RolloutController:
     def _drop_candidate(self) -> None:
         """Make the replicas close the candidate, if they have one open."""
         if self.desired.candidate is not None:
-            self._attempt(self._running_only())
+            self._attempt(self._unchanged())
 
     def _finish(self, canary: CanaryRun, decision: Verdict, now: float) -> RolloutResult:
         if decision.action == "rollback":
@@ -194,14 +194,14 @@ class RolloutController:
         if not reason:
             return RolloutResult("promoted", version=version_of(statuses))
         # A replica that starts later must not try the bad bundle first, and one that accepted it must close it.
-        self._attempt(self._running_only())
+        self._attempt(self._unchanged())
         return RolloutResult("rejected", reason=reason)
 
     def _reject(self, reason: str) -> RolloutResult:
-        self._attempt(self._running_only())
+        self._attempt(self._unchanged())
         return RolloutResult("rejected", reason=reason)
 
-    def _running_only(self, *, candidate: str | None = None, max_slowdown: float | None = None) -> DesiredState:
+    def _unchanged(self, *, candidate: str | None = None, max_slowdown: float | None = None) -> DesiredState:
         """A desired state with the running bundle unchanged, alone or with a candidate that serves no requests yet."""
         return DesiredState(
             current=self.desired.current,
