@@ -173,6 +173,7 @@ def shared_usage(meter: Meter) -> Usage:
 
     Wall-clock seconds are this process's own; the peak is the largest over the processes.
     """
+    # This module imports torch, which the search, using only `add_usage`, must not wait for.
     from lft_ray.train.device.process_group import current_group
 
     return add_usage(meter.carried, session_usage(meter, current_group()))
