@@ -208,7 +208,10 @@ class Batcher:
             if self._closed:
                 raise Overloaded("the model is shutting down")
             if self._queued + len(texts) > self._max_queued_texts:
-                raise Overloaded(f"the queue is full: {self._queued} texts of at most {self._max_queued_texts}")
+                raise Overloaded(
+                    f"the queue is full: {self._queued} of at most {self._max_queued_texts} texts are waiting, "
+                    f"and {len(texts)} more arrived"
+                )
             self._queued += len(texts)
             self._incoming.append(request)
             self._wake.notify()

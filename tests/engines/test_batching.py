@@ -256,7 +256,7 @@ def test_a_full_queue_refuses_and_recovers():
         first = await held_back(runner, batcher)
         waiting = asyncio.create_task(batcher.submit(["a", "b", "c"]))
         await queued(batcher, 3)
-        with pytest.raises(Overloaded, match="the queue is full: 3 texts of at most 4"):
+        with pytest.raises(Overloaded, match="the queue is full: 3 of at most 4 texts are waiting"):
             await batcher.submit(["d", "e"])
         last = asyncio.create_task(batcher.submit(["d"]))
         await queued(batcher, 4)

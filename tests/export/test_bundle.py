@@ -117,7 +117,7 @@ def test_a_bundle_is_found_through_storage(bundle, tmp_path):
         ({"labels": ["a", "b"]}, "returns 3 logits, the task"),
         ({"precision": "int3"}, "unknown precision"),
         ({"samples": []}, "1 to 64 sample texts"),
-        ({"max_length": 17}, "reads at most 16 tokens of a text, got 17"),
+        ({"max_length": 17}, "reads at most 16 tokens per text, got max_length 17"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused(checkpoint, tmp_path, changes, message):

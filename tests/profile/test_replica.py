@@ -49,6 +49,6 @@ def test_build_request_folder_writes_the_fitted_files_of_tfidf(experiment, datas
 
 def test_idle_model_returns_one_constant_label_per_text():
     model = IdleModel(LIMITS)
-    predictions = asyncio.run(model.answer(["a", "b"], top_k=None, function=None))
+    predictions = asyncio.run(model.predict(["a", "b"], top_k=None, function=None))
     assert [[score.label for score in scores] for scores in predictions] == [[IDLE], [IDLE]]
-    assert [(result.label, result.latency_ms) for result in model.probe(["a", "b"])] == [(IDLE, 0.0)] * 2
+    assert [(result.label, result.latency_ms) for result in model.run_samples(["a", "b"])] == [(IDLE, 0.0)] * 2

@@ -217,4 +217,4 @@ def test_a_search_that_pays_says_after_how_many_predictions():
     served = spec.model_copy(update={"serve": spec.serve.model_copy(update={"autoscaling": autoscaling})})
     text = " ".join("".join(Page(make(experiment=served)).text).split())
     assert re.search(r"minilm:3 saves \$\S+ a month over minilm:6 \(the largest finalist\)", text)
-    assert re.search(r"which is back after [\d,]+ predictions", text)
+    assert re.search(r"which is recovered after [\d,]+ predictions", text)

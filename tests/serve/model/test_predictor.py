@@ -46,7 +46,7 @@ async def test_check_raises_when_the_engine_hangs(monkeypatch):
 
 async def test_the_queue_is_limited_to_max_queued_texts(bundles):
     predictor = open_predictor(bundles["first"].uri, ReplicaThreads(1, max_queued_texts=128), limits=LIMITS)
-    with pytest.raises(Overloaded, match="the queue holds 128"):
+    with pytest.raises(Overloaded, match="0 of at most 128 texts are waiting, and 129 more"):
         await predictor.predict(["goal"] * 129)
     assert len(await predictor.predict(["goal"] * 128)) == 128
     await predictor.retire()
