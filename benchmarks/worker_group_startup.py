@@ -1,10 +1,10 @@
-"""Seconds before a sharded trial trains: on a fresh gang of workers, and on one that is up.
+"""Seconds before a sharded trial trains: on a new worker group, and on one that is up.
 
-python benchmarks/gang_startup.py [--quick]
+python benchmarks/worker_group_startup.py [--quick]
 
 A trial of MiniLM (1 layer, the sample corpus) in two workers of one core, called as a study calls it. Its start-up is
 the time from the call to its first point, the probe, less the seconds that the workers themselves had spent on the
-trial by then. Cold: the gang is disbanded before the call, so controller, workers and process group are started for it.
+trial by then. Cold: the worker group is shut down before the call, so controller, workers and process group are started for it.
 Prints a table and, on the last line, one JSON object.
 """
 
@@ -77,7 +77,7 @@ def main() -> None:
         "trials": {name: len(seconds) for name, seconds in found.items()},
         "quick": arguments.quick,
     }
-    publish(row, RESULTS / "gang_startup.jsonl")
+    publish(row, RESULTS / "worker_group_startup.jsonl")
 
 
 if __name__ == "__main__":
