@@ -4,8 +4,8 @@ python benchmarks/worker_group_startup.py [--quick]
 
 A trial of MiniLM (1 layer, the sample corpus) in two workers of one core, called as a study calls it. Its start-up is
 the time from the call to its first point, the probe, less the seconds that the workers themselves had spent on the
-trial by then. Cold: the worker group is shut down before the call, so controller, workers and process group are started for it.
-Prints a table and, on the last line, one JSON object.
+trial by then. Cold: the worker group is shut down before the call, so controller, workers and process group are started
+for it. Prints a table and, on the last line, one JSON object.
 """
 
 import argparse
