@@ -14,6 +14,9 @@ WORKDIR /src
 RUN /opt/lft/bin/pip install ${TORCH}
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY lft_ray/__init__.py lft_ray/__init__.py
+# The samples of `lft quickstart`, which the wheel contains.
+COPY experiments/quickstart.yaml experiments/quickstart.yaml
+COPY experiments/data/news.csv experiments/data/news.csv
 RUN /opt/lft/bin/pip install -c constraints.txt '.[offline]' && /opt/lft/bin/pip uninstall --yes lft-ray
 COPY lft_ray lft_ray
 RUN /opt/lft/bin/pip install --no-deps .
