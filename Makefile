@@ -52,7 +52,7 @@ test: setup ## All tests: first on all cores those in one process, then one by o
 	$(BIN)/python -m pytest -q -m "$(LONG)"
 
 test-fast: setup ## Tests without cluster, endpoint or real data
-	$(BIN)/python -m pytest -q -m "$(FAST)"
+	$(BIN)/python -m pytest -q -n logical -m "$(FAST)"
 
 test-lowest: ## Fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 	$(PYTHON) -m venv .venv-lowest
@@ -61,7 +61,7 @@ test-lowest: ## Fast tests with the lowest versions that pyproject.toml allows, 
 	.venv-lowest/bin/python -m pytest -q -m "$(FAST)"
 
 cov: setup ## Fast tests with coverage; fails below the floor in pyproject.toml
-	$(BIN)/python -m pytest -q -m "$(FAST)" --cov --cov-report=term:skip-covered --cov-report=xml
+	$(BIN)/python -m pytest -q -n logical -m "$(FAST)" --cov --cov-report=term:skip-covered --cov-report=xml
 
 docs: $(VENV)/.docs ## Build the documentation into site/; broken links are errors
 	$(BIN)/mkdocs build --strict
