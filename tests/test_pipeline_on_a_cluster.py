@@ -149,4 +149,4 @@ def test_local_storage_is_refused_with_several_nodes(cluster, command, searched)
     line = [str(folder / "line.yaml"), "--set", f"cluster.address={address}", "--set", f"storage={folder}/plain"]
     refused = command(sys.executable, "-m", "lft_ray", "search", *line)
     assert refused.returncode == 2, refused.stderr
-    assert re.search(r"local path .* (may have|has) 4 nodes", refused.stderr.replace("\n", " "))
+    assert re.search(r"local path, but the cluster (may have|has) 4 nodes", refused.stderr.replace("\n", " "))
