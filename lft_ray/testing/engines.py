@@ -31,12 +31,12 @@ class EngineContract:
     @pytest.fixture
     def engine(self) -> type[Engine]:
         """Your engine class."""
-        raise NotImplementedError("a subclass of EngineContract needs a fixture engine that returns your class")
+        pytest.fail("a subclass of EngineContract needs a fixture engine that returns your class")
 
     @pytest.fixture
     def folder(self) -> Path:
         """A model folder for it, with `OUTPUTS` outputs and a maximum length of `MAX_LENGTH` tokens."""
-        raise NotImplementedError("a subclass of EngineContract needs a fixture folder that returns a model's folder")
+        pytest.fail("a subclass of EngineContract needs a fixture folder that returns a model's folder")
 
     @pytest.fixture
     def precision(self, engine: type[Engine]) -> str:

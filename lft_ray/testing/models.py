@@ -28,7 +28,7 @@ class BaseModelContract:
     @pytest.fixture
     def spec(self) -> ModelSpec:
         """Your entry of ``models``, such as ``ModelSpec(base="/path/of/a/folder")``."""
-        raise NotImplementedError("a subclass of BaseModelContract needs a fixture spec that returns a ModelSpec")
+        pytest.fail("a subclass of BaseModelContract needs a fixture spec that returns a ModelSpec")
 
     @pytest.mark.parametrize("layers", [1, 2])
     def test_each_depth_builds_predicts_and_survives_saving(self, spec: ModelSpec, layers: int, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class PolicyContract:
     @pytest.fixture
     def policy(self) -> Policy:
         """Your policy."""
-        raise NotImplementedError("a subclass of PolicyContract needs a fixture policy that returns your callable")
+        pytest.fail("a subclass of PolicyContract needs a fixture policy that returns your callable")
 
     @pytest.fixture(params=range(20))
     def points(self, request: pytest.FixtureRequest) -> Sequence[FrontPoint]:

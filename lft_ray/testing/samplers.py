@@ -57,7 +57,7 @@ class SamplerContract:
     @pytest.fixture
     def make_sampler(self) -> Make:
         """Your factory, called as ``make_sampler(seed, startup_trials)``."""
-        raise NotImplementedError("a subclass of SamplerContract needs a fixture make_sampler: your factory")
+        pytest.fail("a subclass of SamplerContract needs a fixture make_sampler: your factory")
 
     def propose(self, make_sampler: Make, seed: int, known: list["FrozenTrial"]) -> Proposal:
         """Return one proposal of an in-memory study with a new sampler, as the search requests it."""

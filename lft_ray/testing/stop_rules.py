@@ -22,7 +22,7 @@ class StopRuleContract:
     @pytest.fixture
     def make_rule(self) -> MakeRule:
         """Your factory, called as ``make_rule(seed)``."""
-        raise NotImplementedError("a subclass of StopRuleContract needs a fixture make_rule that returns your factory")
+        pytest.fail("a subclass of StopRuleContract needs a fixture make_rule that returns your factory")
 
     @pytest.fixture
     def peers(self) -> list[TrialRecord]:

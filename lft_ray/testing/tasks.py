@@ -26,7 +26,7 @@ class TaskContract:
     @pytest.fixture
     def task_class(self) -> type[Task]:
         """Your task class; the tests instantiate it with `LABELS`."""
-        raise NotImplementedError("a subclass of TaskContract needs a fixture task_class that returns your task")
+        pytest.fail("a subclass of TaskContract needs a fixture task_class that returns your task")
 
     @pytest.fixture
     def task(self, task_class: type[Task]) -> Task:

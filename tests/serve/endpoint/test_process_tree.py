@@ -1,22 +1,11 @@
 import subprocess
-import sys
 import time
 
 import psutil
-import pytest
 
 from lft_ray.processes import identity_of
 from lft_ray.serve.endpoint import process_tree
-
-SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
-
-
-@pytest.fixture
-def sleeper():
-    process = subprocess.Popen(SLEEP)
-    yield process
-    process.kill()
-    process.wait()
+from tests.conftest import SLEEP
 
 
 def test_a_zombie_is_no_descendant(sleeper):
