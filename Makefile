@@ -15,7 +15,7 @@ RESOLVE = $(BIN)/python -m uv pip compile --quiet pyproject.toml --all-extras --
   --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart check fix test test-fast test-lowest cov docs docs-serve dist smoke lock bench proto clean
+.PHONY: help setup quickstart check fix test test-fast test-lowest cov docs docs-serve dist smoke sbom audit lock bench proto clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -80,6 +80,14 @@ smoke: dist ## Install the wheel into an empty environment and run the quickstar
 	.venv-smoke/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$$(echo dist/*.whl)[offline]"
 	mkdir -p .venv-smoke/empty
 	cd .venv-smoke/empty && ../bin/lft --help >/dev/null && ../bin/lft quickstart
+
+sbom: setup ## Write dist/sbom.json: the tested versions of everything the wheel installs, in CycloneDX
+	mkdir -p dist
+	$(BIN)/python -m uv tool run --from 'cyclonedx-bom>=7,<8' cyclonedx-py requirements --pyproject pyproject.toml \
+	  --mc-type library --output-reproducible --of JSON -o dist/sbom.json constraints.txt
+
+audit: setup ## Look up known vulnerabilities of the tested versions (asks the package index)
+	$(BIN)/python -m uv tool run --from 'pip-audit>=2.9,<3' pip-audit --disable-pip --no-deps -r constraints.txt
 
 lock: setup ## Resolve constraints.txt and lowest.txt from pyproject.toml (UPGRADE=1: to the newest versions)
 	$(RESOLVE) $(if $(UPGRADE),--upgrade) --output-file constraints.txt

@@ -28,6 +28,9 @@ Set = Annotated[
 def export(
     run: Run,
     trial: Annotated[str | None, typer.Option("--trial", help="Trial id; default: the winner.")] = None,
+    sign: Annotated[
+        Path | None, typer.Option("--sign", metavar="KEY", help="Sign the bundle with this private key (PEM).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the verified bundle of the winner (or of a trial): weights, tokenizer, labels, manifest, model card.
@@ -37,7 +40,7 @@ def export(
     from lft_ray import pipeline
 
     found = RunFolder.find(run)
-    bundle = pipeline.export(found, trial_id=trial)
+    bundle = pipeline.export(found, trial_id=trial, sign=sign)
     if bundle.note:
         print_message(bundle.note)
     if as_json:

@@ -37,6 +37,8 @@ __all__ = [
 
 CONNECT_TIMEOUT_S = 4.0
 """Seconds to wait for a TCP connection, and for each read of the response."""
+UNAUTHENTICATED_ENV = "LFT_ALLOW_UNAUTHENTICATED_CLUSTER"
+"""Environment variable: 1 accepts an existing cluster without token authentication."""
 WORKER_START_S = 60.0
 """Seconds to wait until a node has started a worker."""
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -369,6 +371,13 @@ def _check_same(node: str, there: tuple[str, str], here: tuple[str, str]) -> Non
         raise UnreachableError(
             f"{node} has token authentication {mode}, this driver has {own_mode}",
             fix=f"export RAY_AUTH_MODE={mode}, or better: start the cluster with RAY_AUTH_MODE=token",
+        )
+    if mode == "disabled" and os.environ.get(UNAUTHENTICATED_ENV) != "1":
+        # Ray's ports run code for whoever reaches them: CVE-2023-48022, used in the wild since 2023.
+        raise InputError(
+            f"{node} lets in everybody: token authentication is disabled, and whoever reaches its ports can run code",
+            fix="start it with RAY_AUTH_MODE=token (`ray get-auth-token --generate` makes the token); in a network "
+            f"that only you can reach, {UNAUTHENTICATED_ENV}=1 accepts it as it is",
         )
     if version != own_version:
         raise InputError(

@@ -80,3 +80,6 @@ class ServeSpec(Spec):
     """Number of replicas."""
     rollout: RolloutSpec = RolloutSpec()
     """How a new bundle replaces the running one."""
+    require_signature: str | None = None
+    """Path of a public key (PEM): only bundles that its holder signed (`lft export --sign`) are served; null: any
+    bundle whose files match its manifest. Needs the extra ``signing``."""

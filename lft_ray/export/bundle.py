@@ -22,6 +22,7 @@ from lft_ray.engines.base import EngineCard, Runner
 from lft_ray.engines.batching import run_sorted
 from lft_ray.engines.build import Built, build_folder
 from lft_ray.errors import BundleError
+from lft_ray.export.bom import render_bom
 from lft_ray.export.card import CardFacts, CardSubject, render_card
 from lft_ray.plugins import resolve
 from lft_ray.records import Bundle, Record
@@ -31,6 +32,7 @@ from lft_ray.tasks.base import Task
 
 __all__ = [
     "MANIFEST",
+    "SIGNATURE",
     "TOLERANCES",
     "ExportPlan",
     "OpenedBundle",
@@ -45,11 +47,15 @@ MANIFEST = "manifest.json"
 PREDICTOR = "predictor.json"
 SMOKE = "smoke.json"
 CARD = "MODEL_CARD.md"
+BOM = "bom.json"
+SIGNATURE = "model.sig"
+"""Signature made after the manifest, which therefore does not list it (`lft_ray.export.signature`)."""
 FORMAT = 1
 TOLERANCES = {"fp32": 1e-3, "bf16": 5e-2, "int8": 0.1}
 """Largest allowed change of a probability between the exporting and the opening machine, by precision."""
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".py", ".so")
 """Files that could run code when opened. No built-in engine writes or reads one."""
+_UNLISTED = frozenset({MANIFEST, SIGNATURE})
 _FIX = "export the bundle again, or copy it again from an intact source"
 
 
@@ -73,7 +79,7 @@ def write_manifest(folder: Path) -> str:
     Raises:
         BundleError: the folder contains a link or a file that could run code.
     """
-    files = {name: _digest_of(folder / name) for name in _listed(folder) if name != MANIFEST}
+    files = {name: _digest_of(folder / name) for name in _listed(folder) if name not in _UNLISTED}
     _refuse_names(folder, list(files))
     content = json.dumps(
         {"format": FORMAT, "files": {name: files[name].model_dump() for name in sorted(files)}}, indent=1
@@ -94,7 +100,7 @@ def verify_manifest(folder: Path) -> tuple[str, int]:
     """
     manifest, payload = _read(folder)
     _refuse_names(folder, list(manifest.files))
-    present = {name for name in _listed(folder) if name != MANIFEST}
+    present = {name for name in _listed(folder) if name not in _UNLISTED}
     missing, extra = sorted(manifest.files.keys() - present), sorted(present - manifest.files.keys())
     if missing or extra:
         raise BundleError(f"bundle {folder} does not match its manifest: missing {missing}, extra {extra}", fix=_FIX)
@@ -279,6 +285,8 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
         _write(folder / SMOKE, {"texts": plan.samples, "logits": logits.tolist()})
         subject = CardSubject(**spec.model_dump(exclude={"metric"}))
         (folder / CARD).write_text(render_card(subject, facts), encoding="utf-8")
+        digests = {name: _digest_of(folder / name).sha256 for name in _listed(folder)}
+        _write(folder / BOM, render_bom(subject, facts, digests))
         write_manifest(folder)
         # Verifies what was written before it leaves this machine.
         bundle = open_bundle(folder).bundle

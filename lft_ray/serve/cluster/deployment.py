@@ -10,6 +10,7 @@ from typing import Any
 
 import lft_ray
 from lft_ray.config import ServeSpec
+from lft_ray.export.signature import read_public_key
 from lft_ray.serve.addresses import is_loopback
 from lft_ray.serve.model.base import ReplicaThreads
 from lft_ray.serve.rollout.service import Service
@@ -35,6 +36,8 @@ class ReplicaOptions:
     """SHA-256 of the accepted API keys; empty: no authentication."""
     local_only: bool = False
     """Accept gRPC calls from this machine only. HTTP needs no such check: it listens on the endpoint's own address."""
+    public_key: str = ""
+    """PEM text of the key that every bundle must be signed with; empty: signatures are not checked."""
 
 
 class Replica:
@@ -47,7 +50,9 @@ class Replica:
         from lft_ray.serve.protocols.grpc import GrpcService
 
         self._options = options
-        self._service = Service(lambda uri: open_predictor(uri, options.layout, limits=LIMITS))
+        self._service = Service(
+            lambda uri: open_predictor(uri, options.layout, limits=LIMITS, public_key=options.public_key)
+        )
         self._changes: set[asyncio.Task[ReplicaStatus]] = set()
         self._grpc = GrpcService(self._service, keys=ApiKeys(options.key_hashes), local_only=options.local_only)
 
@@ -147,5 +152,6 @@ def build_app(
         layout=ReplicaThreads(spec.cpus_per_replica, spec.preset, spec.max_queued_texts),
         key_hashes=key_hashes,
         local_only=is_loopback(spec.host) and not key_hashes,
+        public_key=read_public_key(spec.require_signature) if spec.require_signature else "",
     )
     return deployment.bind(options)

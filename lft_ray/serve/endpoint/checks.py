@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 from lft_ray.config import ServeSpec
 from lft_ray.errors import InputError
@@ -9,18 +10,33 @@ from lft_ray.run.storage import Storage
 from lft_ray.serve.addresses import is_loopback
 from lft_ray.serve.http.auth import hash_keys
 
-__all__ = ["check_address", "check_bundle"]
+__all__ = ["check_address", "check_bundle", "with_absolute_key"]
 
 
-def check_bundle(uri: str) -> str:
-    """Verify a bundle or a cascade and return its version. Raises `BundleError`."""
+def check_bundle(uri: str, spec: ServeSpec | None = None) -> str:
+    """Verify a bundle or a cascade, and its signature if ``spec`` requires one. Returns its version.
+
+    Raises:
+        BundleError: it is damaged, or not signed with the required key.
+        InputError: it is missing, or the key cannot be read.
+    """
     from lft_ray.export.cascade import version_of
+    from lft_ray.export.signature import read_public_key, verify_signature
 
     try:
         folder = Storage(uri).local_folder("")
     except FileNotFoundError:
         raise InputError(f"there is no bundle at {uri}", fix="`lft export RUN` creates one") from None
+    if spec is not None and spec.require_signature:
+        verify_signature(folder, read_public_key(spec.require_signature))
     return version_of(folder)
+
+
+def with_absolute_key(spec: ServeSpec) -> ServeSpec:
+    """Make the path of ``require_signature`` absolute: the supervisor works in another folder."""
+    if not spec.require_signature:
+        return spec
+    return spec.replace(require_signature=str(Path(spec.require_signature).expanduser().absolute()))
 
 
 def check_address(spec: ServeSpec) -> None:

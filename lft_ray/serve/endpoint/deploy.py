@@ -21,7 +21,7 @@ from lft_ray.run.storage import Storage
 from lft_ray.serve.cluster.environment import import_path
 from lft_ray.serve.endpoint import messages, process_tree
 from lft_ray.serve.endpoint import record as endpoints
-from lft_ray.serve.endpoint.checks import check_address, check_bundle
+from lft_ray.serve.endpoint.checks import check_address, check_bundle, with_absolute_key
 from lft_ray.serve.waiting import wait_until
 
 __all__ = ["deploy", "down", "rollback"]
@@ -59,7 +59,7 @@ def deploy(
         UnreachableError: the endpoint was not ready in time.
     """
     storage = Storage(run_uri)
-    uri = bundle.uri if isinstance(bundle, Bundle) else bundle
+    uri, spec = bundle.uri if isinstance(bundle, Bundle) else bundle, with_absolute_key(spec)
     if address is not None:
         from lft_ray.serve.endpoint.existing_cluster import deploy_to
 
@@ -71,7 +71,7 @@ def deploy(
         raise InputError(
             f"{run_uri} has no live endpoint to compare a canary with", fix="deploy without --canary first"
         )
-    check_bundle(uri)
+    check_bundle(uri, spec)
     _check_hardware(spec)
     check_address(spec)
     return _launch(storage, uri, spec, foreground=foreground, wait_s=wait_s)

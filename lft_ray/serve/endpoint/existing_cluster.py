@@ -60,7 +60,7 @@ def deploy_to(address: str, storage: Storage, bundle_uri: str, spec: ServeSpec, 
             "a canary is evaluated by the supervisor process, which an endpoint on an existing cluster does not have",
             fix="leave out --canary: the bundle is still compared with the running one before it serves requests",
         )
-    version = check_bundle(bundle_uri)
+    version = check_bundle(bundle_uri, spec)
     live = endpoints.read(storage)
     started_at = time.monotonic()
     with connect(ClusterSpec(address=address)):

@@ -5,6 +5,7 @@ import shutil
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
 from lft_ray.export.cascade import is_cascade, open_cascade
+from lft_ray.export.signature import verify_signature
 from lft_ray.run.storage import Storage
 from lft_ray.serve.model.base import Model, ReplicaThreads
 from lft_ray.serve.model.cascade import Cascade
@@ -13,17 +14,18 @@ from lft_ray.serve.model.predictor import Predictor
 __all__ = ["open_predictor"]
 
 
-def open_predictor(uri: str, layout: ReplicaThreads, *, limits: dict[str, int]) -> Model:
+def open_predictor(uri: str, layout: ReplicaThreads, *, limits: dict[str, int], public_key: str = "") -> Model:
     """Open a bundle or a cascade, verify it, and run its smoke samples, which also warms up the engines.
 
     Args:
         uri: folder or storage URI of the bundle.
         layout: worker threads and queue of the replica.
         limits: limits of the endpoint, see `Predictor`.
+        public_key: PEM text of the key that the bundle must be signed with; empty: its signature is not checked.
 
     Raises:
-        BundleError: the bundle is missing, damaged or of another format, or its predictions differ from those it was
-            exported with.
+        BundleError: the bundle is missing, damaged, of another format or not signed with the key, or its predictions
+            differ from those it was exported with.
     """
     storage = Storage(uri)
     try:
@@ -31,6 +33,8 @@ def open_predictor(uri: str, layout: ReplicaThreads, *, limits: dict[str, int]) 
     except FileNotFoundError:
         raise BundleError(f"there is no bundle at {uri}") from None
     try:
+        if public_key:
+            verify_signature(folder, public_key)
         if not is_cascade(folder):
             return _predictor(open_bundle(folder), layout, limits=limits)
         cascade = open_cascade(folder)
