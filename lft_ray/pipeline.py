@@ -7,7 +7,6 @@ a single configuration without a cluster; `plan` predicts the cost of a search; 
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lft_ray.candidates import Candidates
@@ -38,13 +37,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-def export(run: RunFolder, *, trial_id: str | None = None, sign: Path | None = None) -> Bundle:
+def export(run: RunFolder, *, trial_id: str | None = None) -> Bundle:
     """Write the verified bundle of the winner, or of another finished trial.
-
-    Args:
-        run: the run folder.
-        trial_id: the trial; None: the winner.
-        sign: PEM file of a private key to sign the bundle with (`lft_ray.export.signature`); None: no signature.
 
     Raises:
         InputError: there is no such finished trial.
@@ -52,11 +46,7 @@ def export(run: RunFolder, *, trial_id: str | None = None, sign: Path | None = N
         BundleError: the predictions of the bundle differ from those of the trained network.
     """
     from lft_ray.export.build import export_trial
-    from lft_ray.export.signature import check_key, sign_bundle
-    from lft_ray.run.storage import Storage
 
-    if sign is not None:
-        check_key(sign)
     ledger, selection = Ledger(run.storage), run.selection()
     if run.dataset() is None or not ledger.records():
         raise InputError(f"{run.uri} has no finished trial", fix="`lft search ... --resume` continues it")
@@ -67,8 +57,6 @@ def export(run: RunFolder, *, trial_id: str | None = None, sign: Path | None = N
         record = ledger.ended(chosen)
         teacher = ledger.get(record.config.teacher)
         bundle = export_trial(record, _export_job(run, run.experiment()), teacher=teacher)
-        if sign is not None:
-            sign_bundle(Storage(bundle.uri), sign)
     run.put("bundle.json", bundle)
     return bundle
 

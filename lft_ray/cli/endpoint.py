@@ -38,9 +38,14 @@ def export(
     Example: lft export runs/news --trial t003
     """
     from lft_ray import pipeline
+    from lft_ray.export.signature import check_key, sign_bundle
 
     found = RunFolder.find(run)
-    bundle = pipeline.export(found, trial_id=trial, sign=sign)
+    if sign is not None:
+        check_key(sign)
+    bundle = pipeline.export(found, trial_id=trial)
+    if sign is not None:
+        sign_bundle(Storage(bundle.uri), sign)
     if bundle.note:
         print_message(bundle.note)
     if as_json:
