@@ -69,7 +69,7 @@ def check_unseen(train: CleanRows, other: CleanRows, findings: Findings) -> None
     findings.error_rows("unseen_label", found, summary=f"labels of {other.split} that are not in train", fix=fix)
     missing = sorted(known - set(counts))
     if missing and not unseen:
-        message = f"{other.split} has no row with {_listed(missing)}: its score does not cover them"
+        message = f"{other.split} has no row with {_listed(missing)}: its macro-F1 leaves them out"
         findings.warning("label_missing_in_split", message, count=len(missing), fix=f"add such rows to {other.split}")
 
 
