@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from lft_ray.data.clean import clean
 from lft_ray.data.findings import Findings
@@ -43,6 +44,8 @@ class DataCard(Record):
     carved: dict[str, float]
     seed: int
     source_files: dict[str, str]
+    read_as: dict[str, str] = Field(default_factory=dict)
+    """File -> how its quoting or its label cells were read, where that is not plain from its name."""
     problems: list[Problem]
 
     @property

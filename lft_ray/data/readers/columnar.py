@@ -40,7 +40,10 @@ def read_parquet(context: ReadContext) -> FileColumns | None:
         context.findings.error("damaged_file", message, fix="write or download it again")
         return None
     features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return _columns(table, (chosen[0], chosen[1]), _class_names(features.get(chosen[1])), context.findings)
+    class_names = _class_names(features.get(chosen[1]))
+    if context.wanted.only_text:
+        return _only_texts(table, chosen[0], context.findings)
+    return _columns(table, (chosen[0], chosen[1]), class_names, context.findings)
 
 
 def read_hub(
@@ -113,6 +116,12 @@ def _columns(
         return None
     rows = np.arange(1, table.num_rows + 1, dtype=np.int64)
     return FileColumns(texts, labels, rows, names[0].strip(), names[1].strip())
+
+
+def _only_texts(table: pa.Table, name: str, findings: FileFindings) -> FileColumns | None:
+    texts = _texts(_whole(table.column(name)), findings)
+    rows = np.arange(1, table.num_rows + 1, dtype=np.int64)
+    return None if texts is None else FileColumns(texts, pa.nulls(len(texts)), rows, name.strip(), name.strip())
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -28,6 +28,15 @@ class WantedColumns:
     only_text: bool = False
     """Whether the file needs no label; the text column then also stands in for the label and is ignored there."""
 
+    def option(self, what: str) -> str:
+        """Return the option that names a column or the encoding, up to its value: ``what`` is text, label or encoding.
+
+        A file of texts to label is read by ``lft predict``, which has no experiment.
+        """
+        if self.only_text:
+            return f"--{what} "
+        return "--set data.encoding=" if what == "encoding" else f"--set task.{what}="
+
     def find(self, names: Sequence[str], findings: FileFindings) -> tuple[int, int] | None:
         """Return the positions of text and label, or None after an error was added.
 
@@ -41,10 +50,10 @@ class WantedColumns:
             message = f"column {twice[0]!r} occurs {trimmed.count(twice[0])} times in the header"
             findings.error("duplicate_header", message, row=1, fix="give each column a unique name")
             return None
-        text = _Column("text", self.text, TEXT_NAMES).find(trimmed, findings)
+        text = _Column("text", self.text, TEXT_NAMES, self.option("text")).find(trimmed, findings)
         if self.only_text:
             return None if text is None else (text, text)
-        label = _Column("label", self.label, self.label_names).find(trimmed, findings)
+        label = _Column("label", self.label, self.label_names, self.option("label")).find(trimmed, findings)
         if text is None or label is None:
             return None
         if text == label:
@@ -65,6 +74,8 @@ class _Column:
     what: str
     given: str | None
     usual: Sequence[str]
+    option: str
+    """How the column is named, up to its value."""
 
     def find(self, names: Sequence[str], findings: FileFindings) -> int | None:
         folded = [name.casefold() for name in names]
@@ -74,10 +85,14 @@ class _Column:
             if folded.count(wanted.casefold()) > 1:
                 same = [name for name in names if name.casefold() == wanted.casefold()]
                 message = f"several columns match the {self.what}: {', '.join(map(repr, same))}"
-                findings.error("ambiguous_column", message, fix=f"--set task.{self.what}={same[0]}")
+                findings.error("ambiguous_column", message, fix=f"{self.option}{same[0]}")
                 return None
             if wanted.casefold() in folded:
-                return folded.index(wanted.casefold())
+                at = folded.index(wanted.casefold())
+                if self.given is not None:
+                    message = f"column {names[at]!r} is read as the {self.what}: {wanted!r} differs from it in case"
+                    findings.warning("column_case", message, fix=f"{self.option}{names[at]}")
+                return at
         self._report_missing(names, findings)
         return None
 
@@ -91,5 +106,5 @@ class _Column:
             sought = f"column named {', '.join(self.usual[:6])} or similar"
             hint = next((f" Did you mean {name!r}?" for name, found in close if found), "")
         message = f"no {what} column: expected a {sought}; the file has {listed}.{hint}"
-        fix = f"--set task.{what}=NAME, or add a header line with the column names if it is missing"
+        fix = f"{self.option}NAME, or add a header line with the column names if it is missing"
         findings.error(f"no_{what}_column", message, fix=fix)

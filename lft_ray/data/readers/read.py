@@ -3,7 +3,6 @@
 Never drops a row and never raises for bad data: errors are listed in ``RawTable.problems``, and the check reports them.
 """
 
-import codecs
 import difflib
 import glob
 import hashlib
@@ -17,11 +16,12 @@ from lft_ray.data.findings import Findings, raise_on_errors
 from lft_ray.data.readers.columnar import HUB_PREFIX, read_hub, read_parquet
 from lft_ray.data.readers.columns import WantedColumns
 from lft_ray.data.readers.context import ReadContext
+from lft_ray.data.readers.decoding import check_encoding
 from lft_ray.data.readers.delimited import read_delimited
 from lft_ray.data.readers.json_rows import read_json
 from lft_ray.data.readers.sniff import Format, sniff
 from lft_ray.data.readers.table import FileColumns, RawTable
-from lft_ray.errors import ConfigError, DataError
+from lft_ray.errors import DataError
 from lft_ray.tasks.base import Task
 
 __all__ = ["file_sha256", "read_table", "read_texts"]
@@ -54,7 +54,7 @@ def read_table(
     Raises:
         ConfigError: ``encoding`` is not a known codec.
     """
-    _check_encoding(encoding)
+    check_encoding(encoding)
     wanted = WantedColumns(text, label, task.label_names)
     findings = Findings()
     parts: list[tuple[str, FileColumns]] = []
@@ -89,7 +89,7 @@ def read_texts(file: str, *, text: str | None = None, encoding: str = "utf-8") -
     Raises:
         DataError: the file has errors; the message lists them by row.
     """
-    _check_encoding(encoding)
+    check_encoding(encoding)
     findings = Findings()
     columns, wanted = None, WantedColumns(text, None, (), only_text=True)
     if not glob.has_magic(file) and _expand(file, findings):
@@ -104,15 +104,6 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 of a file's bytes in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _check_encoding(encoding: str) -> None:
-    try:
-        codecs.lookup(encoding)
-    except LookupError:
-        raise ConfigError(
-            f"unknown encoding {encoding!r} at data.encoding", fix="use utf-8, utf-16, cp1252, ..."
-        ) from None
 
 
 def _expand(entry: str, findings: Findings) -> list[str]:
@@ -141,7 +132,7 @@ def _expand(entry: str, findings: Findings) -> list[str]:
 
 
 def _read_file(context: ReadContext) -> FileColumns | None:
-    kind = sniff(context.path, context.encoding, context.findings)
+    kind = sniff(context.path, context.encoding, context.findings, option=context.wanted.option("encoding"))
     if kind is None:
         return None
     if kind is Format.PARQUET:
@@ -179,6 +170,7 @@ def _assemble(
         label_column=parts[0][1].label_column if parts else "",
         problems=findings.problems,
         files=files,
+        read_as={file: part.read_as for file, part in parts if part.read_as},
     )
 
 
