@@ -88,7 +88,8 @@ def check(
         findings.extend(table.problems)
     allows_empty = task.allows_empty()
     rows = {
-        split: clean(table, split, allows_empty=allows_empty, findings=findings)
+        # Labels that could not be read have an error of their own: their rows are no rows without a label.
+        split: clean(table, split, allows_empty=allows_empty or not table.labels_are_read, findings=findings)
         for split, table in tables.items()
         if table.texts
     }
@@ -98,7 +99,9 @@ def check(
             findings.error("no_rows", "no train row is usable", fix="add rows with a text and a label")
         return checked
     train = rows["train"]
-    check_labels(train, splits=splits, allows_empty=allows_empty, findings=findings)
+    labels_are_read = all(table.labels_are_read for table in tables.values())
+    if labels_are_read:
+        check_labels(train, splits=splits, allows_empty=allows_empty, findings=findings)
     checked.duplicates, checked.conflicts = _check_repeats(train, findings)
     for split, other in rows.items():
         if split == "train":
@@ -106,7 +109,8 @@ def check(
         if not other.texts:
             findings.error("no_rows", f"no row of {split} is usable", file=other.raw.paths[0])
             continue
-        check_unseen(train, other, findings)
+        if labels_are_read:
+            check_unseen(train, other, findings)
         checked.overlaps[split] = _check_overlap(rows, split, allow_overlap=allow_overlap, findings=findings)
     return checked
 

@@ -163,7 +163,36 @@ def _labels(column: pa.Array, class_names: list[str] | None, findings: FileFindi
         return None
     if class_names is not None and pa.types.is_integer(item):
         return _named(column, class_names, is_list=is_list)
+    if pa.types.is_floating(kind):
+        return _float_labels(column, findings)
     return column.cast(pa.large_list(pa.large_string())) if is_list else column.cast(pa.large_string())
+
+
+def _float_labels(column: pa.Array, findings: FileFindings) -> pa.Array | None:
+    """Read floats as labels: NaN is a missing label, and whole numbers are written without a fraction.
+
+    Class numbers become floats where a label is missing (pandas stores such a column so).
+    """
+    values = column.cast(pa.float64()) if pa.types.is_float16(column.type) else column
+    infinite = np.flatnonzero(pc.fill_null(pc.is_inf(values), fill_value=False).to_numpy(zero_copy_only=False))
+    if len(infinite):
+        rows = [(int(row) + 1, f"the label is {values[int(row)].as_py()}") for row in infinite]
+        fix = "write null for a row without a label, or remove the row"
+        findings.error_rows("infinite_label", rows, summary="the label is infinite", fix=fix)
+        return None
+    is_nan = pc.fill_null(pc.is_nan(values), fill_value=False)
+    values = pc.if_else(is_nan, pa.scalar(None, values.type), values)
+    if nans := pc.sum(is_nan).as_py():
+        row = int(np.argmax(is_nan.to_numpy(zero_copy_only=False))) + 1
+        message = f"labels that are NaN: {nans:,}; read as missing"
+        findings.warning("nan_label", message, row=row, count=nans, fix="write null, or remove these rows")
+    if pc.all(pc.equal(pc.floor(values), values)).as_py() and (pc.max(pc.abs(values)).as_py() or 0) < 2**53:
+        message = f"the label column holds {column.type} with whole numbers; read as whole numbers, such as 1 for 1.0"
+        findings.warning(
+            "float_label_column", message, count=len(column), fix="store the labels as strings or integers"
+        )
+        return values.cast(pa.int64()).cast(pa.large_string())
+    return values.cast(pa.large_string())
 
 
 def _named(column: pa.Array, class_names: list[str], *, is_list: bool) -> pa.Array:

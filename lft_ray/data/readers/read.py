@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lft_ray.data.findings import Findings, raise_on_errors
+from lft_ray.data.findings import FileFindings, Findings, raise_on_errors
+from lft_ray.data.readers.cells import Cells, read_cells
 from lft_ray.data.readers.columnar import HUB_PREFIX, read_hub, read_parquet
 from lft_ray.data.readers.columns import WantedColumns
 from lft_ray.data.readers.context import ReadContext
@@ -148,13 +149,15 @@ def _assemble(
     texts: list[str] = []
     labels: list[list[str]] = []
     lengths: list[int] = []
+    read_as = {file: part.read_as for file, part in parts}
+    unread: set[str] = set()
     for file, part in parts:
-        try:
-            names = task.read_targets(part.labels)
-        except DataError as error:
-            findings.error("label_type", error.message, file=file, fix=error.fix)
+        names, told = _targets(part, task, findings.of(file))
+        if names is None:
             # No labels, but the rows stay: other problems of the file are reported too.
             names = [[] for _ in part.texts]
+            unread.add(file)
+        read_as[file] = "; ".join(filter(None, (part.read_as, told)))
         texts += part.texts
         labels += _trim(names, file, part, findings)
         lengths.append(len(part.texts))
@@ -170,8 +173,24 @@ def _assemble(
         label_column=parts[0][1].label_column if parts else "",
         problems=findings.problems,
         files=files,
-        read_as={file: part.read_as for file, part in parts if part.read_as},
+        read_as={file: how for file, how in read_as.items() if how},
+        labels_are_read=not unread,
     )
+
+
+def _targets(part: FileColumns, task: type[Task], findings: FileFindings) -> tuple[list[list[str]] | None, str]:
+    """Return the label names of each row, and how their cells were read; None after an error was added."""
+    cells = Cells(part.labels)
+    # A plug-in that parses cells itself decides what they mean.
+    if task.read_targets.__module__.startswith("lft_ray.tasks."):
+        cells = read_cells(part, several=task.allows_empty(), findings=findings)
+    if not cells.is_usable:
+        return None, ""
+    try:
+        return task.read_targets(cells.column), cells.read_as
+    except DataError as error:
+        findings.error("label_type", error.message, fix=error.fix)
+        return None, ""
 
 
 def _trim(rows: list[list[str]], file: str, part: FileColumns, findings: Findings) -> list[list[str]]:

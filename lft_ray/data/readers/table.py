@@ -45,6 +45,8 @@ class RawTable:
     """File -> sha256 of its bytes (of the rows, for a hub data set)."""
     read_as: dict[str, str] = field(default_factory=dict)
     """File -> how it was read; see `FileColumns`."""
+    labels_are_read: bool = True
+    """Whether the label cells of every file could be read; otherwise rows have no label, and an error says why."""
 
     def origin(self, index: int) -> tuple[str, int]:
         """Return file and row of the row at ``index``."""
