@@ -15,11 +15,13 @@ from lft_ray.data.clean import clean
 from lft_ray.data.findings import Findings
 from lft_ray.data.labels import check_labels, check_unseen
 from lft_ray.data.readers.table import CleanRows, RawTable
+from lft_ray.data.spelling import one_spelling
 from lft_ray.records import Problem, Record
 from lft_ray.tasks.base import Task
 
 __all__ = ["CheckResult", "DataCard", "check"]
 
+_ORDER = ("train", "validation", "test")
 MAX_OVERLAP_SHARE = 0.01
 """Share of a given split that may also occur in train; above it the check fails unless overlap is allowed."""
 
@@ -93,6 +95,7 @@ def check(
         for split, table in tables.items()
         if table.texts
     }
+    rows = one_spelling({split: rows[split] for split in sorted(rows, key=_ORDER.index)}, findings)
     checked = CheckResult(rows)
     if "train" not in rows or not rows["train"].texts:
         if not findings.has_errors:
