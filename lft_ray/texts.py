@@ -8,7 +8,27 @@ import re
 import unicodedata
 from difflib import SequenceMatcher
 
-__all__ = ["canonical", "differences", "invisible_key", "is_blank", "normal_text", "repaired", "shown", "skeleton"]
+__all__ = [
+    "canonical",
+    "differences",
+    "invisible_key",
+    "is_blank",
+    "normal_text",
+    "one_line",
+    "repaired",
+    "shown",
+    "skeleton",
+]
+    "canonical",
+    "differences",
+    "invisible_key",
+    "is_blank",
+    "normal_text",
+    "one_line",
+    "repaired",
+    "shown",
+    "skeleton",
+]
 
 _TAGS = range(0xE0020, 0xE0080)
 """Tag characters tell the flags of England, Scotland and Wales apart: they are not ignorable."""
@@ -85,6 +105,13 @@ def skeleton(name: str) -> str:
 def shown(name: str, length: int = 60) -> str:
     """Return a name in quotes, with control and format characters escaped, and cut to a length in characters."""
     return repr(name if len(name) <= length else name[: length - 3] + "...")
+
+
+def one_line(text: str) -> str:
+    """Return a text with control and format characters escaped: it breaks no line and does not steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
 def differences(name: str, other: str) -> str:

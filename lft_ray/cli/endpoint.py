@@ -11,7 +11,7 @@ from lft_ray.cli.runs import shown
 from lft_ray.errors import InputError
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
-from lft_ray.texts import is_blank
+from lft_ray.texts import is_blank, one_line
 
 if TYPE_CHECKING:
     from lft_ray.records import Endpoint
@@ -172,7 +172,7 @@ def predict(
             row = {"text": text, "labels": [score.model_dump() for score in scores]}
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
         elif scores:
-            typer.echo(f"{scores[0].score:6.3f}  {_one_line(scores[0].label):16}  {_one_line(text)}")
+            typer.echo(f"{scores[0].score:6.3f}  {one_line(scores[0].label):16}  {one_line(text)}")
         else:
             typer.echo(f"{'-':>6}  {'(blank)':16}")
 
@@ -188,11 +188,6 @@ def down(run: Run) -> None:
     found = RunFolder.find(run)
     endpoint = pipeline.down(found)
     print_message(f"stopped {endpoint.url}" if endpoint else f"{shown(found.uri)} has no live endpoint")
-
-
-def _one_line(text: str) -> str:
-    """Escape control characters: a text or label must not break its line or steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
 def _predict_file(
