@@ -19,16 +19,6 @@ __all__ = [
     "shown",
     "skeleton",
 ]
-    "canonical",
-    "differences",
-    "invisible_key",
-    "is_blank",
-    "normal_text",
-    "one_line",
-    "repaired",
-    "shown",
-    "skeleton",
-]
 
 _TAGS = range(0xE0020, 0xE0080)
 """Tag characters tell the flags of England, Scotland and Wales apart: they are not ignorable."""
