@@ -158,6 +158,9 @@ def print_card(card: "DataCard", console: "Console") -> None:
         _plain(console, f"{split:11} {rows:8,} rows   {_label_counts(card.label_counts.get(split, {}))}")
     words = ", ".join(f"{name} {value:.0f}" for name, value in card.words_quantiles.items())
     _plain(console, f"words per text: {words}")
+    if card.carved:
+        parts = ", ".join(f"{name} {share:.0%}" for name, share in card.carved.items())
+        _plain(console, f"cut from train: {parts} (stratified by label, seed {card.seed})")
     for file, how in card.read_as.items():
         _plain(console, f"read        {file}: {how}")
     for problem in sorted(card.problems, key=lambda p: p.severity):

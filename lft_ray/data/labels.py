@@ -52,6 +52,7 @@ def check_labels(rows: CleanRows, *, splits: int, allows_empty: bool, findings: 
     """
     counts = label_counts(rows)
     _check_line_breaks(rows, counts, findings)
+    _check_quotes(rows, counts, findings)
     if len(rows.texts) < FEW_ROWS:
         message = f"only {len(rows.texts)} train rows: scores will be unreliable"
         findings.warning("few_rows", message, count=len(rows.texts), fix=f"label at least {FEW_ROWS}, preferably 500")
@@ -127,6 +128,14 @@ def _looks_like_numbers(rows: CleanRows, counts: dict[str, int], findings: Findi
         findings.error("too_many_labels", message, fix=fix)
         return True
     return False
+
+
+def _check_quotes(rows: CleanRows, counts: dict[str, int], findings: Findings) -> None:
+    quoted = [name for name in counts if len(name) > 2 and name[0] == name[-1] and name[0] in "'\"`"]
+    if len(quoted) > len(counts) / 2:
+        message = f"labels such as {shown(quoted[0])} include their quotation marks"
+        at = first_row(rows, quoted[0])
+        findings.warning("label_quotes", message, at=at, count=len(quoted), fix="remove the quotation marks")
 
 
 def _is_whole(number: str) -> bool:

@@ -18,7 +18,7 @@ _MARKS = (";;", "||", "::", ";", "|", "#", "/", "\\", "&", "+", "~", "^", "\t", 
 """Marks that exports put between labels, the longer and clearer first."""
 _CLEAR = {";;", "||", ";", "|", "\t"}
 """Marks that hardly occur inside a name."""
-_WEAK = {":", "_", "-", " ", "&", "+", "/", "::"}
+_WEAK = {":", "_", "-", " ", "&", "+"}
 """Marks that are common inside names: one recombined name proves nothing."""
 _CLEAR_SHARE = 0.5
 
@@ -61,7 +61,8 @@ def joined_names(names: list[str], *, several: bool) -> Iterator[_Joined]:
 def _is_joined(mark: str, joined: list[str], alone: set[str], *, several: bool) -> bool:
     parts = [[part.strip() for part in name.split(mark) if part.strip()] for name in joined]
     uses = Counter(part for row in parts for part in dict.fromkeys(row))
-    known = [row for row in parts if all(part in alone or uses[part] > 1 for part in row)]
+    enough = any if several and mark in _CLEAR else all
+    known = [row for row in parts if enough(part in alone or uses[part] > 1 for part in row)]
     share = len(joined) / (len(joined) + len(alone))
     if several and mark in _CLEAR and share > _CLEAR_SHARE:
         return True

@@ -59,12 +59,20 @@ def first_row(rows: CleanRows, label: str) -> tuple[str, int]:
 
 def lookalike(name: str, others: Iterable[str]) -> str:
     """Say which of other names looks like a name, for the end of a message; empty if none does."""
-    for key in (invisible_key, canonical, skeleton):
+    for key in (invisible_key, canonical, skeleton, _number):
         wanted = key(name)
-        for other in others:
+        for other in others if wanted else ():
             if key(other) == wanted:
                 return f"; it looks like {shown(other)} ({differences(name, other)})"
     return ""
+
+
+def _number(name: str) -> str:
+    """Key that is equal for spellings of one number, such as 1, 01 and 1.0; empty for other names."""
+    try:
+        return f"{float(name):.17g}" if name.strip().isascii() else ""
+    except ValueError:
+        return ""
 
 
 def check_spelling(rows: CleanRows, counts: Mapping[str, int], findings: Findings) -> None:

@@ -21,7 +21,8 @@ __all__ = ["Cells", "is_vector", "parse_list", "read_cells"]
 
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 _BITS = {"0", "1", "-1", "true", "false"}
-_JOINED_BITS = re.compile(r"^[01](\.0*)?(\s*[\s,;|/]\s*[01](\.0*)?)+$")
+_BIT = r"(?:[01](?:\.0*)?|true|false)"
+_JOINED_BITS = re.compile(rf"^{_BIT}(\s*[\s,;|/]\s*{_BIT})+$", re.IGNORECASE)
 _BIT_STRING = re.compile(r"^[01]{3,}$")
 _WRAPPED = re.compile(r"^(?:array|frozenset|set|list|tuple)\((.*?)(?:,\s*dtype=[^)]*)?\)$", re.DOTALL)
 _ITEM = re.compile(
@@ -63,6 +64,11 @@ def read_cells(part: FileColumns, *, several: bool, findings: FileFindings) -> C
     column = part.labels
     if pa.types.is_nested(column.type):
         rows = [None if row is None else [_text(item) for item in row] for row in column.to_pylist()]
+        holed = [at for at, row in enumerate(column.to_pylist()) if row is not None and None in row]
+        if holed:
+            row = int(part.row_numbers[holed[0]])
+            told = f"lists of labels with a null: {len(holed):,}; the null is left out"
+            findings.warning("null_label", told, row=row, count=len(holed), fix="remove the nulls")
         return Cells(column, is_usable=not _report_vectors(rows, findings))
     cells = [cell for cell in column.unique().to_pylist() if cell is not None and str(cell).strip()]
     if not cells or not isinstance(cells[0], str):
@@ -74,7 +80,7 @@ def read_cells(part: FileColumns, *, several: bool, findings: FileFindings) -> C
         message = f"labels are strings of 0 and 1 of one length, such as {shown(cells[0])}: vectors of 0 and 1?"
         findings.warning("label_vector", message, fix="write the names of the labels instead")
     found = _Parsed.of(part, cells)
-    if found.lists or found.dictionaries:
+    if found.lists or found.dictionaries or found.broken:
         read = _lists(found, several=several, findings=findings)
         if read is not None:
             return read
@@ -210,10 +216,16 @@ def _lists(found: _Parsed, *, several: bool, findings: FileFindings) -> Cells | 
     """Decide about cells that can be parsed as lists; None: they are names."""
     column = found.part.labels
     listlike = {*found.lists, *found.dictionaries, *found.broken}
+    # "[v2]" alone is a name; a comma, a quote or nothing between the brackets makes a list.
+    plain = {cell for cell, names in found.lists.items() if len(names) == 1 and not set(",'\"") & set(cell)}
+    if not listlike - plain:
+        return None
     is_rule = found.share(listlike) > _LIST_SHARE
-    # "[v2]" is a name; a comma, a quote or nothing between the brackets makes it a list.
-    plain = {cell for cell in found.lists if re.match(r"^\[[^,'\"]+\]$", cell.strip())}
-    if not is_rule and (not several or not listlike - plain):
+    if not is_rule and not several:
+        odd = next(iter(listlike - plain))
+        message = f"labels such as {shown(odd)} look like lists written as text; read as names"
+        row = found.rows([odd])[0]
+        findings.warning("label_list", message, row=row, count=len(found.rows(listlike)), fix="write names alone")
         return None
     if found.dictionaries and (is_rule or several):
         example = next(iter(found.dictionaries))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from lft_ray.data.findings import FileFindings
 from lft_ray.errors import nearest
@@ -67,6 +68,14 @@ class WantedColumns:
         return text, label
 
 
+_CLOSE = 0.7
+"""Least likeness of a column name to a usual one for a hint: 0.75 for one swapped letter in four."""
+
+
+def _likeness(name: str, usual: Sequence[str]) -> float:
+    return max(SequenceMatcher(None, name.casefold()[:60], other).ratio() for other in usual)
+
+
 @dataclass(frozen=True, slots=True)
 class _Column:
     """One column to look for: by its configured name, else by the usual names in order of preference."""
@@ -102,9 +111,11 @@ class _Column:
         if given is not None:
             sought, hint = f"column {given!r}", nearest(given.casefold(), [name.casefold() for name in names if name])
         else:
-            close = [(name, nearest(name.casefold(), self.usual)) for name in names if name]
             sought = f"column named {', '.join(self.usual[:6])} or similar"
-            hint = next((f" Did you mean {name!r}?" for name, found in close if found), "")
+            # A column with a usual name of the other kind is not the one.
+            others = [name for name in names if name and not (what == "label" and name.casefold() in TEXT_NAMES)]
+            best = max(((_likeness(name, self.usual), name) for name in others), default=(0.0, ""))
+            hint = f" Did you mean {best[1]!r}?" if best[0] >= _CLOSE else ""
         message = f"no {what} column: expected a {sought}; the file has {listed}.{hint}"
         fix = f"{self.option}NAME, or add a header line with the column names if it is missing"
         findings.error(f"no_{what}_column", message, fix=fix)

@@ -6,6 +6,7 @@ encoding: a wrong one is an error that names those which would fit.
 
 import codecs
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -104,7 +105,10 @@ def _fitting(stream: BinaryIO, raw: bytes, at: int) -> tuple[str, str]:
     rest = stream.read(_HINT_BYTES)
     # Cut at a line end: half of a character at the end would count against an encoding of several bytes.
     sample = raw + rest[: rest.rfind(b"\n") + 1]
-    for name in _CANDIDATES:
+    # Accents of Latin text stand alone, while the bytes of an East Asian character come in pairs.
+    high = re.findall(rb"[\x80-\xff]+", sample[:100_000])
+    is_paired = bool(high) and sum(len(run) > 1 for run in high) >= len(high) / 2
+    for name in sorted(_CANDIDATES, key=lambda name: name == "cp1252") if is_paired else _CANDIDATES:
         try:
             sample.decode(name)
             before, after = raw[max(0, at - 12) : at].decode(name, "ignore"), raw[at : at + 12].decode(name, "ignore")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["read_delimited"]
 
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+_DELIMITER_FIX = {"\t": "rename the file to end in .tsv", ",": "rename the file to end in .csv"}
 
 
 def read_delimited(context: ReadContext, *, delimiter: str) -> FileColumns | None:
@@ -73,6 +74,9 @@ def _header(reader: "Reader", delimiter: str, context: ReadContext) -> _Header |
     findings = context.findings
     try:
         names = next(reader)
+    except StopIteration:
+        findings.error("empty_file", "the file is empty", fix="use a file with a header and rows")
+        return None
     except csv.Error as error:
         findings.error("open_quote", f"a quote in the header is not closed: {error}", row=1)
         return None
@@ -82,13 +86,16 @@ def _header(reader: "Reader", delimiter: str, context: ReadContext) -> _Header |
         count, other = max(others)
         if count:
             message = f"the delimiter looks like {_NAMES[other]} ({other!r}), expected {_NAMES[delimiter]}"
-            fix = {"\t": "rename the file to end in .tsv", ",": "rename the file to end in .csv"}.get(
-                other, "save the file with commas"
-            )
-            findings.error("delimiter", message, row=1, fix=fix)
+            findings.error("delimiter", message, row=1, fix=_DELIMITER_FIX.get(other, "save the file with commas"))
             return None
     positions = context.wanted.find(names, findings)
-    return None if positions is None else _Header(names, *positions)
+    if positions is not None:
+        return _Header(names, *positions)
+    other = next((mark for mark in ";\t|" if mark != delimiter and any(mark in name for name in names)), None)
+    if other is not None:
+        message = f"the header holds {_NAMES[other]} ({other!r}) inside a column name: is it the delimiter?"
+        findings.error("delimiter", message, row=1, fix=_DELIMITER_FIX.get(other, "save the file with commas"))
+    return None
 
 
 @dataclass(slots=True)

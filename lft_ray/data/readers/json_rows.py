@@ -16,6 +16,7 @@ from lft_ray.data.findings import LISTED_ROWS, FileFindings
 from lft_ray.data.readers.context import ReadContext
 from lft_ray.data.readers.table import FileColumns
 from lft_ray.strict_json import NotFinite, RepeatedKeys, parse_marked
+from lft_ray.texts import repaired
 
 __all__ = ["read_json"]
 
@@ -177,9 +178,12 @@ class _Builder:
         if label is None:
             self.labels.append(None)
             return True
+        if any(isinstance(value, str) and repaired(value) != value.replace("\0", "") for value in values):
+            self.errors.add("label_type", number, "the label holds half of a surrogate pair, which is no text")
+            return False
         for kind in kinds:
             self.label_kinds.setdefault(f"a list of {kind}" if isinstance(label, list) else kind, number)
-        names = [_utf8(value) if isinstance(value, str) else json.dumps(value) for value in values]
+        names = [value if isinstance(value, str) else json.dumps(value) for value in values]
         self.labels.append(names if isinstance(label, list) else names[0])
         return True
 
@@ -204,11 +208,6 @@ class _Builder:
             text_column=self.text_column.strip(),
             label_column=(self.label_column or self.text_column).strip(),
         )
-
-
-def _utf8(name: str) -> str:
-    # JSON can contain half of a surrogate pair, which Arrow rejects.
-    return name if name.isascii() else name.encode("utf-8", "replace").decode()
 
 
 def _kind(value: Any) -> str:

@@ -49,7 +49,7 @@ def sniff(path: Path, encoding: str, findings: FileFindings, *, option: str = "-
     """
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
-    if not head.strip():
+    if not head.removeprefix(codecs.BOM_UTF8).strip() or head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         findings.error("empty_file", "the file is empty", fix="use a file with a header and rows")
         return None
     archive = next((kind for magic, kind in _ARCHIVES.items() if head.startswith(magic)), None)
