@@ -222,13 +222,13 @@ def _lists(found: _Parsed, *, several: bool, findings: FileFindings) -> Cells | 
         return None
     is_rule = found.share(listlike) > _LIST_SHARE
     if not is_rule and not several:
-        odd = next(iter(listlike - plain))
-        message = f"labels such as {shown(odd)} look like lists written as text; read as names"
-        row = found.rows([odd])[0]
+        first = min(listlike - plain)
+        message = f"labels such as {shown(first)} look like lists written as text; read as names"
+        row = found.rows([first])[0]
         findings.warning("label_list", message, row=row, count=len(found.rows(listlike)), fix="write names alone")
         return None
     if found.dictionaries and (is_rule or several):
-        example = next(iter(found.dictionaries))
+        example = min(found.dictionaries)
         message = f"the label column holds dictionaries written as text, such as {shown(example)}"
         fix = "write the names of the labels that apply, separated by commas"
         findings.error("label_dictionary", message, row=found.rows([example])[0], fix=fix)

@@ -91,10 +91,10 @@ def _header(reader: "Reader", delimiter: str, context: ReadContext) -> _Header |
     positions = context.wanted.find(names, findings)
     if positions is not None:
         return _Header(names, *positions)
-    other = next((mark for mark in ";\t|" if mark != delimiter and any(mark in name for name in names)), None)
-    if other is not None:
-        message = f"the header holds {_NAMES[other]} ({other!r}) inside a column name: is it the delimiter?"
-        findings.error("delimiter", message, row=1, fix=_DELIMITER_FIX.get(other, "save the file with commas"))
+    inside = next((mark for mark in ";\t|" if mark != delimiter and any(mark in name for name in names)), None)
+    if inside is not None:
+        message = f"the header holds {_NAMES[inside]} ({inside!r}) inside a column name: is it the delimiter?"
+        findings.error("delimiter", message, row=1, fix=_DELIMITER_FIX.get(inside, "save the file with commas"))
     return None
 
 
