@@ -56,6 +56,8 @@ def normal_text(text: str) -> str:
 
 def is_blank(text: str) -> bool:
     """Whether nothing of the text is visible: it has only spaces, control and format characters."""
+    if text[:1].isalnum():
+        return False  # nearly every text
     return not text or text.isspace() or all(map(_is_invisible, text))
 
 

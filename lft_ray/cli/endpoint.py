@@ -161,6 +161,8 @@ def predict(
 
     url = target if target.startswith(("http://", "https://")) else url_of(target)
     inputs = texts or read_lines(file, encoding)
+    if all(map(is_blank, inputs)):
+        raise InputError("no text given: every text is blank", fix="pass a text")
     with Client(url, api_key=api_key) as client:
         # A blank line keeps its place in the answers, and has no label.
         answers = iter(client.predict([text for text in inputs if not is_blank(text)], top_k=top_k))
@@ -246,5 +248,5 @@ def read_lines(file: str | None, encoding: str = "utf-8") -> list[str]:
         raise InputError("no text given", fix="pass texts as arguments, with --input FILE, or through a pipe")
     lines = decoding.read_lines(file, sys.stdin.buffer if file is None else None, encoding=encoding)
     if all(map(is_blank, lines)):
-        raise InputError("no text given: the input is empty")
+        raise InputError(f"no text given: {file or 'stdin'} is empty", fix="put one text on each line")
     return lines

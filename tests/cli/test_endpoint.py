@@ -93,4 +93,5 @@ def test_input_that_is_not_utf_8_is_bad_input_unless_its_encoding_is_named(answe
 def test_input_of_blank_lines_only_is_no_input(answering):
     result = CliRunner().invoke(app, ["predict", "http://127.0.0.1:9"], input=b"\n \n\xe2\x80\x8b\n")
     assert result.exit_code == 2
-    assert "the input is empty" in result.stderr
+    assert "stdin is empty" in result.stderr
+    assert CliRunner().invoke(app, ["predict", "http://127.0.0.1:9", " "]).exit_code == 2
