@@ -176,7 +176,7 @@ class _Parsed:
     cells: list[str]
     lists: dict[str, list[str]]
     """Cell -> names."""
-    dictionaries: set[str]
+    dictionaries: dict[str, None]
     broken: dict[str, str]
     """Cell -> why its list cannot be read."""
     counts: Counter[str]
@@ -184,7 +184,7 @@ class _Parsed:
     @classmethod
     def of(cls, part: FileColumns, cells: list[str]) -> "_Parsed":
         lists: dict[str, list[str]] = {}
-        dictionaries: set[str] = set()
+        dictionaries: dict[str, None] = {}
         broken: dict[str, str] = {}
         for cell in cells:
             try:
@@ -193,7 +193,7 @@ class _Parsed:
                 broken[cell] = str(error)
                 continue
             if isinstance(value, dict):
-                dictionaries.add(cell)
+                dictionaries[cell] = None
             elif value is not None:
                 lists[cell] = value
         listlike = lists or dictionaries or broken
@@ -222,13 +222,13 @@ def _lists(found: _Parsed, *, several: bool, findings: FileFindings) -> Cells | 
         return None
     is_rule = found.share(listlike) > _LIST_SHARE
     if not is_rule and not several:
-        first = min(listlike - plain)
+        first = next(cell for cell in found.cells if cell in listlike - plain)
         message = f"labels such as {shown(first)} look like lists written as text; read as names"
         row = found.rows([first])[0]
         findings.warning("label_list", message, row=row, count=len(found.rows(listlike)), fix="write names alone")
         return None
     if found.dictionaries and (is_rule or several):
-        example = min(found.dictionaries)
+        example = next(iter(found.dictionaries))
         message = f"the label column holds dictionaries written as text, such as {shown(example)}"
         fix = "write the names of the labels that apply, separated by commas"
         findings.error("label_dictionary", message, row=found.rows([example])[0], fix=fix)

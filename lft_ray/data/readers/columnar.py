@@ -148,6 +148,10 @@ def _texts(column: pa.Array, findings: FileFindings) -> list[str] | None:
     if not _is_text(column.type):
         message = f"the text column holds {column.type}; read as strings"
         findings.warning("numeric_text", message, row=1, count=len(column))
+    if pa.types.is_floating(column.type):
+        # NaN is a missing text, not the word.
+        column = column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
+        column = pc.if_else(pc.fill_null(pc.is_nan(column), fill_value=False), pa.scalar(None, column.type), column)
     return [text if text is not None else "" for text in column.cast(pa.large_string()).to_pylist()]
 
 

@@ -24,6 +24,7 @@ from lft_ray.data.readers.sniff import Format, sniff
 from lft_ray.data.readers.table import FileColumns, RawTable
 from lft_ray.errors import DataError
 from lft_ray.tasks.base import Task
+from lft_ray.texts import is_blank
 
 __all__ = ["file_sha256", "read_table", "read_texts"]
 
@@ -205,7 +206,7 @@ def _trim(rows: list[list[str]], file: str, part: FileColumns, findings: Finding
         clean = [trimmed[name] for name in names]
         if clean != names:
             padded.append(index)
-        result.append(list(dict.fromkeys(name for name in clean if name)))
+        result.append(list(dict.fromkeys(name for name in clean if not is_blank(name))))
     if padded:
         first = padded[0]
         message = (
