@@ -11,6 +11,7 @@ from lft_ray.cli.runs import shown
 from lft_ray.errors import InputError
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
+from lft_ray.texts import is_blank, one_line
 
 if TYPE_CHECKING:
     from lft_ray.records import Endpoint
@@ -146,6 +147,9 @@ def predict(
         typer.Option("--output", help="Parquet file: predict --input in this process, without an endpoint."),
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Text column of --input; default: detected.")] = None,
+    encoding: Annotated[
+        str, typer.Option("--encoding", help="Encoding of --input or stdin, such as cp1252.")
+    ] = "utf-8",
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Return only the k best labels.")] = None,
     api_key: Annotated[str | None, typer.Option("--api-key", envvar="LFT_API_KEY", help="Bearer key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per text.")] = False,
@@ -157,22 +161,30 @@ def predict(
     Example: lft predict runs/news "Shares fell after the report"
     """
     if output is not None:
-        _predict_file(target, file, output, text, as_json=as_json)
+        _predict_file(target, file, output, text, encoding, as_json=as_json)
         return
     import json
 
     from lft_ray.client import Client
 
     url = target if target.startswith(("http://", "https://")) else url_of(target)
-    inputs = texts or read_lines(file)
+    inputs = texts or read_lines(file, encoding)
+    if all(map(is_blank, inputs)):
+        raise InputError("no text given: every text is blank", fix="pass a text")
     with Client(url, api_key=api_key) as client:
-        predictions = client.predict(inputs, top_k=top_k)
+        # A blank line keeps its place in the answers, and has no label.
+        answers = iter(client.predict([text for text in inputs if not is_blank(text)], top_k=top_k))
+    predictions = [[] if is_blank(text) else next(answers) for text in inputs]
+    if blank := sum(map(is_blank, inputs)):
+        print_message(f"{blank:,} of {len(inputs):,} texts are blank and have no label")
     for text, scores in zip(inputs, predictions, strict=True):
         if as_json:
             row = {"text": text, "labels": [score.model_dump() for score in scores]}
             sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        elif scores:
+            typer.echo(f"{scores[0].score:6.3f}  {one_line(scores[0].label):16}  {one_line(text)}")
         else:
-            typer.echo(f"{scores[0].score:6.3f}  {scores[0].label:16}  {text}")
+            typer.echo(f"{'-':>6}  {'(blank)':16}")
 
 
 @guarded
@@ -188,7 +200,9 @@ def down(run: Run) -> None:
     print_message(f"stopped {endpoint.url}" if endpoint else f"{shown(found.uri)} has no live endpoint")
 
 
-def _predict_file(target: str, file: str | None, output: str, text: str | None, *, as_json: bool) -> None:
+def _predict_file(
+    target: str, file: str | None, output: str, text: str | None, encoding: str, *, as_json: bool
+) -> None:
     from lft_ray.export.batch_predict import predict_file
 
     if file is None:
@@ -197,12 +211,14 @@ def _predict_file(target: str, file: str | None, output: str, text: str | None, 
         raise InputError("--output needs a bundle, not an endpoint", fix="pass the run folder or a bundle")
     is_bundle = Storage(target).exists("predictor.json")
     bundle = target if is_bundle else RunFolder.find(target).storage.uri_of("bundle")
-    done = predict_file(bundle, file, output, text=text, progress=_print_progress)
+    done = predict_file(bundle, file, output, text=text, encoding=encoding, progress=_print_progress)
     if as_json:
         print_json(done.model_dump(mode="json"))
     else:
         resumed = f", {done.resumed_rows:,} of them by an earlier call" if done.resumed_rows else ""
         typer.echo(f"{done.output}  {done.rows:,} rows{resumed}, {done.rows_per_s:,.0f} rows/s ({done.engine})")
+    if done.blank_rows:
+        print_message(f"{done.blank_rows:,} rows have no text: their label and scores are null")
 
 
 def _print_progress(done: int, rows: int, rows_per_s: float) -> None:
@@ -221,25 +237,24 @@ def url_of(run: str) -> str:
     return str(endpoint["url"])
 
 
-def read_lines(file: str | None) -> list[str]:
-    """Read texts from a file or stdin, one per line; blank lines are skipped.
+def read_lines(file: str | None, encoding: str = "utf-8") -> list[str]:
+    """Read texts from a file or stdin, one per line; a blank line is a blank text.
 
     Args:
         file: path of the file; None: stdin.
+        encoding: encoding of the file or of stdin; a byte order mark is dropped.
 
     Raises:
-        InputError: the file does not exist, stdin is a terminal, or there is no text.
+        InputError: the file does not exist or is not text in the encoding, stdin is a terminal, or there is no text.
+        ConfigError: the encoding is unknown.
     """
-    if file is not None:
-        path = Path(file)
-        if not path.is_file():
-            raise InputError(f"file not found: {file}")
-        lines = path.read_text(encoding="utf-8").splitlines()
-    elif sys.stdin.isatty():
+    from lft_ray.data.readers import decoding
+
+    if file is not None and not Path(file).is_file():
+        raise InputError(f"file not found: {file}")
+    if file is None and sys.stdin.isatty():
         raise InputError("no text given", fix="pass texts as arguments, with --input FILE, or through a pipe")
-    else:
-        lines = sys.stdin.read().splitlines()
-    found = [line for line in lines if line.strip()]
-    if not found:
-        raise InputError("no text given: the input is empty")
-    return found
+    lines = decoding.read_lines(file, sys.stdin.buffer if file is None else None, encoding=encoding)
+    if all(map(is_blank, lines)):
+        raise InputError(f"no text given: {file or 'stdin'} is empty", fix="put one text on each line")
+    return lines

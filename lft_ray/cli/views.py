@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from lft_ray.selection.leaderboard import TRAINING_FIELDS
+from lft_ray.texts import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["print_card", "print_leaderboard", "print_status", "print_trial"]
 
+MOST_LABELS = 20
+"""Labels that the data card lists one by one; of more, it shows some and counts the others."""
+FREQUENT_LABELS = 8
+RAREST_LABELS = 3
 VARIANT = {"precision": "precision", "max_length": "tokens"}
 """Keys of a point that identify its variant -> headings of their columns."""
 
@@ -150,10 +155,14 @@ def print_card(card: "DataCard", console: "Console") -> None:
     """Print the data card and all problems, errors first."""
     _plain(console, f"text column {card.text_column!r}, label column {card.label_column!r}")
     for split, rows in card.rows.items():
-        counts = ", ".join(f"{label} {count:,}" for label, count in card.label_counts.get(split, {}).items())
-        _plain(console, f"{split:11} {rows:8,} rows   {counts}")
+        _plain(console, f"{split:11} {rows:8,} rows   {_label_counts(card.label_counts.get(split, {}))}")
     words = ", ".join(f"{name} {value:.0f}" for name, value in card.words_quantiles.items())
     _plain(console, f"words per text: {words}")
+    if card.carved:
+        parts = ", ".join(f"{name} {share:.0%}" for name, share in card.carved.items())
+        _plain(console, f"cut from train: {parts} (stratified by label, seed {card.seed})")
+    for file, how in card.read_as.items():
+        _plain(console, f"read        {file}: {how}")
     for problem in sorted(card.problems, key=lambda p: p.severity):
         place = problem.file + (f":{problem.row}" if problem.row is not None else "")
         _plain(console, f"{problem.severity:8} {place} {problem.message}")
@@ -163,6 +172,17 @@ def print_card(card: "DataCard", console: "Console") -> None:
         _plain(console, "no problems found")
 
 
+def _label_counts(counts: dict[str, int]) -> str:
+    """Labels with their rows, most frequent first; of many, the most frequent and the rarest."""
+    told = [f"{label} {count:,}" for label, count in counts.items()]
+    if len(told) <= MOST_LABELS:
+        return ", ".join(told)
+    left = len(told) - FREQUENT_LABELS - RAREST_LABELS
+    shown = [*told[:FREQUENT_LABELS], f"{left:,} more labels", *told[-RAREST_LABELS:]]
+    return f"{len(told):,} labels: {', '.join(shown)}"
+
+
 def _plain(console: "Console", text: str) -> None:
-    # Column and label names come from the user: "[red]" in one of them must not be read as markup.
-    console.print(text, markup=False)
+    # Column and label names come from the user: "[red]" in one of them must not be read as markup, nor a carriage
+    # return overwrite the line.
+    console.print(one_line(text), markup=False, emoji=False)

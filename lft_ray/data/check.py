@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from lft_ray.data.clean import clean
 from lft_ray.data.findings import Findings
 from lft_ray.data.labels import check_labels, check_unseen
 from lft_ray.data.readers.table import CleanRows, RawTable
+from lft_ray.data.spelling import one_spelling
 from lft_ray.records import Problem, Record
 from lft_ray.tasks.base import Task
 
 __all__ = ["CheckResult", "DataCard", "check"]
 
+_ORDER = ("train", "validation", "test")
 MAX_OVERLAP_SHARE = 0.01
 """Share of a given split that may also occur in train; above it the check fails unless overlap is allowed."""
 
@@ -43,6 +46,8 @@ class DataCard(Record):
     carved: dict[str, float]
     seed: int
     source_files: dict[str, str]
+    read_as: dict[str, str] = Field(default_factory=dict)
+    """File -> how its quoting or its label cells were read, where that is not plain from its name."""
     problems: list[Problem]
 
     @property
@@ -85,17 +90,21 @@ def check(
         findings.extend(table.problems)
     allows_empty = task.allows_empty()
     rows = {
-        split: clean(table, split, allows_empty=allows_empty, findings=findings)
+        # Labels that could not be read have an error of their own: their rows are no rows without a label.
+        split: clean(table, split, allows_empty=allows_empty or not table.labels_are_read, findings=findings)
         for split, table in tables.items()
         if table.texts
     }
+    rows = one_spelling({split: rows[split] for split in sorted(rows, key=_ORDER.index)}, findings)
     checked = CheckResult(rows)
     if "train" not in rows or not rows["train"].texts:
         if not findings.has_errors:
             findings.error("no_rows", "no train row is usable", fix="add rows with a text and a label")
         return checked
     train = rows["train"]
-    check_labels(train, splits=splits, allows_empty=allows_empty, findings=findings)
+    labels_are_read = all(table.labels_are_read for table in tables.values())
+    if labels_are_read:
+        check_labels(train, splits=splits, allows_empty=allows_empty, findings=findings)
     checked.duplicates, checked.conflicts = _check_repeats(train, findings)
     for split, other in rows.items():
         if split == "train":
@@ -103,7 +112,8 @@ def check(
         if not other.texts:
             findings.error("no_rows", f"no row of {split} is usable", file=other.raw.paths[0])
             continue
-        check_unseen(train, other, findings)
+        if labels_are_read:
+            check_unseen(train, other, findings)
         checked.overlaps[split] = _check_overlap(rows, split, allow_overlap=allow_overlap, findings=findings)
     return checked
 

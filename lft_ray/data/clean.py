@@ -5,6 +5,7 @@ import numpy as np
 from lft_ray.data.findings import LISTED_ROWS, Findings
 from lft_ray.data.keys import text_keys
 from lft_ray.data.readers.table import CleanRows, RawTable
+from lft_ray.texts import is_blank, repaired
 
 __all__ = ["clean"]
 
@@ -26,12 +27,12 @@ def clean(table: RawTable, split: str, *, allows_empty: bool, findings: Findings
         findings: collects errors and warnings.
     """
     texts = _repaired(table, findings)
-    is_blank = [not text or text.isspace() for text in texts]
-    _report_blank_texts(table, split, is_blank, findings)
+    blank = [is_blank(text) for text in texts]
+    _report_blank_texts(table, split, blank, findings)
     lacks_label = [not names and not allows_empty for names in table.labels]
-    _report_empty_labels(table, split, [a and not b for a, b in zip(lacks_label, is_blank, strict=True)], findings)
+    _report_empty_labels(table, split, [a and not b for a, b in zip(lacks_label, blank, strict=True)], findings)
     _report_long_texts(table, texts, findings)
-    usable = [row for row in range(len(texts)) if not is_blank[row] and not lacks_label[row]]
+    usable = [row for row in range(len(texts)) if not blank[row] and not lacks_label[row]]
     usable_texts = [texts[row] for row in usable]
     keys, words = text_keys(usable_texts)
     return CleanRows(
@@ -46,16 +47,9 @@ def clean(table: RawTable, split: str, *, allows_empty: bool, findings: Findings
 
 
 def _repaired(table: RawTable, findings: Findings) -> list[str]:
-    texts = list(table.texts)
-    with_nul: list[int] = []
-    with_surrogate: list[int] = []
-    for row, text in enumerate(texts):
-        if "\0" in text:
-            with_nul.append(row)
-            texts[row] = text = text.replace("\0", "")
-        if not text.isascii() and not _is_encodable(text):
-            with_surrogate.append(row)
-            texts[row] = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    texts = [repaired(text) for text in table.texts]
+    with_nul = [row for row, text in enumerate(table.texts) if "\0" in text]
+    with_surrogate = [row for row, text in enumerate(table.texts) if texts[row] != text.replace("\0", "")]
     if with_nul:
         message = f"texts with a NUL character: {len(with_nul):,}; the character was removed"
         findings.warning("nul", message, at=table.origin(with_nul[0]), count=len(with_nul))
@@ -65,19 +59,11 @@ def _repaired(table: RawTable, findings: Findings) -> list[str]:
     return texts
 
 
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _report_blank_texts(table: RawTable, split: str, is_blank: list[bool], findings: Findings) -> None:
-    rows = [row for row, blank in enumerate(is_blank) if blank]
+def _report_blank_texts(table: RawTable, split: str, blank: list[bool], findings: Findings) -> None:
+    rows = [row for row, nothing in enumerate(blank) if nothing]
     if not rows:
         return
-    share = len(rows) / len(is_blank)
+    share = len(rows) / len(blank)
     if share > MAX_EMPTY_TEXT_SHARE:
         found = [(*table.origin(row), "the text is empty") for row in rows[: LISTED_ROWS + 1]]
         summary = f"the text is empty ({share:.0%} of {split}; at most {MAX_EMPTY_TEXT_SHARE:.0%} can be dropped)"

@@ -17,6 +17,7 @@ from lft_ray.data.batches import collate
 from lft_ray.data.store import create_once, load_split, target_array, target_column, write_batch
 from lft_ray.errors import ModelError
 from lft_ray.records import DatasetRecord
+from lft_ray.texts import normal_text
 
 if TYPE_CHECKING:
     import torch
@@ -164,7 +165,8 @@ def _ids(tokenizer: "Tokenizer", texts: pa.Array, kind: type) -> tuple[NDArray[n
     lengths: list[int] = []
     parts: list[NDArray[Any]] = []
     for start in range(0, len(texts), CHUNK_TEXTS):
-        encodings = tokenizer.encode_batch_fast(texts.slice(start, CHUNK_TEXTS).to_pylist())
+        chunk = map(normal_text, texts.slice(start, CHUNK_TEXTS).to_pylist())
+        encodings = tokenizer.encode_batch_fast(list(chunk))
         # A text made only of characters that the tokenizer drops has no tokens, and networks need at least one: use
         # token 0.
         rows = [encoding.ids or [0] for encoding in encodings]

@@ -1,6 +1,7 @@
 """Hash normalised texts, so that texts differing only in case or spacing are equal. In: texts. Out: uint64 keys."""
 
 import hashlib
+import re
 import unicodedata
 
 import numpy as np
@@ -10,14 +11,22 @@ __all__ = ["normalise", "shuffled_keys", "text_keys"]
 
 _GAMMA = 0x9E3779B97F4A7C15
 """Increment of splitmix64: 2**64 divided by the golden ratio, odd."""
+_HIDDEN = re.compile("[\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+"""Characters that a copied text gains or loses unseen: soft hyphens, zero-width spaces, directions, byte order marks.
+The joiners and selectors of emoji are visible.
+"""
 
 
 def normalise(text: str) -> str:
-    """Return the text in NFKC form, case-folded, with single spaces.
+    """Return the text in NFKC form without invisible characters, case-folded, with single spaces.
 
     Punctuation is preserved: without it, all texts made only of emoji or "?!" would be equal.
     """
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(_parts(text))
+
+
+def _parts(text: str) -> list[str]:
+    return unicodedata.normalize("NFKC", text if text.isascii() else _HIDDEN.sub("", text)).casefold().split()
 
 
 def text_keys(texts: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -33,7 +42,7 @@ def text_keys(texts: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     keys = bytearray()
     words = np.empty(len(texts), dtype=np.int64)
     for index, text in enumerate(texts):
-        parts = unicodedata.normalize("NFKC", text).casefold().split()
+        parts = _parts(text)
         words[index] = len(parts)
         keys += hashlib.blake2b(" ".join(parts).encode(), digest_size=8).digest()
     return np.frombuffer(bytes(keys), dtype="<u8").astype(np.uint64), words

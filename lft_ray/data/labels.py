@@ -1,11 +1,15 @@
 """Count and check labels. In: clean rows. Out: the label list, and findings. Never changes a label."""
 
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from lft_ray.data.findings import LISTED_ROWS, Findings
 from lft_ray.data.readers.table import CleanRows
+from lft_ray.data.separators import check_separator
+from lft_ray.data.spelling import check_spelling, first_row, lookalike
+from lft_ray.texts import shown
 
 __all__ = ["check_labels", "check_unseen", "label_counts", "sorted_labels"]
 
@@ -15,9 +19,11 @@ FEW_TEXTS_OF_LABEL = 10
 """Labels with fewer distinct texts than this give a warning."""
 IMBALANCE = 20
 """Ratio of the most to the least frequent label above which a warning is given."""
-RARE_SHARE = 0.05
-"""A label this rare, relative to a similarly spelt one, is likely a typing error."""
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+_MISSING_WORDS = {"nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat", "inf", "-inf", "infinity", "-infinity"}
+"""Words that programs write for a missing or infinite value; among numbers they are no class."""
+_NAN_WORDS = {"nan", "<na>", "nat", "#n/a"}
+"""Those that are no name either: None, null and NA can be a class."""
 _LISTED_LABELS = 8
 
 
@@ -45,6 +51,8 @@ def check_labels(rows: CleanRows, *, splits: int, allows_empty: bool, findings: 
         findings: collects errors and warnings.
     """
     counts = label_counts(rows)
+    _check_line_breaks(rows, counts, findings)
+    _check_quotes(rows, counts, findings)
     if len(rows.texts) < FEW_ROWS:
         message = f"only {len(rows.texts)} train rows: scores will be unreliable"
         findings.warning("few_rows", message, count=len(rows.texts), fix=f"label at least {FEW_ROWS}, preferably 500")
@@ -54,32 +62,32 @@ def check_labels(rows: CleanRows, *, splits: int, allows_empty: bool, findings: 
         return
     _check_support(rows, counts, splits, findings)
     _check_balance(counts, findings)
-    _check_spelling(rows, counts, findings)
-    if allows_empty:
-        _check_separator(rows, counts, findings)
+    check_spelling(rows, counts, findings)
+    check_separator(rows, counts, several=allows_empty, findings=findings)
 
 
 def check_unseen(train: CleanRows, other: CleanRows, findings: Findings) -> None:
     """Compare a given split's labels with train: labels unseen in train are errors, missing ones warnings."""
-    known = {name for names in train.labels for name in names}
+    known = label_counts(train)
     counts = label_counts(other)
     unseen = [name for name in counts if name not in known]
-    found = [(*_first(other, name), f"label {name!r} of {other.split} is not in train") for name in unseen]
+    found = [(*first_row(other, name), _unseen(name, other.split, known)) for name in unseen[: LISTED_ROWS + 1]]
     fix = "add train rows with the label, or correct its spelling"
-    findings.error_rows("unseen_label", found, summary=f"labels of {other.split} that are not in train", fix=fix)
-    missing = sorted(known - set(counts))
+    summary = f"labels of {other.split} that are not in train"
+    findings.error_rows("unseen_label", found, summary=summary, fix=fix, more=len(unseen) - len(found))
+    missing = sorted(set(known) - set(counts))
     if missing and not unseen:
-        message = f"{other.split} has no row with {_listed(missing)}: its score does not cover them"
+        message = f"{other.split} has no row with {_listed(missing)}: its macro-F1 leaves them out"
         findings.warning("label_missing_in_split", message, count=len(missing), fix=f"add such rows to {other.split}")
 
 
-def _first(rows: CleanRows, label: str) -> tuple[str, int]:
-    return rows.origin(next(index for index, names in enumerate(rows.labels) if label in names))
+def _unseen(name: str, split: str, known: Iterable[str]) -> str:
+    return f"label {shown(name)} of {split} is not in train{lookalike(name, known)}"
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(repr(name[:60]) for name in names[:_LISTED_LABELS])
-    return f"{shown} and {len(names) - _LISTED_LABELS} more" if len(names) > _LISTED_LABELS else shown
+    listed = ", ".join(map(shown, names[:_LISTED_LABELS]))
+    return f"{listed} and {len(names) - _LISTED_LABELS} more" if len(names) > _LISTED_LABELS else listed
 
 
 def _has_two_classes(rows: CleanRows, counts: dict[str, int], *, allows_empty: bool, findings: Findings) -> bool:
@@ -96,11 +104,23 @@ def _has_two_classes(rows: CleanRows, counts: dict[str, int], *, allows_empty: b
 
 def _looks_like_numbers(rows: CleanRows, counts: dict[str, int], findings: Findings) -> bool:
     fix = "is it the right column? --set task.label=NAME; bin a numeric target into named classes"
-    numbers = all(_NUMBER.match(name) for name in counts)
-    fraction = next((name for name in counts if numbers and float(name) % 1 != 0), None)
+    missing = [name for name in counts if name.casefold() in _MISSING_WORDS]
+    others = [name for name in counts if name not in missing]
+    numbers = bool(others) and all(_NUMBER.match(name) for name in others)
+    if missing and numbers:
+        name = missing[0]
+        message = f"label {name!r} among numbers ({counts[name]:,} rows): a missing value?"
+        told = "leave the cell empty where there is no label, or give that class a name"
+        file, row = first_row(rows, name)
+        findings.error("missing_word", message, file=file, row=row, fix=told)
+    for name in [name for name in missing if not numbers and name.casefold() in _NAN_WORDS]:
+        message = f"label {name!r} ({counts[name]:,} rows) is read as a label, not as a missing one"
+        told = "leave the cell empty where there is no label"
+        findings.warning("missing_word", message, at=first_row(rows, name), count=counts[name], fix=told)
+    fraction = next((name for name in others if numbers and not _is_whole(name)), None)
     if fraction is not None:
         message = f"labels are numbers with a fraction, such as {fraction!r}: a regression target?"
-        file, row = _first(rows, fraction)
+        file, row = first_row(rows, fraction)
         findings.error("float_label", message, file=file, row=row, fix=fix)
         return True
     if len(counts) > 2 and len(counts) > len(rows.texts) / 2:
@@ -108,6 +128,26 @@ def _looks_like_numbers(rows: CleanRows, counts: dict[str, int], findings: Findi
         findings.error("too_many_labels", message, fix=fix)
         return True
     return False
+
+
+def _check_quotes(rows: CleanRows, counts: dict[str, int], findings: Findings) -> None:
+    quoted = [name for name in counts if len(name) > 2 and name[0] == name[-1] and name[0] in "'\"`"]
+    if len(quoted) > len(counts) / 2:
+        message = f"labels such as {shown(quoted[0])} include their quotation marks"
+        at = first_row(rows, quoted[0])
+        findings.warning("label_quotes", message, at=at, count=len(quoted), fix="remove the quotation marks")
+
+
+def _is_whole(number: str) -> bool:
+    value = float(number)
+    return value == math.inf or value == -math.inf or value % 1 == 0
+
+
+def _check_line_breaks(rows: CleanRows, counts: dict[str, int], findings: Findings) -> None:
+    broken = [name for name in counts if len(name.splitlines()) > 1 or "\0" in name]
+    found = [(*first_row(rows, name), f"label {shown(name)} contains a line break or NUL") for name in broken]
+    fix = "write each label in one line"
+    findings.error_rows("label_line_break", found, summary="labels with a line break or NUL", fix=fix)
 
 
 def _check_support(rows: CleanRows, counts: dict[str, int], splits: int, findings: Findings) -> None:
@@ -120,7 +160,7 @@ def _check_support(rows: CleanRows, counts: dict[str, int], splits: int, finding
     too_few = [name for name in counts if len(keys[name]) < max(splits, 2)]
     found = [
         (
-            *_first(rows, name),
+            *first_row(rows, name),
             f"label {name!r} has {len(keys[name])} different texts, at least {max(splits, 2)} are needed",
         )
         for name in too_few[: LISTED_ROWS + 1]
@@ -131,7 +171,9 @@ def _check_support(rows: CleanRows, counts: dict[str, int], splits: int, finding
     few = [name for name in counts if max(splits, 2) <= len(keys[name]) < FEW_TEXTS_OF_LABEL]
     if few:
         message = f"labels with fewer than {FEW_TEXTS_OF_LABEL} texts: {_listed(few)}"
-        findings.warning("label_few_rows", message, at=_first(rows, few[0]), count=len(few), fix="label more of them")
+        findings.warning(
+            "label_few_rows", message, at=first_row(rows, few[0]), count=len(few), fix="label more of them"
+        )
 
 
 def _check_balance(counts: dict[str, int], findings: Findings) -> None:
@@ -143,42 +185,3 @@ def _check_balance(counts: dict[str, int], findings: Findings) -> None:
             f"({most_rows:,} and {least_rows:,}); macro-F1 counts every label alike"
         )
         findings.warning("imbalance", message, fix="judge by macro_f1, not accuracy; label more of the rare ones")
-
-
-def _check_separator(rows: CleanRows, counts: dict[str, int], findings: Findings) -> None:
-    for mark in (";", "|"):
-        joined = [name for name in counts if mark in name]
-        if len(joined) > len(counts) / 2:
-            message = f"labels such as {joined[0]!r} look like several labels joined by {mark!r}, expected commas"
-            fix = f"replace {mark!r} by commas"
-            findings.warning("label_separator", message, at=_first(rows, joined[0]), count=len(joined), fix=fix)
-
-
-def _check_spelling(rows: CleanRows, counts: dict[str, int], findings: Findings) -> None:
-    reported: set[tuple[str, str]] = set()
-    for rare, frequent in _similar_pairs(counts):
-        is_case = rare.casefold() == frequent.casefold()
-        is_rare = counts[rare] <= max(2, RARE_SHARE * counts[frequent])
-        if (is_case or is_rare) and (rare, frequent) not in reported:
-            reported.add((rare, frequent))
-            message = f"label {rare!r} ({counts[rare]:,} rows) is spelt nearly like {frequent!r} ({counts[frequent]:,})"
-            fix = "make them one label if they mean the same"
-            findings.warning("label_spelling", message, at=_first(rows, rare), count=counts[rare], fix=fix)
-
-
-def _similar_pairs(counts: dict[str, int]) -> Iterator[tuple[str, str]]:
-    """Yield (rarer, more frequent) pairs that differ only in case, or by one letter in names of at least four.
-
-    Names one edit apart become equal when one letter is deleted from one or both, so indexing every deletion finds all
-    pairs in time linear in the number of labels.
-    """
-    seen: dict[str, list[str]] = {}
-    for name in counts:  # most frequent first
-        folded = name.casefold()
-        forms = {folded}
-        if len(folded) >= 4 and not any(letter.isdigit() for letter in folded):
-            forms |= {folded[:at] + folded[at + 1 :] for at in range(len(folded))}
-        others = {other: None for form in sorted(forms) for other in seen.get(form, ())}
-        yield from ((name, other) for other in others)
-        for form in forms:
-            seen.setdefault(form, []).append(name)

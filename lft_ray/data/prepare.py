@@ -132,6 +132,7 @@ def inspect(task_spec: TaskSpec, data: DataSpec) -> DataCard:
         carved=loaded.carved,
         seed=data.split.seed,
         source_files=_source_files(loaded),
+        read_as={file: how for table in loaded.tables.values() for file, how in table.read_as.items()},
         problems=loaded.findings.problems,
     )
 

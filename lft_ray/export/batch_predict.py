@@ -4,6 +4,7 @@ In: a bundle, a file. Out: a Parquet file. Resumable: every `CHUNK_ROWS` rows ar
 the output, and a second call continues after the last part. Never starts Ray or an endpoint.
 """
 
+import json
 import os
 import shutil
 import time
@@ -23,6 +24,7 @@ from lft_ray.export.bundle import OpenedBundle, open_bundle
 from lft_ray.records import Record
 from lft_ray.run.storage import Storage
 from lft_ray.tasks.base import Task
+from lft_ray.texts import is_blank, repaired
 
 __all__ = ["FilePredicted", "Progress", "predict_file"]
 
@@ -36,13 +38,16 @@ class FilePredicted(Record):
 
     The output has the columns ``row`` (int64, from 0), ``text``, ``label`` (multilabel: ``labels``, a list),
     ``score`` (of the top label) and ``scores`` (list<float32>, in the order of the labels, which are stored in the
-    metadata of the file under ``labels``).
+    metadata of the file under ``labels``, one a line, and under ``labels_json``). A row without a text has no label and
+    no scores (null): there is one row for each row of the input, blank lines included.
     """
 
     output: str
     rows: int
     resumed_rows: int
     """Rows taken over from an earlier, interrupted call."""
+    blank_rows: int = 0
+    """Rows without a text: their label and scores are null."""
     seconds: float
     """Wall time of the call, including reading the input and writing the output."""
     rows_per_s: float
@@ -60,6 +65,7 @@ class _Job(Record):
     version: str
     rows: int
     chunk_rows: int
+    encoding: str = "utf-8"
 
 
 Progress = Callable[[int, int, float], None]
@@ -72,6 +78,7 @@ def predict_file(
     output: str,
     *,
     text: str | None = None,
+    encoding: str = "utf-8",
     progress: Progress = lambda done, rows, rate: None,
     workers: int | None = None,
 ) -> FilePredicted:
@@ -82,6 +89,7 @@ def predict_file(
         source: CSV, TSV, JSONL, JSON or Parquet file with a text column; label columns are ignored.
         output: Parquet file to write; its parts are in ``<output>.parts`` until it is complete.
         text: name of the text column; None: detected by its name.
+        encoding: encoding of a CSV, TSV or JSON file.
         progress: see `Progress`.
         workers: number of cores to use; None: all that this process may use.
 
@@ -92,8 +100,8 @@ def predict_file(
     """
     started, target = time.perf_counter(), _checked_output(output)
     opened, runner = _opened(bundle)
-    texts = read_texts(source, text=text)
-    parts = _Parts(target, _job(source, text, opened, len(texts)))
+    texts = [repaired(given) for given in read_texts(source, text=text, encoding=encoding)]
+    parts = _Parts(target, _job(source, text, opened, len(texts), encoding))
     resumed = sum(min(CHUNK_ROWS, len(texts) - start) for start in parts.done())
     with closing(BulkRunner(runner, workers=workers or _cores())) as bulk:
         rate = _fill(parts, texts, bulk, opened.task(), lambda done, rate: progress(resumed + done, len(texts), rate))
@@ -102,6 +110,7 @@ def predict_file(
         output=str(target),
         rows=len(texts),
         resumed_rows=resumed,
+        blank_rows=sum(map(is_blank, texts)),
         seconds=time.perf_counter() - started,
         rows_per_s=rate,
         **opened.bundle.model_dump(include={"version", "engine", "precision"}),
@@ -187,27 +196,38 @@ def _name(start: int) -> str:
 
 def _prediction_table(bulk: BulkRunner, task: Task, start: int, texts: Sequence[str]) -> pa.Table:
     scores = task.probabilities(bulk.run(texts))
-    chosen = task.chosen(scores)
+    # A text of nothing has no label: the model would answer with its most frequent one.
+    blank = np.fromiter(map(is_blank, texts), dtype=np.bool_, count=len(texts))
+    chosen = [None if nothing else names for nothing, names in zip(blank, task.chosen(scores), strict=True)]
     single = task.kind == "classification"
-    labels = pa.array([names[0] for names in chosen]) if single else pa.array(chosen, pa.list_(pa.string()))
+    labels = (
+        pa.array([names and names[0] for names in chosen], pa.string())
+        if single
+        else pa.array(chosen, pa.list_(pa.string()))
+    )
     columns = {
         "row": pa.array(np.arange(start, start + len(texts), dtype=np.int64)),
-        # JSON can contain lone surrogates, which UTF-8 cannot encode.
-        "text": pa.array([text.encode("utf-8", "replace").decode("utf-8") for text in texts], pa.large_string()),
+        "text": pa.array(texts, pa.large_string()),
         "label" if single else "labels": labels,
-        "score": pa.array(scores.max(axis=1)),
-        "scores": pa.array(list(scores), pa.list_(pa.float32())),
+        "score": pa.array(scores.max(axis=1), mask=blank),
+        "scores": pa.array(
+            [None if nothing else row for nothing, row in zip(blank, scores, strict=True)], pa.list_(pa.float32())
+        ),
     }
-    return pa.table(columns).replace_schema_metadata({"labels": "\n".join(task.labels)})
+    # One name a line, so that a name with a line break must not take two.
+    lines = "\n".join(" ".join(name.splitlines()) for name in task.labels)
+    metadata = {"labels": lines, "labels_json": json.dumps(task.labels, ensure_ascii=False)}
+    return pa.table(columns).replace_schema_metadata(metadata)
 
 
-def _job(source: str, text: str | None, opened: OpenedBundle, rows: int) -> _Job:
+def _job(source: str, text: str | None, opened: OpenedBundle, rows: int, encoding: str) -> _Job:
     return _Job(
         input_sha256=file_sha256(Path(source).expanduser()),
         text=text or "",
         version=opened.bundle.version,
         rows=rows,
         chunk_rows=CHUNK_ROWS,
+        encoding=encoding,
     )
 
 

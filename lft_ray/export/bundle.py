@@ -350,7 +350,7 @@ def _check_plan(plan: ExportPlan, card: EngineCard) -> None:
     outputs = make_task(plan.task_kind, plan.labels).outputs
     if outputs != card.outputs:
         raise BundleError(
-            f"the checkpoint returns {card.outputs} logits, the task with labels {plan.labels} needs {outputs}"
+            f"the checkpoint returns {card.outputs} logits, the task of {len(plan.labels)} labels needs {outputs}"
         )
     if not 1 <= len(plan.samples) <= 64:
         raise BundleError(f"a bundle needs 1 to 64 sample texts, got {len(plan.samples)}")

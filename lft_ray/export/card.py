@@ -134,15 +134,25 @@ def _data_rows(facts: CardFacts) -> list[tuple[str, str]]:
     ]
 
 
+MOST_LABELS = 40
+"""Labels that the card shows unfolded."""
+
+
 def _labels(subject: CardSubject, facts: CardFacts) -> str:
     if not facts.per_label:
-        listed = "\n".join(f"- {_plain(label)}" for label in subject.labels)
-        return f"## Labels\n\n{listed}\n"
-    lines = ["## Labels\n", "| label | precision | recall | F1 | rows |", "|---|---|---|---|---|"]
+        return _foldable(len(subject.labels), "\n".join(f"- {_plain(label)}" for label in subject.labels))
+    lines = ["| label | precision | recall | F1 | rows |", "|---|---|---|---|---|"]
     for row in facts.per_label:
         scores = f"{row.precision:.3f} | {row.recall:.3f} | {row.f1:.3f} | {row.support}"
         lines.append(f"| {_plain(row.label)} | {scores} |")
-    return "\n".join(lines) + "\n"
+    return _foldable(len(facts.per_label), "\n".join(lines))
+
+
+def _foldable(count: int, table: str) -> str:
+    """The section of the labels; many of them are folded, with their number as the line that is shown."""
+    if count > MOST_LABELS:
+        table = f"<details>\n<summary>{count} labels</summary>\n\n{table}\n\n</details>"
+    return f"## Labels\n\n{table}\n"
 
 
 def _section(title: str, rows: list[tuple[str, str]]) -> str:

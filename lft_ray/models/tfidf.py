@@ -6,7 +6,6 @@ the fitted model. A folder has ``vocabulary.json`` and ``linear.safetensors``, n
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,18 +19,15 @@ from numpy.typing import NDArray
 
 from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
-from lft_ray.models.tokens import Truncated
+from lft_ray.models.words import WORDS, known_version, split_words
 from lft_ray.tasks.base import Task
 
-__all__ = ["TfidfModel", "ngrams", "split_words"]
+__all__ = ["TfidfModel", "ngrams"]
 
 Floats = NDArray[np.float32]
 
 VOCABULARY = "vocabulary.json"
 LINEAR = "linear.safetensors"
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
-"""A run of letters, digits and underscores, or a single Chinese or Japanese character: these scripts have no spaces."""
 _MAX_TERMS = 100_000
 """AG News, 40,775 rows: 100,000 and 190,896 terms give the same accuracy, and each term costs a float32 per label."""
 _STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -43,12 +39,6 @@ _TOLERANCE = 1e-5
 """scikit-learn's default of 1e-4 ends a warm start immediately: on AG News, C 10 and 30 took 0 iterations."""
 _ABSENT_LOGIT = -12.0
 """Logit of a label without a single example: a probability of 6e-6."""
-
-
-def split_words(text: str, max_length: int) -> list[str]:
-    """Return the first ``max_length`` words of a text, lower-cased; as `Truncated` if there are more."""
-    words = _WORD.findall(text.lower())
-    return words if len(words) <= max_length else Truncated(words[:max_length])
 
 
 def ngrams(words: Sequence[str]) -> list[str]:
@@ -67,6 +57,7 @@ class TfidfModel:
         intercept: float32 [c].
         max_length: maximum number of words per text.
         strength: chosen inverse regularisation strength C.
+        words: version of the rules that cut a text into words, see `lft_ray.models.words`.
     """
 
     vocabulary: dict[str, int]
@@ -75,6 +66,7 @@ class TfidfModel:
     intercept: Floats
     max_length: int
     strength: float
+    words: int = WORDS
 
     @property
     def outputs(self) -> int:
@@ -114,7 +106,7 @@ class TfidfModel:
 
     def encode(self, texts: Sequence[str]) -> list[list[str]]:
         """Split each text into words, at most ``max_length``."""
-        return [split_words(text, self.max_length) for text in texts]
+        return [split_words(text, self.max_length, version=self.words) for text in texts]
 
     def run(self, batch: Sequence[Sequence[str]]) -> Floats:
         """Logits [n, c] of texts already split into words."""
@@ -142,7 +134,7 @@ class TfidfModel:
 
         folder.mkdir(parents=True, exist_ok=True)
         terms = sorted(self.vocabulary, key=self.vocabulary.__getitem__)
-        facts = {"strength": self.strength, "terms": terms}
+        facts = {"strength": self.strength, "words": self.words, "terms": terms}
         (folder / VOCABULARY).write_text(json.dumps(facts, ensure_ascii=False) + "\n", encoding="utf-8")
         save_file({"idf": self.idf, "coef": self.coef, "intercept": self.intercept}, folder / LINEAR)
         EngineCard(engine="sklearn", model_size=model_size, outputs=self.outputs, max_length=self.max_length).write(
@@ -171,6 +163,7 @@ class TfidfModel:
                 intercept=arrays["intercept"],
                 max_length=card.max_length,
                 strength=float(facts["strength"]),
+                words=known_version(facts.get("words", 1)),
             )
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise BundleError(f"{folder} cannot be opened as a TF-IDF model: {error!r}") from error

@@ -1,4 +1,4 @@
-"""Tokenise texts for serving, with the same truncation as the training data (`lft_ray.data.encode`).
+"""Tokenise texts for serving, with the same normalisation and truncation as the training data (`lft_ray.data.encode`).
 
 In: a folder with ``tokenizer.json``. Out: lists of token ids. Never pads, never imports torch or transformers.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 from lft_ray.errors import BundleError
 from lft_ray.models.convert import TOKENIZER
+from lft_ray.texts import normal_text
 
 __all__ = ["TextTokenizer", "Truncated"]
 
@@ -49,7 +50,7 @@ class TextTokenizer:
 
         A truncated text keeps its end token and is returned as `Truncated`; a text without tokens becomes token 0.
         """
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        encodings = self._tokenizer.encode_batch_fast(list(map(normal_text, texts)))
         return [self._truncate(encoding.ids, max_length) for encoding in encodings]
 
     def _truncate(self, ids: list[int], max_length: int) -> list[int]:

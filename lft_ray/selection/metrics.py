@@ -34,8 +34,6 @@ class WeightedScores:
 
     def __init__(self, truth: Labels, runs: Sequence[Labels], metric: str) -> None:
         self.metric = metric
-        # Single-label: the macro mean, like scikit-learn's, skips labels that neither truth nor predictions contain.
-        self.skips_absent_labels = truth.ndim == 1
         labels = truth.shape[1] if truth.ndim > 1 else int(max(truth.max(), *(run.max() for run in runs))) + 1
         table = _one_hot(truth, labels)
         self.truth = table.astype(np.float32)
@@ -64,7 +62,8 @@ class WeightedScores:
         f1 = _ratio(2 * true_positives, denominator)
         if self.metric == "weighted_f1":
             return _ratio((f1 * support).sum(axis=1), support.sum(axis=1))
-        macro: Floats = f1.sum(axis=1) / ((denominator > 0).sum(axis=1) if self.skips_absent_labels else f1.shape[1])
+        # The macro mean skips labels that neither truth nor predictions contain, as the task's metrics do.
+        macro: Floats = f1.sum(axis=1) / np.maximum((denominator > 0).sum(axis=1), 1)
         return macro
 
 

@@ -118,7 +118,7 @@ class Classification:
         A label that occurs in neither targets nor predictions is left out of the macro average.
         """
         predicted = logits.argmax(axis=1)
-        averages = f1_averages(count_labels(targets, predicted, self.outputs), only_seen=True)
+        averages = f1_averages(count_labels(targets, predicted, self.outputs))
         return {**averages, "accuracy": float((predicted == targets).mean()) if len(targets) else 0.0}
 
     def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:

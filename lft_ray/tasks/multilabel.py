@@ -118,9 +118,12 @@ class Multilabel:
         return result
 
     def metrics(self, targets: NDArray[Any], logits: Floats) -> dict[str, float]:
-        """Return macro_f1, micro_f1, weighted_f1, and accuracy: the share of rows with every label right."""
+        """Return macro_f1, micro_f1, weighted_f1, and accuracy: the share of rows with every label right.
+
+        A label that occurs in neither targets nor predictions is left out of the macro average.
+        """
         truth, predicted = self._binarised(targets, logits)
-        averages = f1_averages(count_matrix(truth, predicted), only_seen=False)
+        averages = f1_averages(count_matrix(truth, predicted))
         return {**averages, "accuracy": float((truth == predicted).all(axis=1).mean()) if len(truth) else 0.0}
 
     def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:

@@ -69,16 +69,14 @@ def count_matrix(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Coun
     return Counts(*(np.asarray(part, dtype=np.float64) for part in (hits, predicted.sum(axis=0), truth.sum(axis=0))))
 
 
-def f1_averages(counts: Counts, *, only_seen: bool) -> dict[str, float]:
+def f1_averages(counts: Counts) -> dict[str, float]:
     """Return macro_f1, micro_f1 and weighted_f1; all 0 without rows.
 
-    Args:
-        counts: counts per label.
-        only_seen: whether the macro average leaves out labels that occur in neither targets nor predictions, as
-            scikit-learn does for one label per row (for a 0/1 matrix it averages over every column).
+    The macro average leaves out labels that occur in neither targets nor predictions: a split without a label says
+    nothing about it. scikit-learn does so for one label per row; for a 0/1 matrix it counts such a label as 0.
     """
     f1 = counts.f1
-    seen = (counts.predicted + counts.support) > 0 if only_seen else np.ones(len(f1), dtype=np.bool_)
+    seen = (counts.predicted + counts.support) > 0
     denominator = counts.predicted.sum() + counts.support.sum()
     total = counts.support.sum()
     return {

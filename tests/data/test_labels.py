@@ -68,3 +68,29 @@ def test_check_unseen_reports_missing_labels_only_without_unseen_ones():
     findings = Findings()
     check_unseen(train, rows_of({"x": 1, "z": 1}), findings)
     assert [problem.code for problem in findings.problems] == ["unseen_label"]
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "is_there"),
+    [
+        (["0", "1", "nan"], "missing_word", True),
+        (["0.5", "1.25", "nan"], "float_label", True),
+        (["0.5", "1.25", "inf"], "float_label", True),
+        (["good", "bad", "NaN"], "missing_word", True),
+        (["good", "bad", "None"], "missing_word", False),
+        (["NA", "EU", "null"], "missing_word", False),
+        (["x\ny", "z"], "label_line_break", True),
+        (["x\u2028y", "z"], "label_line_break", True),
+        (["x\0y", "z"], "label_line_break", True),
+        (["'good'", "'bad'"], "label_quotes", True),
+        (["don't", "do"], "label_quotes", False),
+    ],
+)
+def test_names_that_are_hardly_names(names, code, is_there):
+    assert (code in codes(dict.fromkeys(names, 60))) == is_there
+
+
+def test_an_unseen_label_is_compared_with_those_of_train():
+    findings = Findings()
+    check_unseen(rows_of({"spam": 9, "ham": 9}), rows_of({"s\u0440am": 3, "ham": 3}), findings)
+    assert "looks like 'spam' (U+0440" in findings.problems[0].message

@@ -69,9 +69,12 @@ def test_predict_file_gives_every_row_the_prediction_of_the_bundle(bundle, rows,
     assert texts == pq.read_table(rows)["body"].to_pylist()
     opened = open_bundle(bundle)
     expected = opened.task().probabilities(run_sorted(opened.open_runner(), texts))
-    np.testing.assert_allclose(np.array(table["scores"].to_pylist()), expected, atol=1e-6)
-    assert table["label"].to_pylist() == [LABELS[i] for i in expected.argmax(axis=1)]
-    np.testing.assert_allclose(table["score"].to_numpy(), expected.max(axis=1), atol=1e-6)
+    np.testing.assert_allclose(np.array(table["scores"].to_pylist()[:24]), expected[:24], atol=1e-6)
+    assert table["label"].to_pylist() == [*(LABELS[i] for i in expected[:24].argmax(axis=1)), None]
+    np.testing.assert_allclose(table["score"].to_numpy()[:24], expected[:24].max(axis=1), atol=1e-6)
+    # The last row has no text: it keeps its place, without a label.
+    assert (done.blank_rows, table["score"][24].as_py(), table["scores"][24].as_py()) == (1, None, None)
+    assert json.loads(table.schema.metadata[b"labels_json"]) == LABELS
     assert table.schema.metadata[b"labels"].decode().split("\n") == LABELS
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.parquet", "rows.parquet"]
 
@@ -142,8 +145,9 @@ def test_several_labels_are_a_list(rows, tmp_path):
     predict_file(bundle, str(rows), str(tmp_path / "out.parquet"))
     table = pq.read_table(tmp_path / "out.parquet")
     assert table.column_names == ["row", "text", "labels", "score", "scores"]
-    scores = np.array(table["scores"].to_pylist())
-    assert table["labels"].to_pylist() == [[LABELS[i] for i in np.flatnonzero(row >= 0.5)] for row in scores]
+    scores = np.array(table["scores"].to_pylist()[:24])
+    assert table["labels"].to_pylist()[:24] == [[LABELS[i] for i in np.flatnonzero(row >= 0.5)] for row in scores]
+    assert table["labels"][24].as_py() is None
 
 
 @pytest.mark.parametrize(
@@ -181,3 +185,45 @@ def test_predict_command(bundle, rows, tmp_path):
     for words in (["--output", output], ["http://127.0.0.1:1", "--input", "x", "--output", "y.parquet"]):
         target = [] if words[0].startswith("http") else [str(bundle)]
         assert CliRunner().invoke(app, ["predict", *target, *words]).exit_code == 2
+
+
+def test_numbers_and_blank_lines_among_the_texts_keep_their_rows(bundle, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "bread"}\n\n{"text": 42}\n{"text": null}\n{"text": "wave"}\n')
+    done = predict_file(bundle, str(tmp_path / "a.jsonl"), str(tmp_path / "out.parquet"))
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert (done.rows, done.blank_rows) == (5, 2)
+    assert table["text"].to_pylist() == ["bread", "", "42", "", "wave"]
+    assert [label is None for label in table["label"].to_pylist()] == [False, True, False, True, False]
+    assert (table["label"][0].as_py(), table["label"][4].as_py()) == ("food", "sea")
+
+
+def test_another_encoding_is_read_when_named(bundle, tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"text\nbread caf\xe9\n")
+    with pytest.raises(DataError, match="--encoding cp1252"):
+        predict_file(bundle, str(tmp_path / "a.csv"), str(tmp_path / "out.parquet"))
+    predict_file(bundle, str(tmp_path / "a.csv"), str(tmp_path / "out.parquet"), encoding="cp1252")
+    assert pq.read_table(tmp_path / "out.parquet")["text"].to_pylist() == ["bread caf\u00e9"]
+
+
+def test_a_file_is_labelled_as_the_training_texts_were_read(bundle, tmp_path):
+    # Training drops NUL characters: "bre\0ad" is "bread" there.
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "bre\0ad"}) + "\n" + json.dumps({"text": "bread"}) + "\n")
+    predict_file(bundle, str(tmp_path / "a.jsonl"), str(tmp_path / "out.parquet"))
+    scores = pq.read_table(tmp_path / "out.parquet")["scores"].to_pylist()
+    assert scores[0] == scores[1]
+
+
+def test_a_label_with_a_line_break_shifts_no_name(tmp_path):
+    table = module._prediction_table(BulkOf([[0.0, 1.0], [1.0, 0.0]]), Classification(["x\ny", "z"]), 0, ["a", "b"])
+    assert table.schema.metadata[b"labels"].decode().split("\n") == ["x y", "z"]
+    assert json.loads(table.schema.metadata[b"labels_json"]) == ["x\ny", "z"]
+
+
+class BulkOf:
+    """A runner with fixed logits."""
+
+    def __init__(self, logits):
+        self.logits = np.array(logits, dtype=np.float32)
+
+    def run(self, texts):
+        return self.logits[: len(texts)]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lft_ray.errors import BundleError
-from lft_ray.models.tfidf import TfidfModel, ngrams, split_words
+from lft_ray.models.tfidf import TfidfModel, ngrams
+from lft_ray.models.words import split_words
 from lft_ray.tasks.classification import Classification
 from lft_ray.tasks.multilabel import Multilabel
 

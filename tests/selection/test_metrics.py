@@ -22,8 +22,17 @@ def test_scores_are_scikit_learns(metric):
         [by_sklearn(truth, predicted, metric), 1.0], abs=1e-9
     )
     several, given = rng.random((300, 6)) < 0.2, rng.random((300, 6)) < 0.3
-    several[:, 5] = given[:, 5] = False
-    assert scores(several, [given], metric) == pytest.approx([by_sklearn(several, given, metric)], abs=1e-9)
+    expected = by_sklearn(several, given, metric)
+    assert scores(several, [given], metric) == pytest.approx([expected], abs=1e-9)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_an_absent_label_changes_no_score(metric):
+    rng = np.random.default_rng(0)
+    several, given = rng.random((300, 5)) < 0.2, rng.random((300, 5)) < 0.3
+    wider = [np.hstack([part, np.zeros((300, 1), dtype=bool)]) for part in (several, given)]
+    assert scores(wider[0], [wider[1]], metric) == pytest.approx(scores(several, [given], metric), abs=1e-12)
+    assert scores(wider[0], [wider[0]], metric) == pytest.approx([1.0])
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -46,6 +46,11 @@ def test_metrics_of_multilabel_count_a_row_only_if_every_label_is_right():
     assert task.confusion(targets, logits) == []
 
 
+def test_a_label_without_rows_or_predictions_is_left_out_of_macro_f1():
+    targets = np.array([[1, 0, 0], [0, 1, 0]], dtype=np.float32)
+    assert Multilabel(["a", "b", "c"]).metrics(targets, targets * 20 - 10)["macro_f1"] == 1.0
+
+
 def test_probabilities_of_multilabel_do_not_overflow():
     found = Multilabel(["a", "b"]).probabilities(np.array([[-1000.0, 1000.0]], dtype=np.float32))
     assert found.tolist() == [[0.0, 1.0]]

@@ -17,7 +17,14 @@ AVERAGES = ("macro", "micro", "weighted")
 def theirs(truth: np.ndarray, answer: np.ndarray) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        scores = {f"{name}_f1": metrics.f1_score(truth, answer, average=name, zero_division=0) for name in AVERAGES}
+        # A label in neither truth nor answer says nothing: scikit-learn skips it only where each row has one label.
+        seen = np.flatnonzero((truth + answer).any(axis=0)) if truth.ndim > 1 else None
+        if seen is not None and not len(seen):
+            return {**{f"{name}_f1": 0.0 for name in AVERAGES}, "accuracy": 1.0}
+        scores = {
+            f"{name}_f1": metrics.f1_score(truth, answer, average=name, labels=seen, zero_division=0)
+            for name in AVERAGES
+        }
         return {**scores, "accuracy": metrics.accuracy_score(truth, answer)}
 
 

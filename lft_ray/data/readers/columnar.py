@@ -40,7 +40,10 @@ def read_parquet(context: ReadContext) -> FileColumns | None:
         context.findings.error("damaged_file", message, fix="write or download it again")
         return None
     features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return _columns(table, (chosen[0], chosen[1]), _class_names(features.get(chosen[1])), context.findings)
+    class_names = _class_names(features.get(chosen[1]))
+    if context.wanted.only_text:
+        return _only_texts(table, chosen[0], context.findings)
+    return _columns(table, (chosen[0], chosen[1]), class_names, context.findings)
 
 
 def read_hub(
@@ -115,6 +118,12 @@ def _columns(
     return FileColumns(texts, labels, rows, names[0].strip(), names[1].strip())
 
 
+def _only_texts(table: pa.Table, name: str, findings: FileFindings) -> FileColumns | None:
+    texts = _texts(_whole(table.column(name)), findings)
+    rows = np.arange(1, table.num_rows + 1, dtype=np.int64)
+    return None if texts is None else FileColumns(texts, pa.nulls(len(texts)), rows, name.strip(), name.strip())
+
+
 def _whole(column: pa.ChunkedArray) -> pa.Array:
     whole = column.combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
@@ -139,6 +148,10 @@ def _texts(column: pa.Array, findings: FileFindings) -> list[str] | None:
     if not _is_text(column.type):
         message = f"the text column holds {column.type}; read as strings"
         findings.warning("numeric_text", message, row=1, count=len(column))
+    if pa.types.is_floating(column.type):
+        # NaN is a missing text, not the word.
+        column = column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
+        column = pc.if_else(pc.fill_null(pc.is_nan(column), fill_value=False), pa.scalar(None, column.type), column)
     return [text if text is not None else "" for text in column.cast(pa.large_string()).to_pylist()]
 
 
@@ -154,7 +167,36 @@ def _labels(column: pa.Array, class_names: list[str] | None, findings: FileFindi
         return None
     if class_names is not None and pa.types.is_integer(item):
         return _named(column, class_names, is_list=is_list)
+    if pa.types.is_floating(kind):
+        return _float_labels(column, findings)
     return column.cast(pa.large_list(pa.large_string())) if is_list else column.cast(pa.large_string())
+
+
+def _float_labels(column: pa.Array, findings: FileFindings) -> pa.Array | None:
+    """Read floats as labels: NaN is a missing label, and whole numbers are written without a fraction.
+
+    Class numbers become floats where a label is missing (pandas stores such a column so).
+    """
+    values = column.cast(pa.float64()) if pa.types.is_float16(column.type) else column
+    infinite = np.flatnonzero(pc.fill_null(pc.is_inf(values), fill_value=False).to_numpy(zero_copy_only=False))
+    if len(infinite):
+        rows = [(int(row) + 1, f"the label is {values[int(row)].as_py()}") for row in infinite]
+        fix = "write null for a row without a label, or remove the row"
+        findings.error_rows("infinite_label", rows, summary="the label is infinite", fix=fix)
+        return None
+    is_nan = pc.fill_null(pc.is_nan(values), fill_value=False)
+    values = pc.if_else(is_nan, pa.scalar(None, values.type), values)
+    if nans := pc.sum(is_nan).as_py():
+        row = int(np.argmax(is_nan.to_numpy(zero_copy_only=False))) + 1
+        message = f"labels that are NaN: {nans:,}; read as missing"
+        findings.warning("nan_label", message, row=row, count=nans, fix="write null, or remove these rows")
+    if pc.all(pc.equal(pc.floor(values), values)).as_py() and (pc.max(pc.abs(values)).as_py() or 0) < 2**53:
+        message = f"the label column holds {column.type} with whole numbers; read as whole numbers, such as 1 for 1.0"
+        findings.warning(
+            "float_label_column", message, count=len(column), fix="store the labels as strings or integers"
+        )
+        return values.cast(pa.int64()).cast(pa.large_string())
+    return values.cast(pa.large_string())
 
 
 def _named(column: pa.Array, class_names: list[str], *, is_list: bool) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from lft_ray.data.findings import FileFindings
 from lft_ray.errors import nearest
@@ -28,6 +29,15 @@ class WantedColumns:
     only_text: bool = False
     """Whether the file needs no label; the text column then also stands in for the label and is ignored there."""
 
+    def option(self, what: str) -> str:
+        """Return the option that names a column or the encoding, up to its value: ``what`` is text, label or encoding.
+
+        A file of texts to label is read by ``lft predict``, which has no experiment.
+        """
+        if self.only_text:
+            return f"--{what} "
+        return "--set data.encoding=" if what == "encoding" else f"--set task.{what}="
+
     def find(self, names: Sequence[str], findings: FileFindings) -> tuple[int, int] | None:
         """Return the positions of text and label, or None after an error was added.
 
@@ -41,10 +51,10 @@ class WantedColumns:
             message = f"column {twice[0]!r} occurs {trimmed.count(twice[0])} times in the header"
             findings.error("duplicate_header", message, row=1, fix="give each column a unique name")
             return None
-        text = _Column("text", self.text, TEXT_NAMES).find(trimmed, findings)
+        text = _Column("text", self.text, TEXT_NAMES, self.option("text")).find(trimmed, findings)
         if self.only_text:
             return None if text is None else (text, text)
-        label = _Column("label", self.label, self.label_names).find(trimmed, findings)
+        label = _Column("label", self.label, self.label_names, self.option("label")).find(trimmed, findings)
         if text is None or label is None:
             return None
         if text == label:
@@ -58,6 +68,14 @@ class WantedColumns:
         return text, label
 
 
+_CLOSE = 0.7
+"""Least likeness of a column name to a usual one for a hint: 0.75 for one swapped letter in four."""
+
+
+def _likeness(name: str, usual: Sequence[str]) -> float:
+    return max(SequenceMatcher(None, name.casefold()[:60], other).ratio() for other in usual)
+
+
 @dataclass(frozen=True, slots=True)
 class _Column:
     """One column to look for: by its configured name, else by the usual names in order of preference."""
@@ -65,6 +83,8 @@ class _Column:
     what: str
     given: str | None
     usual: Sequence[str]
+    option: str
+    """How the column is named, up to its value."""
 
     def find(self, names: Sequence[str], findings: FileFindings) -> int | None:
         folded = [name.casefold() for name in names]
@@ -74,10 +94,14 @@ class _Column:
             if folded.count(wanted.casefold()) > 1:
                 same = [name for name in names if name.casefold() == wanted.casefold()]
                 message = f"several columns match the {self.what}: {', '.join(map(repr, same))}"
-                findings.error("ambiguous_column", message, fix=f"--set task.{self.what}={same[0]}")
+                findings.error("ambiguous_column", message, fix=f"{self.option}{same[0]}")
                 return None
             if wanted.casefold() in folded:
-                return folded.index(wanted.casefold())
+                at = folded.index(wanted.casefold())
+                if self.given is not None:
+                    message = f"column {names[at]!r} is read as the {self.what}: {wanted!r} differs from it in case"
+                    findings.warning("column_case", message, fix=f"{self.option}{names[at]}")
+                return at
         self._report_missing(names, findings)
         return None
 
@@ -87,9 +111,11 @@ class _Column:
         if given is not None:
             sought, hint = f"column {given!r}", nearest(given.casefold(), [name.casefold() for name in names if name])
         else:
-            close = [(name, nearest(name.casefold(), self.usual)) for name in names if name]
             sought = f"column named {', '.join(self.usual[:6])} or similar"
-            hint = next((f" Did you mean {name!r}?" for name, found in close if found), "")
+            # A column with a usual name of the other kind is not the one.
+            others = [name for name in names if name and not (what == "label" and name.casefold() in TEXT_NAMES)]
+            best = max(((_likeness(name, self.usual), name) for name in others), default=(0.0, ""))
+            hint = f" Did you mean {best[1]!r}?" if best[0] >= _CLOSE else ""
         message = f"no {what} column: expected a {sought}; the file has {listed}.{hint}"
-        fix = f"--set task.{what}=NAME, or add a header line with the column names if it is missing"
+        fix = f"{self.option}NAME, or add a header line with the column names if it is missing"
         findings.error(f"no_{what}_column", message, fix=fix)

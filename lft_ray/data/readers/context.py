@@ -3,17 +3,17 @@
 Never parses rows: that is up to the readers.
 """
 
-import codecs
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from lft_ray.data.findings import FileFindings
 from lft_ray.data.readers.columns import WantedColumns
+from lft_ray.data.readers.decoding import find_bad_byte, text_encoding
 
-__all__ = ["ReadContext", "text_encoding"]
+__all__ = ["ReadContext"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +37,23 @@ class ReadContext:
         """Open the file as text; an invalid byte ends the reading with an error that gives its line and offset."""
         try:
             with self.path.open(encoding=text_encoding(self.encoding), newline=newline) as stream:
+                _skip_mark(stream)
                 yield stream
-        except UnicodeDecodeError:
-            self._report_bad_byte()
         except UnicodeError as error:
-            self.findings.error("encoding", f"the file is not {self.encoding}: {error}", fix="set data.encoding")
+            self._report_bad_byte(error)
 
-    def _report_bad_byte(self) -> None:
+    def _report_bad_byte(self, error: UnicodeError) -> None:
         # The exception counts from an internal buffer: decode again line by line to find the line and byte offset.
-        decoder = codecs.getincrementaldecoder(self.encoding)()
-        line, offset = 1, 0
         with self.path.open("rb") as stream:
-            for raw in stream:
-                try:
-                    decoder.decode(raw)
-                except UnicodeDecodeError as error:
-                    at = offset + error.start - (len(error.object) - len(raw))
-                    byte = f"byte 0x{error.object[error.start]:02x} at byte {at:,} of the file"
-                    fix = "save the file as UTF-8, or name its encoding, such as --set data.encoding=cp1252"
-                    self.findings.error("encoding", f"{byte} is not {self.encoding}", row=line, fix=fix)
-                    return
-                offset += len(raw)
-                line += 1
-        self.findings.error("encoding", f"the file ends in the middle of a {self.encoding} character", row=line)
+            bad = find_bad_byte(stream, self.encoding)
+        message = bad.message if bad else f"the file is not {self.encoding}: {error}"
+        fix = bad.fix(self.wanted.option("encoding")) if bad else "set data.encoding"
+        self.findings.error("encoding", message, row=bad.line if bad else None, fix=fix)
 
 
-def text_encoding(encoding: str) -> str:
-    """Return the codec to open a file with: for UTF-8, the one that drops a byte order mark."""
-    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+def _skip_mark(stream: TextIO) -> None:
+    """Skip a byte order mark that the codec keeps as a character, as those of a fixed byte order do."""
+    with suppress(UnicodeError):  # reported to the reader, which meets it again
+        if stream.read(1) == "\ufeff":
+            return
+    stream.seek(0)

@@ -7,7 +7,7 @@ header, and every quote must be closed. Violations are errors with their row.
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from lft_ray.data.findings import FileFindings
 from lft_ray.data.readers.context import ReadContext
+from lft_ray.data.readers.decoding import text_encoding
+from lft_ray.data.readers.quotes import Record, plain_rows, swallowed
 from lft_ray.data.readers.table import FileColumns
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["read_delimited"]
 
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+_DELIMITER_FIX = {"\t": "rename the file to end in .tsv", ",": "rename the file to end in .csv"}
 
 
 def read_delimited(context: ReadContext, *, delimiter: str) -> FileColumns | None:
@@ -40,7 +43,11 @@ def read_delimited(context: ReadContext, *, delimiter: str) -> FileColumns | Non
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
         header = _header(reader, delimiter, context)
         if header is not None:
-            columns = _rows(reader, header, context.findings)
+            table = _read(reader, header, keep_blank=context.wanted.only_text)
+            suspects = _swallowed(table, header, delimiter, context)
+            columns = _unquoted(table, suspects, header, delimiter, context)
+            if columns is None:
+                columns = _quoted(table, suspects, header, context.findings)
     return columns
 
 
@@ -67,6 +74,9 @@ def _header(reader: "Reader", delimiter: str, context: ReadContext) -> _Header |
     findings = context.findings
     try:
         names = next(reader)
+    except StopIteration:
+        findings.error("empty_file", "the file is empty", fix="use a file with a header and rows")
+        return None
     except csv.Error as error:
         findings.error("open_quote", f"a quote in the header is not closed: {error}", row=1)
         return None
@@ -76,45 +86,128 @@ def _header(reader: "Reader", delimiter: str, context: ReadContext) -> _Header |
         count, other = max(others)
         if count:
             message = f"the delimiter looks like {_NAMES[other]} ({other!r}), expected {_NAMES[delimiter]}"
-            fix = {"\t": "rename the file to end in .tsv", ",": "rename the file to end in .csv"}.get(
-                other, "save the file with commas"
-            )
-            findings.error("delimiter", message, row=1, fix=fix)
+            findings.error("delimiter", message, row=1, fix=_DELIMITER_FIX.get(other, "save the file with commas"))
             return None
     positions = context.wanted.find(names, findings)
-    return None if positions is None else _Header(names, *positions)
+    if positions is not None:
+        return _Header(names, *positions)
+    inside = next((mark for mark in ";\t|" if mark != delimiter and any(mark in name for name in names)), None)
+    if inside is not None:
+        message = f"the header holds {_NAMES[inside]} ({inside!r}) inside a column name: is it the delimiter?"
+        findings.error("delimiter", message, row=1, fix=_DELIMITER_FIX.get(inside, "save the file with commas"))
+    return None
 
 
-def _rows(reader: "Reader", header: _Header, findings: FileFindings) -> FileColumns:
+@dataclass(slots=True)
+class _Table:
+    """Rows of a file as they were read with quotes."""
+
+    texts: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    ragged: list[tuple[int, int]] = field(default_factory=list)
+    """Row and number of fields of each row that has too few or too many."""
+    open_quote: tuple[int, str] | None = None
+    """Row and reason of the quote that ended the reading."""
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """First and last line of each record that spans several lines."""
+
+    def add(self, fields: list[str], row: int, header: _Header) -> None:
+        self.texts.append(fields[header.text_at])
+        self.labels.append(fields[header.label_at])
+        self.rows.append(row)
+
+    def columns(self, header: _Header, read_as: str = "") -> FileColumns:
+        return FileColumns(
+            texts=self.texts,
+            labels=pa.array(self.labels, pa.large_string()),
+            row_numbers=np.array(self.rows, dtype=np.int64),
+            text_column=header.names[header.text_at].strip(),
+            label_column=header.names[header.label_at].strip(),
+            read_as=read_as,
+        )
+
+
+def _read(reader: "Reader", header: _Header, *, keep_blank: bool) -> _Table:
     width = len(header.names)
-    texts: list[str] = []
-    labels: list[str] = []
-    rows: list[int] = []
-    ragged: list[tuple[int, int]] = []
-    start = reader.line_num + 1
+    table = _Table()
+    start, blank = reader.line_num + 1, list[int]()
     try:
         for fields in reader:
-            if len(fields) == width:
-                texts.append(fields[header.text_at])
-                labels.append(fields[header.label_at])
-                rows.append(start)
-            elif fields:  # blank lines are skipped
-                ragged.append((start, len(fields)))
+            if not fields:
+                blank.append(start)
+            else:
+                # Answers must match the lines of a file of texts to label; elsewhere blank lines are skipped.
+                for at in blank if keep_blank else ():
+                    table.add([""] * width, at, header)
+                blank.clear()
+                if len(fields) == width:
+                    table.add(fields, start, header)
+                else:
+                    table.ragged.append((start, len(fields)))
+                if reader.line_num > start:
+                    table.spans.append((start, reader.line_num))
             start = reader.line_num + 1
     except csv.Error as error:
+        table.open_quote = (start, str(error))
+    return table
+
+
+def _swallowed(table: _Table, header: _Header, delimiter: str, context: ReadContext) -> list[Record]:
+    if not table.spans:
+        return []
+    with context.path.open(encoding=text_encoding(context.encoding), newline="") as lines:
+        return swallowed(lines, table.spans, delimiter=delimiter, width=len(header.names), text_at=header.text_at)
+
+
+def _unquoted(
+    table: _Table, suspects: list[Record], header: _Header, delimiter: str, context: ReadContext
+) -> FileColumns | None:
+    """Read a TSV file without quoting, where that gives whole rows and quoting does not; else None.
+
+    TSV as registered has no quoting: a quotation mark is a character like any other.
+    """
+    if delimiter != "\t" or not (table.open_quote or suspects or table.ragged):
+        return None
+    with context.path.open(encoding=text_encoding(context.encoding), newline="") as stream:
+        rows = plain_rows(stream, delimiter, len(header.names))
+    if rows is None or len(rows) < 2:
+        return None
+    plain = _Table()
+    for row, fields in rows[1:]:
+        plain.add(fields, row, header)
+    first = table.open_quote[0] if table.open_quote else (suspects[0].row if suspects else None)
+    message = (
+        f"quotation marks are read as characters of the text: with quoting, rows would be lost "
+        f"({len(plain.rows):,} rows now)"
+    )
+    fix = "if texts are quoted, double the quotation marks inside them and close each"
+    context.findings.warning("quotes_are_text", message, row=first, count=max(len(suspects), 1), fix=fix)
+    return plain.columns(header, "quotation marks are characters of the text")
+
+
+def _quoted(table: _Table, suspects: list[Record], header: _Header, findings: FileFindings) -> FileColumns:
+    if table.open_quote is not None:
+        row, error = table.open_quote
         message = f"a quote opened in this row is not closed, or a quote inside a quoted field is not doubled ({error})"
         fix = 'close it; inside a quoted field write a quote twice: ""'
-        findings.error("open_quote", message, row=start, fix=fix)
-    _report_ragged(ragged, len(texts), width, findings)
-    if not texts and not ragged:
+        findings.error("open_quote", message, row=row, fix=fix)
+    if suspects:
+        found = [
+            (
+                record.row,
+                f"the quote opened in this row closes {len(record.lines) - 1} lines later, and the lines between look "
+                f"like rows of their own, such as {record.lines[1].strip()[:60]!r}",
+            )
+            for record in suspects
+        ]
+        fix = 'write a quotation mark that belongs to the text twice, in a quoted field: """Great"" film"'
+        findings.error_rows("swallowed_rows", found, summary="a quote that swallows the rows after it", fix=fix)
+    _report_ragged(table.ragged, len(table.texts), len(header.names), findings)
+    if not table.texts and not table.ragged:
         findings.error("no_rows", "the file has a header and no rows", fix="add labelled rows")
-    return FileColumns(
-        texts=texts,
-        labels=pa.array(labels, pa.large_string()),
-        row_numbers=np.array(rows, dtype=np.int64),
-        text_column=header.names[header.text_at].strip(),
-        label_column=header.names[header.label_at].strip(),
-    )
+    long = f"{len(table.spans):,} rows span several lines, in quoted fields" if table.spans else ""
+    return table.columns(header, long)
 
 
 def _report_ragged(ragged: list[tuple[int, int]], good: int, width: int, findings: FileFindings) -> None:

@@ -16,9 +16,12 @@ from lft_ray.data.findings import LISTED_ROWS, FileFindings
 from lft_ray.data.readers.context import ReadContext
 from lft_ray.data.readers.table import FileColumns
 from lft_ray.strict_json import NotFinite, RepeatedKeys, parse_marked
+from lft_ray.texts import repaired
 
 __all__ = ["read_json"]
 
+_BLANK: dict[str, Any] = {}
+"""Stands for a blank line, told apart from an empty object by identity."""
 NAMED_ROWS = 100
 """Column names are collected from this many rows, since JSON objects may omit keys."""
 
@@ -46,7 +49,7 @@ _TEXTS = {
     "broken_json": ("not JSON", "write one object per line, such as {\"text\": \"...\", \"label\": \"...\"}"),
     "not_an_object": ("not JSON objects", "write one object per row, such as {\"text\": \"...\", \"label\": \"...\"}"),
     "duplicate_key": ("a key occurs twice", "remove one of them"),
-    "missing_key": ("a key is missing", "write null for a row without a label, or remove the row"),
+    "missing_key": ("a key is missing", "write null where there is no text or label, or remove the row"),
     "nan_value": ("NaN or infinity", "write null, or remove the row"),
     "text_type": ("the text is not a string", "write the text as a string"),
     "label_type": ("the label has the wrong type", "write a string or a number; for several labels, a list of these"),
@@ -67,7 +70,8 @@ def read_json(context: ReadContext, *, is_array: bool) -> FileColumns | None:
     errors, columns = _Errors(), None
     try:
         with context.open_text() as stream:
-            rows = _array_rows(stream.read(), errors) if is_array else _line_rows(stream, errors)
+            keep_blank = context.wanted.only_text
+            rows = _array_rows(stream.read(), errors) if is_array else _line_rows(stream, errors, keep_blank)
             columns = _columns(rows, context, errors)
     finally:
         # Also after a decoding error, which ends the reading: report the bad rows before it.
@@ -75,10 +79,16 @@ def read_json(context: ReadContext, *, is_array: bool) -> FileColumns | None:
     return columns
 
 
-def _line_rows(lines: Iterable[str], errors: _Errors) -> Iterator[tuple[int, dict[str, Any]]]:
+def _line_rows(lines: Iterable[str], errors: _Errors, keep_blank: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+    blank: list[int] = []
     for number, line in enumerate(lines, start=1):
         if line.isspace():
+            blank.append(number)
             continue
+        if keep_blank:
+            # Answers must match the lines of the file; blank lines at its end are none.
+            yield from ((at, _BLANK) for at in blank)
+        blank.clear()
         try:
             row = parse_marked(line.strip())
         except json.JSONDecodeError as error:
@@ -119,7 +129,8 @@ def _columns(rows: Iterator[tuple[int, dict[str, Any]]], context: ReadContext, e
     positions = context.wanted.find(names, context.findings)
     if positions is None:
         return None
-    builder = _Builder(names[positions[0]], names[positions[1]], errors)
+    label = None if context.wanted.only_text else names[positions[1]]
+    builder = _Builder(names[positions[0]], label, errors)
     for number, row in chain(first, rows):
         builder.add(number, row)
     return builder.columns(context.findings)
@@ -128,7 +139,7 @@ def _columns(rows: Iterator[tuple[int, dict[str, Any]]], context: ReadContext, e
 class _Builder:
     """Builds the text and label columns row by row."""
 
-    def __init__(self, text_column: str, label_column: str, errors: _Errors) -> None:
+    def __init__(self, text_column: str, label_column: str | None, errors: _Errors) -> None:
         self.text_column = text_column
         self.label_column = label_column
         self.errors = errors
@@ -139,12 +150,12 @@ class _Builder:
         self.numeric_rows: list[int] = []
 
     def add(self, number: int, row: dict[str, Any]) -> None:
-        missing = [name for name in (self.text_column, self.label_column) if name not in row]
-        if missing:
+        missing = [name for name in (self.text_column, self.label_column) if name is not None and name not in row]
+        if missing and row is not _BLANK:
             self.errors.add("missing_key", number, f"key {missing[0]!r} is missing")
             return
-        text, label = row[self.text_column], row[self.label_column]
-        if isinstance(text, NotFinite) or isinstance(label, NotFinite):
+        text, label = row.get(self.text_column), row.get(self.label_column or "")
+        if isinstance(text, NotFinite) or (isinstance(label, NotFinite) and self.label_column is not None):
             self.errors.add("nan_value", number, "NaN and infinity are not valid JSON")
             return
         kind = _kind(text)
@@ -153,7 +164,7 @@ class _Builder:
             return
         if kind in ("an integer", "a number"):
             self.numeric_rows.append(number)
-        if self._take_label(number, label):
+        if self._take_label(number, None if self.label_column is None else label):
             self.texts.append("" if text is None else str(text))
             self.rows.append(number)
 
@@ -167,9 +178,12 @@ class _Builder:
         if label is None:
             self.labels.append(None)
             return True
+        if any(isinstance(value, str) and repaired(value) != value.replace("\0", "") for value in values):
+            self.errors.add("label_type", number, "the label holds half of a surrogate pair, which is no text")
+            return False
         for kind in kinds:
             self.label_kinds.setdefault(f"a list of {kind}" if isinstance(label, list) else kind, number)
-        names = [_utf8(value) if isinstance(value, str) else json.dumps(value) for value in values]
+        names = [value if isinstance(value, str) else json.dumps(value) for value in values]
         self.labels.append(names if isinstance(label, list) else names[0])
         return True
 
@@ -192,13 +206,8 @@ class _Builder:
             labels=column,
             row_numbers=np.array(self.rows, dtype=np.int64),
             text_column=self.text_column.strip(),
-            label_column=self.label_column.strip(),
+            label_column=(self.label_column or self.text_column).strip(),
         )
-
-
-def _utf8(name: str) -> str:
-    # JSON can contain half of a surrogate pair, which Arrow rejects.
-    return name if name.isascii() else name.encode("utf-8", "replace").decode()
 
 
 def _kind(value: Any) -> str:

@@ -3,7 +3,6 @@
 Never drops a row and never raises for bad data: errors are listed in ``RawTable.problems``, and the check reports them.
 """
 
-import codecs
 import difflib
 import glob
 import hashlib
@@ -13,16 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from lft_ray.data.findings import Findings, raise_on_errors
+from lft_ray.data.findings import FileFindings, Findings, raise_on_errors
+from lft_ray.data.readers.cells import Cells, read_cells
 from lft_ray.data.readers.columnar import HUB_PREFIX, read_hub, read_parquet
 from lft_ray.data.readers.columns import WantedColumns
 from lft_ray.data.readers.context import ReadContext
+from lft_ray.data.readers.decoding import check_encoding
 from lft_ray.data.readers.delimited import read_delimited
 from lft_ray.data.readers.json_rows import read_json
 from lft_ray.data.readers.sniff import Format, sniff
 from lft_ray.data.readers.table import FileColumns, RawTable
-from lft_ray.errors import ConfigError, DataError
+from lft_ray.errors import DataError
 from lft_ray.tasks.base import Task
+from lft_ray.texts import is_blank
 
 __all__ = ["file_sha256", "read_table", "read_texts"]
 
@@ -54,7 +56,7 @@ def read_table(
     Raises:
         ConfigError: ``encoding`` is not a known codec.
     """
-    _check_encoding(encoding)
+    check_encoding(encoding)
     wanted = WantedColumns(text, label, task.label_names)
     findings = Findings()
     parts: list[tuple[str, FileColumns]] = []
@@ -89,7 +91,7 @@ def read_texts(file: str, *, text: str | None = None, encoding: str = "utf-8") -
     Raises:
         DataError: the file has errors; the message lists them by row.
     """
-    _check_encoding(encoding)
+    check_encoding(encoding)
     findings = Findings()
     columns, wanted = None, WantedColumns(text, None, (), only_text=True)
     if not glob.has_magic(file) and _expand(file, findings):
@@ -104,15 +106,6 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 of a file's bytes in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _check_encoding(encoding: str) -> None:
-    try:
-        codecs.lookup(encoding)
-    except LookupError:
-        raise ConfigError(
-            f"unknown encoding {encoding!r} at data.encoding", fix="use utf-8, utf-16, cp1252, ..."
-        ) from None
 
 
 def _expand(entry: str, findings: Findings) -> list[str]:
@@ -141,7 +134,7 @@ def _expand(entry: str, findings: Findings) -> list[str]:
 
 
 def _read_file(context: ReadContext) -> FileColumns | None:
-    kind = sniff(context.path, context.encoding, context.findings)
+    kind = sniff(context.path, context.encoding, context.findings, option=context.wanted.option("encoding"))
     if kind is None:
         return None
     if kind is Format.PARQUET:
@@ -157,13 +150,15 @@ def _assemble(
     texts: list[str] = []
     labels: list[list[str]] = []
     lengths: list[int] = []
+    read_as = {file: part.read_as for file, part in parts}
+    unread: set[str] = set()
     for file, part in parts:
-        try:
-            names = task.read_targets(part.labels)
-        except DataError as error:
-            findings.error("label_type", error.message, file=file, fix=error.fix)
+        names, told = _targets(part, task, findings.of(file))
+        if names is None:
             # No labels, but the rows stay: other problems of the file are reported too.
             names = [[] for _ in part.texts]
+            unread.add(file)
+        read_as[file] = "; ".join(filter(None, (part.read_as, told)))
         texts += part.texts
         labels += _trim(names, file, part, findings)
         lengths.append(len(part.texts))
@@ -179,7 +174,24 @@ def _assemble(
         label_column=parts[0][1].label_column if parts else "",
         problems=findings.problems,
         files=files,
+        read_as={file: how for file, how in read_as.items() if how},
+        labels_are_read=not unread,
     )
+
+
+def _targets(part: FileColumns, task: type[Task], findings: FileFindings) -> tuple[list[list[str]] | None, str]:
+    """Return the label names of each row, and how their cells were read; None after an error was added."""
+    cells = Cells(part.labels)
+    # A plug-in that parses cells itself decides what they mean.
+    if task.read_targets.__module__.startswith("lft_ray.tasks."):
+        cells = read_cells(part, several=task.allows_empty(), findings=findings)
+    if not cells.is_usable:
+        return None, ""
+    try:
+        return task.read_targets(cells.column), cells.read_as
+    except DataError as error:
+        findings.error("label_type", error.message, fix=error.fix)
+        return None, ""
 
 
 def _trim(rows: list[list[str]], file: str, part: FileColumns, findings: Findings) -> list[list[str]]:
@@ -194,7 +206,7 @@ def _trim(rows: list[list[str]], file: str, part: FileColumns, findings: Finding
         clean = [trimmed[name] for name in names]
         if clean != names:
             padded.append(index)
-        result.append(list(dict.fromkeys(name for name in clean if name)))
+        result.append(list(dict.fromkeys(name for name in clean if not is_blank(name))))
     if padded:
         first = padded[0]
         message = (

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from lft_ray.data.findings import FileFindings
-from lft_ray.data.readers.context import text_encoding
+from lft_ray.data.readers.decoding import marked_encoding, text_encoding
 
 __all__ = ["Format", "sniff"]
 
@@ -42,14 +42,14 @@ _BY_SUFFIX = {
 }
 
 
-def sniff(path: Path, encoding: str, findings: FileFindings) -> Format | None:
+def sniff(path: Path, encoding: str, findings: FileFindings, *, option: str = "--set data.encoding=") -> Format | None:
     """Return the format of a file, or None after an error was added.
 
-    The content decides, not the file name; a mismatch gives a warning.
+    The content decides, not the file name; a mismatch gives a warning. ``option`` sets the encoding, for the fix.
     """
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
-    if not head.strip():
+    if not head.removeprefix(codecs.BOM_UTF8).strip() or head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         findings.error("empty_file", "the file is empty", fix="use a file with a header and rows")
         return None
     archive = next((kind for magic, kind in _ARCHIVES.items() if head.startswith(magic)), None)
@@ -64,7 +64,7 @@ def sniff(path: Path, encoding: str, findings: FileFindings) -> Format | None:
         fix = "write it again, or rename it if it is CSV or JSONL"
         findings.error("damaged_file", "the file does not start with the Parquet signature", fix=fix)
         return None
-    if not _is_known_encoding(head, encoding, findings):
+    if not _is_known_encoding(head, encoding, findings, option):
         return None
     text = head.decode(text_encoding(encoding), errors="replace")
     return _checked(_text_format(text.lstrip(), named), named, findings)
@@ -95,19 +95,12 @@ def _checked(found: Format, named: Format | None, findings: FileFindings) -> For
     return found
 
 
-def _is_known_encoding(head: bytes, encoding: str, findings: FileFindings) -> bool:
+def _is_known_encoding(head: bytes, encoding: str, findings: FileFindings, option: str) -> bool:
     name = codecs.lookup(encoding).name
     if name.startswith(("utf-16", "utf-32")):
         return True
-    found = ""
-    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        found = "utf-32"
-    elif head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        found = "utf-16"
-    elif len(head) > 7 and head.count(0) > len(head) * 0.3:
-        # Latin text in UTF-16 without a byte order mark: every other byte is zero.
-        found = "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+    found = marked_encoding(head)
     if found:
-        fix = f"--set data.encoding={found}, or save the file as UTF-8"
+        fix = f"{option}{found}, or save the file as UTF-8"
         findings.error("encoding", f"the file is {found.upper()}, expected {encoding}", fix=fix)
     return not found

@@ -1,6 +1,6 @@
 """Value types of the readers: columns of one file, raw and clean rows of one split. Never reads or checks anything."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,8 @@ class FileColumns:
     """Start of each row, int64 [n]: line number in a CSV or JSONL file, else row number from 1."""
     text_column: str
     label_column: str
+    read_as: str = ""
+    """How the file was read, where that is not plain from its name: quoting, cells that hold lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,10 @@ class RawTable:
     problems: list[Problem]
     files: dict[str, str]
     """File -> sha256 of its bytes (of the rows, for a hub data set)."""
+    read_as: dict[str, str] = field(default_factory=dict)
+    """File -> how it was read; see `FileColumns`."""
+    labels_are_read: bool = True
+    """Whether the label cells of every file could be read; otherwise rows have no label, and an error says why."""
 
     def origin(self, index: int) -> tuple[str, int]:
         """Return file and row of the row at ``index``."""

@@ -121,3 +121,41 @@ def test_hub_data_set_through_its_library(tmp_path, monkeypatch):
     assert list(table.files) == ["hub:owner/pets#train"]
     missing = read_table("hub:owner/pets", task=Classification, hub_split="test")
     assert codes(missing) == [("error", "hub")]
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
+def test_nan_is_a_missing_label_and_whole_floats_are_whole_numbers(tmp_path, kind):
+    labels = pa.array([0.0, 1.0, NAN, None], pa.float64()).cast(kind)
+    table = read(tmp_path / "a.parquet", pa.table({"text": list("abcd"), "label": labels}))
+    assert table.labels == [["0"], ["1"], [], []]
+    assert codes(table) == [("warning", "nan_label"), ("warning", "float_label_column")]
+    assert [problem.row for problem in table.problems] == [3, None]
+
+
+def test_nan_does_not_hide_fractions(tmp_path):
+    table = read(tmp_path / "a.parquet", pa.table({"text": list("abc"), "label": [0.5, NAN, 1.0]}))
+    assert table.labels == [["0.5"], [], ["1"]] or table.labels == [["0.5"], [], ["1.0"]]
+    assert codes(table) == [("warning", "nan_label")]
+
+
+def test_infinite_labels_are_an_error_with_their_rows(tmp_path):
+    table = read(tmp_path / "a.parquet", pa.table({"text": list("abc"), "label": [0.0, float("inf"), float("-inf")]}))
+    assert [(problem.code, problem.row) for problem in table.problems] == [("infinite_label", 2), ("infinite_label", 3)]
+
+
+def test_nan_is_a_missing_text(tmp_path):
+    table = read(tmp_path / "a.parquet", pa.table({"text": [1.5, NAN], "label": ["x", "y"]}))
+    assert table.texts == ["1.5", ""]
+
+
+@pytest.mark.parametrize(
+    "labels", [pa.array([[0, 1], [1, 0]], pa.list_(pa.int8(), 2)), pa.array([[0.0, 1.0], [1.0, 1.0]])]
+)
+@pytest.mark.parametrize("task", [Classification, Multilabel])
+def test_vectors_are_refused(tmp_path, labels, task):
+    table = read(tmp_path / "a.parquet", pa.table({"text": ["a", "b"], "label": labels}), task)
+    assert codes(table) == [("error", "label_vector")]
+    assert not table.labels_are_read

@@ -4,7 +4,8 @@ import pytest
 
 from lft_ray.data.findings import Findings
 from lft_ray.data.readers.columns import WantedColumns
-from lft_ray.data.readers.context import ReadContext, text_encoding
+from lft_ray.data.readers.context import ReadContext
+from lft_ray.data.readers.decoding import text_encoding
 
 
 def opened(path, content: bytes, encoding: str = "utf-8"):

@@ -52,8 +52,11 @@ def test_numeric_texts_are_read_with_a_warning(tmp_path):
     assert [(p.severity, p.code) for p in table.problems] == [("warning", "numeric_text")]
 
 
-def test_half_a_surrogate_pair_in_a_label_is_replaced(tmp_path):
-    assert read(tmp_path / "a.jsonl", '{"text": "a", "label": "x\\ud800"}\n').labels == [["x?"]]
+def test_half_a_surrogate_pair_in_a_label_is_an_error(tmp_path):
+    table = read(tmp_path / "a.jsonl", '{"text": "a", "label": "x\\ud800"}\n')
+    assert [(problem.code, problem.row) for problem in table.problems if "surrogate" in problem.message] == [
+        ("label_type", 1)
+    ]
 
 
 @pytest.mark.parametrize(
