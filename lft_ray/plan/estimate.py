@@ -138,7 +138,8 @@ def estimate(
     candidates = [_candidate(size, configs[size.name], admission, serving, rows) for size in sizes]
     trained = [configs[c.model_size] for c in candidates if not c.refused]
     most_expensive_config = most_expensive(training, admission, [workload.sizes[c.model_size] for c in trained], starts)
-    fresh_runs = max_runs(job.specs.selection, search, dataset.splits["validation"].rows)
+    networks = sum(not workload.sizes[c.model_size].is_linear for c in trained)
+    fresh_runs = max_runs(job.specs.selection, search, dataset.splits["validation"].rows, sizes=networks)
     simulation = _simulate(job, workload, history, serving, trained, slots)
     candidates = [_with_refusal(c, configs[c.model_size], simulation) for c in candidates]
     worst = totals(job.specs, admission, trained, most_expensive_config, slots=slots, fresh_runs=fresh_runs)

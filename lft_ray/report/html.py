@@ -16,7 +16,16 @@ from markupsafe import Markup
 
 from lft_ray.candidates import Candidates
 from lft_ray.cost.break_even import break_even_of
-from lft_ray.records import Cascade, DatasetRecord, ProfileBook, Selection, TrialRecord, TrialStatus, now_utc
+from lft_ray.records import (
+    Cascade,
+    DatasetRecord,
+    ProfileBook,
+    Selection,
+    SizeCoverage,
+    TrialRecord,
+    TrialStatus,
+    now_utc,
+)
 from lft_ray.report import costs, formats, views
 from lft_ray.report.formats import Naming
 from lft_ray.selection.reason import cascade_sentence, metric_name
@@ -40,6 +49,7 @@ class ReportJob:
         environment: versions and machine, possibly nested.
         stage_seconds: stage -> wall seconds.
         cascades: cascades of the run.
+        coverage: what became of each model size of the study.
     """
 
     name: str
@@ -53,6 +63,7 @@ class ReportJob:
     environment: dict[str, Any]
     stage_seconds: dict[str, float]
     cascades: Sequence[Cascade] = ()
+    coverage: Sequence[SizeCoverage] = ()
 
 
 def render(job: ReportJob) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lft_ray.config import CostSpec, SelectionSpec
-from lft_ray.selection.decide import Evidence, decide, runs_compared
+from lft_ray.selection.decide import Evidence, decide
 from lft_ray.selection.metrics import scores
 from tests.selection.builders import trial
 
@@ -46,7 +46,7 @@ def test_a_small_loss_on_many_rows_is_proven():
     assert 0.0 < cheap.loss < cheap.loss_upper <= 0.02
     assert choice.reason == (
         f"m:0: -{cheap.loss * 100:.1f} macro-F1 points (95% upper bound {cheap.loss_upper * 100:.1f}) "
-        "for 2.5x less per million predictions than m:1; proven on 4,000 rows, 3 seeds."
+        "for 2.5x less per million predictions than m:1; proven against m:1 on 4,000 rows, 3 seeds."
     )
 
 
@@ -58,7 +58,7 @@ def test_where_nothing_can_be_shown_one_standard_error_decides():
     assert choice.winner.trial_id == "t0"
     assert spec.margin < cheap.loss < cheap.loss_upper
     assert (choice.verdict, cheap.standing) == ("within_noise", "within_noise")
-    assert "within noise: 200 rows and 3 seeds cannot separate the finalists to 0.1 points, " in choice.reason
+    assert "within noise: 200 rows and 3 seeds cannot separate it from m:1 to 0.1 points, " in choice.reason
     # By its mean alone it is out: what is not bounded keeps to the margin.
     assert decide(records, spec, COST).winner.trial_id == "t1"
 
@@ -89,7 +89,8 @@ def test_a_best_winner_is_proven_where_the_cheaper_are_shown_to_be_worse():
     assert choice.verdict == "proven"
     assert choice.judged[0].standing == "worse"
     assert "has the best macro-F1" in choice.reason
-    assert "no cheaper finalist comes within the margin of 1 points; proven on 4,000 rows, 3 seeds." in choice.reason
+    assert "and m:0, which is cheaper, is not within the margin of 1 points; " in choice.reason
+    assert choice.reason.endswith("proven against m:0 on 4,000 rows, 3 seeds.")
 
 
 def test_without_fresh_seeds_nothing_is_proven():
@@ -97,7 +98,7 @@ def test_without_fresh_seeds_nothing_is_proven():
     choice = decide(records, SPEC, COST, evidence=evidence)
     assert choice.winner.trial_id == "t0"
     assert choice.judged[0].loss_upper < 0.02
-    assert (choice.verdict, choice.rows_needed) == ("within_noise", None)
+    assert (choice.verdict, choice.rows_needed) == ("unconfirmed", None)
     assert choice.reason.endswith("no fresh seeds were run, and the best of several search scores is optimistic.")
 
 
@@ -117,12 +118,11 @@ def test_rows_needed_is_none_if_seeds_differ_too_much():
 
 def test_missing_or_inconsistent_predictions_bound_nothing():
     records, evidence = study([0.102, 0.10])
-    assert {key[0] for key in runs_compared(records, SPEC, COST)} == {"c0", "c1", "c2", "c10", "c11", "c12"}
     few = {key: value for key, value in evidence.predictions.items() if key[0] != "c11"}
     other = evidence.predictions | {("c11", "fp32", 128): evidence.truth}
     for predictions in (few, other):
         choice = decide(records, SPEC, COST, evidence=Evidence(evidence.truth, predictions))
-        assert (choice.verdict, choice.validation_rows) == ("within_noise", 0)
+        assert (choice.verdict, choice.validation_rows) == ("unconfirmed", 0)
         assert choice.judged[0].loss_upper is None
         assert choice.reason.endswith("there are no saved predictions to bound the loss with.")
 
