@@ -28,9 +28,17 @@ from lft_ray.records import (
 )
 from lft_ray.report import costs, formats, views
 from lft_ray.report.formats import Naming
+from lft_ray.selection.coverage import confirmation_count, confirmation_sentence, mostly_failed
+from lft_ray.selection.intervals import METHOD
 from lft_ray.selection.reason import cascade_sentence, metric_name
 
 __all__ = ["ReportJob", "render"]
+
+
+FILTERS = (
+    "score", "interval", "points_interval", "signed_points", "usd", "duration", "milliseconds", "count", "percent",
+    "learning_rate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +92,13 @@ def render(job: ReportJob) -> str:
         variant=Naming(records),
         counts={status.value: sum(r.status is status for r in records) for status in TrialStatus},
         trial_total=len(records),
+        failures=mostly_failed(records),
+        confirmations=confirmation_sentence(confirmation_count(records)),
+        interval_method=METHOD,
         comparison=views.comparison(records, selection),
         finalists=views.finalist_rows(selection),
-        ladder=views.ladder_rows(records, selection),
-        trials=views.trial_rows(records),
+        ladder=views.ladder_rows(records, selection, job.coverage),
+        trials=views.trial_rows(records, selection),
         cost=costs.cost_view(money, profiles, records),
         break_even=break_even_of(money.month, profiles, selection, records),
         monthly=costs.winner_monthly(money.month, profiles, selection),
@@ -116,7 +127,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("score", "usd", "duration", "milliseconds", "count", "percent", "learning_rate"):
+    for name in FILTERS:
         environment.filters[name] = getattr(formats, name)
     environment.globals["dash"] = formats.DASH
     # Only these three are inserted unescaped: they come from this package and the charting library, not from users.

@@ -22,6 +22,7 @@ from lft_ray.records import (
     SizeOutcome,
     TrialRecord,
     TrialStatus,
+    VerdictKind,
 )
 from lft_ray.run.ledger import StartedTrial
 
@@ -31,6 +32,7 @@ __all__ = [
     "Refused",
     "confirmation_count",
     "confirmation_sentence",
+    "confirmation_trouble",
     "coverage_of",
     "coverage_sentence",
     "mostly_failed",
@@ -224,6 +226,14 @@ def confirmation_sentence(count: ConfirmationCount) -> str:
     parts = [f"{number} {word}" for number, word in ((count.failed, "failed"), (count.stopped, "stopped")) if number]
     noun = "confirmation run" if count.total == 1 else "confirmation runs"
     return f"{' and '.join(parts)} of {count.total} {noun}: {_cause(Counter(count.causes))}"
+
+
+def confirmation_trouble(verdict: VerdictKind, count: ConfirmationCount) -> str:
+    """Why a search did not end well although it has a winner: confirmation runs failed, and nothing was proven.
+
+    Empty if no run failed, or if those that finished suffice for a proof: then the failures are a remark.
+    """
+    return confirmation_sentence(count) if count.failed and verdict is not VerdictKind.PROVEN else ""
 
 
 def _cause(causes: "Counter[str]") -> str:

@@ -43,11 +43,14 @@ def test_the_winner_is_compared_with_the_best_and_the_cheapest():
 def test_every_finalist_is_shown_with_what_it_loses():
     rows = finalist_rows(selection())
     assert [(r["trial_id"], r["seeds"], r["f1"], r["standing"], r["winner"]) for r in rows] == [
+        ("t1", 0, 0.88, "within noise", False),
         ("t2", 1, 0.911, "within noise", True),
         ("t3", 1, 0.914, "best", False),
     ]
-    assert rows[0]["loss_points"] == pytest.approx(0.3)
-    assert (rows[0]["upper_points"], rows[1]["loss_points"]) == (None, None)
+    assert rows[1]["loss_points"] == pytest.approx(0.3)
+    assert (rows[1]["upper_points"], rows[2]["loss_points"]) == (None, None)
+    assert [row["is_seedless"] for row in rows] == [True, False, False]
+    assert (rows[0]["difference"], rows[1]["difference"]) == (pytest.approx(0.031), None)
     assert finalist_rows(None) == []
 
 
