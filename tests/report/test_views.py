@@ -3,10 +3,11 @@ import io
 import pytest
 from rich.console import Console
 
+from lft_ray.records import SizeCoverage, SizeOutcome
 from lft_ray.report.formats import DASH
 from lft_ray.report.live import LiveTable
 from lft_ray.report.text import front_table
-from lft_ray.report.views import comparison, curve_data, finalist_rows, front_data, trial_rows
+from lft_ray.report.views import comparison, curve_data, finalist_rows, front_data, ladder_rows, trial_rows
 from lft_ray.selection.decide import decide
 from tests.report.builders import experiment, records, selection, with_variants
 
@@ -112,3 +113,14 @@ def test_a_distilled_trial_shows_its_teacher_wherever_its_configuration_stands()
     lines = [line for line in live.getvalue().splitlines() if "distill from t3" in line]
     assert len(lines) == 2
     assert all(line.split()[0] == "t2" for line in lines)
+
+
+def test_the_ladder_has_a_row_for_every_size_and_says_why_one_is_missing():
+    coverage = [
+        SizeCoverage(model_size="minilm:12", outcome=SizeOutcome.NOT_TRIED, reason="not tried: out of time"),
+        SizeCoverage(model_size="minilm:3", outcome=SizeOutcome.FINISHED),
+    ]
+    rows = ladder_rows(records(), selection(), coverage)
+    assert [(row["model_size"], row["reason"]) for row in rows] == [
+        ("tfidf", ""), ("minilm:3", ""), ("minilm:6", ""), ("minilm:12", "not tried: out of time"),
+    ]  # fmt: skip
