@@ -10,7 +10,8 @@ LftError
 |   |-- ModelError             a base model that cannot be found or used
 |   `-- BundleError            a bundle that is damaged or of another format
 |-- NoWinnerError     exit 3   no finished trial satisfies the selection policy
-`-- UnreachableError  exit 4   a cluster, endpoint or hub that cannot be reached
+|-- UnreachableError  exit 4   a cluster, endpoint or hub that cannot be reached
+`-- TrialsFailedError exit 5   most trials failed: a winner may be written, but it was chosen from what was left
 """
 
 import difflib
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BundleError", "ConfigError", "DataError", "FieldProblem", "InputError", "LftError", "LftWarning",
-    "ModelError", "NoWinnerError", "UnreachableError", "field_problems", "first_line", "first_problem", "nearest",
+    "ModelError", "NoWinnerError", "TrialsFailedError", "UnreachableError", "field_problems",
+    "first_line", "first_problem", "nearest",
 ]  # fmt: skip
 
 
@@ -122,6 +124,12 @@ class UnreachableError(LftError):
     """A cluster, an endpoint or a hub cannot be reached."""
 
     exit_code = 4
+
+
+class TrialsFailedError(LftError):
+    """Most trials of a search failed. Its winner, if any, is written and shown: it was chosen from what was left."""
+
+    exit_code = 5
 
 
 def nearest(got: str, allowed: Iterable[str]) -> str:

@@ -349,7 +349,7 @@ def search(
     """Run the trials, then repeat runs of the finalists with fresh seeds. Returns all records of the ledger."""
     from lft_ray.report.live import LiveTable
     from lft_ray.search.study import StudyJob, run_study
-    from lft_ray.selection.finalists import finalists
+    from lft_ray.selection.stage import finalists_of
 
     dataset, ledger, specs = prepared.dataset, prepared.ledger, _specs(experiment)
     job = StudyJob(ledger, prepared.candidates, dataset, profiles, specs)
@@ -361,8 +361,8 @@ def search(
         with run.stage("search"):
             records = run_study(job, cluster, live)
         if specs.selection.confirmation_fraction > 0:
-            rows = dataset.splits["validation"].rows
-            chosen = finalists(records, specs.selection, specs.cost, validation_rows=rows)
+            metric, rows = prepared.candidates.task.metric, dataset.splits["validation"].rows
+            chosen = finalists_of(records, specs.selection, specs.cost, metric=metric, validation_rows=rows)
             with run.stage("confirm"):
                 records = run_study(job.confirming(chosen), cluster, live)
     # Cached activations take gigabytes and are read by trials only; with a bucket each node evicts its own cache.
@@ -376,7 +376,8 @@ def select(run: RunFolder, experiment: Experiment, prepared: Prepared) -> Select
     Raises:
         NoWinnerError: no finished trial satisfies the caps.
     """
-    from lft_ray.selection.held_out import evaluate_held_out
+    from lft_ray.report.board import coverage_of_run
+    from lft_ray.selection.held_out import tested
     from lft_ray.selection.stage import choose_winner
 
     with run.stage("select"):
@@ -388,9 +389,9 @@ def select(run: RunFolder, experiment: Experiment, prepared: Prepared) -> Select
             metric=task.metric,
             validation_rows=dataset.splits["validation"].rows,
             seed=experiment.search.seed,
+            coverage=coverage_of_run(run, prepared.candidates, ledger, _specs(experiment), is_over=True),
         )
-        judged = evaluate_held_out(ledger.ended(selection.winner_seed_trial_id), selection.winner, dataset, task)
-        selection = selection.replace(**judged.model_dump())
+        selection = tested(run, selection, ledger, dataset, task, seed=experiment.search.seed)
     run.put("selection.json", selection)
     run.put_json("front.json", [point.model_dump(mode="json") for point in selection.front])
     return selection
@@ -398,26 +399,13 @@ def select(run: RunFolder, experiment: Experiment, prepared: Prepared) -> Select
 
 def report(run: RunFolder, ledger: Ledger | None = None) -> str:
     """Write ``report.html`` from the run's records, read from disk unless a ledger is given. Returns its URI."""
-    from lft_ray.report.html import ReportJob, render
+    from lft_ray.report.board import html_of_run
 
     experiment, dataset, candidates = run.experiment(), run.dataset(), Candidates.of_run(run)
     if dataset is None:
         raise InputError(f"{run.uri} has no data yet", fix="`lft search ... --resume` continues it")
-    html = render(
-        ReportJob(
-            name=experiment.name,
-            run_uri=experiment.run_uri,
-            candidates=candidates,
-            money=_money(experiment, candidates),
-            dataset=dataset,
-            profiles=run.profiles(),
-            records=ledger.records() if ledger is not None else records_of(run),
-            selection=run.selection(),
-            environment=run.json("environment.json"),
-            stage_seconds=run.json("stages.json"),
-            cascades=run.cascades(),
-        )
-    )
+    specs, money, names = _specs(experiment), _money(experiment, candidates), (experiment.name, experiment.run_uri)
+    html = html_of_run(run, candidates, dataset, ledger or Ledger(run.storage), specs, money, names)
     return run.storage.put("report.html", html)
 
 
@@ -430,13 +418,10 @@ def status(run: RunFolder) -> dict[str, "Any"]:
 
 def leaderboard(run: RunFolder) -> dict[str, "Any"]:
     """The leaderboard of a run as plain values, also of a running search; ``break_even`` is None without a winner."""
-    from lft_ray.cost.break_even import break_even_of
-    from lft_ray.selection.leaderboard import leaderboard as build
+    from lft_ray.report.board import board_of_run
 
-    selection, records = run.selection(), records_of(run)
-    month = _money(run.experiment(), Candidates.of_run(run)).month
-    pays = break_even_of(month, run.profiles(), selection, records)
-    return {**build(selection, records, run.cascades()), "break_even": pays.model_dump(mode="json") if pays else None}
+    experiment, candidates = run.experiment(), Candidates.of_run(run)
+    return board_of_run(run, candidates, Ledger(run.storage), _specs(experiment), _money(experiment, candidates))
 
 
 def write_study(run: RunFolder, url: str) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from lft_ray.config import Experiment
 from lft_ray.errors import InputError, ModelError
-from lft_ray.records import FrontPoint, Record, Selection
+from lft_ray.records import FrontPoint, Record, Selection, VerdictKind
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
 from lft_ray.wire import LabelScore
@@ -91,6 +91,11 @@ class TourResult(Record):
     """Result of the tour."""
 
     winner: FrontPoint
+    verdict: VerdictKind
+    """What can be claimed about the winner."""
+    reason: str
+    remarks: list[str]
+    """Further sentences on the choice: what was not compared, test against validation."""
     predictions: list[Prediction]
     seconds: dict[str, float]
     """Stage -> wall seconds, including those of an interrupted earlier call."""
@@ -156,8 +161,16 @@ def tour(
     log(f"done in {duration(time.monotonic() - started_s)}; the run is in {run_path}")
     for line in _next_commands(run_path, keep_serving=keep_serving):
         log(line)
-    winner = run.get("selection.json", Selection).winner
-    return TourResult(winner=winner, predictions=predictions, seconds=run.json("stages.json"), run=run.uri)
+    selection = run.get("selection.json", Selection)
+    return TourResult(
+        winner=selection.winner,
+        verdict=selection.verdict,
+        reason=selection.reason,
+        remarks=selection.remarks,
+        predictions=predictions,
+        seconds=run.json("stages.json"),
+        run=run.uri,
+    )
 
 
 def _printer(console: "Console | None") -> "Log":

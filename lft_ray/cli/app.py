@@ -23,7 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     help="From labelled text to the cheapest small language model that keeps its F1, deployed on Ray.",
-    epilog="Exit codes: 0 ok, 2 bad input, 3 no winner, 4 unreachable, 130 interrupted. LFT_DEBUG=1 shows tracebacks.",
+    epilog="Exit codes: 0 ok, 2 bad input, 3 no winner, 4 unreachable, 5 trials failed, 130 interrupted. "
+    "LFT_DEBUG=1 shows tracebacks.",
 )
 
 File = Annotated[str, typer.Argument(help="Experiment file, such as experiments/news.yaml.", show_default=False)]
@@ -62,6 +63,7 @@ def search(
         print_json(runs.leaderboard_of(run))
     else:
         print_leaderboard(runs.leaderboard_of(run), stdout())
+    runs.check_confirmed(run)
     next_command(f"lft deploy {runs.shown(run.uri)}")
 
 

@@ -1,12 +1,17 @@
 """``lft init`` and ``lft check``: write an experiment file, and check the data."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
 from lft_ray.errors import InputError
+
+if TYPE_CHECKING:
+    from lft_ray.config import Experiment
+    from lft_ray.data.check import DataCard
+    from lft_ray.selection.power import Power
 
 __all__ = ["check", "init"]
 
@@ -99,11 +104,31 @@ def check(
     pipeline.check(experiment)
     card = inspect(experiment.task, experiment.data)
     errors = [problem for problem in card.problems if problem.severity == "error"]
+    decides = _decides(experiment, card)
     if as_json:
-        print_json(card.model_dump(mode="json"))
+        print_json({**card.model_dump(mode="json"), "decides": decides and decides.model_dump(mode="json")})
     else:
         print_card(card, stdout())
+        if decides is not None:
+            stdout().print(f"decides: {decides.sentence}", markup=False, soft_wrap=True)
     if errors:
         print_message(f"error: {len(errors)} problem(s) must be fixed first")
         raise SystemExit(2)
     next_command(f"lft search {file}")
+
+
+def _decides(experiment: "Experiment", card: "DataCard") -> "Power | None":
+    """What difference in F1 the validation rows can decide; None without any."""
+    from lft_ray.search.confirm import max_seeds
+    from lft_ray.selection.power import power_of
+
+    rows, selection = card.rows.get("validation", 0), experiment.selection
+    if not rows:
+        return None
+    return power_of(
+        card.label_counts.get("validation", {}),
+        rows,
+        metric=experiment.task.metric,
+        margin=selection.margin,
+        seeds=max_seeds(rows, selection.confirmation_seeds),
+    )

@@ -94,6 +94,7 @@ def _totals(plan: "Estimate") -> list[str]:
     lines.append(f"training times are predicted from {plan.training_rates}")
     if plan.serving_rates:
         lines.append(f"serving costs are predicted from {plan.serving_rates}; the search measures them before training")
+    lines.append(f"decides: {plan.decides.sentence}")
     return lines + [f"note: {note}" for note in plan.notes]
 
 

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from lft_ray.cli.output import guarded, print_json, stderr
-from lft_ray.cli.runs import leaderboard_of
+from lft_ray.cli.runs import check_confirmed, leaderboard_of
+from lft_ray.run.folder import RunFolder
 
 __all__ = ["quickstart"]
 
@@ -34,7 +35,7 @@ def quickstart(
     )
     if as_json:
         print_json(result.model_dump(mode="json"))
-        return
-    for prediction in result.predictions:
+    for prediction in result.predictions if not as_json else []:
         best = prediction.labels[0]
         typer.echo(f"{best.score:6.3f}  {best.label:16}  {prediction.text}")
+    check_confirmed(RunFolder.find(result.run))

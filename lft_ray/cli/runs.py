@@ -9,7 +9,7 @@ import typer
 from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
 from lft_ray.run.folder import RunFolder
 
-__all__ = ["env", "leaderboard", "leaderboard_of", "report", "shown", "status"]
+__all__ = ["check_confirmed", "env", "leaderboard", "leaderboard_of", "report", "shown", "status"]
 
 Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -26,6 +26,24 @@ def leaderboard_of(run: RunFolder) -> dict[str, Any]:
     from lft_ray import pipeline
 
     return pipeline.leaderboard(run)
+
+
+def check_confirmed(run: RunFolder) -> None:
+    """Check that failed confirmation runs are not what kept the winner of a finished search from being proven.
+
+    Raises:
+        TrialsFailedError: they may be; the winner is written and was shown.
+    """
+    from lft_ray.errors import TrialsFailedError
+    from lft_ray.selection.coverage import confirmation_trouble
+
+    selection = run.selection()
+    if selection is not None and (trouble := confirmation_trouble(selection.verdict, selection.confirmations)):
+        raise TrialsFailedError(
+            f"{trouble}. The winner, {selection.winner.model_size}, is {selection.verdict.words}",
+            fix=f"`lft status {shown(run.uri)}` and the report show the failed runs; `lft deploy {shown(run.uri)}` "
+            "serves the winner as it is",
+        )
 
 
 @guarded

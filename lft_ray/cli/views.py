@@ -24,34 +24,65 @@ VARIANT = {"precision": "precision", "max_length": "tokens"}
 def print_leaderboard(board: dict[str, Any], console: "Console") -> None:
     """Print the Pareto front, the ladder and the winner, from the leaderboard of `lft_ray.pipeline.leaderboard`."""
     winner = board["winner"]
-    rows = [*board["front"], *board["ladder"]]
+    rows = [row for row in [*board["front"], *board["ladder"]] if row["trial_id"]]
     # If all rows have the same precision or length, it is shown once, for the winner.
     columns = [key for key in VARIANT if len({row[key] for row in rows}) > 1]
     _points(console, "Pareto front of cost and F1", board["front"], winner, columns)
     _points(console, "ladder: best finished trial of each model size", board["ladder"], winner, columns)
     if board["finalists"]:
         _finalists(console, board["finalists"], winner)
-    counts = ", ".join(f"{count} {status}" for status, count in board["trials"].items() if count)
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in board["trials"].items() if count)
     console.print(f"\ntrials: {counts or 'none finished yet'}")
     if winner:
-        test = "not measured" if winner["test_f1"] is None else f"{winner['test_f1']:.4f}"
-        served = f"{winner['precision']}, {winner['max_length']} tokens"
-        console.print(f"winner: {winner['model_size']} ({winner['trial_id']}, {served}), test F1 {test}")
+        _plain(console, _winner_line(winner))
         needed = (
             f", about {board['rows_needed']:,} validation rows would be needed to prove it"
             if board["rows_needed"]
             else ""
         )
         console.print(f"verdict: {board['verdict'].replace('_', ' ')}{needed}")
-        console.print(board["reason"])
+        if against := _compared(board["compared_with"]):
+            _plain(console, against)
+        for sentence in [board["reason"], *board["remarks"]]:
+            _plain(console, sentence)
         for check in board["precision_checks"]:
-            console.print(f"{'checked' if check['passed'] else 'rejected'}: {check['reason']}")
+            _plain(console, f"{'checked' if check['passed'] else 'rejected'}: {check['reason']}")
     if board.get("break_even"):
         console.print(board["break_even"]["sentence"])
 
 
+def _winner_line(winner: dict[str, Any]) -> str:
+    """The winner with its validation score, and with the test score of the checkpoint that is shipped."""
+    served = f"{winner['precision']}, {winner['max_length']} tokens"
+    line = f"winner: {winner['model_size']} ({winner['trial_id']}, {served}), "
+    line += f"validation F1 {_with_interval(winner['f1'], winner['f1_interval'])}, "
+    if winner["test_f1"] is None:
+        return f"{line}test F1 not measured"
+    return f"{line}test F1 {_with_interval(winner['test_f1'], winner['test_f1_interval'])} of {winner['checkpoint']}"
+
+
+def _with_interval(value: float, ends: list[float] | None) -> str:
+    from lft_ray.report.formats import interval
+
+    return f"{value:.4f}" if ends is None else f"{value:.4f} (95% {interval(ends)})"
+
+
+def _compared(rows: list[dict[str, Any]]) -> str:
+    """``winner minus others, points of F1: tfidf +9.2 (95% -0.4 to +19.1)``; empty if nothing was compared."""
+    from lft_ray.report.formats import points_interval, signed_points
+
+    parts = [
+        f"{row['model_size']} ({row['trial_id']}) {signed_points(row['difference'])}"
+        + (f" (95% {points_interval(row['interval'])})" if row["interval"] else "")
+        for row in rows
+    ]
+    return f"compared with, winner minus other in points of F1: {', '.join(parts)}" if parts else ""
+
+
 def _finalists(console: "Console", rows: list[dict[str, Any]], winner: dict[str, Any] | None) -> None:
     from rich.table import Table
+
+    from lft_ray.report.formats import interval
 
     table = Table(
         title="finalists: loss in percentage points",
@@ -59,7 +90,18 @@ def _finalists(console: "Console", rows: list[dict[str, Any]], winner: dict[str,
         box=None,
         pad_edge=False,
     )
-    for name in ("model size", "trial", "precision", "tokens", "seeds", "mean F1", "loss", "95% bound", ""):
+    for name in (
+        "model size",
+        "trial",
+        "precision",
+        "tokens",
+        "seeds",
+        "mean F1",
+        "95% interval",
+        "loss",
+        "95% bound",
+        "",
+    ):
         is_text = name in ("model size", "trial", "precision", "")
         table.add_column(name, justify="left" if is_text else "right")
     for row in rows:
@@ -69,8 +111,9 @@ def _finalists(console: "Console", rows: list[dict[str, Any]], winner: dict[str,
             row["trial_id"],
             row["precision"],
             str(row["max_length"]),
-            str(len(row["fresh_f1"])),
+            "-" if row["is_seedless"] else str(len(row["fresh_f1"])),
             f"{row['f1']:.4f}",
+            interval(row["f1_interval"]),
             "-" if row["standing"] == "best" else f"{row['loss'] * 100:.2f}",
             bound,
             row["standing"].replace("_", " "),
@@ -102,29 +145,40 @@ def _points(
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("model size", "trial", *(VARIANT[key] for key in columns), "F1"):
         table.add_column(name, justify="right" if name in ("F1", "tokens") else "left")
-    table.add_column("$ / 1M predictions", justify="right")
-    table.add_column("p95 ms", justify="right")
+    for name in ("95% interval", "$ / 1M predictions", "p95 ms"):
+        table.add_column(name, justify="right")
     table.add_column("")
     for row in rows:
         chosen = _is_same(row, winner)
-        p95 = "-" if row.get("p95_ms") is None else f"{row['p95_ms']:.1f}"
-        note = "winner" if chosen else ""
-        if row.get("dominated_by"):
-            note = f"dominated by {row['dominated_by']}"
-        if method := _method(row):
-            note = f"{note} ({method})".strip()
-        table.add_row(
-            row["model_size"],
-            row["trial_id"],
-            *(str(row[key]) for key in columns),
-            f"{row['f1']:.4f}",
-            f"{row['usd_per_million_predictions']:.3f}",
-            p95,
-            note,
-            style="bold" if chosen else None,
-        )
+        table.add_row(*_point_cells(row, columns, "winner" if chosen else ""), style="bold" if chosen else None)
     console.print()
     console.print(table)
+
+
+def _point_cells(row: dict[str, Any], columns: list[str], note: str) -> list[str]:
+    """Cells of a point, or of a model size that was not tried: then the note says why."""
+    from rich.markup import escape
+
+    from lft_ray.report.formats import interval
+
+    usd = row["usd_per_million_predictions"]
+    price = "-" if usd is None else f"{usd:.3f}"
+    if not row["trial_id"]:
+        return [row["model_size"], "-", *("-" for _ in columns), "-", "-", price, "-", escape(row["reason"])]
+    if row.get("dominated_by"):
+        note = f"dominated by {row['dominated_by']}"
+    if method := _method(row):
+        note = f"{note} ({method})".strip()
+    return [
+        row["model_size"],
+        row["trial_id"],
+        *(str(row[key]) for key in columns),
+        f"{row['f1']:.4f}",
+        interval(row.get("f1_interval")),
+        price,
+        "-" if row.get("p95_ms") is None else f"{row['p95_ms']:.1f}",
+        note,
+    ]
 
 
 def print_trial(record: "TrialRecord", console: "Console") -> None:
@@ -183,6 +237,6 @@ def _label_counts(counts: dict[str, int]) -> str:
 
 
 def _plain(console: "Console", text: str) -> None:
-    # Column and label names come from the user: "[red]" in one of them must not be read as markup, nor a carriage
-    # return overwrite the line.
-    console.print(one_line(text), markup=False, emoji=False)
+    # Column and label names, and causes of failures, come from outside: "[red]" in one of them must not be read as
+    # markup, nor a carriage return overwrite the line.
+    console.print(one_line(text), markup=False, emoji=False, soft_wrap=True)

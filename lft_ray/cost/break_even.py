@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
+
 from lft_ray.config import CostSpec, ServeSpec
 from lft_ray.cost.dollars import monthly_usd
 from lft_ray.cost.prices import Price
-from lft_ray.records import FrontPoint, ProfileBook, Record, Selection, TrialRecord
+from lft_ray.records import FrontPoint, ProfileBook, Record, Selection, SizeOutcome, TrialRecord
 
 __all__ = ["BreakEven", "Month", "Saving", "break_even", "break_even_of", "dollars"]
 
@@ -69,8 +71,9 @@ class Saving(Record):
     monthly_usd: float
     saved_usd_per_month: float
     """At the configured traffic, minimum replicas included; 0 if nothing is saved."""
-    verdict: Literal["pays", "floor", "never"]
-    """pays; floor: cheaper per prediction, but both months cost the minimum replicas; never: not cheaper."""
+    verdict: Literal["pays", "floor", "never", "unknown"]
+    """pays; floor: cheaper per prediction, but both months cost the minimum replicas; never: not cheaper; unknown: not
+    cheaper than what finished, but more expensive sizes were not trained."""
     months: float | None = None
     """Months until the search has paid for itself at the configured traffic; None if it never does."""
     predictions: int | None = None
@@ -94,6 +97,8 @@ class BreakEven(Record):
     min_replicas: int
     savings: list[Saving]
     """Against the largest finalist, then against the most expensive model size that finished a trial."""
+    untried: list[str] = Field(default_factory=list)
+    """More expensive sizes of which no trial finished: what the winner saves against them is not known."""
     sentence: str
     """Summary for reports."""
 
@@ -112,6 +117,12 @@ def break_even_of(
         search_usd=sum(record.training_usd for record in records),
         month=month,
         on_device=lambda point: point.model_size in devices,
+        untried=[
+            row.model_size
+            for row in selection.coverage
+            if row.outcome is not SizeOutcome.FINISHED
+            and (row.usd_per_million_predictions or math.inf) > selection.winner.usd_per_million_predictions
+        ],
     )
 
 
@@ -123,6 +134,7 @@ def break_even(
     search_usd: float,
     month: Month,
     on_device: Callable[[FrontPoint], bool] = lambda _: False,
+    untried: Sequence[str] = (),
 ) -> BreakEven:
     """Compare the savings of the winner with the cost of the search.
 
@@ -133,6 +145,7 @@ def break_even(
         search_usd: training dollars of all trials.
         month: traffic, replicas and price.
         on_device: returns whether a point is served on an accelerator.
+        untried: model sizes more expensive than the winner of which no trial finished.
     """
 
     def monthly(point: FrontPoint) -> float:
@@ -143,6 +156,9 @@ def break_even(
         ("dearest_size", _most_expensive(ladder) or winner),
     ]
     savings = [_saving(name, winner, rival, search_usd, month, monthly) for name, rival in rivals]
+    if untried:
+        # "Never" would be a claim about sizes that nobody trained.
+        savings = [s.replace(verdict="unknown") if s.verdict == "never" else s for s in savings]
     return BreakEven(
         winner=winner.model_size,
         winner_usd_per_million_predictions=winner.usd_per_million_predictions,
@@ -151,7 +167,8 @@ def break_even(
         requests_per_month=month.requests,
         min_replicas=month.min_replicas,
         savings=savings,
-        sentence=_sentence(winner, savings, search_usd, month),
+        untried=list(untried),
+        sentence=_sentence(winner, savings, search_usd, month, untried),
     )
 
 
@@ -199,16 +216,23 @@ def _saving(
     )
 
 
-def _sentence(winner: FrontPoint, savings: Sequence[Saving], search_usd: float, month: Month) -> str:
+def _sentence(
+    winner: FrontPoint, savings: Sequence[Saving], search_usd: float, month: Month, untried: Sequence[str]
+) -> str:
     """Summarise the saving over the largest finalist if the winner is cheaper, else over the most expensive size."""
     spent = f"the search cost {dollars(search_usd)} of training"
-    saving = next((s for s in savings if s.verdict != "never"), None)
+    saving = next((s for s in savings if s.verdict in ("pays", "floor")), None)
+    if saving is None and untried:
+        return (
+            f"Whether the search pays for itself is not known: {winner.model_size} is the most expensive to serve of "
+            f"the sizes that finished, and no trial of {', '.join(untried)} did; {spent}."
+        )
     if saving is None:
         return (
             f"The search never pays for itself in serving dollars: {winner.model_size} is itself the most "
             f"expensive to serve of all sizes that finished; {spent}."
         )
-    name = "the largest finalist" if saving.against == "largest_finalist" else "the most expensive size"
+    name = "the largest finalist" if saving.against == "largest_finalist" else "the most expensive size that finished"
     if saving.verdict == "floor":
         replicas = (
             "one running replica sets" if month.min_replicas == 1 else f"{month.min_replicas} running replicas set"

@@ -131,7 +131,7 @@ def _plan(attempt: _Attempt, facts: CardFacts, dataset: DatasetRecord, *, as_won
         facts = facts.replace(usd_per_million_predictions=None, p95_ms=None)
     if not as_won:
         # The test split was evaluated once, with the variant that won.
-        facts = facts.replace(test={}, test_rows=0, per_label=[])
+        facts = facts.replace(test={}, test_rows=0, test_interval=None, validation_interval=None, per_label=[])
     return ExportPlan(
         precision=attempt.variant.precision,
         engine=attempt.engine,
@@ -195,6 +195,10 @@ def _facts(record: TrialRecord, variant: ScoredVariant, job: ExportJob, chosen: 
         p95_ms=variant.p95_ms,
         policy=chosen.policy if chosen else "",
         reason=chosen.reason if chosen else "",
+        remarks=chosen.remarks if chosen else [],
+        verdict=chosen.verdict.words if chosen else "",
+        validation_interval=chosen.checkpoint_f1_interval if chosen else None,
+        test_interval=chosen.test_f1_interval if chosen else None,
         made_with=", ".join(f"{name} {versions[name]}" for name in ("lft-ray", "torch", "onnxruntime", "scikit-learn")),
     )
 

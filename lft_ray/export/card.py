@@ -6,7 +6,7 @@ In: `CardFacts`. Out: Markdown with a YAML header. Never contains texts of the d
 import yaml
 from pydantic import Field
 
-from lft_ray.records import Record
+from lft_ray.records import Interval, Record
 
 __all__ = ["CardFacts", "LabelScoreRow", "render_card"]
 
@@ -48,9 +48,17 @@ class CardFacts(Record):
     p95_ms: float | None = None
     serving_note: str = ""
     """How the precision was checked, or why the bundle is served in another way than the winner."""
+    validation_interval: Interval | None = None
+    """95% interval of ``metric`` on the validation split."""
+    test_interval: Interval | None = None
+    """95% interval of ``metric`` on the test split."""
     policy: str = ""
     reason: str = ""
     """One sentence on why this model was chosen."""
+    remarks: list[str] = Field(default_factory=list)
+    """Further sentences on the choice: what was not compared, test against validation."""
+    verdict: str = ""
+    """What can be claimed about the choice, in words."""
     made_with: str = ""
     """Package versions, such as ``lft-ray 0.1.0, torch 2.13.0``."""
 
@@ -84,7 +92,8 @@ def render_card(subject: CardSubject, facts: CardFacts) -> str:
 def _summary(subject: CardSubject, facts: CardFacts) -> str:
     count = len(subject.labels)
     opening = f"Text classifier ({subject.task_kind}) with {count} label{'' if count == 1 else 's'}."
-    return f"{opening} {_plain(facts.reason)}".strip() + "\n"
+    sentences = " ".join(_plain(sentence) for sentence in [facts.reason, *facts.remarks])
+    return f"{opening} {sentences}".strip() + "\n"
 
 
 def _header(subject: CardSubject, facts: CardFacts) -> str:
@@ -112,19 +121,31 @@ def _model_rows(subject: CardSubject, facts: CardFacts) -> list[tuple[str, str]]
         ("Serving", facts.serving_note),
         ("Maximum length, tokens", str(subject.max_length)),
         ("Chosen by", facts.policy),
+        ("Verdict", facts.verdict),
         ("Made with", facts.made_with),
     ]
 
 
 def _measured_rows(facts: CardFacts) -> list[tuple[str, str]]:
-    rows = [(f"{name} (test, {facts.test_rows} rows)", f"{value:.4f}") for name, value in facts.test.items()]
-    rows += [(f"{name} (validation)", f"{value:.4f}") for name, value in facts.validation.items()]
+    splits = [
+        (f"test, {facts.test_rows} rows", facts.test, facts.test_interval),
+        ("validation", facts.validation, facts.validation_interval),
+    ]
+    rows = [
+        (f"{name} ({split})", f"{value:.4f}" + (_ends(ends) if name == facts.metric else ""))
+        for split, values, ends in splits
+        for name, value in values.items()
+    ]
     if facts.usd_per_million_predictions is not None:
         price = f" ({facts.price})" if facts.price else ""
         rows.append(("USD per million predictions", f"{facts.usd_per_million_predictions:.4g}{price}"))
     if facts.p95_ms is not None:
         rows.append(("p95 latency, ms", f"{facts.p95_ms:.1f}"))
     return rows
+
+
+def _ends(interval: Interval | None) -> str:
+    return "" if interval is None else f" (95% interval {interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def _data_rows(facts: CardFacts) -> list[tuple[str, str]]:

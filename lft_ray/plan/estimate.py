@@ -19,10 +19,11 @@ from lft_ray.plan.worst_case import most_expensive, totals
 from lft_ray.records import DatasetRecord, Record, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.search.budget.admission import BudgetAdmission
 from lft_ray.search.budget.workload import Workload, admission_of, slots_of
-from lft_ray.search.confirm import max_runs
+from lft_ray.search.confirm import max_runs, max_seeds
 from lft_ray.search.samplers.teachers import Teachers
 from lft_ray.search.space import build_space, start_table
 from lft_ray.search.specs import StudySpecs
+from lft_ray.selection.power import Power, power_of
 
 __all__ = ["Candidate", "Estimate", "PlanJob", "estimate"]
 
@@ -89,6 +90,8 @@ class Estimate(Record):
     """Cost of all parallel trials if they are busy for all the minutes."""
     held_to_usd: float
     """Upper bound of the bill: the minimum of worst case, budget and minutes."""
+    decides: Power
+    """What difference in F1 the validation rows can decide, against the configured margin."""
     notes: list[str]
 
 
@@ -138,7 +141,8 @@ def estimate(
     candidates = [_candidate(size, configs[size.name], admission, serving, rows) for size in sizes]
     trained = [configs[c.model_size] for c in candidates if not c.refused]
     most_expensive_config = most_expensive(training, admission, [workload.sizes[c.model_size] for c in trained], starts)
-    fresh_runs = max_runs(job.specs.selection, search, dataset.splits["validation"].rows)
+    networks = sum(not workload.sizes[c.model_size].is_linear for c in trained)
+    fresh_runs = max_runs(job.specs.selection, search, dataset.splits["validation"].rows, sizes=networks)
     simulation = _simulate(job, workload, history, serving, trained, slots)
     candidates = [_with_refusal(c, configs[c.model_size], simulation) for c in candidates]
     worst = totals(job.specs, admission, trained, most_expensive_config, slots=slots, fresh_runs=fresh_runs)
@@ -169,7 +173,19 @@ def estimate(
         minutes=search.minutes,
         minutes_usd=worst.minutes_usd,
         held_to_usd=worst.held_to_usd,
+        decides=_power(job),
         notes=_notes(job, cluster, candidates, simulation),
+    )
+
+
+def _power(job: PlanJob) -> Power:
+    validation, selection = job.dataset.splits["validation"], job.specs.selection
+    return power_of(
+        validation.label_counts,
+        validation.rows,
+        metric=job.candidates.task.metric,
+        margin=selection.margin,
+        seeds=max_seeds(validation.rows, selection.confirmation_seeds),
     )
 
 

@@ -4,14 +4,14 @@ A value that was not measured is shown as a dash, never as a zero.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lft_ray.config.methods import FULL
 from lft_ray.records import FrontPoint, ScoredVariant, TrialConfig, TrialRecord
 
 __all__ = [
-    "DASH", "Naming", "count", "duration", "learning_rate", "method", "milliseconds", "notable_method", "percent",
-    "score", "usd", "variant_text",
+    "DASH", "Naming", "count", "duration", "interval", "learning_rate", "method", "milliseconds", "notable_method",
+    "percent", "points_interval", "score", "signed_points", "usd", "variant_text",
 ]  # fmt: skip
 
 
@@ -49,6 +49,24 @@ def _missing(value: float | None) -> bool:
 def score(value: float | None, digits: int = 4) -> str:
     """Format an F1: ``0.9123``."""
     return DASH if value is None or _missing(value) else f"{value:.{digits}f}"
+
+
+def interval(ends: Sequence[float] | None, digits: int = 3) -> str:
+    """Format an interval: ``0.890 to 0.930``."""
+    if ends is None or any(_missing(end) for end in ends):
+        return DASH
+    low, high = ends
+    return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def points_interval(ends: Sequence[float] | None) -> str:
+    """Format an interval of a difference in percentage points, with signs: ``-0.4 to +19.1``."""
+    return DASH if ends is None else " to ".join(signed_points(end) for end in ends)
+
+
+def signed_points(difference: float) -> str:
+    """Format a difference of two F1 in percentage points: ``+9.2``."""
+    return f"{difference * 100 + 0.0:+.1f}".replace("-0.0", "+0.0")
 
 
 def usd(value: float | None) -> str:

@@ -16,12 +16,29 @@ from markupsafe import Markup
 
 from lft_ray.candidates import Candidates
 from lft_ray.cost.break_even import break_even_of
-from lft_ray.records import Cascade, DatasetRecord, ProfileBook, Selection, TrialRecord, TrialStatus, now_utc
+from lft_ray.records import (
+    Cascade,
+    DatasetRecord,
+    ProfileBook,
+    Selection,
+    SizeCoverage,
+    TrialRecord,
+    TrialStatus,
+    now_utc,
+)
 from lft_ray.report import costs, formats, views
 from lft_ray.report.formats import Naming
+from lft_ray.selection.coverage import confirmation_count, confirmation_sentence, mostly_failed
+from lft_ray.selection.intervals import METHOD
 from lft_ray.selection.reason import cascade_sentence, metric_name
 
 __all__ = ["ReportJob", "render"]
+
+
+FILTERS = (
+    "score", "interval", "points_interval", "signed_points", "usd", "duration", "milliseconds", "count", "percent",
+    "learning_rate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,7 @@ class ReportJob:
         environment: versions and machine, possibly nested.
         stage_seconds: stage -> wall seconds.
         cascades: cascades of the run.
+        coverage: what became of each model size of the study.
     """
 
     name: str
@@ -53,6 +71,7 @@ class ReportJob:
     environment: dict[str, Any]
     stage_seconds: dict[str, float]
     cascades: Sequence[Cascade] = ()
+    coverage: Sequence[SizeCoverage] = ()
 
 
 def render(job: ReportJob) -> str:
@@ -73,10 +92,13 @@ def render(job: ReportJob) -> str:
         variant=Naming(records),
         counts={status.value: sum(r.status is status for r in records) for status in TrialStatus},
         trial_total=len(records),
+        failures=mostly_failed(records),
+        confirmations=confirmation_sentence(confirmation_count(records)),
+        interval_method=METHOD,
         comparison=views.comparison(records, selection),
         finalists=views.finalist_rows(selection),
-        ladder=views.ladder_rows(records, selection),
-        trials=views.trial_rows(records),
+        ladder=views.ladder_rows(records, selection, job.coverage),
+        trials=views.trial_rows(records, selection),
         cost=costs.cost_view(money, profiles, records),
         break_even=break_even_of(money.month, profiles, selection, records),
         monthly=costs.winner_monthly(money.month, profiles, selection),
@@ -105,7 +127,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("score", "usd", "duration", "milliseconds", "count", "percent", "learning_rate"):
+    for name in FILTERS:
         environment.filters[name] = getattr(formats, name)
     environment.globals["dash"] = formats.DASH
     # Only these three are inserted unescaped: they come from this package and the charting library, not from users.

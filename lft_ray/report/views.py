@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from lft_ray.records import Cascade, FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
+from lft_ray.records import Cascade, FrontPoint, Selection, SizeCoverage, TrialConfig, TrialRecord, TrialStatus
 from lft_ray.report.formats import DASH, Naming, learning_rate, method, milliseconds, notable_method, score, usd
 from lft_ray.run.ledger import trial_order
+from lft_ray.selection.coverage import untried
 from lft_ray.selection.front import front, ladder, points_of
+from lft_ray.selection.intervals import interval_key, interval_of
 from lft_ray.selection.leaderboard import cascade_point
 
 __all__ = [
@@ -47,6 +49,7 @@ def front_data(
             "variant": naming(p),
             "usd": p.usd_per_million_predictions,
             "f1": p.f1,
+            "f1_interval": interval_of(selection.f1_intervals, p) if selection else None,
             "on_front": _key(p) in on_front,
             "on_ladder": _key(p) in on_ladder,
             "winner": _key(p) == winner,
@@ -92,7 +95,7 @@ def finalist_rows(selection: Selection | None) -> list[dict[str, Any]]:
     """The compared points, cheapest first: seeds, mean F1, loss in percentage points with its 95% bound, and status."""
     if selection is None:
         return []
-    winner = _key(selection.winner)
+    winner, compared = _key(selection.winner), {_key(point): point for point in selection.compared_with}
     return [
         {
             **point.model_dump(),
@@ -101,6 +104,8 @@ def finalist_rows(selection: Selection | None) -> list[dict[str, Any]]:
             "upper_points": None if point.loss_upper is None else point.loss_upper * 100,
             "standing": "best" if point.standing == "best" else STANDINGS[point.standing],
             "winner": _key(point) == winner,
+            "difference": compared[_key(point)].difference if _key(point) in compared else None,
+            "difference_interval": compared[_key(point)].interval if _key(point) in compared else None,
         }
         for point in selection.judged
     ]
@@ -130,16 +135,20 @@ def _cascade_hover(point: FrontPoint, cascade: Cascade) -> str:
     )
 
 
-def ladder_rows(records: Sequence[TrialRecord], selection: Selection | None) -> list[dict[str, Any]]:
-    """Best trial of each model size, cheapest first."""
+def ladder_rows(
+    records: Sequence[TrialRecord], selection: Selection | None, coverage: Sequence[SizeCoverage] = ()
+) -> list[dict[str, Any]]:
+    """Best trial of each model size, cheapest first, then the sizes of which none finished, with the reason."""
     rows = selection.ladder if selection else ladder(points_of(records))
     winner = _key(selection.winner) if selection else None
-    return [{**row.model_dump(), "winner": _key(row) == winner} for row in rows]
+    finished = [{**row.model_dump(), "winner": _key(row) == winner, "reason": ""} for row in rows]
+    shown = {row.model_size for row in rows}
+    return finished + [row.model_dump() for row in untried(coverage) if row.model_size not in shown]
 
 
-def trial_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+def trial_rows(records: Sequence[TrialRecord], selection: Selection | None = None) -> list[dict[str, Any]]:
     """One row per trial for the sortable table: search trials by id, then fresh-seed runs."""
-    rows = []
+    rows, intervals = [], selection.f1_intervals if selection else {}
     for record in sorted(records, key=lambda r: (r.role != "search", trial_order(r.trial_id))):
         best = record.reference_variant
         config, usage = record.config, record.usage
@@ -156,6 +165,9 @@ def trial_rows(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
                 "status": record.status.value,
                 "reason": record.reason,
                 "f1": best.f1 if best else None,
+                "f1_interval": intervals.get(interval_key(record.trial_id, best.precision, best.max_length))
+                if best
+                else None,
                 "usd": best.usd_per_million_predictions if best else None,
                 "p95_ms": best.p95_ms if best else None,
                 "busy_s": max(usage.core_s, usage.device_s) if measured else None,
@@ -203,7 +215,9 @@ def comparison(records: Sequence[TrialRecord], selection: Selection | None) -> l
                 **point.model_dump(),
                 "variant": naming(point),
                 "name": " and ".join(names[key]).capitalize().replace("f1", "F1"),
+                "f1_interval": interval_of(selection.f1_intervals, point),
                 "confirmed": fmean(fresh) if fresh else None,
+                "confirmed_interval": next((p.f1_interval for p in selection.judged if _key(p) == key and fresh), None),
                 "runs": len(fresh),
             }
         )

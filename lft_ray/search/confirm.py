@@ -20,6 +20,8 @@ MIN_SEEDS = 2
 """One seed gives no estimate of the variance between seeds, and without it no loss can be bounded."""
 MAX_CONFIRMED = MAX_FINALISTS + 1
 """All finalists that selection can name, plus the default configuration."""
+EXTRA_FINALISTS = 2
+"""Points of a size that is among the finalists already: the default configuration, and another one of an octave."""
 MIN_FINALISTS = 2
 """The best finalist and one more: the F1 loss of the second is measured against the best."""
 
@@ -57,11 +59,18 @@ def max_seeds(validation_rows: int, requested: int | None = None) -> int:
     return 5 if validation_rows < FEW_ROWS else 3
 
 
-def max_runs(selection: SelectionSpec, search: SearchSpec, validation_rows: int) -> int:
-    """Maximum number of confirmation runs of a study, before its minutes and dollars are applied."""
-    if selection.confirmation_fraction == 0:
+def max_runs(selection: SelectionSpec, search: SearchSpec, validation_rows: int, *, sizes: int = MAX_FINALISTS) -> int:
+    """Maximum number of confirmation runs of a study, before its minutes and dollars are applied.
+
+    Args:
+        selection: fraction and seeds of the confirmation runs.
+        search: trials, minutes and dollars.
+        validation_rows: number of validation rows.
+        sizes: number of networks that may be trained: each can be a finalist, linear models need no runs.
+    """
+    if selection.confirmation_fraction == 0 or sizes == 0:
         return 0
-    upper = MAX_CONFIRMED * max_seeds(validation_rows, selection.confirmation_seeds)
+    upper = min(MAX_CONFIRMED, sizes + EXTRA_FINALISTS) * max_seeds(validation_rows, selection.confirmation_seeds)
     if search.minutes is not None or search.budget_usd is not None:
         return upper
     return min(upper, max(MIN_FINALISTS, round(selection.confirmation_fraction * search.trials)))

@@ -58,6 +58,8 @@ class Dispatcher:
         """Why no more trials are started; empty while there may be more."""
         self.refusal = ""
         """Why the first configuration that was refused did not start."""
+        self.refusals: dict[str, str] = {}
+        """Model size -> why its queued configuration did not start."""
         self._live: dict[str, RunningTrial] = {}
         self._cut_off: list[StartedTrial] = []
         self._unfinished = deque(ledger.unfinished(plan.role))
@@ -209,6 +211,7 @@ class Dispatcher:
         self._queue.popleft()
         if not verdict:
             self.refusal = self.refusal or f"{queued.config.model_size}: {verdict.reason}"
+            self.refusals[queued.config.model_size] = verdict.reason
             # A more expensive size may exceed the budget where a cheaper one, or a shorter schedule, still fits.
             return self.next() if self._queue or self.proposer else self._finish(verdict.reason)
         return self._start(self._new(queued.config, queued.confirms, start=self.plan.role == "search"))

@@ -32,6 +32,8 @@ from lft_ray.search.specs import StudySpecs
 from lft_ray.search.stopping.base import StopRule
 from lft_ray.search.tune.trainable import RunsTrials, TrialRunner
 from lft_ray.search.tune.tuner import run_trials
+from lft_ray.selection.coverage import REFUSED, Refused
+from lft_ray.selection.screening import is_linear
 from lft_ray.train.job import TrialJob
 
 __all__ = ["StudyJob", "allowed_sizes", "run_study"]
@@ -58,8 +60,12 @@ class StudyJob:
     finalists: tuple[str, ...] | None = None
 
     def confirming(self, finalists: Sequence[FrontPoint]) -> "StudyJob":
-        """The job that repeats the trials of these points with fresh seeds, in the order of the finalists."""
-        return replace(self, finalists=tuple(dict.fromkeys(point.trial_id for point in finalists)))
+        """The job that repeats the trials of these points with fresh seeds, in the order of the finalists.
+
+        Linear models are left out: another seed trains the same model, and selection counts their one run.
+        """
+        repeated = [point.trial_id for point in finalists if not is_linear(point.model_size)]
+        return replace(self, finalists=tuple(dict.fromkeys(repeated)))
 
     @property
     def role(self) -> Role:
@@ -101,6 +107,9 @@ def run_study(
     dispatcher = Dispatcher(ledger, plan, proposer, pricing.record, admission, listener)
     deadline = admission.budget.deadline_s(job.role)
     run_trials(dispatcher, run or _worker(job, pricing, deadline), cluster, job.specs.training, deadline=deadline)
+    if job.role == "search":
+        # Why a size was never tried must still be known when the report is written, perhaps by another process.
+        ledger.storage.put(REFUSED, Refused(sizes=dispatcher.refusals).model_dump_json(indent=1))
     if not ledger.started():
         raise ConfigError(
             f"no trial could start: {dispatcher.refusal or dispatcher.end_reason}",

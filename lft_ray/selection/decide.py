@@ -7,46 +7,38 @@ dropped and the mean of those runs is used. Where predictions are given, losses 
 (`lft_ray.selection.significance`) and the bounds decide.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
-
-from numpy.typing import NDArray
 
 from lft_ray.config import CostSpec, SelectionSpec
-from lft_ray.records import FrontPoint, JudgedPoint, Selection, TrialRecord, TrialStatus
+from lft_ray.records import (
+    Comparison,
+    FrontPoint,
+    JudgedPoint,
+    NotCompared,
+    Selection,
+    SizeCoverage,
+    TrialRecord,
+    TrialStatus,
+)
 from lft_ray.run.ledger import trial_order
 from lft_ray.selection import POLICIES
-from lft_ray.selection.finalists import EligiblePoints, Key, eligible_points, finalists, key_of
+from lft_ray.selection.coverage import confirmation_count, confirmation_sentence, coverage_sentence, mostly_failed
+from lft_ray.selection.evidence import Evidence, Key
+from lft_ray.selection.finalists import EligiblePoints, eligible_points, finalists
 from lft_ray.selection.front import front, ladder
-from lft_ray.selection.metrics import METRICS, scores
 from lft_ray.selection.policies import best_f1, choose
-from lft_ray.selection.reason import Facts, reason_of
+from lft_ray.selection.reason import Facts, not_compared_sentence, reason_of
+from lft_ray.selection.screening import Noise, is_linear, key_of
 from lft_ray.selection.significance import resample
-from lft_ray.selection.verdict import Losses, no_bounds, pick, verdict_of
+from lft_ray.selection.verdict import Losses, Verdict, no_bounds, pick, verdict_of
 
-__all__ = ["Evidence", "decide", "runs_compared"]
+__all__ = ["Evidence", "decide"]
 
-F1_TOLERANCE = 1e-6
-"""Predictions must reproduce the recorded F1 this closely: those of a task with its own decoding are not used."""
-MAX_COMPARED = 12
-"""Twice the number of finalists. Only a user's own policy compares more, and bounding those would take minutes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Predictions of several runs on the validation split.
-
-    Attributes:
-        truth: int64 [n], label indices, or bool [n, c] for several labels per text.
-        predictions: (trial id of the run, precision, max length) -> array of the shape of ``truth``.
-        seed: random seed of the bootstrap.
-    """
-
-    truth: NDArray[Any]
-    predictions: Mapping[Key, NDArray[Any]]
-    seed: int = 0
+MAX_COMPARED = 40
+"""Three times the number of finalists, or each in several precisions. Only a user's own policy compares more, and
+bounding those would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +55,18 @@ class _Contender:
         return self.fresh or [(self.point.f1, self.point.trial_id)]
 
     @property
+    def is_seedless(self) -> bool:
+        """Whether its search run counts as a confirmation run: another seed would train the same model."""
+        return is_linear(self.point.model_size) and not self.fresh
+
+    @property
+    def is_confirmed(self) -> bool:
+        return bool(self.fresh) or self.is_seedless
+
+    @property
     def judged(self) -> JudgedPoint:
         f1 = fmean(f1 for f1, _ in self.runs)
-        values = self.point.model_dump() | {"f1": f1, "search_f1": self.point.f1}
+        values = self.point.model_dump() | {"f1": f1, "search_f1": self.point.f1, "is_seedless": self.is_seedless}
         return JudgedPoint(**values, fresh_f1=[f for f, _ in self.fresh])
 
     @property
@@ -80,18 +81,6 @@ class _Contender:
         return [(trial_id, self.point.precision, self.point.max_length) for _, trial_id in self.runs]
 
 
-def runs_compared(
-    records: Sequence[TrialRecord], spec: SelectionSpec, cost: CostSpec, *, validation_rows: int = 2000
-) -> list[Key]:
-    """Keys (trial id, precision, max length) of the runs whose predictions `decide` can use.
-
-    Raises:
-        NoWinnerError: no point is eligible.
-    """
-    pool = _contenders(records, spec, cost, eligible_points(records, spec, cost), validation_rows=validation_rows)
-    return [key for contender in pool for key in contender.keys] if len(pool) <= MAX_COMPARED else []
-
-
 def decide(
     records: Sequence[TrialRecord],
     spec: SelectionSpec,
@@ -100,6 +89,7 @@ def decide(
     metric: str = "macro_f1",
     validation_rows: int = 2000,
     evidence: Evidence | None = None,
+    coverage: Sequence[SizeCoverage] = (),
 ) -> Selection:
     """Choose the winner. Deterministic: equal records and predictions give an equal choice.
 
@@ -109,8 +99,9 @@ def decide(
         cost: the cap on latency.
         metric: name of the score.
         validation_rows: number of rows that F1 was measured on.
-        evidence: predictions of the runs that `runs_compared` names; None: no loss is bounded, and the policy compares
-            mean scores.
+        evidence: predictions of the confirmation runs, and of the search runs; without those of a point that is
+            compared no loss is bounded, and the policy compares mean scores.
+        coverage: what became of each model size of the study; empty: only the sizes in ``records`` are known.
 
     Returns:
         The selection without test scores, which `held_out` adds after the choice.
@@ -119,55 +110,137 @@ def decide(
         NoWinnerError: no point is eligible.
     """
     found = eligible_points(records, spec, cost)
-    pool = _contenders(records, spec, cost, found, validation_rows=validation_rows)
+    final = finalists(records, spec, cost, noise=Noise(validation_rows, metric, evidence))
+    pool = _contenders(records, spec, found, final)
     judged = [contender.judged for contender in pool]
     losses = _losses(pool, judged, spec, evidence, metric=metric)
     won = pick(judged, spec, losses, lambda points: choose(spec.policy, points, margin=spec.margin))
-    verdict = verdict_of(judged, won, spec, losses)
-    facts = Facts(metric=metric, trials=len(found.points), verdict=verdict)
+    missing = _not_compared(final, pool, records)
+    verdict = verdict_of(
+        judged, won, spec, losses, is_opposed=_is_opposed(judged, found, coverage), is_complete=not missing
+    )
+    facts = _facts(records, found, verdict, judged[won], missing, metric)
+    points = sorted(_with_intervals(verdict, losses), key=_by_cost)
+    winner = next(point for point in points if key_of(point) == key_of(judged[won]))
+    remarks = [not_compared_sentence(missing), coverage_sentence(coverage)]
+    remarks += [f"{failed}." if (failed := confirmation_sentence(facts.confirmations)) else ""]
     return Selection(
         policy=spec.policy,
         margin=spec.margin,
-        finalists=finalists(records, spec, cost, validation_rows=validation_rows),
+        finalists=final,
         confirmed_f1=_confirmed([pool[won], *pool]),
-        winner=_plain(judged[won]),
+        winner=_plain(winner),
         winner_seed_trial_id=pool[won].median_run,
         reason=reason_of(verdict.judged[won], verdict.judged, spec, facts),
+        remarks=[remark for remark in remarks if remark],
         front=front(found.points),
         ladder=ladder(found.points),
         excluded=found.excluded,
-        judged=sorted(verdict.judged, key=lambda p: (p.usd_per_million_predictions, -p.f1, trial_order(p.trial_id))),
-        verdict="proven" if verdict.is_proven else "within_noise",
+        judged=points,
+        verdict=verdict.kind,
+        compared_with=sorted(_comparisons(judged, won, losses), key=_by_cost),
+        not_compared=missing,
+        coverage=list(coverage),
+        confirmations=facts.confirmations,
         rows_needed=verdict.rows_needed,
         validation_rows=verdict.rows,
     )
 
 
 def _contenders(
-    records: Sequence[TrialRecord],
-    spec: SelectionSpec,
-    cost: CostSpec,
-    found: EligiblePoints,
-    *,
-    validation_rows: int,
+    records: Sequence[TrialRecord], spec: SelectionSpec, found: EligiblePoints, final: Sequence[FrontPoint]
 ) -> list[_Contender]:
     """The points that may win, with their confirmation runs.
 
     Without any confirmation run, points are compared by their search scores. Otherwise only finalists with confirmation
-    runs may win, each compared by the mean of those. The best point of the search stays in the comparison even without
-    one, because losses are measured against the best.
+    runs, or that need none, may win, each compared by the mean of those. The best point of the search stays in the
+    comparison even without one, because losses are measured against the best.
     """
-    final = finalists(records, spec, cost, validation_rows=validation_rows)
     fresh = {key_of(point): _fresh_runs(point, records) for point in found.eligible}
-    if any(fresh.values()):
-        best = best_f1(found.eligible)
-        confirmed = [p for p in final if fresh[key_of(p)] or p == best]
-        # A finalist of an earlier call stays in: new search trials must not undo a confirmation.
-        pool = confirmed + [p for p in found.eligible if fresh[key_of(p)] and p not in final]
-    else:
+    if not any(fresh.values()):
         # A user's own policy may compare all points; the built-in ones choose among finalists only.
-        pool = final if spec.policy in POLICIES else found.eligible
+        return [_Contender(point, []) for point in (final if spec.policy in POLICIES else found.eligible)]
+    best = best_f1(found.eligible)
+    confirmed = [p for p in final if _Contender(p, fresh[key_of(p)]).is_confirmed or p == best]
+    # A finalist of an earlier call stays in: new search trials must not undo a confirmation.
+    pool = confirmed + [p for p in found.eligible if fresh[key_of(p)] and p not in final]
     return [_Contender(point, fresh[key_of(point)]) for point in pool]
+
+
+def _is_opposed(judged: Sequence[JudgedPoint], found: EligiblePoints, coverage: Sequence[SizeCoverage]) -> bool:
+    """Whether there was anything to compare with: another size or, in a study of one size, another point of it."""
+    sizes = {point.model_size for point in found.points} | {row.model_size for row in coverage}
+    return len({point.model_size for point in judged}) > 1 or (len(judged) > 1 and len(sizes) == 1)
+
+
+def _not_compared(
+    final: Sequence[FrontPoint], pool: Sequence[_Contender], records: Sequence[TrialRecord]
+) -> list[NotCompared]:
+    """Sizes among the finalists without a confirmed point; none where no confirmation run finished at all."""
+    if not any(contender.fresh for contender in pool):
+        return []
+    compared = {contender.point.model_size for contender in pool if contender.is_confirmed}
+    missing: dict[str, NotCompared] = {}
+    for point in final:
+        if point.model_size not in compared:
+            reason = _why_unconfirmed(point, records)
+            missing.setdefault(
+                point.model_size, NotCompared(model_size=point.model_size, trial_id=point.trial_id, reason=reason)
+            )
+    return list(missing.values())
+
+
+def _why_unconfirmed(point: FrontPoint, records: Sequence[TrialRecord]) -> str:
+    runs = [r for r in records if r.role == "confirm" and r.confirms == point.trial_id]
+    return (
+        confirmation_sentence(confirmation_count(runs))
+        or "no confirmation run of it fitted the time and money that were left"
+    )
+
+
+def _facts(
+    records: Sequence[TrialRecord],
+    found: EligiblePoints,
+    verdict: Verdict,
+    winner: JudgedPoint,
+    missing: Sequence[NotCompared],
+    metric: str,
+) -> Facts:
+    usd = winner.usd_per_million_predictions
+    return Facts(
+        metric=metric,
+        verdict=verdict,
+        is_cheapest=not any(p.usd_per_million_predictions < usd for p in found.eligible),
+        other_sizes=len({p.model_size for p in found.points} - {p.model_size for p in verdict.judged}),
+        missing=tuple(missing),
+        confirmations=confirmation_count(records),
+        failures=mostly_failed(records),
+    )
+
+
+def _comparisons(judged: Sequence[JudgedPoint], won: int, losses: Losses) -> list[Comparison]:
+    """The winner against every other point."""
+    sample = losses.sample
+    return [
+        Comparison(
+            **_plain(point).model_dump(),
+            difference=judged[won].f1 - point.f1,
+            interval=sample.difference(i, won).interval if sample else None,
+        )
+        for i, point in enumerate(judged)
+        if i != won
+    ]
+
+
+def _with_intervals(verdict: Verdict, losses: Losses) -> list[JudgedPoint]:
+    sample = losses.sample
+    if sample is None:
+        return list(verdict.judged)
+    return [point.replace(f1_interval=sample.interval(i)) for i, point in enumerate(verdict.judged)]
+
+
+def _by_cost(point: FrontPoint) -> tuple[float, float, tuple[str, int]]:
+    return (point.usd_per_million_predictions, -point.f1, trial_order(point.trial_id))
 
 
 def _losses(
@@ -180,15 +253,18 @@ def _losses(
 ) -> Losses:
     """Loss of every finalist against the best, bounded if the predictions of all their runs are available."""
     best = judged.index(best_f1(judged))
-    if evidence is None or metric not in METRICS or not all(k in evidence.predictions for c in pool for k in c.keys):
-        return no_bounds(judged, best)
-    predictions = [[evidence.predictions[key] for key in contender.keys] for contender in pool]
+    keys = [key for contender in pool for key in contender.keys]
     recorded = [f1 for contender in pool for f1, _ in contender.runs]
-    recomputed = scores(evidence.truth, [run for runs in predictions for run in runs], metric)
-    if max(abs(recomputed - recorded)) > F1_TOLERANCE:
+    if evidence is None or len(pool) > MAX_COMPARED or evidence.of(keys, recorded, metric) is None:
         return no_bounds(judged, best)
-    run_ids = [[trial_id for _, trial_id in contender.runs] for contender in pool]
-    sample = resample(evidence.truth, predictions, metric=metric, seed=evidence.seed, run_ids=run_ids)
+    sample = resample(
+        evidence.truth,
+        [[evidence.predictions[key] for key in contender.keys] for contender in pool],
+        metric=metric,
+        seed=evidence.seed,
+        run_ids=[[trial_id for _, trial_id in contender.runs] for contender in pool],
+        seedless=[i for i, contender in enumerate(pool) if contender.is_seedless],
+    )
     return Losses.of(sample, judged, best, margin=spec.margin)
 
 

@@ -1,7 +1,7 @@
 """Which points are eligible to win, and which are worth confirming with new seeds.
 
-In: trial records. Out: points. Pure. Never picks the winner. The best of many noisy scores is optimistic, by about 1
-point of F1 over 20 trials, so the finalists are trained again.
+In: trial records, predictions of the search. Out: points. Pure. Never picks the winner. The best of many noisy scores
+is optimistic, by about 1 point of F1 over 20 trials, so the finalists are trained again.
 """
 
 import math
@@ -13,19 +13,16 @@ from lft_ray.config import CostSpec, SelectionSpec
 from lft_ray.cost.caps import Caps
 from lft_ray.errors import NoWinnerError
 from lft_ray.records import FrontPoint, TrialRecord, TrialStatus
+from lft_ray.selection.evidence import Key
 from lft_ray.selection.front import front, points_of
 from lft_ray.selection.policies import best_f1, cheapest_within, choose
+from lft_ray.selection.screening import SEED_SPREAD, Noise, key_of, rows_variance, sizes_in_question
 
-__all__ = ["MAX_FINALISTS", "EligiblePoints", "Key", "eligible_points", "finalists", "key_of"]
+__all__ = ["MAX_FINALISTS", "EligiblePoints", "best_of_sizes", "eligible_points", "finalists"]
 
-MAX_FINALISTS = 5
-"""Besides the default configuration."""
-SEED_SPREAD = 0.006
-"""Standard deviation of F1 over the seeds of a fine-tuned encoder."""
+MAX_FINALISTS = 8
+"""Besides the default configuration. A ladder has six or seven sizes; more finalists get fewer seeds each."""
 Z_95 = 1.645
-
-Key = tuple[str, str, int]
-"""Identity of a point: trial id, precision and max length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +33,6 @@ class EligiblePoints:
     eligible: list[FrontPoint]
     excluded: dict[str, str]
     """Trial id -> reason, of trials without any eligible point."""
-
-
-def key_of(point: FrontPoint) -> Key:
-    """The identity of a point."""
-    return (point.trial_id, point.precision, point.max_length)
 
 
 def eligible_points(records: Sequence[TrialRecord], spec: SelectionSpec, cost: CostSpec) -> EligiblePoints:
@@ -65,13 +57,26 @@ def eligible_points(records: Sequence[TrialRecord], spec: SelectionSpec, cost: C
 
 
 def finalists(
-    records: Sequence[TrialRecord], spec: SelectionSpec, cost: CostSpec, *, validation_rows: int = 2000
+    records: Sequence[TrialRecord],
+    spec: SelectionSpec,
+    cost: CostSpec,
+    *,
+    validation_rows: int = 2000,
+    noise: Noise | None = None,
 ) -> list[FrontPoint]:
-    """The points worth confirming, most important first: at most 5, and the default configuration.
+    """The points worth confirming, most important first: at most 8, and the default configuration.
 
-    Of the Pareto-optimal points that noise alone could keep from being within the margin, the best of each octave of
-    cost (a factor of 2; the best point of all is the cheapest of its own octave). Order: the best point, which every
-    loss is measured against; the current choice of the policy; the others, cheapest first.
+    1. The best point, which every loss is measured against.
+    2. The current choice of the policy.
+    3. The best point of the cheapest size that finished, however far behind it is: nothing is called the cheapest that
+       was not compared with it. A linear model needs no confirmation runs, so this costs little.
+    4. The best point of each octave of cost (a factor of 2; the best point of all is the cheapest of its own octave),
+       of the Pareto-optimal points that noise alone could keep from being within the margin, cheapest first.
+    5. The best point of every other size that one seed cannot rule out (`lft_ray.selection.screening`), the most
+       likely to matter first.
+
+    Confirmation runs are given to them in this order as far as time and money go. Of the sizes in this list, those that
+    could not be compared keep the choice from being proven.
 
     The default configuration comes last: the start trial of the size that the policy chooses, at the same precision
     and length. It costs the same to serve, so it wins where tuning only fitted noise, which happens in about one search
@@ -82,6 +87,7 @@ def finalists(
         spec: margin and policy.
         cost: the cap on latency.
         validation_rows: number of rows that F1 was measured on; fewer rows, more noise.
+        noise: rows and predictions of the search; None: only ``validation_rows`` is known.
 
     Raises:
         NoWinnerError: no point is eligible.
@@ -89,18 +95,34 @@ def finalists(
     found = eligible_points(records, spec, cost)
     if not found.eligible:
         raise _no_winner(records, found)
+    noise = noise or Noise(validation_rows)
     best = best_f1(found.eligible)
     # Noise of a difference: the binomial row noise of one score, as both share their rows, and the seeds of both runs.
-    noise = Z_95 * math.sqrt(best.f1 * (1.0 - best.f1) / max(validation_rows, 1) + 2.0 * SEED_SPREAD**2)
-    near = front([p for p in found.eligible if p.f1 >= best.f1 - spec.margin - noise])
+    near_by = Z_95 * math.sqrt(rows_variance(best, noise.rows) + 2.0 * SEED_SPREAD**2)
+    near = front([p for p in found.eligible if p.f1 >= best.f1 - spec.margin - near_by])
     octaves = sorted(_best_by_octave(near, best), key=lambda p: p.usd_per_million_predictions)
     pool = octaves if spec.policy == "cheapest_within" else found.eligible
     choice = choose(spec.policy, pool, margin=spec.margin)
+    of_size = best_of_sizes(found.eligible)
+    cheapest = of_size[cheapest_within(found.eligible, margin=1.0).model_size]
+    rivals = [point for size, point in of_size.items() if size != best.model_size]
     unique: dict[Key, FrontPoint] = {}
-    for point in [best, choice, *octaves]:
-        unique.setdefault(key_of(point), point)
+    for point in [best, choice, cheapest, *octaves, *sizes_in_question(best, rivals, spec, noise)]:
+        # One point of a size suffices, unless the policy or an octave asks for another.
+        if point in (best, choice, cheapest, *octaves) or point.model_size not in {
+            p.model_size for p in unique.values()
+        }:
+            unique.setdefault(key_of(point), point)
     chosen = list(unique.values())[:MAX_FINALISTS]
     return chosen + [p for p in _default(records, found.eligible, choice) if key_of(p) not in map(key_of, chosen)]
+
+
+def best_of_sizes(points: Sequence[FrontPoint]) -> dict[str, FrontPoint]:
+    """Model size -> its point of highest F1."""
+    by_size: dict[str, list[FrontPoint]] = {}
+    for point in points:
+        by_size.setdefault(point.model_size, []).append(point)
+    return {size: best_f1(of_size) for size, of_size in by_size.items()}
 
 
 def _best_by_octave(points: Sequence[FrontPoint], best: FrontPoint) -> list[FrontPoint]:

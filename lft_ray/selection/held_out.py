@@ -16,16 +16,25 @@ from lft_ray.candidates import TaskRecord
 from lft_ray.data.store import load_split
 from lft_ray.engines.build import build_folder
 from lft_ray.engines.bulk import BulkRunner
-from lft_ray.records import DatasetRecord, FrontPoint, Record, TrialRecord
+from lft_ray.errors import InputError
+from lft_ray.records import DatasetRecord, FrontPoint, Interval, Record, Selection, TrialRecord
+from lft_ray.run.folder import RunFolder
+from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
+from lft_ray.selection.evidence import F1_TOLERANCE
+from lft_ray.selection.intervals import agreement_sentence
+from lft_ray.selection.metrics import METRICS, scores
+from lft_ray.selection.predictions import decoded
+from lft_ray.selection.significance import score_intervals
 
-__all__ = ["HeldOutScores", "evaluate_held_out", "predict_logits"]
+__all__ = ["HeldOutScores", "evaluate_held_out", "predict_logits", "tested"]
 
 
 class HeldOutScores(Record):
     """Scores of the winner on the test split. Without one, the per-label tables are those of validation."""
 
     test_f1: float | None
+    test_f1_interval: Interval | None
     test_metrics: dict[str, float]
     test_rows: int
     per_label: list[dict[str, Any]]
@@ -33,7 +42,7 @@ class HeldOutScores(Record):
 
 
 def evaluate_held_out(
-    record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, task: TaskRecord
+    record: TrialRecord, point: FrontPoint, dataset: DatasetRecord, task: TaskRecord, *, seed: int = 0
 ) -> HeldOutScores:
     """Score the checkpoint of ``record`` at the winner's precision and length.
 
@@ -42,6 +51,7 @@ def evaluate_held_out(
         point: the winner; sets precision and length.
         dataset: prepared data, with or without a test split.
         task: the task; ``test_f1`` is its metric.
+        seed: random seed of the interval's bootstrap.
     """
     has_test = "test" in dataset.splits
     split = load_split(dataset, "test" if has_test else "validation")
@@ -50,11 +60,65 @@ def evaluate_held_out(
     metrics = scorer.metrics(split.targets, logits)
     return HeldOutScores(
         test_f1=metrics[task.metric] if has_test else None,
+        test_f1_interval=_interval(split.targets, logits, task.metric, metrics[task.metric], seed)
+        if has_test
+        else None,
         test_metrics=metrics if has_test else {},
         test_rows=len(split) if has_test else 0,
         per_label=scorer.per_label(split.targets, logits),
         confusion=scorer.confusion(split.targets, logits),
     )
+
+
+def _held_out_of(selection: Selection | None, chosen: Selection) -> HeldOutScores | None:
+    """Scores of an earlier selection, if it evaluated the very checkpoint and variant that are ``chosen`` now.
+
+    Selecting again, as a resume does, must not look at the test split a second time.
+    """
+    if selection is None or not selection.per_label:
+        return None
+    ours, theirs = (
+        (s.winner_seed_trial_id, s.winner.precision, s.winner.max_length, s.checkpoint_f1) for s in (selection, chosen)
+    )
+    return HeldOutScores(**selection.model_dump(include=set(HeldOutScores.model_fields))) if ours == theirs else None
+
+
+def _interval(targets: NDArray[Any], logits: NDArray[np.float32], metric: str, f1: float, seed: int) -> Interval | None:
+    """Interval of a test score; None for a task whose metric or decoding is its own."""
+    if metric not in METRICS:
+        return None
+    truth, predictions = decoded(np.asarray(targets), logits)
+    if abs(float(scores(truth, [predictions], metric)[0]) - f1) > F1_TOLERANCE:
+        return None
+    return score_intervals(truth, [predictions], metric=metric, seed=seed)[0]
+
+
+def tested(
+    run: RunFolder, chosen: Selection, ledger: Ledger, dataset: DatasetRecord, task: TaskRecord, *, seed: int
+) -> Selection:
+    """The selection with its one evaluation on the test split, which is not repeated where it has been done.
+
+    Args:
+        run: the run folder, perhaps with an earlier selection.
+        chosen: the decision.
+        ledger: the trials.
+        dataset: prepared data, with or without a test split.
+        task: the task.
+        seed: random seed of the interval's bootstrap.
+    """
+    shipped = ledger.ended(chosen.winner_seed_trial_id)
+    scores = _held_out_of(_earlier(run), chosen) or evaluate_held_out(shipped, chosen.winner, dataset, task, seed=seed)
+    selection = chosen.replace(**{name: getattr(scores, name) for name in type(scores).model_fields})
+    remarks = [agreement_sentence(selection, task.metric), *selection.remarks]
+    return selection.replace(remarks=[remark for remark in remarks if remark])
+
+
+def _earlier(run: RunFolder) -> Selection | None:
+    """The selection of an earlier call; None if there is none, or if it is damaged: it is about to be rewritten."""
+    try:
+        return run.selection()
+    except InputError:
+        return None
 
 
 def predict_logits(uri: str, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.float32]:

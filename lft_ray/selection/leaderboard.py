@@ -3,7 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lft_ray.records import Cascade, FrontPoint, Selection, TrialConfig, TrialRecord, TrialStatus
+from lft_ray.records import (
+    Cascade,
+    FrontPoint,
+    LadderRow,
+    Selection,
+    SizeCoverage,
+    SizeOutcome,
+    TrialConfig,
+    TrialRecord,
+    TrialStatus,
+)
+from lft_ray.selection.coverage import confirmation_count, untried
 from lft_ray.selection.front import front, ladder, points_of
 
 __all__ = ["TRAINING_FIELDS", "cascade_point", "leaderboard"]
@@ -27,7 +38,10 @@ def cascade_point(cascade: Cascade) -> FrontPoint:
 
 
 def leaderboard(
-    selection: Selection | None, records: Sequence[TrialRecord], cascades: Sequence[Cascade] = ()
+    selection: Selection | None,
+    records: Sequence[TrialRecord],
+    cascades: Sequence[Cascade] = (),
+    coverage: Sequence[SizeCoverage] = (),
 ) -> dict[str, Any]:
     """The leaderboard. While a search runs (no selection yet) the front is that of the trials finished so far.
 
@@ -35,34 +49,78 @@ def leaderboard(
         selection: the selection of the study; None before the decision.
         records: all trial records.
         cascades: measured cascades of the run.
+        coverage: what became of each model size; empty: that of the selection.
 
     Returns:
         Keys ``front`` (Pareto-optimal points only), ``ladder``, ``winner`` (null before the decision), ``trials``
-        (counts), ``reason``, ``finalists`` (F1 of confirmation runs, loss against the best and its 95% bound),
-        ``verdict`` (proven, within_noise, or null before the decision), ``rows_needed`` (validation rows that would
-        settle it, or null) and ``precision_checks`` (of reduced-precision points that would have won: agreement with
-        fp32, F1 loss and its bound, ``passed``).
+        (counts; ``confirm`` counts the confirmation runs that finished, ``confirm_failed`` and ``confirm_stopped`` the
+        others), ``reason``, ``remarks`` (further sentences that belong to it), ``finalists`` (F1 of confirmation runs,
+        loss against the best and its 95% bound), ``verdict`` (a `VerdictKind`, or null before the decision),
+        ``compared_with`` (what the verdict is about, with the interval of each difference), ``not_compared``,
+        ``rows_needed`` (validation rows that would settle it, or null), ``validation_rows``, ``coverage`` (trials by
+        status and cause of each size) and ``precision_checks`` (of reduced-precision points that would have won:
+        agreement with fp32, F1 loss and its bound, ``passed``).
 
         Rows of ``front`` have a ``kind``: ``trial``, or ``cascade`` for a pair of trials (with ``share``, ``threshold``
         and ``test_f1``). Rows of ``front`` and ``ladder`` describe the training of their trial: ``method``, ``teacher``
         (empty if not distilled), ``frozen_layers``, ``lora_rank``, ``lora_alpha`` and ``layer_decay`` (null where the
-        method has none).
+        method has none). ``f1_interval`` is the two-sided 95% interval of ``f1``, or null.
+
+        ``ladder`` has a row for every model size. A row of a size of which no trial finished has an ``outcome`` other
+        than ``finished``, the ``reason``, no ``trial_id`` and a null ``f1``.
     """
     points = points_of(records)
     configs = {r.trial_id: r.config for r in records}
     search = [r for r in records if r.role == "search"]
     counts: dict[str, int] = {s.value: sum(r.status is s for r in search) for s in TrialStatus}
+    coverage = coverage or (selection.coverage if selection else ())
+    confirmations = confirmation_count(records)
+    rows = selection.ladder if selection else ladder(points)
     return {
         "front": _front(selection.front if selection else front(points), cascades, configs),
-        "ladder": [_row(r, configs) for r in (selection.ladder if selection else ladder(points))],
+        "ladder": [*(_ladder_row(row, configs) for row in rows), *_untried(rows, coverage)],
         "winner": _winner(selection) if selection else None,
-        "trials": {**counts, "confirm": len(records) - len(search)},
+        "trials": {
+            **counts,
+            "confirm": confirmations.done,
+            "confirm_failed": confirmations.failed,
+            "confirm_stopped": confirmations.stopped,
+        },
         "reason": selection.reason if selection else "",
         "finalists": [p.model_dump(mode="json") for p in selection.judged] if selection else [],
-        "verdict": selection.verdict if selection else None,
+        "verdict": selection.verdict.value if selection else None,
         "rows_needed": selection.rows_needed if selection else None,
         "precision_checks": [c.model_dump(mode="json") for c in selection.precision_checks] if selection else [],
+        "remarks": list(selection.remarks) if selection else [],
+        "compared_with": [c.model_dump(mode="json") for c in selection.compared_with] if selection else [],
+        "not_compared": [n.model_dump(mode="json") for n in selection.not_compared] if selection else [],
+        "validation_rows": selection.validation_rows if selection else 0,
+        "coverage": [row.model_dump(mode="json") for row in coverage],
     }
+
+
+def _ladder_row(row: LadderRow, configs: Mapping[str, TrialConfig]) -> dict[str, Any]:
+    return {**_row(row, configs), "outcome": SizeOutcome.FINISHED.value, "reason": ""}
+
+
+def _untried(rows: Sequence[LadderRow], coverage: Sequence[SizeCoverage]) -> list[dict[str, Any]]:
+    """Rows of the sizes that are missing on the ladder, with the keys of the others."""
+    shown = {row.model_size for row in rows}
+    empty: dict[str, Any] = dict.fromkeys([*LadderRow.model_fields, *TRAINING_FIELDS])
+    return [
+        {
+            **empty,
+            "trial_id": "",
+            "model_size": row.model_size,
+            "usd_per_million_predictions": row.usd_per_million_predictions,
+            "on_front": False,
+            "dominated_by": "",
+            "outcome": row.outcome.value,
+            "reason": row.reason,
+        }
+        for row in untried(coverage)
+        if row.model_size not in shown
+    ]
 
 
 def _front(
@@ -94,6 +152,12 @@ def _winner(selection: Selection) -> dict[str, Any]:
         "precision": winner.precision,
         "max_length": winner.max_length,
         "f1": winner.f1,
+        "f1_interval": winner.f1_interval and list(winner.f1_interval),
+        "checkpoint": selection.winner_seed_trial_id,
+        "checkpoint_f1": selection.checkpoint_f1,
+        "checkpoint_f1_interval": selection.checkpoint_f1_interval and list(selection.checkpoint_f1_interval),
         "test_f1": selection.test_f1,
+        "test_f1_interval": selection.test_f1_interval and list(selection.test_f1_interval),
+        "test_rows": selection.test_rows,
         "usd_per_million_predictions": winner.usd_per_million_predictions,
     }

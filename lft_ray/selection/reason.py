@@ -1,34 +1,49 @@
 """The reason for a choice in one sentence: what won, what F1 it gives up, how certain. In: points. Out: text. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lft_ray.config import SelectionSpec
-from lft_ray.records import Cascade, FrontPoint, JudgedPoint
+from lft_ray.records import Cascade, ConfirmationCount, FrontPoint, JudgedPoint, NotCompared
+from lft_ray.selection.coverage import confirmation_sentence
+from lft_ray.selection.screening import is_linear
 from lft_ray.selection.verdict import Verdict
 
-__all__ = ["Facts", "cascade_sentence", "is_linear", "metric_name", "reason_of"]
+__all__ = [
+    "Facts", "cascade_sentence", "metric_name", "not_compared_sentence", "points_text", "reason_of", "verdict_words",
+]  # fmt: skip
 
 NAMES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "weighted_f1": "weighted F1", "accuracy": "accuracy"}
+NAMED = 4
+"""Points that a sentence names before it counts the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Inputs of the sentence besides the points: name of the score, number of points searched, and the verdict."""
+    """Inputs of the sentence besides the points.
+
+    Attributes:
+        metric: name of the score.
+        verdict: what can be claimed.
+        is_cheapest: whether nothing that finished is cheaper than the winner.
+        other_sizes: number of sizes that finished and were not compared, because one seed rules them out.
+        missing: finalists that should have been compared.
+        confirmations: how the confirmation runs ended.
+        failures: that most trials failed, and why; empty if they did not.
+    """
 
     metric: str
-    trials: int
     verdict: Verdict
+    is_cheapest: bool = True
+    other_sizes: int = 0
+    missing: tuple[NotCompared, ...] = ()
+    confirmations: ConfirmationCount = field(default_factory=ConfirmationCount)
+    failures: str = ""
 
 
 def metric_name(metric: str) -> str:
     """The usual spelling of a metric."""
     return NAMES.get(metric, metric)
-
-
-def is_linear(model_size: str) -> bool:
-    """Whether a model size is a linear model on TF-IDF features, without a transformer."""
-    return model_size.partition(":")[0] == "tfidf"
 
 
 def cascade_sentence(cascade: Cascade) -> str:
@@ -46,39 +61,61 @@ def cascade_sentence(cascade: Cascade) -> str:
     return f"{sentence}; on the {cascade.test_rows:,} test rows, evaluated once: F1 {cascade.test_f1:.3f}."
 
 
+def not_compared_sentence(missing: Sequence[NotCompared]) -> str:
+    """One sentence on the finalists that were not compared; empty if there are none."""
+    parts = "; ".join(f"{row.model_size} ({row.trial_id}: {row.reason})" for row in missing)
+    return f"Not compared, although one seed cannot rule it out: {parts}." if parts else ""
+
+
 def reason_of(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: SelectionSpec, facts: Facts) -> str:
     """One sentence: the loss of F1, the saving, and whether rows and seeds suffice to claim it.
+
+    A study in which most trials failed says that first. "No transformer was needed" is said only of a linear model that
+    was compared with a transformer.
 
     Args:
         winner: the chosen point, with the F1 used in the comparison.
         judged: all points in the comparison, the winner included.
         spec: policy and margin.
-        facts: name of the score, size of the search, and verdict.
+        facts: name of the score, what was compared and what was not, and the verdict.
     """
     name = metric_name(facts.metric)
     best = max(judged, key=lambda p: (p.standing == "best", p.f1))
-    sentence = _best_wins(winner, judged, spec, name) if best.f1 <= winner.f1 else _cheaper_wins(winner, best, name)
-    if is_linear(winner.model_size):
+    is_best = best.f1 <= winner.f1
+    sentence = _best_wins(winner, judged, spec, facts) if is_best else _cheaper_wins(winner, best, name)
+    if is_linear(winner.model_size) and any(not is_linear(p.model_size) for p in judged):
         sentence += ", and no transformer was needed"
-    return f"{sentence}; {_certainty(winner, spec, facts)}."
+    first = f"{facts.failures}; " if facts.failures else ""
+    return f"{first}{sentence}; {_certainty(winner, judged, spec, facts)}."
 
 
 def _cheaper_wins(winner: JudgedPoint, best: JudgedPoint, name: str) -> str:
-    bound = "" if winner.loss_upper is None else f" (95% upper bound {_points(winner.loss_upper)})"
+    bound = "" if winner.loss_upper is None else f" (95% upper bound {points_text(winner.loss_upper)})"
     served = f" served in {_serving_variant(winner)}" if winner.trial_id == best.trial_id else ""
-    return f"{winner.model_size}{served}: -{_points(winner.loss)} {name} points{bound} {_price_against(winner, best)}"
+    return (
+        f"{winner.model_size}{served}: -{points_text(winner.loss)} {name} points{bound} {_price_against(winner, best)}"
+    )
 
 
-def _best_wins(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: SelectionSpec, name: str) -> str:
-    runs = len(winner.fresh_f1)
+def _best_wins(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: SelectionSpec, facts: Facts) -> str:
+    runs, usd = len(winner.fresh_f1), winner.usd_per_million_predictions
     seeds = f" (mean of {runs} fresh seeds)" if runs > 1 else " (one fresh seed)" if runs else ""
-    sentence = f"{winner.model_size} has the best {name}, {winner.f1:.3f}{seeds},"
-    usd = winner.usd_per_million_predictions
-    if not any(p.usd_per_million_predictions < usd for p in judged):
-        return f"{sentence} and no cheaper finalist was found (${usd:.4g} per million predictions)"
-    if spec.policy == "cheapest_within":
-        return f"{sentence} and no cheaper finalist comes within the margin of {spec.margin * 100:g} points"
-    return f"{sentence} at ${usd:.4g} per million predictions"
+    score = f"{metric_name(facts.metric)}, {winner.f1:.3f}{seeds},"
+    sentence = f"{winner.model_size} has the best {score}"
+    cheaper = [p for p in judged if p.usd_per_million_predictions < usd]
+    if cheaper and spec.policy == "cheapest_within":
+        margin = f"{spec.margin * 100:g} points"
+        names = _names(cheaper, winner)
+        none = f"none of the cheaper {names} is" if len(cheaper) > 1 else f"{names}, which is cheaper, is not"
+        return f"{sentence} and {none} within the margin of {margin}"
+    price = f"${usd:.4g} per million predictions"
+    if cheaper:
+        return f"{sentence} at {price}"
+    if len(judged) == 1 and not facts.other_sizes and facts.is_cheapest and not facts.missing:
+        return f"{winner.model_size} is all there is to choose from: {score} {price}"
+    if facts.is_cheapest:
+        return f"{sentence} and nothing that finished is cheaper ({price})"
+    return f"{sentence} and nothing cheaper was compared ({price})"
 
 
 def _serving_variant(point: FrontPoint) -> str:
@@ -96,27 +133,67 @@ def _price_against(winner: FrontPoint, best: FrontPoint) -> str:
     return f"for {best_usd / winner_usd:.1f}x less per million predictions than {other}"
 
 
-def _certainty(winner: JudgedPoint, spec: SelectionSpec, facts: Facts) -> str:
+def verdict_words(verdict: str) -> str:
+    """A verdict as it is printed: ``within noise``."""
+    return verdict.replace("_", " ")
+
+
+def _certainty(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: SelectionSpec, facts: Facts) -> str:
+    """What can be claimed, with what the winner was compared with. Begins with the verdict, or with "not proven"."""
     verdict = facts.verdict
     seeds = f"{verdict.seeds} {'seed' if verdict.seeds == 1 else 'seeds'}"
+    against = _names([p for p in judged if p is not winner], winner)
     if verdict.is_proven:
-        return f"proven on {verdict.rows:,} rows, {seeds}"
+        return f"proven against {against} on {verdict.rows:,} rows" + (f", {seeds}" if verdict.seeds else "")
+    if verdict.doubt == "unopposed":
+        return _unopposed(judged, facts)
+    if verdict.doubt == "not_compared":
+        return f"not proven: {', '.join(row.model_size for row in facts.missing)} could not be compared"
     if verdict.doubt == "no_fresh_seeds":
-        if facts.trials == 1:
-            return "not proven, as it is one run without fresh seeds"
-        return "not proven: no fresh seeds were run, and the best of several search scores is optimistic"
+        return _no_fresh_seeds(facts)
     if verdict.doubt == "no_predictions":
         return "not proven: there are no saved predictions to bound the loss with"
     if verdict.doubt == "one_seed":
         return "within noise: one seed per finalist does not show how far seeds differ"
     margin = f"{spec.margin * 100:g} points"
-    few = f"within noise: {verdict.rows:,} rows and {seeds} cannot separate the finalists to {margin}"
+    few = f"within noise: {verdict.rows:,} rows and {seeds} cannot separate it from {against} to {margin}"
     if verdict.rows_needed is None:
         return f"{few}, nor would more rows alone: the seeds differ too much"
     return f"{few}, about {_round_up(verdict.rows_needed):,} rows would"
 
 
-def _points(f1: float) -> str:
+def _unopposed(judged: Sequence[JudgedPoint], facts: Facts) -> str:
+    if facts.other_sizes:
+        return "unopposed: one run of every other size that finished rules it out, so none was trained again"
+    if len(judged) > 1:
+        return "unopposed: no other model size finished, so it was compared with itself alone"
+    return "unopposed: nothing else finished, so it was compared with nothing"
+
+
+def _no_fresh_seeds(facts: Facts) -> str:
+    count = facts.confirmations
+    if count.total:
+        return f"not proven: {confirmation_sentence(count)}"
+    return "not proven: no fresh seeds were run, and the best of several search scores is optimistic"
+
+
+def _names(points: Sequence[FrontPoint], winner: FrontPoint) -> str:
+    """``tfidf, minilm:1 and minilm:6``: model sizes, or what distinguishes a point of the winner's size."""
+    names = list(dict.fromkeys(_name(point, winner) for point in points))
+    if len(names) > NAMED:
+        names = [*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _name(point: FrontPoint, winner: FrontPoint) -> str:
+    if point.model_size != winner.model_size:
+        return point.model_size
+    if point.trial_id != winner.trial_id:
+        return f"{point.trial_id} of the same size"
+    return f"the same checkpoint in {_serving_variant(point)}"
+
+
+def points_text(f1: float) -> str:
     """F1 as points, without a minus zero."""
     return f"{f1 * 100 + 0.0:.1f}".replace("-0.0", "0.0")
 

@@ -13,14 +13,18 @@ import numpy as np
 
 from lft_ray.config import CostSpec, SelectionSpec
 from lft_ray.errors import NoWinnerError
-from lft_ray.records import FrontPoint, PrecisionCheck, Selection, TrialRecord
-from lft_ray.selection.decide import Evidence, decide, runs_compared
+from lft_ray.records import FrontPoint, Interval, PrecisionCheck, Selection, SizeCoverage, TrialRecord
+from lft_ray.selection.decide import decide
+from lft_ray.selection.evidence import Evidence
+from lft_ray.selection.finalists import finalists
+from lft_ray.selection.intervals import f1_intervals, interval_key, interval_of, with_intervals
 from lft_ray.selection.metrics import METRICS, scores
-from lft_ray.selection.predictions import load_evidence
+from lft_ray.selection.predictions import load_evidence, load_saved
 from lft_ray.selection.reason import metric_name
+from lft_ray.selection.screening import Noise
 from lft_ray.selection.significance import resample
 
-__all__ = ["MIN_AGREEMENT", "check_reduced_precision", "choose_winner"]
+__all__ = ["MIN_AGREEMENT", "check_reduced_precision", "choose_winner", "finalists_of"]
 
 REFERENCE = "fp32"
 MIN_AGREEMENT = {"fp32": 0.999, "bf16": 0.99, "int8": 0.99}
@@ -37,6 +41,7 @@ def choose_winner(
     metric: str = "macro_f1",
     validation_rows: int = 2000,
     seed: int = 0,
+    coverage: Sequence[SizeCoverage] = (),
 ) -> Selection:
     """Choose the winner from the predictions of the finalists; exclude variants that differ too much from fp32.
 
@@ -47,17 +52,25 @@ def choose_winner(
         metric: name of the score.
         validation_rows: number of rows that F1 was measured on.
         seed: random seed of the bootstraps.
+        coverage: what became of each model size of the study.
 
     Raises:
         NoWinnerError: no finished trial is within the caps, or only variants that failed the check are.
     """
     checks: list[PrecisionCheck] = []
+    everything, evidence = records, load_saved(records, seed=seed)
     # Ends: each round that does not return removes one variant, and without variants `decide` raises.
     while True:
         try:
-            compared = runs_compared(records, spec, cost, validation_rows=validation_rows)
-            evidence = load_evidence(records, compared, seed=seed)
-            chosen = decide(records, spec, cost, metric=metric, validation_rows=validation_rows, evidence=evidence)
+            chosen = decide(
+                records,
+                spec,
+                cost,
+                metric=metric,
+                validation_rows=validation_rows,
+                evidence=evidence,
+                coverage=coverage,
+            )
         except NoWinnerError as error:
             refused = "".join(f" Refused: {check.reason}." for check in checks)
             raise NoWinnerError(f"{error.message}{refused}", fix=error.fix) from None
@@ -66,8 +79,48 @@ def choose_winner(
         if check is not None:
             checks.append(check)
         if check is None or check.passed:
-            return chosen.replace(precision_checks=checks)
+            chosen = chosen.replace(precision_checks=checks)
+            return _with_intervals(chosen, run, f1_intervals(everything, evidence, metric))
         records = _without(records, chosen.winner)
+
+
+def finalists_of(
+    records: Sequence[TrialRecord],
+    spec: SelectionSpec,
+    cost: CostSpec,
+    *,
+    metric: str,
+    validation_rows: int,
+) -> list[FrontPoint]:
+    """`finalists` with the saved predictions of the search, which are read from storage.
+
+    Raises:
+        NoWinnerError: no finished trial is within the caps.
+    """
+    evidence = load_saved(records)
+    return finalists(records, spec, cost, noise=Noise(validation_rows, metric, evidence))
+
+
+def _with_intervals(selection: Selection, run: TrialRecord, intervals: dict[str, Interval]) -> Selection:
+    """The selection with an interval beside every F1.
+
+    Args:
+        selection: the decision.
+        run: the trial whose checkpoint is shipped.
+        intervals: intervals of the single runs; a mean over seeds has its own already.
+    """
+    winner = selection.winner
+    shipped = run.variant(winner.precision, winner.max_length)
+    return selection.replace(
+        f1_intervals=intervals,
+        front=with_intervals(selection.front, intervals),
+        ladder=with_intervals(selection.ladder, intervals),
+        finalists=with_intervals(selection.finalists, intervals),
+        judged=[p if p.fresh_f1 else with_intervals([p], intervals)[0] for p in selection.judged],
+        winner=winner if winner.f1_interval else winner.replace(f1_interval=interval_of(intervals, winner)),
+        checkpoint_f1=shipped.f1 if shipped else None,
+        checkpoint_f1_interval=intervals.get(interval_key(run.trial_id, winner.precision, winner.max_length)),
+    )
 
 
 def check_reduced_precision(

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from lft_ray.cli.views import print_leaderboard
 from lft_ray.config import CostSpec, SelectionSpec
+from lft_ray.records import SizeCoverage, SizeOutcome
 from lft_ray.selection.decide import decide
 from lft_ray.selection.leaderboard import leaderboard
 from tests.report.builders import experiment, records, with_variants
@@ -27,7 +28,7 @@ def printed(selection, found) -> str:
 def test_points_say_their_length_where_several_are_offered():
     lines = printed_lines(with_variants())
     head = next(line for line in lines if line.startswith("model size"))
-    assert head.split() == ["model", "size", "trial", "tokens", "F1", "$", "/", "1M", "predictions", "p95", "ms"]
+    assert " ".join(head.split()) == "model size trial tokens F1 95% interval $ / 1M predictions p95 ms"
     front = lines[lines.index(head) + 1 : lines.index("", lines.index(head))]
     places = [tuple(line.split()[:3]) for line in front]
     assert ("minilm:3", "t2", "32") in places
@@ -66,10 +67,34 @@ def test_the_leaderboard_prints_what_each_finalist_loses_and_the_verdict():
     text = printed(choice, found)
     row = next(line.split() for line in text.splitlines() if line.rstrip().endswith("proven") and "fp32" in line)
     cheap = choice.judged[0]
-    expected = [f"{cheap.f1:.4f}", f"{cheap.loss * 100:.2f}", f"{cheap.loss_upper * 100:.2f}", "proven"]
+    low, high = cheap.f1_interval
+    assert low < cheap.f1 < high
+    ends = [f"{low:.3f}", "to", f"{high:.3f}"]
+    expected = [f"{cheap.f1:.4f}", *ends, f"{cheap.loss * 100:.2f}", f"{cheap.loss_upper * 100:.2f}", "proven"]
     assert row == ["m:0", "t0", "fp32", "128", "3", *expected]
     assert "verdict: proven\n" in text
     assert choice.reason in text
+    assert "compared with, winner minus other in points of F1: m:1 (t1) -" in text
+
+
+def test_a_size_that_was_not_tried_is_a_row_with_the_reason():
+    reason = "not tried: out of time (predicted to take [330] s)"
+    coverage = [SizeCoverage(model_size="minilm:12", outcome=SizeOutcome.NOT_TRIED, reason=reason)]
+    choice = decide(study(), SelectionSpec(), CostSpec(), coverage=coverage)
+    text = printed(choice, study())
+    assert any(
+        line.split()[:3] == ["minilm:12", "-", "-"] and line.rstrip().endswith(reason) for line in text.split("\n")
+    )
+    assert f"Not compared, as no trial of it finished: minilm:12 ({reason})." in text
+
+
+def test_failed_confirmation_runs_are_counted_as_failed():
+    failed = [trial(f"c{i}", "minilm:3", 0, 0, status="failed", reason="boom", confirms="t2") for i in (1, 2)]
+    found = [*study(), *failed]
+    text = printed(decide(found, SelectionSpec(), CostSpec()), found)
+    assert "trials: 5 done, 1 stopped, 2 confirm failed" in text
+    assert "verdict: unconfirmed" in text
+    assert "2 failed of 2 confirmation runs: boom" in text
 
 
 def test_what_is_not_bounded_is_a_dash_and_before_the_decision_there_is_no_verdict():
@@ -83,5 +108,5 @@ def test_what_is_not_bounded_is_a_dash_and_before_the_decision_there_is_no_verdi
         "within",
         "noise",
     ]
-    assert "verdict: within noise\n" in text
+    assert "verdict: unconfirmed\n" in text
     assert "finalists" not in printed(None, found)

@@ -49,7 +49,7 @@ def test_the_most_expensive_winner_never_pays():
 def test_a_winner_that_is_the_largest_finalist_is_compared_with_the_most_expensive_size():
     found = result(winner=MIDDLE)
     assert [s.verdict for s in found.savings] == ["never", "pays"]
-    assert "over m:6 (the most expensive size)" in found.sentence
+    assert "over m:6 (the most expensive size that finished)" in found.sentence
 
 
 def test_break_even_without_finalists_and_ladder():
@@ -96,3 +96,10 @@ def test_of_a_run_all_trials_count_fresh_seeds_included():
 )
 def test_dollars_read_as_people_write_them(value, text):
     assert dollars(value) == text
+
+
+def test_never_is_not_said_of_sizes_that_were_not_trained():
+    found = break_even(MIDDLE, finalists=[], ladder=[SMALL, MIDDLE], search_usd=1.0, month=month(), untried=["m:6"])
+    assert [s.verdict for s in found.savings] == ["unknown", "unknown"]
+    assert found.sentence.startswith("Whether the search pays for itself is not known: m:3 is the most expensive to")
+    assert "no trial of m:6 did" in found.sentence

@@ -100,13 +100,13 @@ def test_the_verdict_and_the_test_score_stand_first(full):
 def test_how_sure_the_verdict_is_stands_beside_it(full):
     text = " ".join("".join(Page(full).text).split())
     assert "Confidence" in text
-    assert "Verdict: within noise." in text
+    assert "Verdict: unconfirmed." in text
     assert "no bounds were computed, since not all runs have saved predictions" in text
     choice = selection()
     judged = [p.model_copy(update={"loss_upper": 0.0123, "standing": "proven"}) for p in choice.judged[:1]]
     update = {"judged": judged + choice.judged[1:], "validation_rows": 2038, "rows_needed": 5100}
     bounded = " ".join("".join(Page(make(selection=choice.model_copy(update=update))).text).split())
-    assert "1.23winner, within the margin" in bounded
+    assert "1.23+3.1–within the margin" in bounded  # noqa: RUF001
     assert "about 5,100 validation rows would be needed to prove it" in bounded
     assert "over 2,038 validation rows and over seeds" in bounded
 
@@ -131,7 +131,7 @@ def test_only_finished_trials_have_a_score(full):
     assert cells["t4"][3] == cells["t5"][3] == cells["t6"][3] == ""
     assert cells["t1"][0] == ""
     # An infeasible trial that never trained has no time and no dollars either.
-    assert cells["t5"][6:] == ["", "", ""]
+    assert cells["t5"][7:] == ["", "", ""]
     assert "fresh seed of t2" in rows["c1"]
     points = re.search(r'id="report-data">(.*?)</script>', full)[1]
     assert '"trial":"t4","size":"minilm:6","usd"' not in points

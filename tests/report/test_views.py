@@ -3,10 +3,11 @@ import io
 import pytest
 from rich.console import Console
 
+from lft_ray.records import SizeCoverage, SizeOutcome
 from lft_ray.report.formats import DASH
 from lft_ray.report.live import LiveTable
 from lft_ray.report.text import front_table
-from lft_ray.report.views import comparison, curve_data, finalist_rows, front_data, trial_rows
+from lft_ray.report.views import comparison, curve_data, finalist_rows, front_data, ladder_rows, trial_rows
 from lft_ray.selection.decide import decide
 from tests.report.builders import experiment, records, selection, with_variants
 
@@ -43,11 +44,14 @@ def test_the_winner_is_compared_with_the_best_and_the_cheapest():
 def test_every_finalist_is_shown_with_what_it_loses():
     rows = finalist_rows(selection())
     assert [(r["trial_id"], r["seeds"], r["f1"], r["standing"], r["winner"]) for r in rows] == [
+        ("t1", 0, 0.88, "within noise", False),
         ("t2", 1, 0.911, "within noise", True),
         ("t3", 1, 0.914, "best", False),
     ]
-    assert rows[0]["loss_points"] == pytest.approx(0.3)
-    assert (rows[0]["upper_points"], rows[1]["loss_points"]) == (None, None)
+    assert rows[1]["loss_points"] == pytest.approx(0.3)
+    assert (rows[1]["upper_points"], rows[2]["loss_points"]) == (None, None)
+    assert [row["is_seedless"] for row in rows] == [True, False, False]
+    assert (rows[0]["difference"], rows[1]["difference"]) == (pytest.approx(0.031), None)
     assert finalist_rows(None) == []
 
 
@@ -109,3 +113,14 @@ def test_a_distilled_trial_shows_its_teacher_wherever_its_configuration_stands()
     lines = [line for line in live.getvalue().splitlines() if "distill from t3" in line]
     assert len(lines) == 2
     assert all(line.split()[0] == "t2" for line in lines)
+
+
+def test_the_ladder_has_a_row_for_every_size_and_says_why_one_is_missing():
+    coverage = [
+        SizeCoverage(model_size="minilm:12", outcome=SizeOutcome.NOT_TRIED, reason="not tried: out of time"),
+        SizeCoverage(model_size="minilm:3", outcome=SizeOutcome.FINISHED),
+    ]
+    rows = ladder_rows(records(), selection(), coverage)
+    assert [(row["model_size"], row["reason"]) for row in rows] == [
+        ("tfidf", ""), ("minilm:3", ""), ("minilm:6", ""), ("minilm:12", "not tried: out of time"),
+    ]  # fmt: skip

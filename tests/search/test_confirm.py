@@ -30,7 +30,7 @@ def experiment(search: dict[str, float], **selection: float) -> Experiment:
 
 
 def most(made: Experiment, rows: int) -> int:
-    return max_runs(made.selection, made.search, rows)
+    return max_runs(made.selection, made.search, rows, sizes=4)
 
 
 def test_runs_at_most_are_counted_in_trials_only_where_no_limit_is_set():

@@ -284,6 +284,8 @@ def test_the_job_of_finalists_is_a_confirmation(job):
     assert job.job.role == "search"
     assert job.job.confirming(points).role == "confirm"
     assert job.job.confirming(points).finalists == ("t001", "t000")
+    linear = points[0].replace(trial_id="t005", model_size="tfidf")
+    assert job.job.confirming([linear, *points]).finalists == ("t001", "t000"), "another seed trains the same model"
 
 
 def test_minutes_between_a_crash_and_a_resume_do_not_count(tmp_path):

@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 
 from lft_ray.candidates import TaskRecord
-from lft_ray.config import DataSpec, SplitSpec, TaskSpec
+from lft_ray.config import CostSpec, DataSpec, SelectionSpec, SplitSpec, TaskSpec
 from lft_ray.data.prepare import prepare
 from lft_ray.data.store import load_split
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.records import FrontPoint
+from lft_ray.run.folder import RunFolder
+from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
-from lft_ray.selection.held_out import evaluate_held_out, predict_logits
+from lft_ray.selection import held_out
+from lft_ray.selection.decide import decide
+from lft_ray.selection.held_out import evaluate_held_out, predict_logits, tested
 from tests.selection.builders import trial
 
 WORDS = {"book": "novel", "money": "stocks", "sport": "match"}
@@ -49,6 +53,8 @@ def test_evaluate_held_out_scores_the_test_split(rows, tmp_path):
     predicted = predict_logits(record.checkpoint_uri, POINT, split.texts).argmax(axis=1)
     assert found.test_f1 == found.test_metrics["accuracy"] == pytest.approx(float((predicted == split.targets).mean()))
     assert 0.5 < found.test_f1 < 1.0
+    low, high = found.test_f1_interval
+    assert low < found.test_f1 < high
     assert found.test_rows == len(split) == int(np.sum(found.confusion))
     assert [row["label"] for row in found.per_label] == dataset.labels
 
@@ -61,3 +67,27 @@ def test_evaluate_held_out_without_a_test_split_has_tables_of_validation_and_no_
     found = evaluate_held_out(record, POINT, dataset, task)
     assert (found.test_f1, found.test_metrics, found.test_rows) == (None, {}, 0)
     assert np.sum(found.confusion) == dataset.splits["validation"].rows
+
+
+def test_selecting_again_does_not_look_at_the_test_split_again(rows, tmp_path, monkeypatch):
+    dataset = prepared(rows, tmp_path / "run", validation=0.2, test=0.3)
+    task = TaskRecord.of("classification", "accuracy", dataset.labels)
+    save_checkpoint(dataset, task, tmp_path / "checkpoint")
+    record = trial("t1", "tfidf", 0.9, 0.1).replace(checkpoint_uri=str(tmp_path / "checkpoint"))
+    run, chosen = RunFolder(str(tmp_path / "run")), decide([record], SelectionSpec(), CostSpec())
+    run.storage.put("trials/t1/record.json", record.model_dump_json())
+
+    def again(selection):
+        return tested(run, selection, Ledger(run.storage), dataset, task, seed=0)
+
+    chosen = chosen.replace(checkpoint_f1=0.9, checkpoint_f1_interval=(0.85, 0.95))
+    first = again(chosen)
+    assert first.remarks[0].startswith("Test accuracy of checkpoint t1 0.")
+    run.put("selection.json", first)
+    monkeypatch.setattr(held_out, "predict_logits", lambda *_: pytest.fail("the test split was read again"))
+    assert again(chosen) == first
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        again(chosen.replace(checkpoint_f1=0.91))
+    run.storage.put("selection.json", "{")
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        again(chosen)

@@ -11,16 +11,19 @@ def test_keys_are_those_that_scripts_rely_on():
     board = leaderboard(choice, study())
     assert list(board) == [
         "front", "ladder", "winner", "trials", "reason", "finalists", "verdict", "rows_needed", "precision_checks",
+        "remarks", "compared_with", "not_compared", "validation_rows", "coverage",
     ]  # fmt: skip
     assert board["winner"] == {
         "trial_id": "t2", "model_size": "minilm:3", "precision": "fp32", "max_length": 128, "f1": 0.912,
-        "test_f1": 0.91, "usd_per_million_predictions": 0.04,
+        "f1_interval": None, "checkpoint": "t2", "checkpoint_f1": None, "checkpoint_f1_interval": None,
+        "test_f1": 0.91, "test_f1_interval": None, "test_rows": 0, "usd_per_million_predictions": 0.04,
     }  # fmt: skip
-    assert (board["verdict"], board["rows_needed"]) == ("within_noise", None)
+    assert (board["verdict"], board["rows_needed"]) == ("unconfirmed", None)
     standing = {row["trial_id"]: row["standing"] for row in board["finalists"]}
-    assert standing == {"t2": "within_noise", "t3": "best"}
+    assert standing == {"t1": "within_noise", "t2": "within_noise", "t3": "best", "t4": "within_noise"}
     assert {"search_f1", "fresh_f1", "loss", "loss_upper"} <= set(board["finalists"][0])
-    assert board["trials"] == {"done": 5, "stopped": 1, "failed": 0, "infeasible": 0, "confirm": 0}
+    confirm = {"confirm": 0, "confirm_failed": 0, "confirm_stopped": 0}
+    assert board["trials"] == {"done": 5, "stopped": 1, "failed": 0, "infeasible": 0, **confirm}
     assert json.loads(json.dumps(board)) == board
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from lft_ray.config import SelectionSpec
-from lft_ray.records import Cascade, FrontPoint, JudgedPoint
-from lft_ray.selection.reason import Facts, cascade_sentence, is_linear, metric_name, reason_of
+from lft_ray.records import Cascade, ConfirmationCount, FrontPoint, JudgedPoint, NotCompared
+from lft_ray.selection.reason import Facts, cascade_sentence, metric_name, not_compared_sentence, reason_of
+from lft_ray.selection.screening import is_linear
 from lft_ray.selection.verdict import Verdict
 
 SPEC = SelectionSpec(margin=0.005)
@@ -19,48 +20,81 @@ BEST = point("t2", "minilm:6", 0.915, 0.08, standing="best")
 CHEAP = point("t1", "minilm:3", 0.912, 0.04, loss=0.003, loss_upper=0.0049, standing="proven")
 
 
-def reason(winner, *judged, doubt="", rows_needed=None, trials=8, spec=SPEC):
+def reason(winner, *judged, doubt="", rows_needed=None, spec=SPEC, **facts):
     verdict = Verdict(judged, doubt, rows_needed, rows=2000, seeds=2)
-    return reason_of(winner, judged, spec, Facts(metric="macro_f1", trials=trials, verdict=verdict))
+    return reason_of(winner, judged, spec, Facts(metric="macro_f1", verdict=verdict, **facts))
 
 
 def test_reason_of_a_cheaper_winner_states_loss_bound_and_saving():
     assert reason(CHEAP, CHEAP, BEST) == (
         "minilm:3: -0.3 macro-F1 points (95% upper bound 0.5) for 2.0x less per million predictions than minilm:6; "
-        "proven on 2,000 rows, 2 seeds."
+        "proven against minilm:6 on 2,000 rows, 2 seeds."
     )
 
 
 def test_reason_of_the_best_winner_says_why_no_cheaper_one_won():
     assert reason(BEST, CHEAP, BEST).startswith(
-        "minilm:6 has the best macro-F1, 0.915 (mean of 2 fresh seeds), and no cheaper finalist comes within the margin"
+        "minilm:6 has the best macro-F1, 0.915 (mean of 2 fresh seeds), and minilm:3, which is cheaper, is not within "
+        "the margin of 0.5 points; "
     )
-    assert "and no cheaper finalist was found ($0.08 per million predictions)" in reason(BEST, BEST)
+    small = point("t0", "tfidf", 0.6, 0.01)
+    assert "and none of the cheaper minilm:3 and tfidf is within the margin" in reason(BEST, CHEAP, small, BEST)
+
+
+def test_nothing_is_said_of_cheaper_models_that_were_not_compared():
+    costly = point("t3", "minilm:12", 0.91, 0.2)
+    best = (BEST, BEST, costly)
+    assert "and nothing that finished is cheaper ($0.08 per million predictions)" in reason(*best)
+    assert "and nothing cheaper was compared ($0.08 per million predictions)" in reason(*best, is_cheapest=False)
+    alone = reason(BEST, BEST, doubt="unopposed")
+    assert alone.startswith("minilm:6 is all there is to choose from: macro-F1, 0.915 (mean of 2 fresh seeds), $0.08 ")
+    assert alone.endswith("unopposed: nothing else finished, so it was compared with nothing.")
+    assert "margin" not in alone
+    ruled_out = reason(BEST, BEST, doubt="unopposed", other_sizes=2)
+    assert ruled_out.endswith("one run of every other size that finished rules it out, so none was trained again.")
+
+
+def test_a_study_whose_trials_mostly_failed_says_so_first():
+    text = reason(CHEAP, CHEAP, BEST, failures="4 of 6 trials failed: No space left on device")
+    assert text.startswith("4 of 6 trials failed: No space left on device; minilm:3: -0.3")
+
+
+def test_failed_confirmation_runs_are_not_called_runs_that_were_not_made():
+    count = ConfirmationCount(done=0, failed=2, causes={"out of memory": 2})
+    text = reason(CHEAP, CHEAP, BEST, doubt="no_fresh_seeds", confirmations=count)
+    assert text.endswith("not proven: 2 failed of 2 confirmation runs: out of memory.")
+
+
+def test_what_could_not_be_compared_is_named():
+    missing = (NotCompared(model_size="minilm:4", trial_id="t5", reason="no time"),)
+    text = reason(CHEAP, CHEAP, BEST, doubt="not_compared", missing=missing)
+    assert text.endswith("not proven: minilm:4 could not be compared.")
+    sentence = "Not compared, although one seed cannot rule it out: minilm:4 (t5: no time)."
+    assert (not_compared_sentence(missing), not_compared_sentence([])) == (sentence, "")
 
 
 def test_reason_of_a_linear_winner_says_that_no_transformer_was_needed():
     linear = point("t1", "tfidf", 0.912, 0.01, loss=0.003)
     assert ", and no transformer was needed; proven" in reason(linear, linear, BEST)
+    assert "transformer" not in reason(linear, linear, point("t9", "tfidf", 0.9, 0.02)), "none was compared"
 
 
 @pytest.mark.parametrize(
-    ("doubt", "rows_needed", "trials", "ending"),
+    ("doubt", "rows_needed", "ending"),
     [
-        ("no_fresh_seeds", None, 1, "not proven, as it is one run without fresh seeds."),
-        ("no_fresh_seeds", None, 8, "the best of several search scores is optimistic."),
-        ("no_predictions", None, 8, "not proven: there are no saved predictions to bound the loss with."),
-        ("one_seed", None, 8, "within noise: one seed per finalist does not show how far seeds differ."),
+        ("no_fresh_seeds", None, "the best of several search scores is optimistic."),
+        ("no_predictions", None, "not proven: there are no saved predictions to bound the loss with."),
+        ("one_seed", None, "within noise: one seed per finalist does not show how far seeds differ."),
         (
             "noise",
             4321,
-            8,
-            "2,000 rows and 2 seeds cannot separate the finalists to 0.5 points, about 4,400 rows would.",
+            "2,000 rows and 2 seeds cannot separate it from minilm:6 to 0.5 points, about 4,400 rows would.",
         ),
-        ("noise", None, 8, "to 0.5 points, nor would more rows alone: the seeds differ too much."),
+        ("noise", None, "to 0.5 points, nor would more rows alone: the seeds differ too much."),
     ],
 )
-def test_reason_ends_with_the_certainty(doubt, rows_needed, trials, ending):
-    assert reason(CHEAP, CHEAP, BEST, doubt=doubt, rows_needed=rows_needed, trials=trials).endswith(ending)
+def test_reason_ends_with_the_certainty(doubt, rows_needed, ending):
+    assert reason(CHEAP, CHEAP, BEST, doubt=doubt, rows_needed=rows_needed).endswith(ending)
 
 
 def test_reason_has_no_minus_zero():

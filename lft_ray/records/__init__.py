@@ -4,45 +4,39 @@ In: JSON. Out: frozen pydantic models, and JSON again, so that any stage can be 
 record holds what was measured or decided. Never computes.
 """
 
-from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from lft_ray.config.base import check_names
 from lft_ray.config.serving import ServeSpec
 from lft_ray.processes import ProcessIdentity
+from lft_ray.records.base import Record, now_utc
+from lft_ray.records.judgement import (
+    Comparison,
+    ConfirmationCount,
+    FrontPoint,
+    Interval,
+    JudgedPoint,
+    LadderRow,
+    NotCompared,
+    PrecisionCheck,
+    Selection,
+    SizeCoverage,
+    SizeOutcome,
+    VerdictKind,
+)
 
 __all__ = [
-    "Bundle", "CanaryRecord", "Cascade", "CascadeBook", "CurvePoint", "DatasetRecord", "Endpoint", "FrontPoint",
-    "IngressProfile", "JudgedPoint", "LadderRow", "PrecisionCheck", "PricedVariant", "Problem", "ProfileBook",
-    "Record", "Role", "ScoredVariant", "Selection", "ServingProfile", "SplitRecord", "TrialConfig", "TrialRecord",
-    "TrialResult", "TrialStatus", "Usage", "Variant", "now_utc",
+    "Bundle", "CanaryRecord", "Cascade", "CascadeBook", "Comparison", "ConfirmationCount", "CurvePoint",
+    "DatasetRecord", "Endpoint", "FrontPoint", "IngressProfile", "Interval", "JudgedPoint", "LadderRow",
+    "NotCompared", "PrecisionCheck", "PricedVariant", "Problem", "ProfileBook", "Record", "Role",
+    "ScoredVariant", "Selection", "ServingProfile", "SizeCoverage", "SizeOutcome", "SplitRecord", "TrialConfig",
+    "TrialRecord", "TrialResult", "TrialStatus", "Usage", "Variant", "VerdictKind", "now_utc",
 ]  # fmt: skip
 
 Role = Literal["search", "confirm"]
 """Purpose of a trial: search for a configuration, or confirm a finalist with a fresh seed."""
-
-
-def now_utc() -> str:
-    """Return the current time as an ISO 8601 string in UTC, with a resolution of one second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class Record(BaseModel):
-    """Base of all records: frozen; unknown keys are errors: a file of another version is refused, not misread."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed.
-
-        Raises:
-            TypeError: a name is not a field; pydantic's own `model_copy` silently accepts any name.
-        """
-        check_names(type(self), changes)
-        return self.model_copy(update=changes)
 
 
 # ---------------------------------------------------------------- data
@@ -287,97 +281,6 @@ class TrialRecord(TrialResult):
     def variant(self, precision: str, max_length: int) -> ScoredVariant | None:
         """The variant of this precision and length, or None if it was not evaluated."""
         return next((v for v in self.variants if (v.precision, v.max_length) == (precision, max_length)), None)
-
-
-class FrontPoint(Record):
-    """One point in the plane of cost and F1: a variant of a finished trial."""
-
-    trial_id: str
-    model_size: str
-    precision: str
-    max_length: int
-    f1: float
-    usd_per_million_predictions: float
-    p95_ms: float | None = None
-
-
-class LadderRow(FrontPoint):
-    """Best finished trial of one model size, with its relation to the Pareto front."""
-
-    on_front: bool
-    dominated_by: str = ""
-    """Trial id, with its model size in brackets, of a point that costs no more and is no worse."""
-
-
-class JudgedPoint(FrontPoint):
-    """A finalist as it was compared: ``f1`` is the mean of its fresh-seed runs, or its search score without any."""
-
-    search_f1: float
-    fresh_f1: list[float] = Field(default_factory=list)
-    """Validation F1 of its fresh-seed runs, at its own precision and length."""
-    loss: float = 0.0
-    """F1 of the best finalist minus its own, as a fraction; 0 for the best."""
-    loss_upper: float | None = None
-    """Upper 95% confidence bound of the loss, corrected for all comparisons (Holm); None: no bound was computed."""
-    standing: Literal["best", "proven", "within_noise", "worse"] = "within_noise"
-    """proven: the bound is within the margin. worse: the loss exceeds the margin with 95% confidence."""
-
-
-class PrecisionCheck(Record):
-    """Comparison of a checkpoint in reduced precision (int8, bf16) with fp32, on the validation split."""
-
-    trial_id: str
-    """Id of the trial whose checkpoint would be shipped."""
-    model_size: str
-    precision: str
-    max_length: int
-    rows: int = 0
-    agreement: float | None = None
-    """Fraction of the rows with the same predicted labels."""
-    f1_loss: float | None = None
-    """F1 in fp32 minus F1 in reduced precision, as a fraction."""
-    f1_loss_upper: float | None = None
-    """Upper 95% confidence bound of the loss, by paired bootstrap over the rows."""
-    passed: bool = False
-    """False: this variant cannot win."""
-    reason: str
-    """One sentence without a full stop."""
-
-
-class Selection(Record):
-    """The winner, the policy that chose it, and the evidence."""
-
-    policy: str
-    margin: float
-    front: list[FrontPoint]
-    ladder: list[LadderRow]
-    finalists: list[FrontPoint] = Field(default_factory=list)
-    confirmed_f1: dict[str, list[float]] = Field(default_factory=dict)
-    """Trial id -> F1 of its fresh-seed runs, for the winning or first variant; ``judged`` has those of each point."""
-    judged: list[JudgedPoint] = Field(default_factory=list)
-    """All points that could have won, cheapest first."""
-    verdict: Literal["proven", "within_noise"] = "within_noise"
-    rows_needed: int | None = None
-    """Estimated validation rows needed for a proof; None: it is proven, or more rows alone would not suffice."""
-    validation_rows: int = 0
-    """Validation rows on which the verdict is based; 0: no saved predictions were compared."""
-    winner: FrontPoint
-    winner_seed_trial_id: str
-    """Id of the trial whose checkpoint is shipped: the winner itself, or its fresh-seed run of median F1."""
-    test_f1: float | None = None
-    test_metrics: dict[str, float] = Field(default_factory=dict)
-    test_rows: int = 0
-    per_label: list[dict[str, Any]] = Field(default_factory=list)
-    """On the test split (validation if there is none): label, precision, recall, f1, support."""
-    confusion: list[list[int]] = Field(default_factory=list)
-    """Confusion matrix on the same split: one row per true label, one column per predicted label."""
-    precision_checks: list[PrecisionCheck] = Field(default_factory=list)
-    """Points in reduced precision that would have won, in the order of their checks; the last one won if it passed."""
-    excluded: dict[str, str] = Field(default_factory=dict)
-    """Trial id -> why it could not win (cost or latency limit, not finished)."""
-    reason: str
-    """The decision in one sentence."""
-    decided_at: str = Field(default_factory=now_utc)
 
 
 class Bundle(Record):

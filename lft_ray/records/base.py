@@ -1,0 +1,30 @@
+"""Base of all records, and the time they carry. In: nothing. Out: `Record`, `now_utc`. Never computes."""
+
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from lft_ray.config.base import check_names
+
+__all__ = ["Record", "now_utc"]
+
+
+def now_utc() -> str:
+    """Return the current time as an ISO 8601 string in UTC, with a resolution of one second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Record(BaseModel):
+    """Base of all records: frozen; unknown keys are errors: a file of another version is refused, not misread."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed.
+
+        Raises:
+            TypeError: a name is not a field; pydantic's own `model_copy` silently accepts any name.
+        """
+        check_names(type(self), changes)
+        return self.model_copy(update=changes)
