@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
-from lft_ray.models.tokens import Truncated
+from lft_ray.models.tokens import Truncated, Unread
 from lft_ray.tasks.base import Task
 
 __all__ = ["TfidfModel", "ngrams", "split_words"]
@@ -46,8 +46,14 @@ _ABSENT_LOGIT = -12.0
 
 
 def split_words(text: str, max_length: int) -> list[str]:
-    """Return the first ``max_length`` words of a text, lower-cased; as `Truncated` if there are more."""
-    words = _WORD.findall(text.lower())
+    """Return the first ``max_length`` words of a text, lower-cased.
+
+    As `Truncated` if there are more, as `Unread` if there is none. Words beyond the limit are not looked for: finding
+    the 175,000 of 1 MiB takes 30 ms.
+    """
+    words = [match.group() for match in islice(_WORD.finditer(text.lower()), max_length + 1)]
+    if not words:
+        return Unread()
     return words if len(words) <= max_length else Truncated(words[:max_length])
 
 
