@@ -56,7 +56,7 @@ class ClassifyRequest(_WithoutEffect):
     """The older name of use_activation."""
     softmax: bool | None = None
     """The oldest name of use_activation."""
-    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1, json_schema_extra={"maximum": -1})] | None = None
     """-1, or at least the model's max_length: texts are truncated to that. A smaller number is refused."""
 
 

@@ -233,8 +233,9 @@ def test_calls_are_counted_with_the_name_of_their_status(live):
         after = live.metrics.text().decode()
 
     def grown(series: str) -> float:
-        values = [line.rpartition(" ")[2] for text in (before, after) for line in text.splitlines() if series in line]
-        return float(values[-1]) - (float(values[0]) if len(values) == 2 else 0.0)
+        lines = [[line for line in text.splitlines() if line.startswith(series)] for text in (before, after)]
+        first, last = (sum(float(line.rpartition(" ")[2]) for line in found) for found in lines)
+        return last - first
 
     assert grown('lft_requests_total{protocol="grpc",status="OK"}') == 1
     assert grown('lft_requests_total{protocol="grpc",status="INVALID_ARGUMENT"}') == 1
