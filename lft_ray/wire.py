@@ -5,19 +5,50 @@ In: JSON. Out: frozen pydantic models. The format of ``POST /`` is Hugging Face'
 Never imports Ray or torch.
 """
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
-__all__ = ["Canary", "ErrorBody", "Info", "LabelScore", "Parameters", "PredictRequest", "Predictions"]
+__all__ = [
+    "MAX_BATCH", "VISIBLE", "Canary", "ErrorBody", "Info", "LabelScore", "Options", "Parameters", "PredictRequest",
+    "Predictions", "RequestBody", "Text", "Texts", "Wire",
+]  # fmt: skip
 
-Text = Annotated[str, Field(min_length=1)]
+MAX_BATCH = 128
+"""Maximum number of texts per request."""
+_INVISIBLE = (
+    r"\s\u0000-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f"
+    r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+)
+VISIBLE = re.compile(f"[^{_INVISIBLE}]")
+"""A character that a reader sees. A text without any (blanks, zero-width characters, NUL) has nothing to classify."""
+
+Text = Annotated[str, Field(json_schema_extra={"minLength": 1, "pattern": VISIBLE.pattern})]
+"""A text to classify. The limits stand in the schema; `lft_ray.serve.protocols.base.check_texts` words the refusals."""
+Texts = Annotated[list[Text], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})]
 
 
 class Wire(BaseModel):
     """Base of wire models: frozen; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class RequestBody(Wire):
+    """Base of request bodies and their parts: JSON types as they are, and null means that the key is absent.
+
+    A key that changes nothing is a field as every other, with the reason in its description; all others are refused.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: Any) -> Any:
+        if isinstance(value, dict) and None in value.values():
+            return {key: item for key, item in value.items() if item is not None}
+        return value
 
 
 class LabelScore(Wire):
@@ -27,33 +58,41 @@ class LabelScore(Wire):
     score: float
 
 
-class Parameters(Wire):
+class Parameters(RequestBody):
     """Options of a request."""
 
     top_k: Annotated[int, Field(ge=1)] | None = None
     """Return only the k best labels per text; null: all."""
     function_to_apply: Literal["softmax", "sigmoid", "none"] | None = None
     """Function that turns logits into scores; none: return the raw logits. null: the function of the task."""
+    truncation: bool | Literal["longest_first", "only_first", "do_not_truncate"] | None = None
+    """false or do_not_truncate: refuse a text that is longer than the model's max_length. Else it is truncated."""
+    return_all_scores: bool | None = None
+    """The older form of top_k, which wins where both are given: true is all labels, false the best one."""
+    padding: bool | Literal["longest", "max_length", "do_not_pad"] | None = None
+    """Has no effect: padding never changes a score."""
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Has no effect: batches form by themselves, and never change a score."""
 
 
-class PredictRequest(Wire):
+class Options(RequestBody):
+    """Options of the hosted inference service, whose clients send them to every endpoint."""
+
+    use_cache: bool | None = None
+    """Has no effect: nothing is cached, and equal texts have equal scores."""
+    wait_for_model: bool | None = None
+    """Has no effect: the model is loaded."""
+    use_gpu: bool | None = None
+    """Has no effect: the endpoint's own hardware is used."""
+
+
+class PredictRequest(RequestBody):
     """Body of ``POST /``: one text or a list of texts."""
 
-    inputs: Text | Annotated[list[Text], Field(min_length=1)]
+    inputs: Text | Texts
     parameters: Parameters | None = None
-
-    @field_validator("inputs")
-    @classmethod
-    def _encodable(cls, value: str | list[str]) -> str | list[str]:
-        for text in [value] if isinstance(value, str) else value:
-            if not text.strip():
-                raise ValueError("a text is empty")
-            try:
-                text.encode("utf-8")
-            except UnicodeEncodeError:
-                # JSON can carry a lone surrogate, which no tokenizer accepts.
-                raise ValueError("a text contains an unpaired surrogate, which is not valid Unicode") from None
-        return value
+    options: Options | None = None
+    """Has no effect: options of the hosted inference service."""
 
     @property
     def texts(self) -> list[str]:
@@ -83,7 +122,10 @@ class Canary(Wire):
 
 
 class Info(Wire):
-    """Response of ``GET /info``: the served model, and the limits of the server."""
+    """Response of ``GET /info``: the served model and the limits of the server, and their names in TEI's ``/info``."""
+
+    # A client may be older than the endpoint, and must not fail on what it does not know.
+    model_config = ConfigDict(extra="ignore")
 
     model: str
     version: str
@@ -99,3 +141,46 @@ class Info(Wire):
     large_share: float | None = None
     """For a cascade, the fraction of texts passed to its large model, in the replica that served the request; else
     None."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def model_id(self) -> str:
+        """The model's name, for clients of text-embeddings-inference."""
+        return self.model
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def model_sha(self) -> str:
+        """The model's version, likewise."""
+        return self.version
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def model_dtype(self) -> str:
+        """The model's precision, likewise."""
+        return self.precision
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def model_type(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """That it classifies, and the labels in the model's order, likewise."""
+        names = {str(number): label for number, label in enumerate(self.labels)}
+        return {"classifier": {"id2label": names, "label2id": {label: int(number) for number, label in names.items()}}}
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def max_input_length(self) -> int:
+        """Tokens that the model reads of a text, likewise."""
+        return self.max_length
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def max_client_batch_size(self) -> int:
+        """Texts per request, likewise."""
+        return self.max_batch
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def auto_truncate(self) -> bool:
+        """Longer texts are truncated unless the request says otherwise, likewise."""
+        return True

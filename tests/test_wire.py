@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from lft_ray.wire import Parameters, PredictRequest
+from lft_ray.wire import VISIBLE, Info, Parameters, PredictRequest
+from tests.serve.conftest import make_predictor
 
 
 def test_one_text_and_a_list_are_both_read_as_a_list():
@@ -11,18 +12,27 @@ def test_one_text_and_a_list_are_both_read_as_a_list():
     assert PredictRequest(inputs=["a", "b"]).texts == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ("", "at least 1 character"),
-        ("  ", "a text is empty"),
-        (["a", "\ud800"], "unicode"),
-        ([], "at least 1 item"),
-    ],
-)
-def test_texts_that_cannot_be_tokenized_are_refused(inputs, message):
-    with pytest.raises(ValidationError, match=message):
+@pytest.mark.parametrize("inputs", [1, None, [["a"]], [1], {"a": 1}])
+def test_inputs_are_texts(inputs):
+    with pytest.raises(ValidationError):
         PredictRequest(inputs=inputs)
+
+
+@pytest.mark.parametrize("text", ["", " \t\n", "\x00", "\u200b\u200d\ufeff", "\u00ad\u202e", "\u3000\u2028"])
+def test_a_text_without_a_visible_character(text):
+    assert not VISIBLE.search(text)
+    assert VISIBLE.search(f"{text}é")
+
+
+def test_null_means_that_a_key_is_absent():
+    assert PredictRequest(inputs="a", parameters=None, options=None) == PredictRequest(inputs="a")
+    assert Parameters(top_k=None) == Parameters()
+
+
+def test_an_older_client_reads_the_info_of_a_newer_endpoint():
+    info = make_predictor().info
+    assert Info.model_validate_json(info.model_dump_json()) == info
+    assert Info.model_validate({**info.model_dump(), "not_yet_known": 1}) == info
 
 
 @pytest.mark.parametrize("fields", [{"top_k": 0}, {"function_to_apply": "tanh"}, {"topk": 1}])

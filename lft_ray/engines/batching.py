@@ -3,140 +3,39 @@
 In: texts, from coroutines of any event loop. Out: their logits. `Batcher` serves concurrent requests with a
 `PendingQueue`; `run_sorted` and `run_encoded` run one long list. Never knows HTTP, Ray or labels.
 
-A worker thread that becomes free takes the text that has waited longest and fills the batch with the texts closest to
-it in length. Without load, a text therefore runs immediately and alone; under load, batches form by themselves.
+A worker thread that becomes free tokenises a slice of the arrived texts, takes the text whose turn it is and fills the
+batch with the texts closest to it in length. Without load, a text therefore runs immediately and alone; under load,
+batches form by themselves. A text on which the engine fails never fails the others of its batch.
 """
 
 import asyncio
+import logging
 import threading
-from bisect import bisect_left, insort
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.engines.base import Encoded, Runner
+from lft_ray.engines.pending import Item, PendingQueue, Request
 from lft_ray.errors import LftError
-from lft_ray.models.tokens import Truncated
 
 __all__ = [
     "BATCH_TOKENS",
+    "BatchObserver",
     "Batcher",
-    "Item",
     "Overloaded",
-    "PendingQueue",
-    "Request",
+    "UnreadableText",
     "run_encoded",
     "run_sorted",
     "sorted_batches",
 ]  # fmt: skip
 
 
-@dataclass(slots=True, eq=False)
-class Request:
-    """Texts of one ``submit`` call, which are resolved together."""
-
-    texts: list[str]
-    loop: asyncio.AbstractEventLoop
-    """Event loop of the caller, on which the future is resolved."""
-    future: "asyncio.Future[NDArray[np.float32]]"
-    rows: list[NDArray[np.float32] | None]
-    """Logits of each text, once computed."""
-    missing: int
-    """Number of texts without logits."""
-    finished: bool = False
-    """Completed, failed or cancelled: none of its texts may run any more."""
-    tokens: list[int] = field(default_factory=list)
-    """Length of each text, once encoded."""
-    cut: list[bool] = field(default_factory=list)
-    """Whether each text was truncated, once encoded."""
-
-
-@dataclass(slots=True, order=True)
-class Item:
-    """One queued, encoded text. Ordered by length, then by arrival."""
-
-    length: int
-    number: int
-    encoded: Encoded = field(compare=False)
-    request: Request = field(compare=False)
-    row: int = field(compare=False)
-    taken: bool = field(default=False, compare=False)
-
-
-class PendingQueue:
-    """Queue of encoded texts, ordered by arrival and by length.
-
-    Args:
-        max_batch_tokens: maximum padded tokens per batch (longest text x number of texts); a longer text forms a batch
-            of its own.
-        max_batch: maximum texts per batch.
-    """
-
-    def __init__(self, max_batch_tokens: int, max_batch: int) -> None:
-        self._max_batch_tokens = max_batch_tokens
-        self._max_batch = max_batch
-        self._by_length: list[Item] = []
-        self._by_arrival: deque[Item] = deque()
-        self._arrived = 0
-
-    def __len__(self) -> int:
-        return len(self._by_length)
-
-    def add(self, request: Request, encoded: Sequence[Encoded]) -> None:
-        """Queue all texts of a request."""
-        for row, text in enumerate(encoded):
-            item = Item(len(text), self._arrived, text, request, row)
-            self._arrived += 1
-            self._by_arrival.append(item)
-            insort(self._by_length, item)
-
-    def requests(self) -> list[Request]:
-        """Requests with at least one queued text."""
-        return list({id(item.request): item.request for item in self._by_length}.values())
-
-    def drop(self, request: Request) -> int:
-        """Remove the queued texts of a request; return their number."""
-        before = len(self._by_length)
-        for item in self._by_length:
-            item.taken |= item.request is request
-        self._by_length = [item for item in self._by_length if not item.taken]
-        return before - len(self._by_length)
-
-    def take(self) -> list[Item]:
-        """Remove and return a batch: the oldest text and as many of similar length as the budget allows."""
-        # Items leave the arrival queue lazily: removing them from its middle would be linear.
-        while self._by_arrival[0].taken:
-            self._by_arrival.popleft()
-        low, high = self._window(bisect_left(self._by_length, self._by_arrival[0]))
-        batch = self._by_length[low:high]
-        del self._by_length[low:high]
-        for item in batch:
-            item.taken = True
-        return batch
-
-    def _window(self, start: int) -> tuple[int, int]:
-        """Grow a slice of the length order around ``start``, on the side closer in length, up to the budget."""
-        items = self._by_length
-        low, high = start, start + 1
-        while high - low < self._max_batch:
-            size = high - low + 1
-            # Growing downwards leaves the longest text, growing upwards makes the new one the longest.
-            fits_below = low > 0 and size * items[high - 1].length <= self._max_batch_tokens
-            fits_above = high < len(items) and size * items[high].length <= self._max_batch_tokens
-            if not fits_below and not fits_above:
-                break
-            gap_below = items[start].length - items[low - 1].length if fits_below else None
-            gap_above = items[high].length - items[start].length if fits_above else None
-            if gap_above is None or (gap_below is not None and gap_below <= gap_above):
-                low -= 1
-            else:
-                high += 1
-        return low, high
-
+logger = logging.getLogger("lft_ray.engines")
 
 Logits = NDArray[np.float32]
 BATCH_TOKENS = 384
@@ -145,8 +44,37 @@ takes 8.8 ms of CPU time per text at 2048, 6.5 at 384 and 6.1 at 256; fp32 18.9,
 and 9.9."""
 
 
+_SLICE_TEXTS = 16
+"""Texts of one request that are tokenised before another request's: of 128 texts at once, the next request would wait
+for all of them."""
+_SLICE_CHARS = 16_384
+"""Characters tokenised between two batches, some 15 ms of CPU time: enough for several batches of short texts."""
+_READ_CHARS = 8
+"""Characters per token of the maximum length that a tokenizer reads of a long text, roughly."""
+_LOOKAHEAD = 256
+"""Tokenised texts that wait to run before no more are tokenised: enough to choose texts of similar length from."""
+
+BatchObserver = Callable[[int, float], None]
+"""Called for every batch with its number of texts, and the seconds that its oldest request had waited."""
+
+
 class Overloaded(LftError):
     """The queue is full or the batcher is closed; the caller may retry shortly."""
+
+
+class UnreadableText(LftError):
+    """The engine fails on this text alone, while it runs others.
+
+    Attributes:
+        row: index of the text in its request.
+    """
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (UnreadableText, (self.message, self.row))
 
 
 class Batcher:
@@ -158,6 +86,7 @@ class Batcher:
         max_batch_tokens: maximum padded tokens per batch (longest text x number of texts); a longer text runs alone.
         max_batch: maximum texts per batch.
         max_queued_texts: capacity of the queue in texts; beyond it `Overloaded` is raised.
+        observe: called for every batch, from a worker thread.
     """
 
     def __init__(
@@ -168,11 +97,16 @@ class Batcher:
         max_batch_tokens: int = BATCH_TOKENS,
         max_batch: int = 64,
         max_queued_texts: int = 4096,
+        observe: BatchObserver | None = None,
     ) -> None:
         self._runner = runner
+        self._observe = observe
+        self._good: Encoded | None = None
         self._max_queued_texts = max_queued_texts
         self._waiting = PendingQueue(max_batch_tokens, max_batch)
         self._incoming: deque[Request] = deque()
+        self._begun: deque[Request] = deque()
+        self._read_chars = _READ_CHARS * runner.max_length
         self._queued = 0
         self._closed = False
         self._wake = threading.Condition()
@@ -194,7 +128,8 @@ class Batcher:
 
         Raises:
             Overloaded: the queue is full, or the batcher is closed.
-            Exception: the error that the runner raised for these texts, or for a batch with one of them.
+            UnreadableText: the engine fails on one of these texts alone, while it runs others.
+            Exception: the error that the runner raised for one of these texts.
         """
         return (await self.submit_request(texts))[0]
 
@@ -233,67 +168,88 @@ class Batcher:
         for thread in self._threads:
             thread.join(timeout_s)
         with self._wake:
-            unfinished = [*self._incoming, *self._waiting.requests()]
+            unfinished = [*self._incoming, *self._begun, *self._waiting.requests()]
         self._fail(unfinished, Overloaded("the model was shut down before this text was processed"))
 
     def _cancel(self, request: Request) -> None:
         with self._wake:
-            if request.finished:
-                return
-            request.finished = True
-            if request in self._incoming:
-                self._incoming.remove(request)
-                self._queued -= len(request.texts)
-                return
-            self._queued -= self._waiting.drop(request)
+            if not request.finished:
+                self._forget(request)
+
+    def _forget(self, request: Request) -> None:
+        """Mark a request as finished and remove its texts that are not running. Call it under the lock."""
+        request.finished = True
+        self._queued -= self._waiting.drop(request)
+        for waiting in (self._incoming, self._begun):
+            if request in waiting:  # else a worker is encoding it, and counts its other texts itself
+                waiting.remove(request)
+                self._queued -= request.unencoded
 
     def _work(self) -> None:
         while True:
             with self._wake:
-                while not self._incoming and not len(self._waiting):
+                while not self._has_unencoded and not len(self._waiting):
                     if self._closed:
                         return
                     self._wake.wait()
-                arrived = list(self._incoming)
-                self._incoming.clear()
             # Outside the lock: tokenising and running batches take milliseconds, and submit must not wait for them.
-            self._encode(arrived)
+            self._encode_slice()
             with self._wake:
                 if not len(self._waiting):
                     continue
                 batch = self._waiting.take()
                 self._queued -= len(batch)
-                if len(self._waiting):
+                if len(self._waiting) or self._has_unencoded:
                     self._wake.notify()
+            if self._observe is not None:
+                oldest = min(item.request.submitted_at for item in batch)
+                self._observe(len(batch), time.perf_counter() - oldest)
             self._run(batch)
 
-    def _encode(self, arrived: list[Request]) -> None:
-        for request in arrived:
-            try:
-                encoded = self._runner.encode(request.texts)
-            except BaseException as error:  # reported to this caller; must not end the thread  # noqa: BLE001
-                with self._wake:
-                    self._queued -= len(request.texts)
-                self._fail([request], error)
-                continue
+    @property
+    def _has_unencoded(self) -> bool:
+        return bool(self._incoming or self._begun)
+
+    def _encode_slice(self) -> None:
+        """Tokenise arrived texts until the slice is used up: in turn the next of a new and of a begun request."""
+        chars, turn = 0, 0
+        while chars < _SLICE_CHARS:
             with self._wake:
-                if request.finished:
-                    self._queued -= len(request.texts)
-                else:
-                    request.tokens = [len(text) for text in encoded]
-                    request.cut = [isinstance(text, Truncated) for text in encoded]
-                    self._waiting.add(request, encoded)
-                    # Another worker may run these texts while this one encodes the next request.
-                    self._wake.notify()
+                if not self._has_unencoded or len(self._waiting) >= _LOOKAHEAD:
+                    return
+                first, second = (self._incoming, self._begun)[:: 1 if turn % 2 == 0 else -1]
+                request = (first or second).popleft()
+            chars += self._encode(request)
+            turn += 1
+
+    def _encode(self, request: Request) -> int:
+        """Tokenise the next texts of a request; returns their number of characters."""
+        texts = request.next_texts(_SLICE_TEXTS)
+        try:
+            encoded = self._runner.encode(texts)
+        except BaseException as error:  # reported to this caller; must not end the thread  # noqa: BLE001
+            with self._wake:
+                self._queued -= request.unencoded
+            self._fail([request], error)
+            return 0
+        with self._wake:
+            if request.finished:
+                self._queued -= request.unencoded
+            else:
+                self._waiting.add(request, encoded)
+                if request.unencoded:
+                    self._begun.append(request)
+                # Another worker may run these texts while this one encodes the next.
+                self._wake.notify()
+        return sum(min(len(text), self._read_chars) for text in texts)
 
     def _run(self, batch: list[Item]) -> None:
         try:
-            logits = self._runner.run([item.encoded for item in batch])
-            if len(logits) != len(batch):
-                raise RuntimeError(f"the engine returned {len(logits)} rows for {len(batch)} texts")
-        except BaseException as error:  # reported to the callers of this batch  # noqa: BLE001
-            self._fail(list({id(item.request): item.request for item in batch}.values()), error)
+            logits = self._logits([item.encoded for item in batch])
+        except BaseException as error:  # reported to the caller of the text that causes it  # noqa: BLE001
+            self._isolate(batch, error)
             return
+        self._good = batch[0].encoded
         with self._wake:
             done = []
             for item, row in zip(batch, logits, strict=True):
@@ -305,12 +261,41 @@ class Batcher:
                     done.append(request)
         _resolve(done, None)
 
+    def _logits(self, batch: list[Encoded]) -> Logits:
+        logits = self._runner.run(batch)
+        if len(logits) != len(batch):
+            raise RuntimeError(f"the engine returned {len(logits)} rows for {len(batch)} texts")
+        if not np.isfinite(logits).all():
+            raise ArithmeticError("the engine returned values that are not finite")
+        return logits
+
+    def _isolate(self, batch: list[Item], error: BaseException) -> None:
+        """Run the halves of a batch that failed, until the text that the engine fails on is alone."""
+        if len(batch) > 1:
+            for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                wanted = [item for item in half if not item.request.finished]
+                if wanted:
+                    self._run(wanted)
+            return
+        [item] = batch
+        self._fail([item.request], self._cause(item, error))
+
+    def _cause(self, item: Item, error: BaseException) -> BaseException:
+        """The error of a text that failed alone: `UnreadableText` if the engine still runs a text that it has run."""
+        if self._good is None:
+            return error
+        try:
+            self._logits([self._good])
+        except BaseException:  # the engine itself is broken  # noqa: BLE001
+            return error
+        logger.warning("the engine fails on one text: %s: %s", type(error).__name__, error)
+        return UnreadableText(f"the model fails on a text: {type(error).__name__}", item.row)
+
     def _fail(self, requests: list[Request], error: BaseException) -> None:
         with self._wake:
             failed = [request for request in requests if not request.finished]
             for request in failed:
-                request.finished = True
-                self._queued -= self._waiting.drop(request)
+                self._forget(request)
         _resolve(failed, error)
 
 

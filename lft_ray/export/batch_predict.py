@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from lft_ray.data.readers.read import file_sha256, read_texts
 from lft_ray.engines.base import Runner
+from lft_ray.engines.batching import UnreadableText
 from lft_ray.engines.bulk import BulkRunner
 from lft_ray.errors import InputError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
@@ -195,7 +196,13 @@ def _name(start: int) -> str:
 
 
 def _prediction_table(bulk: BulkRunner, task: Task, start: int, texts: Sequence[str]) -> pa.Table:
-    scores = task.probabilities(bulk.run(texts))
+    try:
+        scores = task.probabilities(bulk.run(texts))
+    except UnreadableText as error:
+        raise InputError(
+            f"row {start + error.row} of the input, counted from 0: {error.message}",
+            fix="leave this row out, or export the model again from an intact base",
+        ) from error
     # A text of nothing has no label: the model would answer with its most frequent one.
     blank = np.fromiter(map(is_blank, texts), dtype=np.bool_, count=len(texts))
     chosen = [None if nothing else names for nothing, names in zip(blank, task.chosen(scores), strict=True)]

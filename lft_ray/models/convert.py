@@ -5,7 +5,6 @@ In: a folder. Out: the same folder, or a converted copy in the cache. Never unpi
 """
 
 import hashlib
-import json
 import os
 import pickle
 import shutil
@@ -13,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from lft_ray.errors import ModelError
+from lft_ray.models.wordpiece import WORDPIECE, wordpiece_tokenizer
 
 __all__ = ["BIN_WEIGHTS", "CONFIG", "SAFE_WEIGHTS", "TOKENIZER", "TOKENIZER_FILES", "WORDPIECE", "converted"]
 
@@ -20,8 +20,9 @@ CONFIG = "config.json"
 SAFE_WEIGHTS = "model.safetensors"
 BIN_WEIGHTS = "pytorch_model.bin"
 TOKENIZER = "tokenizer.json"
-WORDPIECE = "vocab.txt"
 TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json")
+_FORMAT = "2"
+"""Version of the conversion: copies in the cache that an older one made are not used."""
 
 
 def converted(folder: Path, *, allow_bin: bool) -> Path:
@@ -35,7 +36,8 @@ def converted(folder: Path, *, allow_bin: bool) -> Path:
         The folder itself if nothing needs converting, else the folder of the converted copy.
 
     Raises:
-        ModelError: the pickle is damaged or would run code.
+        ModelError: the pickle is damaged or would run code, or ``vocab.txt`` and its settings do not describe a
+            tokenizer that can be converted.
     """
     needs_weights = not (folder / SAFE_WEIGHTS).is_file()
     needs_tokenizer = not (folder / TOKENIZER).is_file()
@@ -57,7 +59,7 @@ def converted(folder: Path, *, allow_bin: bool) -> Path:
         else:
             shutil.copyfile(folder / SAFE_WEIGHTS, made / SAFE_WEIGHTS)
         if needs_tokenizer:
-            _wordpiece_to_tokenizer(folder, made / TOKENIZER)
+            wordpiece_tokenizer(folder).save(str(made / TOKENIZER))
         _publish(made, target)
     return target
 
@@ -77,8 +79,8 @@ def _cache_root() -> Path:
 
 def _key(folder: Path) -> str:
     # Sizes and times instead of content: hashing the weights of a large base takes seconds.
-    parts = [str(folder.resolve())]
-    for name in (CONFIG, SAFE_WEIGHTS, BIN_WEIGHTS, WORDPIECE, TOKENIZER):
+    parts = [_FORMAT, str(folder.resolve())]
+    for name in (CONFIG, SAFE_WEIGHTS, BIN_WEIGHTS, WORDPIECE, *TOKENIZER_FILES):
         path = folder / name
         if path.is_file():
             stat = path.stat()
@@ -99,13 +101,3 @@ def _bin_to_safetensors(source: Path, target: Path) -> None:
         ) from error
     # Tied weights share storage, which safetensors rejects: clone each tensor.
     save_file({name: value.clone().contiguous() for name, value in state.items()}, target)
-
-
-def _wordpiece_to_tokenizer(folder: Path, target: Path) -> None:
-    from tokenizers import BertWordPieceTokenizer
-
-    settings = folder / "tokenizer_config.json"
-    lowercase = True
-    if settings.is_file():
-        lowercase = bool(json.loads(settings.read_text(encoding="utf-8")).get("do_lower_case", True))
-    BertWordPieceTokenizer(str(folder / WORDPIECE), lowercase=lowercase).save(str(target))

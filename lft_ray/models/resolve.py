@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 from lft_ray.config import ModelSpec
 from lft_ray.errors import ModelError, first_line, nearest
-from lft_ray.models.architecture import FAMILIES
-from lft_ray.models.convert import BIN_WEIGHTS, CONFIG, SAFE_WEIGHTS, TOKENIZER, WORDPIECE, converted
+from lft_ray.models.convert import BIN_WEIGHTS, CONFIG, SAFE_WEIGHTS, TOKENIZER, converted
 from lft_ray.models.hf.architecture import Shape, read_shape
 from lft_ray.models.ladder import LADDER, LadderEntry
+from lft_ray.models.tokenizer_check import check_base_files
+from lft_ray.models.wordpiece import WORDPIECE, WORDPIECE_FAMILIES
 
 __all__ = ["BaseFiles", "find_base", "read_architecture"]
 
@@ -53,8 +54,12 @@ def find_base(spec: ModelSpec) -> BaseFiles:
         if problem:
             tried.append(f"{found.source}: {found.folder} {problem}")
             continue
-        read_shape(_read_config(found.folder), where=str(found.folder))
-        return BaseFiles(converted(found.folder, allow_bin=spec.allow_bin), found.source, found.revision)
+        config = _read_config(found.folder)
+        shape = read_shape(config, where=str(found.folder))
+        folder = converted(found.folder, allow_bin=spec.allow_bin)
+        vocab = config.get("vocab_size")
+        check_base_files(folder, vocab=vocab if isinstance(vocab, int) else None, pad_id=shape.pad_id)
+        return BaseFiles(folder, found.source, found.revision)
     raise _not_found(spec, tried)
 
 
@@ -152,13 +157,16 @@ def _problem_with(folder: Path, *, allow_bin: bool) -> str:
     if (folder / TOKENIZER).is_file():
         return ""
     family = _read_config(folder).get("model_type")
-    if family and family not in FAMILIES:
-        # A vocab.txt alone does not define which special tokens another architecture adds to a text.
+    if family and family not in WORDPIECE_FAMILIES:
+        # RoBERTa's vocab.txt holds BPE units with their counts, and no vocab.txt says which special tokens another
+        # architecture adds to a text: read as word pieces, every text would become unknown tokens.
+        other = f", and its {WORDPIECE} holds no word pieces" if (folder / WORDPIECE).is_file() else ""
         return (
-            f"has no {TOKENIZER}: create it with transformers, AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+            f"has no {TOKENIZER}, which a base of family {family} needs{other}: create it with transformers, "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...)"
         )
     if not (folder / WORDPIECE).is_file():
-        return f"has no {TOKENIZER}"
+        return f"has no {TOKENIZER} and no {WORDPIECE}"
     return ""
 
 

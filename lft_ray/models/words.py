@@ -6,8 +6,9 @@ The rules have a version, which a fitted model stores: a model is always asked w
 import re
 import unicodedata
 from functools import cache, lru_cache
+from itertools import islice
 
-from lft_ray.models.tokens import Truncated
+from lft_ray.models.tokens import Truncated, Unread
 from lft_ray.texts import normal_text
 
 __all__ = ["WORDS", "known_version", "split_words"]
@@ -58,7 +59,10 @@ def _is_new(character: str) -> bool:
 
 
 def split_words(text: str, max_length: int, *, version: int = WORDS) -> list[str]:
-    """Return the first ``max_length`` words of a text, lower-cased; as `Truncated` if there are more.
+    """Return the first ``max_length`` words of a text, lower-cased.
+
+    As `Truncated` if there are more, as `Unread` if there is none. Words beyond the limit are not looked for: finding
+    the 175,000 of 1 MiB takes 30 ms.
 
     Args:
         text: the text as the user wrote it; it is normalised here.
@@ -66,14 +70,17 @@ def split_words(text: str, max_length: int, *, version: int = WORDS) -> list[str
         version: version of the rules, see `WORDS`.
     """
     if version == 1:
-        words = _WORD_1.findall(text.lower())
+        found = _WORD_1.finditer(text.lower())
     else:
         # Lower-casing can split a letter into a letter and a mark (Turkish dotted capital I).
         plain = normal_text(normal_text(text).lower())
         if plain.isascii() or not any(map(_is_new, set(plain))):
-            words = _WORD_1.findall(plain)  # 10 times as fast, with the same result
+            found = _WORD_1.finditer(plain)  # 10 times as fast, with the same result
         else:
-            words = _word().findall(normal_text(_UNSEEN.sub("", plain.translate(_FULL_WIDTH)).lower()))
+            found = _word().finditer(normal_text(_UNSEEN.sub("", plain.translate(_FULL_WIDTH)).lower()))
+    words = [match.group() for match in islice(found, max_length + 1)]
+    if not words:
+        return Unread()
     return words if len(words) <= max_length else Truncated(words[:max_length])
 
 

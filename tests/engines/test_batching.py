@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from lft_ray.engines.batching import BATCH_TOKENS, Batcher, Overloaded, run_sorted
+from lft_ray.engines.batching import BATCH_TOKENS, Batcher, Overloaded, UnreadableText, run_sorted
 
 WAIT_S = 20.0
 
@@ -140,27 +140,111 @@ def test_threads_of_several_event_loops_share_one_batcher():
     assert answers == {length: float(length) for length in range(1, 9)}
 
 
-def test_an_error_reaches_the_callers_of_its_batch_only():
-    def fail(batch):
-        if any(text.startswith("bad") for text in batch):
-            raise RuntimeError("the engine broke")
+def fail_on_bad(batch):
+    if any(text.startswith("bad") for text in batch):
+        raise RuntimeError("the engine broke")
 
-    runner = Lengths(fail)
+
+def test_a_text_that_the_engine_fails_on_fails_its_own_request_only():
+    runner = Lengths(fail_on_bad)
 
     async def body(batcher):
         first = await held_back(runner, batcher)
-        # By length: bad (3) with its neighbours, far (300) apart from them.
-        tasks = [asyncio.create_task(batcher.submit(texts)) for texts in (["bad"], ["abcd"], ["f" * 300])]
-        mixed = asyncio.create_task(batcher.submit(["xyz", "g" * 310]))
-        await queued(batcher, 5)
+        sent = (["abc"], ["bad"], ["abcd"], ["xyz", "zyx"], ["bad2", "f" * 90])
+        tasks = [asyncio.create_task(batcher.submit(texts)) for texts in sent]
+        await queued(batcher, 7)
         runner.gate.set()
         await first
-        return await asyncio.gather(*tasks, mixed, return_exceptions=True)
+        return await asyncio.gather(*tasks, return_exceptions=True)
 
-    bad, neighbour, far, mixed = with_batcher(runner, body, max_batch_tokens=320)
-    assert all(isinstance(answer, RuntimeError) for answer in (bad, neighbour, mixed))
-    assert far[0, 0] == 300
-    assert not any("g" * 310 in batch for batch in runner.batches), "the rest of a failed request must not run"
+    fine, bad, longer, both, mixed = with_batcher(runner, body, max_batch_tokens=320)
+    assert [fine[0, 0], longer[0, 0], *both[:, 0]] == [3, 4, 3, 3]
+    assert [type(bad), type(mixed), mixed.row] == [UnreadableText, UnreadableText, 0]
+    assert not any("f" * 90 in batch for batch in runner.batches), "the rest of a failed request must not run"
+
+
+def test_logits_that_are_not_finite_fail_their_own_request_only():
+    class Overflowing(Lengths):
+        def run(self, batch):
+            logits = super().run(batch)
+            logits[[text == "huge" for text in batch]] = np.nan
+            return logits
+
+    runner = Overflowing()
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        tasks = [asyncio.create_task(batcher.submit([text])) for text in ("huge", "tiny")]
+        await queued(batcher, 2)
+        runner.gate.set()
+        await first
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    huge, tiny = with_batcher(runner, body)
+    assert (type(huge), tiny[0, 0]) == (UnreadableText, 4)
+
+
+def test_an_engine_that_no_longer_runs_anything_is_not_the_fault_of_a_text():
+    runner = Lengths()
+
+    async def body(batcher):
+        await batcher.submit(["good"])
+        runner._during = lambda _: (_ for _ in ()).throw(RuntimeError("out of memory"))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            await batcher.submit(["next"])
+
+    with_batcher(runner, body)
+
+
+def test_a_single_text_does_not_wait_for_all_texts_of_a_large_request():
+    runner = Lengths()
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        large = asyncio.create_task(batcher.submit([f"{number:050}" for number in range(128)]))
+        await queued(batcher, 128)
+        small = asyncio.create_task(batcher.submit(["small"]))
+        await queued(batcher, 129)
+        runner.gate.set()
+        await first
+        return (await small)[0, 0], len(await large)
+
+    assert with_batcher(runner, body, max_batch_tokens=200) == (5, 128)
+    turns = [number for number, batch in enumerate(runner.batches) if "small" in batch]
+    assert turns[0] <= 3, "it waits for its turn, not for 32 batches"
+    large = [text for batch in runner.batches for text in batch if len(text) == 50]
+    assert large == sorted(large), "within one request the order stays"
+
+
+def test_the_texts_of_a_large_request_are_tokenised_in_slices():
+    slices = []
+
+    class Recording(Lengths):
+        def encode(self, texts):
+            slices.append(len(texts))
+            return super().encode(texts)
+
+    runner = Recording()
+
+    async def body(batcher):
+        first = await held_back(runner, batcher)
+        large = asyncio.create_task(batcher.submit(["x" * 9000] * 40))
+        await queued(batcher, 40)
+        small = asyncio.create_task(batcher.submit(["small"]))
+        await queued(batcher, 41)
+        runner.gate.set()
+        await asyncio.gather(first, large, small)
+
+    with_batcher(runner, body)
+    assert sum(slices) == 42
+    assert max(slices) <= 16
+
+
+def test_batches_are_observed():
+    seen = []
+    with_batcher(Lengths(), lambda batcher: batcher.submit(["a", "b"]), observe=lambda *batch: seen.append(batch))
+    assert [texts for texts, _ in seen] == [2]
+    assert all(waited_s >= 0 for _, waited_s in seen)
 
 
 @pytest.mark.parametrize("error", [StopIteration(), KeyboardInterrupt(), SystemExit(3), MemoryError()])

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from lft_ray.engines.batching import BATCH_TOKENS, sorted_batches
+from lft_ray.engines.batching import BATCH_TOKENS, UnreadableText, sorted_batches
 from lft_ray.engines.bulk import BulkRunner
 
 
@@ -51,6 +51,21 @@ def test_an_error_of_the_engine_is_the_callers():
     bulk = BulkRunner(Broken(), workers=2)
     with pytest.raises(RuntimeError, match="no memory"):
         bulk.run(["a", "b"])
+    bulk.close()
+
+
+@pytest.mark.parametrize("texts", [["fine", "bad", "good"], ["fine", "b" * 500], ["b" * 500, "fine"]])
+def test_a_text_that_the_engine_fails_on_is_named_by_its_place(texts):
+    class Picky(Lengths):
+        def run(self, batch):
+            if {3, 500} & set(map(len, batch)):
+                raise IndexError("index out of range")
+            return super().run(batch)
+
+    bulk = BulkRunner(Picky(), workers=1)
+    with pytest.raises(UnreadableText, match="IndexError") as caught:
+        bulk.run(texts)
+    assert caught.value.row == next(row for row, text in enumerate(texts) if text.startswith("b"))
     bulk.close()
 
 

@@ -38,12 +38,12 @@ def widest_difference(network: TextNetwork, reference: torch.nn.Module, vocab: i
     return float(((ours - theirs).abs() * mask.unsqueeze(-1)).max())
 
 
-SMALL = {"vocab_size": 100, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}
+SMALL = {"vocab_size": 300, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}
 SHAPES = {
     "Bert": SMALL | {"hidden_size": 32, "intermediate_size": 64},
     "Roberta": SMALL | {"hidden_size": 32, "intermediate_size": 64, "type_vocab_size": 1},
     "DistilBert": SMALL | {"dim": 32, "hidden_dim": 64},
-    "GPT2": {"vocab_size": 100, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "eos_token_id": 99},
+    "GPT2": {"vocab_size": 300, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "eos_token_id": 299},
 }
 
 

@@ -1,10 +1,13 @@
 """Token ids for serving follow the length policy of the training data."""
 
+import random
+import re
+
 import numpy as np
 import pytest
 
 from lft_ray.errors import BundleError
-from lft_ray.models.tokens import TextTokenizer
+from lft_ray.models.tokens import TextTokenizer, Truncated, Unread
 
 TEXTS = ["the team won the match", "stocks fell", "x", "a new phone with a faster chip was shown by the company", "é"]
 
@@ -47,6 +50,47 @@ def test_serving_reads_what_training_read(fixture, max_length, request, tmp_path
     texts = [str(text) for text in load_split(record, "train").texts]
     trained = [ids.tolist() for ids in tokens.gather(np.arange(len(texts)), max_length)]
     assert TextTokenizer(folder).encode(texts, max_length) == trained
+
+
+WORDS = ["the", "team", "won", "Straße", "汉字测试", ",", ".", "a\x1fb", "x\u200by", "😀😀", "ก็ภาษา", "unbelievably"]
+
+
+@pytest.mark.parametrize("fixture", ["tiny_bert", "tiny_gpt"])
+def test_a_long_text_is_cut_before_it_is_tokenised_without_other_tokens(fixture, request):
+    tokenizer = TextTokenizer(request.getfixturevalue(fixture))
+    dice = random.Random(0)
+    for max_length in (4, 16, 100):
+        for separators in ([" "], ["", "  ", "\n", " \t "], [""]):
+            for _ in range(20):
+                count = dice.randrange(1, 900)
+                text = "".join(dice.choice(WORDS) + dice.choice(separators) for _ in range(count))
+                # No word is longer than a word piece may be, so nothing hides how many tokens there are.
+                text = re.sub(r"(\w{20})", r"\1.", text)
+                whole = tokenizer._truncate(tokenizer._tokenizer.encode(text).ids, max_length)
+                [read] = tokenizer.encode([text], max_length)
+                assert (type(read), list(read)) == (type(whole), list(whole)), (max_length, text)
+
+
+@pytest.mark.parametrize("unit", ["a", "汉", "😀", "!", "\u200b", " ", "ab1,", "the team "])
+@pytest.mark.parametrize("fixture", ["tiny_bert", "tiny_gpt"])
+def test_a_text_of_a_mebibyte_is_not_tokenised_whole(fixture, unit, request):
+    tokenizer = TextTokenizer(request.getfixturevalue(fixture))
+    text = (unit * 2**20)[: 2**20 // len(unit.encode())]
+    asked = []
+    ids = tokenizer._ids
+    tokenizer._ids = lambda texts: asked.extend(map(len, texts)) or ids(texts)
+    [read] = tokenizer.encode([text], 64)
+    # At most the characters of the longest token, for each token; and each look four times the one before it.
+    assert sum(asked) <= 1.34 * (64 * tokenizer._longest_token + 64) + 64
+    assert isinstance(read, Truncated | Unread)
+    assert len(read) <= 64
+
+
+def test_a_text_without_tokens_of_its_own_is_marked(tiny_bert, tiny_gpt):
+    bert, gpt = TextTokenizer(tiny_bert), TextTokenizer(tiny_gpt)
+    marked = [isinstance(ids, Unread) for ids in bert.encode(["\u200b\u200d", "\x00\x00", "x", "\u200bx"], 16)]
+    assert marked == [True, True, False, False]
+    assert isinstance(gpt.encode([""], 16)[0], Unread)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "not json"])

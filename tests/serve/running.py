@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import grpc
 import uvicorn
 
-from lft_ray.serve.api.app import create_app
+from lft_ray.serve.api.app import create_app, metrics_of
 from lft_ray.serve.cluster.environment import free_port
 from lft_ray.serve.http.auth import ApiKeys
+from lft_ray.serve.http.metrics import Metrics
 from lft_ray.serve.protocols import messages
 from lft_ray.serve.protocols.grpc import GrpcService
 from lft_ray.serve.rollout.service import Service
@@ -27,6 +28,7 @@ class Running:
     port: int
     grpc_port: int
     service: Service
+    metrics: Metrics
 
     @property
     def url(self) -> str:
@@ -51,11 +53,12 @@ def running(keys: ApiKeys | None = None, *, service: Service | None = None) -> I
 
     async def serve() -> None:
         own = service or await make_service()
-        config.app = create_app(own, keys=keys)
-        rpc = grpc_server(GrpcService(own, keys=keys or ApiKeys(), local_only=True))
+        metrics = metrics_of(own)
+        config.app = create_app(own, keys=keys, metrics=metrics)
+        rpc = grpc_server(GrpcService(own, keys=keys or ApiKeys(), local_only=True, metrics=metrics))
         grpc_port = rpc.add_insecure_port("127.0.0.1:0")
         await rpc.start()
-        found.append(Running(port, grpc_port, own))
+        found.append(Running(port, grpc_port, own, metrics))
         task = asyncio.create_task(server.serve())
         while not server.started and not task.done():
             await asyncio.sleep(0.01)

@@ -21,7 +21,7 @@ from lft_ray.serve.protocols.inference import MAX_BATCH, InferenceHandler
 from lft_ray.serve.rollout.service import NotReady, Service
 from lft_ray.wire import Info
 
-__all__ = ["BODY_SECONDS", "LIMITS", "MAX_BATCH", "MAX_BODY_BYTES", "App", "create_app"]
+__all__ = ["BODY_SECONDS", "LIMITS", "MAX_BATCH", "MAX_BODY_BYTES", "App", "create_app", "metrics_of"]
 
 logger = logging.getLogger("lft_ray.serve")
 
@@ -29,15 +29,8 @@ LIMITS = {"max_batch": MAX_BATCH, "max_body_bytes": MAX_BODY_BYTES}
 """Limits of a request, as `/info` lists them."""
 
 
-def create_app(service: Service, *, keys: ApiKeys | None = None, sends_request_id: bool = True) -> "App":
-    """Build the app.
-
-    Args:
-        service: the service that holds the model.
-        keys: accepted API keys; empty or None: no authentication.
-        sends_request_id: False if the server around this app sets ``x-request-id`` itself, as Ray Serve does.
-    """
-    keys = keys or ApiKeys()
+def metrics_of(service: Service) -> Metrics:
+    """Metrics of the replica that holds this service."""
 
     def info() -> Info | None:
         try:
@@ -45,11 +38,32 @@ def create_app(service: Service, *, keys: ApiKeys | None = None, sends_request_i
         except NotReady:
             return None
 
-    metrics = Metrics(lambda: service.current.queued if service.version else 0, info)
+    return Metrics(lambda: service.current.queued if service.version else 0, info)
+
+
+def create_app(
+    service: Service,
+    *,
+    keys: ApiKeys | None = None,
+    sends_request_id: bool = True,
+    metrics: Metrics | None = None,
+    metrics_text: Callable[[], bytes] | None = None,
+) -> "App":
+    """Build the app.
+
+    Args:
+        service: the service that holds the model.
+        keys: accepted API keys; empty or None: no authentication.
+        sends_request_id: False if the server around this app sets ``x-request-id`` itself, as Ray Serve does.
+        metrics: metrics of the replica, where others record in them too; None: the app's own.
+        metrics_text: returns the text of ``/metrics``; None: that of ``metrics``.
+    """
+    keys = keys or ApiKeys()
+    metrics = metrics or metrics_of(service)
     routes: list[Route] = []
     routes += inference_routes(InferenceHandler(service))
     # The route of /openapi.json describes all routes, its own list included, so it gets them when it is called.
-    routes += status_routes(service, metrics, lambda: routes, with_keys=bool(keys))
+    routes += status_routes(service, metrics_text or metrics.text, lambda: routes, with_keys=bool(keys))
     return App(
         Router(routes), keys=keys, metrics=metrics, version=lambda: service.version, sends_request_id=sends_request_id
     )
@@ -89,8 +103,9 @@ class App:
         request = Request(scope, receive)
         protocol = "none"
         try:
-            check_key(self._keys, scope["path"], lambda: request.header(b"authorization"))
-            route, request.parameters = self._router.find(scope["method"], scope["path"])
+            method, path = scope["method"], scope["path"]
+            request.is_trusted = check_key(self._keys, method, path, lambda: request.header(b"authorization"))
+            route, request.parameters = self._router.find(method, path)
             protocol = route.protocol
             response = await self._call(route, request)
         except HttpError as error:
@@ -119,7 +134,7 @@ class App:
     def _headers(self, response: Response, request: Request) -> list[tuple[bytes, bytes]]:
         # The model may have been replaced since, so an inference response names the version that produced it.
         version = response.version or self._version()
-        headers = [(b"x-model-version", version.encode())]
+        headers = [(b"x-model-version", version.encode())] if request.is_trusted else []
         if self._sends_request_id:
             headers.append((b"x-request-id", request.request_id.encode()))
         return headers

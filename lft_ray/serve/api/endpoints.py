@@ -3,14 +3,16 @@
 In: an `InferenceHandler` and a `Service`. Out: the `Route` table with its handlers and descriptions.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from lft_ray.serve.api.openapi import document
 from lft_ray.serve.http.asgi import MAX_BODY_BYTES, Request, Response
 from lft_ray.serve.http.errors import busy
-from lft_ray.serve.http.metrics import MEDIA_TYPE, Metrics
+from lft_ray.serve.http.metrics import MEDIA_TYPE
 from lft_ray.serve.http.pages import DOCS, UI, Page
 from lft_ray.serve.http.router import Route
 from lft_ray.serve.protocols import hf, kserve, tei, vllm
@@ -25,7 +27,8 @@ TITLE = "Text classification endpoint"
 _STATUSES = (200, 400, 408, 413, 415, 422, 503)
 _LIMITS = (
     f"At most {MAX_BATCH} texts and {MAX_BODY_BYTES} bytes per request. A text that is longer than the model's "
-    "max_length (see /info) is truncated, and the header x-truncated lists the indexes of those texts, from 0."
+    "max_length (see /info) is truncated, and the header x-truncated lists the indexes of those texts, from 0; "
+    "x-no-tokens lists those in which the model reads nothing."
 )
 
 
@@ -39,38 +42,52 @@ def inference_routes(inference: InferenceHandler) -> list[Route]:
         options = {"statuses": _STATUSES, "description": _LIMITS, **options}
         return Route("POST", path, handler, protocol=protocol.name, translate=protocol.translate, **options)
 
+    summary = "Label scores of each text, best first: Hugging Face text classification"
     task: dict[str, Any] = {"request": PredictRequest, "example": hf.EXAMPLE, "response": Predictions}
     classify: dict[str, Any] = {"request": vllm.ClassifyRequest, "example": vllm.EXAMPLE, "response": dict[str, Any]}
     classify |= {"summary": "vLLM classification", "statuses": (*_STATUSES, 404)}
     infer: dict[str, Any] = {"request": kserve.InferRequest, "example": kserve.EXAMPLE, "response": dict[str, Any]}
     infer |= {"summary": "Open Inference Protocol (KServe, Triton)", "statuses": (*_STATUSES, 404)}
     return [
-        post("/", hf.HF, summary="Label scores of each text, best first: Hugging Face text classification", **task),
-        post("/invocations", hf.SAGEMAKER, summary="As /, at the path of SageMaker", **task),
+        post(
+            "/",
+            hf.HF,
+            operation_id="classify_hf",
+            summary=summary,
+            **task,
+        ),
+        post(
+            "/invocations",
+            hf.SAGEMAKER,
+            operation_id="classify_sagemaker",
+            summary="As /, at the path of SageMaker",
+            **task,
+        ),
         post(
             "/predict",
             tei.TEI,
+            operation_id="classify_tei",
             summary="text-embeddings-inference classification",
             request=tei.TeiRequest,
             example=tei.EXAMPLE,
             response=list[LabelScore] | Predictions,
             statuses=(*_STATUSES, 424, 429),
         ),
-        post("/v1/classify", vllm.VLLM, **classify),
-        post("/classify", vllm.VLLM, **classify),
-        post("/v2/models/{model}/infer", kserve.KSERVE, **infer),
-        post("/v2/models/{model}/versions/{version}/infer", kserve.KSERVE, **infer),
+        post("/v1/classify", vllm.VLLM, operation_id="classify_vllm", **classify),
+        post("/classify", vllm.VLLM, operation_id="classify_vllm_without_v1", **classify),
+        post("/v2/models/{model}/infer", kserve.KSERVE, operation_id="infer", **infer),
+        post("/v2/models/{model}/versions/{version}/infer", kserve.KSERVE, operation_id="infer_version", **infer),
     ]
 
 
 def status_routes(
-    service: Service, metrics: Metrics, routes: Callable[[], Sequence[Route]], *, with_keys: bool
+    service: Service, metrics: Callable[[], bytes], routes: Callable[[], Sequence[Route]], *, with_keys: bool
 ) -> list[Route]:
     """Routes for health, model metadata, metrics, the web pages and the OpenAPI document.
 
     Args:
         service: the service that holds the model.
-        metrics: metrics for ``/metrics``.
+        metrics: returns the text of ``/metrics``; may block.
         routes: returns all routes of the app, for ``/openapi.json``.
         with_keys: whether the endpoint requires an API key.
     """
@@ -80,7 +97,13 @@ def status_routes(
         return _json(document(routes(), title=TITLE, with_keys=with_keys))
 
     async def metrics_text(_: Request) -> Response:
-        return Response(metrics.text(), media_type=MEDIA_TYPE)
+        return Response(await asyncio.to_thread(metrics), media_type=MEDIA_TYPE)
+
+    async def root(request: Request) -> Response:
+        if "text/html" in request.header(b"accept"):
+            return Response(b"", status=HTTPStatus.SEE_OTHER, headers={"location": "/ui"})
+        paths = {"docs": "/docs", "openapi": "/openapi.json", "ui": "/ui", "health": "/health", "ready": "/ready"}
+        return _json({"service": TITLE, **paths})
 
     def page_handler(page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def handler(_: Request) -> Response:
@@ -92,13 +115,15 @@ def status_routes(
         options = {"response": dict[str, Any], "statuses": (200, 503), **options}
         return Route("GET", path, handler, summary, **options)
 
+    as_text: dict[str, Any] = {"response": None, "statuses": (200,), "media_type": MEDIA_TYPE}
     of_model: dict[str, Any] = {"statuses": (200, 404, 503), "protocol": "kserve"}
     return [
+        get("/", root, "What this is, for browsers and load balancers", statuses=(200, 303), is_public=False),
         get("/health", status.live, "The process is alive", statuses=(200,)),
         get("/ready", status.ready, "A model is ready"),
         get("/info", status.info, "The model and its limits", response=Info),
         get("/ping", status.ready, "A model is ready, at the path of SageMaker"),
-        get("/metrics", metrics_text, "Prometheus metrics of this replica", response=None, statuses=(200,)),
+        get("/metrics", metrics_text, "Prometheus metrics of all replicas", **as_text),
         get("/v2", status.server, "Server metadata", statuses=(200,), protocol="kserve"),
         get("/v2/health/live", status.server_live, "The process is alive", statuses=(200,), protocol="kserve"),
         get("/v2/health/ready", status.server_ready, "A model is ready", protocol="kserve"),
@@ -121,8 +146,9 @@ class _StatusHandlers:
     async def live(self, _: Request) -> Response:
         return _json({"status": "live"})
 
-    async def ready(self, _: Request) -> Response:
-        return _json({"status": "ready", "version": self._info().version})
+    async def ready(self, request: Request) -> Response:
+        version = self._info().version
+        return _json({"status": "ready", "version": version} if request.is_trusted else {"status": "ready"})
 
     async def info(self, _: Request) -> Response:
         return Response(self._info().model_dump_json().encode())

@@ -1,8 +1,9 @@
 """Generate ``/openapi.json``. In: the routes. Out: an OpenAPI 3.1 document as plain JSON values."""
 
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -57,7 +58,7 @@ def document(routes: Iterable[Route], *, title: str, with_keys: bool) -> dict[st
 
 
 def _operation(route: Route, schemas: dict[str, Any], *, with_keys: bool) -> dict[str, Any]:
-    operation: dict[str, Any] = {"summary": route.summary, "operationId": f"{route.method.lower()} {route.path}"}
+    operation: dict[str, Any] = {"summary": route.summary, "operationId": _operation_id(route)}
     if route.description:
         operation["description"] = route.description
     parameters = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
@@ -84,13 +85,22 @@ def _response(status: int, route: Route, schemas: dict[str, Any]) -> dict[str, A
     response: dict[str, Any] = {"description": _DESCRIPTIONS.get(status, HTTPStatus(status).phrase.lower())}
     model = route.response if status == HTTPStatus.OK else ErrorBody
     if model is not None:
-        response["content"] = {"application/json": {"schema": _reference(model, schemas)}}
+        response["content"] = {"application/json": {"schema": _reference(model, schemas, mode="serialization")}}
+    elif route.media_type != "application/json":
+        response["content"] = {route.media_type: {"schema": {"type": "string"}}}
     return response
 
 
-def _reference(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+def _operation_id(route: Route) -> str:
+    """A name that is an identifier in every language: ``get_v2_models_model_ready``."""
+    return route.operation_id or "_".join([route.method.lower(), *re.findall(r"[A-Za-z0-9]+", route.path)])
+
+
+def _reference(
+    kind: Any, schemas: dict[str, Any], *, mode: Literal["validation", "serialization"] = "validation"
+) -> dict[str, Any]:
     """Schema of a type; a pydantic model goes into ``schemas`` and is returned as a reference."""
-    schema = TypeAdapter(kind).json_schema(ref_template=_SCHEMAS + "{model}")
+    schema = TypeAdapter(kind).json_schema(mode=mode, ref_template=_SCHEMAS + "{model}")
     schemas.update(schema.pop("$defs", {}))
     if not isinstance(kind, type) or not issubclass(kind, BaseModel):
         return schema

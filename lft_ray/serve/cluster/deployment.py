@@ -44,24 +44,41 @@ class Replica:
     """One replica: a `Service` behind the HTTP app and the gRPC servicer. A plain class until `build_app` wraps it."""
 
     def __init__(self, options: ReplicaOptions) -> None:
-        from lft_ray.serve.api.app import LIMITS
+        from lft_ray.serve.api.app import LIMITS, metrics_of
         from lft_ray.serve.http.auth import ApiKeys
         from lft_ray.serve.model.open import open_predictor
         from lft_ray.serve.protocols.grpc import GrpcService
 
         self._options = options
         self._service = Service(
-            lambda uri: open_predictor(uri, options.layout, limits=LIMITS, public_key=options.public_key)
+            lambda uri: open_predictor(
+                uri, options.layout, limits=LIMITS, public_key=options.public_key, observe=self._metrics.observe_batch
+            )
         )
+        self._metrics = metrics_of(self._service)
         self._changes: set[asyncio.Task[ReplicaStatus]] = set()
-        self._grpc = GrpcService(self._service, keys=ApiKeys(options.key_hashes), local_only=options.local_only)
+        self._grpc = GrpcService(
+            self._service, keys=ApiKeys(options.key_hashes), local_only=options.local_only, metrics=self._metrics
+        )
 
     def __serve_build_asgi_app__(self) -> Any:
         """Return the HTTP app. Called by Serve once, after ``__init__``."""
+        from ray import serve
+
         from lft_ray.serve.api.app import create_app
+        from lft_ray.serve.cluster.metrics_store import ClusterStore
+        from lft_ray.serve.http.all_replicas import ReplicaMetrics
         from lft_ray.serve.http.auth import ApiKeys
 
-        return create_app(self._service, keys=ApiKeys(self._options.key_hashes), sends_request_id=False)
+        shared = ReplicaMetrics(self._metrics, serve.get_replica_context().replica_id.unique_id, ClusterStore())
+        shared.publish_forever()
+        return create_app(
+            self._service,
+            keys=ApiKeys(self._options.key_hashes),
+            sends_request_id=False,
+            metrics=self._metrics,
+            metrics_text=shared.text,
+        )
 
     # Serve calls these by the names of the protocol's methods.
 

@@ -49,14 +49,18 @@ class Request:
         receive: ASGI callable that returns the parts of the body.
     """
 
-    __slots__ = ("_receive", "headers", "parameters", "request_id")
+    __slots__ = ("_receive", "headers", "is_trusted", "parameters", "request_id")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.parameters: dict[str, str] = {}
         """Path parameters of the route, set by the app."""
-        self.request_id = request_id(self.header(b"x-request-id"))
+        # Of two ids the first: the server around this app returns it, and both must name the same request.
+        first = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        self.request_id = request_id(first.decode("latin-1"))
         """Safe to log and to return to the client."""
+        self.is_trusted = False
+        """Whether the client may know the version of the model, set by the app."""
         self._receive = receive
 
     def header(self, name: bytes) -> str:
@@ -111,9 +115,11 @@ class Request:
 
 
 def _check_type(given: str, media_types: frozenset[str]) -> None:
-    kind, _, rest = given.partition(";")
-    charset = rest.replace(" ", "").replace('"', "").lower()
-    if kind.strip().lower() not in media_types or charset not in ("", "charset=utf-8"):
+    kind, *parameters = given.split(";")
+    # Other parameters have no meaning for JSON, and RFC 9110 has them ignored.
+    pairs = (parameter.replace('"', "").strip().lower().partition("=") for parameter in parameters)
+    charsets = {value.strip() for name, _, value in pairs if name.strip() == "charset"}
+    if kind.strip().lower() not in media_types or charsets - {"utf-8", "utf8"}:
         raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content-type must be application/json in UTF-8")
 
 

@@ -66,20 +66,28 @@ def error_body(error: HttpError, request_id: str) -> bytes:
     return json.dumps({"error": error.message, "error_type": kind, "request_id": request_id}).encode()
 
 
-def check_key(keys: ApiKeys, path: str, authorization: Callable[[], str]) -> None:
+def check_key(keys: ApiKeys, method: str, path: str, authorization: Callable[[], str]) -> bool:
     """Authenticate a request.
 
     Args:
         keys: the accepted API keys.
-        path: path of the request; those in `OPEN_PATHS` need no key.
-        authorization: returns the ``Authorization`` header; called only where a key is required.
+        method: method of the request; OPTIONS needs no key, because a browser asks without one before it sends it.
+        path: path of the request; those in `OPEN_PATHS`, and GET of ``/``, need no key.
+        authorization: returns the ``Authorization`` header; called only where there are keys.
+
+    Returns:
+        Whether the client may know the version of the model.
 
     Raises:
         HttpError: 401.
     """
-    if keys and path not in OPEN_PATHS and not keys.allow(authorization()):
+    if not keys or keys.allow(authorization()):
+        return True
+    is_open = path in OPEN_PATHS or method == "OPTIONS" or (path == "/" and method in ("GET", "HEAD"))
+    if not is_open:
         message = "a valid API key is required in the header: Authorization: Bearer KEY"
         raise HttpError(HTTPStatus.UNAUTHORIZED, message, headers={"www-authenticate": "Bearer"})
+    return False
 
 
 def request_id(given: str) -> str:

@@ -38,6 +38,10 @@ class Route:
     """Statuses that the route may return."""
     is_public: bool = True
     """Whether ``/openapi.json`` lists the route."""
+    operation_id: str = ""
+    """Name of the operation in ``/openapi.json``, from which generators name a function; empty: made of the path."""
+    media_type: str = "application/json"
+    """Media type of a 200."""
     translate: Callable[[HttpError], HttpError] = field(default=lambda error: error)
     """Maps an error to the status and ``error_type`` of the protocol."""
 
@@ -75,10 +79,21 @@ class Router:
             raise HttpError(HTTPStatus.NOT_FOUND, "no such path: see /docs")
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
+            head = ["HEAD"] if "GET" in methods else []
+            allowed = {"allow": ", ".join(sorted([*methods, *head, "OPTIONS"]))}
+            if method == "OPTIONS":
+                return Route("OPTIONS", path, _options(allowed), "The methods of the path"), parameters
             message = "method not allowed on this path: see /docs"
-            allowed = ", ".join(methods)
-            raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, message, headers={"allow": allowed})
+            raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, message, headers=allowed)
         return route, parameters
+
+
+def _options(headers: dict[str, str]) -> Handler:
+    # Without the headers of CORS: a browser then keeps pages of other origins from using the endpoint.
+    async def handler(_: Request) -> Response:
+        return Response(b"", status=HTTPStatus.NO_CONTENT, headers=headers)
+
+    return handler
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -4,7 +4,8 @@ Every error of `lft_ray.strict_json` becomes an HTTP status here, and every inva
 """
 
 import json
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -65,21 +66,61 @@ def read_object(body: bytes, model: type[ModelT]) -> ModelT:
     value = read_json(body)
     if not isinstance(value, dict):
         raise BadJson("the body must be an object", 422)
+    # JSON can carry half of a surrogate pair, which no tokenizer accepts; only an escape can stand for one.
+    if b"\\ud" in body.lower():
+        _refuse_surrogates(value, set(model.model_fields))
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        known = set(model.model_fields)
-        reasons = [_describe(problem, known) for problem in field_problems(error)]
-        raise BadJson("; ".join(dict.fromkeys(reasons)), 422) from None
+        keys = _keys_of(model)
+        reasons: dict[str, str] = {}  # one reason a field: the branches of a union all report theirs
+        for problem in field_problems(error):
+            where = _path(problem, keys)
+            reasons.setdefault(where, _describe(problem, where, keys, model))
+        raise BadJson("; ".join(dict.fromkeys(reasons.values())), 422) from None
 
 
-def _describe(problem: FieldProblem, known: set[str]) -> str:
+def _refuse_surrogates(value: dict[str, Any], known: set[str]) -> None:
+    for key, item in value.items():
+        try:
+            json.dumps([key, item], ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            where = key if key in known else "the body"
+            raise BadJson(f"{where}: a text holds half of a surrogate pair, which is not Unicode text", 422) from None
+
+
+@lru_cache(maxsize=32)
+def _keys_of(model: type[BaseModel]) -> dict[str, list[str]]:
+    """The keys of a body and of the objects in it, by their path: ``""`` is the body itself."""
+    found = {"": sorted(model.model_fields)}
+    for name, field in model.model_fields.items():
+        for inner in _models_in(field.annotation):
+            found |= {f"{name}.{path}".rstrip("."): keys for path, keys in _keys_of(inner).items()}
+    return found
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]
+
+
+def _path(problem: FieldProblem, keys: dict[str, list[str]]) -> str:
+    """Path of a field. Names of ours only: an unknown key came from the request, which is never repeated."""
+    path = ""
+    for part in problem.location:
+        if part in keys.get(path, ()):
+            path = f"{path}.{part}".lstrip(".")
+    return path
+
+
+def _describe(problem: FieldProblem, where: str, keys: dict[str, list[str]], model: type[BaseModel]) -> str:
     if problem.kind == "extra_forbidden":
-        return f"unknown key; known are {', '.join(sorted(known))}"
-    # Only names of ours: an unknown key came from the request.
-    where = next((str(part) for part in problem.location if part in known), "the body")
+        return f"unknown key{' in ' + where if where else ''}; known are {', '.join(keys[where])}"
     if problem.kind == "missing":
         return f"the key {where} is missing"
-    if problem.kind == "string_unicode":
-        return f"{where}: a text holds half of a surrogate pair, which is not Unicode text"
-    return f"{where} has an invalid value: see /docs"
+    expected: dict[str, str] = getattr(model, "expects", {})
+    if where in expected:
+        return f"{where} {expected[where]}"
+    # Messages of pydantic name what is allowed, and never what was given.
+    return f"{where or 'the body'}: {problem.message.replace('Input should be', 'must be', 1)}"

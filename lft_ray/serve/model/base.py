@@ -19,14 +19,20 @@ class ScoredTexts(list[list[LabelScore]]):
     Attributes:
         tokens: number of tokens of each text that the model read (TF-IDF: words).
         truncated: whether each text was truncated to the model's maximum length.
+        unread: whether each text has no token of its own, so that its scores do not depend on it.
     """
 
     def __init__(
-        self, scores: list[list[LabelScore]], tokens: Sequence[int] = (), truncated: Sequence[bool] = ()
+        self,
+        scores: list[list[LabelScore]],
+        tokens: Sequence[int] = (),
+        truncated: Sequence[bool] = (),
+        unread: Sequence[bool] = (),
     ) -> None:
         super().__init__(scores)
         self.tokens = tokens
         self.truncated = truncated
+        self.unread = unread
 
 
 @dataclass(frozen=True, slots=True)

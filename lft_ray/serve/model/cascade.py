@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lft_ray.engines.batching import UnreadableText
 from lft_ray.export.cascade import CascadeSpec
 from lft_ray.selection.cascade import confidence
 from lft_ray.serve.model.base import SampleResult, ScoredTexts
-from lft_ray.serve.model.predictor import Predictor
+from lft_ray.serve.model.predictor import Predictor, RawOutput
 from lft_ray.wire import Info, Predictions
 
 __all__ = ["Cascade"]
@@ -59,19 +60,26 @@ class Cascade:
         """Label scores of each text as `ScoredTexts`, from the model that decided on it. Raises `Overloaded`."""
         output = await self._small.infer(texts)
         scores = self._small.decode(output.logits, top_k=top_k, function=function)
-        tokens, truncated = list(output.tokens), list(output.truncated)
+        tokens, truncated, unread = list(output.tokens), list(output.truncated), list(output.unread)
         confidences = confidence(output.logits, self._spec.temperature)
         unsure: list[int] = np.flatnonzero(confidences < self._spec.threshold).tolist()
         self._texts += len(texts)
         self._escalated += len(unsure)
         if unsure:
-            large_output = await self._large.infer([texts[number] for number in unsure])
+            large_output = await self._infer_large([texts[number] for number in unsure], unsure)
             large_scores = self._large.decode(large_output.logits, top_k=top_k, function=function)
             for row, number in enumerate(unsure):
                 scores[number] = large_scores[row]
                 tokens[number] += large_output.tokens[row]  # both models have read this text
                 truncated[number] = large_output.truncated[row]
-        return ScoredTexts(scores, tokens, truncated)
+                unread[number] = large_output.unread[row]
+        return ScoredTexts(scores, tokens, truncated, unread)
+
+    async def _infer_large(self, texts: Sequence[str], numbers: Sequence[int]) -> RawOutput:
+        try:
+            return await self._large.infer(texts)
+        except UnreadableText as error:  # named by its place in the request, not among the unsure texts
+            raise UnreadableText(error.message, numbers[error.row]) from error
 
     def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
         """Best label and latency of each text, run alone and without the queues. Blocks."""

@@ -2,6 +2,7 @@
 
 import shutil
 
+from lft_ray.engines.batching import BatchObserver
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
 from lft_ray.export.cascade import is_cascade, open_cascade
@@ -14,7 +15,14 @@ from lft_ray.serve.model.predictor import Predictor
 __all__ = ["open_predictor"]
 
 
-def open_predictor(uri: str, layout: ReplicaThreads, *, limits: dict[str, int], public_key: str = "") -> Model:
+def open_predictor(
+    uri: str,
+    layout: ReplicaThreads,
+    *,
+    limits: dict[str, int],
+    public_key: str = "",
+    observe: BatchObserver | None = None,
+) -> Model:
     """Open a bundle or a cascade, verify it, and run its smoke samples, which also warms up the engines.
 
     Args:
@@ -22,6 +30,7 @@ def open_predictor(uri: str, layout: ReplicaThreads, *, limits: dict[str, int], 
         layout: worker threads and queue of the replica.
         limits: limits of the endpoint, see `Predictor`.
         public_key: PEM text of the key that the bundle must be signed with; empty: its signature is not checked.
+        observe: called for every batch, from a worker thread.
 
     Raises:
         BundleError: the bundle is missing, damaged, of another format or not signed with the key, or its predictions
@@ -36,9 +45,9 @@ def open_predictor(uri: str, layout: ReplicaThreads, *, limits: dict[str, int], 
         if public_key:
             verify_signature(folder, public_key)
         if not is_cascade(folder):
-            return _predictor(open_bundle(folder), layout, limits=limits)
+            return _predictor(open_bundle(folder), layout, limits, observe)
         cascade = open_cascade(folder)
-        small, large = (_predictor(bundle, layout, limits=limits) for bundle in (cascade.small, cascade.large))
+        small, large = (_predictor(bundle, layout, limits, observe) for bundle in (cascade.small, cascade.large))
         return Cascade(cascade.version, cascade.spec, small, large)
     finally:
         # Of remote storage the folder is a download, and the engines have read their weights by now.
@@ -46,8 +55,12 @@ def open_predictor(uri: str, layout: ReplicaThreads, *, limits: dict[str, int], 
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _predictor(opened: OpenedBundle, layout: ReplicaThreads, *, limits: dict[str, int]) -> Predictor:
+def _predictor(
+    opened: OpenedBundle, layout: ReplicaThreads, limits: dict[str, int], observe: BatchObserver | None
+) -> Predictor:
     runner = opened.open_runner(threads=layout.threads)
     opened.verify_smoke(runner)
     samples = opened.smoke.texts
-    return Predictor(opened.bundle, runner, opened.task(), layout=layout, limits=limits, samples=samples)
+    return Predictor(
+        opened.bundle, runner, opened.task(), layout=layout, limits=limits, samples=samples, observe=observe
+    )

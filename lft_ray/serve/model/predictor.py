@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.engines.base import Runner
-from lft_ray.engines.batching import Batcher
+from lft_ray.engines.batching import Batcher, BatchObserver
 from lft_ray.records import Bundle
 from lft_ray.serve.model.base import ReplicaThreads, SampleResult, ScoredTexts
 from lft_ray.tasks.base import Task
 from lft_ray.wire import Info, Predictions
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "RawOutput"]
 
 STUCK_S = 120.0
 """With requests in flight and no result for this long, the engine counts as hung and Serve restarts the replica."""
@@ -32,11 +32,13 @@ class RawOutput:
         logits: array of shape [n, labels].
         tokens: number of tokens that the model read of each text.
         truncated: whether each text was truncated.
+        unread: whether each text has no token of its own.
     """
 
     logits: NDArray[np.float32]
     tokens: Sequence[int]
     truncated: Sequence[bool]
+    unread: Sequence[bool]
 
 
 class Predictor:
@@ -49,6 +51,7 @@ class Predictor:
         layout: worker threads and queue of the replica.
         limits: limits of the endpoint for ``/info``: max_batch, max_body_bytes.
         samples: the smoke samples that the bundle was verified with at its export.
+        observe: called for every batch, from a worker thread.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Predictor:
         layout: ReplicaThreads,
         limits: dict[str, int],
         samples: Sequence[str] = (),
+        observe: BatchObserver | None = None,
     ) -> None:
         self.version = bundle.version
         self.info = Info(
@@ -75,7 +79,9 @@ class Predictor:
         self.samples = list(samples)
         self._task = task
         self._runner = runner
-        self._batcher = Batcher(runner, workers=layout.workers, max_queued_texts=layout.max_queued_texts)
+        self._batcher = Batcher(
+            runner, workers=layout.workers, max_queued_texts=layout.max_queued_texts, observe=observe
+        )
         self._in_flight = 0
         self._last_result_at = time.monotonic()
         self._idle = asyncio.Event()
@@ -96,10 +102,11 @@ class Predictor:
 
         Raises:
             Overloaded: the queue is full.
+            UnreadableText: the engine fails on one of the texts alone.
         """
         output = await self.infer(texts)
         scores = self.decode(output.logits, top_k=top_k, function=function)
-        return ScoredTexts(scores, output.tokens, output.truncated)
+        return ScoredTexts(scores, output.tokens, output.truncated, output.unread)
 
     async def infer(self, texts: Sequence[str]) -> RawOutput:
         """Run the engine on at least one text, batched with those of other requests. Raises `Overloaded`."""
@@ -115,7 +122,7 @@ class Predictor:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
-        return RawOutput(logits, request.tokens, request.cut)
+        return RawOutput(logits, request.tokens, request.cut, request.unread)
 
     def decode(
         self, logits: NDArray[np.float32], *, top_k: int | None = None, function: str | None = None

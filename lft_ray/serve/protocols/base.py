@@ -12,7 +12,7 @@ from typing import Any, Literal
 from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson
-from lft_ray.wire import Info, Predictions
+from lft_ray.wire import MAX_BATCH, VISIBLE, Info, Predictions
 
 __all__ = [
     "MAX_BATCH",
@@ -25,8 +25,6 @@ __all__ = [
     "check_texts",
 ]
 
-MAX_BATCH = 128
-"""Maximum number of texts per request."""
 MODEL_NAMES = ("classifier",)
 """Model names that every endpoint accepts, besides `Info.model`, which may change with a promotion."""
 
@@ -72,6 +70,8 @@ class InferenceResponse:
     """Number of tokens read of each text."""
     truncated: Sequence[bool] = ()
     """Whether each text was truncated."""
+    unread: Sequence[bool] = ()
+    """Whether each text has no token of its own."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix time in seconds."""
 
@@ -112,16 +112,16 @@ def check_texts(texts: Sequence[Any], *, where: str) -> list[str]:
         where: name of their field, for the message.
 
     Raises:
-        BadJson: there is no text, or one is empty, not a string or not valid Unicode (422). The message names the field
-            and never repeats a text.
+        BadJson: there is no text, or one is not a string, not valid Unicode or without a visible character (422). The
+            message names the field and never repeats a text.
     """
     if not texts:
         raise BadJson(f"{where} contains no text", 422)
     for text in texts:
         if not isinstance(text, str):
             raise BadJson(f"{where} must contain only texts", 422)
-        if not text or text.isspace():
-            raise BadJson(f"{where}: a text is empty", 422)
+        if not VISIBLE.search(text):
+            raise BadJson(f"{where}: a text is empty, or has invisible characters only", 422)
         if not text.isascii():  # encoding every text would cost more than this check
             try:
                 text.encode("utf-8")

@@ -7,15 +7,18 @@ In: protobuf messages. Out: protobuf messages, or a gRPC status with a reason. T
 
 import asyncio
 import logging
+import time
+from http import HTTPStatus
 from typing import Any
 
 from lft_ray.serve.http.asgi import MAX_BODY_BYTES
 from lft_ray.serve.http.auth import ApiKeys
 from lft_ray.serve.http.errors import HttpError, busy, request_id
+from lft_ray.serve.http.metrics import Metrics
 from lft_ray.serve.http.strict_json import BadJson
 from lft_ray.serve.protocols import kserve, tensors
 from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, check_model, check_texts
-from lft_ray.serve.protocols.inference import InferenceHandler
+from lft_ray.serve.protocols.inference import InferenceHandler, indexes
 from lft_ray.serve.protocols.messages import message
 from lft_ray.serve.protocols.open_inference_pb2 import (
     ModelInferRequest,
@@ -59,10 +62,12 @@ class GrpcService:
         keys: the accepted API keys; ServerLive and ServerReady need none.
         local_only: accept only callers on this machine. Ray's gRPC servers listen on all interfaces, whatever the
             address of the endpoint is.
+        metrics: metrics that every call is recorded in, with the name of its gRPC status.
     """
 
-    def __init__(self, service: Service, *, keys: ApiKeys, local_only: bool) -> None:
+    def __init__(self, service: Service, *, keys: ApiKeys, local_only: bool, metrics: Metrics | None = None) -> None:
         self._service = service
+        self._metrics = metrics
         self._inference = InferenceHandler(service)
         self._keys = keys
         self._local_only = local_only
@@ -80,9 +85,13 @@ class GrpcService:
         """
         import grpc
 
-        metadata = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
+        started_at = time.perf_counter()
+        metadata: dict[str, str] = {}
+        for name, value in context.invocation_metadata():
+            if isinstance(value, str):
+                metadata.setdefault(name, value)  # of two request ids the first, as over HTTP
         call_id = request_id(metadata.get("x-request-id", ""))
-        version = self._service.version
+        version, code = self._service.version, "OK"
         response = message(f"{method}Response")()
         try:
             self._check_caller(method, metadata.get("authorization", ""), context.peer())
@@ -91,15 +100,23 @@ class GrpcService:
             version = await getattr(self, f"_{_snake(method)}")(request, response, call_id) or version
         except (HttpError, BadJson) as error:
             # A status instead of an exception: Ray would log a traceback for every bad request.
-            context.set_code(getattr(grpc.StatusCode, _CODES.get(error.status, "INTERNAL")))
+            code = _CODES.get(error.status, "INTERNAL")
+            version = version if error.status != HTTPStatus.UNAUTHORIZED else ""
+            context.set_code(getattr(grpc.StatusCode, code))
             context.set_details(str(error))
         except asyncio.CancelledError:
             raise
         except Exception:
             logger.exception("request %s failed", call_id)
+            code = "INTERNAL"
             context.set_code(grpc.StatusCode.INTERNAL)
             context.set_details("internal error, see the server's log")
-        context.set_trailing_metadata([("x-request-id", call_id), ("x-model-version", version)])
+        trailers = [("x-request-id", call_id), *([("x-model-version", version)] if version else [])]
+        context.set_trailing_metadata(trailers)
+        if self._metrics is not None:
+            texts, truncated = _counts(response) if method == "ModelInfer" and code == "OK" else (0, 0)
+            seconds = time.perf_counter() - started_at
+            self._metrics.count("grpc", code, seconds, texts=texts, truncated=truncated)
         return response
 
     def _check_caller(self, method: str, authorization: str, peer: str) -> None:
@@ -134,10 +151,13 @@ class GrpcService:
         self._info(request.model_name, request.model_version)
         outputs = [output.name for output in request.outputs] or list(kserve.OUTPUTS)
         kserve.check_outputs(outputs)
+        kserve.check_parameters(request.parameters, kserve.REQUEST_PARAMETERS, where="parameters")
+        for output in request.outputs:
+            kserve.check_parameters(output.parameters, kserve.OUTPUT_PARAMETERS, where="outputs.parameters")
         texts = _texts(request)
         result = await self._inference.infer(InferenceRequest(texts), call_id)
         _fill(response, outputs, result)
-        response.id = request.id
+        response.id, response.model_name = request.id, request.model_name
         return result.info.version
 
     def _info(self, name: str, version: str) -> Info:
@@ -154,6 +174,7 @@ def _texts(request: ModelInferRequest) -> list[str]:
     if len(request.inputs) != 1 or (request.inputs[0].name, request.inputs[0].datatype) != (kserve.INPUT, "BYTES"):
         raise BadJson(f"inputs must be one tensor: {kserve.INPUT}, of datatype BYTES", 422)
     tensor, raw = request.inputs[0], request.raw_input_contents
+    kserve.check_parameters(tensor.parameters, kserve.INPUT_PARAMETERS, where="inputs.parameters")
     if len(raw) > 1 or (raw and tensor.HasField("contents")):
         raise BadJson("the texts must be given once, in contents or in raw_input_contents", 422)
     if sum(map(len, raw or tensor.contents.bytes_contents)) > MAX_BODY_BYTES:
@@ -165,15 +186,21 @@ def _texts(request: ModelInferRequest) -> list[str]:
 
 
 def _fill(response: ModelInferResponse, outputs: list[str], result: InferenceResponse) -> None:
-    response.model_name, response.model_version = result.info.model, result.info.version
+    response.model_version = result.info.version
     for name in outputs:
         tensor, values = kserve.output_tensor(name, result)
         response.outputs.add(**tensor)
         pack = tensors.pack_texts if tensor["datatype"] == "BYTES" else tensors.pack_floats
         response.raw_output_contents.append(pack(values))
-    if any(result.truncated):
-        numbers = (str(number) for number, is_truncated in enumerate(result.truncated) if is_truncated)
-        response.parameters["truncated"].string_param = ",".join(numbers)
+    for name, flags in (("truncated", result.truncated), ("no_tokens", result.unread)):
+        if any(flags):
+            response.parameters[name].string_param = indexes(flags)
+
+
+def _counts(response: ModelInferResponse) -> tuple[int, int]:
+    """Number of texts in a response, and of the truncated ones."""
+    cut = response.parameters["truncated"].string_param if "truncated" in response.parameters else ""
+    return int(response.outputs[0].shape[0]), len(cut.split(",")) if cut else 0
 
 
 def _snake(method: str) -> str:

@@ -4,36 +4,26 @@ In: bytes. Out: an `InferenceRequest` or an error that names the field, and the 
 of label scores per text, best first. Knows no web framework.
 """
 
-from pydantic import TypeAdapter, ValidationError
+from typing import ClassVar
 
-from lft_ray.errors import FieldProblem, field_problems
+from pydantic import ConfigDict, TypeAdapter
+
 from lft_ray.serve.http.asgi import Response
-from lft_ray.serve.http.strict_json import BadJson, read_json
-from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, Protocol, RequestHead
-from lft_ray.wire import Parameters, Predictions, PredictRequest
+from lft_ray.serve.http.strict_json import read_object
+from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, Protocol, RequestHead, check_texts
+from lft_ray.wire import Predictions, PredictRequest
 
-__all__ = ["EXAMPLE", "HF", "SAGEMAKER", "read_request", "write_response"]
+__all__ = ["EXAMPLE", "HF", "SAGEMAKER", "write_response"]
 
 EXAMPLE = {"inputs": ["the first text", "the second text"], "parameters": {"top_k": 1}}
 
 _PREDICTIONS: TypeAdapter[Predictions] = TypeAdapter(Predictions)
-_KNOWN = {*PredictRequest.model_fields, *Parameters.model_fields}
 
 
-def read_request(body: bytes) -> PredictRequest:
-    """Parse and check a body.
+class _Body(PredictRequest):
+    model_config = ConfigDict(title="PredictRequest")
 
-    Raises:
-        BadJson: the body is invalid; the message names the field and never repeats what was sent.
-    """
-    value = read_json(body)
-    if not isinstance(value, dict):
-        raise BadJson("the body must be an object with the key inputs", 422)
-    try:
-        return PredictRequest.model_validate(value)
-    except ValidationError as error:
-        reasons = [_describe(problem) for problem in field_problems(error)]
-        raise BadJson("; ".join(dict.fromkeys(reasons)), 422) from None
+    expects: ClassVar[dict[str, str]] = {"inputs": "must be a text or a list of texts, none of them empty"}
 
 
 def write_response(predictions: Predictions) -> bytes:
@@ -42,10 +32,16 @@ def write_response(predictions: Predictions) -> bytes:
 
 
 def _read(body: bytes, _: RequestHead) -> InferenceRequest:
-    parsed = read_request(body)
-    if parsed.parameters is None:
-        return InferenceRequest(parsed.texts)
-    return InferenceRequest(parsed.texts, parsed.parameters.top_k, parsed.parameters.function_to_apply)
+    parsed = read_object(body, _Body)
+    texts = check_texts(parsed.texts, where="inputs")
+    parameters = parsed.parameters
+    if parameters is None:
+        return InferenceRequest(texts)
+    top_k = parameters.top_k
+    if top_k is None and parameters.return_all_scores is False:
+        top_k = 1
+    truncate = parameters.truncation not in (False, "do_not_truncate")
+    return InferenceRequest(texts, top_k, parameters.function_to_apply, truncate=truncate)
 
 
 def _write(_: InferenceRequest, response: InferenceResponse) -> Response:
@@ -54,18 +50,3 @@ def _write(_: InferenceRequest, response: InferenceResponse) -> Response:
 
 HF = Protocol("hf", _read, _write)
 SAGEMAKER = Protocol("sagemaker", _read, _write)
-
-
-def _describe(problem: FieldProblem) -> str:
-    kind = problem.kind
-    # An unknown key came from the request, and nothing of the request is repeated.
-    where = ".".join(str(part) for part in problem.location if part in _KNOWN)
-    if kind == "extra_forbidden":
-        return f"unknown key{' in ' + where if where else ''}; known are inputs, parameters (top_k, function_to_apply)"
-    if kind == "missing":
-        return f"the key {where} is missing"
-    if kind == "string_unicode":
-        return f"{where}: a text holds half of a surrogate pair, which is not Unicode text"
-    if where == "inputs" and kind != "value_error":
-        return "inputs must be a text or a list of texts, none of them empty"
-    return f"{where}: {problem.message}"

@@ -1,9 +1,10 @@
 """Inference in any protocol, within limits. In: a protocol, a request. Out: a `Response`, or an `HttpError`."""
 
 import asyncio
+from collections.abc import Sequence
 from http import HTTPStatus
 
-from lft_ray.engines.batching import Overloaded
+from lft_ray.engines.batching import Overloaded, UnreadableText
 from lft_ray.serve.http.asgi import Request, Response
 from lft_ray.serve.http.errors import HttpError, busy
 from lft_ray.serve.http.strict_json import BadJson
@@ -11,7 +12,7 @@ from lft_ray.serve.model.base import ScoredTexts
 from lft_ray.serve.protocols.base import MAX_BATCH, InferenceRequest, InferenceResponse, Protocol, RequestHead
 from lft_ray.serve.rollout.service import NotReady, Service
 
-__all__ = ["MAX_BATCH", "RESPONSE_SECONDS", "InferenceHandler"]
+__all__ = ["MAX_BATCH", "RESPONSE_SECONDS", "InferenceHandler", "indexes"]
 
 RESPONSE_SECONDS = 60.0
 """A request without a result by then is dropped with a 503, and its texts leave the queue."""
@@ -51,9 +52,10 @@ class InferenceHandler:
         response.version = result.info.version
         response.texts = len(inference_request.texts)
         if any(result.truncated):
-            numbers = (str(number) for number, is_truncated in enumerate(result.truncated) if is_truncated)
             response.truncated = sum(result.truncated)
-            response.headers["x-truncated"] = ",".join(numbers)
+            response.headers["x-truncated"] = indexes(result.truncated)
+        if any(result.unread):
+            response.headers["x-no-tokens"] = indexes(result.unread)
         return response
 
     async def infer(self, request: InferenceRequest, request_id: str) -> InferenceResponse:
@@ -64,8 +66,8 @@ class InferenceHandler:
             request_id: id of the request, which also decides whether a canary serves it.
 
         Raises:
-            HttpError: 413 for too many texts, or for one that is too long and must not be truncated; 503 if the model
-                is overloaded, too slow or not ready.
+            HttpError: 413 for too many texts, or for one that is too long and must not be truncated; 422 for one that
+                the model fails on; 503 if the model is overloaded, too slow or not ready.
         """
         if len(request.texts) > MAX_BATCH:
             message = f"{len(request.texts)} texts exceed the limit of {MAX_BATCH} texts per request"
@@ -76,6 +78,9 @@ class InferenceHandler:
                     request.texts, top_k=request.top_k, function=request.function, key=request_id
                 )
             info = self._service.info_of(version)
+        except UnreadableText as unreadable:
+            message = f"text {unreadable.row}, counted from 0, cannot be classified: the model fails on it alone"
+            raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, message) from unreadable
         except Overloaded:
             error = busy("the queue is full")
             error.kind = "overloaded"
@@ -89,4 +94,11 @@ class InferenceHandler:
         if not request.truncate and any(predictions.truncated):
             message = f"a text is longer than the {info.max_length} tokens that the model reads"
             raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
-        return InferenceResponse(predictions, info, request_id, predictions.tokens, predictions.truncated)
+        return InferenceResponse(
+            predictions, info, request_id, predictions.tokens, predictions.truncated, predictions.unread
+        )
+
+
+def indexes(flags: Sequence[bool]) -> str:
+    """The indexes of the set flags, joined by commas."""
+    return ",".join(str(number) for number, flag in enumerate(flags) if flag)

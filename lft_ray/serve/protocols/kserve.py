@@ -6,9 +6,9 @@ In: bytes. Out: an `InferenceRequest`, and the response bytes. One input tensor 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
@@ -25,9 +25,12 @@ from lft_ray.serve.protocols.base import (
     check_model,
     check_texts,
 )
-from lft_ray.wire import Info, Wire
+from lft_ray.wire import MAX_BATCH, Info, RequestBody
 
-__all__ = ["EXAMPLE", "INPUT", "KSERVE", "OUTPUTS", "InferRequest", "check_version", "metadata", "server_metadata"]
+__all__ = [
+    "EXAMPLE", "INPUT", "KSERVE", "OUTPUTS", "InferRequest", "check_parameters", "check_version", "metadata",
+    "server_metadata",
+]  # fmt: skip
 
 INPUT = "text"
 OUTPUTS = ("label", "score", "probabilities")
@@ -37,33 +40,59 @@ EXAMPLE = {
 }
 
 
-class InputTensor(Wire):
+REQUEST_PARAMETERS = {
+    "binary_data_output": "",
+    "priority": "requests are served in turn",
+    "timeout": "the endpoint's own time limit holds",
+    "sequence_id": "the model keeps no state between requests",
+    "sequence_start": "the model keeps no state between requests",
+    "sequence_end": "the model keeps no state between requests",
+    "content_type": "texts are always UTF-8",
+    "headers": "the headers of the HTTP request hold",
+}
+"""Parameters of a request that are taken; those with a reason have no effect. Every other one is refused."""
+INPUT_PARAMETERS = {"binary_data_size": "", "content_type": "texts are always UTF-8"}
+OUTPUT_PARAMETERS = {"binary_data": "", "content_type": "texts are always UTF-8"}
+
+
+def _parameters(known: dict[str, str]) -> Any:
+    schema: Any = {
+        "additionalProperties": False,
+        "properties": {name: {"description": why} for name, why in known.items()},
+    }
+    return Annotated[dict[str, Any], Field(json_schema_extra=schema)]
+
+
+class InputTensor(RequestBody):
     """An input of an inference request."""
 
-    name: str
-    shape: list[int]
-    datatype: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    data: list[Any] | None = None
+    name: Annotated[str, Field(json_schema_extra={"enum": [INPUT]})]
+    shape: Annotated[list[int], Field(json_schema_extra={"minItems": 1, "maxItems": 2})]
+    """[n] or [n, 1] for n texts."""
+    datatype: Annotated[str, Field(json_schema_extra={"enum": ["BYTES"]})]
+    parameters: _parameters(INPUT_PARAMETERS) | None = None  # type: ignore[valid-type]
+    data: Annotated[list[Any], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})] | None = None
     """The texts, or lists with one text each; absent if they follow the JSON as binary data."""
 
 
-class RequestedOutput(Wire):
+class RequestedOutput(RequestBody):
     """An output that the client requests."""
 
-    name: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    name: Annotated[str, Field(json_schema_extra={"enum": list(OUTPUTS)})]
+    parameters: _parameters(OUTPUT_PARAMETERS) | None = None  # type: ignore[valid-type]
 
 
-class InferRequest(Wire):
+class InferRequest(RequestBody):
     """Body of ``POST /v2/models/{model}/infer``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", title="InferRequest")
+    model_config = ConfigDict(title="InferRequest")
 
-    inputs: list[InputTensor]
-    id: str = ""
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    outputs: list[RequestedOutput] = Field(default_factory=list)
+    inputs: Annotated[list[InputTensor], Field(json_schema_extra={"minItems": 1, "maxItems": 1})]
+    id: str | None = None
+    """Returned with the response."""
+    parameters: _parameters(REQUEST_PARAMETERS) | None = None  # type: ignore[valid-type]
+    outputs: list[RequestedOutput] | None = None
+    """null or none: all outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +103,8 @@ class ResponseFormat:
     """The id that the client gave the request."""
     outputs: tuple[tuple[str, bool], ...]
     """Name of each output, and whether it is returned as binary data."""
+    model: str
+    """The name by which the client asked for the model."""
 
 
 def server_metadata() -> dict[str, Any]:
@@ -126,16 +157,32 @@ def check_outputs(names: Sequence[str]) -> None:
         raise BadJson(f"no such output: available are {', '.join(OUTPUTS)}", 422)
 
 
+def check_parameters(names: Iterable[str] | None, known: Mapping[str, str], *, where: str) -> None:
+    """Check that all parameters of a request, an input or an output are known.
+
+    Raises:
+        BadJson: one is not (422). The message lists the known ones, and never repeats what was sent.
+    """
+    given = set(names or ())
+    for name in ("classification", "shared_memory_region"):
+        if name in given:
+            raise BadJson(f"{where}: {name} is not supported: send the texts, and request plain outputs", 422)
+    if given - set(known):
+        raise BadJson(f"unknown key in {where}; known are {', '.join(known)}", 422)
+
+
 def _read(body: bytes, head: RequestHead) -> InferenceRequest:
     check_model(head.parameters["model"], head.info)
     check_version(head.parameters.get("version", ""), head.info)
     text, binary = _split(body, head.header(LENGTH_HEADER.encode()))
     parsed = read_object(text, InferRequest)
+    check_parameters(parsed.parameters, REQUEST_PARAMETERS, where="parameters")
     if len(parsed.inputs) != 1 or parsed.inputs[0].name != INPUT or parsed.inputs[0].datatype != "BYTES":
         raise BadJson(f"inputs must be one tensor: {INPUT}, of datatype BYTES", 422)
     texts = check_texts(_texts(parsed.inputs[0], binary), where="inputs")
     check_shape(parsed.inputs[0].shape, len(texts))
-    return InferenceRequest(texts, extra=ResponseFormat(parsed.id, _outputs(parsed)))
+    response_format = ResponseFormat(parsed.id or "", _outputs(parsed), head.parameters["model"])
+    return InferenceRequest(texts, extra=response_format)
 
 
 def _split(body: bytes, header: str) -> tuple[bytes, bytes | None]:
@@ -147,9 +194,9 @@ def _split(body: bytes, header: str) -> tuple[bytes, bytes | None]:
 
 
 def _texts(tensor: InputTensor, binary: bytes | None) -> list[Any]:
-    if "shared_memory_region" in tensor.parameters:
-        raise BadJson("shared memory is not supported: send the texts", 422)
-    size = tensor.parameters.get("binary_data_size")
+    parameters = tensor.parameters or {}
+    check_parameters(parameters, INPUT_PARAMETERS, where="inputs.parameters")
+    size = parameters.get("binary_data_size")
     if size is None:
         if tensor.data is None or binary:
             raise BadJson("inputs: data is missing, or the bytes after the JSON belong to no tensor", 422)
@@ -162,13 +209,14 @@ def _texts(tensor: InputTensor, binary: bytes | None) -> list[Any]:
 
 
 def _outputs(parsed: InferRequest) -> tuple[tuple[str, bool], ...]:
-    check_outputs([output.name for output in parsed.outputs])
-    if any({"classification", "shared_memory_region"} & set(output.parameters) for output in parsed.outputs):
-        raise BadJson("the classification extension and shared memory are not supported: request plain outputs", 422)
-    default = parsed.parameters.get("binary_data_output") is True
-    if not parsed.outputs:
+    outputs = parsed.outputs or []
+    check_outputs([output.name for output in outputs])
+    for output in outputs:
+        check_parameters(output.parameters, OUTPUT_PARAMETERS, where="outputs.parameters")
+    default = (parsed.parameters or {}).get("binary_data_output") is True
+    if not outputs:
         return tuple((name, default) for name in OUTPUTS)
-    return tuple((output.name, output.parameters.get("binary_data", default) is True) for output in parsed.outputs)
+    return tuple((output.name, (output.parameters or {}).get("binary_data", default) is True) for output in outputs)
 
 
 def _write(request: InferenceRequest, response: InferenceResponse) -> Response:
@@ -184,8 +232,11 @@ def _write(request: InferenceRequest, response: InferenceResponse) -> Response:
         else:
             tensor["data"] = values
         outputs.append(tensor)
-    info = response.info
-    fields: dict[str, Any] = {"model_name": info.model, "model_version": info.version, "outputs": outputs}
+    fields: dict[str, Any] = {
+        "model_name": response_format.model,
+        "model_version": response.info.version,
+        "outputs": outputs,
+    }
     if response_format.id:
         fields["id"] = response_format.id
     body = json.dumps(fields).encode()

@@ -6,35 +6,41 @@
 """
 
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, StrictBool
+from pydantic import ConfigDict, Field
 
 from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson, read_object
 from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, Protocol, RequestHead, check_texts
 from lft_ray.serve.protocols.hf import write_response
-from lft_ray.wire import Wire
+from lft_ray.wire import MAX_BATCH, RequestBody, Text
 
 __all__ = ["EXAMPLE", "TEI", "TeiRequest"]
 
 EXAMPLE = {"inputs": [["the first text"], ["the second text"]], "raw_scores": False, "truncate": True}
 
 
-class TeiRequest(Wire):
+_One = Annotated[list[Text], Field(json_schema_extra={"minItems": 1, "maxItems": 1})]
+
+
+class TeiRequest(RequestBody):
     """Body of ``POST /predict``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", title="TeiRequest")
+    model_config = ConfigDict(title="TeiRequest")
+    expects: ClassVar[dict[str, str]] = {
+        "inputs": "must be a text, a list with one text, or a batch: a list of lists with one text each"
+    }
 
-    inputs: str | list[str] | list[list[str]]
+    inputs: Text | _One | Annotated[list[_One], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})]
     """One text, one text in a list, or a batch of lists with one text each. Pairs of texts are refused."""
-    raw_scores: StrictBool = False
+    raw_scores: bool | None = None
     """true: return logits instead of probabilities."""
-    truncate: StrictBool | None = None
+    truncate: bool | None = None
     """false: refuse a text that is longer than the model's max_length instead of truncating it."""
-    truncation_direction: Literal["Right"] = "Right"
-    """Texts are truncated at their end."""
+    truncation_direction: Literal["Right", "right"] | None = None
+    """Has no effect: texts are truncated at their end. Left is refused."""
 
 
 def _read(body: bytes, _: RequestHead) -> InferenceRequest:

@@ -1,12 +1,12 @@
 """The vLLM protocol: ``POST /v1/classify`` and ``/classify``. In: bytes. Out: an `InferenceRequest`, response bytes."""
 
 import json
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, StrictBool
+from pydantic import ConfigDict, Field
 
 from lft_ray.serve.http.asgi import Response
-from lft_ray.serve.http.strict_json import read_object
+from lft_ray.serve.http.strict_json import BadJson, read_object
 from lft_ray.serve.protocols.base import (
     InferenceRequest,
     InferenceResponse,
@@ -15,33 +15,63 @@ from lft_ray.serve.protocols.base import (
     check_model,
     check_texts,
 )
-from lft_ray.wire import Wire
+from lft_ray.wire import RequestBody, Text, Texts
 
 __all__ = ["EXAMPLE", "VLLM", "ClassifyRequest"]
 
 EXAMPLE = {"model": "classifier", "input": ["the first text", "the second text"]}
 
 
-class ClassifyRequest(Wire):
-    """Body of ``POST /v1/classify``."""
+class _WithoutEffect(RequestBody):
+    """Keys of vLLM's own request that change nothing here, with the reason. Its typed clients send all of them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", title="ClassifyRequest")
-
-    input: str | list[str]
-    model: str | None = None
-    """classifier, or the model's own name as in /info."""
     user: str | None = None
     """For your own records; has no effect and is not stored."""
-    activation: StrictBool = True
+    request_id: str | None = None
+    """Has no effect: the header x-request-id names the request, in this protocol too."""
+    priority: int | None = None
+    """Has no effect: requests are served in turn."""
+    cache_salt: str | None = None
+    """Has no effect: nothing is cached."""
+    add_special_tokens: Literal[True] | None = None
+    """Has no effect: the model always reads its special tokens, as in training. false is refused."""
+    truncation_side: Literal["right"] | None = None
+    """Has no effect: texts are truncated at their end. left is refused."""
+    mm_processor_kwargs: None = None
+    """Has no effect: there are texts only."""
+
+
+class ClassifyRequest(_WithoutEffect):
+    """Body of ``POST /v1/classify``."""
+
+    model_config = ConfigDict(title="ClassifyRequest")
+    expects: ClassVar[dict[str, str]] = {"input": "must be a text or a list of texts, none of them empty"}
+
+    input: Text | Texts
+    model: str | None = None
+    """classifier, or the model's own name as in /info."""
+    use_activation: bool | None = None
     """false: return logits instead of probabilities."""
+    activation: bool | None = None
+    """The older name of use_activation."""
+    softmax: bool | None = None
+    """The oldest name of use_activation."""
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1, json_schema_extra={"maximum": -1})] | None = None
+    """-1, or at least the model's max_length: texts are truncated to that. A smaller number is refused."""
 
 
 def _read(body: bytes, head: RequestHead) -> InferenceRequest:
     parsed = read_object(body, ClassifyRequest)
     if parsed.model is not None:
         check_model(parsed.model, head.info)
+    tokens = parsed.truncate_prompt_tokens
+    if tokens is not None and -1 < tokens < head.info.max_length:
+        raise BadJson(f"truncate_prompt_tokens: must be -1 or at least {head.info.max_length}, the max_length", 422)
+    asked = {parsed.use_activation, parsed.activation, parsed.softmax} - {None}
+    if len(asked) > 1:
+        raise BadJson("use_activation, activation and softmax are names of one option, and differ", 422)
     texts = [parsed.input] if isinstance(parsed.input, str) else parsed.input
-    return InferenceRequest(check_texts(texts, where="input"), function=None if parsed.activation else "none")
+    return InferenceRequest(check_texts(texts, where="input"), function="none" if asked == {False} else None)
 
 
 def _write(_: InferenceRequest, response: InferenceResponse) -> Response:

@@ -7,7 +7,7 @@ from tests.serve.conftest import make_predictor
 
 SERVICE = Service(lambda _: make_predictor())
 INFERENCE = inference_routes(InferenceHandler(SERVICE))
-STATUS = status_routes(SERVICE, Metrics(lambda: 0, lambda: None), list, with_keys=False)
+STATUS = status_routes(SERVICE, Metrics(lambda: 0, lambda: None).text, list, with_keys=False)
 
 
 def test_no_two_routes_have_the_same_method_and_path():

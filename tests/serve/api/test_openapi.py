@@ -12,7 +12,7 @@ async def handler(_):
 ROUTES = [
     Route("POST", "/", handler, "predict", request=PredictRequest, example={"inputs": "a"}, response=list[LabelScore]),
     Route("GET", "/v2/models/{model}/versions/{version}", handler, "metadata", response=Info, statuses=(200, 404)),
-    Route("GET", "/metrics", handler, "metrics", description="in text"),
+    Route("GET", "/metrics", handler, "metrics", description="in text", media_type="text/plain"),
     Route("GET", "/ui", handler, "page", is_public=False),
 ]
 
@@ -46,9 +46,9 @@ def test_path_parameters_and_error_bodies_are_described(api):
     assert error == {"$ref": "#/components/schemas/ErrorBody"}
 
 
-def test_a_response_that_is_not_json_has_no_schema(api):
+def test_a_response_that_is_not_json_has_its_own_media_type(api):
     operation = api["paths"]["/metrics"]["get"]
-    assert "content" not in operation["responses"]["200"]
+    assert operation["responses"]["200"]["content"] == {"text/plain": {"schema": {"type": "string"}}}
     assert operation["description"] == "in text"
 
 
@@ -58,3 +58,15 @@ def test_keys_add_a_security_scheme_and_401_everywhere():
     assert api["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     assert all("401" in one["responses"] for methods in api["paths"].values() for one in methods.values())
     assert "security" not in document(ROUTES, title="Title", with_keys=False)
+
+
+def test_operation_ids_are_identifiers_of_their_own():
+    from lft_ray.serve.api.app import create_app
+    from lft_ray.serve.rollout.service import Service
+
+    routes = create_app(Service(lambda _: None))._router.routes
+    api = document(routes, title="Title", with_keys=False)
+    ids = [one["operationId"] for methods in api["paths"].values() for one in methods.values()]
+    assert len(set(ids)) == len(ids)
+    assert all(name.isidentifier() for name in ids), ids
+    assert {"classify_hf", "classify_tei", "classify_vllm", "infer", "get_v2_models_model_ready"} <= set(ids)

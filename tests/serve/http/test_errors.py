@@ -35,11 +35,15 @@ def test_busy_says_when_to_retry():
 def test_check_key_guards_all_but_the_open_paths():
     keys = ApiKeys(hash_keys("secret"))
     for path in OPEN_PATHS:
-        check_key(keys, path, lambda: "")
-    check_key(keys, "/info", lambda: "Bearer secret")
-    check_key(ApiKeys(), "/info", lambda: "")
+        assert check_key(keys, "GET", path, lambda: "") is False
+    assert check_key(keys, "GET", "/info", lambda: "Bearer secret")
+    assert check_key(keys, "GET", "/", lambda: "") is False
+    assert check_key(keys, "OPTIONS", "/info", lambda: "") is False
+    assert check_key(ApiKeys(), "GET", "/info", lambda: "")
     with pytest.raises(HttpError) as raised:
-        check_key(keys, "/info", lambda: "Bearer wrong")
+        check_key(keys, "GET", "/info", lambda: "Bearer wrong")
+    with pytest.raises(HttpError):
+        check_key(keys, "POST", "/", lambda: "")
     assert (raised.value.status, raised.value.headers) == (401, {"www-authenticate": "Bearer"})
     assert "wrong" not in raised.value.message
 

@@ -56,7 +56,7 @@ def test_an_unknown_path_is_404(path):
 def test_another_method_is_405_with_those_allowed():
     with pytest.raises(HttpError) as raised:
         ROUTER.find("DELETE", "/info")
-    assert (raised.value.status, raised.value.headers) == (405, {"allow": "GET, POST"})
+    assert (raised.value.status, raised.value.headers) == (405, {"allow": "GET, HEAD, OPTIONS, POST"})
     with pytest.raises(HttpError) as raised:
         ROUTER.find("HEAD", "/v2/models/m/versions/1/infer")
-    assert raised.value.headers == {"allow": "POST"}
+    assert raised.value.headers == {"allow": "OPTIONS, POST"}

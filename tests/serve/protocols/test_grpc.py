@@ -219,3 +219,49 @@ async def test_before_a_model_is_open_the_server_is_live_not_ready_and_a_deadlin
     for server in (empty, slow):
         await server.stop(0)
     await slow_service.current.retire()
+
+
+# ---------------------------------------------------------------- metrics, parameters
+
+
+def test_calls_are_counted_with_the_name_of_their_status(live):
+    with grpc.insecure_channel(f"127.0.0.1:{live.grpc_port}") as channel:
+        before = live.metrics.text().decode()
+        call_method(channel, "ModelInfer", infer_request([b"bbb", b"b " * 40]))
+        with pytest.raises(grpc.RpcError):
+            call_method(channel, "ModelInfer", infer_request([b""]))
+        after = live.metrics.text().decode()
+
+    def grown(series: str) -> float:
+        lines = [[line for line in text.splitlines() if line.startswith(series)] for text in (before, after)]
+        first, last = (sum(float(line.rpartition(" ")[2]) for line in found) for found in lines)
+        return last - first
+
+    assert grown('lft_requests_total{protocol="grpc",status="OK"}') == 1
+    assert grown('lft_requests_total{protocol="grpc",status="INVALID_ARGUMENT"}') == 1
+    assert grown('lft_request_seconds_count{protocol="grpc",status="OK"}') == 1
+    assert grown('lft_texts_total{protocol="grpc"}') == 2
+    assert grown("lft_truncated_texts_total") == 1
+
+
+def test_the_name_that_was_asked_for_is_echoed(channel):
+    assert call_method(channel, "ModelInfer", infer_request([b"bbb"])).model_name == "classifier"
+
+
+@pytest.mark.parametrize("place", ["request", "input", "output"])
+def test_unknown_parameters_are_refused_as_over_rest(channel, place):
+    request = infer_request([b"bbb"])
+    output = request.outputs.add(name="label")
+    holder = {"request": request, "input": request.inputs[0], "output": output}[place]
+    holder.parameters["classification"].int64_param = 2
+    with pytest.raises(grpc.RpcError) as raised:
+        call_method(channel, "ModelInfer", request)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "classification is not supported" in raised.value.details()
+
+
+def test_parameters_that_change_nothing_are_taken(channel):
+    request = infer_request([b"bbb"])
+    request.parameters["priority"].int64_param = 1
+    request.inputs[0].parameters["content_type"].string_param = "str"
+    assert call_method(channel, "ModelInfer", request).outputs[0].name == "label"

@@ -63,7 +63,7 @@ def test_another_model_or_version_is_404(changes):
 def test_the_response_is_json_with_all_outputs_by_default():
     written = KSERVE.write(KSERVE.read(body_of(id="7"), head()), response())
     body = json.loads(written.body)
-    assert (body["id"], body["model_name"], body["model_version"]) == ("7", "minilm:1", "abc123abc123")
+    assert (body["id"], body["model_name"], body["model_version"]) == ("7", "classifier", "abc123abc123")
     assert [(one["name"], one["shape"], one["data"]) for one in body["outputs"]] == [
         ("label", [2], ["sport", "business"]),
         ("score", [2], [0.7, 0.6]),

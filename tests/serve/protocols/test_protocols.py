@@ -283,7 +283,7 @@ async def test_metrics_count_by_protocol_and_status(http):
         "lft_truncated_texts_total 1.0",
         "lft_queued_texts 0.0",
         'lft_model_info{model="minilm:1",version="abc123abc123"} 1.0',
-        'lft_request_seconds_count{protocol="hf"} 2.0',
+        'lft_request_seconds_count{protocol="hf",status="422"} 1.0',
     ):
         assert line in lines
 

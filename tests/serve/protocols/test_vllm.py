@@ -3,6 +3,7 @@ import json
 import pytest
 
 from lft_ray.serve.http.errors import HttpError
+from lft_ray.serve.http.strict_json import BadJson
 from lft_ray.serve.protocols.base import InferenceResponse, RequestHead
 from lft_ray.serve.protocols.vllm import VLLM
 from lft_ray.wire import LabelScore
@@ -16,6 +17,28 @@ def test_one_text_or_a_list_is_read():
     assert VLLM.read(b'{"input": "a"}', HEAD).texts == ["a"]
     request = VLLM.read(b'{"input": ["a", "b"], "model": "classifier", "activation": false}', HEAD)
     assert (request.texts, request.function) == (["a", "b"], "none")
+
+
+@pytest.mark.parametrize("key", ["use_activation", "activation", "softmax"])
+def test_three_names_of_one_option(key):
+    for value, function in ((False, "none"), (True, None), (None, None)):
+        assert VLLM.read(json.dumps({"input": "a", key: value}).encode(), HEAD).function == function
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"use_activation": True, "softmax": False}, "differ"),
+        ({"truncate_prompt_tokens": 5}, "truncate_prompt_tokens"),
+        ({"add_special_tokens": False}, "add_special_tokens"),
+        ({"truncation_side": "left"}, "truncation_side"),
+        ({"messages": []}, "unknown key"),
+        ({"priority": "high"}, "priority"),
+    ],
+)
+def test_what_would_change_the_answer_and_is_not_done_is_refused(keys, says):
+    with pytest.raises(BadJson, match=says):
+        VLLM.read(json.dumps({"input": "a", **keys}).encode(), HEAD)
 
 
 def test_another_model_is_404():
