@@ -8,10 +8,11 @@ Tune's own folder is temporary and is never read: no `Tuner.restore`, no pickles
 import logging
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ from lft_ray.cluster.environment import environment_variables
 from lft_ray.cluster.nodes import HEAD_MARK
 from lft_ray.config import TrainingSpec
 from lft_ray.run.storage import Storage
-from lft_ray.search.budget.admission import MAX_FAILURES
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.tune.trainable import RunsTrials, make_trainable
 from lft_ray.train.distributed.placement_groups import worker_groups_of
@@ -130,7 +130,8 @@ def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dic
     from ray import tune
 
     trainable = tune.with_resources(make_trainable(run), tune.PlacementGroupFactory([bundle]))
-    with catch_interrupts() as interrupt:
+    # Tune prints a line on stdout, whatever its verbosity, for a trial that ends before its first report.
+    with catch_interrupts() as interrupt, redirect_stdout(sys.stderr):
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -146,7 +147,8 @@ def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dic
                 name="study",
                 storage_path=folder,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                # A trial that the machine ended is handed out again by the dispatcher, which knows why.
+                failure_config=tune.FailureConfig(max_failures=0),
                 callbacks=[StudyCallback(searcher, interrupt)],
             ),
         ).fit()
@@ -215,6 +217,8 @@ class StudyCallback(Callback):
         for trial in trials:
             if trial.status == trial.ERROR:
                 self._searcher.note_lost(trial.trial_id)
+            elif trial.status == trial.RUNNING:
+                self._searcher.note_placed(trial.trial_id)
         self._interrupt.raise_if_set()
         if self._searcher.fatal is not None:
             raise self._searcher.fatal

@@ -129,4 +129,4 @@ def test_a_session_has_one_state_at_a_time(loop_job, tmp_path):
 def test_no_pickle_is_written(loop_job, tmp_path):
     saved(loop_job(), Storage(tmp_path / "state"), 3)
     names = {path.name for path in (tmp_path / "state").rglob("*") if path.is_file()}
-    assert names == {"part-0000.safetensors", "state.json"}
+    assert names == {"part-0000.safetensors", "sum-0000.json", "state.json"}
