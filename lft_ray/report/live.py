@@ -205,6 +205,7 @@ class LiveTable:
         with self._lock:
             row = self._state.rows.get(trial_id)
             if row is not None:
+                row.state = "running" if row.state == "waiting" else row.state
                 row.fraction = fraction
                 row.f1 = f1 if f1 is not None else row.f1
                 row.training_usd = training_usd if training_usd is not None else row.training_usd

@@ -197,6 +197,7 @@ class Ledger:
 
     def failed_before(self, trial_id: str) -> list[TrialRecord]:
         """Records of earlier failures of a trial that was told to run again, oldest first."""
+        self._load()
         attempts = range(1, self._started[trial_id].attempt + 1 if trial_id in self._started else 1)
         found = [self._read(f"trials/{trial_id}/failed-{attempt}.json", TrialRecord) for attempt in attempts]
         return [record for record in found if record is not None]

@@ -119,16 +119,24 @@ def run_trials(
             _tune_environment(dispatcher.plan.slots),
             _tune_folder(cluster, storage) as folder,
         ):
-            _fit(run, searcher, scheduler, _bundle(cluster, training), folder)
+            _fit(run, searcher, scheduler, cluster, training, folder)
     finally:
         dispatcher.close()
     if searcher.fatal is not None:
         raise searcher.fatal
 
 
-def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dict[str, float], folder: str) -> None:
+def _fit(
+    run: RunsTrials,
+    searcher: "StudySearcher",
+    scheduler: Any,
+    cluster: ClusterHandle,
+    training: TrainingSpec,
+    folder: str,
+) -> None:
     from ray import tune
 
+    bundle = _bundle(cluster, training)
     trainable = tune.with_resources(make_trainable(run), tune.PlacementGroupFactory([bundle]))
     # Tune prints a line on stdout, whatever its verbosity, for a trial that ends before its first report.
     with catch_interrupts() as interrupt, redirect_stdout(sys.stderr):
@@ -149,7 +157,7 @@ def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dic
                 verbose=0,
                 # A trial that the machine ended is handed out again by the dispatcher, which knows why.
                 failure_config=tune.FailureConfig(max_failures=0),
-                callbacks=[StudyCallback(searcher, interrupt)],
+                callbacks=[StudyCallback(searcher, interrupt, cluster)],
             ),
         ).fit()
 
@@ -205,15 +213,19 @@ class StudyCallback(Callback):
     Args:
         searcher: its ``fatal`` error is raised.
         interrupt: raises KeyboardInterrupt when set.
+        cluster: raises UnreachableError when its core processes are dead; None: not looked at.
     """
 
-    def __init__(self, searcher: "StudySearcher", interrupt: Interrupt) -> None:
+    def __init__(self, searcher: "StudySearcher", interrupt: Interrupt, cluster: ClusterHandle | None = None) -> None:
         self._searcher = searcher
         self._interrupt = interrupt
+        self._cluster = cluster
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Check once per step (at least ten per second)."""
         del iteration, info
+        if self._cluster is not None:
+            self._cluster.raise_if_dead()
         for trial in trials:
             if trial.status == trial.ERROR:
                 self._searcher.note_lost(trial.trial_id)

@@ -1,0 +1,153 @@
+"""Watch the core processes of a Ray cluster that this process started. In: their IDs. Out: an error when one dies.
+
+Without the raylet a search waits for ever, and without the GCS Ray's C++ code ends the process after a minute, with its
+own words. The watch sees either death within seconds, interrupts the main thread wherever it waits, and ends what is
+left of the cluster. Only ends processes that the cluster started. Linux and macOS.
+"""
+
+import _thread
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+
+from lft_ray.cluster.memory import OomWatch
+from lft_ray.errors import UnreachableError
+from lft_ray.processes import ProcessIdentity, alive, identity_of
+
+__all__ = ["CoreWatch", "when_stuck"]
+
+INTERVAL_S = 2.0
+"""Seconds between two looks."""
+STUCK_S = 5.0
+"""Seconds that the main thread has to leave what it waits for, before the watch ends the process for it."""
+CORE = {"raylet": "Ray's raylet", "gcs_server": "Ray's GCS"}
+_stuck: list[Callable[[UnreachableError], None]] = []
+"""What ends this process where the main thread does not come back from Ray's C++ code; empty: nothing does."""
+
+
+@contextmanager
+def when_stuck(end: Callable[[UnreachableError], None]) -> Iterator[None]:
+    """While the context runs, call ``end`` if the core died and the main thread stays stuck: a command's last resort.
+
+    Args:
+        end: shows the error and ends the process; called in the thread of the watch, after the clean-up.
+    """
+    _stuck.append(end)
+    try:
+        yield
+    finally:
+        _stuck.remove(end)
+
+
+class CoreWatch:
+    """Looks after the raylet and the GCS that ``ray.init`` started as children of this process.
+
+    Args:
+        clean_up: removes what the cluster leaves behind; called once its processes are gone.
+        marker: text in the command lines of the cluster's processes, such as its temporary folder.
+        interval_s: seconds between two looks.
+    """
+
+    def __init__(self, clean_up: Callable[[], None], marker: str, *, interval_s: float = INTERVAL_S) -> None:
+        self.failure: UnreachableError | None = None
+        """The error to raise; None while the core lives."""
+        self._clean_up, self._marker, self._interval_s = clean_up, marker, interval_s
+        self._core: dict[str, ProcessIdentity] = {}
+        self._family: dict[int, ProcessIdentity] = {}
+        self._oom = OomWatch()
+        self._closed = threading.Event()
+        self._begun_by_main = threading.current_thread() is threading.main_thread()
+        self._thread = threading.Thread(target=self._look_on, name="ray-watch", daemon=True)
+
+    @property
+    def core(self) -> dict[str, int]:
+        """Process IDs of the core by name: ``raylet``, ``gcs_server``."""
+        return {name: identity.pid for name, identity in self._core.items()}
+
+    def start(self) -> None:
+        """Find the core among the children of this process, and begin to look after it."""
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if (name := child.name()) in CORE and (found := identity_of(child.pid)) is not None:
+                    self._core[name] = found
+        self._note_family()
+        self._thread.start()
+
+    def raise_if_dead(self) -> None:
+        """Raise the error of a dead core.
+
+        Raises:
+            UnreachableError: the raylet or the GCS died.
+        """
+        if self.failure is not None:
+            raise self.failure
+
+    def close(self) -> None:
+        """Stop looking: the cluster is about to be stopped on purpose, or is gone."""
+        self._closed.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout=self._interval_s + 1.0)
+
+    def end_family(self) -> None:
+        """End all processes of the cluster that were seen and still live."""
+        for identity in self._family.values():
+            if alive(identity):
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(identity.pid, signal.SIGKILL)
+
+    def _look_on(self) -> None:
+        while not self._closed.wait(self._interval_s):
+            dead = next((name for name, identity in self._core.items() if not alive(identity)), None)
+            if dead is None:
+                self._note_family()
+                continue
+            self.failure = self._error(dead)
+            if self._begun_by_main:
+                # As if Ctrl-C was pressed: Ray's calls and sleeping code return from whatever they wait for.
+                _thread.interrupt_main()
+            if not self._closed.wait(STUCK_S) and _stuck:
+                self.end_family()
+                self._clean_up()
+                _stuck[-1](self.failure)
+            return
+
+    def _error(self, name: str) -> UnreachableError:
+        how = _ended_how(self._core[name].pid)
+        if self._oom.look():
+            how = f"{how}; the kernel killed a process for lack of memory"
+        elif "signal 9" in how:
+            how = f"{how}; out of memory?"
+        return UnreachableError(
+            f"{CORE[name]} died ({how}): this cluster is gone",
+            fix="run the command again with --resume: finished trials are kept, running ones go on from their last "
+            "saved state. If memory was short, lower search.concurrency or use a machine with more",
+        )
+
+    def _note_family(self) -> None:
+        """Remember the processes of the cluster: those of a dead raylet belong to init and cannot be found later."""
+        found: dict[int, ProcessIdentity] = {}
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):
+                if child.name() not in CORE and not any(self._marker in word for word in child.cmdline()):
+                    continue
+                for process in (child, *child.children(recursive=True)):
+                    known = self._family.get(process.pid)
+                    identity = known if known is not None and alive(known) else identity_of(process.pid)
+                    if identity is not None:
+                        found[process.pid] = identity
+        self._family = found
+
+
+def _ended_how(pid: int) -> str:
+    """How a child of this process ended, without reaping it: whoever started it waits for it too."""
+    with suppress(ChildProcessError, OSError, AttributeError):
+        status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if status is not None and status.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+            return f"killed by signal {status.si_status}"
+        if status is not None:
+            return f"exit code {status.si_status}"
+    return "it ended"
