@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lft_ray.candidates import Candidates
+from lft_ray.causes import named_faults
 from lft_ray.cluster.environment import environment
 from lft_ray.config import Experiment
 from lft_ray.errors import InputError, NoWinnerError
@@ -177,6 +178,7 @@ def run_search(
     *,
     resume: bool = False,
     replace: bool = False,
+    retry_failed: bool = False,
     console: "Console | None" = None,
     on_stage: "Log | None" = None,
 ) -> RunFolder:
@@ -186,22 +188,31 @@ def run_search(
         experiment: the resolved experiment.
         resume: continue the run of this name; finished work is not repeated.
         replace: delete the run of this name first.
+        retry_failed: continue the run, and run the trials again whose records say that they failed.
         console: where progress is printed; None: silent.
         on_stage: called with the name of each stage when it starts, also for later stages of the returned run.
 
     Raises:
         InputError: experiment, data or models cannot be used; raised before the first trial.
         NoWinnerError: no finished trial satisfies the selection policy; the ledger keeps all measurements.
+        StorageError: a disk filled up or fails; unfinished trials run when the search is resumed.
+        UnreachableError: the Ray cluster or the storage was lost on the way.
     """
-    from lft_ray.cluster.connect import connect
+    from lft_ray.cluster.connect import connect, this_machine
+    from lft_ray.search.budget.precheck import check_start
 
     check(experiment)
-    run = RunFolder.begin(experiment, resume=resume, replace=replace)
+    run = RunFolder.begin(experiment, resume=resume or retry_failed, replace=replace)
     run.on_stage = on_stage
-    with driver_lock(run.storage):
+    with named_faults(run.uri), driver_lock(run.storage):
         run.put_json("environment.json", environment())
         log = _printer(console)
         prepared = prepare(run, experiment, log)
+        if retry_failed:
+            reopened = ", ".join(record.trial_id for record in prepared.ledger.reopen_failed())
+            log(f"failed trials that run again: {reopened or 'none'}")
+        machine = this_machine() if experiment.cluster.address is None else None
+        check_start(_specs(experiment), prepared.candidates, prepared.dataset, prepared.ledger, machine, log)
         sharded = experiment.training.workers != 1
         with connect(
             experiment.cluster, object_store_mb=experiment.search.object_store_mb, needs_dashboard=sharded
@@ -317,11 +328,11 @@ def fit(run: RunFolder, experiment: Experiment, prepared: Prepared, cluster: "Cl
 
 def profile(run: RunFolder, experiment: Experiment, prepared: Prepared, log: "Log") -> ProfileBook:
     """Measure the serving cost of each candidate in a real Ray Serve replica, before any of them is trained."""
-    from lft_ray.profile.measure import measure_profiles
+    from lft_ray.profile.measure import is_current, measure_profiles
     from lft_ray.profile.requests import profile_requests, skipped_lengths
 
     found = run.profiles()
-    if found is not None:
+    if found is not None and is_current(found, experiment.serve, keeps=bool(prepared.ledger.records()), log=log):
         return found
     requests = profile_requests(prepared.candidates, prepared.dataset)
     for sentence in skipped_lengths(prepared.candidates, requests):
@@ -466,7 +477,7 @@ def run_train(
 
     check(experiment)
     run = RunFolder.begin(experiment, resume=not replace, replace=replace)
-    with driver_lock(run.storage):
+    with named_faults(run.uri), driver_lock(run.storage):
         run.put_json("environment.json", environment())
         prepared = prepare(run, experiment, _printer(None))
         candidates, dataset, ledger = prepared.candidates, prepared.dataset, prepared.ledger

@@ -1,6 +1,7 @@
 """Output of the commands: data on stdout, messages on stderr, errors as text and exit code instead of a traceback.
 
-Exit codes: 0 ok, 2 bad input, 3 no winner, 4 unreachable, 130 interrupted, 1 unexpected error (a bug).
+Exit codes: 0 ok, 2 bad input, 3 no winner, 4 unreachable, 5 most trials failed, 130 interrupted, 1 unexpected error (a
+bug).
 """
 
 import json

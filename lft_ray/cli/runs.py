@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
+from lft_ray.errors import TrialsFailedError, UnreachableError
 from lft_ray.run.folder import RunFolder
 
-__all__ = ["env", "leaderboard", "leaderboard_of", "report", "shown", "status"]
+__all__ = ["env", "leaderboard", "leaderboard_of", "leave", "refuse_mostly_failed", "report", "shown", "status"]
 
 Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -26,6 +27,28 @@ def leaderboard_of(run: RunFolder) -> dict[str, Any]:
     from lft_ray import pipeline
 
     return pipeline.leaderboard(run)
+
+
+def leave(error: UnreachableError, *, next_line: str) -> None:
+    """End the process because its Ray cluster died and a call into it does not return. Its last words are the error."""
+    print_message(f"error: {error}")
+    next_command(next_line)
+    os._exit(error.exit_code)
+
+
+def refuse_mostly_failed(run: RunFolder, again: str) -> None:
+    """End a search whose trials mostly failed with exit code 5, after its result was shown.
+
+    Raises:
+        TrialsFailedError: half of the trials, or more, failed.
+    """
+    from lft_ray import pipeline
+    from lft_ray.search.failures import mostly_failed
+
+    if failures := mostly_failed(pipeline.records_of(run)):
+        raise TrialsFailedError(
+            f"{failures}. The winner was chosen from what was left", fix=f"`{again}` runs them again"
+        )
 
 
 @guarded

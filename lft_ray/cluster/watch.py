@@ -5,12 +5,13 @@ own words. The watch sees either death within seconds, interrupts the main threa
 left of the cluster. Only ends processes that the cluster started. Linux and macOS.
 """
 
-import _thread
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, cast
 
 import psutil
 
@@ -18,15 +19,21 @@ from lft_ray.cluster.memory import OomWatch
 from lft_ray.errors import UnreachableError
 from lft_ray.processes import ProcessIdentity, alive, identity_of
 
-__all__ = ["CoreWatch", "when_stuck"]
+__all__ = ["CoreDiedError", "CoreWatch", "when_stuck"]
 
 INTERVAL_S = 2.0
 """Seconds between two looks."""
 STUCK_S = 5.0
 """Seconds that the main thread has to leave what it waits for, before the watch ends the process for it."""
+WAKE = signal.SIGUSR2
+"""Wakes the main thread. Not SIGINT: whoever handles that takes it for the user's."""
 CORE = {"raylet": "Ray's raylet", "gcs_server": "Ray's GCS"}
 _stuck: list[Callable[[UnreachableError], None]] = []
 """What ends this process where the main thread does not come back from Ray's C++ code; empty: nothing does."""
+
+
+class CoreDiedError(KeyboardInterrupt):
+    """Raised in the main thread, wherever it waits. As with an interrupt, nobody on the way takes it for their own."""
 
 
 @contextmanager
@@ -61,6 +68,7 @@ class CoreWatch:
         self._oom = OomWatch()
         self._closed = threading.Event()
         self._begun_by_main = threading.current_thread() is threading.main_thread()
+        self._handler_before: Any = None
         self._thread = threading.Thread(target=self._look_on, name="ray-watch", daemon=True)
 
     @property
@@ -75,6 +83,8 @@ class CoreWatch:
                 if (name := child.name()) in CORE and (found := identity_of(child.pid)) is not None:
                     self._core[name] = found
         self._note_family()
+        if self._begun_by_main:
+            self._handler_before = signal.signal(WAKE, self._wake)
         self._thread.start()
 
     def raise_if_dead(self) -> None:
@@ -89,6 +99,9 @@ class CoreWatch:
     def close(self) -> None:
         """Stop looking: the cluster is about to be stopped on purpose, or is gone."""
         self._closed.set()
+        if self._begun_by_main and threading.current_thread() is threading.main_thread():
+            signal.signal(WAKE, self._handler_before or signal.SIG_DFL)
+            self._begun_by_main = False
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout=self._interval_s + 1.0)
 
@@ -107,13 +120,18 @@ class CoreWatch:
                 continue
             self.failure = self._error(dead)
             if self._begun_by_main:
-                # As if Ctrl-C was pressed: Ray's calls and sleeping code return from whatever they wait for.
-                _thread.interrupt_main()
+                # A real signal: Ray's calls, locks and sleeping code return from whatever they wait for.
+                signal.pthread_kill(cast("int", threading.main_thread().ident), WAKE)
             if not self._closed.wait(STUCK_S) and _stuck:
                 self.end_family()
                 self._clean_up()
                 _stuck[-1](self.failure)
             return
+
+    def _wake(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self.failure is not None and not self._closed.is_set():
+            raise CoreDiedError
 
     def _error(self, name: str) -> UnreachableError:
         how = _ended_how(self._core[name].pid)
