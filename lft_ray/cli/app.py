@@ -54,7 +54,7 @@ def search(
     from functools import partial
 
     from lft_ray.cli.views import print_leaderboard
-    from lft_ray.cluster.watch import when_stuck
+    from lft_ray.cluster.watch import CoreLostError, when_stuck
     from lft_ray.config import Experiment
     from lft_ray.errors import StorageError, UnreachableError
     from lft_ray.pipeline import run_search
@@ -65,6 +65,8 @@ def search(
     try:
         with when_stuck(partial(runs.leave, next_line=again)):
             run = run_search(experiment, resume=resume, replace=replace, retry_failed=retry_failed, console=stderr())
+    except CoreLostError as error:
+        runs.leave(error, next_line=again)
     except (KeyboardInterrupt, StorageError, UnreachableError):
         next_command(again)
         raise

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -29,7 +29,7 @@ def leaderboard_of(run: RunFolder) -> dict[str, Any]:
     return pipeline.leaderboard(run)
 
 
-def leave(error: UnreachableError, *, next_line: str) -> None:
+def leave(error: UnreachableError, *, next_line: str) -> NoReturn:
     """End the process because its Ray cluster died and a call into it does not return. Its last words are the error."""
     print_message(f"error: {error}")
     next_command(next_line)

@@ -19,7 +19,7 @@ from lft_ray.cluster.memory import OomWatch
 from lft_ray.errors import UnreachableError
 from lft_ray.processes import ProcessIdentity, alive, identity_of
 
-__all__ = ["CoreDiedError", "CoreWatch", "when_stuck"]
+__all__ = ["CoreDiedError", "CoreLostError", "CoreWatch", "when_stuck"]
 
 INTERVAL_S = 2.0
 """Seconds between two looks."""
@@ -30,6 +30,10 @@ WAKE = signal.SIGUSR2
 CORE = {"raylet": "Ray's raylet", "gcs_server": "Ray's GCS"}
 _stuck: list[Callable[[UnreachableError], None]] = []
 """What ends this process where the main thread does not come back from Ray's C++ code; empty: nothing does."""
+
+
+class CoreLostError(UnreachableError):
+    """The Ray cluster that this process started died under it. Ray may keep the process from ending by itself."""
 
 
 class CoreDiedError(KeyboardInterrupt):
@@ -133,13 +137,13 @@ class CoreWatch:
         if self.failure is not None and not self._closed.is_set():
             raise CoreDiedError
 
-    def _error(self, name: str) -> UnreachableError:
+    def _error(self, name: str) -> CoreLostError:
         how = _ended_how(self._core[name].pid)
         if self._oom.look():
             how = f"{how}; the kernel killed a process for lack of memory"
         elif "signal 9" in how:
             how = f"{how}; out of memory?"
-        return UnreachableError(
+        return CoreLostError(
             f"{CORE[name]} died ({how}): this cluster is gone",
             fix="run the command again with --resume: finished trials are kept, running ones go on from their last "
             "saved state. If memory was short, lower search.concurrency or use a machine with more",
