@@ -195,28 +195,24 @@ def run_search(
     Raises:
         InputError: experiment, data or models cannot be used; raised before the first trial.
         NoWinnerError: no finished trial satisfies the selection policy; the ledger keeps all measurements.
-        StorageError: a disk filled up or fails; unfinished trials run when the search is resumed.
-        UnreachableError: the Ray cluster or the storage was lost on the way.
+        StorageError, UnreachableError: the disk, the bucket or the Ray cluster failed; resume it later.
     """
-    from lft_ray.cluster.connect import connect, this_machine
+    from lft_ray.cluster.connect import connect
     from lft_ray.search.budget.precheck import check_start
+    from lft_ray.search.retry import retry_failed as reopened
 
     check(experiment)
     run = RunFolder.begin(experiment, resume=resume or retry_failed, replace=replace)
     run.on_stage = on_stage
     with named_faults(run.uri), driver_lock(run.storage):
         run.put_json("environment.json", environment())
-        log = _printer(console)
-        prepared = prepare(run, experiment, log)
+        prepared = prepare(run, experiment, log := _printer(console))
         if retry_failed:
-            reopened = ", ".join(record.trial_id for record in prepared.ledger.reopen_failed())
-            log(f"failed trials that run again: {reopened or 'none'}")
-        machine = this_machine() if experiment.cluster.address is None else None
-        check_start(_specs(experiment), prepared.candidates, prepared.dataset, prepared.ledger, machine, log)
-        sharded = experiment.training.workers != 1
-        with connect(
-            experiment.cluster, object_store_mb=experiment.search.object_store_mb, needs_dashboard=sharded
-        ) as cluster:
+            log(reopened(prepared.ledger))
+        owned = experiment.cluster.address is None
+        check_start(_specs(experiment), prepared.candidates, prepared.dataset, prepared.ledger, log, owned=owned)
+        sharded, store_mb = experiment.training.workers != 1, experiment.search.object_store_mb
+        with connect(experiment.cluster, object_store_mb=store_mb, needs_dashboard=sharded) as cluster:
             experiment = fit(run, experiment, prepared, cluster, log)
             cluster.preflight(experiment.training, experiment.storage)
             profiles = profile(run, experiment, prepared, log)
@@ -328,23 +324,20 @@ def fit(run: RunFolder, experiment: Experiment, prepared: Prepared, cluster: "Cl
 
 def profile(run: RunFolder, experiment: Experiment, prepared: Prepared, log: "Log") -> ProfileBook:
     """Measure the serving cost of each candidate in a real Ray Serve replica, before any of them is trained."""
-    from lft_ray.profile.measure import is_current, measure_profiles
+    from lft_ray.profile.measure import is_current, measure_profiles, warnings_of
     from lft_ray.profile.requests import profile_requests, skipped_lengths
 
-    found = run.profiles()
-    if found is not None and is_current(found, experiment.serve, keeps=bool(prepared.ledger.records()), log=log):
-        return found
+    kept, has_ended = run.profiles(), bool(prepared.ledger.records())
+    if kept is not None and is_current(kept, experiment.serve, keeps=has_ended, log=log):
+        return kept
     requests = profile_requests(prepared.candidates, prepared.dataset)
     for sentence in skipped_lengths(prepared.candidates, requests):
         log(sentence)
     log(f"profiling {len(requests)} variants in a Ray Serve replica")
     with run.stage("profile"):
         profiles = measure_profiles(requests, prepared.dataset, experiment.serve)
-    for measured in profiles.profiles:
-        if measured.warning:
-            log(f"warning: {measured.model_size}: {measured.warning}")
-    for variant, reason in profiles.refused.items():
-        log(f"warning: {variant} is not offered: {reason}")
+    for sentence in warnings_of(profiles):
+        log(f"warning: {sentence}")
     run.put("profiles.json", profiles)
     return profiles
 
@@ -363,10 +356,8 @@ def search(
     from lft_ray.selection.finalists import finalists
 
     dataset, ledger, specs = prepared.dataset, prepared.ledger, _specs(experiment)
-    job = StudyJob(ledger, prepared.candidates, dataset, profiles, specs)
-    with LiveTable(
-        specs.search.trials, console=console, minutes=specs.search.minutes, budget_usd=specs.search.budget_usd
-    ) as live:
+    job, limits = StudyJob(ledger, prepared.candidates, dataset, profiles, specs), specs.search
+    with LiveTable(limits.trials, console=console, minutes=limits.minutes, budget_usd=limits.budget_usd) as live:
         for record in ledger.records():
             live.on_record(record)
         with run.stage("search"):
@@ -498,14 +489,12 @@ def _printer(console: "Console | None") -> "Log":
 
 
 def _specs(experiment: Experiment) -> "StudySpecs":
-    """The sections of an experiment that a study reads."""
     from lft_ray.search.specs import StudySpecs
 
     return StudySpecs(experiment.search, experiment.training, experiment.selection, experiment.cost)
 
 
 def _money(experiment: Experiment, candidates: Candidates) -> "MoneySpecs":
-    """Prices and budgets of a run, for the report."""
     from lft_ray.report.costs import MoneySpecs
 
     return MoneySpecs(candidates.price, experiment.cost, experiment.search, experiment.serve)

@@ -22,7 +22,7 @@ from types import TracebackType
 
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
-from lft_ray.cluster.watch import CoreWatch
+from lft_ray.cluster.watch import CoreWatch, end_started
 from lft_ray.config import ClusterSpec, ResourcesSpec, TrainingSpec
 from lft_ray.errors import InputError, UnreachableError, first_line
 
@@ -269,6 +269,7 @@ def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
                 break
             except Exception as error:
                 ray.shutdown()
+                end_started(str(temp_dir))
                 # Ray gives its processes 30 s, without a setting for it; a machine with a load of 10 a core needs more.
                 if START_TIMEOUT_WORDS not in str(error):
                     raise

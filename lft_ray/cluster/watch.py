@@ -19,7 +19,7 @@ from lft_ray.cluster.memory import OomWatch
 from lft_ray.errors import UnreachableError
 from lft_ray.processes import ProcessIdentity, alive, identity_of
 
-__all__ = ["CoreDiedError", "CoreLostError", "CoreWatch", "when_stuck"]
+__all__ = ["CoreDiedError", "CoreLostError", "CoreWatch", "end_started", "when_stuck"]
 
 INTERVAL_S = 2.0
 """Seconds between two looks."""
@@ -162,6 +162,19 @@ class CoreWatch:
                     if identity is not None:
                         found[process.pid] = identity
         self._family = found
+
+
+def end_started(marker: str) -> None:
+    """End the children of this process, and theirs, that have ``marker`` in their command lines: a start that failed.
+
+    Ray leaves the GCS of a start that timed out running until this process ends.
+    """
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any(marker in word for word in child.cmdline()):
+                for process in (*child.children(recursive=True), child):
+                    process.kill()
+                child.wait(timeout=STUCK_S)
 
 
 def _ended_how(pid: int) -> str:

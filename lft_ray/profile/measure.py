@@ -17,7 +17,7 @@ from lft_ray.profile.session import ProfileSession, profile_replica
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile
 from lft_ray.serve.loadgen import text_bodies
 
-__all__ = ["ProfileRequest", "is_current", "measure_profiles", "settings_changed"]
+__all__ = ["ProfileRequest", "is_current", "measure_profiles", "settings_changed", "warnings_of"]
 
 REPEATS = 3
 """Timed repeats per request; their spread is the noise estimate of a profile."""
@@ -91,6 +91,12 @@ def settings_changed(book: ProfileBook, spec: ServeSpec) -> str:
         if was != now:
             changes.append(f"{key} was {was} and is {now}")
     return ", ".join(changes)
+
+
+def warnings_of(book: ProfileBook) -> list[str]:
+    """What the user should know about these profiles: noisy ones, and variants that no engine can serve."""
+    noisy = [f"{measured.model_size}: {measured.warning}" for measured in book.profiles if measured.warning]
+    return noisy + [f"{variant} is not offered: {reason}" for variant, reason in book.refused.items()]
 
 
 def is_current(book: ProfileBook, spec: ServeSpec, *, keeps: bool, log: Callable[[str], None]) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from lft_ray.candidates import Candidates
-from lft_ray.cluster.connect import ClusterHandle
+from lft_ray.cluster.connect import this_machine
 from lft_ray.errors import ConfigError
 from lft_ray.records import DatasetRecord, TrialConfig
 from lft_ray.run.ledger import Ledger
@@ -28,8 +28,9 @@ def check_start(
     candidates: Candidates,
     dataset: DatasetRecord,
     ledger: Ledger,
-    machine: ClusterHandle | None,
     log: Callable[[str], None],
+    *,
+    owned: bool,
 ) -> None:
     """Check the disk and the limits of a search before Ray starts.
 
@@ -38,14 +39,15 @@ def check_start(
         candidates: model sizes that may be trained.
         dataset: prepared data.
         ledger: ledger of the run. Limits are checked for a fresh search only: a resumed one has spent some of them.
-        machine: this machine, if the search starts its own cluster; None: the devices are not known yet.
         log: told where the disk is tight.
+        owned: whether the search starts a cluster on this machine; the devices of another are not known yet.
 
     Raises:
         StorageError: the disk has no room for one trial.
         ConfigError: see `check_limits`.
     """
     training, search = specs.training, specs.search
+    machine = this_machine() if owned else None
     open_trials = search.trials - len(ledger.records("search"))
     slots = 1 if machine is None or training.workers == "auto" else slots_of(search, training, machine)
     if open_trials > 0:
