@@ -231,7 +231,8 @@ def named_faults(path: str, *, needed_bytes: float = 0.0) -> Iterator[None]:
         raise
     except Exception as error:
         fault = fault_of(error)
-        if fault is None or not (fault.cause.stops_study or fault.cause is EndCause.STORAGE_UNREACHABLE):
+        is_told = isinstance(error, MachineError)  # a worker has decided already
+        if fault is None or not (is_told or fault.cause.stops_study or fault.cause is EndCause.STORAGE_UNREACHABLE):
             raise
         if fault.cause is EndCause.STORAGE_UNREACHABLE and not _is_remote(path):
             raise  # a connection of something else: the hub, a proxy, an endpoint

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 __all__ = [
-    "can_mount", "damage", "descendants", "find", "gone", "kill", "small_disk", "wait_for", "worker_of",
+    "can_mount", "damage", "descendants", "fill", "find", "gone", "kill", "small_disk", "wait_for", "worker_of",
 ]  # fmt: skip
 
 
@@ -96,6 +96,15 @@ def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
         yield resize
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Write a file until the disk of this folder is full. Returns it."""
+    ballast = folder / "ballast"
+    with suppress(OSError), ballast.open("wb", buffering=0) as stream:
+        while True:
+            stream.write(b"x" * 4096)
+    return ballast
 
 
 def damage(path: Path, how: str) -> None:
