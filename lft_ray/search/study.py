@@ -112,7 +112,7 @@ def run_study(
     plan = replace(plan, rule=rule, known_cost=lambda config: costs.cost(config.model_size))
     proposer = None
     if job.role == "search":
-        proposer = _proposer(job, sizes, pricing, admission)
+        proposer = _wrapped(job, _proposer(job, sizes, pricing, admission))
     endings = _endings(job, plan, cluster)
     dispatcher = Dispatcher(ledger, plan, proposer, pricing.record, admission, listener, endings=endings)
     deadline = admission.budget.deadline_s(job.role)
@@ -211,9 +211,7 @@ def _reseeded(config: TrialConfig, seed: int) -> TrialConfig:
     return config.replace(seed=config.seed + seed)
 
 
-def _proposer(
-    job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admission: BudgetAdmission
-) -> ProposerProtocol:
+def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admission: BudgetAdmission) -> Proposer:
     search, nominal, costs = job.specs.search, job.nominal, job.costs
     space = build_space(sizes, job.specs.training, seed=search.seed)
     by_name = {size.name: size for size in sizes}
@@ -225,7 +223,7 @@ def _proposer(
         admitted = pricing.admitted(config.model_size, caps)
         return admitted if nominal is None else nominal.priced(config.model_size, admitted)
 
-    proposer: ProposerProtocol = Proposer(
+    return Proposer(
         space,
         search.sampler,
         search.seed,
@@ -234,8 +232,12 @@ def _proposer(
         train_usd=lambda config: admission.expected_usd(config, uses_measured=uses_measured),
         default_rate=lambda config: default_rate(by_name[config.model_size], config.method),
     )
-    proposer = proposer if nominal is None else WithNominalCosts(proposer, nominal)
-    return WithTeachers(proposer, Teachers(costs.cost))
+
+
+def _wrapped(job: StudyJob, proposer: ProposerProtocol) -> ProposerProtocol:
+    """The proposer in the costs by which the study decides, and with teachers for distilled proposals."""
+    proposer = proposer if job.nominal is None else WithNominalCosts(proposer, job.nominal)
+    return WithTeachers(proposer, Teachers(job.costs.cost))
 
 
 def _admission(job: StudyJob, cluster: ClusterHandle) -> BudgetAdmission:
