@@ -453,7 +453,7 @@ def test_trials_do_not_depend_on_what_was_measured(job, base):
             profile("tfidf", 2e-4, 2.0),
             profile(f"{base}:1", 2.1e-3, 5.0),
             profile(f"{base}:2", 2e-3, 9.0),
-        ]  # fmt: skip
+        ]
     )
     assert told(known) == told(replace(known, profiles=swapped))
     # With a clock, dollars as measured decide.
