@@ -30,7 +30,7 @@ from lft_ray.report.formats import (
 )
 from lft_ray.run.ledger import StartedTrial, trial_order
 
-__all__ = ["NUMBERS", "LiveTable", "Row"]
+__all__ = ["NUMBERS", "LiveTable", "Row", "busy_text"]
 
 NUMBERS = ("lr", "batch", "epochs", "progress", "F1", "$/million", "$ so far", "ETA")
 """Headings of the numeric columns, between model size and state."""
