@@ -8,9 +8,10 @@ LftError
 |   |-- ConfigError            the experiment file or --set
 |   |-- DataError              rows, columns, labels
 |   |-- ModelError             a base model that cannot be found or used
-|   `-- BundleError            a bundle that is damaged or of another format
+|   |-- BundleError            a bundle that is damaged or of another format
+|   `-- StorageError           a disk that is full, read-only or fails, or has too little room for the run
 |-- NoWinnerError     exit 3   no finished trial satisfies the selection policy
-|-- UnreachableError  exit 4   a cluster, endpoint or hub that cannot be reached
+|-- UnreachableError  exit 4   a cluster, endpoint, bucket or hub that cannot be reached
 `-- TrialsFailedError exit 5   most trials failed: a winner may be written, but it was chosen from what was left
 """
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BundleError", "ConfigError", "DataError", "FieldProblem", "InputError", "LftError", "LftWarning",
-    "ModelError", "NoWinnerError", "TrialsFailedError", "UnreachableError", "field_problems",
+    "ModelError", "NoWinnerError", "StorageError", "TrialsFailedError", "UnreachableError", "field_problems",
     "first_line", "first_problem", "nearest",
 ]  # fmt: skip
 
@@ -114,6 +115,10 @@ class BundleError(InputError):
     """A bundle is damaged, or of another format or version."""
 
 
+class StorageError(InputError):
+    """A disk is full, cannot be written or fails, or has too little room for what the run will write."""
+
+
 class NoWinnerError(LftError):
     """No finished trial satisfies the selection policy."""
 
@@ -121,7 +126,7 @@ class NoWinnerError(LftError):
 
 
 class UnreachableError(LftError):
-    """A cluster, an endpoint or a hub cannot be reached."""
+    """A cluster, an endpoint, a bucket or a hub cannot be reached, or died."""
 
     exit_code = 4
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lft_ray.candidates import Candidates
+from lft_ray.causes import named_faults
 from lft_ray.cluster.environment import environment
 from lft_ray.config import Experiment
 from lft_ray.errors import InputError, NoWinnerError
@@ -177,6 +178,7 @@ def run_search(
     *,
     resume: bool = False,
     replace: bool = False,
+    retry_failed: bool = False,
     console: "Console | None" = None,
     on_stage: "Log | None" = None,
 ) -> RunFolder:
@@ -186,26 +188,31 @@ def run_search(
         experiment: the resolved experiment.
         resume: continue the run of this name; finished work is not repeated.
         replace: delete the run of this name first.
+        retry_failed: continue the run, and run the trials again whose records say that they failed.
         console: where progress is printed; None: silent.
         on_stage: called with the name of each stage when it starts, also for later stages of the returned run.
 
     Raises:
         InputError: experiment, data or models cannot be used; raised before the first trial.
         NoWinnerError: no finished trial satisfies the selection policy; the ledger keeps all measurements.
+        StorageError, UnreachableError: the disk, the bucket or the Ray cluster failed; resume it later.
     """
     from lft_ray.cluster.connect import connect
+    from lft_ray.search.budget.precheck import check_start
+    from lft_ray.search.retry import retry_failed as reopened
 
     check(experiment)
-    run = RunFolder.begin(experiment, resume=resume, replace=replace)
+    run = RunFolder.begin(experiment, resume=resume or retry_failed, replace=replace)
     run.on_stage = on_stage
-    with driver_lock(run.storage):
+    with named_faults(run.uri), driver_lock(run.storage):
         run.put_json("environment.json", environment())
-        log = _printer(console)
-        prepared = prepare(run, experiment, log)
-        sharded = experiment.training.workers != 1
-        with connect(
-            experiment.cluster, object_store_mb=experiment.search.object_store_mb, needs_dashboard=sharded
-        ) as cluster:
+        prepared = prepare(run, experiment, log := _printer(console))
+        if retry_failed:
+            log(reopened(prepared.ledger))
+        owned = experiment.cluster.address is None
+        check_start(_specs(experiment), prepared.candidates, prepared.dataset, prepared.ledger, log, owned=owned)
+        sharded, store_mb = experiment.training.workers != 1, experiment.search.object_store_mb
+        with connect(experiment.cluster, object_store_mb=store_mb, needs_dashboard=sharded) as cluster:
             experiment = fit(run, experiment, prepared, cluster, log)
             cluster.preflight(experiment.training, experiment.storage)
             profiles = profile(run, experiment, prepared, log)
@@ -317,23 +324,20 @@ def fit(run: RunFolder, experiment: Experiment, prepared: Prepared, cluster: "Cl
 
 def profile(run: RunFolder, experiment: Experiment, prepared: Prepared, log: "Log") -> ProfileBook:
     """Measure the serving cost of each candidate in a real Ray Serve replica, before any of them is trained."""
-    from lft_ray.profile.measure import measure_profiles
+    from lft_ray.profile.measure import is_current, measure_profiles, warnings_of
     from lft_ray.profile.requests import profile_requests, skipped_lengths
 
-    found = run.profiles()
-    if found is not None:
-        return found
+    kept, has_ended = run.profiles(), bool(prepared.ledger.records())
+    if kept is not None and is_current(kept, experiment.serve, keeps=has_ended, log=log):
+        return kept
     requests = profile_requests(prepared.candidates, prepared.dataset)
     for sentence in skipped_lengths(prepared.candidates, requests):
         log(sentence)
     log(f"profiling {len(requests)} variants in a Ray Serve replica")
     with run.stage("profile"):
         profiles = measure_profiles(requests, prepared.dataset, experiment.serve)
-    for measured in profiles.profiles:
-        if measured.warning:
-            log(f"warning: {measured.model_size}: {measured.warning}")
-    for variant, reason in profiles.refused.items():
-        log(f"warning: {variant} is not offered: {reason}")
+    for sentence in warnings_of(profiles):
+        log(f"warning: {sentence}")
     run.put("profiles.json", profiles)
     return profiles
 
@@ -352,10 +356,8 @@ def search(
     from lft_ray.selection.stage import finalists_of
 
     dataset, ledger, specs = prepared.dataset, prepared.ledger, _specs(experiment)
-    job = StudyJob(ledger, prepared.candidates, dataset, profiles, specs)
-    with LiveTable(
-        specs.search.trials, console=console, minutes=specs.search.minutes, budget_usd=specs.search.budget_usd
-    ) as live:
+    job, limits = StudyJob(ledger, prepared.candidates, dataset, profiles, specs), specs.search
+    with LiveTable(limits.trials, console=console, minutes=limits.minutes, budget_usd=limits.budget_usd) as live:
         for record in ledger.records():
             live.on_record(record)
         with run.stage("search"):
@@ -451,7 +453,7 @@ def run_train(
 
     check(experiment)
     run = RunFolder.begin(experiment, resume=not replace, replace=replace)
-    with driver_lock(run.storage):
+    with named_faults(run.uri), driver_lock(run.storage):
         run.put_json("environment.json", environment())
         prepared = prepare(run, experiment, _printer(None))
         candidates, dataset, ledger = prepared.candidates, prepared.dataset, prepared.ledger
@@ -472,14 +474,12 @@ def _printer(console: "Console | None") -> "Log":
 
 
 def _specs(experiment: Experiment) -> "StudySpecs":
-    """The sections of an experiment that a study reads."""
     from lft_ray.search.specs import StudySpecs
 
     return StudySpecs(experiment.search, experiment.training, experiment.selection, experiment.cost)
 
 
 def _money(experiment: Experiment, candidates: Candidates) -> "MoneySpecs":
-    """Prices and budgets of a run, for the report."""
     from lft_ray.report.costs import MoneySpecs
 
     return MoneySpecs(candidates.price, experiment.cost, experiment.search, experiment.serve)

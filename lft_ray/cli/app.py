@@ -42,27 +42,39 @@ def search(
     overrides: Set = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run; finished work is not repeated.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Delete the run of this name first.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Continue the run, and run its failed trials again.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Search for the cheapest model that keeps its F1: profile, train, select, report.
 
     Example: lft search experiments/news.yaml --set search.trials=8
     """
+    from functools import partial
+
     from lft_ray.cli.views import print_leaderboard
+    from lft_ray.cluster.watch import CoreLostError, when_stuck
     from lft_ray.config import Experiment
+    from lft_ray.errors import StorageError, UnreachableError
     from lft_ray.pipeline import run_search
 
     experiment = Experiment.load(file, overrides)
+    options = [word for item in overrides or [] for word in ("--set", item)]
+    again = shlex.join(["lft", "search", file, *options, "--resume"])
     try:
-        run = run_search(experiment, resume=resume, replace=replace, console=stderr())
-    except KeyboardInterrupt:
-        options = [word for item in overrides or [] for word in ("--set", item)]
-        next_command(shlex.join(["lft", "search", file, *options, "--resume"]))
+        with when_stuck(partial(runs.leave, next_line=again)):
+            run = run_search(experiment, resume=resume, replace=replace, retry_failed=retry_failed, console=stderr())
+    except CoreLostError as error:
+        runs.leave(error, next_line=again)
+    except (KeyboardInterrupt, StorageError, UnreachableError):
+        next_command(again)
         raise
     if as_json:
         print_json(runs.leaderboard_of(run))
     else:
         print_leaderboard(runs.leaderboard_of(run), stdout())
+    runs.refuse_mostly_failed(run, f"{again} --retry-failed")
     runs.check_confirmed(run)
     next_command(f"lft deploy {runs.shown(run.uri)}")
 

@@ -2,14 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
+from lft_ray.errors import TrialsFailedError, UnreachableError
 from lft_ray.run.folder import RunFolder
 
-__all__ = ["check_confirmed", "env", "leaderboard", "leaderboard_of", "report", "shown", "status"]
+__all__ = [
+    "check_confirmed", "env", "leaderboard", "leaderboard_of", "leave", "refuse_mostly_failed", "report", "shown",
+    "status",
+]  # fmt: skip
 
 Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -34,7 +38,6 @@ def check_confirmed(run: RunFolder) -> None:
     Raises:
         TrialsFailedError: they may be; the winner is written and was shown.
     """
-    from lft_ray.errors import TrialsFailedError
     from lft_ray.selection.coverage import confirmation_trouble
 
     selection = run.selection()
@@ -43,6 +46,28 @@ def check_confirmed(run: RunFolder) -> None:
             f"{trouble}. The winner, {selection.winner.model_size}, is {selection.verdict.words}",
             fix=f"`lft status {shown(run.uri)}` and the report show the failed runs; `lft deploy {shown(run.uri)}` "
             "serves the winner as it is",
+        )
+
+
+def leave(error: UnreachableError, *, next_line: str) -> NoReturn:
+    """End the process because its Ray cluster died and a call into it does not return. Its last words are the error."""
+    print_message(f"error: {error}")
+    next_command(next_line)
+    os._exit(error.exit_code)
+
+
+def refuse_mostly_failed(run: RunFolder, again: str) -> None:
+    """End a search whose trials mostly failed with exit code 5, after its result was shown.
+
+    Raises:
+        TrialsFailedError: half of the trials, or more, failed.
+    """
+    from lft_ray import pipeline
+    from lft_ray.search.failures import mostly_failed
+
+    if failures := mostly_failed(pipeline.records_of(run)):
+        raise TrialsFailedError(
+            f"{failures}. The winner was chosen from what was left", fix=f"`{again}` runs them again"
         )
 
 

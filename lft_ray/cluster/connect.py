@@ -13,6 +13,7 @@ import re
 import shutil
 import socket
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from types import TracebackType
 
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
+from lft_ray.cluster.watch import CoreWatch, end_started
 from lft_ray.config import ClusterSpec, ResourcesSpec, TrainingSpec
 from lft_ray.errors import InputError, UnreachableError, first_line
 
@@ -44,7 +46,16 @@ WORKER_START_S = 60.0
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """HTTP/2 connection preface and an empty SETTINGS frame, to which every gRPC server must reply with its own
 SETTINGS."""
-_LOCAL_ENV = WORKER_ENV | {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_LOCAL_ENV = WORKER_ENV | {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Ray's workers run at nice 15 by default: beside any other work, a trial got a tenth of a core while the minutes of
+    # the search went by. The cluster is ours alone, and so are its processes.
+    "RAY_worker_niceness": "0",
+}
+START_ATTEMPTS = 3
+START_TIMEOUT_WORDS = "timed out during startup"
+SHUTDOWN_S = 4.0
+"""Seconds for disconnecting from a cluster that is dead."""
 _EXISTING_ENV = WORKER_ENV | {
     # The workers of a sharded trial may wait for new nodes from the autoscaler; Ray Train's default is one minute.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{SCALE_UP_S:g}"
@@ -73,6 +84,8 @@ class ClusterHandle:
     connected_here: bool = True
     temp_dir: Path | None = None
     may_start: int = 0
+    watch: CoreWatch | None = None
+    """Looks after the core processes of an owned cluster."""
     _environment: ExitStack = field(default_factory=ExitStack)
     """Restores the environment variables of this process on exit."""
 
@@ -152,8 +165,14 @@ class ClusterHandle:
         """Disconnect, and stop the cluster if `connect` started it."""
         import ray
 
+        is_dead = self.watch is not None and self.watch.failure is not None
+        if self.watch is not None:
+            self.watch.close()
         if self.connected_here and ray.is_initialized():
-            ray.shutdown()
+            if is_dead:
+                _shut_down_dead(self.watch)
+            else:
+                ray.shutdown()
         if self.temp_dir is not None:
             shutil.rmtree(self.temp_dir, ignore_errors=True)
         self._environment.close()
@@ -164,7 +183,31 @@ class ClusterHandle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Whatever the dead cluster made of it (an interrupt, a lost actor, a timeout), this is the reason.
+        failure = self.watch.failure if self.watch is not None else None
         self.close()
+        if failure is not None and (kind is None or issubclass(kind, Exception | KeyboardInterrupt)):
+            raise failure from error
+
+    def raise_if_dead(self) -> None:
+        """Raise the error of a cluster whose core processes died.
+
+        Raises:
+            UnreachableError: the raylet or the GCS of the owned cluster died.
+        """
+        if self.watch is not None:
+            self.watch.raise_if_dead()
+
+
+def _shut_down_dead(watch: CoreWatch | None) -> None:
+    """Disconnect from a cluster that is dead: its calls may never return, so they have a few seconds in a thread."""
+    import ray
+
+    if watch is not None:
+        watch.end_family()
+    thread = threading.Thread(target=ray.shutdown, name="ray-shutdown", daemon=True)
+    thread.start()
+    thread.join(timeout=SHUTDOWN_S)
 
 
 def this_machine() -> ClusterHandle:
@@ -214,20 +257,38 @@ def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
     parent = "/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()
     temp_dir = Path(tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-", dir=parent))
     try:
-        ray.init(
-            address="local",
-            include_dashboard=needs_dashboard,
-            dashboard_host="127.0.0.1",
-            object_store_memory=object_store_mb * 1024 * 1024,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=str(temp_dir),
-        )
+        for attempt in range(1, START_ATTEMPTS + 1):
+            try:
+                ray.init(
+                    address="local",
+                    include_dashboard=needs_dashboard,
+                    dashboard_host="127.0.0.1",
+                    object_store_memory=object_store_mb * 1024 * 1024,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=str(temp_dir),
+                )
+                break
+            except Exception as error:
+                ray.shutdown()
+                end_started(str(temp_dir))
+                # Ray gives its processes 30 s, without a setting for it; a machine with a load of 10 a core needs more.
+                if START_TIMEOUT_WORDS not in str(error):
+                    raise
+                if attempt == START_ATTEMPTS:
+                    raise UnreachableError(
+                        f"Ray did not start on this machine in {START_ATTEMPTS} attempts of 30 s: it is too busy",
+                        fix="try again when less runs beside it",
+                    ) from error
     except BaseException:
         shutil.rmtree(temp_dir, ignore_errors=True)
         environment.close()
         raise
-    return ClusterHandle(_gcs_address(), fleet().nodes, owned=True, temp_dir=temp_dir, _environment=environment)
+    watch = CoreWatch(lambda: shutil.rmtree(temp_dir, ignore_errors=True), str(temp_dir))
+    watch.start()
+    return ClusterHandle(
+        _gcs_address(), fleet().nodes, owned=True, temp_dir=temp_dir, watch=watch, _environment=environment
+    )
 
 
 def _connect_existing(address: str) -> ClusterHandle:

@@ -97,7 +97,7 @@ class Budget:
         """
         left = self.left_usd(role)
         if left is not None and worst_usd > left + TOLERANCE_USD:
-            return Verdict(False, f"worst-case cost ${worst_usd:.4f} exceeds the remaining budget ${left:.4f}")
+            return Verdict(False, f"worst-case cost ${worst_usd:.4g} exceeds the remaining budget ${left:.4g}")
         deadline = self.deadline_s(role)
         if deadline is not None and now_s + (wall_s or 0.0) >= deadline:
             if now_s >= deadline:

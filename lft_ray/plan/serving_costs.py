@@ -12,6 +12,7 @@ from lft_ray.candidates import Candidates
 from lft_ray.cost.caps import Caps
 from lft_ray.cost.dollars import usd_per_million
 from lft_ray.cost.forecast import mean_tokens
+from lft_ray.cost.predicted import DEFAULT_MATMUL_FLOPS_PER_S, REQUEST_CORE_S, predicted_core_s_per_text
 from lft_ray.errors import InputError
 from lft_ray.models.sizes import ModelSize
 from lft_ray.plan.history import RunHistory
@@ -54,41 +55,6 @@ def matmul_flops_per_core_s(*, seconds: float = 0.1, repeats: int = 5) -> float:
                 count += 1
             rates.append(2.0 * rows * width * inner * count / used)
     return max(rates)
-
-
-DEFAULT_MATMUL_FLOPS_PER_S = 5e10
-"""FLOP/s of one core of a current server in fp32, used if nothing was measured."""
-REQUEST_CORE_S = 5e-4
-"""Core seconds of a request before the model is called: 0.49 ms were measured on an EPYC core."""
-SERVED_SHARE = 0.75
-"""Fraction of the matrix rate that a replica reaches. With the overhead below, it predicts the fp32 profiles of MiniLM
-with 1, 3 and 6 layers at 22 tokens per text within 6% (measured 1.23, 3.53 and 6.74 ms; matrix rate 95 GFLOP/s)."""
-TEXT_OVERHEAD_S = 2e-4
-"""Core seconds per text for tokenising, batching and building the response."""
-PRECISION_GAIN = {"fp32": 1.0, "bf16": 1.5, "int8": 2.4}
-"""Speed-up over fp32: 1, 3 and 6 layers of MiniLM in int8 were measured at 0.73, 1.43 and 2.91 ms per text; in bf16,
-6 layers took 4.9 ms where fp32 took 7.4."""
-LINEAR_OVERHEAD_S = 5e-5
-"""Core seconds per text of a TF-IDF model before any term is counted."""
-LINEAR_FLOPS_PER_S = 1e8
-"""TF-IDF mostly counts terms: with the overhead, 0.07 ms for 22 tokens, as measured."""
-
-
-def predicted_core_s_per_text(
-    flops_per_text: float, matmul_flops_per_s: float, *, is_linear: bool, precision: str = "fp32"
-) -> float:
-    """Predict core seconds per text in a busy replica.
-
-    Args:
-        flops_per_text: FLOPs of one forward pass over a text of mean length.
-        matmul_flops_per_s: FLOP/s of one core, as measured by `matmul_flops_per_core_s`.
-        is_linear: whether the model is linear (TF-IDF).
-        precision: precision of a network: fp32, bf16 or int8.
-    """
-    if is_linear:
-        return LINEAR_OVERHEAD_S + flops_per_text / LINEAR_FLOPS_PER_S
-    flops_per_s = SERVED_SHARE * PRECISION_GAIN.get(precision, 1.0) * matmul_flops_per_s
-    return TEXT_OVERHEAD_S + flops_per_text / flops_per_s
 
 
 Source = Literal["measured", "predicted"]

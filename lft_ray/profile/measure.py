@@ -7,7 +7,7 @@ Serve running.
 import itertools
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lft_ray.cluster.environment import machine
@@ -17,7 +17,7 @@ from lft_ray.profile.session import ProfileSession, profile_replica
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile
 from lft_ray.serve.loadgen import text_bodies
 
-__all__ = ["ProfileRequest", "measure_profiles"]
+__all__ = ["ProfileRequest", "is_current", "measure_profiles", "settings_changed", "warnings_of"]
 
 REPEATS = 3
 """Timed repeats per request; their spread is the noise estimate of a profile."""
@@ -71,6 +71,49 @@ def measure_profiles(
             warning = "more layers measured cheaper than fewer, twice; the machine was busy or too noisy"
             profiles[number] = profiles[number].replace(warning=warning)
     return ProfileBook(ingress=ingress.profile, profiles=profiles, refused=refused)
+
+
+def settings_changed(book: ProfileBook, spec: ServeSpec) -> str:
+    """What differs between the measurement of these profiles and now, in words; empty: nothing that matters.
+
+    Args:
+        book: profiles that an earlier session measured.
+        spec: the serving settings of the experiment now.
+    """
+    if not book.profiles:
+        return ""
+    first, changes = book.profiles[0], []
+    for key, was, now in (
+        ("serve.preset", first.preset, spec.preset),
+        ("serve.cpus_per_replica", first.threads, spec.cpus_per_replica),
+        ("the machine", book.ingress.machine, machine()),
+    ):
+        if was != now:
+            changes.append(f"{key} was {was} and is {now}")
+    return ", ".join(changes)
+
+
+def warnings_of(book: ProfileBook) -> list[str]:
+    """What the user should know about these profiles: noisy ones, and variants that no engine can serve."""
+    noisy = [f"{measured.model_size}: {measured.warning}" for measured in book.profiles if measured.warning]
+    return noisy + [f"{variant} is not offered: {reason}" for variant, reason in book.refused.items()]
+
+
+def is_current(book: ProfileBook, spec: ServeSpec, *, keeps: bool, log: Callable[[str], None]) -> bool:
+    """Whether the profiles of an earlier session are used, and not measured again.
+
+    Args:
+        book: profiles that an earlier session measured.
+        spec: the serving settings of the experiment now.
+        keeps: whether trials have been priced with them: prices from two measurements cannot be compared.
+        log: told where they are used although something changed.
+    """
+    change = settings_changed(book, spec)
+    if change and keeps:
+        log(f"warning: serving costs stay as measured at first, although {change}; --replace measures them anew")
+    elif change:
+        log(f"serving costs are measured again: {change}")
+    return keeps or not change
 
 
 # ---------------------------------------------------------------- one measurement

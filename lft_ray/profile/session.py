@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.cluster.nodes import Fleet, fleet, run_on
 from lft_ray.config import ServeSpec
 from lft_ray.errors import InputError, LftError, UnreachableError
+from lft_ray.profile.patience import wait_while_moving
 from lft_ray.profile.replica import CONCURRENCY, PreparedFolder, ProfileReplica, ProfileRequest, build_request_folder
 from lft_ray.serve.cluster.deployment import SERVE_RESOURCE
 from lft_ray.serve.cluster.environment import cluster_environment, free_port, serving_environment
 from lft_ray.serve.cluster.placement import Placement, place
 from lft_ray.serve.cluster.start import serve_starting
 from lft_ray.serve.loadgen import LoadResult, closed_loop, open_loop
-from lft_ray.serve.waiting import wait_healthy, wait_until
+from lft_ray.serve.waiting import wait_healthy
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -227,7 +228,7 @@ def _started(spec: ServeSpec, placement: Placement) -> "DeploymentHandle[Any]":
             raise LftError(f"the replica for profiling failed to start: {details}")
         return app.status == ApplicationStatus.RUNNING
 
-    if not wait_until(is_running, timeout_s=placement.wait_s):
+    if not wait_while_moving(is_running, timeout_s=placement.wait_s):
         raise UnreachableError(
             f"the replica for profiling was not ready within {placement.wait_s:.0f} s: {details}",
             fix=placement.hint,

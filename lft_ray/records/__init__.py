@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from lft_ray.causes import EndCause
 from lft_ray.config.serving import ServeSpec
 from lft_ray.processes import ProcessIdentity
 from lft_ray.records.base import Record, now_utc
@@ -246,6 +247,10 @@ class TrialResult(Record):
     config: TrialConfig
     status: TrialStatus
     reason: str = ""
+    cause: EndCause | None = None
+    """What made it fail; None: it did not fail, or an older version wrote it."""
+    note: str = ""
+    """What happened on the way, such as a training state that was discarded."""
     curve: list[CurvePoint] = Field(default_factory=list)
     usage: Usage = Usage()
     variants: list[ScoredVariant] = Field(default_factory=list)

@@ -30,16 +30,28 @@ from lft_ray.report.formats import (
 )
 from lft_ray.run.ledger import StartedTrial, trial_order
 
-__all__ = ["NUMBERS", "LiveTable", "Row"]
+__all__ = ["NUMBERS", "LiveTable", "Row", "busy_text"]
 
 NUMBERS = ("lr", "batch", "epochs", "progress", "F1", "$/million", "$ so far", "ETA")
 """Headings of the numeric columns, between model size and state."""
-STYLES = {"running": "", "done": "green", "stopped": "yellow", "failed": "red", "infeasible": "red"}
+OPEN_STATES = {"running", "waiting"}
+"""States of a trial that has not ended: with a worker, and without one yet."""
+BUSY_AFTER_S, BUSY_SHARE = 5.0, 0.5
+"""A trial on processors that took this long, and got less than this share of a core, shared them with other work."""
+STYLES = {"waiting": "dim", "running": "", "done": "green", "stopped": "yellow", "failed": "red", "infeasible": "red"}
 """State -> color."""
 PROGRESS_INTERVAL_S = 9.0
 """Maximum seconds between two plain lines; with the half second of the ticker it stays below 10."""
 RATE_AFTER_S = 10.0
 """Seconds of a session after which its dollars per hour are shown: one short trial would give an absurd rate."""
+
+
+def busy_text(record: TrialRecord) -> str:
+    """``got 9% of a core`` for a trial on processors that shared them with other work; else empty."""
+    usage = record.usage
+    if usage.device_s or usage.wall_s < BUSY_AFTER_S or not 0.0 < usage.core_s < BUSY_SHARE * usage.wall_s:
+        return ""
+    return f"got {usage.core_s / usage.wall_s:.0%} of a core: the machine is busy with other work"
 
 
 @dataclass(slots=True)
@@ -48,7 +60,7 @@ class Row:
 
     config: TrialConfig
     started_s: float
-    state: str = "running"
+    state: str = "waiting"
     fraction: float = 0.0
     f1: float | None = None
     usd_per_million: float | None = None
@@ -86,7 +98,8 @@ class Row:
             words += ["epochs", str(config.epochs)]
         words += [how] if (how := notable_method(config)) else []
         words += [duration(self.took_s), usd(record.training_usd)]
-        return " ".join(words) + (f" ({record.reason})" if record.reason else "")
+        remarks = [text for text in (record.reason, record.note, busy_text(record)) if text]
+        return " ".join(words) + (f" ({'; '.join(remarks)})" if remarks else "")
 
     def _eta_s(self) -> float | None:
         """Estimated seconds to the end at the current pace; None before the first report."""
@@ -192,6 +205,7 @@ class LiveTable:
         with self._lock:
             row = self._state.rows.get(trial_id)
             if row is not None:
+                row.state = "running" if row.state == "waiting" else row.state
                 row.fraction = fraction
                 row.f1 = f1 if f1 is not None else row.f1
                 row.training_usd = training_usd if training_usd is not None else row.training_usd
@@ -234,6 +248,17 @@ class LiveTable:
         """A trial was started, or started again."""
         self.trial_started(trial.trial_id, trial.config)
 
+    def on_placed(self, trial_id: str) -> None:
+        """A worker is there for a started trial."""
+        with self._lock:
+            row = self._state.rows.get(trial_id)
+            if row is not None and row.state == "waiting":
+                row.state = "running"
+
+    def on_note(self, text: str) -> None:
+        """Something happened to a trial, such as a killed worker; a trial that starts removes the line again."""
+        self.note(text)
+
     def on_point(self, trial_id: str, point: CurvePoint) -> None:
         """A running trial was evaluated."""
         self.trial_progress(trial_id, point.fraction, point.f1)
@@ -261,12 +286,18 @@ class LiveTable:
     def _progress_line(self) -> str:
         with self._lock:
             running = [(i, r) for i, r in self._state.rows.items() if r.state == "running"]
+            waiting = [(i, r) for i, r in self._state.rows.items() if r.state == "waiting"]
             note = self._state.note
         trials = ", ".join(
             f"{trial_id} {row.config.model_size} {percent(row.fraction)}" for trial_id, row in running[:4]
         )
         more = f" and {len(running) - 4} more" if len(running) > 4 else ""
-        activity = f"running {trials}{more}" if running else "waiting for the first trial to start"
+        activity = f"running {trials}{more}" if running else "" if waiting else "waiting for the first trial to start"
+        if waiting:
+            since_s = max(time.monotonic() - row.started_s for _, row in waiting)
+            names = ", ".join(f"{trial_id} {row.config.model_size}" for trial_id, row in waiting[:4])
+            wait = f"waiting for a worker: {names} (for {duration(since_s)})"
+            activity = f"{activity} | {wait}" if activity else wait
         if note and running:
             return f"{self._header()} | {activity} | {note}"
         return f"{self._header()} | {note or activity}"
@@ -275,7 +306,7 @@ class LiveTable:
 
     def _header(self) -> str:
         with self._lock:
-            ended = sum(row.state != "running" for row in self._state.rows.values())
+            ended = sum(row.state not in OPEN_STATES for row in self._state.rows.values())
             scores = [row.f1 for row in self._state.rows.values() if row.state == "done" and row.f1 is not None]
             spent = self._state.spent_usd
             # Fresh-seed runs come on top of the search trials.
@@ -313,9 +344,14 @@ class LiveTable:
         left_s = limit_s - elapsed_s if deadline_s is None else deadline_s - time.time()
         return f"{duration(limit_s - left_s)} of {duration(limit_s)}, {duration(max(0.0, left_s))} left"
 
+    def _rows(self) -> list[tuple[str, Row]]:
+        return list(self._state.rows.items())
+
     def _render(self) -> Group:
         with self._lock:
-            rows = sorted(self._state.rows.items(), key=lambda item: (item[1].state == "running", trial_order(item[0])))
+            rows = sorted(
+                self._state.rows.items(), key=lambda item: (item[1].state in OPEN_STATES, trial_order(item[0]))
+            )
             note = self._state.note
         # Show the newest rows that fit: header, note and table lines take 6 lines of the terminal.
         room = max(5, (self._console.height if self._console else 30) - 6)

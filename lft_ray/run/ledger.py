@@ -7,6 +7,7 @@ Never unpickles, never computes costs.
     trials/<id>/started.json          configuration and attempt; written for the proposal and for each new attempt
     trials/<id>/result-<attempt>.json result of a worker
     trials/<id>/record.json           how the trial ended; written once
+    trials/<id>/failed-<attempt>.json the record of a failed trial that was told to run again
 """
 
 from collections.abc import Callable
@@ -19,8 +20,9 @@ from lft_ray.records import Record, Role, TrialConfig, TrialRecord, TrialResult,
 from lft_ray.run.lock import DriverLock
 from lft_ray.run.storage import Storage
 
-__all__ = ["Allowance", "Ledger", "StartedTrial", "driver_lock", "trial_order"]
+__all__ = ["STARTED", "Allowance", "Ledger", "StartedTrial", "driver_lock", "trial_order"]
 
+STARTED = "started.json"
 PREFIX: dict[Role, str] = {"search": "t", "confirm": "c"}
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -139,7 +141,7 @@ class Ledger:
         """
         self._refuse_if_ended(trial.trial_id)
         DriverLock.check_held(self.storage)
-        self.storage.put(f"trials/{trial.trial_id}/started.json", trial.model_dump_json(indent=1))
+        self.storage.put(f"trials/{trial.trial_id}/{STARTED}", trial.model_dump_json(indent=1))
         self._started[trial.trial_id] = trial
 
     def put(self, record: TrialRecord) -> None:
@@ -173,10 +175,39 @@ class Ledger:
                 adopted.append(record)
         return adopted
 
+    def reopen_failed(self) -> list[TrialRecord]:
+        """Take back the records of failed trials, so that a resume runs them again. Returns those records.
+
+        Each is kept as ``failed-<attempt>.json``, and what it used stays charged to the trial.
+        """
+        reopened = []
+        for record in self.records():
+            if record.status is not TrialStatus.FAILED or record.trial_id not in self._started:
+                continue
+            DriverLock.check_held(self.storage)
+            trial = self.storage.child("trials", record.trial_id)
+            attempt = max(record.attempt, self._started[record.trial_id].attempt)
+            # In this order: killed between two lines, the trial still has its record, and is reopened the next time.
+            trial.put(f"failed-{attempt}.json", record.model_dump_json(indent=1))
+            trial.delete_file(f"result-{attempt}.json")
+            trial.delete_file("record.json")
+            del self._load()[record.trial_id]
+            reopened.append(record)
+        return reopened
+
+    def failed_before(self, trial_id: str) -> list[TrialRecord]:
+        """Records of earlier failures of a trial that was told to run again, oldest first."""
+        self._load()
+        attempts = range(1, self._started[trial_id].attempt + 1 if trial_id in self._started else 1)
+        found = [self._read(f"trials/{trial_id}/failed-{attempt}.json", TrialRecord) for attempt in attempts]
+        return [record for record in found if record is not None]
+
     def _newest_result(self, trial: StartedTrial) -> TrialResult | None:
+        """The result to adopt. The failure of an earlier attempt is that of a process that was given up for dead."""
         attempts = range(trial.attempt, 0, -1)
         found = [r for a in attempts if (r := self.result(trial.trial_id, a)) is not None]
-        return next((r for r in found if r.status is TrialStatus.DONE), found[0] if found else None)
+        final = [r for r in found if r.status is not TrialStatus.FAILED or r.attempt == trial.attempt]
+        return next((r for r in final if r.status is TrialStatus.DONE), final[0] if final else None)
 
     def _refuse_if_ended(self, trial_id: str) -> None:
         path = f"trials/{trial_id}/record.json"

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Literal
 
+from lft_ray.causes import EndCause, Fault
 from lft_ray.records import CurvePoint, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage, now_utc
 from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.run.storage import Storage
 from lft_ray.search.budget.admission import Admission, AlwaysAdmit
+from lft_ray.search.endings import Endings
 from lft_ray.search.interfaces import Listener, NullListener, ProposerProtocol, StudyPlan
 from lft_ray.search.running_trial import RunningTrial, unfinished_result
 from lft_ray.search.stopping.base import TrialSnapshot
@@ -37,6 +39,7 @@ class Dispatcher:
         price: turns a worker's result into a priced record.
         admission: checks the budget before each start.
         listener: receives starts, curve points and records.
+        endings: decides on trials that the machine ended; default: without a look at memory.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Dispatcher:
         price: Callable[[TrialResult, StartedTrial], TrialRecord],
         admission: Admission | None = None,
         listener: Listener | None = None,
+        *,
+        endings: Endings | None = None,
     ) -> None:
         self.ledger = ledger
         self.plan = plan
@@ -54,6 +59,7 @@ class Dispatcher:
         self.price = price
         self.admission = admission or AlwaysAdmit()
         self.listener = listener or NullListener()
+        self.endings = endings or Endings(ledger.storage.uri, plan.memory_bytes)
         self.end_reason = ""
         """Why no more trials are started; empty while there may be more."""
         self.refusal = ""
@@ -61,6 +67,8 @@ class Dispatcher:
         self.refusals: dict[str, str] = {}
         """Model size -> why its queued configuration did not start."""
         self._live: dict[str, RunningTrial] = {}
+        self._again: deque[RunningTrial] = deque()
+        """Trials that the machine ended, to be handed out before any other."""
         self._cut_off: list[StartedTrial] = []
         self._unfinished = deque(ledger.unfinished(plan.role))
         started = ledger.started(plan.role)
@@ -84,11 +92,15 @@ class Dispatcher:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is running and nothing more will be started."""
-        return bool(self.end_reason) and not self._live
+        """Whether nothing is running, nothing waits to run again, and nothing more will be started."""
+        return bool(self.end_reason) and not self._live and not self._again
 
     def next(self) -> Next:
         """The next trial to run; ``wait`` for a slot or a result; ``finished`` when no more will be started."""
+        if any(live.is_alone for live in self._live.values()):
+            return "wait"
+        if self._again:
+            return self._start_again()
         if self.end_reason:
             return "finished"
         if len(self._live) >= self._slots:
@@ -99,15 +111,40 @@ class Dispatcher:
             return self._start_queued()
         return self._start_proposed()
 
-    def retry(self, trial_id: str) -> int:
-        """Record that a trial's worker died and that the trial is restarted. Returns the new attempt number."""
-        live = self._live[trial_id]
-        allowance = live.allowance_left()
-        live.trial = live.trial.replace(attempt=live.trial.attempt + 1, started_at=now_utc(), allowance=allowance)
-        live.has_died = True
-        self.ledger.start(live.trial)
-        self.listener.on_start(live.trial)
-        return live.trial.attempt
+    def interrupted(self, trial_id: str, fault: Fault) -> TrialRecord | None:
+        """Handle a trial that ended without a result because of its machine.
+
+        It is handed out again under its ID, from its last saved state. Its reservation stays.
+
+        Returns:
+            Its record, if it failed for good; None if it runs again.
+
+        Raises:
+            LftError: every other trial would meet the same; this one stays unfinished.
+        """
+        live, others = self._live[trial_id], [o for i, o in self._live.items() if i != trial_id]
+        del self._live[trial_id]
+        self._free_since = [time.time()] * (self._slots - len(self._live))
+        notes = [noted_usage(self._folder(o.trial).child(STATE)) or Usage() for o in (live, *others)]
+        verdict = self.endings.judge(fault, live, others, max(note.peak_bytes for note in notes))
+        if verdict.action == "failed":
+            self._live[trial_id] = live
+            self._free_since.pop()
+            return self.end(trial_id, reason=verdict.text, cause=verdict.cause)
+        live.lose(notes[0])
+        self._again.append(live)
+        self.listener.on_note(verdict.text)
+        return None
+
+    def diagnose(self, reason: str) -> Fault:
+        """The fault behind the words with which Ray reports a dead worker."""
+        return self.endings.diagnose(reason)
+
+    def on_placed(self, trial_id: str) -> None:
+        """Record that a worker is there for a trial."""
+        if (live := self._live.get(trial_id)) is not None and live.placed_at is None:
+            live.placed_at = time.time()
+            self.listener.on_placed(trial_id)
 
     def on_training(self, trial_id: str, at: float) -> None:
         """Record when a worker began training a trial (seconds since the epoch)."""
@@ -144,13 +181,21 @@ class Dispatcher:
         return TrialSnapshot(trial, tuple(live.curve), ended, others, self.plan.known_cost)
 
     def end(
-        self, trial_id: str, *, reason: str = "", result: TrialResult | None = None, at: float = 0.0, stopped: str = ""
+        self,
+        trial_id: str,
+        *,
+        reason: str = "",
+        cause: EndCause | None = None,
+        result: TrialResult | None = None,
+        at: float = 0.0,
+        stopped: str = "",
     ) -> TrialRecord:
         """Write a trial's record from the result on storage, before the admission and the listener are notified.
 
         Args:
             trial_id: ID of a running trial.
             reason: why the trial failed, if it left no result.
+            cause: what made it fail, if it left no result; default: its configuration.
             result: result that the worker reported, used when its file could not be written.
             at: when the worker finished, in seconds since the epoch.
             stopped: why a rule stopped the trial at the last point of its curve.
@@ -159,11 +204,11 @@ class Dispatcher:
         trial = live.trial
         found = self.ledger.result(trial_id, trial.attempt) or result
         if found is None:
-            found = self._without_result(live, reason, stopped)
+            found = self._without_result(live, reason, stopped, cause)
             self._cut_off.append(trial)
-        if found.status is TrialStatus.FAILED and found.usage == Usage():
-            found = found.replace(usage=live.charged())
-        elif live.has_died:
+        elif found.status is TrialStatus.FAILED and found.usage == Usage():
+            found = found.replace(usage=live.charged(self._noted(trial)))
+        else:
             found = found.replace(usage=live.with_lost(found.usage))
         record = self.price(found, trial).replace(overhead_s=live.overhead_s(at))
         self.ledger.put(record)
@@ -186,9 +231,31 @@ class Dispatcher:
 
     # ------------------------------------------------------------ starting
 
+    def _start_again(self) -> Next:
+        live = self._again[0]
+        config = live.trial.config
+        if time.time() < live.not_before or (live.is_alone and self._live) or not self._has_room(config):
+            return "wait"
+        self._again.popleft()
+        live.trial = live.trial.replace(
+            attempt=live.trial.attempt + 1, started_at=now_utc(), allowance=live.allowance_left()
+        )
+        live.begun_at, live.free_since = time.time(), self._free_since.pop()
+        self.ledger.start(live.trial)
+        self._live[live.trial.trial_id] = live
+        self.listener.on_start(live.trial)
+        return live.trial
+
+    def _has_room(self, config: TrialConfig) -> bool:
+        """Whether memory, as far as deaths have shown, holds a trial of this configuration beside those that run."""
+        needs = self.plan.memory_bytes
+        return self.endings.crowding.has_room(needs(config), [needs(live.trial.config) for live in self._live.values()])
+
     def _restart_unfinished(self) -> Next:
         trial = self._unfinished[0]
         if self.admission.verdict(trial.config, trial.role):
+            if not self._has_room(trial.config):
+                return "wait"
             self._unfinished.popleft()
             return self._start(trial.replace(attempt=trial.attempt + 1))
         if self._live:
@@ -206,7 +273,7 @@ class Dispatcher:
             return self._finish("all trials have been started")
         queued = self._queue[0]
         verdict = self.admission.verdict(queued.config, self.plan.role)
-        if not verdict and self._live:
+        if (not verdict and self._live) or (verdict and not self._has_room(queued.config)):
             return "wait"
         self._queue.popleft()
         if not verdict:
@@ -233,6 +300,8 @@ class Dispatcher:
         if self._live and not self._proposal.done():
             return "wait"
         config = self._proposal.result()
+        if config is not None and not self._has_room(config):
+            return "wait"
         self._proposal = None
         if config is not None and self._fits(config):
             return self._start(self._new(config))
@@ -296,13 +365,16 @@ class Dispatcher:
 
     # ------------------------------------------------------------ ending
 
-    def _without_result(self, live: RunningTrial, reason: str, stopped: str) -> TrialResult:
-        usage = live.charged()
-        if stopped:
-            # A worker saves its usage before it reports a point, and trials are stopped only at points.
-            usage = noted_usage(self._folder(live.trial).child(STATE)) or usage
+    def _without_result(self, live: RunningTrial, reason: str, stopped: str, cause: EndCause | None) -> TrialResult:
+        noted = self._noted(live.trial)
+        # A worker saves its usage before it reports a point, and trials are stopped only at points.
+        usage = live.with_lost(noted) if stopped and noted is not None else live.charged(noted)
         status = TrialStatus.FAILED if reason else TrialStatus.STOPPED
-        return unfinished_result(live.trial, status, reason or stopped or "stopped before its end", live.curve, usage)
+        result = unfinished_result(live.trial, status, reason or stopped or "stopped before its end", live.curve, usage)
+        return result.replace(cause=cause or EndCause.CONFIGURATION) if reason else result
+
+    def _noted(self, trial: StartedTrial) -> Usage | None:
+        return noted_usage(self._folder(trial).child(STATE))
 
     def _folder(self, trial: StartedTrial) -> Storage:
         return self.ledger.storage.child("trials", trial.trial_id)

@@ -37,6 +37,12 @@ class Listener(Protocol):
     def on_start(self, trial: StartedTrial) -> None:
         """A trial was started or restarted (``attempt`` above 1)."""
 
+    def on_placed(self, trial_id: str) -> None:
+        """A worker is there for a started trial, which waited for its resources until now."""
+
+    def on_note(self, text: str) -> None:
+        """Something happened to a trial that the user should know: a worker was killed, memory ran out."""
+
     def on_point(self, trial_id: str, point: CurvePoint) -> None:
         """A running trial was evaluated."""
 
@@ -53,6 +59,12 @@ class NullListener:
     def on_start(self, trial: StartedTrial) -> None:
         """Ignore the event."""
 
+    def on_placed(self, trial_id: str) -> None:
+        """Ignore the event."""
+
+    def on_note(self, text: str) -> None:
+        """Ignore the event."""
+
     def on_point(self, trial_id: str, point: CurvePoint) -> None:
         """Ignore the event."""
 
@@ -62,6 +74,11 @@ class NullListener:
 
 def _unknown(config: TrialConfig) -> float:
     raise LookupError(f"the plan has a stop rule, but no known_cost for {config.model_size}")
+
+
+def _no_memory(config: TrialConfig) -> float:
+    del config
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +103,7 @@ class StudyPlan:
         devices_per_trial: accelerators that a trial reserves, charged likewise.
         rule: early-stopping rule, called at each point of a search trial's curve but the last; None: no early stopping.
         known_cost: dollars per million predictions of a configuration's cheapest admitted variant, for the rule.
+        memory_bytes: rough memory of a configuration's trial; orders trials by it, and stands in for a measured peak.
     """
 
     queue: tuple[Queued, ...]
@@ -97,6 +115,7 @@ class StudyPlan:
     devices_per_trial: float = 0.0
     rule: StopRule | None = None
     known_cost: Callable[[TrialConfig], float] = _unknown
+    memory_bytes: Callable[[TrialConfig], float] = _no_memory
 
     def remaining_queue(self, started: Sequence[StartedTrial]) -> list[Queued]:
         """The queue without the configurations that earlier sessions started."""

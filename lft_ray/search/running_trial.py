@@ -1,4 +1,4 @@
-"""State of one running trial in the dispatcher: learning curve, timestamps, charged usage. A clock, but no Ray."""
+"""State of one running trial in the dispatcher: learning curve, timestamps, charged usage, deaths. No Ray."""
 
 import bisect
 import time
@@ -10,19 +10,29 @@ from lft_ray.run.ledger import Allowance, StartedTrial
 __all__ = ["RunningTrial", "unfinished_result"]
 
 
+NOTE_INTERVAL_S = 5.0
+"""A worker records its usage this often (`USAGE_EVERY_S` of the training loop): a dead one lost no more than that."""
+
+
 @dataclass(slots=True)
 class RunningTrial:
-    """A running trial.
+    """A running trial, or one that the machine ended and that is to run again.
 
     Attributes:
         trial: the started trial, with its current attempt.
         free_since: when the slot became free, in seconds since the epoch like all times here.
-        begun_at: when the first attempt of this session was handed out.
+        begun_at: when the current attempt was handed out.
         cores: number of CPU cores reserved.
         devices: number of accelerators reserved.
         curve: evaluated points, one per fraction, in the order of the schedule.
-        training_at: when a worker began training.
-        has_died: whether a worker died in this session; its usage since the last checkpoint is in no result.
+        placed_at: when a worker was there for the current attempt.
+        training_at: when a worker began training the current attempt.
+        noted_before: what sessions before the current attempt had recorded.
+        lost: usage of dead workers since they last recorded theirs, which is in no result.
+        deaths: how often its worker died, other than with its node.
+        stalls: how often the storage did not answer.
+        is_alone: whether nothing else may run beside it.
+        not_before: when it may run again.
     """
 
     trial: StartedTrial
@@ -31,8 +41,14 @@ class RunningTrial:
     cores: float = 1.0
     devices: float = 0.0
     curve: list[CurvePoint] = field(default_factory=list)
+    placed_at: float | None = None
     training_at: float | None = None
-    has_died: bool = False
+    noted_before: Usage = field(default_factory=Usage)
+    lost: Usage = field(default_factory=Usage)
+    deaths: int = 0
+    stalls: int = 0
+    is_alone: bool = False
+    not_before: float = 0.0
 
     def note(self, point: CurvePoint) -> None:
         """Add a point. A restarted worker repeats points, so points at the same or a later fraction are dropped."""
@@ -40,28 +56,51 @@ class RunningTrial:
 
     @property
     def held_s(self) -> float:
-        """Wall seconds for which the trial has held its cores."""
-        return time.time() - (self.training_at or self.begun_at)
+        """Wall seconds for which the current attempt has held its cores."""
+        return time.time() - (self.training_at or self.placed_at or self.begun_at)
 
-    def charged(self) -> Usage:
-        """Upper bound on the usage of a worker that reported none: all reserved cores for the whole time."""
-        wall_s = self.held_s
-        return Usage(core_s=wall_s * self.cores, device_s=wall_s * self.devices, wall_s=wall_s)
+    def charged(self, noted: Usage | None) -> Usage:
+        """Usage of a worker that left no result: what it recorded, and what it may have used since.
 
-    def with_lost(self, usage: Usage) -> Usage:
-        """A result's usage plus the seconds lost with dead workers, which no result contains."""
-        lost_s = max(0.0, self.held_s - usage.wall_s)
-        return usage.replace(
-            core_s=usage.core_s + lost_s * self.cores,
-            device_s=usage.device_s + lost_s * self.devices,
-            wall_s=usage.wall_s + lost_s,
+        Args:
+            noted: what all sessions of the trial have recorded; None: nothing. Then the attempt is charged with all its
+                cores for the whole time, which is an upper bound.
+        """
+        recorded = noted or Usage()
+        own_s = max(0.0, recorded.wall_s - self.noted_before.wall_s)
+        gap_s = max(0.0, self.held_s - own_s)
+        # A worker that has recorded something does so again every few seconds. A device is held all the while.
+        core_gap_s = min(gap_s, NOTE_INTERVAL_S) if own_s > 0 else gap_s
+        return recorded.replace(
+            core_s=recorded.core_s + self.lost.core_s + core_gap_s * self.cores,
+            device_s=recorded.device_s + self.lost.device_s + gap_s * self.devices,
+            wall_s=recorded.wall_s + self.lost.wall_s + gap_s,
         )
 
+    def with_lost(self, usage: Usage) -> Usage:
+        """A result's usage, which includes what earlier sessions recorded, plus what dead workers did not record."""
+        return usage.replace(
+            core_s=usage.core_s + self.lost.core_s,
+            device_s=usage.device_s + self.lost.device_s,
+            wall_s=usage.wall_s + self.lost.wall_s,
+        )
+
+    def lose(self, noted: Usage | None) -> None:
+        """Count what the current attempt, whose worker is gone, used without recording it."""
+        recorded, charged = noted or Usage(), self.charged(noted)
+        self.lost = Usage(
+            core_s=charged.core_s - recorded.core_s,
+            device_s=charged.device_s - recorded.device_s,
+            wall_s=charged.wall_s - recorded.wall_s,
+        )
+        self.noted_before = recorded
+        self.placed_at = self.training_at = None
+
     def allowance_left(self) -> Allowance | None:
-        """The trial's allowance minus what earlier attempts may have used; None: no limit."""
+        """The trial's allowance minus what earlier attempts may have used; None: no limit. Call it after `lose`."""
         if self.trial.allowance is None:
             return None
-        used = self.charged()
+        used = self.with_lost(self.noted_before)
         return self.trial.allowance.replace(used_core_s=used.core_s, used_device_s=used.device_s)
 
     def overhead_s(self, ended_at: float) -> float:

@@ -20,11 +20,13 @@ from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, FrontPoint, PricedVariant, ProfileBook, Role, TrialConfig, TrialRecord
 from lft_ray.run.ledger import Ledger
 from lft_ray.search.budget.admission import BudgetAdmission
+from lft_ray.search.budget.nominal import NominalCosts, WithNominalCosts, by_size
 from lft_ray.search.budget.pricing import Pricing
-from lft_ray.search.budget.workload import Workload, admission_of, slots_of
+from lft_ray.search.budget.workload import Workload, admission_of, slots_of, trial_memory
 from lft_ray.search.confirm import Remaining, fresh_seeds, max_seeds, rounds, run_cost
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.interfaces import Listener, Queued, StudyPlan
+from lft_ray.search.endings import Endings
+from lft_ray.search.interfaces import Listener, ProposerProtocol, Queued, StudyPlan
 from lft_ray.search.samplers.proposer import Proposer
 from lft_ray.search.samplers.teachers import Teachers, WithTeachers
 from lft_ray.search.space import build_space, default_rate, start_table
@@ -77,6 +79,18 @@ class StudyJob:
         """Prices of the candidates and of the trials."""
         return Pricing.of(self.candidates, self.profiles, utilisation=self.specs.cost.utilisation)
 
+    @property
+    def nominal(self) -> NominalCosts | None:
+        """Costs for all decisions of a search that must repeat itself; None: it has a clock, and uses measured ones."""
+        if not self.specs.search.is_deterministic:
+            return None
+        return NominalCosts.of(self.candidates, self.dataset, utilisation=self.specs.cost.utilisation)
+
+    @property
+    def costs(self) -> Pricing | NominalCosts:
+        """Costs by which trials are proposed and stopped early."""
+        return self.nominal or self.pricing
+
 
 def run_study(
     job: StudyJob, cluster: ClusterHandle, listener: Listener | None = None, *, run: RunsTrials | None = None
@@ -95,16 +109,18 @@ def run_study(
     """
     ledger, pricing = job.ledger, job.pricing
     sizes, rule = allowed_sizes(job.candidates.sizes, pricing, job.specs.caps), _rule(job)
+    costs = job.costs
     ledger.adopt(pricing.record)
     admission = _admission(job, cluster)
     if listener is not None:
         listener.on_budget(admission.budget)
     plan = _plan(job, cluster, sizes, admission)
-    plan = replace(plan, rule=rule, known_cost=lambda config: pricing.cost(config.model_size))
+    plan = replace(plan, rule=rule, known_cost=lambda config: costs.cost(config.model_size))
     proposer = None
     if job.role == "search":
-        proposer = WithTeachers(_proposer(job, sizes, pricing, admission), Teachers(pricing.cost))
-    dispatcher = Dispatcher(ledger, plan, proposer, pricing.record, admission, listener)
+        proposer = _wrapped(job, _proposer(job, sizes, pricing, admission))
+    endings = _endings(job, plan, cluster)
+    dispatcher = Dispatcher(ledger, plan, proposer, pricing.record, admission, listener, endings=endings)
     deadline = admission.budget.deadline_s(job.role)
     run_trials(dispatcher, run or _worker(job, pricing, deadline), cluster, job.specs.training, deadline=deadline)
     if job.role == "search":
@@ -119,7 +135,9 @@ def run_study(
 
 
 def allowed_sizes(sizes: Sequence[ModelSize], pricing: Pricing, caps: Caps) -> list[ModelSize]:
-    """Model sizes that meet the caps on serving dollars and latency, cheapest to serve first.
+    """Model sizes that meet the caps on serving dollars and latency, fewest FLOPs first.
+
+    The caps are judged by measured dollars; the order is not, since it decides which trials run.
 
     Raises:
         ConfigError: no model size meets the caps.
@@ -131,12 +149,21 @@ def allowed_sizes(sizes: Sequence[ModelSize], pricing: Pricing, caps: Caps) -> l
             f"no model size meets the caps; dollars per million predictions: {costs}",
             fix="raise selection.max_usd_per_million or cost.traffic.p95_ms",
         )
-    return sorted(allowed, key=lambda size: pricing.cost(size.name))
+    return sorted(allowed, key=by_size)
+
+
+def _endings(job: StudyJob, plan: StudyPlan, cluster: ClusterHandle) -> Endings:
+    """Deaths of workers on this machine can be told apart by its kernel; those on other nodes cannot."""
+    place = job.ledger.storage.uri
+    if len(cluster.nodes) > 1:
+        return Endings(place, plan.memory_bytes)
+    return Endings.on_this_machine(place, plan.memory_bytes)
 
 
 def _rule(job: StudyJob) -> StopRule | None:
-    search = job.specs.search
+    search, nominal = job.specs.search, job.nominal
     rule: StopRule | None = resolve(search.scheduler, SCHEDULERS, where="search.scheduler")(search.seed)
+    rule = nominal.rule(rule) if nominal is not None and rule is not None else rule
     # Confirmation runs are measurements and must run to completion.
     return rule if job.role == "search" else None
 
@@ -158,6 +185,7 @@ def _plan(job: StudyJob, cluster: ClusterHandle, sizes: Sequence[ModelSize], adm
         is_deterministic=search.is_deterministic,
         cores_per_trial=training.worker_count * training.resources.cpu,
         devices_per_trial=training.worker_count * cluster.gpus_per_worker(training.resources),
+        memory_bytes=trial_memory(job.candidates.sizes),
     )
 
 
@@ -193,7 +221,7 @@ def _reseeded(config: TrialConfig, seed: int) -> TrialConfig:
 
 
 def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admission: BudgetAdmission) -> Proposer:
-    search = job.specs.search
+    search, nominal, costs = job.specs.search, job.nominal, job.costs
     space = build_space(sizes, job.specs.training, seed=search.seed)
     by_name = {size.name: size for size in sizes}
     caps = job.specs.caps
@@ -201,17 +229,24 @@ def _proposer(job: StudyJob, sizes: Sequence[ModelSize], pricing: Pricing, admis
     uses_measured = not search.is_deterministic
 
     def variants(config: TrialConfig) -> list[PricedVariant]:
-        return pricing.admitted(config.model_size, caps)
+        admitted = pricing.admitted(config.model_size, caps)
+        return admitted if nominal is None else nominal.priced(config.model_size, admitted)
 
     return Proposer(
         space,
         search.sampler,
         search.seed,
-        lambda config: pricing.reference_cost(config.model_size),
+        lambda config: costs.reference_cost(config.model_size),
         variants=variants,
         train_usd=lambda config: admission.expected_usd(config, uses_measured=uses_measured),
         default_rate=lambda config: default_rate(by_name[config.model_size], config.method),
     )
+
+
+def _wrapped(job: StudyJob, proposer: ProposerProtocol) -> ProposerProtocol:
+    """The proposer in the costs by which the study decides, and with teachers for distilled proposals."""
+    proposer = proposer if job.nominal is None else WithNominalCosts(proposer, job.nominal)
+    return WithTeachers(proposer, Teachers(job.costs.cost))
 
 
 def _admission(job: StudyJob, cluster: ClusterHandle) -> BudgetAdmission:

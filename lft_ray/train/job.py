@@ -85,6 +85,7 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     variants: list[ScoredVariant] = field(default_factory=list)
     checkpoint_uri: str = ""
+    note: str = ""
 
 
 def result_name(attempt: int) -> str:

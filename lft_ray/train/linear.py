@@ -1,16 +1,18 @@
 """Train a TF-IDF trial: one fit on one core, one curve point. In: a `TrialJob`. Out: an `Outcome`. Never batches."""
 
+import uuid
 from collections.abc import Callable
 
 import numpy as np
 
 from lft_ray.data.store import load_split
 from lft_ray.models.tfidf import TfidfModel
-from lft_ray.records import CurvePoint, TrialStatus
+from lft_ray.records import CurvePoint, TrialStatus, Usage
 from lft_ray.tasks.base import Task
 from lft_ray.train.artifacts import attempt_name, put_checkpoint, put_predictions, variant
-from lft_ray.train.device.meter import Meter
+from lft_ray.train.device.meter import Meter, add_usage
 from lft_ray.train.device.process_group import current_group
+from lft_ray.train.device.usage_notes import STATE, noted_usage, noting
 from lft_ray.train.job import Outcome, TrialJob, trial_storage
 from lft_ray.train.loop.evaluate import score
 
@@ -23,7 +25,9 @@ PRECISION = "fp32"
 def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurvePoint], None]) -> Outcome:
     """Fit, score and save. Deadlines are not checked, since a fit takes seconds."""
     train, validation = load_split(job.dataset, "train"), load_split(job.dataset, "validation")
-    with meter.training():
+    state = trial_storage(job).child(STATE)
+    meter.carried = noted_usage(state) or Usage()
+    with noting(state, f"{job.attempt}-{uuid.uuid4().hex[:8]}", meter.own), meter.training():
         model = TfidfModel.fit(train.texts, train.targets, task, job.config.seed, max_length=job.config.max_length)
     with meter.evaluating():
         logits = np.asarray(model.logits(validation.texts), np.float32)
@@ -40,4 +44,4 @@ def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurveP
         uri = put_predictions(storage, name, validation.row_ids, validation.targets, logits)
         checkpoint = put_checkpoint(storage, job.attempt, model.save)
     only = variant(PRECISION, length, scores.metrics, metric=job.metric, predictions_uri=uri)
-    return Outcome(TrialStatus.DONE, "", [point], meter.own(), [only], checkpoint)
+    return Outcome(TrialStatus.DONE, "", [point], add_usage(meter.carried, meter.own()), [only], checkpoint)

@@ -73,8 +73,9 @@ def run_network(
     base = find_base(spec)
     loop_job = _loop_job(job, task, meter, base, size)
     ended = TRAINERS[job.config.method](loop_job, report, should_stop)
+    note = loop_job.states.note if loop_job.states else ""
     if ended.status is not TrialStatus.DONE:
-        return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter))
+        return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), note=note)
     card = EngineCard(
         engine="torch",
         model_size=size.name,
@@ -87,7 +88,7 @@ def run_network(
     checkpoint = ""
     if current_group().is_lead:
         checkpoint = put_checkpoint(trial_storage(job), job.attempt, put)
-    return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, checkpoint)
+    return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, checkpoint, note)
 
 
 def _loop_job(job: TrialJob, task: Task, meter: Meter, base: BaseFiles, size: ModelSize) -> LoopJob:

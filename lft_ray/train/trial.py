@@ -1,7 +1,8 @@
 """Run one trial, from configuration to result. In: a `TrialJob`. Out: a `TrialResult`, also as JSON in the run folder.
 
 A warm worker calls this many times. Light to import: torch is imported when a trial runs. Never raises for an error of
-the trial itself, never prices, never talks to Ray.
+the trial itself, but always for trouble of the machine, of which it writes nothing down. Never prices, never talks to
+Ray.
 """
 
 import ctypes
@@ -14,16 +15,18 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from lft_ray.causes import EndCause, MachineError, fault_of
 from lft_ray.models.sizes import find_size
 from lft_ray.plugins import resolve
 from lft_ray.records import CurvePoint, TrialResult, TrialStatus, Usage, now_utc
+from lft_ray.run.ledger import STARTED, StartedTrial
 from lft_ray.tasks import TASKS
 from lft_ray.train.device.memory import cap_memory
 from lft_ray.train.device.meter import Meter, UsageLimit, add_usage
 from lft_ray.train.device.usage_notes import STATE
 from lft_ray.train.job import Outcome, Report, TrialJob, result_name, trial_device, trial_storage
 
-__all__ = ["execute", "failed", "release", "run_trial", "trial_meter", "try_write_result"]
+__all__ = ["execute", "failed", "is_superseded", "release", "run_trial", "trial_meter", "try_write_result"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +41,19 @@ def run_trial(job: TrialJob, report: Report) -> TrialResult:
 
     Returns:
         The result: done, stopped (deadline or allowance), infeasible (not finite, or out of memory), or failed with the
-        error's text. Only KeyboardInterrupt and SystemExit propagate.
+        error's text.
+
+    Raises:
+        MachineError: a disk, the storage or the memory ended the trial, which says nothing about its configuration. No
+            result is written, so the trial can be run again, from its last saved state.
     """
     started_at, meter = now_utc(), trial_meter(job)
     try:
         return execute(job, report, meter)
     except Exception as error:
         logger.exception("trial %s failed", job.trial_id)
+        if (fault := fault_of(error, path=job.run_uri)) is not None:
+            raise MachineError(fault) from error
         spent = add_usage(meter.carried, meter.own())
         result = failed(job, f"{type(error).__name__}: {error}", started_at=started_at, usage=spent)
     finally:
@@ -96,7 +105,8 @@ def execute(job: TrialJob, report: Report, meter: Meter, is_cancelled: Callable[
 
 def failed(job: TrialJob, reason: str, *, started_at: str = "", usage: Usage | None = None) -> TrialResult:
     """Result of a trial that failed with an error."""
-    return _result(job, Outcome(TrialStatus.FAILED, reason, usage=usage or Usage()), started_at)
+    result = _result(job, Outcome(TrialStatus.FAILED, reason, usage=usage or Usage()), started_at)
+    return result.replace(cause=EndCause.CONFIGURATION)
 
 
 def try_write_result(job: TrialJob, result: TrialResult) -> None:
@@ -123,6 +133,7 @@ def _result(job: TrialJob, outcome: Outcome, started_at: str) -> TrialResult:
         curve=outcome.curve,
         usage=outcome.usage,
         variants=outcome.variants,
+        note=outcome.note,
         checkpoint_uri=outcome.checkpoint_uri,
         node=job.node or socket.gethostname(),
         started_at=started_at,
@@ -130,7 +141,20 @@ def _result(job: TrialJob, outcome: Outcome, started_at: str) -> TrialResult:
 
 
 def _write_result(job: TrialJob, result: TrialResult) -> None:
-    trial_storage(job).put(result_name(job.attempt), result.model_dump_json(indent=1))
+    if not is_superseded(job):
+        trial_storage(job).put(result_name(job.attempt), result.model_dump_json(indent=1))
+
+
+def is_superseded(job: TrialJob) -> bool:
+    """Whether the driver has started a later attempt, having taken this process for dead: it must write nothing more.
+
+    A host that lost its network goes on alone, and what it has to say when it comes back is no longer asked for.
+    """
+    try:
+        started = StartedTrial.model_validate_json(trial_storage(job).get(STARTED))
+    except (OSError, ValueError):
+        return False  # a script that runs a trial without a ledger
+    return started.attempt > job.attempt
 
 
 def _train(

@@ -25,7 +25,7 @@ def test_search_leaves_the_share_of_the_confirmation_runs():
     assert budget.can_start(0.7, None, now_s=0)
     verdict = budget.can_start(0.71, None, now_s=0)
     assert not verdict
-    assert "worst-case cost $0.7100 exceeds the remaining budget $0.7000" in verdict.reason
+    assert "worst-case cost $0.71 exceeds the remaining budget $0.7" in verdict.reason
     assert budget.can_start(1.0, None, now_s=0, role="confirm")
 
 

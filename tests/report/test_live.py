@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from lft_ray.cost.budget import Budget
-from lft_ray.records import CurvePoint
-from lft_ray.report.live import LiveTable
+from lft_ray.records import CurvePoint, Usage
+from lft_ray.report.live import LiveTable, busy_text
 from lft_ray.run.ledger import StartedTrial
 from tests.report.builders import record, records, with_variants
 
@@ -220,3 +220,31 @@ def test_without_a_budget_the_rate_is_of_this_sessions_trials(monkeypatch):
     # A tenth of a cent in the hour, not the two of both sessions.
     rate = float(re.search(r"\$0.00200 spent \(\$(\S+) per hour\)", last)[1])
     assert rate == pytest.approx(0.001, rel=0.1)
+
+
+def test_a_trial_without_a_worker_waits_and_is_not_shown_as_running():
+    out = io.StringIO()
+    with LiveTable(4, console=console(out), progress_interval_s=1000.0) as table:
+        for trial_id in ("t1", "t2"):
+            table.trial_started(trial_id, record(trial_id, "minilm:3").config)
+        line = table._progress_line()
+        assert "running" not in line
+        assert "waiting for a worker: t1 minilm:3, t2 minilm:3 (for " in line
+        table.on_placed("t1")
+        line = table._progress_line()
+        assert "running t1 minilm:3 0% | waiting for a worker: t2 minilm:3 (for " in line
+        assert line.startswith("0 of 4 trials")
+        table.on_note("t2 minilm:3: out of memory: 2 x 1.0 GB asked, 1.5 GB there; it runs again, alone")
+    assert out.getvalue().count("it runs again, alone") == 1
+
+
+def test_a_trial_that_shared_its_core_with_other_work_says_so():
+    starved = record("t1", "minilm:3").replace(usage=Usage(core_s=9.0, wall_s=100.0))
+    assert busy_text(starved) == "got 9% of a core: the machine is busy with other work"
+    for usage in (
+        Usage(core_s=95.0, wall_s=100.0),
+        Usage(core_s=9.0, device_s=90.0, wall_s=100.0),
+        Usage(core_s=0.1, wall_s=2.0),
+        Usage(wall_s=100.0),
+    ):
+        assert busy_text(starved.replace(usage=usage)) == ""

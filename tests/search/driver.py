@@ -1,13 +1,16 @@
 """A search over trivial trials as a process of its own: ``python -m tests.search.driver RUN_FOLDER [OPTION=VALUE]``."""
 
 import json
+import os
 import sys
 import time
 from typing import Any
 
 from lft_ray.cluster.connect import ClusterHandle, connect
+from lft_ray.cluster.watch import when_stuck
 from lft_ray.config import ClusterSpec, TrainingSpec
 from lft_ray.config.base import SCHEDULERS
+from lft_ray.errors import LftError
 from lft_ray.plugins import resolve
 from lft_ray.records import TrialRecord, TrialResult
 from lft_ray.run.ledger import Ledger, StartedTrial, driver_lock
@@ -72,11 +75,18 @@ def search(
     return ledger.records()
 
 
+def leave(error: LftError) -> None:
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    os._exit(error.exit_code)
+
+
 def main() -> None:
     run_uri = sys.argv[1]
     options = {key: json.loads(value) for key, _, value in (item.partition("=") for item in sys.argv[2:])}
     storage = Storage(run_uri)
-    with driver_lock(storage), connect(ClusterSpec(), object_store_mb=100) as cluster:
+    with (
+        when_stuck(leave), driver_lock(storage), connect(ClusterSpec(), object_store_mb=100) as cluster,
+    ):  # fmt: skip
         storage.put("connected", "")
         began = time.time()
         records = search(run_uri, cluster, **options)
@@ -89,3 +99,6 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit(130)
+    except LftError as error:
+        # As the command does: what Ray left in this process may keep it from ending by itself.
+        leave(error)

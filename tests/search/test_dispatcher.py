@@ -1,13 +1,17 @@
+import re
 from pathlib import Path
 
 import pytest
 
+from lft_ray.causes import EndCause, Fault
 from lft_ray.cost.budget import Verdict
-from lft_ray.errors import InputError
+from lft_ray.errors import InputError, StorageError, UnreachableError
 from lft_ray.records import CurvePoint, ScoredVariant, TrialConfig, TrialRecord, TrialResult, TrialStatus, Usage
 from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.run.storage import Storage
+from lft_ray.search.crowding import Crowding
 from lft_ray.search.dispatcher import Dispatcher
+from lft_ray.search.endings import Endings
 from lft_ray.search.interfaces import Queued, StudyPlan
 from lft_ray.train.device.usage_notes import put_usage
 from tests.search.driver import price
@@ -59,6 +63,12 @@ class EventListener:
 
     def on_start(self, trial):
         self.events.append(("start", trial.trial_id, trial.attempt))
+
+    def on_placed(self, trial_id):
+        pass
+
+    def on_note(self, text):
+        pass
 
     def on_point(self, trial_id, point):
         self.events.append(("point", trial_id, point.fraction))
@@ -210,16 +220,148 @@ def test_the_record_is_written_before_the_listener_is_called(storage):
     assert [e[0] for e in listener.events] == ["start", "point", "record"]
 
 
-def test_a_dead_worker_is_given_another_attempt_and_at_last_fails(storage):
+KILLED = Fault(cause=EndCause.WORKER_KILLED, message="its worker died")
+OOM = Fault(cause=EndCause.OUT_OF_MEMORY, message="killed for lack of memory")
+
+
+def test_a_dead_worker_is_given_two_more_attempts_and_at_last_fails(storage):
     d = dispatcher(storage, Recorder())
     trial = next_trial(d)
-    assert d.retry(trial.trial_id) == 2
-    assert Ledger(storage).started()[0].attempt == 2
-    # A result of the attempt that was given up for dead is not taken for the second's.
+    for attempt in (2, 3):
+        assert d.interrupted(trial.trial_id, KILLED) is None
+        assert Ledger(storage).records() == []
+        assert (next_trial(d).attempt, Ledger(storage).started()[0].attempt) == (attempt, attempt)
+    # A result of an attempt that was given up for dead is not taken for the last one's.
     write_result(storage, trial)
-    record = d.end(trial.trial_id, reason="out of memory")
-    assert (record.status, record.reason, record.attempt) == (TrialStatus.FAILED, "out of memory", 2)
+    record = d.interrupted(trial.trial_id, KILLED)
+    assert (record.status, record.cause, record.attempt) == (TrialStatus.FAILED, EndCause.WORKER_KILLED, 3)
+    assert record.reason == "its worker died (attempt 3)"
     assert record.usage.core_s > 0
+    assert d.live == []
+
+
+def test_a_lost_node_never_counts(storage):
+    d = dispatcher(storage, Recorder())
+    trial = next_trial(d)
+    for attempt in range(2, 12):
+        assert d.interrupted(trial.trial_id, Fault(cause=EndCause.NODE_LOST, message="gone")) is None
+        assert next_trial(d).attempt == attempt
+    assert Ledger(storage).records() == []
+
+
+@pytest.mark.parametrize("cause", [EndCause.DISK_FULL, EndCause.READ_ONLY, EndCause.IO_ERROR])
+def test_a_failing_disk_stops_the_study_and_leaves_its_trials_unfinished(storage, cause):
+    d = dispatcher(storage, Recorder())
+    trial = next_trial(d)
+    with pytest.raises(StorageError, match=re.escape(storage.uri)) as raised:
+        d.interrupted(trial.trial_id, Fault(cause=cause, message="write failed", path=storage.uri))
+    assert "--resume" in str(raised.value)
+    assert "B free" in str(raised.value)
+    assert [t.trial_id for t in Ledger(storage).unfinished()] == [trial.trial_id]
+    again = dispatcher(storage, Recorder())
+    assert (resumed := next_trial(again)).trial_id == trial.trial_id
+    assert resumed.attempt == 2
+
+
+def test_storage_that_does_not_answer_is_waited_for_and_then_ends_the_study(storage, monkeypatch):
+    monkeypatch.setattr("lft_ray.search.endings.STALL_S", 0.0)
+    d = dispatcher(storage, Recorder())
+    trial = next_trial(d)
+    gone = Fault(cause=EndCause.STORAGE_UNREACHABLE, message="AWS Error NETWORK_CONNECTION", path="s3://b/run")
+    for attempt in (2, 3, 4):
+        d.interrupted(trial.trial_id, gone)
+        assert next_trial(d).attempt == attempt
+    with pytest.raises(UnreachableError, match="s3://b/run does not answer"):
+        d.interrupted(trial.trial_id, gone)
+    assert Ledger(storage).records() == []
+
+
+def test_a_pause_before_a_restart_is_kept(storage):
+    d = dispatcher(storage, Recorder())
+    trial = next_trial(d)
+    d.interrupted(trial.trial_id, Fault(cause=EndCause.STORAGE_UNREACHABLE, message="slow"))
+    assert d.next() == "wait"
+    assert not d.is_over
+
+
+def test_two_trials_that_were_killed_for_lack_of_memory_run_one_after_the_other(storage):
+    notes: list[str] = []
+
+    class Notes(EventListener):
+        def on_note(self, text):
+            notes.append(text)
+
+    listener = Notes()
+    d = dispatcher(storage, Recorder(), trials=6, listener=listener, memory_bytes=lambda config: 1e9)
+    d.endings.there_bytes = 1.5e9
+    first, second = next_trial(d), next_trial(d)
+    d.interrupted(first.trial_id, OOM)
+    d.interrupted(second.trial_id, OOM)
+    assert notes[0] == "t000 tiny:1: out of memory: 2 x 1.0 GB asked, 1.5 GB there; it runs again, alone"
+    for trial in (first, second):
+        assert next_trial(d).trial_id == trial.trial_id
+        assert d.next() == "wait"
+        write_result(storage, trial.replace(attempt=2))
+        d.end(trial.trial_id)
+    # What was learnt holds for the rest: two of this size never run side by side again.
+    third = next_trial(d)
+    assert third.trial_id == "t002"
+    assert d.next() == "wait"
+    write_result(storage, third)
+    d.end(third.trial_id)
+    assert {r.status for r in Ledger(storage).records()} == {TrialStatus.DONE}
+
+
+def test_smaller_trials_still_run_side_by_side_after_a_large_one_ran_out_of_memory():
+    crowding = Crowding()
+    crowding.learn(2e9, at_once=2)
+    assert crowding.has_room(1e9, [1e9])
+    assert not crowding.has_room(1e9, [2e9])
+    assert not crowding.has_room(3e9, [1e9])
+    assert crowding.has_room(3e9, [])
+
+
+def test_a_trial_that_does_not_fit_even_alone_fails_with_its_cause_and_can_be_told_to_run_again(storage):
+    d = dispatcher(storage, Recorder(), trials=1, memory_bytes=lambda config: 2e9)
+    d.endings.there_bytes = 1.5e9
+    trial = next_trial(d)
+    d.interrupted(trial.trial_id, OOM)
+    assert next_trial(d).attempt == 2
+    record = d.interrupted(trial.trial_id, OOM)
+    assert (record.status, record.cause) == (TrialStatus.FAILED, EndCause.OUT_OF_MEMORY)
+    assert record.reason == ("out of memory: 1 x 2.0 GB asked, 1.5 GB there; it does not fit even alone (attempt 2)")
+    ledger = Ledger(storage)
+    assert ledger.reopen_failed() == [record]
+    again = dispatcher(storage, Recorder(), trials=1)
+    resumed = next_trial(again)
+    assert (resumed.trial_id, resumed.attempt) == (trial.trial_id, 3)
+    write_result(storage, resumed)
+    done = again.end(resumed.trial_id)
+    assert done.status is TrialStatus.DONE
+    assert Ledger(storage).failed_before(trial.trial_id) == [record]
+
+
+def test_kills_that_the_kernel_counts_are_told_from_others(storage):
+    kills = iter([2, 0, 0])
+    endings = Endings(storage.uri, lambda config: 0.0, lambda: next(kills), 1e9)
+    died = "ActorDiedError: The actor is dead because its worker process has died"
+    # Two killed at once are counted before the first of them is reported.
+    causes = [endings.diagnose(died).cause for _ in range(3)]
+    assert causes == [EndCause.OUT_OF_MEMORY, EndCause.OUT_OF_MEMORY, EndCause.WORKER_KILLED]
+
+
+def test_a_defect_of_the_trial_is_tried_again_but_not_alone(storage):
+    d = dispatcher(storage, Recorder())
+    first, second = next_trial(d), next_trial(d)
+    bug = Fault(cause=EndCause.CONFIGURATION, message="RuntimeError: out of luck")
+    d.interrupted(first.trial_id, bug)
+    assert next_trial(d).attempt == 2
+    assert len(d.live) == 2
+    d.interrupted(first.trial_id, bug)
+    next_trial(d)
+    record = d.interrupted(first.trial_id, bug)
+    assert (record.cause, record.reason) == (EndCause.CONFIGURATION, "RuntimeError: out of luck (attempt 3)")
+    assert [t.trial_id for t in d.live] == [second.trial_id]
 
 
 def test_a_trial_without_result_or_reason_was_stopped_with_its_curve(storage):
@@ -415,7 +557,8 @@ def test_a_worker_that_was_started_again_repeats_points_once_in_the_curve(storag
     trial = next_trial(d)
     for fraction in (0.0, 1 / 3, 2 / 3):
         d.on_point(trial.trial_id, at(fraction))
-    d.retry(trial.trial_id)
+    d.interrupted(trial.trial_id, KILLED)
+    assert next_trial(d).trial_id == trial.trial_id
     for fraction in (0.0, 1 / 3):
         d.on_point(trial.trial_id, at(fraction, f1=0.6))
     record = d.end(trial.trial_id, stopped="seen enough")

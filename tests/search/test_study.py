@@ -11,6 +11,7 @@ from lft_ray.cluster.connect import ClusterHandle
 from lft_ray.config import Experiment
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.caps import Caps
+from lft_ray.cost.dollars import price_variants
 from lft_ray.cost.forecast import Forecast, mean_tokens
 from lft_ray.data.prepare import prepare
 from lft_ray.errors import ConfigError, InputError
@@ -21,6 +22,7 @@ from lft_ray.records import (
     FrontPoint,
     IngressProfile,
     ProfileBook,
+    ScoredVariant,
     ServingProfile,
     TrialConfig,
     TrialRecord,
@@ -31,6 +33,7 @@ from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
 from lft_ray.search.budget.admission import BudgetAdmission
 from lft_ray.search.budget.pricing import Pricing
+from lft_ray.search.space import start_table
 from lft_ray.search.study import (
     StudyJob,
     _admission,
@@ -38,6 +41,7 @@ from lft_ray.search.study import (
     _proposer,
     _reseeded,
     _worker,
+    _wrapped,
     allowed_sizes,
     run_study,
 )
@@ -419,3 +423,42 @@ def test_at_the_deadline_running_trials_are_stopped(job, cluster):
     assert records
     assert {r.status for r in records} == {TrialStatus.STOPPED}
     assert all(r.variants == [] for r in records)
+
+
+def test_trials_do_not_depend_on_what_was_measured(job, base):
+    """Two profilings of one architecture differ by tens of percent, and may swap two neighbours."""
+
+    def told(study: Study) -> list[list[str]]:
+        inner = study.job
+        sizes = study.allowed()
+        work = handed_down.workload(study.experiment, study.dataset)
+        admission = handed_down.admission(study.experiment, work, started_s=0.0)
+        proposer = _wrapped(inner, _proposer(inner, sizes, study.pricing, admission))
+        starts = start_table(sizes, study.experiment.training)
+        records = [
+            TrialRecord(
+                trial_id=f"t{n:03d}", attempt=1, config=config, status="done",
+                variants=price_variants(
+                    [ScoredVariant(precision="fp32", max_length=32, f1=0.7 + 0.05 * n)], config.model_size,
+                    study.profiles, study.pricing.price, utilisation=0.6,
+                ),
+            )
+            for n, config in enumerate(starts)
+        ]  # fmt: skip
+        proposals = [proposer.propose(3, records, []), proposer.propose(4, records, [])]
+        return [[config.model_dump_json() for config in configs] for configs in (starts, proposals)]
+
+    known = changed(job, search={"sampler": "known_cost", "trials": 5})
+    swapped = book(base)
+    swapped = swapped.replace(
+        profiles=[
+            profile("tfidf", 2e-4, 2.0),
+            profile(f"{base}:1", 2.1e-3, 5.0),
+            profile(f"{base}:2", 2e-3, 9.0),
+        ]
+    )
+    assert told(known) == told(replace(known, profiles=swapped))
+    # With a clock, dollars as measured decide.
+    clocked = changed(known, search={"minutes": 5.0})
+    assert clocked.job.nominal is None
+    assert clocked.job.costs == clocked.pricing

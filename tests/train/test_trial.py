@@ -1,3 +1,4 @@
+import errno
 import gc
 import subprocess
 import sys
@@ -9,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from lft_ray.causes import EndCause, MachineError
 from lft_ray.models.network import load
-from lft_ray.records import TrialResult, TrialStatus
-from lft_ray.run.ledger import Allowance
+from lft_ray.records import TrialResult, TrialStatus, Usage
+from lft_ray.run.ledger import Allowance, StartedTrial
 from lft_ray.run.storage import Storage
+from lft_ray.train.device.usage_notes import noted_usage, noting, replace_notes
 from lft_ray.train.job import result_name, trial_storage
 from lft_ray.train.loop.evaluate import Batching, predict
 from lft_ray.train.trial import run_trial
@@ -171,3 +174,39 @@ def test_memory_does_not_grow_from_trial_to_trial(trial_job):
     sizes.append(one(5, config={"max_length": 500}))
     # The first trial fills the caches: base weights and the probe. After that nothing stays.
     assert max(sizes[1:]) <= sizes[0] + 1000
+
+
+@pytest.mark.parametrize("size", ["tfidf", None])
+def test_a_full_disk_is_raised_and_never_a_result(trial_job, monkeypatch, size):
+    job = trial_job(config={"model_size": size} if size else {})
+
+    def full(self, name, source):
+        raise OSError(errno.ENOSPC, "No space left on device", self.uri_of(name))
+
+    monkeypatch.setattr(Storage, "put_folder", full)
+    with pytest.raises(MachineError) as raised:
+        run_trial(job, lambda _: None)
+    assert raised.value.fault.cause is EndCause.DISK_FULL
+    assert raised.value.fault.path.endswith("checkpoint")
+    assert not trial_storage(job).exists(result_name(1))
+
+
+def test_an_attempt_that_was_superseded_writes_no_result(trial_job):
+    job = trial_job(config={"model_size": "tfidf"})
+    started = StartedTrial(trial_id=job.trial_id, number=0, config=job.config, attempt=2)
+    trial_storage(job).put("started.json", started.model_dump_json())
+    assert run_trial(job, lambda _: None).status is TrialStatus.DONE
+    assert not trial_storage(job).exists(result_name(1))
+    assert run_trial(job.replace(attempt=2), lambda _: None).status is TrialStatus.DONE
+    assert trial_storage(job).exists(result_name(2))
+
+
+def test_the_fit_of_a_linear_model_records_its_usage_while_it_runs(tmp_path):
+    state = Storage(tmp_path)
+    with noting(state, "a", lambda: Usage(core_s=1.0, wall_s=1.0), every_s=0.01):
+        deadline = time.monotonic() + 30
+        while noted_usage(state) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert noted_usage(state) == Usage(core_s=1.0, wall_s=1.0)
+    replace_notes(state, Usage(core_s=5.0), session="earlier")
+    assert noted_usage(state) == Usage(core_s=5.0)

@@ -22,8 +22,12 @@ from lft_ray.run.ledger import trial_order
 from lft_ray.search.budget.admission import MAX_FAILURES, BudgetAdmission
 from lft_ray.search.specs import StudySpecs
 
-__all__ = ["Workload", "admission_of", "lost_s", "slots_of"]
+__all__ = ["Workload", "admission_of", "lost_s", "slots_of", "trial_memory"]
 
+PROCESS_BYTES = 500_000_000
+"""Resident memory of a worker that has imported torch, before it has built a network."""
+WEIGHT_BYTES = 16
+"""Per trained weight in float32: the weight, its gradient and two moments, as in `lft_ray.train.device.parallel`."""
 COLD_START_S = 10.0
 """Starting a replacement worker takes 3-10 s on two cores: process, torch, weights."""
 
@@ -139,6 +143,12 @@ class Workload:
     def device(self, config: TrialConfig) -> str:
         """Key of the forecast's rates for a configuration: ``linear``, ``cpu`` or ``cuda``."""
         return "linear" if self.sizes[config.model_size].is_linear else self.network_device
+
+
+def trial_memory(sizes: Sequence[ModelSize]) -> Callable[[TrialConfig], float]:
+    """Rough bytes of the process of a trial: Python with torch, and weights, gradients and moments in float32."""
+    by_name = {size.name: PROCESS_BYTES + WEIGHT_BYTES * size.params for size in sizes}
+    return lambda config: float(by_name.get(config.model_size, PROCESS_BYTES))
 
 
 def lost_s(training: TrainingSpec) -> float:

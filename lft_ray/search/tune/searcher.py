@@ -7,10 +7,11 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from lft_ray.causes import Fault
 from lft_ray.records import TrialResult
 from lft_ray.run.ledger import StartedTrial
 from lft_ray.search.dispatcher import Dispatcher
-from lft_ray.search.tune.trainable import BEGAN, ENDED, RESULT, TRIAL
+from lft_ray.search.tune.trainable import BEGAN, ENDED, FAULT, RESULT, TRIAL
 
 __all__ = ["StudySearcher"]
 
@@ -33,6 +34,8 @@ class StudySearcher(Searcher):
         self._first = first
         self._ledger_ids: dict[str, str] = {}
         """Tune's trial ID -> ID in the ledger."""
+        self._tune_ids: dict[str, str] = {}
+        """ID in the ledger -> Tune's ID of its latest attempt."""
         self._reasons: dict[str, str] = {}
         self._stops: dict[str, str] = {}
 
@@ -44,8 +47,10 @@ class StudySearcher(Searcher):
         self._first = None
         if isinstance(trial, StartedTrial):
             self._ledger_ids[trial_id] = trial.trial_id
+            self._tune_ids[trial.trial_id] = trial_id
             return {TRIAL: trial.model_dump(mode="json")}
-        return str(Searcher.FINISHED) if trial == "finished" else None
+        # After FINISHED Tune never asks again, and a trial that runs may yet have to run again.
+        return str(Searcher.FINISHED) if trial == "finished" and self.dispatcher.is_over else None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Do nothing: curve points go through the scheduler, which may stop the trial."""
@@ -55,12 +60,15 @@ class StudySearcher(Searcher):
         ledger_id = self._ledger_ids[trial_id]
         result = result or {}
         try:
+            if error:
+                self.dispatcher.interrupted(ledger_id, self.dispatcher.diagnose(self._reasons.pop(ledger_id, "")))
+                return
+            if FAULT in result:
+                self.dispatcher.interrupted(ledger_id, Fault.model_validate_json(result[FAULT]))
+                return
             reported = TrialResult.model_validate_json(result[RESULT]) if RESULT in result else None
-            reason = self._reasons.pop(ledger_id, "its worker died") if error else ""
             stopped = self._stops.pop(ledger_id, "")
-            self.dispatcher.end(
-                ledger_id, reason=reason, result=reported, at=float(result.get(ENDED, 0.0)), stopped=stopped
-            )
+            self.dispatcher.end(ledger_id, result=reported, at=float(result.get(ENDED, 0.0)), stopped=stopped)
         except Exception as failure:  # noqa: BLE001  (raised by the study; here Tune would rerun the trial)
             self.fatal = failure
 
@@ -74,8 +82,19 @@ class StudySearcher(Searcher):
 
     def note_lost(self, trial_id: str) -> None:
         """End a trial (Tune ID) that Tune gave up without a callback, because its worker could not be reused."""
-        if any(trial.trial_id == self._ledger_ids[trial_id] for trial in self.dispatcher.live):
+        if self._is_current(trial_id):
             self.on_trial_complete(trial_id, error=True)
+
+    def note_placed(self, trial_id: str) -> None:
+        """Record that a worker is there for a trial (Tune ID)."""
+        if self._is_current(trial_id):
+            self.dispatcher.on_placed(self._ledger_ids[trial_id])
+
+    def _is_current(self, trial_id: str) -> bool:
+        """Whether this is the attempt of a live trial: one that ran again has a later one, of another Tune ID."""
+        ledger_id = self._ledger_ids.get(trial_id, "")
+        is_live = any(trial.trial_id == ledger_id for trial in self.dispatcher.live)
+        return is_live and self._tune_ids.get(ledger_id) == trial_id
 
     def note_report(self, trial_id: str, report: dict[str, Any]) -> None:
         """Record when the worker began training (trial by ledger ID)."""

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lft_ray.causes import MachineError
 from lft_ray.records import TrialResult
 from lft_ray.run.ledger import StartedTrial
 from lft_ray.train.job import TrialJob
 from lft_ray.train.trial import run_trial
 
-__all__ = ["BEGAN", "ENDED", "POINT", "RESULT", "TRIAL", "RunsTrials", "TrialRunner", "make_trainable"]
+__all__ = ["BEGAN", "ENDED", "FAULT", "POINT", "RESULT", "TRIAL", "RunsTrials", "TrialRunner", "make_trainable"]
 
 TRIAL = "trial"
 """Key of the `StartedTrial` in Tune's configuration."""
@@ -25,6 +26,8 @@ POINT = "point"
 """Key of a `CurvePoint` in a report."""
 RESULT = "result_json"
 """Key of the `TrialResult` in the last report."""
+FAULT = "fault_json"
+"""Key of the `Fault` in the last report of a trial that the machine ended."""
 BEGAN = "began_at"
 ENDED = "ended_at"
 UNWINDING_S = "60"
@@ -91,7 +94,12 @@ def make_trainable(run: RunsTrials) -> Callable[[dict[str, Any]], None]:
         def report(point: dict[str, Any]) -> None:
             tune.report({POINT: point, BEGAN: began})
 
-        result = run(started, report)
+        try:
+            result = run(started, report)
+        except MachineError as error:
+            # Reported, not raised: Tune would count it as a failure of the trial, and stop this warm worker.
+            tune.report({FAULT: error.fault.model_dump_json(), BEGAN: began, ENDED: time.time()})
+            return
         # The result is reported as well, because writing its file may have failed (a full disk).
         tune.report({RESULT: result.model_dump_json(), BEGAN: began, ENDED: time.time()})
 

@@ -8,10 +8,11 @@ Tune's own folder is temporary and is never read: no `Tuner.restore`, no pickles
 import logging
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ from lft_ray.cluster.environment import environment_variables
 from lft_ray.cluster.nodes import HEAD_MARK
 from lft_ray.config import TrainingSpec
 from lft_ray.run.storage import Storage
-from lft_ray.search.budget.admission import MAX_FAILURES
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.tune.trainable import RunsTrials, make_trainable
 from lft_ray.train.distributed.placement_groups import worker_groups_of
@@ -119,18 +119,27 @@ def run_trials(
             _tune_environment(dispatcher.plan.slots),
             _tune_folder(cluster, storage) as folder,
         ):
-            _fit(run, searcher, scheduler, _bundle(cluster, training), folder)
+            _fit(run, searcher, scheduler, cluster, training, folder)
     finally:
         dispatcher.close()
     if searcher.fatal is not None:
         raise searcher.fatal
 
 
-def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dict[str, float], folder: str) -> None:
+def _fit(
+    run: RunsTrials,
+    searcher: "StudySearcher",
+    scheduler: Any,
+    cluster: ClusterHandle,
+    training: TrainingSpec,
+    folder: str,
+) -> None:
     from ray import tune
 
+    bundle = _bundle(cluster, training)
     trainable = tune.with_resources(make_trainable(run), tune.PlacementGroupFactory([bundle]))
-    with catch_interrupts() as interrupt:
+    # Tune prints a line on stdout, whatever its verbosity, for a trial that ends before its first report.
+    with catch_interrupts() as interrupt, redirect_stdout(sys.stderr):
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -146,8 +155,9 @@ def _fit(run: RunsTrials, searcher: "StudySearcher", scheduler: Any, bundle: dic
                 name="study",
                 storage_path=folder,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-                callbacks=[StudyCallback(searcher, interrupt)],
+                # A trial that the machine ended is handed out again by the dispatcher, which knows why.
+                failure_config=tune.FailureConfig(max_failures=0),
+                callbacks=[StudyCallback(searcher, interrupt, cluster)],
             ),
         ).fit()
 
@@ -203,18 +213,24 @@ class StudyCallback(Callback):
     Args:
         searcher: its ``fatal`` error is raised.
         interrupt: raises KeyboardInterrupt when set.
+        cluster: raises UnreachableError when its core processes are dead; None: not looked at.
     """
 
-    def __init__(self, searcher: "StudySearcher", interrupt: Interrupt) -> None:
+    def __init__(self, searcher: "StudySearcher", interrupt: Interrupt, cluster: ClusterHandle | None = None) -> None:
         self._searcher = searcher
         self._interrupt = interrupt
+        self._cluster = cluster
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Check once per step (at least ten per second)."""
         del iteration, info
+        if self._cluster is not None:
+            self._cluster.raise_if_dead()
         for trial in trials:
             if trial.status == trial.ERROR:
                 self._searcher.note_lost(trial.trial_id)
+            elif trial.status == trial.RUNNING:
+                self._searcher.note_placed(trial.trial_id)
         self._interrupt.raise_if_set()
         if self._searcher.fatal is not None:
             raise self._searcher.fatal

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from lft_ray.causes import EndCause, Fault, MachineError, cause_of_text, fault_of
 from lft_ray.cluster.nodes import fleet
-from lft_ray.errors import ConfigError
+from lft_ray.errors import ConfigError, first_line
 from lft_ray.models.sizes import find_size
 from lft_ray.records import TrialResult, now_utc
 from lft_ray.run.storage import Storage
@@ -40,6 +41,7 @@ def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> Tria
 
     Raises:
         ShutDownError: the study is ending; the trial can be resumed.
+        MachineError: a disk, the storage or a node ended the trial.
     """
     if _is_linear(job):
         # A linear model is fitted in one process; several would only repeat the same fit.
@@ -55,7 +57,13 @@ def run_sharded(job: TrialJob, report: Callable[[dict[str, Any]], None]) -> Tria
         raise
     except Exception as failure:
         logger.exception("sharded trial %s failed", job.trial_id)
+        if (fault := fault_of(failure, path=job.run_uri)) is not None and not fault.cause.is_memory:
+            raise MachineError(fault) from failure
         error, result = f"{type(failure).__name__}: {failure}", _read_result(job)
+    cause = cause_of_text(error)
+    if result is None and cause is not EndCause.CONFIGURATION and not cause.is_memory:
+        # Its group has been restarted for killed workers and for memory; a disk or a bucket is the study's affair.
+        raise MachineError(Fault(cause=cause, message=first_line(Exception(error))[:300], path=job.run_uri))
     return result or _lost(job, error or "the workers ended without a result", started_at)
 
 

@@ -5,11 +5,16 @@ Each save is one folder, ``<session>-<step>``. Every process first writes its ``
 writes ``state.json``, the index. A folder with its JSON is therefore complete, and any number of processes can resume
 from it. A session is one run of the training loop: two sessions (one of them wrongly presumed dead) never write the
 same file. The usage records of the sessions are in the same folder.
+
+A state is used only if every part has the checksum that its process wrote beside it; any other is discarded, with a
+note, and the previous one is used, or none.
 """
 
+import logging
 import os
 import tempfile
 import uuid
+import zlib
 from pathlib import Path
 
 import torch
@@ -25,8 +30,11 @@ from lft_ray.train.loop.checkpoint_layout import Entry, TensorReader, index_of, 
 
 __all__ = ["Progress", "StateStore"]
 
-FORMAT = 3
-"""2: the token embedding contains only the tokens that occur in the data. 3: each process writes a part."""
+logger = logging.getLogger(__name__)
+
+FORMAT = 4
+"""2: the token embedding contains only the tokens that occur in the data. 3: each process writes a part. 4: with its
+checksum."""
 
 
 class Progress(Record):
@@ -52,6 +60,13 @@ class OomRecord(Record):
     peak_bytes: int = 0
 
 
+class PartSum(Record):
+    """Length in bytes and CRC-32 of one part of a state."""
+
+    bytes: int
+    crc32: int
+
+
 class StateStore:
     """Saves, finds and restores the training states of one trial.
 
@@ -65,6 +80,8 @@ class StateStore:
         self.key = key
         self._session = uuid.uuid4().hex[:12]
         self._saved: list[str] = []
+        self.note = ""
+        """What was discarded, in one line; empty: nothing."""
 
     def save(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, group: Group | None = None
@@ -95,9 +112,37 @@ class StateStore:
         self._saved = [name]
 
     def newest(self) -> tuple[str, Progress] | None:
-        """Folder and progress of the state with the most steps, or None."""
+        """Folder and progress of the whole state with the most steps, or None. Damaged ones are discarded."""
         found = [(name, progress) for name in self._storage.folders() if (progress := self._read(name))]
-        return max(found, key=lambda pair: pair[1].step) if found else None
+        for name, progress in sorted(found, key=lambda pair: pair[1].step, reverse=True):
+            damage = self._damage(name, progress)
+            if not damage:
+                return name, progress
+            self.note = f"its training state of step {progress.step} was discarded: {damage}"
+            logger.warning("%s/%s: %s", self._storage.uri, name, self.note)
+            self._storage.delete_folder(name)
+        return None
+
+    def _damage(self, name: str, progress: Progress) -> str:
+        """What is wrong with the parts of a state; empty: nothing."""
+        for rank in sorted({part.rank for entry in progress.tensors.values() for part in entry.parts}):
+            path = f"{name}/{part_name(rank)}"
+            try:
+                sums = PartSum.model_validate_json(self._storage.get(_sum_name(path)))
+                found = self._sum_on_storage(path)
+            except FileNotFoundError:
+                return f"{part_name(rank)} is not whole"
+            except ValidationError:
+                return f"the checksum of {part_name(rank)} is unreadable"
+            if found != sums:
+                return f"{part_name(rank)} is damaged"
+        return ""
+
+    def _sum_on_storage(self, path: str) -> "PartSum":
+        if self._storage.is_local:
+            return _sum_of(Path(self._storage.uri) / path)
+        data = self._storage.get(path)
+        return PartSum(bytes=len(data), crc32=zlib.crc32(data))
 
     def restore(self, name: str, progress: Progress, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Load the tensors of a state into a network and its optimizer, in place.
@@ -136,9 +181,10 @@ class StateStore:
 
     def oom_record(self) -> "OomRecord":
         """The latest such record."""
-        if not self._storage.exists("memory.json"):
+        try:
+            return OomRecord.model_validate_json(self._storage.get("memory.json"))
+        except (FileNotFoundError, ValidationError):
             return OomRecord()
-        return OomRecord.model_validate_json(self._storage.get("memory.json"))
 
     def put_usage(self, usage: Usage) -> None:
         """Record the usage of this session so far."""
@@ -153,8 +199,12 @@ class StateStore:
             return None
         try:
             progress = Progress.model_validate_json(self._storage.get(f"{name}/state.json"))
-        except (FileNotFoundError, ValidationError):
-            return None  # an interrupted save, or a state of another version
+        except FileNotFoundError:
+            return None  # an interrupted save
+        except ValidationError:
+            self.note = f"a training state was discarded: {name}/state.json is damaged, or of another version"
+            logger.warning("%s: %s", self._storage.uri, self.note)
+            return None
         return progress if (progress.key, progress.format) == (self.key, FORMAT) else None
 
     def _put_tensors(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
@@ -165,12 +215,28 @@ class StateStore:
         with tempfile.TemporaryDirectory(prefix=".state-", dir=folder) as temporary:
             path = Path(temporary) / Path(name).name
             save_file(tensors, str(path))
+            self._storage.put(_sum_name(name), _sum_of(path).model_dump_json())
             if folder is None:
                 self._storage.put(name, path.read_bytes())
                 return
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
             path.replace(folder / path.name)
+
+
+def _sum_name(part: str) -> str:
+    """Name of the checksum of a part: ``sum-0000.json`` beside ``part-0000.safetensors``."""
+    folder, _, name = part.rpartition("/")
+    return f"{folder}/{name.replace('part-', 'sum-').replace('.safetensors', '.json')}"
+
+
+def _sum_of(path: Path) -> PartSum:
+    """Length and checksum of a file that was just written, so that its pages are still in memory."""
+    size, crc = 0, 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+    return PartSum(bytes=size, crc32=crc)
 
 
 def _tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

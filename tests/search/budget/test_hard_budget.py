@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lft_ray.causes import EndCause, Fault
 from lft_ray.cost.budget import Budget
 from lft_ray.cost.dollars import training_usd
 from lft_ray.cost.forecast import Forecast, Rate
@@ -24,6 +25,8 @@ from lft_ray.search import running_trial as live_module
 from lft_ray.search.budget.admission import BudgetAdmission
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.interfaces import Queued, StudyPlan
+from lft_ray.search.running_trial import NOTE_INTERVAL_S
+from lft_ray.train.device.usage_notes import STATE, put_usage
 
 PRICE = Price("p", 0.01, 0.0, 0.01, 0.0, as_of="now", source="test")
 WORK = {"m:1": 10.0, "m:2": 30.0, "m:4": 100.0}
@@ -129,9 +132,12 @@ class World:
         if how == "dies":
             self.dead[trial_id] = self.dead.get(trial_id, 0) + 1
             if self.fates[trial.config.seed]["saves"]:
-                self.saved[trial_id] = self.saved.get(trial_id, 0.0) + 0.8 * seconds
-            self.dispatcher.retry(trial_id)
-            self.begin(next(t for t in self.dispatcher.live if t.trial_id == trial_id))
+                # A worker records its usage every five seconds, and the next one carries on from there.
+                noted = max(0.8 * seconds, seconds - NOTE_INTERVAL_S)
+                self.saved[trial_id] = self.saved.get(trial_id, 0.0) + noted
+                state = self.storage.child("trials", trial_id, STATE)
+                put_usage(state, str(trial.attempt), Usage(core_s=noted, wall_s=noted))
+            self.dispatcher.interrupted(trial_id, Fault(cause=EndCause.WORKER_KILLED, message="killed"))
             return
         busy = self.saved.get(trial_id, 0.0) + seconds
         if how != "silent":
@@ -141,7 +147,7 @@ class World:
                 usage=Usage(core_s=busy, wall_s=busy),
             )  # fmt: skip
             self.storage.child("trials", trial_id).put(f"result-{trial.attempt}.json", result.model_dump_json())
-        self.dispatcher.end(trial_id, reason="its worker died" if how == "silent" else "")
+        self.dispatcher.end(trial_id, reason="no result" if how == "silent" else "")
 
     def true_usd(self) -> float:
         running = {trial_id: at for at, trial_id in self.events}

@@ -3,11 +3,13 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
+from lft_ray.causes import EndCause, Fault
+from lft_ray.errors import StorageError
 from lft_ray.run.storage import Storage
 from lft_ray.search.interfaces import Queued
 from lft_ray.search.tune.scheduler import StudyScheduler, _error_line
 from lft_ray.search.tune.searcher import StudySearcher
-from lft_ray.search.tune.trainable import BEGAN, POINT, TRIAL
+from lft_ray.search.tune.trainable import BEGAN, FAULT, POINT, TRIAL
 from tests.search.test_dispatcher import config, dispatcher
 
 
@@ -43,16 +45,44 @@ def test_an_error_of_the_rule_is_stored_for_the_study(tmp_path):
     assert str(searcher.fatal) == "bad rule"
 
 
-def test_a_dead_worker_is_recorded_and_its_trial_gets_another_attempt(tmp_path):
+def test_a_dead_worker_is_replaced_under_another_attempt(tmp_path):
     scheduler, searcher, trial = scheduler_with(tmp_path, None)
     error = tmp_path / "error.txt"
-    error.write_text("Traceback\nActorDiedError: killed. Worker exit type: SYSTEM_ERROR\n")
-    trial.error_file, trial.num_failures, trial.should_recover = str(error), 1, lambda: True
-    scheduler.on_trial_error(None, trial)
-    assert trial.config[TRIAL]["attempt"] == 2
-    searcher.on_trial_complete("x", error=True)
+    error.write_text(
+        "Traceback\nThe actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR\n"
+    )
+    trial.error_file = str(error)
+    for number, name in enumerate("xyz"):
+        scheduler.on_trial_error(None, trial)
+        searcher.on_trial_complete(name, error=True)
+        if number < 2:
+            trial.config = searcher.suggest("xyz"[number + 1])
+            assert trial.config[TRIAL]["attempt"] == number + 2
+            # What Tune still says about the attempt before does not touch this one.
+            searcher.note_lost(name)
     (record,) = searcher.dispatcher.ledger.records()
-    assert (record.attempt, record.reason) == (2, "ActorDiedError: killed (attempt 1)")
+    assert (record.attempt, record.status, record.cause) == (3, "failed", "worker_killed")
+    assert record.reason.endswith("its worker process has died (attempt 3)")
+
+
+def test_trouble_of_the_machine_that_a_worker_reports_is_no_record(tmp_path):
+    _, searcher, _ = scheduler_with(tmp_path, None)
+    fault = Fault(cause=EndCause.DISK_FULL, message="no space", path=str(tmp_path))
+    searcher.on_trial_complete("x", {FAULT: fault.model_dump_json()})
+    assert isinstance(searcher.fatal, StorageError)
+    assert searcher.dispatcher.ledger.records() == []
+    assert [t.trial_id for t in searcher.dispatcher.ledger.unfinished()] == ["t000"]
+
+
+def test_tune_is_told_that_all_is_over_only_when_nothing_can_run_again(tmp_path):
+    """After FINISHED Tune asks no more, and a trial whose worker dies then would be lost."""
+    _, searcher, _ = scheduler_with(tmp_path, None)
+    assert searcher.suggest("y") is None
+    assert searcher.dispatcher.end_reason
+    searcher.on_trial_complete("x", error=True)
+    assert searcher.suggest("z")[TRIAL]["attempt"] == 2
+    searcher.on_trial_complete("z", {})
+    assert searcher.suggest("w") == "FINISHED"
 
 
 @pytest.mark.parametrize(

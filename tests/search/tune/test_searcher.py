@@ -44,12 +44,17 @@ def test_reasons_of_failures_and_stops_reach_the_record(storage):
     searcher = searcher_of(storage)
     searcher.suggest("x")
     searcher.suggest("y")
-    searcher.note_failure("t000", "out of memory")
     searcher.note_stop("t001", "dominated")
-    searcher.on_trial_complete("x", error=True)
     searcher.on_trial_complete("y")
+    for name in ("x", "z", "w"):
+        searcher.note_failure("t000", "RuntimeError: out of luck")
+        searcher.on_trial_complete(name, error=True)
+        searcher.suggest({"x": "z", "z": "w", "w": "v"}[name])
     found = [(r.status, r.reason) for r in Ledger(storage).records()]
-    assert found == [(TrialStatus.FAILED, "out of memory"), (TrialStatus.STOPPED, "dominated")]
+    assert found == [
+        (TrialStatus.FAILED, "RuntimeError: out of luck (attempt 3)"),
+        (TrialStatus.STOPPED, "dominated"),
+    ]
 
 
 def test_an_error_while_recording_is_stored_and_ends_the_search(storage, monkeypatch):
@@ -71,7 +76,12 @@ def test_a_lost_trial_is_ended_once(storage):
     searcher.suggest("x")
     searcher.note_lost("x")
     searcher.note_lost("x")
-    assert [(r.status, r.reason) for r in Ledger(storage).records()] == [(TrialStatus.FAILED, "its worker died")]
+    assert Ledger(storage).records() == []
+    assert [trial.attempt for trial in searcher.dispatcher.ledger.started()][:1] == [1]
+    assert searcher.suggest("y")["trial"]["attempt"] == 2
+    # The attempt before, which Tune still lists as an error, does not end this one.
+    searcher.note_lost("x")
+    assert [trial.attempt for trial in searcher.dispatcher.live] == [2]
 
 
 def test_a_report_sets_the_begin_of_training_once(storage):

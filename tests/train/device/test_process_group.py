@@ -233,7 +233,8 @@ def test_a_checkpoint_of_two_processes_is_resumed_by_one_and_by_four(loop_job, t
     two, _ = stored("two", saved_as)
     run_ranks(save_rank, two, 2)
     (state,) = [path.parent for path in two.glob("state/*/state.json")]
-    assert {path.name for path in state.iterdir()} == {f"part-{n:04d}.safetensors" for n in (0, 1)} | {"state.json"}
+    parts = {f"part-{n:04d}.safetensors" for n in (0, 1)} | {f"sum-{n:04d}.json" for n in (0, 1)}
+    assert {path.name for path in state.iterdir()} == parts | {"state.json"}
     sizes = sorted(path.stat().st_size for path in state.glob("part-*"))
     assert sizes[1] < 1.2 * sizes[0], "each process writes its half"
     shutil.copytree(two / "state", tmp_path / "one" / "state")

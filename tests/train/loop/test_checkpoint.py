@@ -7,6 +7,7 @@ from lft_ray.train.device.usage_notes import noted_usage
 from lft_ray.train.loop.checkpoint import Progress, StateStore
 from lft_ray.train.loop.loop import train
 from lft_ray.train.loop.optim import build_optimizer
+from tests.chaos.injectors import damage
 
 SAVE_ALWAYS = {"checkpoint_every_s": 0.0}
 
@@ -129,4 +130,39 @@ def test_a_session_has_one_state_at_a_time(loop_job, tmp_path):
 def test_no_pickle_is_written(loop_job, tmp_path):
     saved(loop_job(), Storage(tmp_path / "state"), 3)
     names = {path.name for path in (tmp_path / "state").rglob("*") if path.is_file()}
-    assert names == {"part-0000.safetensors", "state.json"}
+    assert names == {"part-0000.safetensors", "sum-0000.json", "state.json"}
+
+
+@pytest.mark.parametrize("how", ["empty", "half", "bit", "missing"])
+@pytest.mark.parametrize("name", ["part-0000.safetensors", "state.json", "sum-0000.json"])
+def test_a_damaged_state_is_discarded_and_the_previous_one_is_used(loop_job, tmp_path, name, how):
+    folder, job = Storage(tmp_path / "state"), loop_job()
+    saved(job, folder, 3)
+    saved(job, folder, 7)
+    (newest,) = (tmp_path / "state").glob("*-000000007")
+    damage(newest / name, how)
+    store = StateStore(folder, "key")
+    found = store.newest()
+    assert found is not None
+    if (name, how) == ("state.json", "bit"):
+        # One bit of the JSON may be a digit of a number that the state does not depend on.
+        assert found[1].step in (3, 7)
+        return
+    assert found[1].step == 3
+    assert bool(store.note) is ((name, how) != ("state.json", "missing"))
+
+
+def test_without_a_whole_state_a_run_begins_anew(loop_job, tmp_path):
+    folder = Storage(tmp_path / "state")
+    with pytest.raises(CrashError):
+        train(loop_job(training=SAVE_ALWAYS, states=StateStore(folder, "key")), lambda _: None, crash_at(9))
+    (part,) = (tmp_path / "state").glob("*/part-0000.safetensors")
+    damage(part, "half")
+    (note,) = (tmp_path / "state").glob("usage-*/usage.json")
+    damage(note, "half")
+    job = loop_job(training=SAVE_ALWAYS, states=StateStore(folder, "key"))
+    reported = []
+    assert train(job, reported.append, lambda: False).status == "done"
+    assert [point.step for point in reported] == [0, 8, 16, 24]
+    assert job.states.note.startswith("its training state of step ")
+    assert job.meter.carried == Usage()
