@@ -8,7 +8,10 @@ LftError
 |   |-- ConfigError            the experiment file or --set
 |   |-- DataError              rows, columns, labels
 |   |-- ModelError             a base model that cannot be found or used
-|   `-- BundleError            a bundle that is damaged or of another format
+|   |-- BundleError            a bundle that is damaged or of another format
+|   |-- DamagedFileError       a file of a run that is unreadable, or not what its record says
+|   |-- RunGoneError           a run folder that was removed or unmounted while it was in use
+|   `-- StorageError           a folder that cannot be written, or a full disk
 |-- NoWinnerError     exit 3   no finished trial satisfies the selection policy
 `-- UnreachableError  exit 4   a cluster, endpoint or hub that cannot be reached
 """
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 __all__ = [
-    "BundleError", "ConfigError", "DataError", "FieldProblem", "InputError", "LftError", "LftWarning",
-    "ModelError", "NoWinnerError", "UnreachableError", "field_problems", "first_line", "first_problem", "nearest",
+    "BundleError", "ConfigError", "DamagedFileError", "DataError", "FieldProblem", "InputError", "LftError",
+    "LftWarning", "ModelError", "NoWinnerError", "RunGoneError", "StorageError", "UnreachableError", "field_problems",
+    "first_line", "first_problem", "nearest",
 ]  # fmt: skip
 
 
@@ -110,6 +114,18 @@ class ModelError(InputError):
 
 class BundleError(InputError):
     """A bundle is damaged, or of another format or version."""
+
+
+class DamagedFileError(InputError):
+    """A file of a run cannot be read, or is not the file that its record describes."""
+
+
+class RunGoneError(InputError):
+    """The run folder was removed or unmounted while it was in use."""
+
+
+class StorageError(InputError):
+    """A folder cannot be written, or its disk is full."""
 
 
 class NoWinnerError(LftError):

@@ -6,13 +6,14 @@ record holds what was measured or decided. Never computes.
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lft_ray.config.base import check_names
+from lft_ray.config.base import Dollars, Score, check_names
 from lft_ray.config.serving import ServeSpec
 from lft_ray.processes import ProcessIdentity
+from lft_ray.run_paths import RunUri
 
 __all__ = [
     "Bundle", "CanaryRecord", "Cascade", "CascadeBook", "CurvePoint", "DatasetRecord", "Endpoint", "FrontPoint",
@@ -26,7 +27,7 @@ Role = Literal["search", "confirm"]
 
 
 def now_utc() -> str:
-    """Return the current time as an ISO 8601 string in UTC, with a resolution of one second."""
+    """Return the current time as an ISO 8601 string in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -43,9 +44,6 @@ class Record(BaseModel):
         """
         check_names(type(self), changes)
         return self.model_copy(update=changes)
-
-
-# ---------------------------------------------------------------- data
 
 
 class Problem(Record):
@@ -66,9 +64,11 @@ class SplitRecord(Record):
     """One split as an Arrow IPC file with the columns ``row_id``, ``text`` and ``target``."""
 
     name: Literal["train", "validation", "test"]
-    uri: str
+    uri: RunUri
     rows: int
     label_counts: dict[str, int]
+    sha256: str = ""
+    """As all checksums of records, empty in runs of 0.2.0 and earlier."""
 
 
 class DatasetRecord(Record):
@@ -92,9 +92,6 @@ class DatasetRecord(Record):
     """At most 512 training texts (seeded) with the length distribution of the data, used for profiling."""
 
 
-# ---------------------------------------------------------------- serving cost
-
-
 class ServingProfile(Record):
     """Latency and throughput of one variant of a model size, measured inside a Ray Serve replica."""
 
@@ -109,7 +106,7 @@ class ServingProfile(Record):
     """CPU cores of the replica."""
     preset: str = "throughput"
     """Value of ``serve.preset`` during the measurement."""
-    core_s_per_text: float
+    core_s_per_text: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     """Processor (or device) seconds per text in the replica, with 32 requests in flight through the replica's
     batcher."""
     texts_per_s: float
@@ -150,9 +147,6 @@ class ProfileBook(Record):
     """``size precision`` -> why this variant cannot be served and is not offered."""
 
 
-# ---------------------------------------------------------------- trials
-
-
 class TrialStatus(StrEnum):
     """How a trial ended. Only ``done`` trials can be on the Pareto front."""
 
@@ -189,7 +183,7 @@ class CurvePoint(Record):
     """Validation scores at one fraction of the schedule."""
 
     fraction: float
-    f1: float
+    f1: Score
     """The task's primary metric on the validation split."""
     loss: float
     """Mean validation loss."""
@@ -228,7 +222,7 @@ class Variant(Record):
 class PricedVariant(Variant):
     """A profiled variant of a model size, with its serving cost; known before training."""
 
-    usd_per_million_predictions: float
+    usd_per_million_predictions: Dollars
     p95_ms: float | None = None
     """None: latency was not measured."""
 
@@ -236,11 +230,12 @@ class PricedVariant(Variant):
 class ScoredVariant(Variant):
     """A variant of a trained checkpoint, with its measured F1."""
 
-    f1: float
+    f1: Score
     metrics: dict[str, float] = Field(default_factory=dict)
     """All metrics of the task on the validation split."""
-    predictions_uri: str = ""
-    usd_per_million_predictions: float | None = None
+    predictions_uri: RunUri = ""
+    predictions_sha256: str = ""
+    usd_per_million_predictions: Dollars | None = None
     p95_ms: float | None = None
 
 
@@ -255,7 +250,8 @@ class TrialResult(Record):
     curve: list[CurvePoint] = Field(default_factory=list)
     usage: Usage = Usage()
     variants: list[ScoredVariant] = Field(default_factory=list)
-    checkpoint_uri: str = ""
+    checkpoint_uri: RunUri = ""
+    checkpoint_sha256: dict[str, str] = Field(default_factory=dict)
     node: str = ""
     started_at: str = ""
     finished_at: str = Field(default_factory=now_utc)
@@ -267,7 +263,7 @@ class TrialRecord(TrialResult):
     role: Role = "search"
     confirms: str = ""
     """Id of the trial that a fresh-seed run repeats; empty for search trials."""
-    training_usd: float = 0.0
+    training_usd: Dollars = 0.0
     start: bool = False
     """True for the initial trials of a search (default hyperparameters, cheapest size first)."""
     overhead_s: float = 0.0
@@ -296,8 +292,8 @@ class FrontPoint(Record):
     model_size: str
     precision: str
     max_length: int
-    f1: float
-    usd_per_million_predictions: float
+    f1: Score
+    usd_per_million_predictions: Dollars
     p95_ms: float | None = None
 
 
@@ -312,7 +308,7 @@ class LadderRow(FrontPoint):
 class JudgedPoint(FrontPoint):
     """A finalist as it was compared: ``f1`` is the mean of its fresh-seed runs, or its search score without any."""
 
-    search_f1: float
+    search_f1: Score
     fresh_f1: list[float] = Field(default_factory=list)
     """Validation F1 of its fresh-seed runs, at its own precision and length."""
     loss: float = 0.0
@@ -364,7 +360,7 @@ class Selection(Record):
     winner: FrontPoint
     winner_seed_trial_id: str
     """Id of the trial whose checkpoint is shipped: the winner itself, or its fresh-seed run of median F1."""
-    test_f1: float | None = None
+    test_f1: Score | None = None
     test_metrics: dict[str, float] = Field(default_factory=dict)
     test_rows: int = 0
     per_label: list[dict[str, Any]] = Field(default_factory=list)
@@ -383,7 +379,7 @@ class Selection(Record):
 class Bundle(Record):
     """An immutable, verified model folder that can be deployed."""
 
-    uri: str
+    uri: RunUri
     version: str
     """First 12 hex digits of the manifest's sha256."""
     engine: str
@@ -395,6 +391,10 @@ class Bundle(Record):
     bytes: int
     note: str = ""
     """How its precision was checked, or why it is served in another variant than the winner's; else empty."""
+    trial_id: str = ""
+    """Trial whose checkpoint it contains; empty outside a run, and in runs of 0.2.0 and earlier."""
+    asked: Variant | None = None
+    """Variant that was to be exported; its own differs where that one failed its parity check."""
 
 
 class Cascade(Record):
@@ -409,15 +409,15 @@ class Cascade(Record):
     share: float
     """Fraction of validation texts passed to the large model, cross-validated over two halves: each half is evaluated
     with the threshold chosen on the other."""
-    f1: float
+    f1: Score
     """F1 of the cascade, cross-validated in the same way."""
-    small_f1: float
-    large_f1: float
-    usd_per_million_predictions: float
+    small_f1: Score
+    large_f1: Score
+    usd_per_million_predictions: Dollars
     """All texts through the small model plus ``share`` of them through the large one, from the measured profiles."""
     margin: float
     validation_rows: int
-    test_f1: float | None = None
+    test_f1: Score | None = None
     """F1 of a single evaluation on the test split, with the deployed threshold."""
     test_share: float | None = None
     test_rows: int = 0

@@ -207,10 +207,10 @@ def url_of(run: str) -> str:
     Raises:
         InputError: the run has no live endpoint.
     """
-    endpoint = RunFolder.find(run).json("endpoint.json")
-    if not endpoint or endpoint.get("state") not in {"ready", "rejected"}:
+    endpoint = RunFolder.find(run).endpoint()
+    if endpoint is None or endpoint.state not in {"ready", "rejected"}:
         raise InputError(f"{run} has no live endpoint", fix=f"`lft deploy {run}` starts one")
-    return str(endpoint["url"])
+    return endpoint.url
 
 
 def read_lines(file: str | None) -> list[str]:

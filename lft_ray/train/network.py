@@ -22,6 +22,7 @@ from lft_ray.models.network import TextNetwork, build, save
 from lft_ray.models.resolve import BaseFiles, find_base
 from lft_ray.models.sizes import ModelSize, check_lengths, find_size
 from lft_ray.records import CurvePoint, ScoredVariant, TrialStatus
+from lft_ray.run.checksums import Stored, StoredFolder
 from lft_ray.run.storage import Storage
 from lft_ray.tasks.base import Task
 from lft_ray.train.artifacts import attempt_name, node_folder, put_checkpoint, put_predictions, variant
@@ -84,10 +85,10 @@ def run_network(
     )
     put = partial(save, cast("TextNetwork", loop_job.network), tokenizer_from=base.folder, card=card)
     variants = _variants(job, loop_job, ended, put)
-    checkpoint = ""
+    checkpoint = StoredFolder("", {})
     if current_group().is_lead:
         checkpoint = put_checkpoint(trial_storage(job), job.attempt, put)
-    return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, checkpoint)
+    return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, *checkpoint)
 
 
 def _loop_job(job: TrialJob, task: Task, meter: Meter, base: BaseFiles, size: ModelSize) -> LoopJob:
@@ -148,11 +149,11 @@ def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable
                     logits = predict(loop_job.network, validation, batching, precision)
                     passes[key] = (logits, score(loop_job.task, targets, logits).metrics)
             logits, metrics = passes[key]
-            uri = ""
+            stored = Stored("", "")
             if current_group().is_lead:
                 name = f"{attempt_name('predictions', job.attempt)}/{precision}-{length}.parquet"
-                uri = put_predictions(trial_storage(job), name, validation.row_ids, targets, logits)
-            variants.append(variant(precision, length, metrics, metric=job.metric, predictions_uri=uri))
+                stored = put_predictions(trial_storage(job), name, validation.row_ids, targets, logits)
+            variants.append(variant(precision, length, metrics, metric=job.metric, predictions=stored))
     return variants
 
 
