@@ -25,12 +25,15 @@ BUNDLE = "bundle"
 def export_run(run: RunFolder, trial_id: str | None) -> Bundle:
     """Export the winner, or another finished trial by its id; see `lft_ray.pipeline.export`."""
     ledger, selection = Ledger(run.storage), run.selection()
-    if run.dataset() is None or not ledger.records():
+    if trial_id is None:
+        check_winner(selection, ledger)
+    if run.dataset() is None:
+        raise InputError(f"{run.uri} has no dataset.json", fix="restore it, or start again with `lft search ... --replace`")
+    if not ledger.records():
         raise InputError(f"{run.uri} has no finished trial", fix="`lft search ... --resume` continues it")
     if trial_id is None:
         if selection is None:
             raise NoWinnerError(f"{run.uri} has no winner", fix="finish the search, or name a trial with --trial")
-        check_winner(selection, ledger)
         trial_id = selection.winner_seed_trial_id
     record, name = ledger.ended(trial_id), folder_of(trial_id, selection)
     # The candidate and the bundle.

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from lft_ray.run.bundle_site import BundleSite
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger, check_winner
 
@@ -17,11 +18,15 @@ def status_of(run: RunFolder, ledger: Ledger) -> dict[str, Any]:
     best = max((v.f1 for r in records for v in r.variants), default=None)
     live = endpoint if endpoint is not None and endpoint.state in {"ready", "rejected"} else None
     if live is not None:
-        next_command = f"lft predict {run.uri} 'your text'"
+        next_command = f"lft predict {run.typed} 'your text'"
     else:
-        next_command = f"lft deploy {run.uri}" if selection else f"lft search {run.uri}/experiment.yaml --resume"
+        next_command = (
+            f"lft deploy {run.typed}"
+            if selection or isinstance(run, BundleSite)
+            else f"lft search {run.uri}/experiment.yaml --resume"
+        )
     return {
-        "run": run.uri,
+        "run": run.typed,
         "trials": dict(Counter(str(record.status) for record in records)),
         "unfinished": len(ledger.unfinished()),
         "best_f1": None if best is None else round(best, 4),

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 from lft_ray.config import Experiment
+from lft_ray.config.load import with_current_names
 from lft_ray.errors import ConfigError, DamagedFileError, InputError, LftError, first_line, nearest
 from lft_ray.processes import alive
 from lft_ray.records import Bundle, Cascade, CascadeBook, DatasetRecord, Endpoint, ProfileBook, Record, Selection
@@ -73,6 +74,11 @@ class RunFolder:
     def uri(self) -> str:
         """Absolute path or URI of the folder."""
         return self.storage.uri
+
+    @property
+    def typed(self) -> str:
+        """What a user types to name this run."""
+        return self.uri
 
     @classmethod
     def find(cls, uri: str | Path) -> "RunFolder":
@@ -202,7 +208,7 @@ class RunFolder:
             raise DamagedFileError(f"{uri} cannot be read: {error.strerror or error}", fix=RESTORE) from error
         if not isinstance(tree, dict):
             raise DamagedFileError(f"{uri} is damaged: it is not a mapping of keys", fix=RESTORE)
-        return Experiment.parse(tree, source=uri)
+        return Experiment.parse(with_current_names(tree), source=uri)
 
     # ------------------------------------------------------------ records
 
