@@ -28,7 +28,9 @@ def export_run(run: RunFolder, trial_id: str | None) -> Bundle:
     if trial_id is None:
         check_winner(selection, ledger)
     if run.dataset() is None:
-        raise InputError(f"{run.uri} has no dataset.json", fix="restore it, or start again with `lft search ... --replace`")
+        raise InputError(
+            f"{run.uri} has no dataset.json", fix="restore it, or start again with `lft search ... --replace`"
+        )
     if not ledger.records():
         raise InputError(f"{run.uri} has no finished trial", fix="`lft search ... --resume` continues it")
     if trial_id is None:

@@ -81,7 +81,9 @@ def whole(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(whole, tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(run_files, "_told", set())
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # durability is not what is tested, and takes most of the time
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: None
+    )  # durability is not what is tested, and takes most of the time
     shutil.copytree(whole, tmp_path / "colours")
     return tmp_path / "colours"
 

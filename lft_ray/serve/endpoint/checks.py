@@ -16,11 +16,10 @@ def check_bundle(uri: str) -> str:
     """Verify a bundle or a cascade and return its version. Raises `BundleError`."""
     from lft_ray.export.cascade import version_of
 
-    try:
-        folder = Storage(uri).local_folder("")
-    except FileNotFoundError:
-        raise InputError(f"there is no bundle at {uri}", fix="`lft export RUN` creates one") from None
-    return version_of(folder)
+    if not Storage(uri).exists():
+        raise InputError(f"there is no bundle at {uri}", fix="`lft export RUN` creates one")
+    with Storage(uri).local_copy() as folder:
+        return version_of(folder)
 
 
 def check_address(spec: ServeSpec) -> None:
