@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from lft_ray.errors import DamagedFileError, InputError
 from lft_ray.records import Record, Role, Selection, TrialConfig, TrialRecord, TrialResult, TrialStatus
-from lft_ray.run.files import read_record, write_record
+from lft_ray.run.files import parse_record, read_record, write_record
 from lft_ray.run.lock import DriverLock
 from lft_ray.run.storage import Storage
 
@@ -107,11 +107,12 @@ def superseded(run: Storage, trial_id: str, attempt: int) -> bool:
     Raises:
         OSError: the run folder cannot be read.
     """
+    name = f"trials/{trial_id}/started.json"
     try:
-        started = read_record(run, f"trials/{trial_id}/started.json", StartedTrial)
+        data = run.get(name)
     except FileNotFoundError:
         return False  # a trial without a ledger, such as one that is measured alone
-    return started.attempt > attempt
+    return parse_record(data, StartedTrial, run, name, fix=_FIX).attempt > attempt
 
 
 def put_result(run: Storage, result: TrialResult) -> bool:

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lft_ray.errors import RunGoneError
 from lft_ray.records import ScoredVariant
 from lft_ray.run.checksums import Stored, StoredFolder, sha256s
 from lft_ray.run.storage import Storage
@@ -39,8 +38,7 @@ def node_folder(run: Storage, name: str) -> Path:
     """
     if not run.is_local:
         return Path(tempfile.gettempdir()) / f"lft-{name}-{os.getuid()}"
-    if not Path(run.uri).is_dir():
-        raise RunGoneError(f"the run folder {run.uri} is gone: it was removed, or its disk was unmounted")
+    run.check_exists()
     return Path(run.uri) / name
 
 

@@ -18,6 +18,9 @@ from lft_ray.run.storage import Storage
 
 __all__ = ["Outcome", "Report", "TrialJob", "result_name", "run_storage", "trial_device", "trial_storage"]
 
+_SEEN: set[str] = set()
+"""Run folders that this process has seen."""
+
 Report = Callable[[dict[str, Any]], None]
 """Called with ``{"fraction", "f1", "loss", "train_s", "step"}`` for each new point of a trial's learning curve."""
 
@@ -94,9 +97,11 @@ def result_name(attempt: int) -> str:
 
 
 def run_storage(job: TrialJob) -> Storage:
-    """The run folder; writes are refused once it is gone, so that half of it is never made anew."""
+    """The run folder; once this process has seen it, its half is not made anew after someone removed it."""
     run = Storage(job.run_uri)
-    run.must_exist()
+    if run.uri in _SEEN or run.exists():
+        _SEEN.add(run.uri)
+        run.must_exist()
     return run
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from lft_ray.errors import RunGoneError
 from lft_ray.models.sizes import find_size
 from lft_ray.plugins import resolve
 from lft_ray.records import CurvePoint, TrialResult, TrialStatus, Usage, now_utc
@@ -104,7 +105,7 @@ def try_write_result(job: TrialJob, result: TrialResult) -> None:
     """Write a failed result if storage is writable; often the trial failed because it is not."""
     try:
         _write_result(job, result)
-    except OSError:
+    except (OSError, RunGoneError):
         logger.exception("the result of trial %s could not be written", job.trial_id)
 
 
