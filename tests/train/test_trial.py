@@ -11,7 +11,7 @@ import torch
 
 from lft_ray.models.network import load
 from lft_ray.records import TrialResult, TrialStatus
-from lft_ray.run.ledger import Allowance
+from lft_ray.run.ledger import Allowance, read_result
 from lft_ray.run.storage import Storage
 from lft_ray.train.job import result_name, trial_storage
 from lft_ray.train.loop.evaluate import Batching, predict
@@ -21,7 +21,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def stored(job, attempt=1) -> TrialResult:
-    return TrialResult.model_validate_json(trial_storage(job).get(result_name(attempt)))
+    return read_result(Storage(job.run_uri), job.trial_id, attempt)
 
 
 def test_result_files_and_points(trial_job, loop_job):
