@@ -9,6 +9,8 @@ LftError
 |   |-- DataError              rows, columns, labels
 |   |-- ModelError             a base model that cannot be found or used
 |   |-- BundleError            a bundle that is damaged or of another format
+|   |-- DamagedFileError       a file of a run that is unreadable, or not what its record says
+|   |-- RunGoneError           a run folder that was removed or unmounted while it was in use
 |   `-- StorageError           a disk that is full, read-only or fails, or has too little room for the run
 |-- NoWinnerError     exit 3   no finished trial satisfies the selection policy
 |-- UnreachableError  exit 4   a cluster, endpoint, bucket or hub that cannot be reached
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 __all__ = [
-    "BundleError", "ConfigError", "DataError", "FieldProblem", "InputError", "LftError", "LftWarning",
-    "ModelError", "NoWinnerError", "StorageError", "TrialsFailedError", "UnreachableError", "field_problems",
+    "BundleError", "ConfigError", "DamagedFileError", "DataError", "FieldProblem", "InputError", "LftError",
+    "LftWarning", "ModelError", "NoWinnerError", "RunGoneError", "StorageError", "TrialsFailedError",
+    "UnreachableError", "field_problems",
     "first_line", "first_problem", "nearest",
 ]  # fmt: skip
 
@@ -113,6 +116,14 @@ class ModelError(InputError):
 
 class BundleError(InputError):
     """A bundle is damaged, or of another format or version."""
+
+
+class DamagedFileError(InputError):
+    """A file of a run cannot be read, or is not the file that its record describes."""
+
+
+class RunGoneError(InputError):
+    """The run folder was removed or unmounted while it was in use."""
 
 
 class StorageError(InputError):

@@ -13,10 +13,15 @@ from lft_ray.candidates import Candidates
 from lft_ray.causes import named_faults
 from lft_ray.cluster.environment import environment
 from lft_ray.config import Experiment
-from lft_ray.errors import InputError, NoWinnerError
+from lft_ray.errors import InputError
 from lft_ray.records import Bundle, Cascade, DatasetRecord, Endpoint, ProfileBook, Selection, TrialRecord
+from lft_ray.run.finished import is_finished, mark_finished
 from lft_ray.run.folder import RunFolder
-from lft_ray.run.ledger import Ledger, driver_lock
+from lft_ray.run.intact import check_intact
+from lft_ray.run.ledger import Ledger, check_winner
+from lft_ray.run.lock import exclusive
+from lft_ray.run.storage import Storage
+from lft_ray.run.trouble import naming_storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +30,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lft_ray.cluster.connect import ClusterHandle
-    from lft_ray.export.build import ExportJob
     from lft_ray.plan.estimate import Estimate
     from lft_ray.report.costs import MoneySpecs
     from lft_ray.search.specs import StudySpecs
@@ -33,33 +37,35 @@ if TYPE_CHECKING:
     Log = Callable[[str], None]
 
 __all__ = [
-    "Prepared", "cascade", "check", "deploy", "down", "export", "leaderboard", "plan", "prepare", "profile",
-    "records_of", "report", "rollback", "run_search", "run_train", "search", "select", "status", "write_study",
+    "Prepared", "bundle_of", "cascade", "check", "deploy", "down", "export", "leaderboard", "plan", "prepare",
+    "profile", "records_of", "report", "rollback", "run_search", "run_train", "search", "select", "status",
+    "write_study",
 ]  # fmt: skip
 
 
 def export(run: RunFolder, *, trial_id: str | None = None) -> Bundle:
-    """Write the verified bundle of the winner, or of another finished trial.
+    """Write the verified bundle of the winner to ``bundle/``, or of another finished trial to ``exports/<trial>/``.
 
     Raises:
         InputError: there is no such finished trial.
         NoWinnerError: no trial is named and the run has no winner.
+        DamagedFileError: a file of the trial is missing or was changed.
         BundleError: the predictions of the bundle differ from those of the trained network.
     """
-    from lft_ray.export.build import export_trial
+    from lft_ray.export.of_run import export_run
 
-    ledger, selection = Ledger(run.storage), run.selection()
-    if run.dataset() is None or not ledger.records():
-        raise InputError(f"{run.uri} has no finished trial", fix="`lft search ... --resume` continues it")
-    if trial_id is None and selection is None:
-        raise NoWinnerError(f"{run.uri} has no winner", fix="finish the search, or name a trial with --trial")
-    chosen = trial_id or (selection.winner_seed_trial_id if selection else "")
-    with run.stage("export"):
-        record = ledger.ended(chosen)
-        teacher = ledger.get(record.config.teacher)
-        bundle = export_trial(record, _export_job(run, run.experiment()), teacher=teacher)
-    run.put("bundle.json", bundle)
-    return bundle
+    return export_run(run, trial_id)
+
+
+def bundle_of(run: RunFolder) -> Bundle:
+    """The bundle that a run serves: the winner's, exported first where it is missing or of another trial.
+
+    Raises:
+        NoWinnerError: the run has neither a winner nor a bundle.
+    """
+    from lft_ray.export.of_run import current_bundle
+
+    return current_bundle(run) or export(run)
 
 
 def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | None = None) -> Cascade:
@@ -76,38 +82,21 @@ def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | 
         InputError: there is no such trial, or the pair cannot form a cascade.
     """
     from lft_ray.export.make_cascade import CascadeJob, make_cascade
+    from lft_ray.export.of_run import export_job
 
     experiment, book = experiment or run.experiment(), run.profiles()
     if book is None:
         raise InputError(f"{run.uri} has no profiles yet", fix="`lft search ... --resume` continues it")
     job = CascadeJob(
-        export=_export_job(run, experiment),
+        export=export_job(run, experiment),
         ledger=Ledger(run.storage),
         ingress=book.ingress,
         margin=experiment.selection.margin,
         utilisation=experiment.cost.utilisation,
         seed=experiment.search.seed,
     )
-    with run.stage("cascade"):
+    with exclusive(run.storage, "export"), naming_storage_errors(run.uri), run.stage("cascade"):
         return make_cascade(run, small, large, job)
-
-
-def _export_job(run: RunFolder, experiment: Experiment) -> "ExportJob":
-    """Collect what an export reads from a run.
-
-    Raises:
-        InputError: the run has no data yet.
-    """
-    from lft_ray.export.build import ExportJob
-
-    dataset = run.dataset()
-    if dataset is None:
-        raise InputError(f"{run.uri} has no data yet", fix="`lft search ... --resume` continues it")
-    candidates = Candidates.of_run(run).priced(experiment.cost)
-    if not candidates.revisions:
-        # Runs of older versions did not record the revisions of their base models.
-        candidates = candidates.with_weights(dataset)
-    return ExportJob(experiment.name, candidates, dataset, run.selection(), run.storage, experiment.training.distill)
 
 
 def deploy(
@@ -123,7 +112,7 @@ def deploy(
 
     Args:
         run: the run folder.
-        trial_id: trial to export and serve; None: the existing bundle, else the winner, which is exported first.
+        trial_id: trial to export and serve; None: the winner, which is exported first where needed.
         pair: trial ids or model sizes of a cascade's small and large model.
         overrides: ``a.b=c`` on the run's experiment.
         address: existing Ray cluster (``auto`` or host:port); None: a cluster of its own on this machine.
@@ -136,10 +125,7 @@ def deploy(
         cascade(run, *pair, experiment=experiment)
         uri = run.storage.uri_of("cascade")
     else:
-        bundle = run.bundle()
-        if bundle is None or trial_id is not None or not run.storage.exists("bundle"):
-            bundle = export(run, trial_id=trial_id)
-        uri = bundle.uri
+        uri = (export(run, trial_id=trial_id) if trial_id is not None else bundle_of(run)).uri
     with run.stage("deploy"):
         return start(run.uri, uri, experiment.serve, address=address, foreground=foreground)
 
@@ -202,23 +188,33 @@ def run_search(
     from lft_ray.search.retry import retry_failed as reopened
 
     check(experiment)
-    run = RunFolder.begin(experiment, resume=resume or retry_failed, replace=replace)
-    run.on_stage = on_stage
-    with named_faults(run.uri), driver_lock(run.storage):
-        run.put_json("environment.json", environment())
-        prepared = prepare(run, experiment, log := _printer(console))
+    log, experiment_given = _printer(console), experiment
+    with (
+        named_faults(experiment.run_uri),
+        RunFolder.driven(experiment, resume=resume or retry_failed, replace=replace, log=log) as run,
+    ):
+        run.on_stage = on_stage
+        prepared = prepare(run, experiment, log)
+        check_intact(run, prepared.ledger, prepared.dataset)
         if retry_failed:
             log(reopened(prepared.ledger))
+        elif resume and is_finished(run, experiment_given, prepared.ledger):
+            log(f"{run.uri} is finished: every trial has ended and a winner is selected")
+            report(run, prepared.ledger)
+            return run
         owned = experiment.cluster.address is None
         check_start(_specs(experiment), prepared.candidates, prepared.dataset, prepared.ledger, log, owned=owned)
         sharded, store_mb = experiment.training.workers != 1, experiment.search.object_store_mb
         with connect(experiment.cluster, object_store_mb=store_mb, needs_dashboard=sharded) as cluster:
             experiment = fit(run, experiment, prepared, cluster, log)
             cluster.preflight(experiment.training, experiment.storage)
+            run.settle()
+            run.note_environment(environment())
             profiles = profile(run, experiment, prepared, log)
             search(run, experiment, prepared, profiles, cluster, console)
         select(run, experiment, prepared)
         report(run, prepared.ledger)
+        mark_finished(run, experiment_given, prepared.ledger)
     return run
 
 
@@ -248,7 +244,6 @@ def plan(experiment: Experiment) -> "Estimate":
     from lft_ray.plan.estimate import PlanJob, estimate
     from lft_ray.plan.history import load_history
     from lft_ray.plan.serving_costs import matmul_flops_per_core_s
-    from lft_ray.run.storage import Storage
     from lft_ray.search.preflight import check_experiment
 
     check_experiment(Candidates.of(experiment), experiment.training)
@@ -406,9 +401,12 @@ def report(run: RunFolder, ledger: Ledger | None = None) -> str:
     experiment, dataset, candidates = run.experiment(), run.dataset(), Candidates.of_run(run)
     if dataset is None:
         raise InputError(f"{run.uri} has no data yet", fix="`lft search ... --resume` continues it")
+    ledger = ledger or Ledger(run.storage)
+    check_winner(run.selection(), ledger)
     specs, money, names = _specs(experiment), _money(experiment, candidates), (experiment.name, experiment.run_uri)
-    html = html_of_run(run, candidates, dataset, ledger or Ledger(run.storage), specs, money, names)
-    return run.storage.put("report.html", html)
+    html = html_of_run(run, candidates, dataset, ledger, specs, money, names)
+    with naming_storage_errors(run.uri, needed_bytes=len(html.encode())):
+        return run.storage.put("report.html", html)
 
 
 def status(run: RunFolder) -> dict[str, "Any"]:
@@ -422,8 +420,9 @@ def leaderboard(run: RunFolder) -> dict[str, "Any"]:
     """The leaderboard of a run as plain values, also of a running search; ``break_even`` is None without a winner."""
     from lft_ray.report.board import board_of_run
 
-    experiment, candidates = run.experiment(), Candidates.of_run(run)
-    return board_of_run(run, candidates, Ledger(run.storage), _specs(experiment), _money(experiment, candidates))
+    experiment, candidates, ledger = run.experiment(), Candidates.of_run(run), Ledger(run.storage)
+    check_winner(run.selection(), ledger)
+    return board_of_run(run, candidates, ledger, _specs(experiment), _money(experiment, candidates))
 
 
 def write_study(run: RunFolder, url: str) -> int:
@@ -452,10 +451,13 @@ def run_train(
     from lft_ray.search.single import train_one
 
     check(experiment)
-    run = RunFolder.begin(experiment, resume=not replace, replace=replace)
-    with named_faults(run.uri), driver_lock(run.storage):
-        run.put_json("environment.json", environment())
+    with (
+        named_faults(experiment.run_uri),
+        RunFolder.driven(experiment, resume=not replace, replace=replace) as run,
+    ):
         prepared = prepare(run, experiment, _printer(None))
+        run.settle()
+        run.note_environment(environment())
         candidates, dataset, ledger = prepared.candidates, prepared.dataset, prepared.ledger
         with run.stage("train"):
             record = train_one(candidates, dataset, ledger, experiment.training, size=size, seed=experiment.search.seed)

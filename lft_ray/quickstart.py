@@ -21,7 +21,7 @@ from lft_ray.config import Experiment
 from lft_ray.errors import InputError, ModelError
 from lft_ray.records import FrontPoint, Record, Selection, VerdictKind
 from lft_ray.run.folder import RunFolder
-from lft_ray.run.storage import Storage
+from lft_ray.run.storage import KEPT, Storage
 from lft_ray.wire import LabelScore
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def tour(
         reason=selection.reason,
         remarks=selection.remarks,
         predictions=predictions,
-        seconds=run.json("stages.json"),
+        seconds=run.stage_seconds(),
         run=run.uri,
     )
 
@@ -238,13 +238,13 @@ def _begin(run: RunFolder, experiment: Experiment, shown: str, log: "Log") -> Ru
         with driver_lock(run.storage):
             stopped = down(run)
             continues = not mark.finished and _has_experiment(run, experiment)
-        if stopped is not None:
-            log(f"stopped the endpoint of the previous tour, {stopped.url}")
-        if continues:
-            log(f"continuing the interrupted tour in {shown}")
-            return run
-        log(f"replacing the previous tour in {shown}")
-        run.storage.delete_folder()
+            if stopped is not None:
+                log(f"stopped the endpoint of the previous tour, {stopped.url}")
+            if continues:
+                log(f"continuing the interrupted tour in {shown}")
+                return run
+            log(f"replacing the previous tour in {shown}")
+            run.storage.clear()
     try:
         run.storage.check_writable()
     except InputError as error:
@@ -257,7 +257,7 @@ def _is_used(storage: Storage) -> bool:
     if not storage.is_local:
         return storage.exists("experiment.yaml")
     folder = Path(storage.uri)
-    return folder.is_dir() and any(folder.iterdir())
+    return folder.is_dir() and bool({path.name for path in folder.iterdir()} - set(KEPT))
 
 
 def _has_experiment(run: RunFolder, experiment: Experiment) -> bool:

@@ -9,8 +9,10 @@ import typer
 from lft_ray.cli.output import guarded, next_command, print_json, print_message
 from lft_ray.cli.runs import shown
 from lft_ray.errors import InputError
+from lft_ray.run.bundle_site import BundleSite, is_bundle, run_or_bundle
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
+from lft_ray.run.trouble import naming_storage_errors
 from lft_ray.texts import is_blank, one_line
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["deploy", "down", "export", "predict", "read_lines", "rollback", "url_of"]
 
 Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
+Served = Annotated[str, typer.Argument(help="Run folder, such as runs/news, or a bundle.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a key of the run's experiment.")
@@ -58,7 +61,7 @@ def export(
 
 @guarded
 def deploy(
-    run: Run,
+    run: Served,
     trial: Annotated[str | None, typer.Option("--trial", help="Trial id; default: the winner.")] = None,
     overrides: Set = None,
     address: Annotated[str | None, typer.Option("--address", help="Existing Ray cluster (auto or host:port).")] = None,
@@ -83,15 +86,22 @@ def deploy(
     """
     from lft_ray import pipeline
 
-    found = RunFolder.find(run)
+    found = run_or_bundle(run)
     given = {"serve.rollout.canary_share": canary, "serve.rollout.canary_minutes": canary_minutes}
     overrides = [*(overrides or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
     pair = _pair(cascade) if cascade is not None else None
     if pair and trial:
         raise InputError("--trial and --cascade cannot be combined")
-    endpoint = pipeline.deploy(
-        found, trial_id=trial, pair=pair, overrides=overrides, address=address, foreground=foreground
-    )
+    if isinstance(found, BundleSite) and (trial or pair):
+        raise InputError(f"{run} is a bundle: --trial and --cascade need a run folder", fix=f"lft deploy {run}")
+    if isinstance(found, BundleSite):
+        from lft_ray.serve.endpoint.of_bundle import deploy_bundle
+
+        endpoint = deploy_bundle(found, overrides=overrides, address=address, foreground=foreground)
+    else:
+        endpoint = pipeline.deploy(
+            found, trial_id=trial, pair=pair, overrides=overrides, address=address, foreground=foreground
+        )
     if pair:
         from lft_ray.selection.reason import cascade_sentence
 
@@ -107,14 +117,14 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 @guarded
-def rollback(run: Run, as_json: Json = False) -> None:
+def rollback(run: Served, as_json: Json = False) -> None:
     """Abort the canary of a live endpoint; without a canary, go back to the previous bundle.
 
     Example: lft rollback runs/news
     """
     from lft_ray import pipeline
 
-    found = RunFolder.find(run)
+    found = run_or_bundle(run)
     _print_endpoint(pipeline.rollback(found), found, as_json=as_json)
 
 
@@ -129,9 +139,9 @@ def _print_endpoint(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> N
     if endpoint.state == "stopped":
         return
     if endpoint.has_canary:
-        next_command(f"lft status {shown(run.uri)}")
+        next_command(f"lft status {shown(run.typed)}")
     else:
-        next_command(f"lft predict {shown(run.uri)} 'your text'")
+        next_command(f"lft predict {shown(run.typed)} 'your text'")
 
 
 @guarded
@@ -188,30 +198,31 @@ def predict(
 
 
 @guarded
-def down(run: Run) -> None:
+def down(run: Served) -> None:
     """Stop the endpoint of a run: its process and its child processes, nothing else.
 
     Example: lft down runs/news
     """
     from lft_ray import pipeline
 
-    found = RunFolder.find(run)
+    found = run_or_bundle(run)
     endpoint = pipeline.down(found)
-    print_message(f"stopped {endpoint.url}" if endpoint else f"{shown(found.uri)} has no live endpoint")
+    print_message(f"stopped {endpoint.url}" if endpoint else f"{run} has no live endpoint")
 
 
 def _predict_file(
     target: str, file: str | None, output: str, text: str | None, encoding: str, *, as_json: bool
 ) -> None:
+    from lft_ray import pipeline
     from lft_ray.export.batch_predict import predict_file
 
     if file is None:
         raise InputError("--output needs --input FILE", fix="lft predict RUN --input rows.csv --output out.parquet")
     if target.startswith(("http://", "https://")):
         raise InputError("--output needs a bundle, not an endpoint", fix="pass the run folder or a bundle")
-    is_bundle = Storage(target).exists("predictor.json")
-    bundle = target if is_bundle else RunFolder.find(target).storage.uri_of("bundle")
-    done = predict_file(bundle, file, output, text=text, encoding=encoding, progress=_print_progress)
+    bundle = target if is_bundle(Storage(target)) else pipeline.bundle_of(RunFolder.find(target)).uri
+    with naming_storage_errors(output):
+        done = predict_file(bundle, file, output, text=text, encoding=encoding, progress=_print_progress)
     if as_json:
         print_json(done.model_dump(mode="json"))
     else:
@@ -231,10 +242,10 @@ def url_of(run: str) -> str:
     Raises:
         InputError: the run has no live endpoint.
     """
-    endpoint = RunFolder.find(run).json("endpoint.json")
-    if not endpoint or endpoint.get("state") not in {"ready", "rejected"}:
+    endpoint = run_or_bundle(run).endpoint()
+    if endpoint is None or endpoint.state not in {"ready", "rejected"}:
         raise InputError(f"{run} has no live endpoint", fix=f"`lft deploy {run}` starts one")
-    return str(endpoint["url"])
+    return endpoint.url
 
 
 def read_lines(file: str | None, encoding: str = "utf-8") -> list[str]:

@@ -8,6 +8,7 @@ import typer
 
 from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
 from lft_ray.errors import TrialsFailedError, UnreachableError
+from lft_ray.run.bundle_site import run_or_bundle
 from lft_ray.run.folder import RunFolder
 
 __all__ = [
@@ -80,7 +81,7 @@ def status(run: Run, as_json: Json = False) -> None:
     from lft_ray import pipeline
     from lft_ray.cli.views import print_status
 
-    found = RunFolder.find(run)
+    found = run_or_bundle(run)
     state = pipeline.status(found)
     if as_json:
         print_json(state)

@@ -11,7 +11,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
 from lft_ray.errors import nearest
 
-__all__ = ["SCHEDULERS", "LearningRates", "Range", "RunName", "SchedulerName", "Share", "Spec", "check_names"]
+__all__ = [
+    "SCHEDULERS", "Dollars", "LearningRates", "Range", "RunName", "SchedulerName", "Score", "Share", "Spec",
+    "check_names",
+]  # fmt: skip
 
 _RUN_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 
@@ -27,6 +30,12 @@ Defined here and not in the search, because ``search.scheduler`` is validated ag
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 """A fraction from 0 up to, but excluding, 1."""
+
+Score = Annotated[float, Field(ge=-1.0, le=1.0)]
+"""A score as a fraction; a metric that measures a correlation may be negative. NaN is refused."""
+
+Dollars = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+"""Dollars: neither negative nor infinite."""
 
 
 class Spec(BaseModel):

@@ -5,6 +5,7 @@ the working directory, as in a shell. Never executes anything found in the file:
 duplicate keys, no aliases.
 """
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from lft_ray.errors import ConfigError, field_problems, nearest
 
-__all__ = ["overridden", "read_tree", "validated"]
+__all__ = ["overridden", "read_tree", "validated", "with_current_names"]
 
 SpecT = TypeVar("SpecT", bound=BaseModel)
 
@@ -78,6 +79,26 @@ def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]
     for item in overrides:
         _override(tree, item)
     return tree
+
+
+def with_current_names(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy with the keys and values of an earlier version under their current names.
+
+    For the experiment of a run folder, which that version wrote; in an experiment file a former name is an error.
+    """
+    current = copy.deepcopy(tree)
+    for path, now in RENAMED.items():
+        section, _, key = path.rpartition(".")
+        if isinstance(found := current.get(section), dict) and key in found and now not in found:
+            found[now] = found.pop(key)
+    for path, names in RENAMED_VALUES.items():
+        section, _, key = path.rpartition(".")
+        if isinstance(found := current.get(section), dict) and key in found:
+            value = found[key]
+            is_list = isinstance(value, list)
+            renamed = [names.get(v, v) if isinstance(v, str) else v for v in (value if is_list else [value])]
+            found[key] = renamed if is_list else renamed[0]
+    return current
 
 
 def validated(model: type[SpecT], tree: dict[str, Any], *, source: str) -> SpecT:

@@ -3,13 +3,15 @@
 In: plain values. Out: frozen specs. Never starts anything.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from lft_ray.config.base import Share, Spec
+from lft_ray.config.load import overridden, validated
 
-__all__ = ["AutoscalingSpec", "RolloutSpec", "ServeSpec"]
+__all__ = ["AutoscalingSpec", "RolloutSpec", "ServeSpec", "serve_spec"]
 
 
 class AutoscalingSpec(Spec):
@@ -83,3 +85,19 @@ class ServeSpec(Spec):
     require_signature: str | None = None
     """Path of a public key (PEM): only bundles that its holder signed (`lft export --sign`) are served; null: any
     bundle whose files match its manifest. Needs the extra ``signing``."""
+
+
+class _ServeAlone(Spec):
+    """What may be set for a bundle that has no experiment."""
+
+    serve: ServeSpec
+
+
+def serve_spec(overrides: Sequence[str]) -> ServeSpec:
+    """Return the default settings of an endpoint with overrides such as ``serve.port=0`` applied.
+
+    Raises:
+        ConfigError: naming every wrong key; only those of ``serve`` exist without an experiment.
+    """
+    tree = overridden({"serve": ServeSpec().model_dump(mode="json")}, overrides)
+    return validated(_ServeAlone, tree, source="--set").serve

@@ -17,6 +17,7 @@ from lft_ray.data.batches import collate
 from lft_ray.data.store import create_once, load_split, target_array, target_column, write_batch
 from lft_ray.errors import ModelError
 from lft_ray.records import DatasetRecord
+from lft_ray.run.checksums import is_sealed, seal
 from lft_ray.texts import normal_text
 
 if TYPE_CHECKING:
@@ -129,9 +130,9 @@ def encode_split(record: DatasetRecord, split_name: str, tokenizer_folder: Path,
 
 def _open(path: Path) -> TokenFile | None:
     try:
-        return TokenFile(path)
+        return TokenFile(path) if is_sealed(path) else None
     except (OSError, pa.ArrowException, KeyError, IndexError):
-        # Missing, truncated or written by another version: the caller builds it again.
+        # Missing, changed, truncated or written by another version: the caller builds it again from the split.
         return None
 
 
@@ -159,6 +160,7 @@ def _build(record: DatasetRecord, split_name: str, source: Path, path: Path) -> 
     )
     schema = batch.schema.with_metadata({"end_id": "" if end_id is None else str(end_id), "format": _FORMAT})
     write_batch(batch.replace_schema_metadata(schema.metadata), path)
+    seal(path)
 
 
 def _ids(tokenizer: "Tokenizer", texts: pa.Array, kind: type) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -5,6 +5,7 @@ writing and returns a `DataCard`; `check_unchanged` guards a resume; `sample_tex
 train texts for the cost model and the profiler. Never tokenises.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,7 @@ def _source_files(loaded: _Loaded) -> dict[str, str]:
 
 
 def _write(rows: CleanRows, targets: NDArray[Any], target: Storage) -> SplitRecord:
-    uri = target.put(f"data/{rows.split}.arrow", split_bytes(rows, targets))
-    counts = label_counts(rows)
-    return SplitRecord(name=rows.split, uri=uri, rows=len(rows.texts), label_counts=counts)
+    payload = split_bytes(rows, targets)
+    uri = target.put(f"data/{rows.split}.arrow", payload)
+    counts, digest = label_counts(rows), hashlib.sha256(payload).hexdigest()
+    return SplitRecord(name=rows.split, uri=uri, rows=len(rows.texts), label_counts=counts, sha256=digest)

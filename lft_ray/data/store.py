@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from lft_ray.data.readers.table import CleanRows
 from lft_ray.errors import DataError
 from lft_ray.records import DatasetRecord
+from lft_ray.run.checksums import check_path, file_sha256
 from lft_ray.run.storage import Storage
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_RESTORE = "restore the file from a backup, or start over with --replace"
 
 
 @dataclass(frozen=True)
@@ -121,19 +124,21 @@ def load_split(record: DatasetRecord, name: str, cache: Path | None = None) -> S
         cache: folder for local copies of files in a bucket; a temporary folder when None.
 
     Raises:
-        DataError: the data set has no such split, or its file is missing or damaged.
+        DataError: the data set has no such split, or its file is missing or of other rows.
+        DamagedFileError: the file is not the one that was written.
     """
     if name not in record.splits:
         raise DataError(f"the data set has no split {name!r}: it has {', '.join(record.splits)}")
     path = _local(record, name, cache)
     try:
+        check_path(path, record.splits[name].sha256, fix=_RESTORE)
         with pa.memory_map(str(path)) as source:
             batch = pa.ipc.open_file(source).get_batch(0)
     except (OSError, pa.ArrowException, IndexError) as error:
-        raise DataError(f"split {name!r} at {path} cannot be read: {error}", fix="run the data stage again") from error
+        raise DataError(f"split {name!r} at {path} cannot be read: {error}", fix=_RESTORE) from error
     if batch.num_rows != record.splits[name].rows:
         message = f"split {name!r} at {path} has {batch.num_rows} rows, its record says {record.splits[name].rows}"
-        raise DataError(message, fix="run the data stage again")
+        raise DataError(message, fix=_RESTORE)
     return Split(
         name=name,
         text_column=batch.column("text"),
@@ -204,7 +209,8 @@ def _local(record: DatasetRecord, name: str, cache: Path | None) -> Path:
         cache = Path(tempfile.gettempdir()) / f"lft-data-{os.getuid()}"
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / f"{record.fingerprint[:12]}-{file}"
-    if not path.exists():
+    expected = record.splits[name].sha256
+    if not path.exists() or (expected and file_sha256(path) != expected):
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         temporary.write_bytes(storage.get(file))
         temporary.replace(path)

@@ -6,7 +6,6 @@ the output, and a second call continues after the last part. Never starts Ray or
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -133,17 +132,12 @@ def _fill(
 
 def _opened(bundle: str | Path) -> tuple[OpenedBundle, Runner]:
     storage = Storage(bundle)
-    try:
-        folder = storage.local_folder("")
-    except FileNotFoundError:
-        raise InputError(f"there is no bundle at {bundle}", fix="create one with `lft export RUN`") from None
-    try:
+    if not storage.exists():
+        raise InputError(f"there is no bundle at {bundle}", fix="create one with `lft export RUN`")
+    with storage.local_copy() as folder:
         opened = open_bundle(folder)
         runner = opened.open_runner(threads=1)
         opened.verify_smoke(runner)
-    finally:
-        if not storage.is_local:
-            shutil.rmtree(folder, ignore_errors=True)
     return opened, runner
 
 

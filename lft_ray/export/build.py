@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyarrow import BufferReader
 
 from lft_ray.candidates import Candidates
 from lft_ray.cluster.environment import environment
@@ -19,11 +17,15 @@ from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts, LabelScoreRow
 from lft_ray.export.parity import ParityError, check_parity
 from lft_ray.models.ladder import LADDER
-from lft_ray.records import Bundle, DatasetRecord, ScoredVariant, Selection, TrialRecord, TrialStatus
+from lft_ray.records import Bundle, DatasetRecord, ScoredVariant, Selection, TrialRecord, TrialStatus, Variant
+from lft_ray.run.checksums import check_folder
 from lft_ray.run.storage import Storage
+from lft_ray.selection.predictions import saved_predictions
 
-__all__ = ["ExportJob", "export_trial"]
+__all__ = ["CANDIDATE", "ExportJob", "export_trial"]
 
+CANDIDATE = "bundle-candidate"
+"""Name of a bundle until it has passed the parity check; what a killed export left is removed by the next driver."""
 PARITY_ROWS = 512
 """Number of validation texts in the parity check: one or two seconds on one core."""
 SAMPLES = (
@@ -96,7 +98,9 @@ def export_trial(
         facts = facts.replace(training=training, serving_note=". ".join(notes))
         plan = _plan(attempt, facts, job.dataset, as_won=attempt.variant == attempts[0].variant)
         try:
-            return _export_with_parity(record, attempt.variant, plan, job, name)
+            bundle = _export_with_parity(record, attempt.variant, plan, job, name)
+            asked = attempts[0].variant
+            return bundle.replace(asked=Variant(precision=asked.precision, max_length=asked.max_length))
         except (ParityError, NotExportableError) as error:
             if attempt == attempts[-1]:
                 raise
@@ -153,15 +157,18 @@ def _export_with_parity(
 ) -> Bundle:
     """Export under a temporary name and compare with the trainer; only a bundle that passes gets its final name."""
     target = job.target
-    bundle = export_bundle(Storage(record.checkpoint_uri).local_folder(""), plan, target, "bundle-candidate")
+    logits = _trainer_logits(variant)[:PARITY_ROWS]
+    split = load_split(job.dataset, "validation")
+    check_folder(record.checkpoint_uri, record.checkpoint_sha256)
     try:
-        split = load_split(job.dataset, "validation")
-        logits = _trainer_logits(variant.predictions_uri)[:PARITY_ROWS]
-        check_parity(target.local_folder("bundle-candidate"), split.texts[: len(logits)], logits)
-        uri = target.put_folder(name, target.local_folder("bundle-candidate"))
+        with Storage(record.checkpoint_uri).local_copy() as checkpoint:
+            bundle = export_bundle(checkpoint, plan, target, CANDIDATE)
+        with target.local_copy(CANDIDATE) as candidate:
+            check_parity(candidate, split.texts[: len(logits)], logits)
+            uri = target.put_folder(name, candidate)
     finally:
-        target.delete_folder("bundle-candidate")
-    return bundle.replace(uri=uri)
+        target.delete_folder(CANDIDATE)
+    return bundle.replace(uri=uri, trial_id=record.trial_id)
 
 
 def _variant(record: TrialRecord, chosen: Selection | None) -> ScoredVariant:
@@ -226,10 +233,9 @@ def _base_name(base: str) -> str:
     return base if is_hub_id else Path(base).name
 
 
-def _trainer_logits(uri: str) -> NDArray[np.float32]:
-    """Validation logits that the trial saved, float32 [n, c]."""
-    folder, _, name = uri.rpartition("/")
-    column = pq.read_table(BufferReader(Storage(folder).get(name)))["logits"].combine_chunks()
+def _trainer_logits(variant: ScoredVariant) -> NDArray[np.float32]:
+    """Validation logits that the trial saved, float32 [n, c], in the order of the rows of the split."""
+    column = saved_predictions(variant)["logits"].combine_chunks()
     flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     logits: NDArray[np.float32] = flat.reshape(len(column), -1)
     return logits

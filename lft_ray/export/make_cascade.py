@@ -115,7 +115,7 @@ def measure_cascade(small: FrontPoint, large: FrontPoint, job: CascadeJob) -> Ca
     """
     _check_order(small, large)
     (truth, small_logits), (other_truth, large_logits) = (
-        read_predictions(job.variant(point).predictions_uri) for point in (small, large)
+        read_predictions(job.variant(point)) for point in (small, large)
     )
     if not np.array_equal(truth, other_truth):
         raise InputError("the two trials were not evaluated on the same validation rows")
@@ -167,9 +167,9 @@ def export_cascade(cascade: Cascade, job: CascadeJob) -> None:
         temperature=cascade.temperature,
         threshold=cascade.threshold,
     )
-    small, large = (target.local_folder(f"cascade-{part}") for part in ("small", "large"))
     try:
-        put_cascade(small, large, spec, target, "cascade")
+        with target.local_copy("cascade-small") as small, target.local_copy("cascade-large") as large:
+            put_cascade(small, large, spec, target, "cascade")
     finally:
         for part in ("small", "large"):
             target.delete_folder(f"cascade-{part}")
@@ -190,9 +190,7 @@ def _evaluate_on_test(small: FrontPoint, large: FrontPoint, found: CascadeEstima
     if "test" not in dataset.splits:
         return _TestScores()
     split = load_split(dataset, "test")
-    small_logits, large_logits = (
-        predict_logits(job.record(point).checkpoint_uri, point, split.texts) for point in (small, large)
-    )
+    small_logits, large_logits = (predict_logits(job.record(point), point, split.texts) for point in (small, large))
     unsure = confidence(small_logits, found.temperature) < found.threshold
     metrics = task.make().metrics(split.targets, np.where(unsure[:, None], large_logits, small_logits))
     return _TestScores(metrics[task.metric], float(unsure.mean()), len(split))

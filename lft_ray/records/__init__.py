@@ -5,11 +5,12 @@ record holds what was measured or decided. Never computes.
 """
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from lft_ray.causes import EndCause
+from lft_ray.config.base import Dollars, Score
 from lft_ray.config.serving import ServeSpec
 from lft_ray.processes import ProcessIdentity
 from lft_ray.records.base import Record, now_utc
@@ -27,6 +28,7 @@ from lft_ray.records.judgement import (
     SizeOutcome,
     VerdictKind,
 )
+from lft_ray.run_paths import RunUri
 
 __all__ = [
     "Bundle", "CanaryRecord", "Cascade", "CascadeBook", "Comparison", "ConfirmationCount", "CurvePoint",
@@ -61,9 +63,11 @@ class SplitRecord(Record):
     """One split as an Arrow IPC file with the columns ``row_id``, ``text`` and ``target``."""
 
     name: Literal["train", "validation", "test"]
-    uri: str
+    uri: RunUri
     rows: int
     label_counts: dict[str, int]
+    sha256: str = ""
+    """As all checksums of records, empty in runs of 0.2.0 and earlier."""
 
 
 class DatasetRecord(Record):
@@ -87,9 +91,6 @@ class DatasetRecord(Record):
     """At most 512 training texts (seeded) with the length distribution of the data, used for profiling."""
 
 
-# ---------------------------------------------------------------- serving cost
-
-
 class ServingProfile(Record):
     """Latency and throughput of one variant of a model size, measured inside a Ray Serve replica."""
 
@@ -104,7 +105,7 @@ class ServingProfile(Record):
     """CPU cores of the replica."""
     preset: str = "throughput"
     """Value of ``serve.preset`` during the measurement."""
-    core_s_per_text: float
+    core_s_per_text: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     """Processor (or device) seconds per text in the replica, with 32 requests in flight through the replica's
     batcher."""
     texts_per_s: float
@@ -145,9 +146,6 @@ class ProfileBook(Record):
     """``size precision`` -> why this variant cannot be served and is not offered."""
 
 
-# ---------------------------------------------------------------- trials
-
-
 class TrialStatus(StrEnum):
     """How a trial ended. Only ``done`` trials can be on the Pareto front."""
 
@@ -184,7 +182,7 @@ class CurvePoint(Record):
     """Validation scores at one fraction of the schedule."""
 
     fraction: float
-    f1: float
+    f1: Score
     """The task's primary metric on the validation split."""
     loss: float
     """Mean validation loss."""
@@ -223,7 +221,7 @@ class Variant(Record):
 class PricedVariant(Variant):
     """A profiled variant of a model size, with its serving cost; known before training."""
 
-    usd_per_million_predictions: float
+    usd_per_million_predictions: Dollars
     p95_ms: float | None = None
     """None: latency was not measured."""
 
@@ -231,11 +229,12 @@ class PricedVariant(Variant):
 class ScoredVariant(Variant):
     """A variant of a trained checkpoint, with its measured F1."""
 
-    f1: float
+    f1: Score
     metrics: dict[str, float] = Field(default_factory=dict)
     """All metrics of the task on the validation split."""
-    predictions_uri: str = ""
-    usd_per_million_predictions: float | None = None
+    predictions_uri: RunUri = ""
+    predictions_sha256: str = ""
+    usd_per_million_predictions: Dollars | None = None
     p95_ms: float | None = None
 
 
@@ -254,7 +253,8 @@ class TrialResult(Record):
     curve: list[CurvePoint] = Field(default_factory=list)
     usage: Usage = Usage()
     variants: list[ScoredVariant] = Field(default_factory=list)
-    checkpoint_uri: str = ""
+    checkpoint_uri: RunUri = ""
+    checkpoint_sha256: dict[str, str] = Field(default_factory=dict)
     node: str = ""
     started_at: str = ""
     finished_at: str = Field(default_factory=now_utc)
@@ -266,7 +266,7 @@ class TrialRecord(TrialResult):
     role: Role = "search"
     confirms: str = ""
     """Id of the trial that a fresh-seed run repeats; empty for search trials."""
-    training_usd: float = 0.0
+    training_usd: Dollars = 0.0
     start: bool = False
     """True for the initial trials of a search (default hyperparameters, cheapest size first)."""
     overhead_s: float = 0.0
@@ -291,7 +291,7 @@ class TrialRecord(TrialResult):
 class Bundle(Record):
     """An immutable, verified model folder that can be deployed."""
 
-    uri: str
+    uri: RunUri
     version: str
     """First 12 hex digits of the manifest's sha256."""
     engine: str
@@ -303,6 +303,10 @@ class Bundle(Record):
     bytes: int
     note: str = ""
     """How its precision was checked, or why it is served in another variant than the winner's; else empty."""
+    trial_id: str = ""
+    """Trial whose checkpoint it contains; empty outside a run, and in runs of 0.2.0 and earlier."""
+    asked: Variant | None = None
+    """Variant that was to be exported; its own differs where that one failed its parity check."""
 
 
 class Cascade(Record):
@@ -317,15 +321,15 @@ class Cascade(Record):
     share: float
     """Fraction of validation texts passed to the large model, cross-validated over two halves: each half is evaluated
     with the threshold chosen on the other."""
-    f1: float
+    f1: Score
     """F1 of the cascade, cross-validated in the same way."""
-    small_f1: float
-    large_f1: float
-    usd_per_million_predictions: float
+    small_f1: Score
+    large_f1: Score
+    usd_per_million_predictions: Dollars
     """All texts through the small model plus ``share`` of them through the large one, from the measured profiles."""
     margin: float
     validation_rows: int
-    test_f1: float | None = None
+    test_f1: Score | None = None
     """F1 of a single evaluation on the test split, with the deployed threshold."""
     test_share: float | None = None
     test_rows: int = 0

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from lft_ray.config.base import Dollars, Score
 from lft_ray.records.base import Record, now_utc
 
 __all__ = [
@@ -63,8 +64,8 @@ class FrontPoint(Record):
     model_size: str
     precision: str
     max_length: int
-    f1: float
-    usd_per_million_predictions: float
+    f1: Score
+    usd_per_million_predictions: Dollars
     p95_ms: float | None = None
     f1_interval: Interval | None = None
     """95% interval of ``f1``; None: there are no saved predictions to compute it from."""
@@ -81,7 +82,7 @@ class LadderRow(FrontPoint):
 class JudgedPoint(FrontPoint):
     """A finalist as it was compared: ``f1`` is the mean of its fresh-seed runs, or its search score without any."""
 
-    search_f1: float
+    search_f1: Score
     fresh_f1: list[float] = Field(default_factory=list)
     """Validation F1 of its fresh-seed runs, at its own precision and length."""
     loss: float = 0.0
@@ -195,7 +196,7 @@ class Selection(Record):
     checkpoint_f1_interval: Interval | None = None
     f1_intervals: dict[str, Interval] = Field(default_factory=dict)
     """``trial id/precision/max length`` -> 95% interval of the validation F1 of each evaluated variant."""
-    test_f1: float | None = None
+    test_f1: Score | None = None
     """Of the shipped checkpoint, ``winner_seed_trial_id``."""
     test_f1_interval: Interval | None = None
     test_metrics: dict[str, float] = Field(default_factory=dict)

@@ -99,8 +99,8 @@ def html_of_run(
             profiles=run.profiles(),
             records=ledger.records(),
             selection=selection,
-            environment=run.json("environment.json"),
-            stage_seconds=run.json("stages.json"),
+            environment=run.environments(),
+            stage_seconds=run.stage_seconds(),
             cascades=run.cascades(),
             coverage=coverage_of_run(run, candidates, ledger, specs, is_over=selection is not None),
         )

@@ -5,7 +5,7 @@ before the result is reported to Ray Tune or Optuna, so resume needs nothing but
 Never unpickles, never computes costs.
 
     trials/<id>/started.json          configuration and attempt; written for the proposal and for each new attempt
-    trials/<id>/result-<attempt>.json result of a worker
+    trials/<id>/result-<attempt>.json result of a worker; not written once a later attempt has started
     trials/<id>/record.json           how the trial ended; written once
     trials/<id>/failed-<attempt>.json the record of a failed trial that was told to run again
 """
@@ -13,16 +13,18 @@ Never unpickles, never computes costs.
 from collections.abc import Callable
 from typing import TypeVar
 
-from pydantic import ValidationError
-
-from lft_ray.errors import InputError, first_problem
-from lft_ray.records import Record, Role, TrialConfig, TrialRecord, TrialResult, TrialStatus
+from lft_ray.errors import DamagedFileError, InputError
+from lft_ray.records import Record, Role, Selection, TrialConfig, TrialRecord, TrialResult, TrialStatus
+from lft_ray.run.files import parse_record, read_record, write_record
 from lft_ray.run.lock import DriverLock
 from lft_ray.run.storage import Storage
 
-__all__ = ["STARTED", "Allowance", "Ledger", "StartedTrial", "driver_lock", "trial_order"]
+__all__ = [
+    "Allowance", "Ledger", "StartedTrial", "check_winner", "driver_lock", "put_result", "read_result", "superseded",
+    "trial_order",
+]  # fmt: skip
 
-STARTED = "started.json"
+_FIX = "move its folder elsewhere to rerun the trial, or restore the file from a backup"
 PREFIX: dict[Role, str] = {"search": "t", "confirm": "c"}
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -66,13 +68,80 @@ def trial_order(trial_id: str) -> tuple[str, int]:
     return trial_id[: len(trial_id) - len(digits)], int(digits) if digits.isdigit() else 0
 
 
-def driver_lock(storage: Storage) -> DriverLock:
+def driver_lock(storage: Storage, log: Callable[[str], None] = lambda text: None) -> DriverLock:
     """Return a context manager that makes this process the only driver of a run.
+
+    Args:
+        storage: the run folder.
+        log: told, in one sentence, why it takes long: a heartbeat of another host is being watched.
 
     Raises:
         InputError: on entry, if another live driver holds the lock; the message names its host:pid.
     """
-    return DriverLock(storage)
+    return DriverLock(storage, log)
+
+
+def check_winner(selection: Selection | None, ledger: "Ledger") -> None:
+    """Refuse a selection whose trials have no records: what it says of them cannot be shown, nor shipped.
+
+    Raises:
+        DamagedFileError: naming the missing file.
+    """
+    for trial_id in (selection.winner.trial_id, selection.winner_seed_trial_id) if selection is not None else ():
+        if ledger.get(trial_id) is None:
+            raise DamagedFileError(
+                f"{ledger.storage.uri_of(f'trials/{trial_id}/record.json')} is missing, and selection.json names this "
+                "trial as the winner",
+                fix="restore the file from a backup, or delete selection.json: `lft search ... --resume` selects again",
+            )
+
+
+def _result_name(trial_id: str, attempt: int) -> str:
+    return f"trials/{trial_id}/result-{attempt}.json"
+
+
+def superseded(run: Storage, trial_id: str, attempt: int) -> bool:
+    """Whether a later attempt of a trial has started, so that this one no longer counts.
+
+    A worker that was cut off from its driver asks this before it writes: its trial may be training elsewhere.
+
+    Raises:
+        OSError: the run folder cannot be read.
+    """
+    name = f"trials/{trial_id}/started.json"
+    try:
+        data = run.get(name)
+    except FileNotFoundError:
+        return False  # a trial without a ledger, such as one that is measured alone
+    return parse_record(data, StartedTrial, run, name, fix=_FIX).attempt > attempt
+
+
+def put_result(run: Storage, result: TrialResult) -> bool:
+    """Write ``result-<attempt>.json``, unless a later attempt has started. Returns whether it was written.
+
+    Args:
+        run: the run folder.
+        result: result of a worker.
+
+    Raises:
+        OSError: the run folder cannot be read or written.
+    """
+    if superseded(run, result.trial_id, result.attempt):
+        return False
+    write_record(run, _result_name(result.trial_id, result.attempt), result)
+    return True
+
+
+def read_result(run: Storage, trial_id: str, attempt: int) -> TrialResult | None:
+    """Result that a worker wrote in this attempt, or None.
+
+    Raises:
+        DamagedFileError: the file cannot be read.
+    """
+    try:
+        return read_record(run, _result_name(trial_id, attempt), TrialResult, fix=_FIX)
+    except FileNotFoundError:
+        return None
 
 
 class Ledger:
@@ -141,7 +210,7 @@ class Ledger:
         """
         self._refuse_if_ended(trial.trial_id)
         DriverLock.check_held(self.storage)
-        self.storage.put(f"trials/{trial.trial_id}/{STARTED}", trial.model_dump_json(indent=1))
+        write_record(self.storage, f"trials/{trial.trial_id}/started.json", trial)
         self._started[trial.trial_id] = trial
 
     def put(self, record: TrialRecord) -> None:
@@ -152,12 +221,12 @@ class Ledger:
         """
         self._refuse_if_ended(record.trial_id)
         DriverLock.check_held(self.storage)
-        self.storage.put(f"trials/{record.trial_id}/record.json", record.model_dump_json(indent=1))
+        write_record(self.storage, f"trials/{record.trial_id}/record.json", record)
         self._load()[record.trial_id] = record
 
     def result(self, trial_id: str, attempt: int) -> TrialResult | None:
         """Result that a worker wrote in this attempt, or None."""
-        return self._read(f"trials/{trial_id}/result-{attempt}.json", TrialResult)
+        return read_result(self.storage, trial_id, attempt)
 
     def adopt(self, price: Callable[[TrialResult, StartedTrial], TrialRecord]) -> list[TrialRecord]:
         """Write records for results whose driver died before it could write them. Returns the new records.
@@ -203,7 +272,11 @@ class Ledger:
         return [record for record in found if record is not None]
 
     def _newest_result(self, trial: StartedTrial) -> TrialResult | None:
-        """The result to adopt. The failure of an earlier attempt is that of a process that was given up for dead."""
+        """The result that ends a trial: a finished one of any attempt, else that of the latest attempt.
+
+        A failure of an earlier attempt was the reason for the later one, or was written by a worker that had been cut
+        off: the latest attempt continues from its checkpoint instead.
+        """
         attempts = range(trial.attempt, 0, -1)
         found = [r for a in attempts if (r := self.result(trial.trial_id, a)) is not None]
         final = [r for r in found if r.status is not TrialStatus.FAILED or r.attempt == trial.attempt]
@@ -230,14 +303,6 @@ class Ledger:
 
     def _read(self, name: str, kind: type[AnyRecord]) -> AnyRecord | None:
         try:
-            data = self.storage.get(name)
+            return read_record(self.storage, name, kind, fix=_FIX)
         except FileNotFoundError:
             return None
-        try:
-            return kind.model_validate_json(data)
-        except ValidationError as error:
-            raise InputError(
-                f"{self.storage.uri_of(name)} is damaged or of another version: {first_problem(error)} "
-                f"({len(data)} bytes)",
-                fix="move its folder elsewhere to rerun the trial, or restore the file from a backup",
-            ) from None

@@ -5,21 +5,25 @@ file, which is synced and renamed, and then the folder is synced; object stores 
 Never unpickles anything.
 """
 
+import hashlib
 import os
 import re
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lft_ray.errors import ConfigError, InputError
+from lft_ray.errors import ConfigError, InputError, RunGoneError
 
 __all__ = ["Storage"]
 
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://")
+_PIECE_BYTES = 8 << 20
+KEPT = ("driver.lock", ".driver.lock.guard", ".export.guard")
+"""Files of the locks of a run folder: deleting one would let two processes hold the same lock."""
 
 
 class Storage:
@@ -27,23 +31,42 @@ class Storage:
 
     Args:
         uri: folder path or URI; ``file://`` is treated as a local path.
+        within: local folder that must exist at every write, such as the run folder of a running study: one that was
+            removed or unmounted is never made anew by half. Handed down to `child`.
 
     Raises:
         ConfigError: the scheme is unknown to ``pyarrow.fs``.
     """
 
-    def __init__(self, uri: str | Path) -> None:
+    def __init__(self, uri: str | Path, *, within: str = "") -> None:
         text = str(uri)
         text = text.removeprefix("file://")
         self.is_local = not _SCHEME.match(text)
         self.uri = str(Path(text).resolve()) if self.is_local else text.rstrip("/")
+        self.within = within if self.is_local else ""
 
     def __repr__(self) -> str:
         return f"Storage({self.uri!r})"
 
     def child(self, *parts: str) -> "Storage":
         """Return the storage of a folder below this one."""
-        return Storage("/".join([self.uri, *parts]))
+        return Storage("/".join([self.uri, *parts]), within=self.within)
+
+    def must_exist(self) -> None:
+        """Refuse to write from now on once this folder is gone."""
+        self.within = self.uri if self.is_local else ""
+
+    def check_exists(self) -> None:
+        """Check that the folder given by ``within`` is still there.
+
+        Raises:
+            RunGoneError: it was removed or unmounted.
+        """
+        if self.within and not Path(self.within).is_dir():
+            raise RunGoneError(
+                f"the run folder {self.within} is gone: it was removed, or its disk was unmounted",
+                fix="bring it back and continue with --resume, or start again",
+            )
 
     def uri_of(self, name: str) -> str:
         """Return the full URI of a file or folder in this folder."""
@@ -53,6 +76,7 @@ class Storage:
         """Write a file atomically, replacing an existing one. Returns its URI."""
         payload = data.encode("utf-8") if isinstance(data, str) else data
         if self.is_local:
+            self.check_exists()
             _put_local(Path(self.uri) / name, payload)
         else:
             filesystem, root = self._remote()
@@ -95,6 +119,7 @@ class Storage:
     def put_folder(self, name: str, source: Path) -> str:
         """Copy a local folder to ``name``; atomic if the storage is local. Returns its URI."""
         if self.is_local:
+            self.check_exists()
             _put_local_folder(Path(self.uri) / name, source)
         else:
             for path in _files(source):
@@ -132,6 +157,47 @@ class Storage:
                 path.write_bytes(stream.read())
         return target
 
+    @contextmanager
+    def local_copy(self, name: str = "") -> Iterator[Path]:
+        """Return a local path of folder ``name`` for the block; the copy of a bucket's folder is deleted after it.
+
+        Raises:
+            FileNotFoundError: the folder does not exist.
+        """
+        if self.is_local:
+            yield self.local_folder(name)
+            return
+        with tempfile.TemporaryDirectory(prefix="lft-copy-", ignore_cleanup_errors=True) as cache:
+            yield self.local_folder(name, Path(cache))
+
+    def sha256(self, name: str) -> str:
+        """Hash a file in pieces, so that its size does not matter.
+
+        Raises:
+            FileNotFoundError: it does not exist.
+        """
+        if self.is_local:
+            with (Path(self.uri) / name).open("rb") as local:
+                return hashlib.file_digest(local, "sha256").hexdigest()
+        filesystem, root = self._remote()
+        digest = hashlib.sha256()
+        with filesystem.open_input_stream(f"{root}/{name}") as stream:
+            while piece := stream.read(_PIECE_BYTES):
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def files(self, name: str = "") -> list[str]:
+        """Paths of all files below folder ``name``, relative to it, sorted."""
+        if self.is_local:
+            folder = Path(self.uri) / name
+            return [path.relative_to(folder).as_posix() for path in _files(folder)] if folder.is_dir() else []
+        import pyarrow.fs as pafs
+
+        filesystem, root = self._remote()
+        base = f"{root}/{name}".rstrip("/")
+        found = filesystem.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
+        return sorted(info.path[len(base) + 1 :] for info in found if info.type == pafs.FileType.File)
+
     def delete_folder(self, name: str = "") -> None:
         """Delete a folder in this folder (or this one) with its content, if it exists."""
         if self.is_local:
@@ -140,6 +206,37 @@ class Storage:
         elif self.exists(name):
             filesystem, root = self._remote()
             filesystem.delete_dir(f"{root}/{name}".rstrip("/"))
+
+    def bytes(self, name: str = "") -> int:
+        """Size of all files below folder ``name``."""
+        if self.is_local:
+            return sum(path.stat().st_size for path in _files(Path(self.uri) / name))
+        import pyarrow.fs as pafs
+
+        filesystem, root = self._remote()
+        selector = pafs.FileSelector(f"{root}/{name}".rstrip("/"), recursive=True, allow_not_found=True)
+        return sum(info.size or 0 for info in filesystem.get_file_info(selector) if info.type == pafs.FileType.File)
+
+    def clear(self) -> None:
+        """Delete the content of this folder, but not what its lock consists of, or a run put aside in it."""
+        if self.is_local:
+            for path in Path(self.uri).iterdir():
+                if path.name in KEPT or path.name.startswith(".replaced-"):
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            return
+        for name in self.files():
+            if name not in KEPT:
+                self.delete_file(name)
+
+    def delete_if_unused(self) -> None:
+        """Delete this folder if nothing but the files of its lock is in it."""
+        folder = Path(self.uri)
+        if self.is_local and folder.is_dir() and not {path.name for path in folder.iterdir()} - set(KEPT):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def delete_file(self, name: str) -> None:
         """Delete a file in this folder, if it exists."""
@@ -208,6 +305,24 @@ def _put_local(path: Path, payload: bytes) -> None:
 def _put_local_folder(target: Path, source: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        _fill_folder(temporary, source)
+    except BaseException:
+        # Half a copy would keep a full disk full.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if target.exists():
+        # A folder cannot be renamed onto a non-empty one: rename the old one first, and delete it afterwards.
+        aside = target.with_name(f".{target.name}.old-{uuid.uuid4().hex[:8]}")
+        target.rename(aside)
+        temporary.rename(target)
+        shutil.rmtree(aside)
+    else:
+        temporary.rename(target)
+    _sync_folder(target.parent)
+
+
+def _fill_folder(temporary: Path, source: Path) -> None:
     shutil.copytree(source, temporary)
     mask = os.umask(0)
     os.umask(mask)
@@ -218,12 +333,3 @@ def _put_local_folder(target: Path, source: Path) -> None:
         path.chmod(0o666 & ~mask)
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
-    if target.exists():
-        # A folder cannot be renamed onto a non-empty one: rename the old one first, and delete it afterwards.
-        aside = target.with_name(f".{target.name}.old-{uuid.uuid4().hex[:8]}")
-        target.rename(aside)
-        temporary.rename(target)
-        shutil.rmtree(aside)
-    else:
-        temporary.rename(target)
-    _sync_folder(target.parent)

@@ -6,12 +6,14 @@ a study reserve the same resources, so no trial waits for a bundle that idle wor
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 
 from lft_ray.candidates import Candidates
 from lft_ray.cluster.connect import ClusterHandle
 from lft_ray.cluster.nodes import Node, describe
 from lft_ray.config import TrainingSpec
-from lft_ray.errors import InputError
+from lft_ray.errors import DamagedFileError, InputError
+from lft_ray.run.files import read_record
 from lft_ray.run.storage import Storage
 from lft_ray.train.device.memory import USABLE
 from lft_ray.train.footprint import Footprint, measure
@@ -41,7 +43,10 @@ def fitted(training: TrainingSpec, candidates: Candidates, cluster: ClusterHandl
     if not candidates.networks or not (packs or training.workers == "auto"):
         return training
     largest = candidates.networks[-1].name
-    footprint = Footprint.model_validate_json(run.get(_FILE)) if run.exists(_FILE) else None
+    footprint = None
+    # It can be measured again, so an unreadable one stops nothing.
+    with suppress(FileNotFoundError, DamagedFileError):
+        footprint = read_record(run, _FILE, Footprint)
     if footprint is None or footprint.model_size != largest:
         footprint = _measured(training, candidates, cluster, largest)
         run.put(_FILE, footprint.model_dump_json(indent=1))

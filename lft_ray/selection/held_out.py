@@ -18,6 +18,7 @@ from lft_ray.engines.build import build_folder
 from lft_ray.engines.bulk import BulkRunner
 from lft_ray.errors import InputError
 from lft_ray.records import DatasetRecord, FrontPoint, Interval, Record, Selection, TrialRecord
+from lft_ray.run.checksums import check_folder
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
@@ -55,7 +56,7 @@ def evaluate_held_out(
     """
     has_test = "test" in dataset.splits
     split = load_split(dataset, "test" if has_test else "validation")
-    logits = predict_logits(record.checkpoint_uri, point, split.texts)
+    logits = predict_logits(record, point, split.texts)
     scorer = task.make()
     metrics = scorer.metrics(split.targets, logits)
     return HeldOutScores(
@@ -121,19 +122,25 @@ def _earlier(run: RunFolder) -> Selection | None:
         return None
 
 
-def predict_logits(uri: str, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Logits of a checkpoint through the engine that would serve it.
+def predict_logits(record: TrialRecord, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Logits of a trial's checkpoint through the engine that would serve it.
 
     Args:
-        uri: folder of the checkpoint.
+        record: the trial.
         point: sets precision and length.
         texts: n texts.
 
     Returns:
         float32 [n, outputs].
+
+    Raises:
+        DamagedFileError: the checkpoint is missing, or not the one that the trial wrote.
     """
-    source = Storage(uri).local_folder("")
-    with tempfile.TemporaryDirectory(prefix="lft-held-out-") as scratch:
+    check_folder(record.checkpoint_uri, record.checkpoint_sha256)
+    with (
+        Storage(record.checkpoint_uri).local_copy() as source,
+        tempfile.TemporaryDirectory(prefix="lft-held-out-") as scratch,
+    ):
         built = build_folder(source, Path(scratch) / "served", precision=point.precision, max_length=point.max_length)
         bulk = BulkRunner(built.open(threads=1), workers=os.cpu_count() or 1)
         try:

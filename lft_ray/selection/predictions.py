@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lft_ray.errors import InputError
-from lft_ray.records import TrialRecord, TrialStatus
+from lft_ray.errors import DamagedFileError, InputError, first_line
+from lft_ray.records import ScoredVariant, TrialRecord, TrialStatus
+from lft_ray.run.checksums import RESTORE, check_bytes
 from lft_ray.run.ledger import trial_order
 from lft_ray.run.storage import Storage
 from lft_ray.selection.evidence import Evidence, Key
 
-__all__ = ["decoded", "load_evidence", "load_saved", "read_predictions"]
+__all__ = ["decoded", "load_evidence", "load_saved", "read_predictions", "saved_predictions"]
 
 
 def load_evidence(records: Sequence[TrialRecord], keys: Sequence[Key], *, seed: int) -> Evidence | None:
@@ -26,9 +27,12 @@ def load_evidence(records: Sequence[TrialRecord], keys: Sequence[Key], *, seed: 
         seed: random seed of the bootstrap.
 
     Returns:
-        None if a file is missing or unreadable, or if the files are of different rows: then no loss can be bounded.
+        None if a run saved no predictions, or if the files are of different rows: then no loss can be bounded.
+
+    Raises:
+        DamagedFileError: a file that a record names is missing, unreadable or not the one that the trial wrote.
     """
-    evidence = _load(records, keys, seed)
+    evidence = _load(records, keys, seed, skip_damaged=False)
     return evidence if evidence is not None and len(evidence.predictions) == len(set(keys)) else None
 
 
@@ -39,21 +43,27 @@ def load_saved(records: Sequence[TrialRecord], *, seed: int = 0) -> Evidence | N
     """
     done = [record for record in records if record.status is TrialStatus.DONE]
     ordered = sorted(done, key=lambda r: (r.role != "confirm", trial_order(r.trial_id)))
-    return _load(records, [(r.trial_id, v.precision, v.max_length) for r in ordered for v in r.variants], seed)
+    keys = [(r.trial_id, v.precision, v.max_length) for r in ordered for v in r.variants]
+    return _load(records, keys, seed, skip_damaged=True)
 
 
-def _load(records: Sequence[TrialRecord], keys: Sequence[Key], seed: int) -> Evidence | None:
-    uris = {
-        (record.trial_id, variant.precision, variant.max_length): variant.predictions_uri
+def _load(records: Sequence[TrialRecord], keys: Sequence[Key], seed: int, *, skip_damaged: bool) -> Evidence | None:
+    saved = {
+        (record.trial_id, variant.precision, variant.max_length): variant
         for record in records
         for variant in record.variants
+        if variant.predictions_uri
     }
     truth: NDArray[Any] | None = None
     predictions = {}
     for key in keys:
+        if key not in saved:
+            continue
         try:
-            target, prediction = _read(uris.get(key, ""))
-        except (OSError, pa.ArrowException, KeyError, ValueError):
+            target, prediction = _read(saved[key])
+        except DamagedFileError:
+            if not skip_damaged:
+                raise
             continue
         truth = target if truth is None else truth
         if np.array_equal(truth, target):
@@ -61,13 +71,12 @@ def _load(records: Sequence[TrialRecord], keys: Sequence[Key], seed: int) -> Evi
     return None if truth is None else Evidence(truth=truth, predictions=predictions, seed=seed)
 
 
-def _read(uri: str) -> tuple[NDArray[np.int64] | NDArray[np.bool_], NDArray[np.int64] | NDArray[np.bool_]]:
-    """Truth and predictions, ordered by row id: int64 [n] for one label per text, bool [n, c] for several.
-
-    Raises:
-        OSError, ArrowException, KeyError, ValueError: the file is missing or is not a predictions file.
-    """
-    return decoded(*_table(uri))
+def _read(
+    variant: ScoredVariant,
+) -> tuple[NDArray[np.int64] | NDArray[np.bool_], NDArray[np.int64] | NDArray[np.bool_]]:
+    """Truth and predictions, ordered by row id: int64 [n] for one label per text, bool [n, c] for several."""
+    # Workers write rows in batch order; sorting makes files of different trials comparable row by row.
+    return decoded(*_columns(saved_predictions(variant).sort_by("row_id")))
 
 
 def decoded(target: NDArray[Any], logits: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -78,16 +87,14 @@ def decoded(target: NDArray[Any], logits: NDArray[Any]) -> tuple[NDArray[Any], N
     return target >= 0.5, logits >= 0.0
 
 
-def read_predictions(uri: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def read_predictions(variant: ScoredVariant) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Truth and logits, ordered by row id: int64 [n] and float64 [n, c], of a task with one label per text.
 
     Raises:
-        InputError: the file is missing or is not a predictions file, or the task has several labels per text.
+        DamagedFileError: the file is missing, unreadable or not the one that the trial wrote.
+        InputError: the task has several labels per text.
     """
-    try:
-        target, logits = _table(uri)
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise InputError(f"the predictions {uri or 'of a trial'} cannot be read: {error}") from None
+    target, logits = _columns(saved_predictions(variant).sort_by("row_id"))
     if target.ndim != 1:
         raise InputError(
             "a cascade needs a task with one label per text: with several labels there is no single confidence"
@@ -95,10 +102,27 @@ def read_predictions(uri: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return target.astype(np.int64), logits
 
 
-def _table(uri: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def saved_predictions(variant: ScoredVariant) -> pa.Table:
+    """Columns row_id, target and logits of a variant, in the order in which they were written.
+
+    Raises:
+        DamagedFileError: the file is missing, unreadable or not the one that the trial wrote.
+    """
+    uri = variant.predictions_uri
     folder, _, name = uri.rpartition("/")
-    # Workers write rows in batch order; sorting makes files of different trials comparable row by row.
-    table = pq.read_table(pa.BufferReader(Storage(folder).get(name))).sort_by("row_id")
+    try:
+        data = Storage(folder).get(name)
+        check_bytes(data, variant.predictions_sha256, uri)
+        table = pq.read_table(pa.BufferReader(data), columns=["row_id", "target", "logits"])
+        _columns(table)
+    except FileNotFoundError:
+        raise DamagedFileError(f"the predictions {uri} are missing, their record names them", fix=RESTORE) from None
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise DamagedFileError(f"the predictions {uri} cannot be read: {first_line(error)}", fix=RESTORE) from None
+    return table
+
+
+def _columns(table: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return _matrix(table["target"]), _matrix(table["logits"])
 
 

@@ -1,9 +1,10 @@
-"""Write a trial's artifacts: its checkpoint folder and its predictions. In: values. Out: URIs. Never trains.
+"""Write a trial's artifacts: its checkpoint folder and its predictions. In: values. Out: URIs, checksums. Never trains.
 
 The first attempt writes ``checkpoint`` and ``predictions``, attempt k > 1 ``checkpoint-k`` and ``predictions-k``, so
 that a worker wrongly presumed dead overwrites nothing. Readers follow the URIs in the result.
 """
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lft_ray.records import ScoredVariant
+from lft_ray.run.checksums import Stored, StoredFolder, sha256s
 from lft_ray.run.storage import Storage
 
 __all__ = ["attempt_name", "node_folder", "put_checkpoint", "put_predictions", "variant"]
@@ -30,15 +32,23 @@ def node_folder(run: Storage, name: str) -> Path:
     """Folder for files that trials on this machine memory-map: inside the run folder if that is local.
 
     A bucket cannot be memory-mapped, so with a remote run folder each node has its own copy in its temporary folder.
+
+    Raises:
+        RunGoneError: the run folder was removed; its half is not made anew.
     """
-    return Path(run.uri) / name if run.is_local else Path(tempfile.gettempdir()) / f"lft-{name}-{os.getuid()}"
+    if not run.is_local:
+        return Path(tempfile.gettempdir()) / f"lft-{name}-{os.getuid()}"
+    run.check_exists()
+    return Path(run.uri) / name
 
 
-def put_checkpoint(storage: Storage, attempt: int, save: Callable[[Path], None]) -> str:
-    """Let ``save`` fill a folder, upload that folder and return its URI."""
-    with tempfile.TemporaryDirectory(prefix="lft-checkpoint-") as folder:
-        save(Path(folder))
-        return storage.put_folder(attempt_name("checkpoint", attempt), Path(folder))
+def put_checkpoint(storage: Storage, attempt: int, save: Callable[[Path], None]) -> StoredFolder:
+    """Let ``save`` fill a folder, hash its files and upload it."""
+    with tempfile.TemporaryDirectory(prefix="lft-checkpoint-") as name:
+        folder = Path(name)
+        save(folder)
+        digests = sha256s(folder)
+        return StoredFolder(storage.put_folder(attempt_name("checkpoint", attempt), folder), digests)
 
 
 def put_predictions(
@@ -47,8 +57,8 @@ def put_predictions(
     row_ids: NDArray[Any],
     targets: NDArray[Any],
     logits: NDArray[np.float32],
-) -> str:
-    """Write a Parquet file with row_id, target and logits (list<float32>), one row per text. Returns its URI.
+) -> Stored:
+    """Write a Parquet file with row_id, target and logits (list<float32>), one row per text.
 
     Args:
         storage: the trial's folder.
@@ -60,11 +70,12 @@ def put_predictions(
     table = pa.table({"row_id": pa.array(row_ids), "target": _column(targets), "logits": _column(logits)})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return storage.put(name, sink.getvalue().to_pybytes())
+    payload = sink.getvalue().to_pybytes()
+    return Stored(storage.put(name, payload), hashlib.sha256(payload).hexdigest())
 
 
 def variant(
-    precision: str, max_length: int, metrics: dict[str, float], *, metric: str, predictions_uri: str
+    precision: str, max_length: int, metrics: dict[str, float], *, metric: str, predictions: Stored
 ) -> ScoredVariant:
     """A variant of the checkpoint (serving precision and length) with its scores."""
     return ScoredVariant(
@@ -72,7 +83,8 @@ def variant(
         max_length=max_length,
         f1=metrics[metric],
         metrics=metrics,
-        predictions_uri=predictions_uri,
+        predictions_uri=predictions.uri,
+        predictions_sha256=predictions.sha256,
     )
 
 

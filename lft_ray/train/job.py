@@ -16,7 +16,10 @@ from lft_ray.records import CurvePoint, DatasetRecord, Record, Role, ScoredVaria
 from lft_ray.run.ledger import Allowance
 from lft_ray.run.storage import Storage
 
-__all__ = ["Outcome", "Report", "TrialJob", "result_name", "trial_device", "trial_storage"]
+__all__ = ["Outcome", "Report", "TrialJob", "result_name", "run_storage", "trial_device", "trial_storage"]
+
+_SEEN: set[str] = set()
+"""Run folders that this process has seen."""
 
 Report = Callable[[dict[str, Any]], None]
 """Called with ``{"fraction", "f1", "loss", "train_s", "step"}`` for each new point of a trial's learning curve."""
@@ -85,6 +88,7 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     variants: list[ScoredVariant] = field(default_factory=list)
     checkpoint_uri: str = ""
+    checkpoint_sha256: dict[str, str] = field(default_factory=dict)
     note: str = ""
 
 
@@ -93,9 +97,18 @@ def result_name(attempt: int) -> str:
     return f"result-{attempt}.json"
 
 
+def run_storage(job: TrialJob) -> Storage:
+    """The run folder; once this process has seen it, its half is not made anew after someone removed it."""
+    run = Storage(job.run_uri)
+    if run.uri in _SEEN or run.exists():
+        _SEEN.add(run.uri)
+        run.must_exist()
+    return run
+
+
 def trial_storage(job: TrialJob) -> Storage:
     """Folder of the trial inside the run folder."""
-    return Storage(job.run_uri).child("trials", job.trial_id)
+    return run_storage(job).child("trials", job.trial_id)
 
 
 def trial_device(job: TrialJob) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from lft_ray.data.store import load_split
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.records import CurvePoint, TrialStatus, Usage
+from lft_ray.run.checksums import Stored, StoredFolder
 from lft_ray.tasks.base import Task
 from lft_ray.train.artifacts import attempt_name, put_checkpoint, put_predictions, variant
 from lft_ray.train.device.meter import Meter, add_usage
@@ -37,11 +38,11 @@ def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurveP
     )
     report(point)
     length = job.config.max_length
-    uri = checkpoint = ""
+    stored, checkpoint = Stored("", ""), StoredFolder("", {})
     if current_group().is_lead:
         storage = trial_storage(job)
         name = f"{attempt_name('predictions', job.attempt)}/{PRECISION}-{length}.parquet"
-        uri = put_predictions(storage, name, validation.row_ids, validation.targets, logits)
+        stored = put_predictions(storage, name, validation.row_ids, validation.targets, logits)
         checkpoint = put_checkpoint(storage, job.attempt, model.save)
-    only = variant(PRECISION, length, scores.metrics, metric=job.metric, predictions_uri=uri)
-    return Outcome(TrialStatus.DONE, "", [point], add_usage(meter.carried, meter.own()), [only], checkpoint)
+    only = variant(PRECISION, length, scores.metrics, metric=job.metric, predictions=stored)
+    return Outcome(TrialStatus.DONE, "", [point], add_usage(meter.carried, meter.own()), [only], *checkpoint)

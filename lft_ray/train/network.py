@@ -22,14 +22,14 @@ from lft_ray.models.network import TextNetwork, build, save
 from lft_ray.models.resolve import BaseFiles, find_base
 from lft_ray.models.sizes import ModelSize, check_lengths, find_size
 from lft_ray.records import CurvePoint, ScoredVariant, TrialStatus
-from lft_ray.run.storage import Storage
+from lft_ray.run.checksums import Stored, StoredFolder
 from lft_ray.tasks.base import Task
 from lft_ray.train.artifacts import attempt_name, node_folder, put_checkpoint, put_predictions, variant
 from lft_ray.train.device.meter import Meter, shared_usage
 from lft_ray.train.device.precision import training_precision
 from lft_ray.train.device.process_group import current_group
 from lft_ray.train.device.usage_notes import STATE
-from lft_ray.train.job import Outcome, TrialJob, trial_device, trial_storage
+from lft_ray.train.job import Outcome, TrialJob, run_storage, trial_device, trial_storage
 from lft_ray.train.loop.activations import ActivationStore
 from lft_ray.train.loop.checkpoint import StateStore
 from lft_ray.train.loop.distill import find_teacher
@@ -85,10 +85,10 @@ def run_network(
     )
     put = partial(save, cast("TextNetwork", loop_job.network), tokenizer_from=base.folder, card=card)
     variants = _variants(job, loop_job, ended, put)
-    checkpoint = ""
+    checkpoint = StoredFolder("", {})
     if current_group().is_lead:
         checkpoint = put_checkpoint(trial_storage(job), job.attempt, put)
-    return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, checkpoint, note)
+    return Outcome(ended.status, ended.reason, ended.curve, shared_usage(meter), variants, *checkpoint, note)
 
 
 def _loop_job(job: TrialJob, task: Task, meter: Meter, base: BaseFiles, size: ModelSize) -> LoopJob:
@@ -149,11 +149,11 @@ def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable
                     logits = predict(loop_job.network, validation, batching, precision)
                     passes[key] = (logits, score(loop_job.task, targets, logits).metrics)
             logits, metrics = passes[key]
-            uri = ""
+            stored = Stored("", "")
             if current_group().is_lead:
                 name = f"{attempt_name('predictions', job.attempt)}/{precision}-{length}.parquet"
-                uri = put_predictions(trial_storage(job), name, validation.row_ids, targets, logits)
-            variants.append(variant(precision, length, metrics, metric=job.metric, predictions_uri=uri))
+                stored = put_predictions(trial_storage(job), name, validation.row_ids, targets, logits)
+            variants.append(variant(precision, length, metrics, metric=job.metric, predictions=stored))
     return variants
 
 
@@ -166,7 +166,7 @@ def _tokens(job: TrialJob, split: str, base: BaseFiles) -> TokenFile:
     """Tokens of a split, encoded once per node and memory-mapped once per process."""
     key = (job.dataset.fingerprint, split, str(base.folder))
     if key not in _TOKENS:
-        _TOKENS[key] = encode_split(job.dataset, split, base.folder, node_folder(Storage(job.run_uri), "tokens"))
+        _TOKENS[key] = encode_split(job.dataset, split, base.folder, node_folder(run_storage(job), "tokens"))
         while len(_TOKENS) > MAX_TOKEN_FILES:
             _TOKENS.popitem(last=False)
     _TOKENS.move_to_end(key)
@@ -176,7 +176,7 @@ def _tokens(job: TrialJob, split: str, base: BaseFiles) -> TokenFile:
 def _activations(job: TrialJob, base: BaseFiles) -> ActivationStore:
     weights = (base.folder / SAFE_WEIGHTS).stat()
     key = [job.dataset.fingerprint, str(base.folder), base.revision, weights.st_size, weights.st_mtime_ns]
-    folder = node_folder(Storage(job.run_uri), "activations")
+    folder = node_folder(run_storage(job), "activations")
     return ActivationStore(folder, json.dumps(key), int(job.training.activation_cache_gb * 1e9))
 
 

@@ -16,17 +16,18 @@ from dataclasses import replace
 from typing import Any
 
 from lft_ray.causes import EndCause, MachineError, fault_of
+from lft_ray.errors import RunGoneError
 from lft_ray.models.sizes import find_size
 from lft_ray.plugins import resolve
 from lft_ray.records import CurvePoint, TrialResult, TrialStatus, Usage, now_utc
-from lft_ray.run.ledger import STARTED, StartedTrial
+from lft_ray.run.ledger import put_result
 from lft_ray.tasks import TASKS
 from lft_ray.train.device.memory import cap_memory
 from lft_ray.train.device.meter import Meter, UsageLimit, add_usage
 from lft_ray.train.device.usage_notes import STATE
-from lft_ray.train.job import Outcome, Report, TrialJob, result_name, trial_device, trial_storage
+from lft_ray.train.job import Outcome, Report, TrialJob, run_storage, trial_device, trial_storage
 
-__all__ = ["execute", "failed", "is_superseded", "release", "run_trial", "trial_meter", "try_write_result"]
+__all__ = ["execute", "failed", "release", "run_trial", "trial_meter", "try_write_result"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +97,8 @@ def execute(job: TrialJob, report: Report, meter: Meter, is_cancelled: Callable[
     outcome = _train(job, meter, pass_on, cancelled)
     result = _result(job, outcome, started_at)
     if is_lead and not (outcome.status is TrialStatus.STOPPED and cancelled()):
-        _write_result(job, result)
-        trial_storage(job).delete_folder(STATE)
+        if _write_result(job, result):
+            trial_storage(job).delete_folder(STATE)
         for point in last:
             report(point)
     return result
@@ -113,7 +114,7 @@ def try_write_result(job: TrialJob, result: TrialResult) -> None:
     """Write a failed result if storage is writable; often the trial failed because it is not."""
     try:
         _write_result(job, result)
-    except OSError:
+    except (OSError, RunGoneError):
         logger.exception("the result of trial %s could not be written", job.trial_id)
 
 
@@ -135,26 +136,18 @@ def _result(job: TrialJob, outcome: Outcome, started_at: str) -> TrialResult:
         variants=outcome.variants,
         note=outcome.note,
         checkpoint_uri=outcome.checkpoint_uri,
+        checkpoint_sha256=outcome.checkpoint_sha256,
         node=job.node or socket.gethostname(),
         started_at=started_at,
     )
 
 
-def _write_result(job: TrialJob, result: TrialResult) -> None:
-    if not is_superseded(job):
-        trial_storage(job).put(result_name(job.attempt), result.model_dump_json(indent=1))
-
-
-def is_superseded(job: TrialJob) -> bool:
-    """Whether the driver has started a later attempt, having taken this process for dead: it must write nothing more.
-
-    A host that lost its network goes on alone, and what it has to say when it comes back is no longer asked for.
-    """
-    try:
-        started = StartedTrial.model_validate_json(trial_storage(job).get(STARTED))
-    except (OSError, ValueError):
-        return False  # a script that runs a trial without a ledger
-    return started.attempt > job.attempt
+def _write_result(job: TrialJob, result: TrialResult) -> bool:
+    """Write the result unless a later attempt has started, to which the trial's state then belongs."""
+    written = put_result(run_storage(job), result)
+    if not written:
+        logger.warning("attempt %d of trial %s writes no result: a later one has started", job.attempt, job.trial_id)
+    return written
 
 
 def _train(

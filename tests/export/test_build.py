@@ -73,7 +73,9 @@ def with_predictions_of_another(record: TrialRecord, precision: str, folder: Pat
             logits = [row[::-1] for row in table["logits"].to_pylist()]
             table = table.set_column(table.column_names.index("logits"), "logits", [logits])
             pq.write_table(table, folder / f"{precision}.parquet")
-            variant = variant.model_copy(update={"predictions_uri": str(folder / f"{precision}.parquet")})
+            variant = variant.model_copy(
+                update={"predictions_uri": str(folder / f"{precision}.parquet"), "predictions_sha256": ""}
+            )
         variants.append(variant)
     return record.model_copy(update={"variants": variants})
 

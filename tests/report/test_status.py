@@ -2,6 +2,7 @@
 
 import pytest
 
+from lft_ray.records import Endpoint
 from lft_ray.report.status import status_of
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger, StartedTrial
@@ -30,7 +31,10 @@ def test_a_running_search_is_continued_by_search(run):
 )
 def test_a_decided_run_is_deployed_or_asked_for_predictions(run, state, command):
     run.put("selection.json", selection())
-    run.put_json("endpoint.json", {"state": state, "url": "http://h:1", "version": "v1"})
+    for name in ("t2", selection().winner_seed_trial_id):
+        run.put(f"trials/{name}/record.json", record(name, "minilm:3"))
+    endpoint = Endpoint(url="http://h:1", version="v1", process=None, ports={}, state=state, bundle_uri="b")
+    run.put("endpoint.json", endpoint)
     found = status_of(run, Ledger(run.storage))
     assert found["winner"] == "minilm:3 (t2)"
     assert found["next"].startswith(f"lft {command} {run.uri}")

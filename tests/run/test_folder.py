@@ -43,7 +43,7 @@ def test_find_names_the_nearest_run(tmp_path):
 def test_a_damaged_record_is_named(tmp_path):
     run = RunFolder.begin(experiment(tmp_path), resume=False, replace=False)
     run.storage.put("bundle.json", '{"uri": "x", "surprise": 1}')
-    with pytest.raises(InputError, match=r"bundle\.json cannot be read"):
+    with pytest.raises(InputError, match=r"bundle\.json is damaged or of another version: version: Field required"):
         run.get("bundle.json", Bundle)
 
 
@@ -70,6 +70,6 @@ def test_a_run_that_serves_is_not_replaced(tmp_path):
 def test_an_endpoint_file_of_another_version_is_named_before_anything_is_deleted(tmp_path):
     run = RunFolder.begin(experiment(tmp_path), resume=False, replace=False)
     run.storage.put("endpoint.json", b'{"pid": 1, "pid_started_at": 2.0, "state": "ready"}')
-    with pytest.raises(InputError, match=r"endpoint\.json cannot be read"):
+    with pytest.raises(InputError, match=r"endpoint\.json is damaged"):
         RunFolder.begin(experiment(tmp_path), resume=False, replace=True)
     assert run.storage.exists("experiment.yaml")

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from lft_ray.errors import InputError
+from lft_ray.errors import DamagedFileError, InputError
 from lft_ray.records import ScoredVariant, TrialConfig, TrialRecord, TrialResult, TrialStatus
 from lft_ray.run import lock as lock_module
-from lft_ray.run.ledger import Ledger, StartedTrial, driver_lock, trial_order
+from lft_ray.run.ledger import Ledger, StartedTrial, check_winner, driver_lock, put_result, superseded, trial_order
 from lft_ray.run.storage import Storage
+from tests.report.builders import selection
 
 CONFIG = TrialConfig(model_size="tiny:1", learning_rate=1e-4, batch_size=16, epochs=1)
 
@@ -121,6 +122,53 @@ def test_results_without_a_record_are_adopted_once(storage):
     ]
     assert fresh.adopt(price) == []
     assert [s.trial_id for s in Ledger(storage).unfinished()] == ["t001"]
+
+
+def result(attempt, status, trial_id="t000", **more) -> TrialResult:
+    return TrialResult(trial_id=trial_id, attempt=attempt, config=CONFIG, status=status, **more)
+
+
+def record_of(found: TrialResult, trial: StartedTrial) -> TrialRecord:
+    return TrialRecord(**dict(found))
+
+
+@pytest.mark.parametrize(
+    ("results", "adopted"),
+    [
+        ([(1, "failed")], []),  # attempt 2 continues from its checkpoint
+        ([(1, "failed"), (2, "failed")], [2]),
+        ([(1, "done")], [1]),
+        ([(1, "stopped")], [1]),
+        ([(1, "infeasible"), (2, "failed")], [2]),
+        ([(1, "done"), (2, "stopped")], [1]),
+        ([], []),
+    ],
+)
+def test_a_failure_of_an_earlier_attempt_ends_no_trial(storage, results, adopted):
+    Ledger(storage).start(started(attempt=2))
+    for attempt, status in results:
+        storage.put(f"trials/t000/result-{attempt}.json", result(attempt, status).model_dump_json())
+    assert [r.attempt for r in Ledger(storage).adopt(record_of)] == adopted
+
+
+def test_an_attempt_that_was_superseded_writes_no_result(storage):
+    ledger = Ledger(storage)
+    ledger.start(started(attempt=1))
+    assert not superseded(storage, "t000", 1)
+    ledger.start(started(attempt=2))
+    assert superseded(storage, "t000", 1)
+    assert not put_result(storage, result(1, "failed"))
+    assert put_result(storage, result(2, "done"))
+    assert Ledger(storage).result("t000", 1) is None
+    assert Ledger(storage).result("t000", 2).status is TrialStatus.DONE
+    assert put_result(storage, result(1, "done", "t009"))  # measured alone, without a ledger
+
+
+def test_a_winner_without_a_record_is_named(storage):
+    chosen = selection()
+    with pytest.raises(DamagedFileError, match=rf"trials/{chosen.winner.trial_id}/record\.json is missing"):
+        check_winner(chosen, Ledger(storage))
+    check_winner(None, Ledger(storage))
 
 
 def test_a_driver_that_lost_its_run_writes_nothing_more(storage, monkeypatch):

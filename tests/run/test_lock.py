@@ -2,17 +2,21 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from lft_ray.errors import InputError
+from lft_ray.errors import InputError, RunGoneError
+from lft_ray.run import lock as lock_module
 from lft_ray.run.ledger import driver_lock
+from lft_ray.run.lock import DriverLock, exclusive
 from lft_ray.run.storage import Storage
 
 HOLD = """
@@ -64,17 +68,103 @@ def test_a_reused_pid_holds_nothing(storage):
         assert lock.holder().same(mine)
 
 
-@pytest.mark.parametrize(("age_s", "is_free"), [(5.0, False), (1000.0, True)])
-def test_a_driver_on_another_host_holds_the_run_while_its_heartbeat_is_recent(storage, age_s, is_free):
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(lock_module, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(lock_module, "LEASE_S", 0.3)
+
+
+def elsewhere(**more) -> dict:
     process = {"pid": 7, "start_ticks": 1, "boot_id": "a boot"}
-    holder = {"host": "elsewhere", "process": process, "heartbeat_at": time.time() - age_s}
-    storage.put("driver.lock", json.dumps(holder))
-    if is_free:
-        with driver_lock(storage) as lock:
-            assert lock.holder().process.pid == os.getpid()
-    else:
+    return {"host": "elsewhere", "process": process, "heartbeat_at": time.time(), **more}
+
+
+@pytest.mark.parametrize("age_s", [-3600.0, 5.0, 1e6])
+@pytest.mark.usefixtures("quick")
+def test_a_driver_on_another_host_holds_the_run_while_its_heartbeat_changes(storage, age_s):
+    """Whatever the clocks say: only whether the file changes while it is watched."""
+    ended = threading.Event()
+
+    def beat():
+        number = 0
+        while not ended.wait(0.02):
+            number += 1
+            storage.put("driver.lock", json.dumps(elsewhere(heartbeat_at=time.time() - age_s, beat=number)))
+
+    storage.put("driver.lock", json.dumps(elsewhere(heartbeat_at=time.time() - age_s)))
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
         with pytest.raises(InputError, match="elsewhere:7"), driver_lock(storage):
             pass
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("age_s", [-3600.0, 5.0, 1e6])
+@pytest.mark.usefixtures("quick")
+def test_a_driver_on_another_host_whose_heartbeat_stands_still_is_dead(storage, age_s):
+    storage.put("driver.lock", json.dumps(elsewhere(heartbeat_at=time.time() - age_s)))
+    said = []
+    with driver_lock(storage, said.append) as lock:
+        assert lock.holder().process.pid == os.getpid()
+    assert "elsewhere:7: watching" in said[0]
+
+
+@pytest.mark.parametrize("step_s", [-1e6, -1.5, 1.5, 1e6])
+def test_a_step_of_the_clock_takes_no_lock(storage, other_driver, step_s):
+    held = json.loads(storage.get("driver.lock"))
+    storage.put("driver.lock", json.dumps(held | {"heartbeat_at": held["heartbeat_at"] + step_s}))
+    with pytest.raises(InputError, match=rf":{other_driver.pid}\b"), driver_lock(storage):
+        pass
+
+
+def test_a_driver_in_another_pid_namespace_holds_its_run(storage, other_driver):
+    """Its process id means nothing here; the kernel's lock does."""
+    held = json.loads(storage.get("driver.lock"))
+    unknown = held["process"] | {"pid": 2**22 + 7}
+    storage.put("driver.lock", json.dumps(held | {"process": unknown, "pid_namespace": "pid:[1]"}))
+    with pytest.raises(InputError, match="in use by process"), driver_lock(storage):
+        pass
+    other_driver.kill()
+    other_driver.wait()
+    with driver_lock(storage) as lock:
+        assert lock.holder().process.pid == os.getpid()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_deleted_lock_file_is_written_again(storage):
+    with driver_lock(storage) as lock:
+        storage.delete_file("driver.lock")
+        storage.delete_file(lock_module.GUARD)
+        while lock.holder() is None or not (Path(storage.uri) / lock_module.GUARD).exists():
+            time.sleep(0.01)
+        assert not lock.lost
+        DriverLock.check_held(storage)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_removed_run_folder_is_said_to_be_gone_and_not_made_anew(storage):
+    with driver_lock(storage) as lock:
+        storage.must_exist()
+        shutil.rmtree(storage.uri)
+        while not lock.lost:
+            time.sleep(0.01)
+        for write in (lambda: DriverLock.check_held(storage), lambda: storage.child("trials", "t000").put("x", b"")):
+            with pytest.raises(RunGoneError, match="is gone"):
+                write()
+    assert not Path(storage.uri).exists()
+
+
+def test_one_process_at_a_time_exports(storage):
+    Path(storage.uri).mkdir()
+    with (
+        exclusive(storage, "export"),
+        pytest.raises(InputError, match="another process is at the export"),
+        exclusive(storage, "export", wait_s=0.1),
+    ):
+        pass
 
 
 def test_the_holder_may_enter_again(storage):

@@ -1,7 +1,12 @@
+import errno
+import hashlib
 import os
+import shutil
+import tempfile
 import threading
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import pytest
 
 from lft_ray.errors import ConfigError, InputError
@@ -90,3 +95,53 @@ def test_put_folder_is_as_open_as_the_umask_says(tmp_path):
     os.umask(mask)
     target = tmp_path / "run" / "bundle"
     assert (target.stat().st_mode & 0o777, (target / "x").stat().st_mode & 0o777) == (0o777 & ~mask, 0o666 & ~mask)
+
+
+@pytest.fixture(params=["local", "bucket"])
+def either(request, tmp_path, monkeypatch) -> Storage:
+    """A folder, and the same folder as if it were a bucket."""
+    storage = Storage(tmp_path / "run")
+    if request.param == "bucket":
+        storage.is_local = False
+        monkeypatch.setattr(storage, "_remote", lambda: (pafs.LocalFileSystem(), str(tmp_path / "run")))
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "a").write_bytes(b"weights")
+    (tmp_path / "run" / "driver.lock").write_bytes(b"{}")
+    return storage
+
+
+def test_what_a_folder_contains(either):
+    assert either.files("model") == ["a"]
+    assert either.files() == ["driver.lock", "model/a"]
+    assert either.files("nothing") == []
+    assert (either.bytes("model"), either.bytes()) == (7, 9)
+    assert either.sha256("model/a") == hashlib.sha256(b"weights").hexdigest()
+
+
+def test_a_copy_of_a_bucket_is_deleted_after_use(either, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with either.local_copy("model") as folder:
+        assert (folder / "a").read_bytes() == b"weights"
+        assert (folder == tmp_path / "run" / "model") == either.is_local
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    with pytest.raises(FileNotFoundError), either.local_copy("nothing"):
+        pass
+
+
+def test_a_folder_is_cleared_but_for_its_locks(either):
+    either.clear()
+    assert either.files() == ["driver.lock"]
+
+
+def test_a_copy_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a").write_bytes(b"weights")
+
+    def full(source, target):
+        Path(target).mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(OSError, match="No space"):
+        Storage(tmp_path / "run").put_folder("bundle", tmp_path / "source")
+    assert list((tmp_path / "run").iterdir()) == []

@@ -50,7 +50,7 @@ def test_evaluate_held_out_scores_the_test_split(rows, tmp_path):
     record = trial("t1", "tfidf", 0.9, 0.1).replace(checkpoint_uri=str(tmp_path / "checkpoint"))
     found = evaluate_held_out(record, POINT, dataset, task)
     split = load_split(dataset, "test")
-    predicted = predict_logits(record.checkpoint_uri, POINT, split.texts).argmax(axis=1)
+    predicted = predict_logits(record, POINT, split.texts).argmax(axis=1)
     assert found.test_f1 == found.test_metrics["accuracy"] == pytest.approx(float((predicted == split.targets).mean()))
     assert 0.5 < found.test_f1 < 1.0
     low, high = found.test_f1_interval

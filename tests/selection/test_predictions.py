@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from lft_ray.errors import DamagedFileError
 from lft_ray.plugins import resolve
 from lft_ray.records import ScoredVariant
+from lft_ray.run.checksums import file_sha256
 from lft_ray.run.storage import Storage
 from lft_ray.selection.metrics import METRICS, scores
-from lft_ray.selection.predictions import load_evidence
+from lft_ray.selection.predictions import load_evidence, saved_predictions
 from lft_ray.tasks import TASKS
 from lft_ray.train.artifacts import put_predictions
 from tests.selection.builders import trial
@@ -21,7 +25,8 @@ def record(trial_id, uri):
 @pytest.fixture
 def save(tmp_path):
     def put(name, targets, logits, row_ids=ROW_IDS):
-        return put_predictions(Storage(tmp_path), name, row_ids, np.array(targets), np.array(logits, dtype=np.float32))
+        logits = np.array(logits, dtype=np.float32)
+        return put_predictions(Storage(tmp_path), name, row_ids, np.array(targets), logits).uri
 
     return put
 
@@ -61,12 +66,29 @@ def test_scores_of_loaded_predictions_equal_those_that_the_task_recorded(save, k
     assert again == pytest.approx(recorded, abs=1e-9)
 
 
-def test_what_is_missing_broken_or_of_other_rows_is_no_evidence(save, tmp_path):
+def test_what_was_not_saved_or_is_of_other_rows_is_no_evidence(save):
     good = save("a.parquet", [0, 1, 2], [[9, 0, 0]] * 3)
     other = save("b.parquet", [0, 1, 1], [[9, 0, 0]] * 3)
-    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no parquet")
     keys = [("t1", "bf16", 64), ("t2", "bf16", 64)]
-    for uri in ("", f"{tmp_path}/none.parquet", f"{tmp_path}/broken.parquet", other):
+    for uri in ("", other):
         assert load_evidence([record("t1", good), record("t2", uri)], keys, seed=0) is None
     assert load_evidence([record("t1", good)], keys, seed=0) is None
     assert load_evidence([record("t1", good)], [], seed=0) is None
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 no parquet"])
+def test_saved_predictions_that_cannot_be_read_are_named(tmp_path, content):
+    """A verdict that silently goes without them would be another verdict."""
+    path = tmp_path / "x.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"x\.parquet (are missing|cannot be read)"):
+        load_evidence([record("t1", str(path))], [("t1", "bf16", 64)], seed=0)
+
+
+def test_saved_predictions_that_were_changed_are_named(save, tmp_path):
+    good, other = (save(name, [0, 1, 2], [[9, 0, n]] * 3) for name, n in (("a.parquet", 0), ("b.parquet", 1)))
+    variant = record("t1", other).variants[0].replace(predictions_sha256=file_sha256(Path(good)))
+    with pytest.raises(DamagedFileError, match="was changed after it was written"):
+        saved_predictions(variant)
+    assert saved_predictions(variant.replace(predictions_uri=good)).num_rows == 3

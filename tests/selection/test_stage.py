@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lft_ray.config import CostSpec, SelectionSpec
-from lft_ray.errors import NoWinnerError
+from lft_ray.errors import DamagedFileError, NoWinnerError
 from lft_ray.records import ScoredVariant
 from lft_ray.run.storage import Storage
 from lft_ray.selection.front import points_of
@@ -32,7 +32,7 @@ def checkpoint(tmp_path):
         variants = []
         for name, labels in (("fp32", exact), (precision, rounded)):
             logits = np.eye(2, dtype=np.float32)[labels]
-            uri = put_predictions(Storage(tmp_path), f"{trial_id}-{name}", np.arange(ROWS), truth, logits)
+            uri = put_predictions(Storage(tmp_path), f"{trial_id}-{name}", np.arange(ROWS), truth, logits).uri
             f1 = float(scores(truth, [labels], "macro_f1")[0])
             variants.append(
                 ScoredVariant(
@@ -90,10 +90,13 @@ def test_fp32_and_what_has_no_reference_are_not_checked(checkpoint):
 
 def test_missing_predictions_do_not_pass(checkpoint, tmp_path):
     record = checkpoint()
-    (tmp_path / "t001-int8").unlink()
-    check = checked(record)
+    unsaved = record.variants[1].replace(predictions_uri="")
+    check = checked(record.replace(variants=[record.variants[0], unsaved]))
     assert not check.passed
     assert "predictions are missing" in check.reason
+    (tmp_path / "t001-int8").unlink()
+    with pytest.raises(DamagedFileError, match="t001-int8 are missing"):
+        checked(record)
     other = checkpoint()
     wrong = other.variants[1].model_copy(update={"f1": 0.5})
     assert not checked(other.model_copy(update={"variants": [other.variants[0], wrong]})).passed

@@ -13,7 +13,7 @@ import torch
 from lft_ray.causes import EndCause, MachineError
 from lft_ray.models.network import load
 from lft_ray.records import TrialResult, TrialStatus, Usage
-from lft_ray.run.ledger import Allowance, StartedTrial
+from lft_ray.run.ledger import Allowance, StartedTrial, read_result
 from lft_ray.run.storage import Storage
 from lft_ray.train.device.usage_notes import noted_usage, noting, replace_notes
 from lft_ray.train.job import result_name, trial_storage
@@ -24,7 +24,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def stored(job, attempt=1) -> TrialResult:
-    return TrialResult.model_validate_json(trial_storage(job).get(result_name(attempt)))
+    return read_result(Storage(job.run_uri), job.trial_id, attempt)
 
 
 def test_result_files_and_points(trial_job, loop_job):

@@ -23,13 +23,12 @@ def check_bundle(uri: str, spec: ServeSpec | None = None) -> str:
     from lft_ray.export.cascade import version_of
     from lft_ray.export.signature import read_public_key, verify_signature
 
-    try:
-        folder = Storage(uri).local_folder("")
-    except FileNotFoundError:
-        raise InputError(f"there is no bundle at {uri}", fix="`lft export RUN` creates one") from None
-    if spec is not None and spec.require_signature:
-        verify_signature(folder, read_public_key(spec.require_signature))
-    return version_of(folder)
+    if not Storage(uri).exists():
+        raise InputError(f"there is no bundle at {uri}", fix="`lft export RUN` creates one")
+    with Storage(uri).local_copy() as folder:
+        if spec is not None and spec.require_signature:
+            verify_signature(folder, read_public_key(spec.require_signature))
+        return version_of(folder)
 
 
 def with_absolute_key(spec: ServeSpec) -> ServeSpec:

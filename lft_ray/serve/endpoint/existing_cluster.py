@@ -119,7 +119,8 @@ def _copy_bundle(storage: Storage, bundle_uri: str, version: str) -> str:
     name = f"served/{version}"
     if storage.exists(name):
         return storage.uri_of(name)
-    return storage.put_folder(name, Storage(bundle_uri).local_folder(""))
+    with Storage(bundle_uri).local_copy() as folder:
+        return storage.put_folder(name, folder)
 
 
 def _record(result: RolloutResult, old: Endpoint, storage: Storage, *, wait_s: float) -> Endpoint:

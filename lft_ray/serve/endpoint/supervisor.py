@@ -149,7 +149,8 @@ class Supervisor:
     def _copy_bundle(self, uri: str, *, serial: int) -> str:
         # A replica that starts next month must find the bundle that is served today, even if the run folder changed.
         target = self._folder / "bundles" / str(serial)
-        shutil.copytree(Storage(uri).local_folder(""), target)
+        with Storage(uri).local_copy() as folder:
+            shutil.copytree(folder, target)
         self._sources[str(target)] = uri
         return str(target)
 

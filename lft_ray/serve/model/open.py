@@ -1,7 +1,5 @@
 """Open a bundle or a cascade for serving. In: its folder or URI, and the replica's threads. Out: a verified `Model`."""
 
-import shutil
-
 from lft_ray.engines.batching import BatchObserver
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
@@ -37,11 +35,10 @@ def open_predictor(
             differ from those it was exported with.
     """
     storage = Storage(uri)
-    try:
-        folder = storage.local_folder("")
-    except FileNotFoundError:
-        raise BundleError(f"there is no bundle at {uri}") from None
-    try:
+    if not storage.exists():
+        raise BundleError(f"there is no bundle at {uri}")
+    # The copy of a bucket's folder is deleted at the end: the engines have read their weights by then.
+    with storage.local_copy() as folder:
         if public_key:
             verify_signature(folder, public_key)
         if not is_cascade(folder):
@@ -49,10 +46,6 @@ def open_predictor(
         cascade = open_cascade(folder)
         small, large = (_predictor(bundle, layout, limits, observe) for bundle in (cascade.small, cascade.large))
         return Cascade(cascade.version, cascade.spec, small, large)
-    finally:
-        # Of remote storage the folder is a download, and the engines have read their weights by now.
-        if not storage.is_local:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _predictor(

@@ -15,10 +15,11 @@ from lft_ray.cluster.nodes import fleet
 from lft_ray.errors import ConfigError, first_line
 from lft_ray.models.sizes import find_size
 from lft_ray.records import TrialResult, now_utc
+from lft_ray.run.ledger import read_result
 from lft_ray.run.storage import Storage
 from lft_ray.train.device.usage_notes import STATE, noted_usage
 from lft_ray.train.distributed.worker_group import GroupShape, ShutDownError, shut_down, worker_group_for
-from lft_ray.train.job import TrialJob, result_name, trial_storage
+from lft_ray.train.job import TrialJob, trial_storage
 from lft_ray.train.trial import failed, run_trial, try_write_result
 
 __all__ = ["run_sharded"]
@@ -121,10 +122,7 @@ def _gpu(job: TrialJob) -> float:
 
 
 def _read_result(job: TrialJob) -> TrialResult | None:
-    storage = trial_storage(job)
-    if not storage.exists(result_name(job.attempt)):
-        return None
-    return TrialResult.model_validate_json(storage.get(result_name(job.attempt)))
+    return read_result(Storage(job.run_uri), job.trial_id, job.attempt)
 
 
 def _lost(job: TrialJob, reason: str, started_at: str) -> TrialResult:

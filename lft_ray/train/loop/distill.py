@@ -6,6 +6,7 @@ teacher, which is up to the search.
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,8 @@ from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.network import load
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.records import TrialRecord
+from lft_ray.run.checksums import check_folder, is_sealed, seal
+from lft_ray.run.files import read_record
 from lft_ray.run.storage import Storage
 from lft_ray.train.artifacts import node_folder
 from lft_ray.train.device.process_group import Group
@@ -71,8 +74,10 @@ def teacher_record(run: Storage, trial_id: str) -> TrialRecord:
     Raises:
         InputError: the trial does not exist or did not finish.
     """
-    name = f"trials/{trial_id}/record.json"
-    record = TrialRecord.model_validate_json(run.get(name)) if trial_id and run.exists(name) else None
+    record = None
+    if trial_id:
+        with suppress(FileNotFoundError):
+            record = read_record(run, f"trials/{trial_id}/record.json", TrialRecord)
     if record is None or not record.checkpoint_uri or not record.variants:
         raise InputError(
             f"the teacher {trial_id!r} is not a finished trial of {run.uri}",
@@ -119,6 +124,8 @@ def teacher_logits(job: TrialJob, device: str) -> Floats:
 def _open(path: Path, rows: int) -> Floats | None:
     """Logits of a file; None if it is missing, truncated or of other data, in which case it is written again."""
     try:
+        if not is_sealed(path):
+            return None
         with pa.memory_map(str(path)) as source:
             logits = target_array(pa.ipc.open_file(source).get_batch(0).column("logits"))
     except (OSError, pa.ArrowException, KeyError, IndexError):
@@ -128,11 +135,13 @@ def _open(path: Path, rows: int) -> Floats | None:
 
 def _write(path: Path, logits: Floats) -> None:
     write_batch(pa.record_batch({"logits": target_column(logits)}), path)
+    seal(path)
 
 
 def _compute(job: TrialJob, record: TrialRecord, device: str) -> Floats:
     # A temporary folder: a checkpoint downloaded from a bucket is needed only once.
     with TemporaryDirectory(prefix="lft-teacher-") as cache:
+        check_folder(record.checkpoint_uri, record.checkpoint_sha256)
         folder = Storage(record.checkpoint_uri).local_folder("", Path(cache))
         card = EngineCard.read(folder)
         if card.engine == "sklearn":

@@ -13,7 +13,7 @@ import pytest
 from lft_ray.cluster.connect import connect
 from lft_ray.config import ClusterSpec
 from lft_ray.records import TrialRecord, TrialResult, TrialStatus
-from lft_ray.run.ledger import Ledger, StartedTrial
+from lft_ray.run.ledger import Ledger, StartedTrial, read_result
 from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.interfaces import NullListener, Queued, StudyPlan
@@ -93,7 +93,7 @@ def test_two_workers_reach_the_result_of_one(cluster, trial_job):
     assert [v.max_length for v in result.variants] == [32, 8]
     assert [v.f1 for v in result.variants] == pytest.approx([v.f1 for v in alone.variants], rel=TOLERANCE)
     storage = trial_storage(job)
-    assert TrialResult.model_validate_json(storage.get(result_name(1))) == result
+    assert read_result(Storage(job.run_uri), job.trial_id, 1) == result
     assert storage.folders() == ["checkpoint", "predictions"]
 
 
