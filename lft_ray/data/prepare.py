@@ -219,7 +219,8 @@ def _check_splits(
             message = f"no row of {missing[0]!r} is left for {name}" if missing else f"no row is left for {name}"
             findings.error("split_too_small", message, fix="add rows, or raise data.max_rows or the split's share")
         elif missing:
-            message = f"the {name} split carved from train lacks {len(missing)} of the labels, such as {missing[0]!r}"
+            lacking = f"lacks {len(missing)} of the labels, such as {missing[0]!r}: its macro-F1 leaves them out"
+            message = f"the {name} split carved from train {lacking}"
             findings.warning("label_missing_in_split", message, count=len(missing), fix="label more texts of these")
 
 
