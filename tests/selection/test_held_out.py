@@ -14,7 +14,7 @@ from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
 from lft_ray.selection import held_out
 from lft_ray.selection.decide import decide
-from lft_ray.selection.held_out import evaluate_held_out, predict_logits, tested
+from lft_ray.selection.held_out import evaluate_held_out, predict_logits
 from tests.selection.builders import trial
 
 WORDS = {"book": "novel", "money": "stocks", "sport": "match"}
@@ -78,7 +78,7 @@ def test_selecting_again_does_not_look_at_the_test_split_again(rows, tmp_path, m
     run.storage.put("trials/t1/record.json", record.model_dump_json())
 
     def again(selection):
-        return tested(run, selection, Ledger(run.storage), dataset, task, seed=0)
+        return held_out.tested(run, selection, Ledger(run.storage), dataset, task, seed=0)
 
     chosen = chosen.replace(checkpoint_f1=0.9, checkpoint_f1_interval=(0.85, 0.95))
     first = again(chosen)
