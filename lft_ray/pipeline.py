@@ -400,7 +400,7 @@ def report(run: RunFolder, ledger: Ledger | None = None) -> str:
 
     experiment, dataset, candidates = run.experiment(), run.dataset(), Candidates.of_run(run)
     if dataset is None:
-        raise InputError(f"{run.uri} has no data yet", fix="`lft search ... --resume` continues it")
+        raise InputError(f"{run.uri} has no dataset.json yet", fix="`lft search ... --resume` continues it")
     ledger = ledger or Ledger(run.storage)
     check_winner(run.selection(), ledger)
     specs, money, names = _specs(experiment), _money(experiment, candidates), (experiment.name, experiment.run_uri)

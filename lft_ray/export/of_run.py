@@ -56,7 +56,7 @@ def export_job(run: RunFolder, experiment: Experiment) -> ExportJob:
     """
     dataset = run.dataset()
     if dataset is None:
-        raise InputError(f"{run.uri} has no data yet", fix="`lft search ... --resume` continues it")
+        raise InputError(f"{run.uri} has no dataset.json yet", fix="`lft search ... --resume` continues it")
     candidates = Candidates.of_run(run).priced(experiment.cost)
     if not candidates.revisions:
         # Runs of older versions did not record the revisions of their base models.

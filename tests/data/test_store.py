@@ -7,18 +7,21 @@ import pyarrow as pa
 import pytest
 
 from lft_ray.data.store import create_once, fingerprint, load_split, target_array, target_column, write_batches
-from lft_ray.errors import DataError
+from lft_ray.errors import DamagedFileError, DataError
 
 
 def test_damaged_split(pets_record):
     path = Path(pets_record.splits["train"].uri)
     whole = path.read_bytes()
+    old = pets_record.replace(splits={name: s.replace(sha256="") for name, s in pets_record.splits.items()})
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DamagedFileError, match=r"train\.arrow was changed after it was written"):
         load_split(pets_record, "train")
+    with pytest.raises(DataError, match="cannot be read"):
+        load_split(old, "train")
     path.write_bytes(Path(pets_record.splits["test"].uri).read_bytes())
     with pytest.raises(DataError, match="its record says 160"):
-        load_split(pets_record, "train")
+        load_split(old, "train")
     path.unlink()
     with pytest.raises(DataError, match="cannot be read"):
         load_split(pets_record, "train")

@@ -24,7 +24,9 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def stored(job, attempt=1) -> TrialResult:
-    return read_result(Storage(job.run_uri), job.trial_id, attempt)
+    found = read_result(Storage(job.run_uri), job.trial_id, attempt)
+    assert found is not None
+    return found
 
 
 def test_result_files_and_points(trial_job, loop_job):
