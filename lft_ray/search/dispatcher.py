@@ -117,11 +117,13 @@ class Dispatcher:
         It is handed out again under its ID, from its last saved state. Its reservation stays.
 
         Returns:
-            Its record, if it failed for good; None if it runs again.
+            Its record, if it failed for good or had written its result; None if it runs again.
 
         Raises:
             LftError: every other trial would meet the same; this one stays unfinished.
         """
+        if self.ledger.result(trial_id, self._live[trial_id].trial.attempt) is not None:
+            return self.end(trial_id)  # it died after its work was done
         live, others = self._live[trial_id], [o for i, o in self._live.items() if i != trial_id]
         del self._live[trial_id]
         self._free_since = [time.time()] * (self._slots - len(self._live))

@@ -240,6 +240,15 @@ def test_a_dead_worker_is_given_two_more_attempts_and_at_last_fails(storage):
     assert d.live == []
 
 
+def test_a_worker_that_dies_after_its_result_is_written_has_done_its_work(storage):
+    d = dispatcher(storage, Recorder())
+    trial = next_trial(d)
+    write_result(storage, trial)
+    record = d.interrupted(trial.trial_id, KILLED)
+    assert (record.status, record.attempt) == (TrialStatus.DONE, 1)
+    assert d.live == []
+
+
 def test_a_lost_node_never_counts(storage):
     d = dispatcher(storage, Recorder())
     trial = next_trial(d)

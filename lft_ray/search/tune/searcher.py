@@ -60,7 +60,7 @@ class StudySearcher(Searcher):
         ledger_id = self._ledger_ids[trial_id]
         result = result or {}
         try:
-            if error:
+            if error and ledger_id not in self._stops:
                 self.dispatcher.interrupted(ledger_id, self.dispatcher.diagnose(self._reasons.pop(ledger_id, "")))
                 return
             if FAULT in result:
