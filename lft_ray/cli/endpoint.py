@@ -1,16 +1,16 @@
 """``lft export | deploy | rollback | predict | down``: from a chosen trial to predictions."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lft_ray.cli.output import guarded, next_command, print_json, print_message
+from lft_ray.cli.output import guarded, next_command, print_json, print_json_line, print_line, print_message
 from lft_ray.cli.runs import shown
 from lft_ray.errors import InputError
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
+from lft_ray.system.paths import resolve
 
 if TYPE_CHECKING:
     from lft_ray.records import Endpoint
@@ -43,7 +43,7 @@ def export(
     if as_json:
         print_json(bundle.model_dump(mode="json"))
     else:
-        typer.echo(f"{shown(bundle.uri)}  version {bundle.version}, {bundle.bytes / 1e6:.1f} MB, {bundle.model_size}")
+        print_line(f"{shown(bundle.uri)}  version {bundle.version}, {bundle.bytes / 1e6:.1f} MB, {bundle.model_size}")
     next_command(f"lft deploy {shown(found.uri)}")
 
 
@@ -114,7 +114,7 @@ def _print_endpoint(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> N
     if as_json:
         print_json(endpoint.model_dump(mode="json"))
     else:
-        typer.echo(f"{endpoint.url}  {endpoint.state}, version {endpoint.version} {endpoint.message}".rstrip())
+        print_line(f"{endpoint.url}  {endpoint.state}, version {endpoint.version} {endpoint.message}".rstrip())
     if endpoint.state == "rejected":
         raise SystemExit(2)
     if endpoint.state == "stopped":
@@ -151,8 +151,6 @@ def predict(
     if output is not None:
         _predict_file(target, file, output, text, as_json=as_json)
         return
-    import json
-
     from lft_ray.client import Client
 
     url = target if target.startswith(("http://", "https://")) else url_of(target)
@@ -161,10 +159,9 @@ def predict(
         predictions = client.predict(inputs, top_k=top_k)
     for text, scores in zip(inputs, predictions, strict=True):
         if as_json:
-            row = {"text": text, "labels": [score.model_dump() for score in scores]}
-            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+            print_json_line({"text": text, "labels": [score.model_dump() for score in scores]})
         else:
-            typer.echo(f"{scores[0].score:6.3f}  {scores[0].label:16}  {text}")
+            print_line(f"{scores[0].score:6.3f}  {scores[0].label:16}  {text}")
 
 
 @guarded
@@ -194,7 +191,7 @@ def _predict_file(target: str, file: str | None, output: str, text: str | None, 
         print_json(done.model_dump(mode="json"))
     else:
         resumed = f", {done.resumed_rows:,} of them by an earlier call" if done.resumed_rows else ""
-        typer.echo(f"{done.output}  {done.rows:,} rows{resumed}, {done.rows_per_s:,.0f} rows/s ({done.engine})")
+        print_line(f"{done.output}  {done.rows:,} rows{resumed}, {done.rows_per_s:,.0f} rows/s ({done.engine})")
 
 
 def _print_progress(done: int, rows: int, rows_per_s: float) -> None:
@@ -223,7 +220,7 @@ def read_lines(file: str | None) -> list[str]:
         InputError: the file does not exist, stdin is a terminal, or there is no text.
     """
     if file is not None:
-        path = Path(file)
+        path = resolve(file)
         if not path.is_file():
             raise InputError(f"file not found: {file}")
         lines = path.read_text(encoding="utf-8").splitlines()

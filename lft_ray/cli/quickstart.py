@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lft_ray.cli.output import guarded, print_json, stderr
+from lft_ray.cli.output import guarded, print_json, print_line, stderr
 from lft_ray.cli.runs import leaderboard_of
 
 __all__ = ["quickstart"]
@@ -37,4 +37,4 @@ def quickstart(
         return
     for prediction in result.predictions:
         best = prediction.labels[0]
-        typer.echo(f"{best.score:6.3f}  {best.label:16}  {prediction.text}")
+        print_line(f"{best.score:6.3f}  {best.label:16}  {prediction.text}")

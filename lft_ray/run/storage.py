@@ -6,7 +6,6 @@ Never unpickles anything.
 """
 
 import os
-import re
 import shutil
 import tempfile
 import uuid
@@ -16,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lft_ray.errors import ConfigError, InputError
+from lft_ray.system.paths import is_uri, joined, resolve
 
 __all__ = ["Storage"]
-
-_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://")
 
 
 class Storage:
@@ -33,21 +31,20 @@ class Storage:
     """
 
     def __init__(self, uri: str | Path) -> None:
-        text = str(uri)
-        text = text.removeprefix("file://")
-        self.is_local = not _SCHEME.match(text)
-        self.uri = str(Path(text).resolve()) if self.is_local else text.rstrip("/")
+        text = str(uri).removeprefix("file://")
+        self.is_local = not is_uri(text)
+        self.uri = str(resolve(text).resolve()) if self.is_local else text.rstrip("/")
 
     def __repr__(self) -> str:
         return f"Storage({self.uri!r})"
 
     def child(self, *parts: str) -> "Storage":
         """Return the storage of a folder below this one."""
-        return Storage("/".join([self.uri, *parts]))
+        return Storage(joined(self.uri, parts))
 
     def uri_of(self, name: str) -> str:
         """Return the full URI of a file or folder in this folder."""
-        return f"{self.uri}/{name}"
+        return joined(self.uri, [name])
 
     def put(self, name: str, data: bytes | str) -> str:
         """Write a file atomically, replacing an existing one. Returns its URI."""
