@@ -1,12 +1,18 @@
 """``lft init`` and ``lft check``: write an experiment file, and check the data."""
 
+import math
+import re
+import shlex
+import unicodedata
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
 from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
 from lft_ray.errors import InputError
+from lft_ray.system.paths import resolve
 
 __all__ = ["check", "init"]
 
@@ -14,7 +20,7 @@ _TEMPLATE = """\
 # Written by `lft init`. `lft env --schema` describes every key.
 name: {name}
 
-task: {{kind: {kind}, text: {text}, label: {label}, metric: macro_f1}}
+task: {task}
 
 data:
   train: {train}
@@ -51,8 +57,8 @@ def init(
     from lft_ray.config import DataSpec, TaskSpec
     from lft_ray.data.prepare import inspect
 
-    source = Path(data)
-    target = Path(output) if output else Path(f"{source.stem.lower()}.yaml")
+    source = resolve(data)
+    target = resolve(output) if output else Path(f"{_run_name(source.stem)}.yaml")
     if target.exists():
         raise InputError(f"{target} already exists", fix="choose another name with --output")
     card = inspect(TaskSpec(kind=kind), DataSpec(train=data))
@@ -63,21 +69,28 @@ def init(
     p95 = card.words_quantiles["p95"]
     # English has about 1.3 word pieces per word; add two special tokens, and round up to a multiple of 32.
     length = min(512, max(32, int(-(-(p95 * 1.3 + 2) // 32) * 32)))
-    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in source.stem.lower()).strip("-._") or "experiment"
-    target.write_text(
-        _TEMPLATE.format(
-            name=name[:64],
-            kind=kind,
-            text=card.text_column,
-            label=card.label_column,
-            train=data,
-            p95=p95,
-            max_length=length,
-        ),
-        encoding="utf-8",
+    task = {"kind": kind, "text": card.text_column, "label": card.label_column, "metric": "macro_f1"}
+    content = _TEMPLATE.format(
+        name=_yaml(_run_name(source.stem)), task=_yaml(task), train=_yaml(data), p95=p95, max_length=length
     )
+    try:
+        target.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {error.strerror}", fix="choose another --output") from None
     print_message(f"wrote {target}")
-    next_command(f"lft check {target}")
+    next_command(shlex.join(["lft", "check", str(target)]))
+
+
+def _run_name(stem: str) -> str:
+    """Make a name for runs out of that of a file: ASCII letters, digits, dots, hyphens and underscores."""
+    plain = unicodedata.normalize("NFKD", stem.lower().replace("ß", "ss")).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9._-]+", "-", plain)[:64].strip("-._") or "experiment"
+
+
+def _yaml(value: object) -> str:
+    """One value as YAML on one line, quoted where it would read as something else."""
+    text: str = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf)
+    return text.strip()[1:-1]
 
 
 @guarded
@@ -106,4 +119,4 @@ def check(
     if errors:
         print_message(f"error: {len(errors)} problem(s) must be fixed first")
         raise SystemExit(2)
-    next_command(f"lft search {file}")
+    next_command(shlex.join(["lft", "search", file]))

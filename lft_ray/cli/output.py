@@ -45,7 +45,7 @@ def _console(stream: TextIO) -> "Console":
     class PlainConsole(Console):
         """A console that shows every string as it is: no markup, no emoji names, hidden characters as escapes."""
 
-        def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(printable(text, keep="\n\t"), **{**options, "markup": False, "emoji": False})
 
     # A pipe has no width; 160 columns keep each row of a table on one line.

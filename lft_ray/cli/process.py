@@ -45,7 +45,7 @@ def _code_of(load: Callable[[], Callable[[], object]]) -> int:
         load()()
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except Exception:  # with LFT_DEBUG: see `lft_ray.cli.output.guarded`
+    except Exception:  # with LFT_DEBUG: see `lft_ray.cli.output.guarded`  # noqa: BLE001
         import traceback
 
         traceback.print_exc()
@@ -60,7 +60,7 @@ def _exit(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception as error:  # the data could not be written, and exit 0 would say that they were
+        except Exception as error:  # data that are not written: exit 0 would say that they are  # noqa: BLE001
             with suppress(Exception):
                 sys.stderr.write(f"error: {error}\n")
             code = code or 1

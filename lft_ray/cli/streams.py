@@ -107,14 +107,14 @@ def install() -> None:
     sys.stdout.flush()
     os.dup2(2, 1, inheritable=True)
     encoding = sys.stdout.encoding or "utf-8"
-    data = open(own, "w", encoding=encoding, errors="backslashreplace", newline="\n")  # noqa: SIM115
+    data = open(own, "w", encoding=encoding, errors="backslashreplace", newline="\n")  # noqa: PTH123, SIM115
     sys.stdout = Quiet(data, is_data=True)
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
     sys.stderr = Quiet(sys.stderr)
 
 
-class taken:  # noqa: N801  (used as a context manager)
+class taken:
     """While the block runs, `data_stream` is the present stdout, and what anything else prints goes to stderr."""
 
     stream: TextIO | None = None

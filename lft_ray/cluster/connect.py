@@ -10,19 +10,21 @@ import logging
 import math
 import os
 import re
-import shutil
+import secrets
 import socket
-import tempfile
-import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from lft_ray.cluster.driver import end_cluster, job_config, keeping_signals
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
 from lft_ray.config import ClusterSpec, ResourcesSpec, TrainingSpec
 from lft_ray.errors import InputError, UnreachableError, first_line
+from lft_ray.system import scratch, signals
+from lft_ray.system.limits import cores
+from lft_ray.system.scratch import Scratch
 
 __all__ = [
     "WORKER_ENV",
@@ -62,6 +64,7 @@ class ClusterHandle:
         owned: whether leaving the context stops the cluster.
         connected_here: whether leaving the context closes the connection to Ray.
         temp_dir: temporary folder of an owned cluster, deleted at the end.
+        scratch: the same folder with its lock, which tells a sweep that this process lives.
         may_start: maximum number of nodes that the autoscaler may start, all node types together.
     """
 
@@ -70,6 +73,7 @@ class ClusterHandle:
     owned: bool
     connected_here: bool = True
     temp_dir: Path | None = None
+    scratch: Scratch | None = None
     may_start: int = 0
     _environment: ExitStack = field(default_factory=ExitStack)
     """Restores the environment variables of this process on exit."""
@@ -150,11 +154,14 @@ class ClusterHandle:
         """Disconnect, and stop the cluster if `connect` started it."""
         import ray
 
+        if self.owned and signals.received() is not None:
+            # The process leaves next and ends the cluster by force: Ray's own shutdown takes seconds, or crashes.
+            return
         if self.connected_here and ray.is_initialized():
             ray.shutdown()
-        if self.temp_dir is not None:
-            shutil.rmtree(self.temp_dir, ignore_errors=True)
         self._environment.close()
+        if self.scratch is not None:
+            self.scratch.remove()
 
     def __enter__(self) -> "ClusterHandle":
         return self
@@ -170,7 +177,7 @@ def this_machine() -> ClusterHandle:
     # The NVIDIA driver lists its devices here; Ray reads the same devices through NVML.
     gpus = Path("/proc/driver/nvidia/gpus")
     count = len(list(gpus.iterdir())) if gpus.is_dir() else 0
-    node = Node("this machine", float(os.cpu_count() or 1), float(count))
+    node = Node("this machine", float(cores()), float(count))
     return ClusterHandle("", (node,), owned=False, connected_here=False)
 
 
@@ -206,26 +213,41 @@ def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
     import ray
 
     _sweep_dead_folders()
-    environment = ExitStack()
-    environment.enter_context(environment_variables(**_LOCAL_ENV))
     # Paths of Unix sockets are limited to 107 characters, so the folder must be short, whatever TMPDIR is.
-    parent = "/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()
-    temp_dir = Path(tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-", dir=parent))
+    made = scratch.make(TEMP_PREFIX, scratch.short_parent())
+    environment = ExitStack()
+    environment.enter_context(environment_variables(**_LOCAL_ENV, **_own_token(made.path)))
+    environment.enter_context(signals.at_leave(lambda: end_cluster(made.path)))
     try:
-        ray.init(
-            address="local",
-            include_dashboard=needs_dashboard,
-            dashboard_host="127.0.0.1",
-            object_store_memory=object_store_mb * 1024 * 1024,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=str(temp_dir),
+        with keeping_signals():
+            ray.init(
+                address="local",
+                num_cpus=cores(),
+                include_dashboard=needs_dashboard,
+                dashboard_host="127.0.0.1",
+                object_store_memory=object_store_mb * 1024 * 1024,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                job_config=job_config(),
+                _temp_dir=str(made.path),
+            )
+        return ClusterHandle(
+            _gcs_address(), fleet().nodes, owned=True, temp_dir=made.path, scratch=made, _environment=environment
         )
     except BaseException:
-        shutil.rmtree(temp_dir, ignore_errors=True)
-        environment.close()
+        if signals.received() is None:
+            ray.shutdown()
+            environment.close()
+            made.remove()
         raise
-    return ClusterHandle(_gcs_address(), fleet().nodes, owned=True, temp_dir=temp_dir, _environment=environment)
+
+
+def _own_token(folder: Path) -> dict[str, str]:
+    """Variables of a token in the folder of the cluster: Ray's own is in the home, which may not be writable."""
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32), encoding="utf-8")
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
 
 
 def _connect_existing(address: str) -> ClusterHandle:
@@ -243,19 +265,20 @@ def _connect_existing(address: str) -> ClusterHandle:
             f"this process is already connected to {_gcs_address()}, but cluster.address is {address!r}",
             fix="leave cluster.address empty to use this connection, or call ray.shutdown() first",
         )
-    if "RAY_AUTH_MODE" not in os.environ and (Path.home() / ".ray" / "auth_token").is_file():
+    if "RAY_AUTH_MODE" not in os.environ and _has_own_token():
         # Ray enables tokens by itself for address="auto" only. It caches the mode at import, so it must be re-read.
         from ray._raylet import Config  # type: ignore[attr-defined]
 
         os.environ["RAY_AUTH_MODE"] = "token"
         Config.initialize("")
     try:
-        ray.init(
-            address=target,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": _EXISTING_ENV},
-        )
+        with keeping_signals():
+            ray.init(
+                address=target,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": _EXISTING_ENV},
+            )
     except Exception as error:
         raise UnreachableError(
             f"the Ray cluster at {target} refused the connection: {first_line(error)}",
@@ -268,6 +291,12 @@ def _connect_existing(address: str) -> ClusterHandle:
         ray.shutdown()
         raise
     return ClusterHandle(target, found.nodes, owned=False, may_start=found.may_start)
+
+
+def _has_own_token() -> bool:
+    with suppress(RuntimeError):  # there is no home
+        return (Path.home() / ".ray" / "auth_token").is_file()
+    return False
 
 
 def resolve_address(address: str) -> str:
@@ -284,7 +313,7 @@ def resolve_address(address: str) -> str:
         return address
     if named := os.environ.get("RAY_ADDRESS"):
         return named
-    address_file = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray" / "ray_current_cluster"
+    address_file = Path(os.environ.get("RAY_TMPDIR", scratch.system_folder())) / "ray" / "ray_current_cluster"
     with suppress(OSError):
         if found := address_file.read_text(encoding="utf-8").strip():
             return found
@@ -385,11 +414,4 @@ def _gcs_address() -> str:
 
 def _sweep_dead_folders() -> None:
     """Delete temporary folders of drivers that were killed before they could clean up."""
-    import psutil
-
-    for folder in Path("/tmp").glob(f"{TEMP_PREFIX}*"):
-        pid = folder.name.removeprefix(TEMP_PREFIX).partition("-")[0]
-        # Wait a minute: the raylet outlives a killed driver by some seconds.
-        with suppress(OSError):
-            if pid.isdigit() and not psutil.pid_exists(int(pid)) and time.time() - folder.stat().st_mtime > 60:
-                shutil.rmtree(folder, ignore_errors=True)
+    scratch.sweep()

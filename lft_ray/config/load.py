@@ -168,7 +168,7 @@ def _quoting(kind: str, given: object) -> str:
     """What to write where YAML has read a text such as ``no``, ``2024`` or ``2024-01-15`` as another type."""
     if kind != "string_type" or not isinstance(given, bool | int | float | date):
         return ""
-    return ": YAML reads such a word as another type than text, unless it is in quotes, such as \"no\" or \"2024\""
+    return ': YAML reads such a word as another type than text, unless it is in quotes, such as "no" or "2024"'
 
 
 def _renamed_value(path: str, given: object) -> str:

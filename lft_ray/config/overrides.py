@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
+from lft_ray.config.loader import load_yaml
 from lft_ray.errors import ConfigError
 from lft_ray.system.paths import resolve
 
@@ -108,8 +109,6 @@ def _scalar(path: str, text: str, kinds: set[type] | None) -> Any:
 
 
 def _parsed(path: str, text: str) -> Any:
-    from lft_ray.config.loader import load_yaml
-
     try:
         return load_yaml(text)
     except yaml.YAMLError as error:

@@ -4,7 +4,6 @@ In: a bundle, a file. Out: a Parquet file. Resumable: every `CHUNK_ROWS` rows ar
 the output, and a second call continues after the last part. Never starts Ray or an endpoint.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,8 @@ from lft_ray.errors import InputError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
 from lft_ray.records import Record
 from lft_ray.run.storage import Storage
+from lft_ray.system.limits import cores
+from lft_ray.system.paths import resolve
 from lft_ray.tasks.base import Task
 
 __all__ = ["FilePredicted", "Progress", "predict_file"]
@@ -95,7 +96,7 @@ def predict_file(
     texts = read_texts(source, text=text)
     parts = _Parts(target, _job(source, text, opened, len(texts)))
     resumed = sum(min(CHUNK_ROWS, len(texts) - start) for start in parts.done())
-    with closing(BulkRunner(runner, workers=workers or _cores())) as bulk:
+    with closing(BulkRunner(runner, workers=workers or cores())) as bulk:
         rate = _fill(parts, texts, bulk, opened.task(), lambda done, rate: progress(resumed + done, len(texts), rate))
     parts.join(target)
     return FilePredicted(
@@ -203,7 +204,7 @@ def _prediction_table(bulk: BulkRunner, task: Task, start: int, texts: Sequence[
 
 def _job(source: str, text: str | None, opened: OpenedBundle, rows: int) -> _Job:
     return _Job(
-        input_sha256=file_sha256(Path(source).expanduser()),
+        input_sha256=file_sha256(resolve(source)),
         text=text or "",
         version=opened.bundle.version,
         rows=rows,
@@ -212,7 +213,7 @@ def _job(source: str, text: str | None, opened: OpenedBundle, rows: int) -> _Job
 
 
 def _checked_output(output: str) -> Path:
-    target = Path(output).expanduser()
+    target = resolve(output)
     if target.suffix.lower() not in {".parquet", ".pq"}:
         raise InputError(f"the output must be a .parquet file, got {output!r}", fix="--output predictions.parquet")
     if not target.absolute().parent.is_dir():
@@ -220,7 +221,3 @@ def _checked_output(output: str) -> Path:
     if target.exists():
         raise InputError(f"{output} already exists", fix="remove it, or choose another --output")
     return target
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,7 +3,6 @@
 In: the winner's record and point. Out: the test fields of a `Selection`. Never influences the choice.
 """
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from lft_ray.engines.build import build_folder
 from lft_ray.engines.bulk import BulkRunner
 from lft_ray.records import DatasetRecord, FrontPoint, Record, TrialRecord
 from lft_ray.run.storage import Storage
+from lft_ray.system.limits import cores
 
 __all__ = ["HeldOutScores", "evaluate_held_out", "predict_logits"]
 
@@ -71,7 +71,7 @@ def predict_logits(uri: str, point: FrontPoint, texts: Sequence[str]) -> NDArray
     source = Storage(uri).local_folder("")
     with tempfile.TemporaryDirectory(prefix="lft-held-out-") as scratch:
         built = build_folder(source, Path(scratch) / "served", precision=point.precision, max_length=point.max_length)
-        bulk = BulkRunner(built.open(threads=1), workers=os.cpu_count() or 1)
+        bulk = BulkRunner(built.open(threads=1), workers=cores())
         try:
             return bulk.run(texts)
         finally:

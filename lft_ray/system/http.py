@@ -61,7 +61,7 @@ def is_internal(host: str) -> bool:
     Private and link-local addresses count, and names without a dot, such as those of the nodes of a cluster.
     """
     name = host.strip("[]").rstrip(".").lower()
-    if not name or "." not in name and ":" not in name or name.endswith(".localhost"):
+    if not name or ("." not in name and ":" not in name) or name.endswith(".localhost"):
         return True
     with suppress(ValueError):
         address = ipaddress.ip_address(name.partition("%")[0])
@@ -111,7 +111,9 @@ def _certificates() -> ssl.SSLContext | bool:
             try:
                 if not Path(value).exists():
                     raise FileNotFoundError("there is no such file")
-                return ssl.create_default_context(**{argument: value})
+                if argument == "cafile":
+                    return ssl.create_default_context(cafile=value)
+                return ssl.create_default_context(capath=value)
             except (OSError, ssl.SSLError) as error:
                 raise InputError(
                     f"{variable}={value} cannot be read: {error}", fix=f"correct it, or unset {variable}"

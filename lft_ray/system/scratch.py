@@ -11,19 +11,24 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lft_ray.errors import InputError
 
-__all__ = ["LOCK", "MAX_SOCKET_PARENT", "Scratch", "make", "own", "short_parent", "sweep", "traceback_file"]
+__all__ = [
+    "LOCK", "MAX_SOCKET_PARENT", "Scratch", "make", "own", "short_parent", "sweep", "system_folder", "traceback_file",
+    "without",
+]  # fmt: skip
 
 LOCK = ".lft-lock"
 PREFIX = "lft-tmp-"
-MAX_SOCKET_PARENT = 24
-"""Longer parents leave too little of the 107 bytes of a socket's path to Ray and HAProxy."""
+SWEPT = (PREFIX, "lft-ray-", "lft-p-")
+"""Prefixes of the folders that `make` creates: of a command, a cluster, a replica for profiling."""
+MAX_SOCKET_PARENT = 10
+"""A socket of HAProxy needs 97 bytes below its parent (our folder, a node id of 56, its temporary name), of 107."""
 KEEP_TRACEBACK_S = 7 * 86400.0
 """A dead folder with a traceback is kept for a week: a message has named the file."""
 _TRACEBACK = "error.traceback"
@@ -58,7 +63,7 @@ def make(prefix: str = PREFIX, parent: Path | None = None) -> Scratch:
         parent: where; None: the system's temporary folder (TMPDIR).
     """
     for _ in range(_TRIES):
-        path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent or _system_folder()))
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent or system_folder()))
         try:
             lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
@@ -70,7 +75,7 @@ def make(prefix: str = PREFIX, parent: Path | None = None) -> Scratch:
         if _is_same(path / LOCK, lock):
             return Scratch(path, lock)
         os.close(lock)
-    raise InputError(f"cannot create a temporary folder in {parent or _system_folder()}", fix="set TMPDIR")
+    raise InputError(f"cannot create a temporary folder in {parent or system_folder()}", fix="set TMPDIR")
 
 
 @contextmanager
@@ -79,7 +84,7 @@ def own() -> Iterator[Path]:
 
     Its children inherit the folder as TMPDIR. Folders of commands that have died are swept first.
     """
-    sweep([_system_folder()], PREFIX)
+    sweep()
     found = make()
     before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
     tempfile.tempdir = os.environ["TMPDIR"] = str(found.path)
@@ -103,13 +108,19 @@ def traceback_file() -> Path:
     return Path(tempfile.mkdtemp(prefix=PREFIX)) / _TRACEBACK
 
 
-def sweep(parents: list[Path], prefix: str) -> list[Path]:
+def sweep() -> list[Path]:
     """Delete the folders of this user whose owner has died. Returns those that were deleted."""
-    swept = []
-    for parent in parents:
-        with suppress(OSError):
-            swept += [folder for folder in sorted(parent.glob(f"{prefix}*")) if _sweep(folder)]
+    swept: list[Path] = []
+    for parent in _parents():
+        for prefix in SWEPT:
+            with suppress(OSError):
+                swept += [folder for folder in sorted(parent.glob(f"{prefix}*")) if _sweep(folder)]
     return swept
+
+
+def without(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return environment variables for a process that outlives this command: with the TMPDIR of the system."""
+    return {**variables, "TMPDIR": str(system_folder())}
 
 
 def short_parent(*, executable: bool = False) -> Path:
@@ -121,21 +132,26 @@ def short_parent(*, executable: bool = False) -> Path:
     Raises:
         InputError: no temporary folder qualifies.
     """
-    own_tmp = _system_folder()
-    for candidate in dict.fromkeys([own_tmp, Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]):  # noqa: S108
+    for candidate in _parents():
         if len(os.fsencode(candidate)) > MAX_SOCKET_PARENT or not os.access(candidate, os.W_OK | os.X_OK):
             continue
         if executable and os.statvfs(candidate).f_flag & os.ST_NOEXEC:
             continue
         return candidate
+    tried = ", ".join(str(candidate) for candidate in _parents())
     needs = "short, writable" + (", and mounted without noexec" if executable else "")
     raise InputError(
-        f"no temporary folder for Unix sockets: tried {own_tmp}, /tmp, /var/tmp and /dev/shm; it must be {needs}",
-        fix=f"set TMPDIR to a folder with at most {MAX_SOCKET_PARENT} letters",
+        f"no temporary folder for Unix sockets: tried {tried}; it must be {needs}",
+        fix=f"set TMPDIR to a folder whose path has at most {MAX_SOCKET_PARENT} letters",
     )
 
 
-def _system_folder() -> Path:
+def _parents() -> list[Path]:
+    """Temporary folders of this system, that of TMPDIR first."""
+    return list(dict.fromkeys([system_folder(), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]))
+
+
+def system_folder() -> Path:
     """The temporary folder of the system, not that of this command."""
     folder = Path(tempfile.gettempdir())
     return folder.parent if folder.name.startswith(PREFIX) else folder
@@ -172,7 +188,24 @@ def _sweep(folder: Path) -> bool:
             return False
         if (folder / _TRACEBACK).exists() and time.time() - status.st_mtime < KEEP_TRACEBACK_S:
             return False
+        _end_users_of(folder)
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(lock)
     return True
+
+
+def _end_users_of(folder: Path) -> None:
+    """End processes of Ray and Serve that their dead driver has left, known by files that they hold open there."""
+    import psutil
+
+    for process in psutil.process_iter(["uids", "cmdline"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if process.info["uids"] is None or process.info["uids"].real != os.getuid() or process.pid == os.getpid():
+            continue
+        if not any(name in words for name in ("ray", "gcs_server", "haproxy")):
+            continue
+        with suppress(OSError, psutil.Error):
+            held = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+            if any(target.startswith(f"{folder}/") for target in held):
+                process.kill()

@@ -16,8 +16,21 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 __all__ = [
-    "GRACE_S", "SIGNALS", "Interrupted", "at_leave", "deferred", "exit_code", "leave", "owned", "own", "received",
-    "reinstall", "released", "say_at_end", "start_words", "tell",
+    "GRACE_S",
+    "SIGNALS",
+    "Interrupted",
+    "at_leave",
+    "deferred",
+    "exit_code",
+    "leave",
+    "own",
+    "owned",
+    "received",
+    "reinstall",
+    "released",
+    "say_at_end",
+    "start_words",
+    "tell",
 ]  # fmt: skip
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -29,7 +42,7 @@ LAST_ACTS_S = 1.5
 """Seconds that the registered acts may take when the process leaves at once; the promise is two."""
 
 
-class Interrupted(KeyboardInterrupt):  # noqa: N818  (a KeyboardInterrupt is no error either)
+class Interrupted(KeyboardInterrupt):
     """A signal asked the command to end.
 
     Args:
@@ -224,4 +237,3 @@ def _listen(receiver: socket.socket) -> None:
         # The main thread has not run since the signal: it is inside a library.
         _owner.received = number
     leave(128 + _owner.received)
-

@@ -16,7 +16,7 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """Replace hidden characters by escapes such as ``\\x1b`` and ``\\u202e``.
+    r"""Replace hidden characters by escapes such as ``\x1b`` and ``\u202e``.
 
     Args:
         text: text from outside.
