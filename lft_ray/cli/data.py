@@ -1,6 +1,5 @@
 """``lft init`` and ``lft check``: write an experiment file, and check the data."""
 
-import math
 import re
 import shlex
 import unicodedata
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
 from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
 from lft_ray.errors import InputError
@@ -55,6 +53,7 @@ def init(
     Example: lft init tickets.csv
     """
     from lft_ray.config import DataSpec, TaskSpec
+    from lft_ray.config.loader import inline
     from lft_ray.data.prepare import inspect
 
     source = resolve(data)
@@ -71,7 +70,7 @@ def init(
     length = min(512, max(32, int(-(-(p95 * 1.3 + 2) // 32) * 32)))
     task = {"kind": kind, "text": card.text_column, "label": card.label_column, "metric": "macro_f1"}
     content = _TEMPLATE.format(
-        name=_yaml(_run_name(source.stem)), task=_yaml(task), train=_yaml(data), p95=p95, max_length=length
+        name=inline(_run_name(source.stem)), task=inline(task), train=inline(data), p95=p95, max_length=length
     )
     try:
         target.write_text(content, encoding="utf-8")
@@ -85,12 +84,6 @@ def _run_name(stem: str) -> str:
     """Make a name for runs out of that of a file: ASCII letters, digits, dots, hyphens and underscores."""
     plain = unicodedata.normalize("NFKD", stem.lower().replace("ß", "ss")).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9._-]+", "-", plain)[:64].strip("-._") or "experiment"
-
-
-def _yaml(value: object) -> str:
-    """One value as YAML on one line, quoted where it would read as something else."""
-    text: str = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf)
-    return text.strip()[1:-1]
 
 
 @guarded

@@ -51,6 +51,9 @@ class Quiet(io.TextIOBase):
             number = error.errno if isinstance(error, OSError) else errno.EBADF  # ValueError: a closed file
             self.is_silent = True
             _drop(self._stream)
+            if not self._is_data:
+                # Descriptor 1 is a copy of that of the messages, see `install`: libraries write there.
+                _drop(sys.__stdout__)
             if self._is_data and number not in _GONE:
                 raise LftError(f"the output cannot be written: {error}", fix="free space, or write elsewhere") from None
 
@@ -136,9 +139,11 @@ def data_stream() -> TextIO:
     return taken.stream or sys.stdout
 
 
-def _drop(stream: TextIO) -> None:
+def _drop(stream: TextIO | None) -> None:
     """Point the descriptor at /dev/null, so that what is still buffered raises nothing at exit."""
-    with suppress(OSError, ValueError, AttributeError):
+    if stream is None:
+        return
+    with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)

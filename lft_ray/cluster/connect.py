@@ -216,8 +216,10 @@ def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
     # Paths of Unix sockets are limited to 107 characters, so the folder must be short, whatever TMPDIR is.
     made = scratch.make(TEMP_PREFIX, scratch.short_parent())
     environment = ExitStack()
+    environment.callback(_forget_token)
     environment.enter_context(environment_variables(**_LOCAL_ENV, **_own_token(made.path)))
     environment.enter_context(signals.at_leave(lambda: end_cluster(made.path)))
+    _forget_token()
     try:
         with keeping_signals():
             ray.init(
@@ -247,7 +249,14 @@ def _own_token(folder: Path) -> dict[str, str]:
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="utf-8")
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    return {"RAY_AUTH_TOKEN_PATH": str(token)}
+
+
+def _forget_token() -> None:
+    """Let Ray read its token anew: it caches the one of an earlier cluster of this process."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _connect_existing(address: str) -> ClusterHandle:

@@ -4,6 +4,7 @@ In: text. Out: plain values. Also decodes an experiment file, with or without a 
 """
 
 import codecs
+import math
 import re
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from lft_ray.errors import ConfigError
 
-__all__ = ["decoded", "load_yaml"]
+__all__ = ["decoded", "inline", "load_yaml"]
 
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 """Byte order marks with which editors begin a file -> encoding."""
@@ -36,9 +37,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes what `_Loader` would read as something else."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
 
 
 def load_yaml(text: str) -> Any:
@@ -49,6 +55,14 @@ def load_yaml(text: str) -> Any:
         ConfigError: it has aliases or duplicate keys.
     """
     return yaml.load(text, Loader=_Loader)  # noqa: S506  (_Loader is a SafeLoader)
+
+
+def inline(value: Any) -> str:
+    """Write a value as YAML on one line, to stand at a key or in a list; `load_yaml` reads the same value again."""
+    text: str = yaml.dump(
+        [value], Dumper=_Dumper, default_flow_style=True, allow_unicode=True, sort_keys=False, width=math.inf
+    )
+    return text.strip()[1:-1]
 
 
 def decoded(data: bytes) -> str:

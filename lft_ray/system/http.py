@@ -21,6 +21,7 @@ from lft_ray.errors import InputError
 
 __all__ = ["is_internal", "make_client"]
 
+_PORTS = {"http": 80, "https": 443}
 ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 
 
@@ -41,7 +42,7 @@ def make_client(kind: type[ClientT], url: str, **options: Any) -> ClientT:
         # A bad certificate file must not matter where no certificate is checked.
         verify: ssl.SSLContext | bool = _certificates() if parts.scheme == "https" else True
         return kind(trust_env=False, verify=verify, **options)
-    proxy = _proxy_of(parts.scheme, parts.hostname or "", parts.port)
+    proxy = _proxy_of(parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme))
     try:
         return kind(trust_env=False, proxy=proxy, verify=_certificates(), **options)
     except ImportError:
