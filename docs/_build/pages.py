@@ -43,7 +43,7 @@ the next command to type. `LFT_DEBUG=1` shows tracebacks. This page is generated
 | 2 | bad input: a file, a value or a command |
 | 3 | the search ended without a model that may be shipped |
 | 4 | a cluster, an endpoint or a hub does not respond |
-| 130 | interrupted |
+| 130, 143, 129 | interrupted by SIGINT, SIGTERM, SIGHUP |
 """
 
 
