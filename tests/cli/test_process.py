@@ -35,7 +35,6 @@ CLEANS_UP_FOR_EVER = """
 IN_A_LIBRARY = """
     import ctypes
     ready()
-    ctypes.PyDLL(None).usleep if False else None
     ctypes.CDLL(None).sleep(60)
 """
 SWALLOWS = """
@@ -46,6 +45,12 @@ SWALLOWS = """
         except BaseException:
             pass
 """
+
+
+def default_signals():
+    """Tests may run in the background, where a shell has these ignored."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -59,6 +64,7 @@ def start(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"TMPDIR": str(tmp_path)},
+            preexec_fn=default_signals,
         )
         started.append(process)
         assert process.stderr.readline() == "ready\n"
@@ -128,6 +134,7 @@ def test_a_signal_during_imports_has_no_traceback(number):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=default_signals,
     )
     for line in process.stderr:
         if line.endswith(" lft_ray.cli.streams\n"):
