@@ -84,6 +84,8 @@ def test_a_signal_ends_the_command_and_its_cluster(tmp_path, name, code):
         [sys.executable, "-P", "-c", STARTED],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": root, "HOME": "/proc"},
+        # Tests may run in the background, where a shell has SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
