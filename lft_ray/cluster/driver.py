@@ -35,7 +35,9 @@ def job_config() -> Any:
     from ray.job_config import JobConfig
 
     config = JobConfig()
-    config._py_driver_sys_path = _DriverPath([str(Path(lft_ray.__file__).resolve().parent.parent)])
+    own = Path(lft_ray.__file__).resolve().parent.parent
+    # Ray puts these folders first: an installed package needs none, and site-packages may not precede Python's library.
+    config._py_driver_sys_path = _DriverPath([] if own.name.endswith("-packages") else [str(own)])
     return config
 
 
