@@ -240,6 +240,8 @@ def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
         if signals.received() is None:
             ray.shutdown()
             environment.close()
+            # Agents of a raylet that has died at its start would create the folder anew.
+            scratch.end_users_of(made.path)
             made.remove()
         raise
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from lft_ray.errors import InputError
 
 __all__ = [
-    "LOCK", "MAX_SOCKET_PARENT", "Scratch", "make", "own", "short_parent", "sweep", "system_folder", "traceback_file",
+    "LOCK", "MAX_SOCKET_PARENT", "Scratch", "end_users_of", "make", "own", "short_parent", "sweep", "system_folder", "traceback_file",
     "without",
 ]  # fmt: skip
 
@@ -188,14 +188,14 @@ def _sweep(folder: Path) -> bool:
             return False
         if (folder / _TRACEBACK).exists() and time.time() - status.st_mtime < KEEP_TRACEBACK_S:
             return False
-        _end_users_of(folder)
+        end_users_of(folder)
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(lock)
     return True
 
 
-def _end_users_of(folder: Path) -> None:
+def end_users_of(folder: Path) -> None:
     """End processes of Ray and Serve that their dead driver has left, known by files that they hold open there."""
     import psutil
 
