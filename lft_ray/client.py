@@ -1,7 +1,8 @@
 """Typed clients of an endpoint, blocking and async, with retries.
 
 In: texts. Out: label scores. Requests are idempotent, so they are retried with exponential backoff and jitter when the
-connection breaks or the server is overloaded. Never imports more of the package than ``wire`` and ``errors``.
+connection breaks or the server is overloaded. Never imports more of the package than ``wire``, ``errors`` and
+``system.http``.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from lft_ray.errors import InputError, LftError, UnreachableError
+from lft_ray.system.http import make_client
 from lft_ray.wire import ErrorBody, Info, LabelScore, Predictions
 
 __all__ = ["AsyncClient", "Attempt", "Client", "RetryPolicy", "retry_after_s"]
@@ -280,7 +282,7 @@ def _parse(kind: TypeAdapter[Parsed], response: httpx.Response, url: str) -> Par
 def _connect(kind: Any, url: str, api_key: str | None, timeout_s: float) -> Any:
     headers = {"authorization": f"Bearer {api_key.strip()}"} if api_key else {}
     try:
-        http = kind(base_url=url, headers=headers, timeout=timeout_s)
+        http = make_client(kind, url, base_url=url, headers=headers, timeout=timeout_s)
     except (httpx.InvalidURL, UnicodeError) as error:
         raise InputError(f"{url!r} is not the address of an endpoint: {error}") from None
     if http.base_url.scheme not in ("http", "https") or not http.base_url.host:

@@ -22,6 +22,7 @@ from lft_ray.errors import InputError, ModelError
 from lft_ray.records import FrontPoint, Record, Selection, VerdictKind
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import KEPT, Storage
+from lft_ray.system import signals
 from lft_ray.wire import LabelScore
 
 if TYPE_CHECKING:
@@ -317,7 +318,7 @@ def _serve(run: RunFolder, experiment: Experiment, *, keep_serving: bool) -> lis
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
     """Let SIGTERM raise KeyboardInterrupt within the block: its default would leave the endpoint running."""
-    if threading.current_thread() is not threading.main_thread():
+    if signals.owned() or threading.current_thread() is not threading.main_thread():
         yield
         return
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)

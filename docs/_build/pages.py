@@ -44,7 +44,7 @@ the next command to type. `LFT_DEBUG=1` shows tracebacks. This page is generated
 | 3 | the search ended without a model that may be shipped |
 | 4 | a cluster, an endpoint or a hub does not respond |
 | 5 | there is a winner, but runs failed that it should have been compared by |
-| 130 | interrupted |
+| 130, 143, 129 | interrupted by SIGINT, SIGTERM, SIGHUP |
 """
 
 

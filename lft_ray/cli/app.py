@@ -3,7 +3,6 @@
 The pipeline is imported inside the commands, so that ``lft --help`` imports neither torch nor Ray.
 """
 
-import os
 import shlex
 from typing import Annotated
 
@@ -11,7 +10,8 @@ import typer
 
 from lft_ray.cli import bench, data, endpoint, plan, quickstart, runs
 from lft_ray.cli.output import guarded, next_command, print_json, stderr, stdout
-from lft_ray.cluster.environment import WORKER_ENV
+from lft_ray.cli.process import run
+from lft_ray.system import signals
 
 __all__ = ["main"]
 
@@ -61,22 +61,24 @@ def search(
 
     experiment = Experiment.load(file, overrides)
     options = [word for item in overrides or [] for word in ("--set", item)]
+    # Printed however the command is interrupted; without a run folder there is nothing to resume.
     again = shlex.join(["lft", "search", file, *options, "--resume"])
+    signals.say_at_end(f"next: {again}")
     try:
         with when_stuck(partial(runs.leave, next_line=again)):
-            run = run_search(experiment, resume=resume, replace=replace, retry_failed=retry_failed, console=stderr())
+            found = run_search(experiment, resume=resume, replace=replace, retry_failed=retry_failed, console=stderr())
     except CoreLostError as error:
         runs.leave(error, next_line=again)
-    except (KeyboardInterrupt, StorageError, UnreachableError):
+    except (StorageError, UnreachableError):
         next_command(again)
         raise
     if as_json:
-        print_json(runs.leaderboard_of(run))
+        print_json(runs.leaderboard_of(found))
     else:
-        print_leaderboard(runs.leaderboard_of(run), stdout())
-    runs.refuse_mostly_failed(run, f"{again} --retry-failed")
-    runs.check_confirmed(run)
-    next_command(f"lft deploy {runs.shown(run.uri)}")
+        print_leaderboard(runs.leaderboard_of(found), stdout())
+    runs.refuse_mostly_failed(found, f"{again} --retry-failed")
+    runs.check_confirmed(found)
+    next_command(f"lft deploy {runs.shown(found.uri)}")
 
 
 @app.command()
@@ -98,12 +100,12 @@ def train(
     from lft_ray.config import Experiment
     from lft_ray.pipeline import run_train
 
-    run, record = run_train(Experiment.load(file, overrides), size=size, replace=replace)
+    found, record = run_train(Experiment.load(file, overrides), size=size, replace=replace)
     if as_json:
         print_json(record.model_dump(mode="json"))
     else:
         print_trial(record, stdout())
-    next_command(f"lft export {runs.shown(run.uri)} --trial {record.trial_id}")
+    next_command(f"lft export {runs.shown(found.uri)} --trial {record.trial_id}")
 
 
 app.command()(data.init)
@@ -122,8 +124,5 @@ app.command()(runs.env)
 
 
 def main() -> None:
-    """Entry point of the ``lft`` script."""
-    # Some stages run in this process, so it needs the environment of a worker; libraries read it when imported.
-    for name, value in WORKER_ENV.items():
-        os.environ.setdefault(name, value)
-    app()
+    """Run the command as a process of its own; `lft_ray.cli.entry` does so before it imports this module."""
+    run(lambda: app)

@@ -1,5 +1,8 @@
 """``lft init`` and ``lft check``: write an experiment file, and check the data."""
 
+import re
+import shlex
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +10,7 @@ import typer
 
 from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
 from lft_ray.errors import InputError
+from lft_ray.system.paths import resolve
 
 if TYPE_CHECKING:
     from lft_ray.config import Experiment
@@ -19,7 +23,7 @@ _TEMPLATE = """\
 # Written by `lft init`. `lft env --schema` describes every key.
 name: {name}
 
-task: {{kind: {kind}, text: {text}, label: {label}, metric: macro_f1}}
+task: {task}
 
 data:
   train: {train}
@@ -54,10 +58,11 @@ def init(
     Example: lft init tickets.csv
     """
     from lft_ray.config import DataSpec, TaskSpec
+    from lft_ray.config.loader import inline
     from lft_ray.data.prepare import inspect
 
-    source = Path(data)
-    target = Path(output) if output else Path(f"{source.stem.lower()}.yaml")
+    source = resolve(data)
+    target = resolve(output) if output else Path(f"{_run_name(source.stem)}.yaml")
     if target.exists():
         raise InputError(f"{target} already exists", fix="choose another name with --output")
     card = inspect(TaskSpec(kind=kind), DataSpec(train=data))
@@ -68,21 +73,22 @@ def init(
     p95 = card.words_quantiles["p95"]
     # English has about 1.3 word pieces per word; add two special tokens, and round up to a multiple of 32.
     length = min(512, max(32, int(-(-(p95 * 1.3 + 2) // 32) * 32)))
-    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in source.stem.lower()).strip("-._") or "experiment"
-    target.write_text(
-        _TEMPLATE.format(
-            name=name[:64],
-            kind=kind,
-            text=card.text_column,
-            label=card.label_column,
-            train=data,
-            p95=p95,
-            max_length=length,
-        ),
-        encoding="utf-8",
+    task = {"kind": kind, "text": card.text_column, "label": card.label_column, "metric": "macro_f1"}
+    content = _TEMPLATE.format(
+        name=inline(_run_name(source.stem)), task=inline(task), train=inline(data), p95=p95, max_length=length
     )
+    try:
+        target.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {error.strerror}", fix="choose another --output") from None
     print_message(f"wrote {target}")
-    next_command(f"lft check {target}")
+    next_command(shlex.join(["lft", "check", str(target)]))
+
+
+def _run_name(stem: str) -> str:
+    """Make a name for runs out of that of a file: ASCII letters, digits, dots, hyphens and underscores."""
+    plain = unicodedata.normalize("NFKD", stem.lower().replace("ß", "ss")).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9._-]+", "-", plain)[:64].strip("-._") or "experiment"
 
 
 @guarded
@@ -114,7 +120,7 @@ def check(
     if errors:
         print_message(f"error: {len(errors)} problem(s) must be fixed first")
         raise SystemExit(2)
-    next_command(f"lft search {file}")
+    next_command(shlex.join(["lft", "search", file]))
 
 
 def _decides(experiment: "Experiment", card: "DataCard") -> "Power | None":

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lft_ray.cli.output import guarded, next_command, print_json, print_message
+from lft_ray.cli.output import guarded, next_command, print_json, print_json_line, print_line, print_message
 from lft_ray.cli.runs import shown
 from lft_ray.errors import InputError
 from lft_ray.run.bundle_site import BundleSite, is_bundle, run_or_bundle
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
 from lft_ray.run.trouble import naming_storage_errors
-from lft_ray.texts import is_blank, one_line
+from lft_ray.system.paths import resolve
+from lft_ray.texts import is_blank
 
 if TYPE_CHECKING:
     from lft_ray.records import Endpoint
@@ -55,7 +56,7 @@ def export(
     if as_json:
         print_json(bundle.model_dump(mode="json"))
     else:
-        typer.echo(f"{shown(bundle.uri)}  version {bundle.version}, {bundle.bytes / 1e6:.1f} MB, {bundle.model_size}")
+        print_line(f"{shown(bundle.uri)}  version {bundle.version}, {bundle.bytes / 1e6:.1f} MB, {bundle.model_size}")
     next_command(f"lft deploy {shown(found.uri)}")
 
 
@@ -133,7 +134,7 @@ def _print_endpoint(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> N
     if as_json:
         print_json(endpoint.model_dump(mode="json"))
     else:
-        typer.echo(f"{endpoint.url}  {endpoint.state}, version {endpoint.version} {endpoint.message}".rstrip())
+        print_line(f"{endpoint.url}  {endpoint.state}, version {endpoint.version} {endpoint.message}".rstrip())
     if endpoint.state == "rejected":
         raise SystemExit(2)
     if endpoint.state == "stopped":
@@ -173,8 +174,6 @@ def predict(
     if output is not None:
         _predict_file(target, file, output, text, encoding, as_json=as_json)
         return
-    import json
-
     from lft_ray.client import Client
 
     url = target if target.startswith(("http://", "https://")) else url_of(target)
@@ -189,12 +188,11 @@ def predict(
         print_message(f"{blank:,} of {len(inputs):,} texts are blank and have no label")
     for text, scores in zip(inputs, predictions, strict=True):
         if as_json:
-            row = {"text": text, "labels": [score.model_dump() for score in scores]}
-            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+            print_json_line({"text": text, "labels": [score.model_dump() for score in scores]})
         elif scores:
-            typer.echo(f"{scores[0].score:6.3f}  {one_line(scores[0].label):16}  {one_line(text)}")
+            print_line(f"{scores[0].score:6.3f}  {scores[0].label:16}  {text}")
         else:
-            typer.echo(f"{'-':>6}  {'(blank)':16}")
+            print_line(f"{'-':>6}  {'(blank)':16}")
 
 
 @guarded
@@ -227,7 +225,7 @@ def _predict_file(
         print_json(done.model_dump(mode="json"))
     else:
         resumed = f", {done.resumed_rows:,} of them by an earlier call" if done.resumed_rows else ""
-        typer.echo(f"{done.output}  {done.rows:,} rows{resumed}, {done.rows_per_s:,.0f} rows/s ({done.engine})")
+        print_line(f"{done.output}  {done.rows:,} rows{resumed}, {done.rows_per_s:,.0f} rows/s ({done.engine})")
     if done.blank_rows:
         print_message(f"{done.blank_rows:,} rows have no text: their label and scores are null")
 
@@ -261,11 +259,13 @@ def read_lines(file: str | None, encoding: str = "utf-8") -> list[str]:
     """
     from lft_ray.data.readers import decoding
 
-    if file is not None and not Path(file).is_file():
+    path = None if file is None else resolve(file)
+    if path is not None and not path.is_file():
         raise InputError(f"file not found: {file}")
-    if file is None and sys.stdin.isatty():
+    if path is None and sys.stdin.isatty():
         raise InputError("no text given", fix="pass texts as arguments, with --input FILE, or through a pipe")
-    lines = decoding.read_lines(file, sys.stdin.buffer if file is None else None, encoding=encoding)
+    source = None if path is None else str(path)
+    lines = decoding.read_lines(source, sys.stdin.buffer if path is None else None, encoding=encoding)
     if all(map(is_blank, lines)):
         raise InputError(f"no text given: {file or 'stdin'} is empty", fix="put one text on each line")
     return lines

@@ -55,12 +55,10 @@ def print_plan(plan: "Estimate", console: "Console") -> None:
 
 
 def _cells(row: "Candidate") -> list[str]:
-    from rich.markup import escape
-
     from lft_ray.report.formats import DASH, duration, usd
 
     return [
-        escape(row.model_size),
+        row.model_size,
         DASH if row.parameters is None else f"{row.parameters / 1e6:.1f}M",
         DASH if row.layers is None else str(row.layers),
         DASH if row.seed_ratio is None else f"{row.seed_ratio:,.0f}",
@@ -70,7 +68,7 @@ def _cells(row: "Candidate") -> list[str]:
         usd(row.serving_usd_per_million),
         DASH if row.p95_ms is None else f"{row.p95_ms:.1f}",
         row.serving_source,
-        f"not trained: {escape(row.refused)}" if row.refused else "",
+        f"not trained: {row.refused}" if row.refused else "",
     ]
 
 

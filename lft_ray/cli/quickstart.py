@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lft_ray.cli.output import guarded, print_json, stderr
+from lft_ray.cli.output import guarded, print_json, print_line, stderr
 from lft_ray.cli.runs import check_confirmed, leaderboard_of
 from lft_ray.run.folder import RunFolder
 
@@ -37,5 +37,5 @@ def quickstart(
         print_json(result.model_dump(mode="json"))
     for prediction in result.predictions if not as_json else []:
         best = prediction.labels[0]
-        typer.echo(f"{best.score:6.3f}  {best.label:16}  {prediction.text}")
+        print_line(f"{best.score:6.3f}  {best.label:16}  {prediction.text}")
     check_confirmed(RunFolder.find(result.run))

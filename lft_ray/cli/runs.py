@@ -6,7 +6,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
+from lft_ray.cli.output import guarded, next_command, print_json, print_line, print_message, stdout
 from lft_ray.errors import TrialsFailedError, UnreachableError
 from lft_ray.run.bundle_site import run_or_bundle
 from lft_ray.run.folder import RunFolder
@@ -121,7 +121,7 @@ def report(
     from lft_ray import pipeline
 
     found = RunFolder.find(run)
-    typer.echo(shown(pipeline.report(found)))
+    print_line(shown(pipeline.report(found)))
     if study is not None:
         count = pipeline.write_study(found, study)
         print_message(
@@ -156,7 +156,7 @@ def env(
         print_json(facts)
     else:
         for key, value in facts.items():
-            typer.echo(f"{key:24} {value}")
+            print_line(f"{key:24} {value}")
 
 
 def _print_table(what: str, *, as_json: bool) -> None:

@@ -10,21 +10,22 @@ import logging
 import math
 import os
 import re
-import shutil
 import socket
-import tempfile
 import threading
-import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from lft_ray.cluster.driver import end_cluster, forget_token, job_config, keeping_signals, own_token
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
 from lft_ray.cluster.watch import CoreWatch, end_started
 from lft_ray.config import ClusterSpec, ResourcesSpec, TrainingSpec
 from lft_ray.errors import InputError, UnreachableError, first_line
+from lft_ray.system import scratch, signals
+from lft_ray.system.limits import cores
+from lft_ray.system.scratch import Scratch
 
 __all__ = [
     "WORKER_ENV",
@@ -75,6 +76,7 @@ class ClusterHandle:
         owned: whether leaving the context stops the cluster.
         connected_here: whether leaving the context closes the connection to Ray.
         temp_dir: temporary folder of an owned cluster, deleted at the end.
+        scratch: the same folder with its lock, which tells a sweep that this process lives.
         may_start: maximum number of nodes that the autoscaler may start, all node types together.
     """
 
@@ -83,6 +85,7 @@ class ClusterHandle:
     owned: bool
     connected_here: bool = True
     temp_dir: Path | None = None
+    scratch: Scratch | None = None
     may_start: int = 0
     watch: CoreWatch | None = None
     """Looks after the core processes of an owned cluster."""
@@ -168,14 +171,17 @@ class ClusterHandle:
         is_dead = self.watch is not None and self.watch.failure is not None
         if self.watch is not None:
             self.watch.close()
+        if self.owned and signals.received() is not None:
+            # The process leaves next and ends the cluster by force: Ray's own shutdown takes seconds, or crashes.
+            return
         if self.connected_here and ray.is_initialized():
             if is_dead:
                 _shut_down_dead(self.watch)
             else:
                 ray.shutdown()
-        if self.temp_dir is not None:
-            shutil.rmtree(self.temp_dir, ignore_errors=True)
         self._environment.close()
+        if self.scratch is not None:
+            self.scratch.remove()
 
     def __enter__(self) -> "ClusterHandle":
         return self
@@ -215,7 +221,7 @@ def this_machine() -> ClusterHandle:
     # The NVIDIA driver lists its devices here; Ray reads the same devices through NVML.
     gpus = Path("/proc/driver/nvidia/gpus")
     count = len(list(gpus.iterdir())) if gpus.is_dir() else 0
-    node = Node("this machine", float(os.cpu_count() or 1), float(count))
+    node = Node("this machine", float(cores()), float(count))
     return ClusterHandle("", (node,), owned=False, connected_here=False)
 
 
@@ -251,44 +257,71 @@ def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
     import ray
 
     _sweep_dead_folders()
-    environment = ExitStack()
-    environment.enter_context(environment_variables(**_LOCAL_ENV))
     # Paths of Unix sockets are limited to 107 characters, so the folder must be short, whatever TMPDIR is.
-    parent = "/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()
-    temp_dir = Path(tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-", dir=parent))
+    made = scratch.make(TEMP_PREFIX, scratch.short_parent())
+    environment = ExitStack()
+    environment.callback(forget_token)
+    environment.enter_context(environment_variables(**_LOCAL_ENV, **own_token(made.path)))
+    environment.enter_context(signals.at_leave(lambda: end_cluster(made.path)))
+    forget_token()
     try:
-        for attempt in range(1, START_ATTEMPTS + 1):
-            try:
+        _init_local(made.path, object_store_mb, needs_dashboard=needs_dashboard)
+        watch = CoreWatch(made.remove, str(made.path))
+        watch.start()
+        return ClusterHandle(
+            _gcs_address(),
+            fleet().nodes,
+            owned=True,
+            temp_dir=made.path,
+            scratch=made,
+            watch=watch,
+            _environment=environment,
+        )
+    except BaseException:
+        if signals.received() is None:
+            ray.shutdown()
+            environment.close()
+            # Agents of a raylet that has died at its start would create the folder anew.
+            scratch.end_users_of(made.path)
+            made.remove()
+        raise
+
+
+def _init_local(folder: Path, object_store_mb: int, *, needs_dashboard: bool) -> None:
+    """Start Ray in this process, once more if the machine was too busy.
+
+    Raises:
+        UnreachableError: Ray did not start in time.
+    """
+    import ray
+
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            with keeping_signals():
                 ray.init(
                     address="local",
+                    num_cpus=cores(),
                     include_dashboard=needs_dashboard,
                     dashboard_host="127.0.0.1",
                     object_store_memory=object_store_mb * 1024 * 1024,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    _temp_dir=str(temp_dir),
+                    job_config=job_config(),
+                    _temp_dir=str(folder),
                 )
-                break
-            except Exception as error:
-                ray.shutdown()
-                end_started(str(temp_dir))
-                # Ray gives its processes 30 s, without a setting for it; a machine with a load of 10 a core needs more.
-                if START_TIMEOUT_WORDS not in str(error):
-                    raise
-                if attempt == START_ATTEMPTS:
-                    raise UnreachableError(
-                        f"Ray did not start on this machine in {START_ATTEMPTS} attempts of 30 s: it is too busy",
-                        fix="try again when less runs beside it",
-                    ) from error
-    except BaseException:
-        shutil.rmtree(temp_dir, ignore_errors=True)
-        environment.close()
-        raise
-    watch = CoreWatch(lambda: shutil.rmtree(temp_dir, ignore_errors=True), str(temp_dir))
-    watch.start()
-    return ClusterHandle(
-        _gcs_address(), fleet().nodes, owned=True, temp_dir=temp_dir, watch=watch, _environment=environment
-    )
+        except Exception as error:
+            ray.shutdown()
+            end_started(str(folder))
+            # Ray gives its processes 30 s, without a setting for it; a machine with a load of 10 a core needs more.
+            if START_TIMEOUT_WORDS not in str(error):
+                raise
+            if attempt == START_ATTEMPTS:
+                raise UnreachableError(
+                    f"Ray did not start on this machine in {START_ATTEMPTS} attempts of 30 s: it is too busy",
+                    fix="try again when less runs beside it",
+                ) from error
+        else:
+            return
 
 
 def _connect_existing(address: str) -> ClusterHandle:
@@ -306,19 +339,20 @@ def _connect_existing(address: str) -> ClusterHandle:
             f"this process is already connected to {_gcs_address()}, but cluster.address is {address!r}",
             fix="leave cluster.address empty to use this connection, or call ray.shutdown() first",
         )
-    if "RAY_AUTH_MODE" not in os.environ and (Path.home() / ".ray" / "auth_token").is_file():
+    if "RAY_AUTH_MODE" not in os.environ and _has_own_token():
         # Ray enables tokens by itself for address="auto" only. It caches the mode at import, so it must be re-read.
         from ray._raylet import Config  # type: ignore[attr-defined]
 
         os.environ["RAY_AUTH_MODE"] = "token"
         Config.initialize("")
     try:
-        ray.init(
-            address=target,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": _EXISTING_ENV},
-        )
+        with keeping_signals():
+            ray.init(
+                address=target,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": _EXISTING_ENV},
+            )
     except Exception as error:
         raise UnreachableError(
             f"the Ray cluster at {target} refused the connection: {first_line(error)}",
@@ -331,6 +365,12 @@ def _connect_existing(address: str) -> ClusterHandle:
         ray.shutdown()
         raise
     return ClusterHandle(target, found.nodes, owned=False, may_start=found.may_start)
+
+
+def _has_own_token() -> bool:
+    with suppress(RuntimeError):  # there is no home
+        return (Path.home() / ".ray" / "auth_token").is_file()
+    return False
 
 
 def resolve_address(address: str) -> str:
@@ -347,7 +387,7 @@ def resolve_address(address: str) -> str:
         return address
     if named := os.environ.get("RAY_ADDRESS"):
         return named
-    address_file = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray" / "ray_current_cluster"
+    address_file = Path(os.environ.get("RAY_TMPDIR", scratch.system_folder())) / "ray" / "ray_current_cluster"
     with suppress(OSError):
         if found := address_file.read_text(encoding="utf-8").strip():
             return found
@@ -455,11 +495,4 @@ def _gcs_address() -> str:
 
 def _sweep_dead_folders() -> None:
     """Delete temporary folders of drivers that were killed before they could clean up."""
-    import psutil
-
-    for folder in Path("/tmp").glob(f"{TEMP_PREFIX}*"):
-        pid = folder.name.removeprefix(TEMP_PREFIX).partition("-")[0]
-        # Wait a minute: the raylet outlives a killed driver by some seconds.
-        with suppress(OSError):
-            if pid.isdigit() and not psutil.pid_exists(int(pid)) and time.time() - folder.stat().st_mtime > 60:
-                shutil.rmtree(folder, ignore_errors=True)
+    scratch.sweep()

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
+from lft_ray.system.limits import cores
+
 __all__ = ["LIBRARY_ENV", "WORKER_ENV", "environment", "environment_variables", "machine", "shape_caches"]
 
 LIBRARY_ENV = {
@@ -80,7 +82,7 @@ def machine() -> str:
     if info.is_file():
         lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return f"{model} x{os.cpu_count()}"
+    return f"{model} x{cores()}"
 
 
 def environment() -> dict[str, str]:

@@ -17,6 +17,7 @@ from lft_ray.config.load import overridden, read_tree, validated
 from lft_ray.config.methods import DistillSpec
 from lft_ray.config.serving import AutoscalingSpec, RolloutSpec, ServeSpec
 from lft_ray.config.training import ResourcesSpec, TrainingSpec
+from lft_ray.system.paths import joined
 
 __all__ = [
     "AutoscalingSpec",
@@ -244,7 +245,7 @@ class Experiment(Spec):
         Raises:
             ConfigError: the file is missing or not YAML, or a value is invalid; the message lists every mistake.
         """
-        return cls.parse(read_tree(Path(path), overrides or ()), source=str(path))
+        return cls.parse(read_tree(Path(path), overrides or (), cls), source=str(path))
 
     @classmethod
     def parse(cls, tree: dict[str, Any], *, source: str = "experiment") -> "Experiment":
@@ -267,7 +268,7 @@ class Experiment(Spec):
         """
         if not overrides:
             return self
-        return self.parse(overridden(self.model_dump(mode="json"), overrides), source="--set")
+        return self.parse(overridden(self.model_dump(mode="json"), overrides, type(self)), source="--set")
 
     def to_yaml(self) -> str:
         """The resolved experiment as YAML; parsing it again gives an equal experiment."""
@@ -289,4 +290,4 @@ class Experiment(Spec):
     @property
     def run_uri(self) -> str:
         """URI of the run folder: ``<storage>/<name>``."""
-        return f"{self.storage.rstrip('/')}/{self.name}"
+        return joined(self.storage, [self.name])

@@ -6,15 +6,18 @@ duplicate keys, no aliases.
 """
 
 import copy
-import re
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lft_ray.config.loader import decoded, load_yaml
+from lft_ray.config.overrides import kinds_at, value_of
 from lft_ray.errors import ConfigError, field_problems, nearest
+from lft_ray.system.paths import resolve
 
 __all__ = ["overridden", "read_tree", "validated", "with_current_names"]
 
@@ -37,47 +40,28 @@ RENAMED_VALUES = {
 """Key -> former value -> its current name. Also applied to the methods of a condition (``when: {method: [...]}``)."""
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys and aliases, and reads 1e-5 as a number."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise ConfigError(f"YAML aliases are not allowed (line {mark.line + 1})", fix="write the value out")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if str(key) in seen:
-                raise ConfigError(f"duplicate key {key!r} (line {key_node.start_mark.line + 1})", fix="keep one")
-            seen.add(str(key))
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def read_tree(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def read_tree(path: Path, overrides: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
     """Read ``path``, follow ``extends`` and apply ``overrides`` (``a.b=c``); validates nothing.
 
     Raises:
         ConfigError: the file is missing or not YAML, or an override does not fit into the tree.
     """
-    return overridden(_read_tree(path, chain=[]), overrides)
+    return overridden(_read_tree(resolve(path), chain=[]), overrides, model)
 
 
-def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def overridden(tree: dict[str, Any], overrides: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
     """Apply overrides such as ``a.b=c`` to the tree in place, and return it.
+
+    Args:
+        tree: keys and values.
+        overrides: ``a.b=c``, in order.
+        model: schema of the tree, which says whether a value is text.
 
     Raises:
         ConfigError: naming the override that cannot be parsed or does not fit into the tree.
     """
     for item in overrides:
-        _override(tree, item)
+        _override(tree, item, model)
     return tree
 
 
@@ -133,9 +117,13 @@ def _read_tree(path: Path, chain: list[Path]) -> dict[str, Any]:
     if path.stat().st_size > MAX_BYTES:
         raise ConfigError(f"{path} has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are allowed")
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  (_Loader is a SafeLoader)
+        tree = load_yaml(decoded(path.read_bytes()))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
+        raise ConfigError(
+            f"{path} is not UTF-8: {error.reason} at byte {error.start}", fix="save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise ConfigError(
             f"{path} is not valid YAML: {_one_line(str(error))}", fix="indent with spaces, not tabs"
@@ -145,7 +133,7 @@ def _read_tree(path: Path, chain: list[Path]) -> dict[str, Any]:
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
-    return _merge(_read_tree(path.parent / str(parent), [*chain, resolved]), tree)
+    return _merge(_read_tree(path.parent / resolve(str(parent)), [*chain, resolved]), tree)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -156,15 +144,12 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _override(tree: dict[str, Any], item: str) -> None:
+def _override(tree: dict[str, Any], item: str, model: type[BaseModel]) -> None:
     path, equals, text = item.partition("=")
     if not equals or not path.strip():
         raise ConfigError(f"--set expects a.b=value, got {item!r}", fix="for example --set search.trials=8")
-    try:
-        value = yaml.load(text, Loader=_Loader) if text.strip() else None  # noqa: S506
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {path}: {text!r} is not valid YAML: {_one_line(str(error))}") from None
-    *parents, leaf = path.strip().split(".")
+    *parents, leaf = keys = path.strip().split(".")
+    value = value_of(path.strip(), text, kinds_at(keys, model))
     node = tree
     for key in parents:
         child = node.get(key)
@@ -196,7 +181,15 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
             # A check across keys: its message names them, and the input is the whole tree, too long to print.
             yield problem.message
         else:
-            yield f"{path}: {problem.message} (got {_shorten(problem.given)}){_renamed_value(path, problem.given)}"
+            hint = _renamed_value(path, problem.given) or _quoting(problem.kind, problem.given)
+            yield f"{path}: {problem.message} (got {_shorten(problem.given)}){hint}"
+
+
+def _quoting(kind: str, given: object) -> str:
+    """What to write where YAML has read a text such as ``no``, ``2024`` or ``2024-01-15`` as another type."""
+    if kind != "string_type" or not isinstance(given, bool | int | float | date):
+        return ""
+    return ': YAML reads such a word as another type than text, unless it is in quotes, such as "no" or "2024"'
 
 
 def _renamed_value(path: str, given: object) -> str:

@@ -99,5 +99,5 @@ def serve_spec(overrides: Sequence[str]) -> ServeSpec:
     Raises:
         ConfigError: naming every wrong key; only those of ``serve`` exist without an experiment.
     """
-    tree = overridden({"serve": ServeSpec().model_dump(mode="json")}, overrides)
+    tree = overridden({"serve": ServeSpec().model_dump(mode="json")}, overrides, _ServeAlone)
     return validated(_ServeAlone, tree, source="--set").serve

@@ -5,7 +5,6 @@ the output, and a second call continues after the last part. Never starts Ray or
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -23,6 +22,8 @@ from lft_ray.errors import InputError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
 from lft_ray.records import Record
 from lft_ray.run.storage import Storage
+from lft_ray.system.limits import cores
+from lft_ray.system.paths import resolve
 from lft_ray.tasks.base import Task
 from lft_ray.texts import is_blank, repaired
 
@@ -103,7 +104,7 @@ def predict_file(
     texts = [repaired(given) for given in read_texts(source, text=text, encoding=encoding)]
     parts = _Parts(target, _job(source, text, opened, len(texts), encoding))
     resumed = sum(min(CHUNK_ROWS, len(texts) - start) for start in parts.done())
-    with closing(BulkRunner(runner, workers=workers or _cores())) as bulk:
+    with closing(BulkRunner(runner, workers=workers or cores())) as bulk:
         rate = _fill(parts, texts, bulk, opened.task(), lambda done, rate: progress(resumed + done, len(texts), rate))
     parts.join(target)
     return FilePredicted(
@@ -223,7 +224,7 @@ def _prediction_table(bulk: BulkRunner, task: Task, start: int, texts: Sequence[
 
 def _job(source: str, text: str | None, opened: OpenedBundle, rows: int, encoding: str) -> _Job:
     return _Job(
-        input_sha256=file_sha256(Path(source).expanduser()),
+        input_sha256=file_sha256(resolve(source)),
         text=text or "",
         version=opened.bundle.version,
         rows=rows,
@@ -233,7 +234,7 @@ def _job(source: str, text: str | None, opened: OpenedBundle, rows: int, encodin
 
 
 def _checked_output(output: str) -> Path:
-    target = Path(output).expanduser()
+    target = resolve(output)
     if target.suffix.lower() not in {".parquet", ".pq"}:
         raise InputError(f"the output must be a .parquet file, got {output!r}", fix="--output predictions.parquet")
     if not target.absolute().parent.is_dir():
@@ -241,7 +242,3 @@ def _checked_output(output: str) -> Path:
     if target.exists():
         raise InputError(f"{output} already exists", fix="remove it, or choose another --output")
     return target
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

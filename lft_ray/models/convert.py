@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lft_ray.errors import ModelError
 from lft_ray.models.wordpiece import WORDPIECE, wordpiece_tokenizer
+from lft_ray.system.paths import resolve
 
 __all__ = ["BIN_WEIGHTS", "CONFIG", "SAFE_WEIGHTS", "TOKENIZER", "TOKENIZER_FILES", "WORDPIECE", "converted"]
 
@@ -46,7 +47,13 @@ def converted(folder: Path, *, allow_bin: bool) -> Path:
     target = _cache_root() / _key(folder)
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(
+            f"{folder} must be converted, and the cache {target.parent} cannot be written: {error.strerror}",
+            fix="set XDG_CACHE_HOME to a folder that can be written",
+        ) from None
     # Convert beside the target, then rename: a process that is killed leaves no half-converted folder.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
         made = Path(scratch) / "base"
@@ -74,7 +81,7 @@ def _publish(made: Path, target: Path) -> None:
 
 
 def _cache_root() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lft_ray" / "models"
+    return resolve(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "lft_ray" / "models"
 
 
 def _key(folder: Path) -> str:

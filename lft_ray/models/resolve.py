@@ -20,6 +20,7 @@ from lft_ray.models.hf.architecture import Shape, read_shape
 from lft_ray.models.ladder import LADDER, LadderEntry
 from lft_ray.models.tokenizer_check import check_base_files
 from lft_ray.models.wordpiece import WORDPIECE, WORDPIECE_FAMILIES
+from lft_ray.system.paths import resolve as resolve_path
 
 __all__ = ["BaseFiles", "find_base", "read_architecture"]
 
@@ -98,7 +99,7 @@ def _sources(spec: ModelSpec, files: list[str]) -> list[Callable[[list[str]], Ba
 
 
 def _in_folder(base: str, tried: list[str]) -> BaseFiles | None:
-    folder = Path(base).expanduser()
+    folder = resolve_path(base)
     if (folder / CONFIG).is_file():
         return BaseFiles(folder.resolve(), "folder", "local")
     tried.append(f"local folder: {folder} {'has no config.json' if folder.is_dir() else 'does not exist'}")

@@ -5,7 +5,6 @@ In: a `ServeSpec`, a connected Ray cluster without Serve. Out: a `ProfileSession
 
 import asyncio
 import logging
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +23,7 @@ from lft_ray.serve.cluster.placement import Placement, place
 from lft_ray.serve.cluster.start import serve_starting
 from lft_ray.serve.loadgen import LoadResult, closed_loop, open_loop
 from lft_ray.serve.waiting import wait_healthy
+from lft_ray.system import scratch
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -189,7 +189,7 @@ def profile_replica(spec: ServeSpec, requests: Sequence[ProfileRequest]) -> Iter
     nodes = fleet()
     placement = place(spec, nodes, replicas=1, wait_s=_START_S)
     # A short path, because it contains unix sockets, whose paths Linux limits to 108 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="lft-", dir="/tmp" if Path("/tmp").is_dir() else None))
+    own = scratch.make("lft-p-", scratch.short_parent(executable=True))
     port = free_port()
     try:
         with ExitStack() as stack:
@@ -197,7 +197,7 @@ def profile_replica(spec: ServeSpec, requests: Sequence[ProfileRequest]) -> Iter
             # Only on one machine: elsewhere the replica may be placed on a node that cannot read folders built here.
             if nodes.size == 1:
                 prebuilt = stack.enter_context(prebuild(requests, ray.get_runtime_context().get_node_id()))
-            with serve_starting("127.0.0.1", port, variables=_variables(folder, nodes)):
+            with serve_starting("127.0.0.1", port, variables=_variables(own.path, nodes)):
                 handle = _started(spec, placement)
             node = handle.node.remote().result(timeout_s=_START_S)
             session = ProfileSession(handle, f"http://127.0.0.1:{port}/", node, prebuilt)
@@ -208,7 +208,7 @@ def profile_replica(spec: ServeSpec, requests: Sequence[ProfileRequest]) -> Iter
             yield session
     finally:
         serve.shutdown()  # type: ignore[no-untyped-call]
-        shutil.rmtree(folder, ignore_errors=True)
+        own.remove()
 
 
 def _started(spec: ServeSpec, placement: Placement) -> "DeploymentHandle[Any]":

@@ -7,7 +7,6 @@ Never unpickles anything.
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 import uuid
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from lft_ray.errors import ConfigError, InputError, RunGoneError
+from lft_ray.system.paths import is_uri, joined, resolve
 
 __all__ = ["Storage"]
 
-_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://")
 _PIECE_BYTES = 8 << 20
 KEPT = ("driver.lock", ".driver.lock.guard", ".export.guard")
 """Files of the locks of a run folder: deleting one would let two processes hold the same lock."""
@@ -39,10 +38,9 @@ class Storage:
     """
 
     def __init__(self, uri: str | Path, *, within: str = "") -> None:
-        text = str(uri)
-        text = text.removeprefix("file://")
-        self.is_local = not _SCHEME.match(text)
-        self.uri = str(Path(text).resolve()) if self.is_local else text.rstrip("/")
+        text = str(uri).removeprefix("file://")
+        self.is_local = not is_uri(text)
+        self.uri = str(resolve(text).resolve()) if self.is_local else text.rstrip("/")
         self.within = within if self.is_local else ""
 
     def __repr__(self) -> str:
@@ -50,7 +48,7 @@ class Storage:
 
     def child(self, *parts: str) -> "Storage":
         """Return the storage of a folder below this one."""
-        return Storage("/".join([self.uri, *parts]), within=self.within)
+        return Storage(joined(self.uri, parts), within=self.within)
 
     def must_exist(self) -> None:
         """Refuse to write from now on once this folder is gone."""
@@ -70,7 +68,7 @@ class Storage:
 
     def uri_of(self, name: str) -> str:
         """Return the full URI of a file or folder in this folder."""
-        return f"{self.uri}/{name}"
+        return joined(self.uri, [name])
 
     def put(self, name: str, data: bytes | str) -> str:
         """Write a file atomically, replacing an existing one. Returns its URI."""

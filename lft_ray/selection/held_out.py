@@ -3,7 +3,6 @@
 In: the winner's record and point. Out: the test fields of a `Selection`. Never influences the choice.
 """
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from lft_ray.selection.intervals import agreement_sentence
 from lft_ray.selection.metrics import METRICS, scores
 from lft_ray.selection.predictions import decoded
 from lft_ray.selection.significance import score_intervals
+from lft_ray.system.limits import cores
 
 __all__ = ["HeldOutScores", "evaluate_held_out", "predict_logits", "tested"]
 
@@ -142,7 +142,7 @@ def predict_logits(record: TrialRecord, point: FrontPoint, texts: Sequence[str])
         tempfile.TemporaryDirectory(prefix="lft-held-out-") as scratch,
     ):
         built = build_folder(source, Path(scratch) / "served", precision=point.precision, max_length=point.max_length)
-        bulk = BulkRunner(built.open(threads=1), workers=os.cpu_count() or 1)
+        bulk = BulkRunner(built.open(threads=1), workers=cores())
         try:
             return bulk.run(texts)
         finally:

@@ -3,9 +3,6 @@
 import time
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import urlsplit
-
-from lft_ray.serve.addresses import is_loopback
 
 __all__ = ["wait_healthy", "wait_until"]
 
@@ -49,6 +46,8 @@ def wait_healthy(url: str, timeout_s: float) -> str:
     """
     import httpx
 
+    from lft_ray.system.http import make_client
+
     problem = ""
 
     def is_healthy() -> bool:
@@ -61,6 +60,5 @@ def wait_healthy(url: str, timeout_s: float) -> str:
         problem = f"/health returns {status}"
         return status == httpx.codes.OK
 
-    # A proxy from the environment variables cannot reach this machine's loopback addresses.
-    with httpx.Client(timeout=_HEALTH_TIMEOUT_S, trust_env=not is_loopback(urlsplit(url).hostname or "")) as client:
+    with make_client(httpx.Client, url, timeout=_HEALTH_TIMEOUT_S) as client:
         return "" if wait_until(is_healthy, timeout_s=timeout_s) else problem

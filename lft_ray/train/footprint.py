@@ -4,11 +4,10 @@ Runs on a worker, as a trial would. Weights are random (memory use does not depe
 config is read. Never reads data.
 """
 
-import psutil
-
 from lft_ray.config import ModelSpec, TrainingSpec
 from lft_ray.models.sizes import find_size
 from lft_ray.records import Record
+from lft_ray.system import limits
 from lft_ray.train.device.memory import is_out_of_memory
 from lft_ray.train.device.meter import Meter
 
@@ -51,7 +50,7 @@ def measure(models: list[ModelSpec], name: str, training: TrainingSpec, outputs:
     spec, size = find_size(models, name)
     on_gpu = torch.cuda.is_available() and training.resources.gpu != 0
     device = "cuda:0" if on_gpu else "cpu"
-    memory = torch.cuda.get_device_properties(device).total_memory if on_gpu else psutil.virtual_memory().total
+    memory = torch.cuda.get_device_properties(device).total_memory if on_gpu else limits.memory_bytes()
     meter = Meter(device)
     network = build(find_base(spec), size, outputs, random=True)
     state = STATE_BYTES * sum(parameter.numel() for parameter in network.parameters())

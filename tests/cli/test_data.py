@@ -3,11 +3,14 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from lft_ray.cli.app import app
+from lft_ray.config import Experiment
+from lft_ray.system.paths import matches
 
 
 @pytest.fixture
@@ -39,3 +42,36 @@ def test_init_leaves_an_existing_file_alone(invoke, tmp_path):
     assert result.exit_code == 2
     assert "already exists" in result.stderr
     assert target.read_text() == "name: mine\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "label"),
+    [
+        ("2024-01-15.csv", "text: body", "label"),
+        ("no.csv", "text #1", "label, final"),
+        ("1e3.csv", "text", "no"),
+        ("[final] rows.csv", "{text}", "label's"),
+        ("~$größe #2.csv", "text", "1"),
+        ("*.csv", "@text", "- label"),
+    ],
+)
+def test_init_writes_what_check_reads_whatever_the_names(invoke, tmp_path, monkeypatch, file, text, label):
+    monkeypatch.chdir(tmp_path)
+    with Path(file).open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("a", "b"), *((f"please help with {i}", "xy"[i % 2]) for i in range(60))])
+    monkeypatch.setattr("lft_ray.data.prepare.inspect", card_of("a", "b"))
+    result = invoke("init", "--output", "x.yaml", "--", file)
+    assert result.exit_code == 0, result.output
+    found = Experiment.load("x.yaml")
+    assert (found.task.text, found.task.label, found.data.train) == ("a", "b", file)
+    monkeypatch.setattr("lft_ray.data.prepare.inspect", card_of(text, label))
+    assert invoke("init", "-o", "y.yaml", "--", file).exit_code == 0
+    assert (Experiment.load("y.yaml").task.text, Experiment.load("y.yaml").task.label) == (text, label)
+    assert matches(file) == [Path(file)]
+
+
+def card_of(text, label):
+    """A check that finds these columns."""
+    return lambda task, data: SimpleNamespace(
+        text_column=text, label_column=label, words_quantiles={"p95": 20.0}, errors=[]
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lft_ray.cli.output import guarded, next_command, print_json
+from lft_ray.cli.output import guarded, next_command, print_json, print_line, print_message, stdout
 from lft_ray.errors import ConfigError, LftError, NoWinnerError, UnreachableError
 
 
@@ -56,3 +56,23 @@ def test_data_goes_to_stdout_and_the_next_command_to_stderr(capsys):
     print_json({"label": "ü"})
     next_command("lft status runs/x")
     assert capsys.readouterr() == ('{\n "label": "ü"\n}\n', "next: lft status runs/x\n")
+
+
+@pytest.mark.parametrize("text", ["[b]x[/b]", "[/x]", ":smile:", "a[bold]b", "[link=x]"])
+def test_text_from_outside_is_never_markup(capsys, text):
+    from rich.table import Table
+
+    table = Table(title=f"title {text}")
+    table.add_column(text)
+    table.add_row(f"cell {text}")
+    stdout().print(f"line {text}")
+    stdout().print(table)
+    said = capsys.readouterr().out
+    assert said.count(text) == 4
+
+
+def test_control_characters_are_shown(capsys):
+    stdout().print("a\x1b[2Jb")
+    print_line("two\nlines\u202e")
+    print_message("error: \x07\n  fix: x")
+    assert capsys.readouterr() == ("a\\x1b[2Jb\ntwo\\nlines\\u202e\n", "error: \\x07\n  fix: x\n")

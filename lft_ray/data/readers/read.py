@@ -23,6 +23,7 @@ from lft_ray.data.readers.json_rows import read_json
 from lft_ray.data.readers.sniff import Format, sniff
 from lft_ray.data.readers.table import FileColumns, RawTable
 from lft_ray.errors import DataError
+from lft_ray.system.paths import matches, resolve
 from lft_ray.tasks.base import Task
 from lft_ray.texts import is_blank
 
@@ -94,8 +95,10 @@ def read_texts(file: str, *, text: str | None = None, encoding: str = "utf-8") -
     check_encoding(encoding)
     findings = Findings()
     columns, wanted = None, WantedColumns(text, None, (), only_text=True)
-    if not glob.has_magic(file) and _expand(file, findings):
-        columns = _read_file(ReadContext(Path(file), encoding, wanted, findings.of(file)))
+    path = resolve(file)
+    # One file, never a pattern: its name may have brackets and asterisks.
+    if path.is_file() or (not glob.has_magic(file) and _expand(file, findings)):
+        columns = _read_file(ReadContext(path, encoding, wanted, findings.of(file)))
     raise_on_errors(findings.problems)
     if columns is None:
         raise DataError(f"{file} cannot be read", fix="pass one CSV, TSV, JSONL or Parquet file")
@@ -113,14 +116,14 @@ def _expand(entry: str, findings: Findings) -> list[str]:
         fix = "copy the file to this machine or a shared mount, or use hub:owner/name"
         findings.error("no_file", f"{entry} is a URL, which cannot be read", fix=fix)
         return []
-    path = Path(entry).expanduser()
+    path = resolve(entry)
     if path.is_file():
         return [str(path)]
     if path.is_dir():
         findings.error("no_file", f"{entry} is a folder", fix=f"name its files, such as {entry.rstrip('/')}/*.csv")
         return []
     if glob.has_magic(entry):
-        found = [name for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]  # noqa: PTH207
+        found = [str(name) for name in matches(entry) or [] if name.is_file()]
         if not found:
             findings.error("no_file", f"no file matches {entry}", fix="check the pattern and the working directory")
         return found

@@ -25,6 +25,7 @@ from lft_ray.config import TrainingSpec
 from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.tune.trainable import RunsTrials, make_trainable
+from lft_ray.system import signals
 from lft_ray.train.distributed.placement_groups import worker_groups_of
 
 if TYPE_CHECKING:
@@ -48,10 +49,15 @@ class Interrupt:
     def __init__(self) -> None:
         self.is_set = False
 
+    def set(self) -> None:
+        """Set the flag."""
+        self.is_set = True
+
     def raise_if_set(self) -> None:
         """Raise KeyboardInterrupt if the flag is set. Tune does not catch it: it catches only `Exception`."""
         if self.is_set:
-            raise KeyboardInterrupt
+            number = signals.received()
+            raise KeyboardInterrupt if number is None else signals.Interrupted(number)
 
 
 @contextmanager
@@ -61,6 +67,11 @@ def catch_interrupts() -> Iterator[Interrupt]:
     The previous handlers are restored after the first signal, so that a second one ends the process.
     """
     interrupt = Interrupt()
+    if signals.owned():
+        with signals.deferred(interrupt.set):
+            yield interrupt
+        interrupt.raise_if_set()
+        return
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return

@@ -11,10 +11,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from lft_ray.cluster.driver import job_config
 from lft_ray.errors import UnreachableError
 from lft_ray.serve.cluster.environment import serving_environment
 from lft_ray.serve.protocols.messages import add_to_server
 from lft_ray.serve.waiting import wait_until
+from lft_ray.system.limits import cores
 
 __all__ = ["prepare", "serve_starting", "start_ray"]
 
@@ -57,6 +59,8 @@ def start_ray(folder: Path) -> None:
 
     ray.init(
         address="local",
+        num_cpus=cores(),
+        job_config=job_config(),
         _temp_dir=str(folder / "r"),
         _node_ip_address="127.0.0.1",
         include_dashboard=False,

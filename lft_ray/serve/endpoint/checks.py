@@ -39,7 +39,12 @@ def with_absolute_key(spec: ServeSpec) -> ServeSpec:
 
 
 def check_address(spec: ServeSpec) -> None:
-    """Refuse a public address without API keys, and a port in use. Raises `InputError`."""
+    """Refuse an IPv6 address, a public one without API keys, and a port in use. Raises `InputError`."""
+    if ":" in spec.host:
+        raise InputError(
+            f"serve.host {spec.host} is an IPv6 address, and Ray Serve's servers listen on IPv4 only",
+            fix="--set serve.host=127.0.0.1, or 0.0.0.0 behind a proxy that speaks IPv6",
+        )
     if not is_loopback(spec.host) and not hash_keys(os.environ.get(spec.api_keys_env, "")):
         raise InputError(
             f"serve.host {spec.host} can be reached from other machines and there are no API keys",

@@ -23,6 +23,8 @@ from lft_ray.serve.endpoint import messages, process_tree
 from lft_ray.serve.endpoint import record as endpoints
 from lft_ray.serve.endpoint.checks import check_address, check_bundle, with_absolute_key
 from lft_ray.serve.waiting import wait_until
+from lft_ray.system import scratch, signals
+from lft_ray.system.limits import cores
 
 __all__ = ["deploy", "down", "rollback"]
 
@@ -146,12 +148,12 @@ def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:
 
 
 def _check_hardware(spec: ServeSpec) -> None:
-    cores = os.cpu_count() or 1
+    available = cores()
     replicas = max(1, spec.autoscaling.min_replicas)
-    if replicas * spec.cpus_per_replica > cores:
+    if replicas * spec.cpus_per_replica > available:
         raise InputError(
             f"{replicas} replicas (serve.autoscaling.min_replicas) x {spec.cpus_per_replica} cores "
-            f"(serve.cpus_per_replica) do not fit into the {cores} cores of this machine",
+            f"(serve.cpus_per_replica) do not fit into the {available} cores that this process may use",
             fix="lower one of them, or deploy to a larger cluster with --address",
         )
 
@@ -173,25 +175,29 @@ def _launch(storage: Storage, bundle_uri: str, spec: ServeSpec, *, foreground: b
         wait_s=wait_s,
     )
     messages.put(folder, request)
-    command = [sys.executable, "-m", "lft_ray.serve.endpoint.supervisor", str(folder)]
+    # -P: a module of the user's working directory, such as secrets.py, must not replace one of Python.
+    command = [sys.executable, "-P", "-m", "lft_ray.serve.endpoint.supervisor", str(folder)]
     if foreground:
-        return _run_foreground(
-            subprocess.Popen(command, start_new_session=True, env=os.environ | {"PYTHONPATH": import_path()}), storage
-        )
+        return _run_foreground(subprocess.Popen(command, start_new_session=True, env=_variables()), storage)
     with log.open("wb") as stream:
         process = subprocess.Popen(
             command,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": import_path()},
+            env=_variables(),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
     try:
-        return _wait_ready(process, storage, log, wait_s=wait_s)
+        with signals.at_leave(process.terminate):
+            return _wait_ready(process, storage, log, wait_s=wait_s)
     except BaseException:
         _stop(process)
         raise
+
+
+def _variables() -> dict[str, str]:
+    return scratch.without(os.environ | {"PYTHONPATH": import_path()})
 
 
 def _wait_ready(process: "subprocess.Popen[bytes]", storage: Storage, log: Path, *, wait_s: float) -> Endpoint:
@@ -214,15 +220,16 @@ def _wait_ready(process: "subprocess.Popen[bytes]", storage: Storage, log: Path,
 
 
 def _run_foreground(process: "subprocess.Popen[bytes]", storage: Storage) -> Endpoint:
-    # The supervisor is in its own session, so signals to this process must be forwarded to it.
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        _stop(process)
-        code = 0
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    # The supervisor is in its own session, so a signal to this process must be forwarded to it.
+    with signals.released():
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            _stop(process)
+            code = 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
     found = endpoints.read(storage)
     if code != 0 or found is None:
         raise LftError(f"the endpoint failed: {found.message if found else f'exit code {code}'}")

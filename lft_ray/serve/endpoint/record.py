@@ -3,7 +3,6 @@
 In: a run folder. Out: the `Endpoint` record in its ``endpoint.json``.
 """
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from lft_ray.errors import InputError, first_problem
 from lft_ray.processes import alive
 from lft_ray.records import Endpoint
 from lft_ray.run.storage import Storage
+from lft_ray.system.scratch import short_parent
 
 __all__ = ["ENDPOINT_FILE", "is_alive", "make_folder", "read", "write"]
 
 ENDPOINT_FILE = "endpoint.json"
-_MAX_PARENT_CHARS = 24
-"""Longer temporary folders leave too little of the 107 bytes of a socket's path to Ray."""
 
 
 def read(storage: Storage) -> Endpoint | None:
@@ -50,8 +48,9 @@ def is_alive(endpoint: Endpoint) -> bool:
 
 
 def make_folder() -> Path:
-    """Create a private folder with a short path: the paths of unix sockets inside it are limited to 107 bytes."""
-    parent = tempfile.gettempdir()
-    if len(parent) > _MAX_PARENT_CHARS and os.name == "posix":
-        parent = "/tmp"
-    return Path(tempfile.mkdtemp(prefix="lft-", dir=parent))
+    """Create a private folder with a short path, in which programs may start: it has sockets and a launcher.
+
+    Raises:
+        InputError: no temporary folder qualifies.
+    """
+    return Path(tempfile.mkdtemp(prefix="lft-", dir=short_parent(executable=True)))

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import psutil
-
 from lft_ray.errors import first_line
+from lft_ray.system.limits import available_memory_bytes
 
 if TYPE_CHECKING:
     from lft_ray.train.device.process_group import Group
@@ -95,4 +94,4 @@ def memory_bytes(device: str) -> float:
         share = torch.cuda.get_per_process_memory_fraction(device)
         return float(torch.cuda.get_device_properties(device).total_memory) * share
     # Workers of one trial on the same machine share the free memory equally.
-    return float(psutil.virtual_memory().available) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return float(available_memory_bytes()) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -27,6 +27,13 @@ def test_a_public_address_without_keys_is_refused(monkeypatch, keys):
     check_address(ServeSpec(host="127.0.0.1", port=0))
 
 
+@pytest.mark.parametrize("host", ["::1", "::", "fe80::1"])
+def test_ipv6_is_refused_in_words(host):
+    with pytest.raises(InputError, match="IPv6") as raised:
+        check_address(ServeSpec(host=host, port=0))
+    assert "serve.host=127.0.0.1" in raised.value.fix
+
+
 def test_a_public_address_with_keys_is_accepted(monkeypatch):
     monkeypatch.setenv("LFT_API_KEYS", "secret")
     check_address(ServeSpec(host="0.0.0.0", port=0))
