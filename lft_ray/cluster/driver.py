@@ -1,4 +1,4 @@
-"""This process as the driver of a Ray cluster: its signals, token, the import path of its workers, and the end by force.
+"""This process as the driver of a Ray cluster: its signals, its token, the import path of its workers, the forced end.
 
 In: a block that starts or uses Ray. Out: nothing. Ray installs handlers of its own for SIGTERM, in Python and in C++;
 the latter abort the process with a stack. Where the command owns the signals, they stay with it. Never connects itself.
