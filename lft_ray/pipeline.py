@@ -87,7 +87,7 @@ def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | 
     if book is None:
         raise InputError(f"{run.uri} has no profiles yet", fix="`lft search ... --resume` continues it")
     job = CascadeJob(
-        export=export_job(run, experiment),
+        export=export_job(run, experiment.name, experiment.cost, experiment.training.distill),
         ledger=Ledger(run.storage),
         ingress=book.ingress,
         margin=experiment.selection.margin,
@@ -182,12 +182,12 @@ def run_search(
     from lft_ray.cluster.connect import connect
 
     check(experiment)
-    log, experiment_given = _printer(console), experiment
+    log, given = _printer(console), experiment.to_yaml()
     with RunFolder.driven(experiment, resume=resume, replace=replace, log=log) as run:
         run.on_stage = on_stage
         prepared = prepare(run, experiment, log)
         check_intact(run, prepared.ledger, prepared.dataset)
-        if resume and is_finished(run, experiment_given, prepared.ledger):
+        if resume and is_finished(run, given, prepared.ledger):
             log(f"{run.uri} is finished: every trial has ended and a winner is selected")
             report(run, prepared.ledger)
             return run
@@ -203,7 +203,7 @@ def run_search(
             search(run, experiment, prepared, profiles, cluster, console)
         select(run, experiment, prepared)
         report(run, prepared.ledger)
-        mark_finished(run, experiment_given, prepared.ledger)
+        mark_finished(run, given, prepared.ledger)
     return run
 
 
