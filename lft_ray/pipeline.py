@@ -88,7 +88,7 @@ def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | 
     if book is None:
         raise InputError(f"{run.uri} has no profiles yet", fix="`lft search ... --resume` continues it")
     job = CascadeJob(
-        export=export_job(run, experiment),
+        export=export_job(run, experiment.name, experiment.cost, experiment.training.distill),
         ledger=Ledger(run.storage),
         ingress=book.ingress,
         margin=experiment.selection.margin,
@@ -188,7 +188,7 @@ def run_search(
     from lft_ray.search.retry import retry_failed as reopened
 
     check(experiment)
-    log, experiment_given = _printer(console), experiment
+    log, given = _printer(console), experiment.to_yaml()
     with (
         named_faults(experiment.run_uri),
         RunFolder.driven(experiment, resume=resume or retry_failed, replace=replace, log=log) as run,
@@ -198,7 +198,7 @@ def run_search(
         check_intact(run, prepared.ledger, prepared.dataset)
         if retry_failed:
             log(reopened(prepared.ledger))
-        elif resume and is_finished(run, experiment_given, prepared.ledger):
+        elif resume and is_finished(run, given, prepared.ledger):
             log(f"{run.uri} is finished: every trial has ended and a winner is selected")
             report(run, prepared.ledger)
             return run
@@ -214,7 +214,7 @@ def run_search(
             search(run, experiment, prepared, profiles, cluster, console)
         select(run, experiment, prepared)
         report(run, prepared.ledger)
-        mark_finished(run, experiment_given, prepared.ledger)
+        mark_finished(run, given, prepared.ledger)
     return run
 
 

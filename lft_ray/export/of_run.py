@@ -6,7 +6,7 @@ In: a run folder. Out: its `Bundle`, written where needed, with its record besid
 import hashlib
 
 from lft_ray.candidates import Candidates
-from lft_ray.config import Experiment
+from lft_ray.config import CostSpec, DistillSpec
 from lft_ray.errors import InputError, NoWinnerError
 from lft_ray.export.build import ExportJob, export_trial
 from lft_ray.export.bundle import MANIFEST
@@ -42,13 +42,14 @@ def export_run(run: RunFolder, trial_id: str | None) -> Bundle:
     needed = 2 * Storage(record.checkpoint_uri).bytes() if record.checkpoint_uri else None
     with exclusive(run.storage, "export"), naming_storage_errors(run.uri, needed_bytes=needed):
         with run.stage("export"):
-            teacher = ledger.get(record.config.teacher)
-            bundle = export_trial(record, export_job(run, run.experiment()), teacher=teacher, name=name)
+            teacher, experiment = ledger.get(record.config.teacher), run.experiment()
+            job = export_job(run, experiment.name, experiment.cost, experiment.training.distill)
+            bundle = export_trial(record, job, teacher=teacher, name=name)
         run.put(f"{name}.json", bundle)
     return bundle
 
 
-def export_job(run: RunFolder, experiment: Experiment) -> ExportJob:
+def export_job(run: RunFolder, name: str, cost: CostSpec, distill: DistillSpec) -> ExportJob:
     """Collect what an export reads from a run.
 
     Raises:
@@ -57,11 +58,11 @@ def export_job(run: RunFolder, experiment: Experiment) -> ExportJob:
     dataset = run.dataset()
     if dataset is None:
         raise InputError(f"{run.uri} has no dataset.json yet", fix="`lft search ... --resume` continues it")
-    candidates = Candidates.of_run(run).priced(experiment.cost)
+    candidates = Candidates.of_run(run).priced(cost)
     if not candidates.revisions:
         # Runs of older versions did not record the revisions of their base models.
         candidates = candidates.with_weights(dataset)
-    return ExportJob(experiment.name, candidates, dataset, run.selection(), run.storage, experiment.training.distill)
+    return ExportJob(name, candidates, dataset, run.selection(), run.storage, distill)
 
 
 def folder_of(trial_id: str, selection: Selection | None) -> str:
