@@ -26,7 +26,8 @@ class DiskForecast:
     """Bytes that a search writes into the run folder."""
 
     least: float
-    """One trial of the largest size at a time: below this the search cannot end."""
+    """One checkpoint of the largest size and its training state, token embeddings (of which a state holds only those in
+    the data) left out: below this the search cannot end."""
     all: float
     """All trials, each as large as the largest size, and the training states of those that run side by side."""
 
@@ -44,9 +45,10 @@ def disk_forecast(sizes: Sequence[ModelSize], training: TrainingSpec, *, trials:
     largest = max(networks, default=0)
     mean = sum(networks) / len(networks) if networks else 0.0
     state = 2 * STATE_COPIES * largest
+    encoder = max((size.encoder_params for size in sizes if not size.is_linear), default=0) * BYTES_PER_PARAMETER
     cache = training.activation_cache_gb * 1e9 if set(training.method) & {"freeze", "linear_probe"} else 0.0
     return DiskForecast(
-        least=float(state + largest + PER_TRIAL_BYTES),
+        least=float(STATE_COPIES * encoder + largest + PER_TRIAL_BYTES),
         all=float(slots * state + trials * (mean + PER_TRIAL_BYTES) + cache),
     )
 
@@ -66,7 +68,7 @@ def check_room(run_uri: str, forecast: DiskForecast) -> str:
     if free < forecast.least:
         raise StorageError(
             f"the disk of {run_uri} has {gigabytes(free)} free, and one trial of the largest model size writes "
-            f"{gigabytes(forecast.least)} (training state and checkpoint)",
+            f"at least {gigabytes(forecast.least)} (training state and checkpoint)",
             fix="free space there, choose another folder with --set storage=..., or list fewer layers under models",
         )
     if free < forecast.all:
