@@ -56,7 +56,7 @@ def export(run: RunFolder, *, trial_id: str | None = None) -> Bundle:
     with run.stage("export"):
         record = ledger.ended(chosen)
         teacher = ledger.get(record.config.teacher)
-        bundle = export_trial(record, _export_job(run, run.experiment()), teacher=teacher)
+        bundle = export_trial(record, _export_job(run, run.experiment()), teacher=teacher).replace(trial_id=chosen)
     run.put("bundle.json", bundle)
     return bundle
 
@@ -122,25 +122,25 @@ def deploy(
 
     Args:
         run: the run folder.
-        trial_id: trial to export and serve; None: the existing bundle, else the winner, which is exported first.
+        trial_id: trial to export and serve; None: the winner, which is exported unless its bundle is there.
         pair: trial ids or model sizes of a cascade's small and large model.
-        overrides: ``a.b=c`` on the run's experiment.
+        overrides: ``serve.b=c`` on the run's experiment.
         address: existing Ray cluster (``auto`` or host:port); None: a cluster of its own on this machine.
         foreground: block and serve until interrupted.
     """
+    from lft_ray.serve.endpoint import changes, site
     from lft_ray.serve.endpoint.deploy import deploy as start
 
+    given = changes.check_given(overrides or [], with_cascade=pair is not None)
     experiment = run.experiment().with_overrides(overrides or [])
-    if pair is not None:
-        cascade(run, *pair, experiment=experiment)
-        uri = run.storage.uri_of("cascade")
-    else:
-        bundle = run.bundle()
-        if bundle is None or trial_id is not None or not run.storage.exists("bundle"):
-            bundle = export(run, trial_id=trial_id)
-        uri = bundle.uri
-    with run.stage("deploy"):
-        return start(run.uri, uri, experiment.serve, address=address, foreground=foreground)
+    with site.one_command(run.storage, "lft deploy"):  # two exports at a time would write one folder
+        if pair is not None:
+            cascade(run, *pair, experiment=experiment)
+            uri = run.storage.uri_of("cascade")
+        else:
+            uri = (None if trial_id else run.winner_bundle()) or export(run, trial_id=trial_id).uri
+        with run.stage("deploy"):
+            return start(run.uri, uri, experiment.serve, given=given, address=address, foreground=foreground)
 
 
 def rollback(run: RunFolder) -> Endpoint:

@@ -49,7 +49,7 @@ def export(
 
 @guarded
 def deploy(
-    run: Run,
+    run: Annotated[str, typer.Argument(help="Run folder, or the folder of a bundle.", show_default=False)],
     trial: Annotated[str | None, typer.Option("--trial", help="Trial id; default: the winner.")] = None,
     overrides: Set = None,
     address: Annotated[str | None, typer.Option("--address", help="Existing Ray cluster (auto or host:port).")] = None,
@@ -73,21 +73,34 @@ def deploy(
     Example: lft deploy runs/news --trial t007 --canary 0.1
     """
     from lft_ray import pipeline
+    from lft_ray.serve.endpoint.handed import deploy_bundle, home_of, is_bundle
+    from lft_ray.serve.endpoint.site import one_command
 
-    found = RunFolder.find(run)
+    found = home_of(run)
     given = {"serve.rollout.canary_share": canary, "serve.rollout.canary_minutes": canary_minutes}
     overrides = [*(overrides or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
     pair = _pair(cascade) if cascade is not None else None
     if pair and trial:
         raise InputError("--trial and --cascade cannot be combined")
-    endpoint = pipeline.deploy(
-        found, trial_id=trial, pair=pair, overrides=overrides, address=address, foreground=foreground
-    )
+    if is_bundle(run):
+        if trial or pair:
+            raise InputError("--trial and --cascade need a run, and this is a bundle", fix="lft deploy RUN --trial ID")
+        endpoint = deploy_bundle(run, overrides=overrides, address=address, foreground=foreground)
+        _print_endpoint(endpoint, run, as_json=as_json)
+        return
+    with one_command(found.storage, "lft deploy", on_wait=_tell_wait):
+        endpoint = pipeline.deploy(
+            found, trial_id=trial, pair=pair, overrides=overrides, address=address, foreground=foreground
+        )
     if pair:
         from lft_ray.selection.reason import cascade_sentence
 
         print_message(cascade_sentence(found.cascades()[-1]))
-    _print_endpoint(endpoint, found, as_json=as_json)
+    _print_endpoint(endpoint, shown(found.uri), as_json=as_json)
+
+
+def _tell_wait(holder: object) -> None:
+    print_message(f"waiting for {holder}, which is changing this endpoint")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -104,25 +117,26 @@ def rollback(run: Run, as_json: Json = False) -> None:
     Example: lft rollback runs/news
     """
     from lft_ray import pipeline
+    from lft_ray.serve.endpoint.handed import home_of
 
-    found = RunFolder.find(run)
-    _print_endpoint(pipeline.rollback(found), found, as_json=as_json)
+    _print_endpoint(pipeline.rollback(home_of(run)), run, as_json=as_json)
 
 
-def _print_endpoint(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> None:
+def _print_endpoint(endpoint: "Endpoint", run: str, *, as_json: bool) -> None:
     """Print the state of an endpoint; exit code 2 if it rejected the bundle."""
     if as_json:
         print_json(endpoint.model_dump(mode="json"))
     else:
-        typer.echo(f"{endpoint.url}  {endpoint.state}, version {endpoint.version} {endpoint.message}".rstrip())
+        message = f": {endpoint.message}" if endpoint.message else ""
+        typer.echo(f"{endpoint.url}  {endpoint.state}, version {endpoint.version}{message}")
     if endpoint.state == "rejected":
         raise SystemExit(2)
     if endpoint.state == "stopped":
         return
     if endpoint.has_canary:
-        next_command(f"lft status {shown(run.uri)}")
+        next_command(f"lft status {run}")
     else:
-        next_command(f"lft predict {shown(run.uri)} 'your text'")
+        next_command(f"lft predict {run} 'your text'")
 
 
 @guarded
@@ -174,10 +188,10 @@ def down(run: Run) -> None:
     Example: lft down runs/news
     """
     from lft_ray import pipeline
+    from lft_ray.serve.endpoint.handed import home_of
 
-    found = RunFolder.find(run)
-    endpoint = pipeline.down(found)
-    print_message(f"stopped {endpoint.url}" if endpoint else f"{shown(found.uri)} has no live endpoint")
+    endpoint = pipeline.down(home_of(run))
+    print_message(f"stopped {endpoint.url}" if endpoint else f"{run} has no live endpoint")
 
 
 def _predict_file(target: str, file: str | None, output: str, text: str | None, *, as_json: bool) -> None:
@@ -205,12 +219,13 @@ def url_of(run: str) -> str:
     """Return the URL of a run's live endpoint.
 
     Raises:
-        InputError: the run has no live endpoint.
+        InputError: the run has no live endpoint, or its record is damaged.
+        UnreachableError: the endpoint is starting, or its process is gone.
     """
-    endpoint = RunFolder.find(run).json("endpoint.json")
-    if not endpoint or endpoint.get("state") not in {"ready", "rejected"}:
-        raise InputError(f"{run} has no live endpoint", fix=f"`lft deploy {run}` starts one")
-    return str(endpoint["url"])
+    from lft_ray.serve.endpoint.handed import home_of
+    from lft_ray.serve.endpoint.look import require_live
+
+    return require_live(home_of(run).storage).url
 
 
 def read_lines(file: str | None) -> list[str]:

@@ -36,7 +36,11 @@ def status(run: Run, as_json: Json = False) -> None:
     """
     from lft_ray import pipeline
     from lft_ray.cli.views import print_status
+    from lft_ray.serve.endpoint.handed import is_bundle
 
+    if is_bundle(run):
+        _print_bundle_status(run, as_json=as_json)
+        return
     found = RunFolder.find(run)
     state = pipeline.status(found)
     if as_json:
@@ -44,6 +48,20 @@ def status(run: Run, as_json: Json = False) -> None:
     else:
         print_status(state, stdout())
     next_command(state["next"])
+
+
+def _print_bundle_status(bundle: str, *, as_json: bool) -> None:
+    from lft_ray.cli.views import serving_line
+    from lft_ray.report.status import next_of
+    from lft_ray.serve.endpoint.handed import home_of
+    from lft_ray.serve.endpoint.look import look
+
+    view = look(home_of(bundle).storage)
+    if as_json:
+        print_json({"bundle": bundle, "serving": view.model_dump(mode="json") if view else None})
+    else:
+        typer.echo(f"{view.url}  {serving_line(view.model_dump(mode='json'))}" if view else "no endpoint")
+    next_command(next_of(view, bundle, f"lft deploy {bundle}"))
 
 
 @guarded

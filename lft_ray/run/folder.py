@@ -20,6 +20,7 @@ from lft_ray.config import Experiment
 from lft_ray.errors import ConfigError, InputError, first_problem, nearest
 from lft_ray.processes import alive
 from lft_ray.records import Bundle, Cascade, CascadeBook, DatasetRecord, Endpoint, ProfileBook, Record, Selection
+from lft_ray.run.flock import COMMAND_LOCK, ENDPOINT_LOCK, live_holder
 from lft_ray.run.storage import Storage
 
 __all__ = ["RunFolder"]
@@ -150,6 +151,17 @@ class RunFolder:
         """Read the record of stage ``export``."""
         return self.find_record("bundle.json", Bundle)
 
+    def winner_bundle(self) -> str | None:
+        """URI of the winner's bundle if it has been exported; without a selection, of the bundle that is there.
+
+        Never the recorded URI: the run may have been moved, or be a copy.
+        """
+        bundle, selection = self.bundle(), self.selection()
+        if bundle is None or not self.storage.exists("bundle"):
+            return None
+        is_winner = selection is None or bundle.trial_id == selection.winner_seed_trial_id
+        return self.storage.uri_of("bundle") if is_winner else None
+
     def cascades(self) -> list[Cascade]:
         """Read all cascades of the run, the latest last."""
         book = self.find_record("cascades.json", CascadeBook)
@@ -201,8 +213,14 @@ class RunFolder:
             )
 
     def _refuse_live(self) -> None:
+        locks = [Path(self.uri) / name for name in (ENDPOINT_LOCK, COMMAND_LOCK)] if self.storage.is_local else []
+        holder = next((found for path in locks if (found := live_holder(path)) is not None), None)
+        if holder is not None:
+            raise InputError(f"{self.uri} serves a live endpoint: {holder}", fix=f"`lft down {self.uri}` first")
         endpoint = self.find_record("endpoint.json", Endpoint)
-        if endpoint and endpoint.state == "ready" and endpoint.process and alive(endpoint.process):
+        if endpoint is None or endpoint.state == "stopped":
+            return
+        if endpoint.address or (endpoint.process is not None and alive(endpoint.process)):
             raise InputError(f"{self.uri} serves a live endpoint", fix=f"`lft down {self.uri}` first")
 
 
