@@ -30,6 +30,10 @@ from lft_ray.serve.waiting import wait_until
 
 __all__ = ["deploy", "down", "rollback"]
 
+SUPERVISOR = "lft_ray.serve.endpoint.supervisor"
+"""Module of the supervisor process."""
+_EXIT_S = 5.0
+"""Seconds after the end of a process in which the kernel gives its lock back."""
 _LOCK_S = 60.0
 """Seconds in which a supervisor in the foreground takes its lock; it imports its modules first."""
 _LOG_LINES = 15
@@ -183,16 +187,24 @@ def _stop_supervisor(storage: Storage, *, wait_s: float) -> ProcessIdentity | No
             process = found.process if found is not None and presence(storage, found) in ("live", "starting") else None
     if process is None:
         return None
-    if not alive(process):
+    if alive(process):
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+    elif not wait_until(lambda: not _holds(storage, process), timeout_s=_EXIT_S):
         raise UnreachableError(
             f"the endpoint of {storage.uri} is alive in another container, as {holder}", fix="run `lft down` there"
         )
-    os.kill(process.pid, signal.SIGTERM)
-    if not wait_until(lambda: not alive(process), timeout_s=wait_s):
+    # A process whose main thread has ended holds its lock until its other threads have ended, too.
+    if not wait_until(lambda: not alive(process) and not _holds(storage, process), timeout_s=wait_s):
         raise UnreachableError(
             f"process {process.pid} did not stop within {wait_s:.0f} s", fix=f"read {storage.uri_of('endpoint.log')}"
         )
     return process
+
+
+def _holds(storage: Storage, process: ProcessIdentity) -> bool:
+    holder = serving(storage)
+    return holder is not None and holder.process == process
 
 
 def _readable_record(storage: Storage, was_alive: bool) -> Endpoint | None:
@@ -263,7 +275,7 @@ def _launch(storage: Storage, bundle_uri: str, spec: ServeSpec, *, foreground: b
         key_hashes=list(hashed_keys(spec)),
     )
     messages.put(folder, request)
-    command = [sys.executable, "-m", "lft_ray.serve.endpoint.supervisor", str(folder)]
+    command = [sys.executable, "-m", SUPERVISOR, str(folder)]
     environment = without_keys(os.environ, spec) | {"PYTHONPATH": import_path()}
     if foreground:
         forget_keys(spec)  # this process lives as long as the endpoint
