@@ -211,10 +211,11 @@ def _readable_record(storage: Storage, was_alive: bool) -> Endpoint | None:
     """The record; a damaged one of an endpoint whose process is known to be gone is set aside."""
     try:
         return endpoints.read(storage)
-    except InputError:
+    except InputError as error:
         last = served_last(storage)
         if not storage.is_local or not (was_alive or last is not None) or serving(storage) is not None:
-            raise
+            # No lock tells whether the endpoint that wrote it has ended: it was of another version, or elsewhere.
+            raise InputError(error.message, fix="stop the process that it names, and delete the file") from None
         path = Path(storage.uri) / endpoints.ENDPOINT_FILE
         path.rename(path.with_name(f"{path.name}.damaged"))
         if last is not None and last.folder:

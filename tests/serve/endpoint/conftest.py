@@ -46,7 +46,7 @@ class FakeRuns:
 @pytest.fixture
 def fakes(tmp_path, monkeypatch) -> Iterator[FakeRuns]:
     made = FakeRuns(tmp_path / "runs")
-    made.folder.mkdir()
+    made.folder.mkdir(exist_ok=True)
     monkeypatch.setattr(deploying, "SUPERVISOR", "tests.serve.endpoint.fake")
     monkeypatch.setenv(MODE, str(made.mode_file))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
