@@ -6,7 +6,7 @@ sealed; or in its run, where the bundle still lies in one.
 
 from collections.abc import Sequence
 
-from lft_ray.config import Experiment, ServeSpec
+from lft_ray.config import ServeSpec
 from lft_ray.config.base import Spec
 from lft_ray.config.load import overridden, validated
 from lft_ray.export.bundle import MANIFEST
@@ -65,6 +65,6 @@ def deploy_bundle(
 
 def _spec(home: RunFolder, overrides: Sequence[str]) -> ServeSpec:
     if home.storage.exists("experiment.yaml"):
-        experiment: Experiment = home.experiment().with_overrides(overrides)
+        experiment = home.experiment().with_overrides(overrides)
         return experiment.serve
     return validated(_Settings, overridden({}, overrides), source="--set").serve
