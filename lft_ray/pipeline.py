@@ -128,12 +128,12 @@ def deploy(
         address: existing Ray cluster (``auto`` or host:port); None: a cluster of its own on this machine.
         foreground: block and serve until interrupted.
     """
-    from lft_ray.serve.endpoint import changes, site
+    from lft_ray.serve.endpoint import changes, locks
     from lft_ray.serve.endpoint.deploy import deploy as start
 
     given = changes.check_given(overrides or [], with_cascade=pair is not None)
     experiment = run.experiment().with_overrides(overrides or [])
-    with site.one_command(run.storage, "lft deploy"):  # two exports at a time would write one folder
+    with locks.one_command(run.storage, "lft deploy"):  # two exports at a time would write one folder
         if pair is not None:
             cascade(run, *pair, experiment=experiment)
             uri = run.storage.uri_of("cascade")

@@ -74,7 +74,7 @@ def deploy(
     """
     from lft_ray import pipeline
     from lft_ray.serve.endpoint.handed import deploy_bundle, home_of, is_bundle
-    from lft_ray.serve.endpoint.site import one_command
+    from lft_ray.serve.endpoint.locks import one_command
 
     found = home_of(run)
     given = {"serve.rollout.canary_share": canary, "serve.rollout.canary_minutes": canary_minutes}

@@ -23,9 +23,9 @@ from lft_ray.serve.endpoint import messages, process_tree
 from lft_ray.serve.endpoint import record as endpoints
 from lft_ray.serve.endpoint.checks import check_address, check_bundle, check_hardware
 from lft_ray.serve.endpoint.keys import forget_keys, hashed_keys, without_keys
+from lft_ray.serve.endpoint.locks import one_command, release_command, served_last, serving
 from lft_ray.serve.endpoint.look import presence, require_live, wait_started
 from lft_ray.serve.endpoint.promote import Wanted, change, send
-from lft_ray.serve.endpoint.site import one_command, release_command, served_last, serving
 from lft_ray.serve.waiting import wait_until
 
 __all__ = ["deploy", "down", "rollback"]

@@ -16,7 +16,7 @@ from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
 from lft_ray.serve.endpoint.changes import check_given
 from lft_ray.serve.endpoint.deploy import deploy
-from lft_ray.serve.endpoint.site import bundle_site
+from lft_ray.serve.endpoint.locks import bundle_site
 
 __all__ = ["deploy_bundle", "home_of", "is_bundle"]
 

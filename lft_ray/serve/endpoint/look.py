@@ -23,7 +23,7 @@ from lft_ray.serve.addresses import is_loopback
 from lft_ray.serve.cluster import haproxy
 from lft_ray.serve.endpoint import messages
 from lft_ray.serve.endpoint import record as endpoints
-from lft_ray.serve.endpoint.site import serving
+from lft_ray.serve.endpoint.locks import serving
 from lft_ray.serve.waiting import wait_until
 
 __all__ = ["EndpointView", "Presence", "look", "presence", "require_live", "spec_of", "wait_started"]

@@ -18,8 +18,8 @@ from lft_ray.serve.endpoint import messages
 from lft_ray.serve.endpoint.changes import requested_autoscaling
 from lft_ray.serve.endpoint.checks import check_bundle, check_hardware
 from lft_ray.serve.endpoint.keys import hashed_keys
+from lft_ray.serve.endpoint.locks import serving
 from lft_ray.serve.endpoint.look import spec_of
-from lft_ray.serve.endpoint.site import serving
 from lft_ray.serve.waiting import wait_until
 
 __all__ = ["Wanted", "change", "check_keys", "plan_change", "send", "version_or_none"]

@@ -23,8 +23,8 @@ from lft_ray.serve import addresses
 from lft_ray.serve.cluster import haproxy, start
 from lft_ray.serve.cluster.environment import free_port
 from lft_ray.serve.endpoint import messages, process_tree
+from lft_ray.serve.endpoint.locks import EndpointSite
 from lft_ray.serve.endpoint.outcome import failure_of, recorded
-from lft_ray.serve.endpoint.site import EndpointSite
 from lft_ray.serve.rollout.controller import RolloutController, RolloutResult
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus, rejection, version_of
 from lft_ray.serve.waiting import wait_until

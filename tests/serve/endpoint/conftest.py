@@ -11,7 +11,7 @@ import pytest
 from lft_ray.processes import alive
 from lft_ray.run.storage import Storage
 from lft_ray.serve.endpoint import deploy as deploying
-from lft_ray.serve.endpoint.site import served_last
+from lft_ray.serve.endpoint.locks import served_last
 from tests.serve.endpoint.fake import MODE
 
 

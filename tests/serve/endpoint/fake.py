@@ -21,8 +21,8 @@ from lft_ray.errors import InputError
 from lft_ray.processes import this_process
 from lft_ray.records import Endpoint
 from lft_ray.serve.endpoint import messages
+from lft_ray.serve.endpoint.locks import EndpointSite
 from lft_ray.serve.endpoint.outcome import recorded
-from lft_ray.serve.endpoint.site import EndpointSite
 from lft_ray.serve.rollout.controller import RolloutController
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus, version_of
 

@@ -20,8 +20,8 @@ from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
 from lft_ray.serve.endpoint import record as endpoints
 from lft_ray.serve.endpoint.deploy import deploy, down, rollback
+from lft_ray.serve.endpoint.locks import one_command, serving
 from lft_ray.serve.endpoint.look import look, require_live
-from lft_ray.serve.endpoint.site import one_command, serving
 
 SPEC = ServeSpec(port=0)
 
@@ -141,7 +141,7 @@ def test_a_command_that_waits_too_long_says_who_is_at_it(fakes, tmp_path):
     run = fakes.new()
     code = (
         "import sys, time\nfrom lft_ray.run.storage import Storage\n"
-        "from lft_ray.serve.endpoint.site import one_command\n"
+        "from lft_ray.serve.endpoint.locks import one_command\n"
         "with one_command(Storage(sys.argv[1]), 'lft deploy'): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(run)], stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Where an endpoint keeps its record and its locks: the run folder, also after it was moved.
+"""The locks of an endpoint in its run folder, and the writing of its record there, also after it was moved.
 
 In: a run folder, or the folder of a bundle. Out: its storage, its locks, and writes of ``endpoint.json`` that never
 create a folder anew. One lock makes commands wait for each other; the other is held by the supervisor for its life.
