@@ -82,6 +82,15 @@ def deploy(
 
         check_cluster_spec(spec)
         with one_command(storage, "lft deploy"):
+            live, where = wait_started(storage, wait_s=wait_s)
+            if live is not None and where in ("live", "elsewhere"):
+                # Its record would be overwritten, and nobody could stop it any more.
+                raise InputError(
+                    f"{run_uri} has a live endpoint outside this cluster: process {live.pid} on {live.host}",
+                    fix=f"`lft down {run_uri}` there first",
+                )
+            if live is not None and where == "dead":
+                _clean_up(live, storage)
             return deploy_to(address, storage, uri, spec, given=given, wait_s=wait_s)
     if storage.is_local and not storage.exists():
         _check_start(run_uri, uri, spec)  # before a folder is created
@@ -101,9 +110,9 @@ def deploy(
             )
         if live is not None and where == "elsewhere":
             raise _elsewhere(live, storage)
-        _check_start(run_uri, uri, spec)
         if live is not None and where == "dead":
-            _clean_up(live, storage)
+            _clean_up(live, storage)  # before the checks: what it left may hold the port
+        _check_start(run_uri, uri, spec)
         return _launch(storage, uri, spec, foreground=foreground, wait_s=wait_s)
 
 
@@ -133,7 +142,14 @@ def rollback(run_uri: str | Path, *, wait_s: float = 120.0) -> Endpoint:
             return roll_back(live, storage, wait_s=wait_s)
         if live is not None and where == "elsewhere":
             raise _elsewhere(live, storage)
-        return send(require_live(storage), storage, messages.PromoteRequest(serial=0, bundle_uri=None), wait_s=wait_s)
+        live = require_live(storage)
+        if not live.has_canary and not live.history:
+            reason = f"there is no earlier bundle to go back to: version {live.version} stays"
+            return live.replace(state="rejected", message=reason)
+        found = send(live, storage, messages.PromoteRequest(serial=0, bundle_uri=None), wait_s=wait_s)
+        if live.canary is None or not live.has_canary or found.has_canary or found.state == "rejected":
+            return found
+        return found.replace(message=f"the canary of version {live.canary.version} was ended")
 
 
 def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:

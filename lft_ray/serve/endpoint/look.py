@@ -158,7 +158,7 @@ def look(storage: Storage) -> EndpointView | None:
     if where == "elsewhere" and is_loopback(urlsplit(found.url).hostname or ""):
         return view.replace(state="elsewhere", message=_join(f"it runs on {found.host}", found.message))
     state, problem = _ask(found.url)
-    ready = _replicas_ready(found)
+    ready = _replicas_ready(found) if state != "unreachable" else None  # HAProxy would not answer either
     age_s = _age_s(found.process) if where == "live" else None
     return view.replace(state=state, replicas_ready=ready, age_s=age_s, message=_join(problem, found.message))
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -98,6 +99,44 @@ def test_a_deployment_after_a_crash_leaves_nothing_of_the_dead_one(fakes, bundle
     assert (live.version, live.history) == (bundles["second"].version, [])
     assert down(run).state == "stopped"
     assert not Path(live.folder).exists()
+
+
+def test_what_a_dead_endpoint_left_on_its_port_is_removed_before_the_port_is_checked(fakes, bundles):
+    run = fakes.new()
+    dead = deploy(run, bundles["first"], SPEC)
+    port = dead.ports["http"]
+    kill(dead)
+    code = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"
+    left = subprocess.Popen([sys.executable, "-c", code, str(port), f"{dead.folder}/h/haproxy.cfg"])
+    try:
+        while not is_open(port):
+            time.sleep(0.01)
+        live = deploy(run, bundles["first"], ServeSpec(port=port))
+        assert live.ports["http"] == port
+        assert left.wait(timeout=10) != 0
+        down(run)
+    finally:
+        left.kill()
+        left.wait()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_live_endpoint_is_not_forgotten_for_one_on_a_cluster(fakes, bundles):
+    run = fakes.new()
+    live = deploy(run, bundles["first"], SPEC)
+    with pytest.raises(InputError, match=f"outside this cluster: process {live.pid}"):
+        deploy(run, bundles["first"], ServeSpec(), address="nowhere:1")
+    edit(run, address="h:1", process=None)
+    down_by_kill = live.process
+    os.kill(down_by_kill.pid, signal.SIGKILL)
+    while alive(down_by_kill):
+        time.sleep(0.01)
+    with pytest.raises(InputError, match="add --address h:1"):
+        deploy(run, bundles["first"], SPEC)
 
 
 # ---------------------------------------------------------------- one command at a time
@@ -201,6 +240,7 @@ def test_the_way_back_survives_repeated_deployments_of_one_bundle(fakes, bundles
     refused = rollback(run)
     assert (refused.state, refused.version) == ("rejected", bundles["first"].version)
     assert "no earlier bundle" in refused.message
+    assert endpoints.read(Storage(run)).message == back.message, "a refused rollback is no news of the endpoint"
     down(run)
 
 
@@ -218,6 +258,7 @@ def test_a_canary_is_not_restarted_and_is_ended_by_the_bundle_that_runs(fakes, b
     deploy(run, bundles["second"], canary)
     back = rollback(run)
     assert (back.state, back.has_canary, back.version) == ("ready", False, bundles["first"].version)
+    assert back.message == f"the canary of version {bundles['second'].version} was ended"
     down(run)
 
 
