@@ -31,6 +31,9 @@ __all__ = ["EndpointView", "Presence", "look", "presence", "require_live", "spec
 READY_TIMEOUT_S = 1.0
 """Of the request to ``/ready``: a status command must not wait for an endpoint that hangs."""
 
+_EXIT_S = 5.0
+"""Seconds after the end of a process in which the kernel gives its lock back."""
+
 Presence = Literal["none", "stopped", "starting", "live", "dead", "elsewhere", "copied", "cluster"]
 """Where the process of a record is.
 
@@ -84,11 +87,15 @@ def wait_started(storage: Storage, *, wait_s: float) -> tuple[Endpoint | None, P
         InputError: the record is damaged.
         UnreachableError: it still starts after ``wait_s`` seconds.
     """
+    ending_until = time.monotonic() + _EXIT_S
 
     def settled() -> tuple[Endpoint | None, Presence] | None:
         found = endpoints.read(storage)
         where = presence(storage, found)
-        return None if where == "starting" else (found, where)
+        # The lock of a killed process outlives its main thread until its other threads have ended, too.
+        is_ending = where == "live" and found is not None and not endpoints.is_alive(found)
+        is_settled = where != "starting" and not (is_ending and time.monotonic() < ending_until)
+        return (found, where) if is_settled else None
 
     result = wait_until(settled, timeout_s=wait_s)
     if result is None:
