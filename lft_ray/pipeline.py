@@ -114,20 +114,23 @@ def deploy(
         run: the run folder.
         trial_id: trial to export and serve; None: the winner, which is exported first where needed.
         pair: trial ids or model sizes of a cascade's small and large model.
-        overrides: ``a.b=c`` on the run's experiment.
+        overrides: ``serve.b=c`` on the run's experiment.
         address: existing Ray cluster (``auto`` or host:port); None: a cluster of its own on this machine.
         foreground: block and serve until interrupted.
     """
+    from lft_ray.serve.endpoint import changes, locks
     from lft_ray.serve.endpoint.deploy import deploy as start
 
+    given = changes.check_given(overrides or [], with_cascade=pair is not None)
     experiment = run.experiment().with_overrides(overrides or [])
-    if pair is not None:
-        cascade(run, *pair, experiment=experiment)
-        uri = run.storage.uri_of("cascade")
-    else:
-        uri = (export(run, trial_id=trial_id) if trial_id is not None else bundle_of(run)).uri
-    with run.stage("deploy"):
-        return start(run.uri, uri, experiment.serve, address=address, foreground=foreground)
+    with locks.one_command(run.storage, "lft deploy"):  # two exports at a time would write one folder
+        if pair is not None:
+            cascade(run, *pair, experiment=experiment)
+            uri = run.storage.uri_of("cascade")
+        else:
+            uri = (export(run, trial_id=trial_id) if trial_id is not None else bundle_of(run)).uri
+        with run.stage("deploy"):
+            return start(run.uri, uri, experiment.serve, given=given, address=address, foreground=foreground)
 
 
 def rollback(run: RunFolder) -> Endpoint:

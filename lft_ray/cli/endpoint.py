@@ -86,6 +86,7 @@ def deploy(
     Example: lft deploy runs/news --trial t007 --canary 0.1
     """
     from lft_ray import pipeline
+    from lft_ray.serve.endpoint.locks import one_command
 
     found = run_or_bundle(run)
     given = {"serve.rollout.canary_share": canary, "serve.rollout.canary_minutes": canary_minutes}
@@ -93,13 +94,15 @@ def deploy(
     pair = _pair(cascade) if cascade is not None else None
     if pair and trial:
         raise InputError("--trial and --cascade cannot be combined")
-    if isinstance(found, BundleSite) and (trial or pair):
-        raise InputError(f"{run} is a bundle: --trial and --cascade need a run folder", fix=f"lft deploy {run}")
     if isinstance(found, BundleSite):
+        if trial or pair:
+            raise InputError(f"{run} is a bundle: --trial and --cascade need a run", fix="lft deploy RUN --trial ID")
         from lft_ray.serve.endpoint.of_bundle import deploy_bundle
 
         endpoint = deploy_bundle(found, overrides=overrides, address=address, foreground=foreground)
-    else:
+        _print_endpoint(endpoint, found, as_json=as_json)
+        return
+    with one_command(found.storage, "lft deploy", on_wait=_tell_wait):
         endpoint = pipeline.deploy(
             found, trial_id=trial, pair=pair, overrides=overrides, address=address, foreground=foreground
         )
@@ -108,6 +111,10 @@ def deploy(
 
         print_message(cascade_sentence(found.cascades()[-1]))
     _print_endpoint(endpoint, found, as_json=as_json)
+
+
+def _tell_wait(holder: object) -> None:
+    print_message(f"waiting for {holder}, which is changing this endpoint")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -134,7 +141,8 @@ def _print_endpoint(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> N
     if as_json:
         print_json(endpoint.model_dump(mode="json"))
     else:
-        print_line(f"{endpoint.url}  {endpoint.state}, version {endpoint.version} {endpoint.message}".rstrip())
+        message = f": {endpoint.message}" if endpoint.message else ""
+        print_line(f"{endpoint.url}  {endpoint.state}, version {endpoint.version}{message}")
     if endpoint.state == "rejected":
         raise SystemExit(2)
     if endpoint.state == "stopped":
@@ -238,12 +246,12 @@ def url_of(run: str) -> str:
     """Return the URL of a run's live endpoint.
 
     Raises:
-        InputError: the run has no live endpoint.
+        InputError: the run has no live endpoint, or its record is damaged.
+        UnreachableError: the endpoint is starting, or its process is gone.
     """
-    endpoint = run_or_bundle(run).endpoint()
-    if endpoint is None or endpoint.state not in {"ready", "rejected"}:
-        raise InputError(f"{run} has no live endpoint", fix=f"`lft deploy {run}` starts one")
-    return endpoint.url
+    from lft_ray.serve.endpoint.look import require_live
+
+    return require_live(run_or_bundle(run).storage).url
 
 
 def read_lines(file: str | None, encoding: str = "utf-8") -> list[str]:

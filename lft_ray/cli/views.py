@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lft_ray.data.check import DataCard
     from lft_ray.records import TrialRecord
 
-__all__ = ["print_card", "print_leaderboard", "print_status", "print_trial"]
+__all__ = ["print_card", "print_leaderboard", "print_status", "print_trial", "serving_line"]
 
 MOST_LABELS = 20
 """Labels that the data card lists one by one; of more, it shows some and counts the others."""
@@ -200,9 +200,33 @@ def print_status(state: dict[str, Any], console: "Console") -> None:
     for key, value in state.items():
         if key == "next":
             continue
+        if key == "serving" and value is not None:
+            _plain(console, f"{key:14} {serving_line(value)}")
+            continue
         if isinstance(value, dict):
             value = ", ".join(f"{name} {count}" for name, count in value.items()) or "-"
         console.print(f"{key:14} {value}")
+
+
+def serving_line(view: dict[str, Any]) -> str:
+    """One line about an endpoint: state, replicas, age, message, log."""
+    ready, wanted, age_s = view["replicas_ready"], view["replicas_wanted"], view["age_s"]
+    parts = [
+        view["state"].replace("_", " "),
+        "" if ready is None else f"{ready} replicas ready" + (f", {wanted} wanted" if wanted else ""),
+        "" if age_s is None else f"up {_duration(age_s)}",
+        f"process {view['pid']}" if view["pid"] and view["state"] != "stopped" else "",
+        " ".join(view["message"].split()),
+        f"log {view['log']}" if view["log"] else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def print_card(card: "DataCard", console: "Console") -> None:

@@ -45,6 +45,10 @@ class RolloutSpec(Spec):
     max_slowdown: Annotated[float, Field(ge=1.0)] | None = 5.0
     """Maximum ratio of the p95 latency to that of the running model, both measured on the new bundle's sample texts,
     one by one; null: no limit. A p95 below 25 ms always passes."""
+    min_agreement: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Minimum share of texts that must get the running model's label. The new bundle is rejected where all of its own
+    sample texts get another label, or where the distinct texts of recent requests are evidence (p < 0.05) of a lower
+    share; 0: it may differ on every text."""
     canary_share: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
     """Fraction of requests routed to the new bundle during the canary, by the hash of their id; 0: no canary."""
     canary_minutes: PositiveFloat = 10.0
@@ -85,6 +89,12 @@ class ServeSpec(Spec):
     require_signature: str | None = None
     """Path of a public key (PEM): only bundles that its holder signed (`lft export --sign`) are served; null: any
     bundle whose files match its manifest. Needs the extra ``signing``."""
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> Self:
+        if self.port and self.port == self.grpc_port:
+            raise ValueError(f"port and grpc_port are both {self.port}: HTTP and gRPC need a port each")
+        return self
 
 
 class _ServeAlone(Spec):

@@ -34,8 +34,8 @@ __all__ = [
     "Bundle", "CanaryRecord", "Cascade", "CascadeBook", "Comparison", "ConfirmationCount", "CurvePoint",
     "DatasetRecord", "Endpoint", "FrontPoint", "IngressProfile", "Interval", "JudgedPoint", "LadderRow",
     "NotCompared", "PrecisionCheck", "PricedVariant", "Problem", "ProfileBook", "Record", "Role",
-    "ScoredVariant", "Selection", "ServingProfile", "SizeCoverage", "SizeOutcome", "SplitRecord", "TrialConfig",
-    "TrialRecord", "TrialResult", "TrialStatus", "Usage", "Variant", "VerdictKind", "now_utc",
+    "ScoredVariant", "Selection", "ServedVersion", "ServingProfile", "SizeCoverage", "SizeOutcome", "SplitRecord",
+    "TrialConfig", "TrialRecord", "TrialResult", "TrialStatus", "Usage", "Variant", "VerdictKind", "now_utc",
 ]  # fmt: skip
 
 Role = Literal["search", "confirm"]
@@ -347,7 +347,7 @@ class CascadeBook(Record):
 
 
 class CanaryRecord(Record):
-    """State of a canary: traffic and errors of candidate and running model, summed over all replicas."""
+    """State of a canary, summed over replicas. An error is a request that only the running model could serve."""
 
     version: str
     share: float
@@ -355,17 +355,21 @@ class CanaryRecord(Record):
     elapsed_minutes: float
     requests: int
     current_requests: int
-    """Requests of the running model since the start of the canary."""
     errors: int
-    """Requests on which the candidate failed; the running model served them instead."""
     current_errors: int
     p95_ms: float
     current_p95_ms: float
     drift: float
-    """Population stability index between the predicted label distributions of the two models."""
+    """Population stability index between the label distributions of the two models."""
     running: bool = True
     note: str = ""
-    """What the canary is waiting for, or how it ended."""
+
+
+class ServedVersion(Record):
+    """A bundle that an endpoint has served."""
+
+    version: str
+    uri: str
 
 
 class Endpoint(Record):
@@ -374,29 +378,31 @@ class Endpoint(Record):
     url: str
     version: str
     process: ProcessIdentity | None
-    """The supervisor process; None on an existing cluster. Its start time is stored because a pid may be reused."""
+    host: str = ""
     ports: dict[str, int]
     state: Literal["starting", "ready", "rejected", "stopped"]
     bundle_uri: str
     previous_version: str = ""
     previous_uri: str = ""
-    """Previous bundle, the target of ``lft rollback``."""
+    history: list[ServedVersion] = Field(default_factory=list)
+    """What it served before, the latest last: the targets of ``lft rollback``. The last one is also ``previous_*``."""
     canary: CanaryRecord | None = None
-    """The running canary, or the last one."""
     message: str = ""
     ready_after_s: float = 0.0
     log: str = ""
-    """Path of the supervisor's log file."""
     folder: str = ""
     """The supervisor's working folder on its machine: sockets and the bundles it serves. Deleted when it stops."""
     address: str = ""
     """Ray address of an existing cluster; empty if the endpoint owns its cluster."""
     spec: ServeSpec | None = None
-    """Settings of a deployment to an existing cluster: a rollback must change nothing but the bundle."""
+    serial: int = 0
+    """On an existing cluster: serial of the latest desired state, since every command has its own controller."""
+    key_hashes: list[str] = Field(default_factory=list)
+    """On an existing cluster: SHA-256 of the API keys, which a promotion must keep."""
 
     @property
     def pid(self) -> int:
-        """Process id of the supervisor; 0 on an existing cluster."""
+        """Process id of the supervisor; 0 on an existing cluster, which has none."""
         return self.process.pid if self.process is not None else 0
 
     @property

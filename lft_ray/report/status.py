@@ -6,25 +6,26 @@ from typing import Any
 from lft_ray.run.bundle_site import BundleSite
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger, check_winner
+from lft_ray.serve.endpoint.look import EndpointView, look
 
-__all__ = ["status_of"]
+__all__ = ["next_of", "status_of"]
+
+_RESPONDS = ("ready", "not_ready", "unreachable", "starting", "elsewhere")
+"""States of an endpoint that is there, whether or not it answers."""
 
 
 def status_of(run: RunFolder, ledger: Ledger) -> dict[str, Any]:
-    """Trials by status, training cost, seconds by stage, winner, endpoint and the next command to run."""
+    """Trials by status, training cost, seconds by stage, winner, endpoint and the next command to run.
+
+    The endpoint is looked at, not only its record: its process, and its answer to ``/ready``.
+    """
     records = ledger.records()
-    selection, endpoint = run.selection(), run.endpoint()
+    selection, view = run.selection(), look(run.storage)
     check_winner(selection, ledger)
     best = max((v.f1 for r in records for v in r.variants), default=None)
-    live = endpoint if endpoint is not None and endpoint.state in {"ready", "rejected"} else None
-    if live is not None:
-        next_command = f"lft predict {run.typed} 'your text'"
-    else:
-        next_command = (
-            f"lft deploy {run.typed}"
-            if selection or isinstance(run, BundleSite)
-            else f"lft search {run.uri}/experiment.yaml --resume"
-        )
+    is_ready = view is not None and view.state == "ready"
+    may_serve = selection is not None or isinstance(run, BundleSite)
+    start = f"lft deploy {run.typed}" if may_serve else f"lft search {run.uri}/experiment.yaml --resume"
     return {
         "run": run.typed,
         "trials": dict(Counter(str(record.status) for record in records)),
@@ -33,8 +34,24 @@ def status_of(run: RunFolder, ledger: Ledger) -> dict[str, Any]:
         "training_usd": round(sum(record.training_usd for record in records), 6),
         "stages_s": run.stage_seconds(),
         "winner": f"{selection.winner.model_size} ({selection.winner.trial_id})" if selection else None,
-        "endpoint": live.url if live else None,
-        "version": live.version if live else None,
-        "canary": live.canary.model_dump(mode="json") if live and live.canary else None,
-        "next": next_command,
+        "endpoint": view.url if view and is_ready else None,
+        "version": view.version if view and is_ready else None,
+        "canary": view.canary.model_dump(mode="json") if view and is_ready and view.canary else None,
+        "serving": view.model_dump(mode="json", exclude={"canary"}) if view else None,
+        "next": next_of(view, run.typed, start),
     }
+
+
+def next_of(view: EndpointView | None, target: str, start: str) -> str:
+    """The command to run next.
+
+    Args:
+        view: the endpoint; None without one.
+        target: its run.
+        start: the command where nothing serves.
+    """
+    if view is None or view.state == "stopped":
+        return start
+    if view.state == "ready":
+        return f"lft predict {target} 'your text'"
+    return f"lft status {target}" if view.state in _RESPONDS else f"lft deploy {target}"

@@ -23,6 +23,7 @@ from lft_ray.errors import ConfigError, DamagedFileError, InputError, LftError, 
 from lft_ray.processes import alive
 from lft_ray.records import Bundle, Cascade, CascadeBook, DatasetRecord, Endpoint, ProfileBook, Record, Selection
 from lft_ray.run.files import RESTORE, read_json, read_notes, read_record, set_aside, write_record
+from lft_ray.run.flock import COMMAND_LOCK, ENDPOINT_LOCK, live_holder
 from lft_ray.run.litter import Replaced, sweep
 from lft_ray.run.lock import DriverLock, exclusive
 from lft_ray.run.storage import Storage
@@ -351,8 +352,14 @@ class RunFolder:
             )
 
     def _refuse_live(self) -> None:
+        locks = [Path(self.uri) / name for name in (ENDPOINT_LOCK, COMMAND_LOCK)] if self.storage.is_local else []
+        holder = next((found for path in locks if (found := live_holder(path)) is not None), None)
+        if holder is not None:
+            raise InputError(f"{self.uri} serves a live endpoint: {holder}", fix=f"`lft down {self.uri}` first")
         endpoint = self.find_record("endpoint.json", Endpoint)
-        if endpoint and endpoint.state == "ready" and endpoint.process and alive(endpoint.process):
+        if endpoint is None or endpoint.state == "stopped":
+            return
+        if endpoint.address or (endpoint.process is not None and alive(endpoint.process)):
             raise InputError(f"{self.uri} serves a live endpoint", fix=f"`lft down {self.uri}` first")
 
 

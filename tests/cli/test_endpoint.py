@@ -1,14 +1,23 @@
 """Commands of an endpoint, as far as possible without a cluster."""
 
 import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from lft_ray.cli.app import app
 from lft_ray.config import Experiment
+from lft_ray.processes import alive
 from lft_ray.run.folder import RunFolder
+from lft_ray.serve.endpoint import record as endpoints
 from lft_ray.wire import LabelScore
+from tests.serve.conftest import bundles  # noqa: F401
+from tests.serve.endpoint.conftest import fakes  # noqa: F401
 
 
 @pytest.fixture
@@ -34,6 +43,9 @@ def run(tmp_path):
         (["deploy", "--cascade", "a,b", "--trial", "t1"], "cannot be combined"),
         (["deploy", "--cascade", "a,b"], "no profiles yet"),
         (["deploy", "--canary", "0.9"], "serve.rollout.canary_share"),
+        (["deploy", "--set", "search.trials=3"], "--set search.trials"),
+        (["deploy", "--set", "serve.port=8080", "--set", "serve.grpc_port=8080"], "port and grpc_port are both 8080"),
+        (["predict", "a text"], "no live endpoint"),
         (["bench"], "no live endpoint"),
     ],
 )
@@ -95,3 +107,62 @@ def test_input_of_blank_lines_only_is_no_input(answering):
     assert result.exit_code == 2
     assert "stdin is empty" in result.stderr
     assert CliRunner().invoke(app, ["predict", "http://127.0.0.1:9", " "]).exit_code == 2
+
+
+def exported(run: str, bundle) -> RunFolder:
+    found = RunFolder(run)
+    shutil.copytree(bundle.uri, Path(run) / "bundle")
+    found.put("bundle.json", bundle.replace(uri="/where/the/run/was/before"))
+    return found
+
+
+def test_every_command_says_what_it_did_from_deploy_to_down(invoke, run, fakes, bundles):  # noqa: F811
+    found = exported(run, bundles["first"])
+    started = invoke("deploy", run, "--set", "serve.port=0")
+    assert started.exit_code == 0, started.output
+    assert f"ready, version {bundles['first'].version}" in started.output
+    state = json.loads(invoke("status", run, "--json").stdout)
+    assert (state["serving"]["state"], state["version"]) == ("ready", bundles["first"].version)
+    assert state["next"].startswith("lft predict")
+    shown = invoke("status", run).output
+    assert "serving        ready, " in shown
+    assert "endpoint.log" in shown
+    again = invoke("deploy", run)
+    assert (again.exit_code, "nothing was changed" in again.output) == (0, True)
+    refused = invoke("deploy", run, "--set", "serve.port=19999")
+    assert (refused.exit_code, "serve.port" in refused.output) == (2, True)
+    scaled = invoke("deploy", run, "--set", "serve.autoscaling.max_replicas=2")
+    assert (scaled.exit_code, "1 to 2 replicas" in scaled.output) == (0, True)
+    back = invoke("rollback", run)
+    assert (back.exit_code, "no earlier bundle" in back.output) == (2, True)
+    live = endpoints.read(found.storage)
+    os.kill(live.pid, signal.SIGKILL)
+    while alive(live.process):
+        time.sleep(0.01)
+    dead = invoke("status", run)
+    assert "serving        dead" in dead.output
+    assert f"next: lft deploy {run}" in dead.output
+    asked = invoke("predict", run, "a text")
+    assert (asked.exit_code, "is dead" in asked.output) == (4, True)
+    assert invoke("down", run).exit_code == 0
+    assert "stopped" in invoke("status", run).output
+
+
+def test_the_command_of_a_model_card_works(invoke, fakes, bundles):  # noqa: F811
+    bundle = bundles["first"].uri
+    started = invoke("deploy", bundle, "--set", "serve.port=0")
+    assert started.exit_code == 0, started.output
+    assert f"next: lft predict {bundle} 'your text'" in started.output
+    assert "ready" in invoke("status", bundle).output
+    assert json.loads(invoke("status", bundle, "--json").stdout)["serving"]["state"] == "ready"
+    refused = invoke("deploy", bundle, "--trial", "t1")
+    assert (refused.exit_code, "need a run" in refused.output) == (2, True)
+    assert "stopped http" in invoke("down", bundle).output
+
+
+@pytest.mark.parametrize("command", ["status", "predict", "deploy", "rollback", "down"])
+def test_a_damaged_record_is_named(invoke, run, bundles, command):  # noqa: F811
+    exported(run, bundles["first"])
+    (Path(run) / "endpoint.json").write_text('{"url": "http://127')
+    result = invoke(command, run, *(["a text"] if command == "predict" else []))
+    assert (result.exit_code, "endpoint.json cannot be read" in result.output) == (2, True), result.output

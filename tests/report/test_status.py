@@ -2,10 +2,10 @@
 
 import pytest
 
-from lft_ray.records import Endpoint
 from lft_ray.report.status import status_of
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger, StartedTrial
+from lft_ray.serve.endpoint.look import EndpointView
 from tests.report.builders import record, selection
 
 
@@ -27,15 +27,26 @@ def test_a_running_search_is_continued_by_search(run):
 
 
 @pytest.mark.parametrize(
-    ("state", "command"), [("ready", "predict"), ("rejected", "predict"), ("stopped", "deploy"), ("starting", "deploy")]
+    ("state", "command"),
+    [
+        (None, "deploy"),
+        ("stopped", "deploy"),
+        ("dead", "deploy"),
+        ("starting", "status"),
+        ("not_ready", "status"),
+        ("unreachable", "status"),
+        ("elsewhere", "status"),
+        ("ready", "predict"),
+    ],
 )
-def test_a_decided_run_is_deployed_or_asked_for_predictions(run, state, command):
+def test_a_decided_run_is_deployed_or_asked_for_predictions(run, monkeypatch, state, command):
     run.put("selection.json", selection())
     for name in ("t2", selection().winner_seed_trial_id):
         run.put(f"trials/{name}/record.json", record(name, "minilm:3"))
-    endpoint = Endpoint(url="http://h:1", version="v1", process=None, ports={}, state=state, bundle_uri="b")
-    run.put("endpoint.json", endpoint)
+    view = EndpointView(state=state, url="http://h:1", version="v1") if state else None
+    monkeypatch.setattr("lft_ray.report.status.look", lambda _: view)
     found = status_of(run, Ledger(run.storage))
     assert found["winner"] == "minilm:3 (t2)"
     assert found["next"].startswith(f"lft {command} {run.uri}")
     assert (found["endpoint"], found["version"]) == (("http://h:1", "v1") if command == "predict" else (None, None))
+    assert (found["serving"] or {}).get("state") == state

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from lft_ray.config import Experiment
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.processes import this_process
 from lft_ray.records import Bundle, Endpoint
+from lft_ray.run.flock import COMMAND_LOCK, ENDPOINT_LOCK, FileLock
 from lft_ray.run.folder import RunFolder
 
 
@@ -65,6 +68,27 @@ def test_a_run_that_serves_is_not_replaced(tmp_path):
     run.put("endpoint.json", live.model_copy(update={"process": gone}))
     RunFolder.begin(experiment(tmp_path), resume=False, replace=True)
     assert not run.storage.exists("endpoint.json")
+
+
+@pytest.mark.parametrize("changes", [{"state": "starting"}, {"state": "ready", "process": None, "address": "h:1"}])
+def test_replace_refuses_an_endpoint_that_starts_or_that_a_cluster_keeps(tmp_path, changes):
+    run = RunFolder.begin(experiment(tmp_path), resume=False, replace=False)
+    known = {"url": "http://h:1", "version": "v", "process": this_process(), "ports": {}, "bundle_uri": ""}
+    run.put("endpoint.json", Endpoint(**{**known, **changes}))
+    with pytest.raises(InputError, match="serves a live endpoint"):
+        RunFolder.begin(experiment(tmp_path), resume=False, replace=True)
+    assert run.storage.exists("experiment.yaml")
+
+
+@pytest.mark.parametrize("name", [ENDPOINT_LOCK, COMMAND_LOCK])
+def test_replace_refuses_a_run_whose_endpoint_is_held_whatever_its_record_says(tmp_path, name):
+    run = RunFolder.begin(experiment(tmp_path), resume=False, replace=False)
+    lock = FileLock(Path(run.uri) / name, "lft deploy")
+    assert lock.acquire(wait_s=0)
+    with pytest.raises(InputError, match=r"lft deploy \(process"):
+        RunFolder.begin(experiment(tmp_path), resume=False, replace=True)
+    lock.release()
+    RunFolder.begin(experiment(tmp_path), resume=False, replace=True)
 
 
 def test_an_endpoint_file_of_another_version_is_named_before_anything_is_deleted(tmp_path):

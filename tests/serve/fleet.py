@@ -89,13 +89,15 @@ class Fleet:
         self.services[f"{name}+"] = service
 
     def predict(self, count: int, texts: Sequence[str] = ("bb", "ss", "ss")) -> list[tuple[str, str]]:
-        """(version, best label) of ``count`` requests with distinct ids, distributed over all replicas."""
+        """(version, best label) of ``count`` requests with distinct ids and texts, distributed over all replicas."""
         results = []
         services = list(self.services.values())
         for number in range(count):
             self.requests += 1
             service = services[number % len(services)]
-            call = service.predict([texts[number % len(texts)]], key=f"request {self.requests}")
+            suffix = "".join(chr(ord("f") + int(digit)) for digit in str(self.requests))
+            text = f"{texts[number % len(texts)]} {suffix}".replace("o", "x")
+            call = service.predict([text], key=f"request {self.requests}")
             predictions, version = self.loop.run_until_complete(call)
             results.append((version, predictions[0][0].label))
         return results

@@ -17,7 +17,7 @@ from lft_ray.serve.waiting import wait_until
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
-__all__ = ["apply", "settle", "survey"]
+__all__ = ["apply", "settle", "survey", "survey_app"]
 
 
 @dataclass(slots=True)
@@ -80,6 +80,13 @@ def survey(handle: "DeploymentHandle[Any]", *, timeout_s: float = 2.0) -> list[R
     while len(poll.statuses) < _running_replicas() and time.monotonic() < deadline:
         _poll_one(handle, poll)
     return list(poll.statuses.values())
+
+
+def survey_app() -> list[ReplicaStatus]:
+    """As `survey`, of an application that another process has deployed."""
+    from ray import serve
+
+    return survey(serve.get_deployment_handle(DEPLOYMENT_NAME, APP_NAME))
 
 
 def _running_replicas() -> int:

@@ -8,9 +8,9 @@ from lft_ray.config import ServeSpec
 from lft_ray.errors import InputError
 from lft_ray.run.storage import Storage
 from lft_ray.serve.addresses import is_loopback
-from lft_ray.serve.http.auth import hash_keys
+from lft_ray.serve.endpoint.keys import hashed_keys
 
-__all__ = ["check_address", "check_bundle", "with_absolute_key"]
+__all__ = ["check_address", "check_bundle", "check_hardware", "with_absolute_key"]
 
 
 def check_bundle(uri: str, spec: ServeSpec | None = None) -> str:
@@ -45,10 +45,10 @@ def check_address(spec: ServeSpec) -> None:
             f"serve.host {spec.host} is an IPv6 address, and Ray Serve's servers listen on IPv4 only",
             fix="--set serve.host=127.0.0.1, or 0.0.0.0 behind a proxy that speaks IPv6",
         )
-    if not is_loopback(spec.host) and not hash_keys(os.environ.get(spec.api_keys_env, "")):
+    if not is_loopback(spec.host) and not hashed_keys(spec):
         raise InputError(
             f"serve.host {spec.host} can be reached from other machines and there are no API keys",
-            fix=f"set {spec.api_keys_env}=key1,key2 or use serve.host=127.0.0.1",
+            fix=f"set {spec.api_keys_env}=key1,key2 (or {spec.api_keys_env}_FILE=path) or use serve.host=127.0.0.1",
         )
     for name, port in (("port", spec.port), ("grpc_port", spec.grpc_port)):
         try:
@@ -60,3 +60,15 @@ def check_address(spec: ServeSpec) -> None:
             raise InputError(
                 f"cannot listen on {spec.host}:{port}: {error.strerror}", fix=f"--set serve.{name}=0 picks a free port"
             ) from None
+
+
+def check_hardware(spec: ServeSpec) -> None:
+    """Refuse more cores than this machine has. Raises `InputError`."""
+    cores = os.cpu_count() or 1
+    replicas = max(1, spec.autoscaling.min_replicas)
+    if replicas * spec.cpus_per_replica > cores:
+        raise InputError(
+            f"{replicas} replicas (serve.autoscaling.min_replicas) x {spec.cpus_per_replica} cores "
+            f"(serve.cpus_per_replica) do not fit into the {cores} cores of this machine",
+            fix="lower one of them, or deploy to a larger cluster with --address",
+        )

@@ -6,14 +6,14 @@ In: a record. Out: the same record, read by the other process. Never a partially
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from lft_ray.config import RolloutSpec, ServeSpec
+from lft_ray.config import AutoscalingSpec, RolloutSpec, ServeSpec
 from lft_ray.errors import InputError
 from lft_ray.processes import ProcessIdentity
 from lft_ray.records import Endpoint, Record
 
-__all__ = ["ProcessTree", "PromoteRequest", "PromoteResponse", "StartRequest", "get", "put"]
+__all__ = ["ProcessTree", "PromoteRequest", "PromoteResponse", "StartRequest", "get", "next_serial", "put"]
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -31,15 +31,23 @@ class StartRequest(Record):
     """Path of the log file; empty in the foreground."""
     wait_s: float
     """Seconds until the endpoint must be ready, and until each later change must be decided."""
+    key_hashes: list[str] = Field(default_factory=list)
+    """SHA-256 of the API keys. The supervisor never sees the keys."""
 
 
 class PromoteRequest(Record):
-    """``promote_request.json``, announced by SIGHUP: promote this bundle."""
+    """``promote_request.json``, announced by SIGHUP: promote this bundle, or apply settings."""
 
     serial: int
-    """Identifies the request; increases with every request."""
+    """Identifies the request: a counter, one higher than that of the request before."""
     bundle_uri: str | None
     """URI of the bundle; None: end the running canary, or else return to the previous bundle."""
+    keep_bundle: bool = False
+    """Change only the settings; ``bundle_uri`` is ignored."""
+    autoscaling: AutoscalingSpec | None = None
+    """Autoscaling to apply before the bundle; None: unchanged."""
+    site_uri: str = ""
+    """The run folder as the command found it: it may have been moved since the start."""
     rollout: RolloutSpec = RolloutSpec()
     """Canary, and how much worse the bundle may be."""
 
@@ -93,3 +101,9 @@ def get(folder: Path, kind: type[RecordT]) -> RecordT | None:
             f"{path} cannot be read: {where}: {detail['msg']}",
             fix="use the version of lft_ray that started the endpoint, or `lft down` with that version and redeploy",
         ) from None
+
+
+def next_serial(folder: Path) -> int:
+    """Serial of the next promotion request. Only the command that holds the endpoint's lock may call this."""
+    known = (get(folder, PromoteRequest), get(folder, PromoteResponse))
+    return 1 + max((message.serial for message in known if message is not None), default=0)

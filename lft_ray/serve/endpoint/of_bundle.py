@@ -3,6 +3,7 @@
 from lft_ray.config.serving import serve_spec
 from lft_ray.records import Endpoint
 from lft_ray.run.bundle_site import BundleSite
+from lft_ray.serve.endpoint.changes import check_given
 from lft_ray.serve.endpoint.deploy import deploy
 
 __all__ = ["deploy_bundle"]
@@ -22,4 +23,6 @@ def deploy_bundle(
     Raises:
         ConfigError: an override is invalid or of another section.
     """
-    return deploy(site.uri, site.bundle_uri, serve_spec(overrides or []), address=address, foreground=foreground)
+    given = check_given(overrides or [])
+    spec = serve_spec(overrides or [])
+    return deploy(site.uri, site.bundle_uri, spec, given=given, address=address, foreground=foreground)

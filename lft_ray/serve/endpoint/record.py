@@ -32,7 +32,7 @@ def read(storage: Storage) -> Endpoint | None:
     except ValidationError as error:
         raise InputError(
             f"{storage.uri_of(ENDPOINT_FILE)} cannot be read: {first_problem(error)}",
-            fix="stop the process it names and delete the file",
+            fix=f"`lft down {storage.uri}` stops what serves there and sets the file aside",
         ) from None
 
 

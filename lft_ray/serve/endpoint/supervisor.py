@@ -5,10 +5,10 @@ reports ready when HAProxy routes to every replica, promotes on SIGHUP (``promot
 SIGINT terminates everything that it started. Never serves requests itself.
 """
 
-import os
 import queue
 import shutil
 import signal
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -23,8 +23,8 @@ from lft_ray.serve import addresses
 from lft_ray.serve.cluster import haproxy, start
 from lft_ray.serve.cluster.environment import free_port
 from lft_ray.serve.endpoint import messages, process_tree
-from lft_ray.serve.endpoint import record as endpoints
-from lft_ray.serve.http.auth import hash_keys
+from lft_ray.serve.endpoint.locks import EndpointSite
+from lft_ray.serve.endpoint.outcome import failure_of, recorded
 from lft_ray.serve.rollout.controller import RolloutController, RolloutResult
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus, rejection, version_of
 from lft_ray.serve.waiting import wait_until
@@ -51,12 +51,12 @@ class Supervisor:
     def __init__(self, request: messages.StartRequest) -> None:
         self._request = request
         self._folder = Path(request.folder)
-        self._site = Storage(request.site_uri)
+        self._site = EndpointSite(request.site_uri, request.folder)
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._stopping = False
         self._port = request.spec.port or free_port(request.spec.host)
         self._grpc_port = request.spec.grpc_port if request.spec.grpc_port != 0 else free_port(request.spec.host)
-        self._key_hashes = tuple(hash_keys(os.environ.get(request.spec.api_keys_env, "")))
+        self._key_hashes = tuple(request.key_hashes)
         self._handle: DeploymentHandle[Any] | None = None
         self._rollout = RolloutController(self._apply, self._survey)
         self._last_serial = 0
@@ -70,17 +70,20 @@ class Supervisor:
             url=addresses.url(self._request.spec.host, self._port),
             version="",
             process=this_process(),
-            ports={"http": self._port},
+            host=socket.gethostname(),
+            ports={"http": self._port} | ({"grpc": self._grpc_port} if self._grpc_port else {}),
             state="starting",
             bundle_uri=self._request.bundle_uri,
             log=self._request.log,
             folder=str(self._folder),
+            spec=self._request.spec,
         )
 
     def run(self) -> int:
-        """Serve until a signal to stop. Returns the exit code: 0 after a requested shutdown, 1 after a failure."""
+        """Serve until a signal to stop. Returns the exit code: 0 after a requested shutdown, else that of the error."""
         started_at = time.monotonic()
-        failure = ""
+        failure, code = "", 0
+        self._site.take()
         self._catch_signals()
         process_tree.adopt_orphans()
         try:
@@ -90,22 +93,23 @@ class Supervisor:
             _log(f"ready at {self._endpoint.url}, version {self._endpoint.version}")
             self._watch()
         except LftError as error:
-            failure = "" if self._stopping else str(error)
+            failure, code = ("", 0) if self._stopping else (str(error), error.exit_code)
         except Exception as error:  # whatever Ray raises, the record must state it and no process may be left behind
-            failure = f"{type(error).__name__}: {error}"
-            raise
+            problem = failure_of(error, self._endpoint)
+            failure, code = str(problem), problem.exit_code
+            if code == 1:
+                raise
         finally:
             if failure:
                 _log(failure)
             self._shut_down()
             self._publish(state="stopped", message=failure)
-        return 1 if failure else 0
+        return code
 
     # ------------------------------------------------------------ start
 
     def _start(self) -> None:
         variables = start.prepare(self._folder)
-        os.environ.pop(self._request.spec.api_keys_env, None)  # only the hashes of the keys go to the replicas
         start.start_ray(self._folder)
         self._catch_signals()  # ray.init has replaced our handler for SIGTERM by its own
         copy = self._copy_bundle(self._request.bundle_uri, serial=0)
@@ -183,6 +187,7 @@ class Supervisor:
         if request is None or request.serial <= self._last_serial:
             return
         self._last_serial = request.serial
+        self._site.move_to(request.site_uri)
         try:
             endpoint = self._record(self._promote(request))
         except (LftError, OSError) as error:
@@ -190,6 +195,16 @@ class Supervisor:
         messages.put(self._folder, messages.PromoteResponse(serial=request.serial, endpoint=endpoint))
 
     def _promote(self, request: messages.PromoteRequest) -> RolloutResult:
+        if request.autoscaling is not None:
+            spec = self._request.spec
+            self._request = self._request.replace(spec=spec.replace(autoscaling=request.autoscaling))
+            result = self._rollout.reapply()
+            if result.kind == "rejected":
+                self._request = self._request.replace(spec=spec)
+                return result
+            self._publish(spec=self._request.spec)
+            if request.keep_bundle:
+                return result
         if request.bundle_uri is None:
             return self._rollout.rollback()
         return self._rollout.promote(self._copy_bundle(request.bundle_uri, serial=request.serial), request.rollout)
@@ -204,22 +219,18 @@ class Supervisor:
             self._delete_unused_bundles()
             return self._rejected(reason, canary=result.canary or self._endpoint.canary)
         if result.kind == "canary":
-            return self._publish(canary=result.canary, message=result.canary.note if result.canary else "")
-        before = self._endpoint
-        _log(f"promoted version {result.version}, previously {before.version}")
+            canary = result.canary
+            if canary is None or not canary.running:
+                self._delete_unused_bundles()
+            return self._publish(canary=canary or self._endpoint.canary, message=canary.note if canary else "")
         self._delete_unused_bundles()
-        return self._publish(
-            version=result.version,
-            previous_version=before.version,
-            previous_uri=before.bundle_uri,
-            bundle_uri=self._sources[self._rollout.desired.current],
-            canary=result.canary or before.canary,
-            message="promoted after its canary" if result.canary else "",
-        )
+        changes = recorded(result, self._endpoint, self._rollout, self._sources)
+        _log(f"{changes['message'] or 'promoted'}, version {result.version}, previously {self._endpoint.version}")
+        return self._publish(**changes)
 
     def _delete_unused_bundles(self) -> None:
         desired = self._rollout.desired
-        needed = {desired.current, desired.previous, self._rollout.candidate}
+        needed = {desired.current, self._rollout.candidate, *(served.uri for served in self._rollout.history)}
         for folder in (self._folder / "bundles").iterdir():
             if str(folder) not in needed:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -258,7 +269,7 @@ class Supervisor:
 
     def _publish(self, **changes: Any) -> Endpoint:
         self._endpoint = self._endpoint.model_copy(update=changes)
-        return endpoints.write(self._site, self._endpoint)
+        return self._site.write(self._endpoint)
 
     def _catch_signals(self) -> None:
         # SimpleQueue.put may be called from a handler that interrupts it; a threading.Event may not.

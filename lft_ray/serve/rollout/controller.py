@@ -6,18 +6,21 @@ that starts at any moment opens a bundle that has served before.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from lft_ray.config import RolloutSpec
 from lft_ray.errors import LftError
-from lft_ray.records import CanaryRecord
+from lft_ray.records import CanaryRecord, ServedVersion
 from lft_ray.serve.rollout.canary import Verdict, drift, verdict
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus, rejection, version_of
 from lft_ray.serve.rollout.stats import CanaryStats, merged
 
-__all__ = ["CanaryRun", "RolloutController", "RolloutResult"]
+__all__ = ["MAX_HISTORY", "CanaryRun", "RolloutController", "RolloutResult"]
+
+MAX_HISTORY = 3
+"""Number of earlier bundles to which a rollback can return, each step one further back. Their copies are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,9 @@ class RolloutResult:
     differs between an endpoint on this machine and one on an existing cluster.
     """
 
-    kind: Literal["promoted", "rejected", "canary"]
+    kind: Literal["promoted", "rolled_back", "rejected", "canary"]
     version: str = ""
-    """Version that is served now; empty unless promoted."""
+    """Version that is served now; empty unless promoted or rolled back."""
     reason: str = ""
     """Why the bundle was rejected."""
     canary: CanaryRecord | None = None
@@ -93,7 +96,8 @@ class RolloutController:
         apply: applies a desired state and returns the status of each replica once it has decided; may raise `LftError`.
         survey: returns the status of every running replica that can be reached.
         desired: the current desired state; None before `begin`.
-        clock: returns the time in seconds.
+        history: what was served before ``desired``, the latest last.
+        clock: returns a time in seconds that never steps back.
     """
 
     def __init__(
@@ -102,10 +106,13 @@ class RolloutController:
         survey: Callable[[], Sequence[ReplicaStatus]],
         *,
         desired: DesiredState | None = None,
+        history: Iterable[ServedVersion] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._apply, self._survey, self._clock = apply, survey, clock
         self.desired = desired or DesiredState(current="")
+        self.history = tuple(history)
+        self._version = self.desired.version or ""
         self._canary: CanaryRun | None = None
 
     @property
@@ -115,7 +122,18 @@ class RolloutController:
 
     def begin(self, uri: str) -> Sequence[ReplicaStatus]:
         """Serve the first bundle, without a comparison. Returns the status of each replica."""
-        return self._settle(DesiredState(current=uri, serial=self._next_serial()))
+        statuses = self._settle(DesiredState(current=uri, serial=self._next_serial()))
+        self._version = version_of(statuses)
+        return statuses
+
+    def reapply(self) -> RolloutResult:
+        """Apply the desired state once more, for settings other than the bundle; a running canary goes on."""
+        desired = self.desired.model_copy(update={"serial": self._next_serial()})
+        _, reason = self._attempt(desired)
+        if reason:
+            return RolloutResult("rejected", reason=reason)
+        canary = self._canary
+        return RolloutResult("canary", canary=canary.record(self._clock()) if canary else None)
 
     def promote(self, uri: str, rules: RolloutSpec) -> RolloutResult:
         """Open a bundle beside the running one on every replica and compare them; then start a canary, or promote it.
@@ -128,12 +146,14 @@ class RolloutController:
         """
         self._drop_candidate()
         self._canary = None
-        proposed = self._unchanged(candidate=uri, max_slowdown=rules.max_slowdown)
+        proposed = self._unchanged().model_copy(
+            update={"candidate": uri, "max_slowdown": rules.max_slowdown, "min_agreement": rules.min_agreement}
+        )
         _, reason = self._attempt(proposed)
         if reason:
             return self._reject(reason)
         if not rules.canary_share:
-            return self._accept(uri)
+            return self._promote(uri)
         statuses, reason = self._attempt(
             proposed.model_copy(update={"share": rules.canary_share, "serial": self._next_serial()})
         )
@@ -144,12 +164,20 @@ class RolloutController:
         return RolloutResult("canary", canary=self._canary.record(self._clock()))
 
     def rollback(self) -> RolloutResult:
-        """End the running canary; without one, return to the previous bundle, which is not compared again."""
+        """End the running canary; without one, return to the bundle that was served before the running one.
+
+        That bundle is not compared again. The one that it replaces leaves the history: a second rollback goes further
+        back, and never forward to the bundle that was just rolled back.
+        """
         if self._canary is not None:
-            return self._end(self._canary, "it was rolled back by hand")
-        if self.desired.previous is None:
+            canary, self._canary = self._canary, None
+            record = canary.record(self._clock(), "it was rolled back by hand", running=False)
+            self._attempt(self._unchanged())
+            return RolloutResult("canary", canary=record)
+        if not self.history:
             return RolloutResult("rejected", reason="there is no earlier bundle to go back to")
-        return self._accept(self.desired.previous)
+        *older, target = self.history
+        return self._accept(target.uri, older, kind="rolled_back")
 
     def check_canary(self) -> RolloutResult | None:
         """Evaluate the running canary; promote it at the end of its time, roll it back if it does harm.
@@ -180,7 +208,7 @@ class RolloutController:
         if decision.action == "rollback":
             return self._end(canary, decision.reason)
         self._canary = None
-        result = self._accept(canary.uri)
+        result = self._promote(canary.uri)
         return replace(result, canary=canary.record(now, result.reason or "promoted", running=False))
 
     def _end(self, canary: CanaryRun, reason: str) -> RolloutResult:
@@ -188,11 +216,20 @@ class RolloutController:
         record = canary.record(self._clock(), reason, running=False)
         return replace(self._reject(reason), canary=record)
 
-    def _accept(self, uri: str) -> RolloutResult:
-        proposed = DesiredState(current=uri, previous=self.desired.current, serial=self._next_serial())
+    def _promote(self, uri: str) -> RolloutResult:
+        replaced = ServedVersion(version=self._version, uri=self.desired.current)
+        return self._accept(uri, [*self.history, replaced], kind="promoted")
+
+    def _accept(
+        self, uri: str, history: Sequence[ServedVersion], *, kind: Literal["promoted", "rolled_back"]
+    ) -> RolloutResult:
+        kept = tuple(history[-MAX_HISTORY:])
+        previous = kept[-1].uri if kept else None
+        proposed = DesiredState(current=uri, previous=previous, serial=self._next_serial())
         statuses, reason = self._attempt(proposed)
         if not reason:
-            return RolloutResult("promoted", version=version_of(statuses))
+            self.history, self._version = kept, version_of(statuses)
+            return RolloutResult(kind, version=self._version)
         # A replica that starts later must not try the bad bundle first, and one that accepted it must close it.
         self._attempt(self._unchanged())
         return RolloutResult("rejected", reason=reason)
@@ -201,15 +238,13 @@ class RolloutController:
         self._attempt(self._unchanged())
         return RolloutResult("rejected", reason=reason)
 
-    def _unchanged(self, *, candidate: str | None = None, max_slowdown: float | None = None) -> DesiredState:
-        """A desired state with the running bundle unchanged, alone or with a candidate that serves no requests yet."""
+    def _unchanged(self) -> DesiredState:
+        """A desired state with the running bundle unchanged and alone."""
         return DesiredState(
             current=self.desired.current,
             previous=self.desired.previous,
             version=self.desired.version,
             serial=self._next_serial(),
-            candidate=candidate,
-            max_slowdown=max_slowdown,
         )
 
     def _attempt(self, desired: DesiredState) -> tuple[Sequence[ReplicaStatus], str]:
@@ -234,5 +269,5 @@ class RolloutController:
         self.desired = self.desired.model_copy(update={"serial": serial})
 
     def _next_serial(self) -> int:
-        # At least the time in ms, so that desired states of an earlier controller have lower serials.
-        return max(self.desired.serial + 1, int(time.time() * 1000))
+        # A counter and never a time: after the clock was set back, replicas would ignore every later state.
+        return self.desired.serial + 1

@@ -4,13 +4,15 @@ Compares labels, predictions and latency with the running model, on the candidat
 recent texts of this replica. Recent texts never leave its memory.
 """
 
+import re
 import time
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 
 from lft_ray.serve.loadgen import quantile_ms
 from lft_ray.serve.model.base import Model
 
-__all__ = ["NEVER_SLOW_MS", "compare"]
+__all__ = ["NEVER_SLOW_MS", "compare", "distinct_key"]
 
 NEVER_SLOW_MS = 25.0
 """A p95 below this always passes: a network is 10 times slower than a bag of words, which no user notices."""
@@ -20,13 +22,23 @@ _SECONDS = 5.0
 """Time limit for these measurements."""
 _MIN_SAMPLES = 5
 """Fewer samples that all differ are not yet evidence of a wrong label mapping."""
-_MIN_AGREEMENT = 0.5
-"""Share of recent texts that must get the same label from both models."""
 _ALPHA = 0.05
 """Significance level of the test of that share."""
 
 
-def compare(candidate: Model, running: Model, recent: Sequence[str], *, max_slowdown: float | None) -> str:
+def distinct_key(text: str) -> str:
+    """Key by which two texts count as one: a monitor repeats one text, perhaps with another time or counter in it."""
+    return re.sub(r"\d+", "0", " ".join(unicodedata.normalize("NFKC", text).casefold().split()))
+
+
+def compare(
+    candidate: Model,
+    running: Model,
+    recent: Sequence[str],
+    *,
+    max_slowdown: float | None,
+    min_agreement: float,
+) -> str:
     """Compare a candidate with the running model. Blocks while it measures.
 
     Args:
@@ -34,13 +46,14 @@ def compare(candidate: Model, running: Model, recent: Sequence[str], *, max_slow
         running: the running model.
         recent: texts of recent requests.
         max_slowdown: maximum ratio of the candidate's p95 latency to the running model's; None: any.
+        min_agreement: minimum share of texts that must get the running model's label; 0: any.
 
     Returns:
         The reason why the candidate must not replace the running model; empty if it may.
     """
     return (
         _label_mismatch(candidate, running)
-        or _disagreement(candidate, running, recent)
+        or _disagreement(candidate, running, recent, min_agreement)
         or _slowdown(candidate, running, max_slowdown)
     )
 
@@ -57,19 +70,35 @@ def _label_mismatch(candidate: Model, running: Model) -> str:
     )
 
 
-def _disagreement(candidate: Model, running: Model, recent: Sequence[str]) -> str:
-    same = _agreement(candidate, running, candidate.samples)
-    if same == 0 and len(candidate.samples) >= _MIN_SAMPLES:
-        return f"it predicts another label than the running model for each of its {len(candidate.samples)} sample texts"
-    same = _agreement(candidate, running, recent)
-    # One-sided exact binomial test of 50% agreement: a better model differs on some texts, a wrong mapping on most.
-    if _binomial_tail(same, len(recent), _MIN_AGREEMENT) < _ALPHA:
-        return f"it agrees with the running model on only {same} of the {len(recent)} latest texts"
+def _disagreement(candidate: Model, running: Model, recent: Iterable[str], min_agreement: float) -> str:
+    if not min_agreement:
+        return ""
+    samples = _distinct(candidate.samples)
+    if len(samples) >= _MIN_SAMPLES and _agreement(candidate, running, samples) == 0:
+        return (
+            f"it predicts another label than the running model for each of its {len(samples)} sample texts "
+            "(serve.rollout.min_agreement=0 allows it)"
+        )
+    texts = _distinct(recent)
+    same = _agreement(candidate, running, texts)
+    # One-sided exact binomial test, by text and not by request: a better model differs on some texts, a wrong label
+    # mapping on most, and a text that is sent a thousand times is one piece of evidence.
+    if _binomial_tail(same, len(texts), min_agreement) < _ALPHA:
+        return (
+            f"it agrees with the running model on only {same} of the {len(texts)} latest distinct texts, evidence of "
+            f"less than {min_agreement:.0%} (serve.rollout.min_agreement)"
+        )
     return ""
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return list({distinct_key(text): text for text in texts}.values())
 
 
 def _agreement(candidate: Model, running: Model, texts: Sequence[str]) -> int:
     """Number of texts with the same label from both models."""
+    if not texts:
+        return 0
     pairs = zip(candidate.run_samples(texts), running.run_samples(texts), strict=True)
     return sum(ours.label == theirs.label for ours, theirs in pairs)
 

@@ -6,13 +6,14 @@ and compared with it, then one reference is swapped. Never raises for a bad bund
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from lft_ray.errors import BundleError, LftError
 from lft_ray.serve.model.base import Model
-from lft_ray.serve.rollout.gate import compare
+from lft_ray.serve.rollout.gate import compare, distinct_key
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus
 from lft_ray.serve.rollout.traffic_split import CanaryRoute
 from lft_ray.wire import Info, Predictions
@@ -22,7 +23,7 @@ __all__ = ["NotReady", "Service"]
 logger = logging.getLogger("lft_ray.serve")
 
 _RECENT = 64
-"""Number of recent texts that the promotion gate compares candidates on."""
+"""Number of distinct recent texts that the promotion gate compares candidates on."""
 _RECENT_CHARS = 2000
 """Longer texts are not remembered, which bounds the memory for them."""
 
@@ -42,7 +43,8 @@ class Service:
         self._open = open_model
         self._current: Model | None = None
         self._candidate: CanaryRoute | None = None
-        self._recent: deque[str] = deque(maxlen=_RECENT)
+        self._recent: OrderedDict[str, str] = OrderedDict()
+        """Distinct recent texts by their key, the latest last: a text that is sent each second displaces no other."""
         self._lock = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
         self._latest = -1
@@ -107,7 +109,7 @@ class Service:
         """
         model, candidate = self.current, self._candidate
         if texts and len(texts[0]) <= _RECENT_CHARS:
-            self._recent.append(texts[0])
+            self._remember(texts[0])
         if candidate is not None and candidate.share:
             return await candidate.predict(model, texts, top_k=top_k, function=function, key=key)
         return await model.predict(texts, top_k=top_k, function=function), model.version
@@ -136,6 +138,13 @@ class Service:
                 share=self._candidate.share if self._candidate else 0.0,
             )
             return self.status
+
+    def _remember(self, text: str) -> None:
+        key = distinct_key(text)
+        self._recent[key] = text
+        self._recent.move_to_end(key)
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
 
     def _is_serving(self, desired: DesiredState) -> bool:
         same = self.version == desired.version or desired.version is None
@@ -184,9 +193,10 @@ class Service:
         return ""
 
     async def _compare(self, model: Model, desired: DesiredState) -> str:
-        running, recent = self.current, tuple(self._recent)
+        running, recent = self.current, tuple(self._recent.values())
+        job = partial(compare, max_slowdown=desired.max_slowdown, min_agreement=desired.min_agreement)
         try:
-            return await asyncio.to_thread(compare, model, running, recent, max_slowdown=desired.max_slowdown)
+            return await asyncio.to_thread(job, model, running, recent)
         except Exception as error:  # a bad bundle can make an engine raise anything, which must not stop the replica
             logger.warning("the bundle at %s is rejected", desired.candidate, exc_info=True)
             return f"{type(error).__name__}: {error}"

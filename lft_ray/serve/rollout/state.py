@@ -32,6 +32,8 @@ class DesiredState(Record):
     """Share of requests that the candidate serves, by the hash of their id; 0: none."""
     max_slowdown: float | None = None
     """Maximum ratio of the candidate's p95 to that of ``current`` on the same texts; None: any."""
+    min_agreement: float = 0.0
+    """Minimum share of texts that must get the same label from the candidate as from ``current``; 0: any."""
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> "DesiredState":

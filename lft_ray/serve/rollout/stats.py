@@ -29,19 +29,21 @@ class RequestStats:
     bins: list[int] = field(default_factory=lambda: [0] * _BINS)
     """Number of successful requests per latency bin; the bins grow by `BIN_RATIO`."""
     labels: Counter[str] = field(default_factory=Counter)
-    """Best label of the first text of each request. One per request, because texts of one request are often alike."""
+    """Best label of each distinct first text of a request. One per text: a monitor that repeats its text is one piece
+    of evidence, not a thousand; and one per request, because texts of one request are often alike."""
 
     @property
     def requests(self) -> int:
         """Number of successful and failed requests."""
         return self.succeeded + self.errors
 
-    def add(self, latency_ms: float, label: str) -> None:
-        """Count a successful request."""
+    def add(self, latency_ms: float, label: str | None) -> None:
+        """Count a successful request; None as its label: the text has been counted before."""
         self.succeeded += 1
         position = math.log(max(latency_ms, _FIRST_MS) / _FIRST_MS) / math.log(BIN_RATIO)
         self.bins[min(int(position), _BINS - 1)] += 1
-        self.labels[label] += 1
+        if label is not None:
+            self.labels[label] += 1
 
     def fail(self) -> None:
         """Count a failed request."""

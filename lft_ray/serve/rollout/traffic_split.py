@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Sequence
 
 from lft_ray.serve.model.base import Model
+from lft_ray.serve.rollout.gate import distinct_key
 from lft_ray.serve.rollout.stats import CanaryStats, RequestStats, merged
 from lft_ray.wire import Canary, Predictions
 
@@ -19,6 +20,9 @@ __all__ = ["CANDIDATE_TIMEOUT_S", "CanaryRoute", "in_canary"]
 
 CANDIDATE_TIMEOUT_S = 10.0
 """A request without a prediction of the candidate by then counts as its error, and the running model serves it."""
+
+_MAX_TEXTS = 100_000
+"""Distinct texts whose labels are counted: far more than a test of the label shares needs."""
 
 
 def in_canary(key: str, share: float) -> bool:
@@ -39,12 +43,15 @@ class CanaryRoute:
         self.model = model
         self.share = 0.0
         self._running_stats, self._candidate_stats = RequestStats(), RequestStats()
+        self._seen: tuple[set[int], set[int]] = (set(), set())
+        """Hashes of the texts whose labels the statistics of the running model and of the candidate contain."""
 
     def begin(self, share: float) -> None:
         """Serve a share of the requests from now on; a change of the share resets the statistics."""
         if share != self.share:
             self.share = share
             self._running_stats, self._candidate_stats = RequestStats(), RequestStats()
+            self._seen = (set(), set())
 
     def stats(self) -> CanaryStats:
         """Snapshot of the statistics of both models since the share last changed."""
@@ -78,24 +85,31 @@ class CanaryRoute:
         if random.random() < self.share if key is None else in_canary(key, self.share):
             try:
                 async with asyncio.timeout(CANDIDATE_TIMEOUT_S):
-                    predictions = await _predict_counted(self.model, self._candidate_stats, texts, top_k, function)
+                    predictions = await self._predict_counted(self.model, texts, top_k, function)
                 return predictions, self.model.version
             except Exception:  # a candidate must not cost a response, whatever it raises  # noqa: BLE001
                 self._candidate_stats.fail()
                 return await running.predict(texts, top_k=top_k, function=function), running.version
         try:
-            return await _predict_counted(running, self._running_stats, texts, top_k, function), running.version
+            return await self._predict_counted(running, texts, top_k, function), running.version
         except Exception:
             self._running_stats.fail()
             raise
 
-
-async def _predict_counted(
-    model: Model, stats: RequestStats, texts: Sequence[str], top_k: int | None, function: str | None
-) -> Predictions:
-    started_at = time.perf_counter()
-    predictions = await model.predict(texts, top_k=top_k, function=function)
-    if not all(math.isfinite(score.score) for scores in predictions for score in scores):
-        raise ValueError("a score is not finite")
-    stats.add((time.perf_counter() - started_at) * 1000.0, predictions[0][0].label)
-    return predictions
+    async def _predict_counted(
+        self, model: Model, texts: Sequence[str], top_k: int | None, function: str | None
+    ) -> Predictions:
+        is_candidate = model is self.model
+        stats = self._candidate_stats if is_candidate else self._running_stats
+        seen = self._seen[is_candidate]
+        started_at = time.perf_counter()
+        predictions = await model.predict(texts, top_k=top_k, function=function)
+        if not all(math.isfinite(score.score) for scores in predictions for score in scores):
+            raise ValueError("a score is not finite")
+        latency_ms = (time.perf_counter() - started_at) * 1000.0
+        key = hash(distinct_key(texts[0]))
+        is_new = key not in seen and len(seen) < _MAX_TEXTS
+        if is_new:
+            seen.add(key)
+        stats.add(latency_ms, predictions[0][0].label if is_new else None)
+        return predictions

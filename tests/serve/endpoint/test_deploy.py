@@ -212,6 +212,8 @@ class TestLife:
         back = rollback(run, wait_s=60)
         assert (back.state, back.version) == ("ready", bundles["first"].version)
         assert back.bundle_uri == bundles["first"].uri
+        assert back.message == f"rolled back from {bundles['second'].version} to {back.version}"
+        assert rollback(run, wait_s=60).state == "rejected", "never forward again"
         with Client(live.url) as client:
             assert client.info().version == bundles["first"].version
 
@@ -233,7 +235,8 @@ class TestLife:
         deploy(run, bundles["first"], ServeSpec(rollout=rules), wait_s=60)
         assert httpx.get(f"{live.url}/info").json()["canary"]["version"] == bundles["first"].version
         ended = rollback(run, wait_s=60)
-        assert ended.message == "it was rolled back by hand"
+        assert (ended.state, "was ended" in ended.message) == ("ready", True)
+        assert ended.canary.note == "it was rolled back by hand"
         assert not endpoints.read(Storage(run)).has_canary
         assert {httpx.post(live.url, json={"inputs": "goal"}).headers["x-model-version"] for _ in range(10)} == {
             bundles["second"].version

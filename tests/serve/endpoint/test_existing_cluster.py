@@ -6,9 +6,10 @@ from lft_ray.cluster.nodes import HEAD_MARK, Fleet, Node
 from lft_ray.config import RolloutSpec, ServeSpec
 from lft_ray.config.serving import AutoscalingSpec
 from lft_ray.errors import InputError
-from lft_ray.run.storage import Storage
+from lft_ray.records import Endpoint
 from lft_ray.serve.cluster.placement import Placement
-from lft_ray.serve.endpoint.existing_cluster import _Cluster, deploy_to
+from lft_ray.serve.endpoint.deploy import deploy
+from lft_ray.serve.endpoint.existing_cluster import _Cluster, _history, check_cluster_spec
 
 ONE_NODE = Fleet((Node("a", 2.0, 0.0),))
 TWO_NODES = Fleet((Node("a", 2.0, 0.0), Node("b", 2.0, 0.0)))
@@ -21,9 +22,6 @@ def cluster_of(spec: ServeSpec, fleet: Fleet = ONE_NODE, nodes=()) -> _Cluster:
 @pytest.mark.parametrize(
     ("spec", "fleet", "reason"),
     [
-        (ServeSpec(port=0), ONE_NODE, r"serve\.port 0"),
-        (ServeSpec(grpc_port=0), ONE_NODE, r"serve\.grpc_port 0"),
-        (ServeSpec(autoscaling=AutoscalingSpec(look_back_s=6)), ONE_NODE, "look_back_s 6 is too short"),
         (ServeSpec(host="127.0.0.1"), TWO_NODES, "cannot be reached from node to node, and the cluster has 2 nodes"),
     ],
 )
@@ -47,7 +45,24 @@ def test_head_is_the_address_of_the_head_node_unless_the_host_is_one():
     assert cluster_of(ServeSpec(host="10.0.0.9"), nodes=nodes).head() == "10.0.0.9"
 
 
-def test_a_canary_is_refused_before_the_cluster_is_contacted(tmp_path):
-    spec = ServeSpec(rollout=RolloutSpec(canary_share=0.1))
-    with pytest.raises(InputError, match="a canary is evaluated by the supervisor process"):
-        deploy_to("nowhere:1", Storage(tmp_path), "bundle", spec, wait_s=1.0)
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (ServeSpec(port=0), r"serve\.port 0"),
+        (ServeSpec(grpc_port=0), r"serve\.grpc_port 0"),
+        (ServeSpec(autoscaling=AutoscalingSpec(look_back_s=6)), "look_back_s 6 is too short"),
+        (ServeSpec(rollout=RolloutSpec(canary_share=0.1)), "a canary is evaluated by the supervisor process"),
+    ],
+)
+def test_settings_are_refused_before_the_cluster_is_contacted(tmp_path, spec, reason):
+    for call in (lambda: check_cluster_spec(spec), lambda: deploy(tmp_path, "bundle", spec, address="nowhere:1")):
+        with pytest.raises(InputError, match=reason):
+            call()
+
+
+def test_the_history_of_a_record_of_an_older_version_is_its_previous_bundle():
+    old = Endpoint(
+        url="http://h:1", version="2", process=None, ports={}, state="ready", bundle_uri="b", previous_uri="a"
+    )
+    assert [one.uri for one in _history(old)] == ["a"]
+    assert _history(old.replace(previous_uri="")) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lft_ray.config import RolloutSpec, ServeSpec
+from lft_ray.records import ServedVersion
 from lft_ray.run.storage import Storage
 from lft_ray.serve.endpoint import messages
 from lft_ray.serve.endpoint import record as endpoints
@@ -34,10 +35,12 @@ def test_a_promotion_is_recorded_with_its_source_and_unused_copies_are_deleted(s
     copies = [supervisor._copy_bundle(bundles[name].uri, serial=n) for n, name in enumerate(("first", "second"))]
     stray = supervisor._copy_bundle(bundles["first"].uri, serial=7)
     supervisor._rollout.desired = DesiredState(current=copies[1], previous=copies[0])
+    supervisor._rollout.history = (ServedVersion(version="1", uri=copies[0]),)
     supervisor._record(RolloutResult("promoted", version="2"))
     found = recorded(tmp_path)
     assert (found.version, found.bundle_uri) == ("2", bundles["second"].uri)
-    assert (found.previous_version, found.previous_uri) == ("1", "b")
+    assert (found.previous_version, found.previous_uri) == ("1", bundles["first"].uri)
+    assert found.history == [ServedVersion(version="1", uri=bundles["first"].uri)]
     assert [Path(one).is_dir() for one in (*copies, stray)] == [True, True, False]
 
 

@@ -88,7 +88,7 @@ def test_a_bad_bundle_serves_no_request_even_if_a_replica_is_killed_meanwhile(fl
 
 def test_recent_texts_reveal_a_wrong_label_mapping_that_the_samples_do_not(fleet, controller):
     fleet.predict(80)
-    assert "of the 40 latest texts" in controller.promote("drifts:2", RULES).reason
+    assert "of the 40 latest distinct texts" in controller.promote("drifts:2", RULES).reason
     assert versions(fleet) == {"1"}
 
 
@@ -97,11 +97,52 @@ def test_max_slowdown_decides_how_slow_a_bundle_may_be(fleet, controller):
     assert controller.promote("slow:3", RULES).kind == "promoted"  # as slow as the one that runs
 
 
-def test_rollback_alternates_between_two_bundles_without_a_comparison(fleet, controller):
+def test_each_rollback_goes_one_bundle_further_back_and_never_forward(fleet, controller):
     controller.promote("slow:2", RolloutSpec(max_slowdown=None))
-    for version in ("1", "2", "1"):
-        assert controller.rollback().version == version
+    controller.promote("good:3", RULES)
+    for version in ("2", "1"):
+        result = controller.rollback()
+        assert (result.kind, result.version) == ("rolled_back", version)
         assert versions(fleet, 4) == {version}
+    assert fleet.applied[-1].previous is None, "a starting replica must not fall back to what was rolled back"
+    assert controller.rollback().kind == "rejected"
+    assert versions(fleet, 4) == {"1"}
+
+
+def test_after_a_rollback_the_next_promotion_keeps_the_way_back(fleet, controller):
+    controller.promote("good:2", RULES)
+    controller.rollback()
+    controller.promote("good:3", RULES)
+    assert [one.version for one in controller.history] == ["1"]
+    assert controller.rollback().version == "1"
+
+
+def test_the_history_is_bounded(controller):
+    for version in range(2, 8):
+        controller.promote(f"good:{version}", RULES)
+    assert [one.version for one in controller.history] == ["4", "5", "6"]
+
+
+def test_settings_are_applied_without_a_change_of_bundle_or_canary(fleet, controller):
+    controller.promote("good:2", CANARY)
+    fleet.predict(100)
+    before = controller.desired
+    assert controller.reapply().canary.running
+    assert controller.desired == before.model_copy(update={"serial": before.serial + 1})
+    fleet.predict(100)
+    canary = controller.check_canary().canary
+    assert canary.requests + canary.current_requests == 200
+
+
+@pytest.mark.parametrize("hours", [-5, 0, 5])
+def test_serials_count_up_whatever_the_clock_says(fleet, controller, monkeypatch, hours):
+    serials = [controller.desired.serial]
+    for version, step in enumerate((hours, -hours, hours), start=2):
+        monkeypatch.setattr("time.time", lambda at=step: 1e9 + at * 3600.0)
+        assert controller.promote(f"good:{version}", RULES).kind == "promoted"
+        serials.append(controller.desired.serial)
+    assert serials == sorted(set(serials))
+    assert versions(fleet) == {"4"}
 
 
 def test_rollback_of_the_first_bundle_is_rejected(controller):
@@ -202,9 +243,11 @@ def test_a_rollback_ends_the_canary_not_the_running_bundle(fleet, controller):
     controller.promote("good:2", RULES)
     controller.promote("good:3", CANARY)
     result = controller.rollback()
-    assert (result.kind, result.reason) == ("rejected", "it was rolled back by hand")
+    assert (result.kind, result.canary.running) == ("canary", False)
+    assert result.canary.note == "it was rolled back by hand"
     assert versions(fleet) == {"2"}
     assert controller.desired.previous == "good:1"
+    assert controller.check_canary() is None
 
 
 def test_a_new_bundle_ends_the_canary_before_it(fleet, controller):

@@ -11,8 +11,10 @@ def _few_timings(monkeypatch):
     monkeypatch.setattr(gate, "_TIMINGS", 5)
 
 
-def compare_with_running(uri: str, *, recent=(), max_slowdown=5.0) -> str:
-    return compare(open_model(uri), open_model("good:1"), recent, max_slowdown=max_slowdown)
+def compare_with_running(uri: str, *, recent=(), max_slowdown=5.0, min_agreement=0.5) -> str:
+    return compare(
+        open_model(uri), open_model("good:1"), recent, max_slowdown=max_slowdown, min_agreement=min_agreement
+    )
 
 
 def test_an_equal_model_passes():
@@ -30,14 +32,38 @@ def test_a_model_that_disagrees_on_every_sample_is_rejected():
 def test_too_few_samples_prove_nothing():
     candidate = open_model("swapped:2")
     candidate.samples = SAMPLES[:4]
-    assert compare(candidate, open_model("good:1"), (), max_slowdown=None) == ""
+    assert compare(candidate, open_model("good:1"), (), max_slowdown=None, min_agreement=0.5) == ""
+
+
+def distinct(word: str, count: int) -> list[str]:
+    return [f"{word} {chr(ord('a') + n // 26)}{chr(ord('a') + n % 26)}" for n in range(count)]
 
 
 def test_agreement_on_a_minority_of_recent_texts_is_rejected():
     # It classifies two texts of three as business, so most science texts get another label.
-    recent = ["ss"] * 30
-    assert "agrees with the running model on only" in compare_with_running("drifts:2", recent=recent)
-    assert compare_with_running("drifts:2", recent=["ss"] * 2) == ""
+    recent = distinct("sssss", 30)
+    found = compare_with_running("drifts:2", recent=recent)
+    assert "agrees with the running model on only" in found
+    assert "30 latest distinct texts" in found
+    assert "serve.rollout.min_agreement" in found
+    assert compare_with_running("drifts:2", recent=recent[:2]) == ""
+
+
+@pytest.mark.parametrize("text", ["ss", "ss at {n}:00", "SS  {n}"])
+def test_a_text_that_a_monitor_repeats_is_one_piece_of_evidence(text):
+    recent = [text.format(n=n) for n in range(60)]
+    assert compare_with_running("drifts:2", recent=recent) == ""
+
+
+@pytest.mark.parametrize("bad", ["drifts:2", "swapped:2"])
+def test_agreement_can_be_left_out(bad):
+    assert compare_with_running(bad, recent=distinct("sssss", 30), min_agreement=0.0) == ""
+
+
+def test_more_agreement_can_be_asked_for():
+    recent = [*distinct("sssss", 20), *distinct("bbbbb", 20)]
+    assert compare_with_running("drifts:2", recent=recent, min_agreement=0.5) == ""
+    assert "evidence of less than 95%" in compare_with_running("drifts:2", recent=recent, min_agreement=0.95)
 
 
 def timed(monkeypatch, version: str, latency_ms: float) -> Model:
@@ -58,6 +84,6 @@ def timed(monkeypatch, version: str, latency_ms: float) -> Model:
 )
 def test_a_slowdown_counts_above_the_limit_and_the_floor(monkeypatch, candidate_ms, running_ms, max_slowdown, reason):
     candidate, running = timed(monkeypatch, "2", candidate_ms), timed(monkeypatch, "1", running_ms)
-    found = compare(candidate, running, (), max_slowdown=max_slowdown)
+    found = compare(candidate, running, (), max_slowdown=max_slowdown, min_agreement=0.5)
     assert found.startswith(reason)
     assert bool(found) is bool(reason)
