@@ -17,7 +17,7 @@ from lft_ray.serve.waiting import wait_until
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
-__all__ = ["apply", "settle", "survey"]
+__all__ = ["apply", "describe", "settle", "survey"]
 
 
 @dataclass(slots=True)
@@ -80,6 +80,21 @@ def survey(handle: "DeploymentHandle[Any]", *, timeout_s: float = 2.0) -> list[R
     while len(poll.statuses) < _running_replicas() and time.monotonic() < deadline:
         _poll_one(handle, poll)
     return list(poll.statuses.values())
+
+
+def describe() -> str:
+    """One line about the replicas: how many run, and what Serve says about those that do not."""
+    from ray import serve
+
+    app = serve.status().applications.get(APP_NAME)
+    if app is None or DEPLOYMENT_NAME not in app.deployments:
+        return ""
+    deployment = app.deployments[DEPLOYMENT_NAME]
+    states = {str(getattr(state, "value", state)).lower(): n for state, n in deployment.replica_states.items() if n}
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none running"
+    reason = " ".join(deployment.message.split())
+    is_well = set(states) <= {"running"}
+    return f"replicas: {counts}" + ("" if is_well or not reason else f": {reason}")
 
 
 def _running_replicas() -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lft_ray.errors import UnreachableError
 from lft_ray.serve.cluster.environment import serving_environment
@@ -27,22 +28,25 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 interface, unless it knows that there is only one node. This variable says so, on Linux too."""
 
 
-def prepare(folder: Path) -> dict[str, str]:
+def prepare(folder: Path, *, scales_to_zero: bool = False) -> dict[str, str]:
     """Create the files and set the environment variables of a serving cluster. Returns the variables.
 
     Serve reads them in its actors, which inherit them from the raylet that `start_ray` starts.
 
     Args:
         folder: private folder of the endpoint.
+        scales_to_zero: whether the endpoint may be without a replica.
     """
     haproxy_folder = folder / "h"
-    haproxy_folder.mkdir()
+    haproxy_folder.mkdir(exist_ok=True)
     # Without its own token the cluster would write one into the user's home, readable by all users.
     token = folder / "token"
+    token.unlink(missing_ok=True)  # of the cluster before a restart
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="utf-8")
-    variables = serving_environment(haproxy_folder)
-    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), **_LOOPBACK}
+    variables = serving_environment(haproxy_folder, scales_to_zero=scales_to_zero)
+    # Without the last one, a thread of Serve that calls Ray after its end starts a second cluster, in /tmp/ray.
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), **_LOOPBACK, "RAY_ENABLE_AUTO_CONNECT": "0"}
     os.environ.update(variables | own)
     return variables
 
@@ -55,15 +59,39 @@ def start_ray(folder: Path) -> None:
     """
     import ray
 
-    ray.init(
-        address="local",
-        _temp_dir=str(folder / "r"),
-        _node_ip_address="127.0.0.1",
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    )
+    with _without_helpers():
+        ray.init(
+            address="local",
+            _temp_dir=str(folder / "r"),
+            _node_ip_address="127.0.0.1",
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+
+
+@contextmanager
+def _without_helpers() -> Iterator[None]:
+    """Start no dashboard, autoscaler monitor and log monitor: 180 MB and half of the start for what nobody reads.
+
+    Ray starts them whatever it is told, and has no setting for it; a version without these methods starts as it likes.
+    The agent of the dashboard stays: the raylet does not start without it.
+    """
+    from ray._private.node import Node
+
+    def nothing(self: Any, **_: object) -> None:
+        self._webui_url = None
+
+    names = ("start_monitor", "start_log_monitor", "start_api_server")
+    before = {name: getattr(Node, name) for name in names if hasattr(Node, name)}
+    for name in before:
+        setattr(Node, name, nothing)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)
 
 
 @contextmanager

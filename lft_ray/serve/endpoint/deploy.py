@@ -4,7 +4,6 @@ In: a run folder, a bundle, and a `ServeSpec`. Out: an `Endpoint`. Never imports
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +18,10 @@ from lft_ray.errors import InputError, LftError, UnreachableError
 from lft_ray.records import Bundle, Endpoint
 from lft_ray.run.storage import Storage
 from lft_ray.serve.cluster.environment import import_path
-from lft_ray.serve.endpoint import messages, process_tree
+from lft_ray.serve.endpoint import messages
 from lft_ray.serve.endpoint import record as endpoints
 from lft_ray.serve.endpoint.checks import check_address, check_bundle
+from lft_ray.serve.endpoint.leftovers import clean_up_dead
 from lft_ray.serve.waiting import wait_until
 
 __all__ = ["deploy", "down", "rollback"]
@@ -73,6 +73,8 @@ def deploy(
         )
     check_bundle(uri)
     _check_hardware(spec)
+    if live is not None and live.state != "stopped" and not live.address:
+        clean_up_dead(live, storage)  # its leftovers may hold the port
     check_address(spec)
     return _launch(storage, uri, spec, foreground=foreground, wait_s=wait_s)
 
@@ -123,15 +125,7 @@ def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:
 
         return delete_from(live, storage)
     if not endpoints.is_alive(live):
-        # The supervisor was killed, and could not terminate its processes.
-        folder = Path(live.folder)
-        tree = messages.get(folder, messages.ProcessTree)
-        # endpoint.json may name any folder; only one with our start request in it is ours to delete.
-        is_ours = messages.get(folder, messages.StartRequest) is not None
-        process_tree.end_leftovers(tree.processes if tree is not None else [], str(folder) if is_ours else "")
-        if is_ours:
-            shutil.rmtree(folder, ignore_errors=True)
-        endpoints.write(storage, live.model_copy(update={"state": "stopped", "message": "its process was gone"}))
+        clean_up_dead(live, storage)  # the supervisor was killed, and could not
         return None
     os.kill(live.pid, signal.SIGTERM)
     with suppress(psutil.Error):
