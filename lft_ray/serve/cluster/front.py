@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from lft_ray.serve.cluster import haproxy_launcher
+from lft_ray.serve.cluster.haproxy import process_id
 from lft_ray.serve.cluster.haproxy_launcher import BUFFER_BYTES, Launch, checks, json_return
 from lft_ray.serve.http.errors import error_type
 from lft_ray.serve.waiting import wait_until
@@ -34,7 +35,7 @@ _ERRORS = {
     503: "no replica is available",
     504: "no replica answered within 65 s",
 }
-"""Errors that HAProxy itself returns, with their reasons. Clients treat a 502 as they treat a 503, so it becomes one."""
+"""Errors that HAProxy itself returns, with their reasons. Clients treat a 502 like a 503, so it becomes one."""
 _REPORTED_AS = {502: 503}
 _RETRY = frozenset({502, 503, 504})
 _PROBE_S = 2.0
@@ -118,7 +119,11 @@ class Front:
             )  # fmt: skip
         (self.folder / "stand-in.pid").write_text(str(self._process.pid), encoding="ascii")
         process = self._process
-        wait_until(lambda: self.probe() == "answers" or process.poll() is not None, timeout_s=_START_S, poll_s=0.05)
+        own = self.folder / "stand-in.sock"
+        # Whatever else answers on the port, it listens only if it says so itself.
+        wait_until(
+            lambda: process_id(own) == process.pid or process.poll() is not None, timeout_s=_START_S, poll_s=0.05
+        )
         if process.poll() is None:
             return ""
         self.stop()
@@ -128,6 +133,9 @@ class Front:
     def pid(self) -> int:
         """Process id of the stand-in; 0 without one."""
         return self._process.pid if self._process is not None and self._process.poll() is None else 0
+
+    def _has_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
 
     def reap(self) -> None:
         """Collect a stand-in that Serve's HAProxy has replaced."""

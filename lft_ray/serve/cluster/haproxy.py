@@ -12,7 +12,15 @@ from pathlib import Path
 
 from lft_ray.serve.waiting import wait_until
 
-__all__ = ["admin_sockets", "drain", "open_connections", "requests_in_flight", "routed_servers", "stop_accepting"]
+__all__ = [
+    "admin_sockets",
+    "drain",
+    "open_connections",
+    "process_id",
+    "requests_in_flight",
+    "routed_servers",
+    "stop_accepting",
+]
 
 _FRONTENDS = ("http_frontend", "grpc_frontend")
 _IDLE_S = 2.0
@@ -42,10 +50,14 @@ def requests_in_flight(socket_path: Path) -> int:
     return sum(int(row["scur"] or 0) for row in _rows(socket_path, "1") if row["# pxname"] != _STATS_PAGE)
 
 
+def process_id(socket_path: Path) -> int:
+    """Process id of the HAProxy behind the socket, which listens on all its ports then; 0 if none responds."""
+    return _info(socket_path, "Pid")
+
+
 def open_connections(socket_path: Path) -> int:
     """Number of clients with an open connection, idle or not; 0 if HAProxy does not respond."""
-    lines = _command(socket_path, "show info").splitlines()
-    return next((int(line.partition(":")[2]) for line in lines if line.startswith("CurrConns:")), 0)
+    return _info(socket_path, "CurrConns")
 
 
 def stop_accepting(socket_path: Path) -> None:
@@ -74,6 +86,11 @@ def drain(sockets: list[Path], *, timeout_s: float) -> None:
         return time.monotonic() >= idle_until or not any(map(open_connections, sockets))
 
     wait_until(is_drained, timeout_s=timeout_s, poll_s=0.05)
+
+
+def _info(socket_path: Path, name: str) -> int:
+    lines = _command(socket_path, "show info").splitlines()
+    return next((int(line.partition(":")[2]) for line in lines if line.startswith(f"{name}:")), 0)
 
 
 def _rows(socket_path: Path, kind: str) -> list[dict[str, str]]:

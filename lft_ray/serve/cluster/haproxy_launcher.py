@@ -1,8 +1,8 @@
 """The program that Serve starts in place of HAProxy: it corrects the configuration, then becomes the real HAProxy.
 
 In: ``launcher.json``, and the arguments that Serve gives to HAProxy. Out: the corrected configuration in the same file.
-Runs as a plain file with the standard library alone, since Serve waits for it on every change of replicas. Never changes
-a configuration twice: Serve writes it anew before each start.
+Runs as a plain file with the standard library alone, since Serve waits for it on every change of replicas. Never
+changes a configuration twice: Serve writes it anew before each start.
 """
 
 import json
@@ -153,37 +153,56 @@ def adapt(text: str, launch: Launch) -> str:
     """
     lines = text.splitlines()
     servers = list(_servers(lines))
-    errors = [f"    errorfile {code} {launch.folder}/{code}.http" for code in sorted(_error_codes(launch.folder))]
     result: list[str] = []
     section = ""
     for line in lines:
         if line and not line[0].isspace():
             section = line.strip()
         words = line.split()
-        if words[:1] == ["errorfile"] or (section == "global" and words[:1] == ["log"]):
-            continue
-        if words[:2] in (["option", "httplog"], ["option", "log-health-checks"]):
-            continue
-        if section.startswith("frontend http_frontend") and words[:1] in (["use_backend"], ["default_backend"]):
-            if servers and not any(_PROBE in earlier for earlier in result):
-                result.append(f"    use_backend {_PROBE} if lft_probe lft_ready lft_up")
-        if section.startswith("backend default_backend") and words[:2] == ["http-request", "return"]:
-            line = json_return(503, "the endpoint is starting or recovering", retry=True)
-        line = re.sub(rf"bind (\*|):{launch.metrics_port}$", f"bind 127.0.0.1:{launch.metrics_port}", line)
-        line = re.sub(rf"bind \*:{launch.stats_port}$", f"bind 127.0.0.1:{launch.stats_port}", line)
-        if section.startswith("backend default_grpc_backend"):
-            # While no application is known the endpoint recovers, and a client may ask again.
-            line = line.replace("grpc-status 5", "grpc-status 14")
-        result.append(line)
-        if words[:1] == ["tune.bufsize"]:
-            result.append("    tune.http.maxhdr 1000")
-        if words[:2] == ["timeout", "client"] and section == "defaults":
-            result += ["    timeout http-request 30s", "    timeout check 3s", *errors]
-        if section.startswith("frontend http_frontend") and words[:1] == ["bind"]:
-            result += [*checks(launch.id_pattern), *_probes(servers, launch)]
+        if not _is_dropped(section, words):
+            result += _before(section, words, result, servers)
+            result.append(_replaced(section, words, line, launch))
+            result += _after(section, words, servers, launch)
     if servers:
         result += _probe_backend(servers, launch.folder)
     return "\n".join(result) + "\n"
+
+
+def _is_dropped(section: str, words: list[str]) -> bool:
+    """Whether a line goes: Serve's error page, and all that sends lines about requests to syslog."""
+    if words[:1] == ["errorfile"] or (section == "global" and words[:1] == ["log"]):
+        return True
+    return words[:2] in (["option", "httplog"], ["option", "log-health-checks"])
+
+
+def _before(section: str, words: list[str], earlier: list[str], servers: list[_Server]) -> list[str]:
+    """Lines that go before a line: the route of readiness probes, before every other route."""
+    is_route = section.startswith("frontend http_frontend") and words[:1] in (["use_backend"], ["default_backend"])
+    if not is_route or not servers or any(f"use_backend {_PROBE}" in line for line in earlier):
+        return []
+    return [f"    use_backend {_PROBE} if lft_probe lft_ready lft_up"]
+
+
+def _replaced(section: str, words: list[str], line: str, launch: Launch) -> str:
+    """A line, corrected."""
+    if section.startswith("backend default_backend") and words[:2] == ["http-request", "return"]:
+        return json_return(503, "the endpoint is starting or recovering", retry=True)
+    if section.startswith("backend default_grpc_backend"):
+        # While no application is known the endpoint recovers, and a client may ask again.
+        return line.replace("grpc-status 5", "grpc-status 14")
+    return re.sub(rf"bind \*?:({launch.metrics_port}|{launch.stats_port})$", r"bind 127.0.0.1:\1", line)
+
+
+def _after(section: str, words: list[str], servers: list[_Server], launch: Launch) -> list[str]:
+    """Lines that go after a line."""
+    if words[:1] == ["tune.bufsize"]:
+        return ["    tune.http.maxhdr 1000"]
+    if section == "defaults" and words[:2] == ["timeout", "client"]:
+        errors = [f"    errorfile {code} {launch.folder}/{code}.http" for code in sorted(_error_codes(launch.folder))]
+        return ["    timeout http-request 30s", "    timeout check 3s", *errors]
+    if section.startswith("frontend http_frontend") and words[:1] == ["bind"]:
+        return [*checks(launch.id_pattern), *_probes(servers, launch)]
+    return []
 
 
 def _error_codes(folder: str) -> Iterator[int]:

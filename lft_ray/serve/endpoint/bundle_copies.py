@@ -8,17 +8,27 @@ for some days. So the copies are in the user's state folder, and only if that ca
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from lft_ray.run.storage import Storage
 
-__all__ = ["BundleCopies", "store_of"]
+__all__ = ["BundleCopies", "remove_store", "store_of"]
 
 
 def store_of(folder: Path) -> Path:
     """The folder of the copies of the endpoint with this private folder, in the user's state folder."""
     state = os.environ.get("XDG_STATE_HOME") or str(Path(os.environ.get("HOME") or "/nonexistent") / ".local" / "state")
     return Path(state) / "lft_ray" / "serving" / folder.name
+
+
+def remove_store(folder: Path) -> None:
+    """Delete the copies of the endpoint with this private folder, and the parents that are empty then."""
+    store = store_of(folder)
+    shutil.rmtree(store, ignore_errors=True)
+    with suppress(OSError):
+        store.parent.rmdir()
+        store.parent.parent.rmdir()
 
 
 class BundleCopies:

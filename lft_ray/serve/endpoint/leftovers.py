@@ -12,7 +12,7 @@ from lft_ray.records import Endpoint
 from lft_ray.run.storage import Storage
 from lft_ray.serve.endpoint import messages, process_tree
 from lft_ray.serve.endpoint import record as endpoints
-from lft_ray.serve.endpoint.bundle_copies import store_of
+from lft_ray.serve.endpoint.bundle_copies import remove_store
 
 __all__ = ["clean_up_dead", "remove_folder"]
 
@@ -34,7 +34,7 @@ def clean_up_dead(live: Endpoint, storage: Storage) -> Endpoint:
     if is_ours:
         remove_folder(folder)
     elif live.folder and not folder.exists():
-        shutil.rmtree(store_of(folder), ignore_errors=True)
+        remove_store(folder)
     return endpoints.write(storage, live.model_copy(update={"state": "stopped", "message": "its process was gone"}))
 
 
@@ -45,7 +45,7 @@ def remove_folder(folder: Path, *, keep: str = "") -> None:
         folder: the private folder.
         keep: path of a file to keep, such as the log of a run whose storage is a bucket.
     """
-    shutil.rmtree(store_of(folder), ignore_errors=True)
+    remove_store(folder)
     if keep and Path(keep).parent == folder:
         for path in folder.iterdir():
             if str(path) != keep:

@@ -6,7 +6,7 @@ In: a record. Out: the same record, read by the other process. Never a partially
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from lft_ray.config import RolloutSpec, ServeSpec
 from lft_ray.errors import InputError
@@ -63,7 +63,7 @@ class ServingState(Record):
     """The endpoint as last recorded."""
     desired: DesiredState | None = None
     """What the replicas serve; None before the first bundle is up."""
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = Field(default_factory=dict)
     """Folder of our copy of a bundle -> URI that it was copied from."""
     last_serial: int = 0
     """Serial of the latest promotion request."""

@@ -42,7 +42,7 @@ class Site:
             places.append(str(Path(f"/proc/self/fd/{self._descriptor}").readlink()))
         for place in places:
             with suppress(OSError):
-                found = os.stat(place)
+                found = Path(place).stat()
                 if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
                     return self._storage if place == self._storage.uri else Storage(place)
         return None

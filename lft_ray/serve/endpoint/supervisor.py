@@ -1,9 +1,9 @@
 """The supervisor of an endpoint: ``python -m lft_ray.serve.endpoint.supervisor <folder>``, two processes.
 
 The first is a `Guardian`, without Ray, so that no death of Ray's can end it. The second, its child with the further
-argument ``with-ray``, is the `Supervisor`: starts Ray and Serve, reports ready when HAProxy routes to every replica, and
-promotes on SIGHUP (``promote_request.json``). In: ``start_request.json`` and ``serving_state.json`` in their folder, and
-signals. Out: ``endpoint.json`` in the run folder. Never serves requests itself.
+argument ``with-ray``, is the `Supervisor`: starts Ray and Serve, reports ready when HAProxy routes to every replica,
+and promotes on SIGHUP (``promote_request.json``). In: ``start_request.json`` and ``serving_state.json`` in their
+folder, and signals. Out: ``endpoint.json`` in the run folder. Never serves requests itself.
 """
 
 import os
