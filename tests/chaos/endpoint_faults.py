@@ -137,7 +137,7 @@ def litter(endpoint: Endpoint) -> list[str]:
     from lft_ray.serve.endpoint.bundle_copies import store_of
 
     folder = Path(endpoint.folder)
-    paths = [folder, store_of(folder), Path("/tmp/ray")]
+    paths = [folder, store_of(folder)]
     found = [str(path) for path in paths if path.exists()]
     for process in psutil.process_iter():
         try:

@@ -9,11 +9,12 @@ import random
 import secrets
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import lft_ray
 from lft_ray.cluster.environment import LIBRARY_ENV, shape_caches
-from lft_ray.cluster.nodes import fleet
+from lft_ray.cluster.nodes import fleet, run_on
 from lft_ray.serve.cluster import front
 from lft_ray.serve.cluster.haproxy_launcher import BUFFER_BYTES, Launch
 from lft_ray.serve.http.errors import REQUEST_ID_PATTERN
@@ -25,6 +26,7 @@ __all__ = [
     "cluster_environment",
     "cluster_folder",
     "free_port",
+    "free_ports",
     "haproxy_binary",
     "import_path",
     "serving_environment",
@@ -44,6 +46,11 @@ _PROXY_PORTS = range(30000, 32000)
 """Ports of HAProxy's own pages and of Serve's fallback proxy. Every connection of the machine, Ray's many among them,
 takes a port at random from the kernel's range, which begins at 32768: seconds pass before HAProxy listens, and a port
 from there may be taken by then."""
+_PROXY_PORT_COUNT = 4
+_CANDIDATES = 40
+"""Ports that are looked at, to find so many free ones."""
+_CHECK_S = 60.0
+"""Seconds until every node must have looked at its ports."""
 _PORTS_PER_BLOCK = 48
 """HTTP ports of a block, so the maximum number of replicas per node; as many gRPC ports follow in its second half."""
 
@@ -108,7 +115,7 @@ def serving_environment(folder: Path, *, scales_to_zero: bool = False) -> dict[s
     longest_socket = folder / ("n" * _NODE_ID_CHARS) / "metrics.sock.1234567.tmp"
     if len(str(longest_socket)) > MAX_SOCKET_PATH:
         raise ValueError(f"{folder} is too long a path for unix sockets")
-    haproxy = _haproxy(str(folder), _first_replica_port())
+    haproxy = _haproxy(str(folder), _first_replica_port(), free_ports(_proxy_ports())[:_PROXY_PORT_COUNT])
     metrics, stats = haproxy["RAY_SERVE_HAPROXY_METRICS_PORT"], haproxy["RAY_SERVE_HAPROXY_STATS_PORT"]
     launch = Launch(binary, str(folder), int(metrics), int(stats), REQUEST_ID_PATTERN, scales_to_zero)
     return common | haproxy | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(front.write_files(folder, launch))}
@@ -130,7 +137,7 @@ def cluster_environment(folder: str) -> dict[str, str]:
     """
     if haproxy_binary() is None or _nodes_share_a_host():
         return dict(_COMMON)
-    return _COMMON | _haproxy(folder, _REPLICA_PORTS.start)
+    return _COMMON | _haproxy(folder, _REPLICA_PORTS.start, _ports_free_everywhere())
 
 
 def _nodes_share_a_host() -> bool:
@@ -147,8 +154,8 @@ def import_path() -> str:
     return os.pathsep.join([own, *others])
 
 
-def _haproxy(folder: str, first_replica_port: int) -> dict[str, str]:
-    metrics, stats, fallback_http, fallback_grpc = _proxy_ports(4)
+def _haproxy(folder: str, first_replica_port: int, ports: Sequence[int]) -> dict[str, str]:
+    metrics, stats, fallback_http, fallback_grpc = ports
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         # User code runs in the replica's own event loop; models run in the batcher's threads, so nothing blocks it.
@@ -188,12 +195,26 @@ def _haproxy(folder: str, first_replica_port: int) -> dict[str, str]:
     }
 
 
-def _proxy_ports(count: int) -> list[int]:
-    found: list[int] = []
-    for port in random.sample(_PROXY_PORTS, k=len(_PROXY_PORTS)):
-        if len(found) < count and _can_listen(port):
-            found.append(port)
-    return found
+def _proxy_ports() -> list[int]:
+    """Ports for HAProxy's pages and Serve's fallback proxy, in random order, some of which may be taken."""
+    return random.sample(_PROXY_PORTS, k=_CANDIDATES)
+
+
+def free_ports(candidates: Sequence[int]) -> list[int]:
+    """Those ports that are free on this machine at the moment, on every interface."""
+    return [port for port in candidates if _can_listen(port)]
+
+
+def _ports_free_everywhere() -> list[int]:
+    """Ports that are free on every node: Serve has one setting for all of them."""
+    import ray
+
+    candidates = _proxy_ports()
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    pending = [run_on(str(node["NodeID"]), free_ports, candidates, retries=3) for node in nodes]
+    for free in ray.get(pending, timeout=_CHECK_S):
+        candidates = [port for port in candidates if port in free]
+    return candidates[:_PROXY_PORT_COUNT]
 
 
 def _can_listen(port: int) -> bool:

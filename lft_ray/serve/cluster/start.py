@@ -27,6 +27,13 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray replaces a node address of 127.0.0.1 by the machine's own address, and then all its servers listen on every
 interface, unless it knows that there is only one node. This variable says so, on Linux too."""
 
+_QUIET = {
+    # Otherwise a thread of Serve that calls Ray after its end starts a second cluster, in /tmp/ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    # Ray's servers write 100 KB a minute at their usual level.
+    "RAY_BACKEND_LOG_LEVEL": "warning",
+}
+
 
 def prepare(folder: Path, *, scales_to_zero: bool = False) -> dict[str, str]:
     """Create the files and set the environment variables of a serving cluster. Returns the variables.
@@ -45,8 +52,7 @@ def prepare(folder: Path, *, scales_to_zero: bool = False) -> dict[str, str]:
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="utf-8")
     variables = serving_environment(haproxy_folder, scales_to_zero=scales_to_zero)
-    # Without the last one, a thread of Serve that calls Ray after its end starts a second cluster, in /tmp/ray.
-    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), **_LOOPBACK, "RAY_ENABLE_AUTO_CONNECT": "0"}
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), **_LOOPBACK, **_QUIET}
     os.environ.update(variables | own)
     return variables
 
@@ -128,6 +134,8 @@ def serve_starting(
 def _start_serve(host: str, port: int, grpc_port: int | None, variables: Mapping[str, str]) -> None:
     from ray import serve
 
+    # It writes lines of its own to our log at each change, whatever logging_config says.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     grpc_options = {
         "port": grpc_port,
         "grpc_servicer_functions": [f"{add_to_server.__module__}.{add_to_server.__name__}"],

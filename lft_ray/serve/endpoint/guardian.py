@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from lft_ray.errors import InputError, LftError
-from lft_ray.processes import this_process
+from lft_ray.processes import ProcessIdentity, alive, this_process
 from lft_ray.records import Endpoint
 from lft_ray.serve import addresses
 from lft_ray.serve.cluster import haproxy
@@ -49,7 +49,6 @@ _RESTARTS_WITHIN_S = 600.0
 """So many restarts in so many seconds end the endpoint: what dies at once every time needs a human."""
 _SILENT_LOOKS = 3
 """A HAProxy that accepts connections and does not answer for so many looks of 2 s hangs."""
-_CORE = ("raylet", "gcs_server")
 _PORT_TAKEN = ("cannot bind socket", "Address already in use")
 
 
@@ -136,7 +135,7 @@ class Guardian:
         command = [sys.executable, "-m", "lft_ray.serve.endpoint.supervisor", str(self._folder), WITH_RAY]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + self._request.wait_s + _START_EXTRA_S
-        had_core = False
+        core: list[tuple[str, ProcessIdentity]] = []
         while True:
             with suppress(queue.Empty):
                 received = self._signals.get(timeout=_TICK_S)
@@ -150,10 +149,10 @@ class Guardian:
                 code = self._child.returncode
                 return self._state.failure or f"the process with Ray ended with code {code}"
             processes = process_tree.descendants()
-            has_core = process_tree.has_core(processes)
-            if had_core and not has_core:
-                return "Ray's core processes are gone"
-            had_core = had_core or has_core
+            # By identity: a list of processes that is made while some of them end may lack others.
+            core = core or process_tree.core(processes)
+            if dead := [name for name, identity in core if not alive(identity)]:
+                return f"Ray's {' and '.join(dead)} ended"
             if not is_ready and time.monotonic() > deadline:
                 return f"the endpoint was not ready within {self._request.wait_s + _START_EXTRA_S:.0f} s"
             if is_ready and self._promotion_waits:
@@ -230,7 +229,7 @@ class Guardian:
             message = "the endpoint is recovering" if was_ready else "the endpoint is starting"
             if problem := self._front.stand_in(self._launch(), message=message, replaces=pids):
                 log(f"the stand-in cannot start: {problem}")
-        process_tree.end_all(_CORE, keep=self._front.pid if self._front is not None else 0, timeout_s=2.0)
+        process_tree.end_all(process_tree.CORE, keep=self._front.pid if self._front is not None else 0, timeout_s=2.0)
         self._collect_child()
         (self._folder / "h" / "last.cfg").unlink(missing_ok=True)
         for stale in haproxy.admin_sockets(self._folder / "h"):
@@ -293,7 +292,7 @@ class Guardian:
         self._read_state()
         if self._stopping:
             haproxy.drain(sockets, timeout_s=_DRAIN_S)
-        process_tree.end_all(_CORE, timeout_s=3.0)
+        process_tree.end_all(process_tree.CORE, timeout_s=3.0)
         self._collect_child()
         if self._front is not None:
             self._front.stop()

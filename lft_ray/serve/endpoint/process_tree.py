@@ -15,18 +15,21 @@ import psutil
 from lft_ray.processes import ProcessIdentity, alive, identity_of
 
 __all__ = [
+    "CORE",
     "adopt_orphans",
+    "core",
     "descendants",
     "end",
     "end_all",
     "end_leftovers",
     "end_with_parent",
-    "has_core",
     "identities",
     "named",
     "reap_zombies",
 ]
 
+CORE = ("raylet", "gcs_server")
+"""Names of Ray's core processes."""
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_PDEATHSIG = 1
 """Options of Linux' prctl(2)."""
@@ -86,13 +89,14 @@ def descendants() -> list[psutil.Process]:
     return []
 
 
-def has_core(processes: Iterable[psutil.Process]) -> bool:
-    """Whether Ray's two core processes are among the processes: without either the cluster is gone."""
-    names = set()
+def core(processes: Iterable[psutil.Process]) -> list[tuple[str, ProcessIdentity]]:
+    """Name and identity of Ray's two core processes, without either of which the cluster is gone; empty if not both."""
+    found: dict[str, ProcessIdentity] = {}
     for process in processes:
         with suppress(psutil.Error):
-            names.add(process.name())
-    return {"raylet", "gcs_server"} <= names
+            if process.name() in CORE and (identity := identity_of(process.pid)) is not None:
+                found[process.name()] = identity
+    return list(found.items()) if len(found) == len(CORE) else []
 
 
 def named(processes: Iterable[psutil.Process], name: str) -> list[psutil.Process]:
