@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from lft_ray.serve.cluster.haproxy_launcher import PROBE
 from lft_ray.serve.waiting import wait_until
 
 __all__ = [
@@ -41,7 +42,7 @@ def routed_servers(socket_path: Path) -> list[str]:
         ``host:port`` of each; a replica with gRPC is listed twice, once per port. Empty if HAProxy does not respond: it
         is gone, or being replaced by one with a newer configuration.
     """
-    rows = (row for row in _rows(socket_path, "2") if not row["svname"].startswith(_SLOW_PROXY))
+    rows = (r for r in _rows(socket_path, "2") if not r["svname"].startswith(_SLOW_PROXY) and r["# pxname"] != PROBE)
     return [row["addr"] for row in rows if row["status"] == "UP" and row["act"] == "1"]
 
 

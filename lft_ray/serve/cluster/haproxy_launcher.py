@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["BUFFER_BYTES", "Launch", "adapt", "checks", "json_return", "main"]
+__all__ = ["BUFFER_BYTES", "PROBE", "Launch", "adapt", "checks", "json_return", "main"]
 
 _REQUEST_ID = "%[req.hdr(x-request-id)]"
-_PROBE = "lft-probe"
+PROBE = "lft-probe"
+"""Backend of readiness probes: the same replicas, without the fallback and with a shorter wait."""
 _PROBE_S = 5
 """Seconds that a replica may take to say that it is ready."""
 _FALLBACK = "SERVE_PROXY_ACTOR"
@@ -133,7 +134,7 @@ def _probes(servers: list[_Server], launch: Launch) -> list[str]:
 
 def _probe_backend(servers: list[_Server], folder: str) -> list[str]:
     lines = [
-        f"backend {_PROBE}",
+        f"backend {PROBE}",
         f"    timeout server {_PROBE_S}s",
         f"    errorfile 504 {folder}/503.http",
     ]
@@ -178,9 +179,9 @@ def _is_dropped(section: str, words: list[str]) -> bool:
 def _before(section: str, words: list[str], earlier: list[str], servers: list[_Server]) -> list[str]:
     """Lines that go before a line: the route of readiness probes, before every other route."""
     is_route = section.startswith("frontend http_frontend") and words[:1] in (["use_backend"], ["default_backend"])
-    if not is_route or not servers or any(f"use_backend {_PROBE}" in line for line in earlier):
+    if not is_route or not servers or any(f"use_backend {PROBE}" in line for line in earlier):
         return []
-    return [f"    use_backend {_PROBE} if lft_probe lft_ready lft_up"]
+    return [f"    use_backend {PROBE} if lft_probe lft_ready lft_up"]
 
 
 def _replaced(section: str, words: list[str], line: str, launch: Launch) -> str:

@@ -36,6 +36,8 @@ _WATCH_S = 2.0
 """Interval of health and canary checks."""
 _REPLICAS_S = 4.0
 """Interval of looks at the replicas, for the log."""
+_MOST_FAILED_LOOKS = 10
+"""So many failed looks in a row, and Ray is started again."""
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
@@ -155,20 +157,32 @@ class Supervisor:
     # ------------------------------------------------------------ run
 
     def _watch(self) -> None:
+        failed = 0
         while not self._stopping:
-            with suppress(queue.Empty):
-                received = self._signals.get(timeout=_WATCH_S)
-                if received == signal.SIGHUP:
-                    self._handle_promotion()
-                else:
-                    self._stopping = True
-                    continue
-            result = self._rollout.check_canary()
-            if result is not None:
-                self._record(result)
-            for line in self._copies.restore():
-                log(line)
-            self._look_at_replicas()
+            try:
+                self._watch_once()
+                failed = 0
+            except Exception as error:
+                # Serve's controller may be away for some seconds, and the replicas serve without it.
+                failed += 1
+                if failed >= _MOST_FAILED_LOOKS:
+                    raise
+                log(f"the replicas cannot be looked at: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+
+    def _watch_once(self) -> None:
+        with suppress(queue.Empty):
+            received = self._signals.get(timeout=_WATCH_S)
+            if received == signal.SIGHUP:
+                self._handle_promotion()
+            else:
+                self._stopping = True
+                return
+        result = self._rollout.check_canary()
+        if result is not None:
+            self._record(result)
+        for line in self._copies.restore():
+            log(line)
+        self._look_at_replicas()
 
     def _look_at_replicas(self) -> None:
         """Log when the number of running replicas changes, or why one cannot start."""

@@ -19,6 +19,7 @@ other,BACKEND,,1,UP,1,
 default,r1,1,2,UP,1,127.0.0.1:20000
 default,r2,1,2,DOWN,1,127.0.0.1:20001
 default,r3,0,2,UP,0,127.0.0.1:20002
+lft-probe,r1,0,2,UP,1,127.0.0.1:20000
 default,SERVE_PROXY_ACTOR-1,0,2,UP,1,127.0.0.1:9
 """
 
