@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from lft_ray.serve.cluster import haproxy_launcher
-from lft_ray.serve.cluster.haproxy import process_id
+from lft_ray.serve.cluster.haproxy import admin_sockets, process_id
 from lft_ray.serve.cluster.haproxy_launcher import BUFFER_BYTES, Launch, checks, json_return
 from lft_ray.serve.http.errors import error_type
 from lft_ray.serve.waiting import wait_until
@@ -114,7 +114,7 @@ class Front:
             config.write_text(self._waiting(launch, message), encoding="utf-8")
         with (self.folder / "stand-in.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [launch.binary, "-db", "-dR", "-f", str(config), *(["-sf", *map(str, replaces)] if replaces else [])],
+                [launch.binary, "-db", "-dR", "-f", str(config), *self._takeover(replaces)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         (self.folder / "stand-in.pid").write_text(str(self._process.pid), encoding="ascii")
@@ -133,6 +133,13 @@ class Front:
     def pid(self) -> int:
         """Process id of the stand-in; 0 without one."""
         return self._process.pid if self._process is not None and self._process.poll() is None else 0
+
+    def _takeover(self, replaces: Sequence[int]) -> list[str]:
+        """Arguments that take the open sockets of others over, so that no connection meets a closed port."""
+        if not replaces:
+            return []
+        alive = [path for path in admin_sockets(self.folder) if process_id(path) in replaces]
+        return ["-sf", *map(str, replaces), *(["-x", str(alive[0])] if alive else [])]
 
     def _has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
@@ -153,14 +160,14 @@ class Front:
     def _own_socket(self, text: str) -> str:
         # Serve's manager asks the socket whether its HAProxy lives: the stand-in must not answer for it.
         lines = [line for line in text.splitlines() if not line.strip().startswith(("load-server-state", "server-st"))]
-        own = f"    stats socket {self.folder}/stand-in.sock mode 600 level admin"
+        own = f"    stats socket {self.folder}/stand-in.sock mode 600 level admin expose-fd listeners"
         return "\n".join(own if line.strip().startswith("stats socket") else line for line in lines) + "\n"
 
     def _waiting(self, launch: Launch, message: str) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         lines = [
             "global",
-            f"    stats socket {self.folder}/stand-in.sock mode 600 level admin",
+            f"    stats socket {self.folder}/stand-in.sock mode 600 level admin expose-fd listeners",
             "    nbthread 1",
             f"    tune.bufsize {BUFFER_BYTES}",
             "    tune.http.maxhdr 1000",

@@ -238,7 +238,11 @@ def main(arguments: list[str]) -> None:
     _write(config, adapted)
     if list(_servers(adapted.splitlines())):
         _write(last, adapted)
-    os.execv(launch.binary, [launch.binary, *given, *(["-sf", *stand_in] if stand_in else [])])
+    takeover = ["-sf", *stand_in] if stand_in else []
+    if stand_in and "-x" not in given:
+        # Its open sockets: a port that is closed and bound again refuses connections for a moment.
+        takeover += ["-x", str(Path(launch.folder) / "stand-in.sock")]
+    os.execv(launch.binary, [launch.binary, *given, *takeover])
 
 
 def _write(path: Path, text: str) -> None:

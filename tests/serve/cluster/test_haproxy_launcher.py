@@ -262,7 +262,7 @@ def test_the_port_passes_from_the_stand_in_to_serves_haproxy_without_a_refusal(p
         load.more()
         first = proxy.start("none")
         load.more()
-        proxy.start("one", "-sf", str(first.pid))
+        proxy.start("one", "-sf", str(first.pid), "-x", str(proxy.folder / "node" / "admin.sock"))
         load.more()
     assert set(load.found) == {200, 503}
     assert load.found == [503] * load.found.count(503) + [200] * load.found.count(200), (
@@ -281,6 +281,16 @@ def test_after_the_death_of_haproxy_the_stand_in_knows_its_replicas_and_the_next
         proxy.start("none")  # a new manager of Serve knows no application at first
         load.more()
     assert set(load.found) == {200}
+
+
+def test_the_port_passes_to_the_stand_in_without_a_refusal_when_ray_is_gone(proxy):
+    serves = proxy.start("one")
+    with Load(proxy.url) as load:
+        load.more()
+        assert proxy.front.stand_in(proxy.launch, message="recovering", replaces=[serves.pid]) == ""
+        load.more()
+    assert set(load.found) == {200, 503}
+    assert wait_until(lambda: serves.poll() is not None, timeout_s=20)
 
 
 def test_a_port_in_use_is_the_stand_ins_reason_even_if_its_owner_answers(proxy):
