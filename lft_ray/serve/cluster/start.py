@@ -6,6 +6,7 @@ On this machine all files are in the one folder. Stops nothing: see ``supervisor
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,13 +22,18 @@ __all__ = ["prepare", "serve_starting", "start_ray"]
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Requests do not pass through the object store, so it has the smallest size that Ray accepts without a warning."""
+_RAYLET_S = 90.0
+"""Seconds until the raylet must have registered."""
 _CONTROLLER_S = 120.0
 """Seconds until Serve's controller must have started."""
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray replaces a node address of 127.0.0.1 by the machine's own address, and then all its servers listen on every
 interface, unless it knows that there is only one node. This variable says so, on Linux too."""
 
-_QUIET = {
+_OWN = {
+    # The raylet ends if one of its agents has not started in this time, by default 30 s: on a machine with ten busy
+    # processes a core the imports of an agent alone took longer.
+    "RAY_agent_register_timeout_ms": "120000",
     # Otherwise a thread of Serve that calls Ray after its end starts a second cluster, in /tmp/ray.
     "RAY_ENABLE_AUTO_CONNECT": "0",
     # Ray's servers write 100 KB a minute at their usual level.
@@ -52,7 +58,7 @@ def prepare(folder: Path, *, scales_to_zero: bool = False) -> dict[str, str]:
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="utf-8")
     variables = serving_environment(haproxy_folder, scales_to_zero=scales_to_zero)
-    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), **_LOOPBACK, **_QUIET}
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), **_LOOPBACK, **_OWN}
     os.environ.update(variables | own)
     return variables
 
@@ -84,18 +90,33 @@ def _without_helpers() -> Iterator[None]:
     Ray starts them whatever it is told, and has no setting for it; a version without these methods starts as it likes.
     The agent of the dashboard stays: the raylet does not start without it.
     """
+    from ray._private import services
     from ray._private.node import Node
+
+    def patient(*arguments: Any, **options: Any) -> Any:
+        # Ray gives a raylet 30 s to register, counted from call to call of this function.
+        deadline = time.monotonic() + _RAYLET_S
+        while True:
+            try:
+                return get_node(*arguments, **options)
+            except RuntimeError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.1)
 
     def nothing(self: Any, **_: object) -> None:
         self._webui_url = None
 
     names = ("start_monitor", "start_log_monitor", "start_api_server")
     before = {name: getattr(Node, name) for name in names if hasattr(Node, name)}
+    get_node: Any = services.get_node
+    services.get_node = patient
     for name in before:
         setattr(Node, name, nothing)
     try:
         yield
     finally:
+        services.get_node = get_node
         for name, method in before.items():
             setattr(Node, name, method)
 

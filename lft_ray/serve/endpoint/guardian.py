@@ -49,6 +49,11 @@ _RESTARTS_WITHIN_S = 600.0
 """So many restarts in so many seconds end the endpoint: what dies at once every time needs a human."""
 _SILENT_LOOKS = 3
 """A HAProxy that accepts connections and does not answer for so many looks of 2 s hangs."""
+_LAST_WORDS_S = 2.0
+"""Seconds that the process with Ray has to say why it ends."""
+_RAY_FAILED = ("Ray's ", "timed out during startup")
+_LINES = 3
+_LINE_CHARS = 300
 _PORT_TAKEN = ("cannot bind socket", "Address already in use")
 
 
@@ -58,6 +63,16 @@ def log(text: str) -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         sys.stderr.flush()
+
+
+def _last_lines(logs: Path) -> list[str]:
+    """The last lines of the logs of Ray's core processes: the only place where they say why they ended."""
+    found = []
+    for name in ("raylet.out", "raylet.err", "gcs_server.out", "gcs_server.err"):
+        with suppress(OSError):
+            lines = (logs / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            found += [f"{name}: {line[:_LINE_CHARS]}" for line in lines if line.strip()][-_LINES:]
+    return found
 
 
 def first_state(request: messages.StartRequest) -> messages.ServingState:
@@ -152,7 +167,7 @@ class Guardian:
             # By identity: a list of processes that is made while some of them end may lack others.
             core = core or process_tree.core(processes)
             if dead := [name for name, identity in core if not alive(identity)]:
-                return f"Ray's {' and '.join(dead)} ended"
+                return self._after_death(dead)
             if not is_ready and time.monotonic() > deadline:
                 return f"the endpoint was not ready within {self._request.wait_s + _START_EXTRA_S:.0f} s"
             if is_ready and self._promotion_waits:
@@ -160,6 +175,16 @@ class Guardian:
                 self._child.send_signal(signal.SIGHUP)
             self._look_at_port(processes)
             self._keep_house(processes)
+
+    def _after_death(self, dead: list[str]) -> str:
+        """Why Ray's core processes ended: the words of the process with Ray, if that ended them, else Ray's own."""
+        assert self._child is not None
+        child = self._child
+        wait_until(lambda: child.poll() is not None, timeout_s=_LAST_WORDS_S)
+        self._read_state()
+        for line in _last_lines(self._folder / "r" / "session_latest" / "logs"):
+            log(f"Ray: {line}")
+        return self._state.failure or f"Ray's {' and '.join(dead)} ended"
 
     def _look_at_port(self, processes: list[psutil.Process]) -> None:
         """Start the stand-in if nothing answers on the port."""
@@ -210,8 +235,8 @@ class Guardian:
         now = time.monotonic()
         self._restarts = [at for at in self._restarts if now - at < _RESTARTS_WITHIN_S]
         if not was_ready:
-            # A bundle or a setting that is wrong stays so; only a port may be free the next time.
-            return len(self._restarts) < 2 and any(words in failure for words in _PORT_TAKEN)
+            # A bundle or a setting that is wrong stays so; but a port may be free, and a busy machine idle, next time.
+            return len(self._restarts) < 2 and any(words in failure for words in (*_PORT_TAKEN, *_RAY_FAILED))
         if len(self._restarts) < _MOST_RESTARTS:
             return True
         log(f"{_MOST_RESTARTS} restarts within {_RESTARTS_WITHIN_S / 60:.0f} minutes: the endpoint ends")

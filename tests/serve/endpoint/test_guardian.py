@@ -59,8 +59,10 @@ def test_a_first_start_that_fails_is_not_repeated_unless_a_port_was_taken(folder
     made = guardian(folder, tmp_path)
     assert not made._may_restart("the bundle is rejected")
     assert made._may_restart("HAProxy crashed during startup: cannot bind socket (Address already in use)")
+    assert made._may_restart("Ray's raylet ended"), "a machine that is busy for a moment must not fail a deployment"
     made._restarts = [time.monotonic()] * 2
     assert not made._may_restart("cannot bind socket")
+    assert not made._may_restart("Ray's raylet ended")
 
 
 def test_restarts_are_bounded_and_old_ones_are_forgotten(folder, tmp_path, monkeypatch):
@@ -71,6 +73,18 @@ def test_restarts_are_bounded_and_old_ones_are_forgotten(folder, tmp_path, monke
     assert not made._may_restart("Ray's core processes are gone")
     monkeypatch.setattr(module, "_RESTARTS_WITHIN_S", 0.0)
     assert made._may_restart("Ray's core processes are gone")
+
+
+def test_the_reason_of_the_process_with_ray_counts_and_rays_last_words_are_logged(folder, tmp_path, capsys):
+    made = guardian(folder, tmp_path)
+    logs = folder / "r" / "session_latest" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "raylet.out").write_text("one\ntwo\n\nthree\nfour, with its reason\n")
+    made._child = subprocess.Popen([sys.executable, "-c", ""])
+    assert made._after_death(["raylet"]) == "Ray's raylet ended"
+    assert "raylet.out: four, with its reason" in capsys.readouterr().err
+    messages.put(folder, made._state.model_copy(update={"failure": "the bundle is rejected"}))
+    assert made._after_death(["raylet"]) == "the bundle is rejected"
 
 
 @needs_haproxy
