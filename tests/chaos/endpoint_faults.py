@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,13 +35,11 @@ def processes(endpoint: Endpoint, kind: str = "") -> list[psutil.Process]:
     """Processes of an endpoint, all or those of a kind, the oldest first."""
     found = []
     for process in psutil.Process(endpoint.pid).children(recursive=True):
-        try:
+        with suppress(psutil.Error):
             command = " ".join(process.cmdline())
             program = command.split(" --")[0] if kind in ("raylet", "gcs", "child") else command
             if WORDS.get(kind, "") in program and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
-        except psutil.Error:
-            pass
     return sorted(found, key=lambda process: process.create_time())
 
 
@@ -140,9 +139,7 @@ def litter(endpoint: Endpoint) -> list[str]:
     paths = [folder, store_of(folder)]
     found = [str(path) for path in paths if path.exists()]
     for process in psutil.process_iter():
-        try:
+        with suppress(psutil.Error):
             if any(endpoint.folder in word for word in process.cmdline()):
                 found.append(f"{process.pid} {' '.join(process.cmdline())[:100]}")
-        except psutil.Error:
-            pass
     return found

@@ -98,10 +98,12 @@ class Guardian:
 
     Args:
         request: the bundle, the configuration, and the folders.
+        program: module of the process with Ray.
     """
 
-    def __init__(self, request: messages.StartRequest) -> None:
+    def __init__(self, request: messages.StartRequest, *, program: str = "lft_ray.serve.endpoint.supervisor") -> None:
         self._request = request
+        self._program = program
         self._folder = Path(request.folder)
         self._site = Site(request.site_uri)
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -147,7 +149,7 @@ class Guardian:
 
     def _serve(self) -> str:
         """Run a process with Ray until it ends or a signal to stop. Returns why it ended; empty: on request."""
-        command = [sys.executable, "-m", "lft_ray.serve.endpoint.supervisor", str(self._folder), WITH_RAY]
+        command = [sys.executable, "-m", self._program, str(self._folder), WITH_RAY]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + self._request.wait_s + _START_EXTRA_S
         core: list[tuple[str, ProcessIdentity]] = []
@@ -160,14 +162,14 @@ class Guardian:
                 self._promotion_waits = True
             self._read_state()
             is_ready = self._state.endpoint.state == "ready"
-            if self._child.poll() is not None:
-                code = self._child.returncode
-                return self._state.failure or f"the process with Ray ended with code {code}"
             processes = process_tree.descendants()
             # By identity: a list of processes that is made while some of them end may lack others.
             core = core or process_tree.core(processes)
             if dead := [name for name, identity in core if not alive(identity)]:
                 return self._after_death(dead)
+            if self._child.poll() is not None:
+                code = self._child.returncode
+                return self._state.failure or f"the process with Ray ended with code {code}"
             if not is_ready and time.monotonic() > deadline:
                 return f"the endpoint was not ready within {self._request.wait_s + _START_EXTRA_S:.0f} s"
             if is_ready and self._promotion_waits:
