@@ -29,6 +29,7 @@ __all__ = [
     "free_ports",
     "haproxy_binary",
     "import_path",
+    "proxy_ports",
     "serving_environment",
 ]
 
@@ -115,7 +116,7 @@ def serving_environment(folder: Path, *, scales_to_zero: bool = False) -> dict[s
     longest_socket = folder / ("n" * _NODE_ID_CHARS) / "metrics.sock.1234567.tmp"
     if len(str(longest_socket)) > MAX_SOCKET_PATH:
         raise ValueError(f"{folder} is too long a path for unix sockets")
-    haproxy = _haproxy(str(folder), _first_replica_port(), free_ports(_proxy_ports())[:_PROXY_PORT_COUNT])
+    haproxy = _haproxy(str(folder), _first_replica_port(), proxy_ports(_PROXY_PORT_COUNT))
     metrics, stats = haproxy["RAY_SERVE_HAPROXY_METRICS_PORT"], haproxy["RAY_SERVE_HAPROXY_STATS_PORT"]
     launch = Launch(binary, str(folder), int(metrics), int(stats), REQUEST_ID_PATTERN, scales_to_zero)
     return common | haproxy | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(front.write_files(folder, launch))}
@@ -193,6 +194,11 @@ def _haproxy(folder: str, first_replica_port: int, ports: Sequence[int]) -> dict
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
     }
+
+
+def proxy_ports(count: int) -> list[int]:
+    """Free ports below those that the kernel gives to connections, for servers that take seconds to start."""
+    return free_ports(_proxy_ports())[:count]
 
 
 def _proxy_ports() -> list[int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lft_ray.errors import UnreachableError
-from lft_ray.serve.cluster.environment import serving_environment
+from lft_ray.serve.cluster.environment import proxy_ports, serving_environment
 from lft_ray.serve.protocols.messages import add_to_server
 from lft_ray.serve.waiting import wait_until
 
@@ -109,6 +109,16 @@ def _without_helpers() -> Iterator[None]:
 
     names = ("start_monitor", "start_log_monitor", "start_api_server")
     before = {name: getattr(Node, name) for name in names if hasattr(Node, name)}
+
+    def start_raylet(self: Any, *arguments: Any, **options: Any) -> Any:
+        # The agent of the dashboard takes 52365 on every cluster, so beside another one it tries in vain for seconds,
+        # while the raylet waits 15 s for the ports of its agents and ends if it has not got them.
+        names = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
+        self._ray_params.update(**dict(zip(names, proxy_ports(len(names)), strict=True)))
+        return start_before(self, *arguments, **options)
+
+    start_before: Any = Node.start_raylet
+    Node.start_raylet = start_raylet  # type: ignore[method-assign]
     get_node: Any = services.get_node
     services.get_node = patient
     for name in before:
@@ -117,6 +127,7 @@ def _without_helpers() -> Iterator[None]:
         yield
     finally:
         services.get_node = get_node
+        Node.start_raylet = start_before  # type: ignore[method-assign]
         for name, method in before.items():
             setattr(Node, name, method)
 

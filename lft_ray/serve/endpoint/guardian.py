@@ -7,6 +7,7 @@ imports Ray, whose death ends every process that is connected to it: this one mu
 import fcntl
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +54,7 @@ _LAST_WORDS_S = 2.0
 """Seconds that the process with Ray has to say why it ends."""
 _RAY_FAILED = ("Ray's ", "timed out during startup")
 _LINES = 3
+_FATAL = re.compile(r"Check failed|\] .*fatal|^\[\S+ \S+ [CF] ", re.IGNORECASE)
 _LINE_CHARS = 300
 _PORT_TAKEN = ("cannot bind socket", "Address already in use")
 
@@ -71,7 +73,9 @@ def _last_lines(logs: Path) -> list[str]:
     for name in ("raylet.out", "raylet.err", "gcs_server.out", "gcs_server.err"):
         with suppress(OSError):
             lines = (logs / name).read_text(encoding="utf-8", errors="replace").splitlines()
-            found += [f"{name}: {line[:_LINE_CHARS]}" for line in lines if line.strip()][-_LINES:]
+            # A fatal line, and not the addresses of the stack below it.
+            fatal = [line for line in lines if _FATAL.search(line)]
+            found += [f"{name}: {line[:_LINE_CHARS]}" for line in fatal or lines if line.strip()][-_LINES:]
     return found
 
 
