@@ -380,7 +380,8 @@ class Endpoint(Record):
     process: ProcessIdentity | None
     host: str = ""
     ports: dict[str, int]
-    state: Literal["starting", "ready", "rejected", "stopped"]
+    state: Literal["starting", "ready", "recovering", "rejected", "stopped"]
+    """``recovering``: Ray died and is being started again; the endpoint answers 503 until it is ready."""
     bundle_uri: str
     previous_version: str = ""
     previous_uri: str = ""

@@ -157,7 +157,7 @@ def build_app(
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         max_queued_requests=MAX_ONGOING_REQUESTS,
         health_check_period_s=5,
-        health_check_timeout_s=20,
+        health_check_timeout_s=5,  # three in a row replace the replica
         graceful_shutdown_timeout_s=20,
         max_constructor_retry_count=3,
         logging_config={"enable_access_log": False, "log_level": "WARNING"},

@@ -9,11 +9,14 @@ import random
 import secrets
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import lft_ray
 from lft_ray.cluster.environment import LIBRARY_ENV, shape_caches
-from lft_ray.cluster.nodes import fleet
+from lft_ray.cluster.nodes import fleet, run_on
+from lft_ray.serve.cluster import front
+from lft_ray.serve.cluster.haproxy_launcher import BUFFER_BYTES, Launch
 from lft_ray.serve.http.errors import REQUEST_ID_PATTERN
 from lft_ray.serve.protocols.messages import MAX_MESSAGE_BYTES
 
@@ -23,8 +26,10 @@ __all__ = [
     "cluster_environment",
     "cluster_folder",
     "free_port",
+    "free_ports",
     "haproxy_binary",
     "import_path",
+    "proxy_ports",
     "serving_environment",
 ]
 
@@ -38,28 +43,18 @@ _NODE_ID_CHARS = 56
 """Length of a Ray node id, which Serve uses as a folder name."""
 _REPLICA_PORTS = range(20000, 29900, 100)
 """First port of each block of replica ports."""
+_PROXY_PORTS = range(30000, 32000)
+"""Ports of HAProxy's own pages and of Serve's fallback proxy. Every connection of the machine, Ray's many among them,
+takes a port at random from the kernel's range, which begins at 32768: seconds pass before HAProxy listens, and a port
+from there may be taken by then."""
+_PROXY_PORT_COUNT = 4
+_CANDIDATES = 40
+"""Ports that are looked at, to find so many free ones."""
+_CHECK_S = 60.0
+"""Seconds until every node must have looked at its ports."""
 _PORTS_PER_BLOCK = 48
 """HTTP ports of a block, so the maximum number of replicas per node; as many gRPC ports follow in its second half."""
 
-# HAProxy as configured by Ray exposes its metrics and stats pages on all interfaces, gives a client an hour to send its
-# headers, forwards headers that make a replica return 500, and itself returns 500 instead of 503, which clients do not
-# retry. Ray has no settings for these, but it accepts the path of the binary: this script corrects the configuration
-# file that it is given, then replaces itself by the real HAProxy.
-_LAUNCHER = """#!/bin/sh
-option=
-for argument in "$@"; do
-  if [ "$option" = -f ]; then config=$argument; fi
-  option=$argument
-done
-id_rule='http-request del-header x-request-id unless {{ req.hdr(x-request-id) -m reg {id} }}'
-sed -i -e 's/bind :{metrics}$/bind 127.0.0.1:{metrics}/' -e 's/bind \\*:{stats}$/bind 127.0.0.1:{stats}/' \\
-  -e 's/^    timeout client .*/&\\n    timeout http-request 30s/' \\
-  -e '/^frontend http_frontend/a\\    http-request del-header x-request-timeout-seconds' \\
-  -e "/^frontend http_frontend/a\\    $id_rule" \\
-  "$config"
-cp "{folder}/503.http" "$(dirname "$config")/500.http"
-exec "{binary}" "$@"
-"""
 _COMMON = {
     # With Serve's default interval of 10 s, a short look-back period once scaled to zero under full load.
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
@@ -67,17 +62,16 @@ _COMMON = {
     # By default Serve kills a proxy that is not up after 5 s, and on a busy machine its imports alone take longer.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
+    # A dead HAProxy is noticed after three checks; with Serve's default of 10 s that took half a minute.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+    # A replica that hangs does not listen to a request to stop, for which Serve would wait 20 s more.
+    "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     **LIBRARY_ENV,
     # Requests have all shapes, in forward passes only: a replica of MiniLM with one layer grew to 1081 MB; with 16
     # cached shapes it stays at 659 MB and is as fast. Training needs more, see `WORKER_ENV`.
     **shape_caches(16),
 }
-_UNAVAILABLE = (
-    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nContent-Length: {length}"
-    "\r\n\r\n{body}"
-)
-_UNAVAILABLE_BODY = '{"error":"no replica is available","error_type":"service_unavailable","request_id":""}'
 
 
 def haproxy_binary() -> str | None:
@@ -99,11 +93,12 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(listener.getsockname()[1])
 
 
-def serving_environment(folder: Path) -> dict[str, str]:
+def serving_environment(folder: Path, *, scales_to_zero: bool = False) -> dict[str, str]:
     """Variables for a cluster on this machine, with the files of HAProxy in ``folder``.
 
     Args:
         folder: an existing private folder with a path short enough for unix sockets.
+        scales_to_zero: whether the health probes treat an endpoint without a replica as asleep, not broken.
 
     Returns:
         Variables and values. Without HAProxy its variables are left out, and Serve uses its own Python proxy, which is
@@ -121,15 +116,10 @@ def serving_environment(folder: Path) -> dict[str, str]:
     longest_socket = folder / ("n" * _NODE_ID_CHARS) / "metrics.sock.1234567.tmp"
     if len(str(longest_socket)) > MAX_SOCKET_PATH:
         raise ValueError(f"{folder} is too long a path for unix sockets")
-    haproxy = _haproxy(str(folder), _first_replica_port())
+    haproxy = _haproxy(str(folder), _first_replica_port(), proxy_ports(_PROXY_PORT_COUNT))
     metrics, stats = haproxy["RAY_SERVE_HAPROXY_METRICS_PORT"], haproxy["RAY_SERVE_HAPROXY_STATS_PORT"]
-    launcher = folder / "haproxy"
-    script = _LAUNCHER.format(metrics=metrics, stats=stats, folder=folder, binary=binary, id=REQUEST_ID_PATTERN)
-    launcher.write_text(script, encoding="utf-8")
-    launcher.chmod(0o700)
-    response = _UNAVAILABLE.format(length=len(_UNAVAILABLE_BODY), body=_UNAVAILABLE_BODY)
-    (folder / "503.http").write_bytes(response.encode())
-    return common | haproxy | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher)}
+    launch = Launch(binary, str(folder), int(metrics), int(stats), REQUEST_ID_PATTERN, scales_to_zero)
+    return common | haproxy | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(front.write_files(folder, launch))}
 
 
 def cluster_folder() -> str:
@@ -148,7 +138,7 @@ def cluster_environment(folder: str) -> dict[str, str]:
     """
     if haproxy_binary() is None or _nodes_share_a_host():
         return dict(_COMMON)
-    return _COMMON | _haproxy(folder, _REPLICA_PORTS.start)
+    return _COMMON | _haproxy(folder, _REPLICA_PORTS.start, _ports_free_everywhere())
 
 
 def _nodes_share_a_host() -> bool:
@@ -165,8 +155,8 @@ def import_path() -> str:
     return os.pathsep.join([own, *others])
 
 
-def _haproxy(folder: str, first_replica_port: int) -> dict[str, str]:
-    metrics, stats, fallback_http, fallback_grpc = (free_port() for _ in range(4))
+def _haproxy(folder: str, first_replica_port: int, ports: Sequence[int]) -> dict[str, str]:
+    metrics, stats, fallback_http, fallback_grpc = ports
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         # User code runs in the replica's own event loop; models run in the batcher's threads, so nothing blocks it.
@@ -186,6 +176,12 @@ def _haproxy(folder: str, first_replica_port: int) -> dict[str, str]:
         # Predictions have no side effects, so requests lost with a killed replica are retried on another one.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "120",
+        # A replica answers within 60 s or refuses; one that hangs must not hold its clients for longer.
+        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "65",
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "2s",
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(BUFFER_BYTES),
+        # Nobody reads these metrics of Serve, and each request would cost a datagram to HAProxyManager.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
         # A freed port is not reused for a new replica while an old HAProxy may still route to it.
         "RAY_SERVE_PORT_QUARANTINE_S": "60",
@@ -198,6 +194,43 @@ def _haproxy(folder: str, first_replica_port: int) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
     }
+
+
+def proxy_ports(count: int) -> list[int]:
+    """Free ports below those that the kernel gives to connections, for servers that take seconds to start."""
+    return free_ports(_proxy_ports())[:count]
+
+
+def _proxy_ports() -> list[int]:
+    """Ports for HAProxy's pages and Serve's fallback proxy, in random order, some of which may be taken."""
+    return random.sample(_PROXY_PORTS, k=_CANDIDATES)
+
+
+def free_ports(candidates: Sequence[int]) -> list[int]:
+    """Those ports that are free on this machine at the moment, on every interface."""
+    return [port for port in candidates if _can_listen(port)]
+
+
+def _ports_free_everywhere() -> list[int]:
+    """Ports that are free on every node: Serve has one setting for all of them."""
+    import ray
+
+    candidates = _proxy_ports()
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    pending = [run_on(str(node["NodeID"]), free_ports, candidates, retries=3) for node in nodes]
+    for free in ray.get(pending, timeout=_CHECK_S):
+        candidates = [port for port in candidates if port in free]
+    return candidates[:_PROXY_PORT_COUNT]
+
+
+def _can_listen(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def _first_replica_port() -> int:

@@ -17,7 +17,7 @@ from lft_ray.serve.waiting import wait_until
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
-__all__ = ["apply", "settle", "survey", "survey_app"]
+__all__ = ["apply", "describe", "settle", "survey", "survey_app"]
 
 
 @dataclass(slots=True)
@@ -87,6 +87,21 @@ def survey_app() -> list[ReplicaStatus]:
     from ray import serve
 
     return survey(serve.get_deployment_handle(DEPLOYMENT_NAME, APP_NAME))
+
+
+def describe() -> str:
+    """One line about the replicas: how many run, and what Serve says about those that do not."""
+    from ray import serve
+
+    app = serve.status().applications.get(APP_NAME)
+    if app is None or DEPLOYMENT_NAME not in app.deployments:
+        return ""
+    deployment = app.deployments[DEPLOYMENT_NAME]
+    states = {str(getattr(state, "value", state)).lower(): n for state, n in deployment.replica_states.items() if n}
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none running"
+    reason = " ".join(deployment.message.split())
+    is_well = set(states) <= {"running"}
+    return f"replicas: {counts}" + ("" if is_well or not reason else f": {reason}")
 
 
 def _running_replicas() -> int:

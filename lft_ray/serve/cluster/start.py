@@ -6,14 +6,16 @@ On this machine all files are in the one folder. Stops nothing: see ``supervisor
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lft_ray.cluster.driver import job_config
 from lft_ray.errors import UnreachableError
-from lft_ray.serve.cluster.environment import serving_environment
+from lft_ray.serve.cluster.environment import proxy_ports, serving_environment
 from lft_ray.serve.protocols.messages import add_to_server
 from lft_ray.serve.waiting import wait_until
 from lft_ray.system.limits import cores
@@ -22,29 +24,43 @@ __all__ = ["prepare", "serve_starting", "start_ray"]
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Requests do not pass through the object store, so it has the smallest size that Ray accepts without a warning."""
+_RAYLET_S = 90.0
+"""Seconds until the raylet must have registered."""
 _CONTROLLER_S = 120.0
 """Seconds until Serve's controller must have started."""
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray replaces a node address of 127.0.0.1 by the machine's own address, and then all its servers listen on every
 interface, unless it knows that there is only one node. This variable says so, on Linux too."""
 
+_OWN = {
+    # The raylet ends if one of its agents has not started in this time, by default 30 s: on a machine with ten busy
+    # processes a core the imports of an agent alone took longer.
+    "RAY_agent_register_timeout_ms": "120000",
+    # Otherwise a thread of Serve that calls Ray after its end starts a second cluster, in /tmp/ray.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    # Ray's servers write 100 KB a minute at their usual level.
+    "RAY_BACKEND_LOG_LEVEL": "warning",
+}
 
-def prepare(folder: Path) -> dict[str, str]:
+
+def prepare(folder: Path, *, scales_to_zero: bool = False) -> dict[str, str]:
     """Create the files and set the environment variables of a serving cluster. Returns the variables.
 
     Serve reads them in its actors, which inherit them from the raylet that `start_ray` starts.
 
     Args:
         folder: private folder of the endpoint.
+        scales_to_zero: whether the endpoint may be without a replica.
     """
     haproxy_folder = folder / "h"
-    haproxy_folder.mkdir()
+    haproxy_folder.mkdir(exist_ok=True)
     # Without its own token the cluster would write one into the user's home, readable by all users.
     token = folder / "token"
+    token.unlink(missing_ok=True)  # of the cluster before a restart
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="utf-8")
-    variables = serving_environment(haproxy_folder)
-    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), **_LOOPBACK}
+    variables = serving_environment(haproxy_folder, scales_to_zero=scales_to_zero)
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), **_LOOPBACK, **_OWN}
     os.environ.update(variables | own)
     return variables
 
@@ -57,17 +73,67 @@ def start_ray(folder: Path) -> None:
     """
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=cores(),
-        job_config=job_config(),
-        _temp_dir=str(folder / "r"),
-        _node_ip_address="127.0.0.1",
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    )
+    with _without_helpers():
+        ray.init(
+            address="local",
+            num_cpus=cores(),
+            job_config=job_config(),
+            _temp_dir=str(folder / "r"),
+            _node_ip_address="127.0.0.1",
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+
+
+@contextmanager
+def _without_helpers() -> Iterator[None]:
+    """Start no dashboard, autoscaler monitor and log monitor: 180 MB and half of the start for what nobody reads.
+
+    Ray starts them whatever it is told, and has no setting for it; a version without these methods starts as it likes.
+    The agent of the dashboard stays: the raylet does not start without it.
+    """
+    from ray._private import services
+    from ray._private.node import Node
+
+    def patient(*arguments: Any, **options: Any) -> Any:
+        # Ray gives a raylet 30 s to register, counted from call to call of this function.
+        deadline = time.monotonic() + _RAYLET_S
+        while True:
+            try:
+                return get_node(*arguments, **options)
+            except RuntimeError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.1)
+
+    def nothing(self: Any, **_: object) -> None:
+        self._webui_url = None
+
+    names = ("start_monitor", "start_log_monitor", "start_api_server")
+    before = {name: getattr(Node, name) for name in names if hasattr(Node, name)}
+
+    def start_raylet(self: Any, *arguments: Any, **options: Any) -> Any:
+        # The agent of the dashboard takes 52365 on every cluster, so beside another one it tries in vain for seconds,
+        # while the raylet waits 15 s for the ports of its agents and ends if it has not got them.
+        names = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
+        self._ray_params.update(**dict(zip(names, proxy_ports(len(names)), strict=True)))
+        return start_before(self, *arguments, **options)
+
+    start_before: Any = Node.start_raylet
+    Node.start_raylet = start_raylet  # type: ignore[method-assign]
+    get_node: Any = services.get_node
+    services.get_node = patient
+    for name in before:
+        setattr(Node, name, nothing)
+    try:
+        yield
+    finally:
+        services.get_node = get_node
+        Node.start_raylet = start_before  # type: ignore[method-assign]
+        for name, method in before.items():
+            setattr(Node, name, method)
 
 
 @contextmanager
@@ -104,6 +170,8 @@ def serve_starting(
 def _start_serve(host: str, port: int, grpc_port: int | None, variables: Mapping[str, str]) -> None:
     from ray import serve
 
+    # It writes lines of its own to our log at each change, whatever logging_config says.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     grpc_options = {
         "port": grpc_port,
         "grpc_servicer_functions": [f"{add_to_server.__module__}.{add_to_server.__name__}"],

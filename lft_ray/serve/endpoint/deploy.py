@@ -4,7 +4,6 @@ In: a run folder, a bundle, and a `ServeSpec`. Out: an `Endpoint`. Never imports
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,10 +18,11 @@ from lft_ray.processes import ProcessIdentity, alive
 from lft_ray.records import Bundle, Endpoint
 from lft_ray.run.storage import Storage
 from lft_ray.serve.cluster.environment import import_path
-from lft_ray.serve.endpoint import messages, process_tree
+from lft_ray.serve.endpoint import messages
 from lft_ray.serve.endpoint import record as endpoints
 from lft_ray.serve.endpoint.checks import check_address, check_bundle, check_hardware, with_absolute_key
 from lft_ray.serve.endpoint.keys import forget_keys, hashed_keys, without_keys
+from lft_ray.serve.endpoint.leftovers import clean_up_dead, end_and_remove
 from lft_ray.serve.endpoint.locks import one_command, release_command, served_last, serving
 from lft_ray.serve.endpoint.look import presence, require_live, wait_started
 from lft_ray.serve.endpoint.promote import Wanted, change, send
@@ -91,7 +91,7 @@ def deploy(
                     fix=f"`lft down {run_uri}` there first",
                 )
             if live is not None and where == "dead":
-                _clean_up(live, storage)
+                clean_up_dead(live, storage)
             return deploy_to(address, storage, uri, spec, given=given, wait_s=wait_s)
     if storage.is_local and not storage.exists():
         _check_start(run_uri, uri, spec)  # before a folder is created
@@ -112,7 +112,7 @@ def deploy(
         if live is not None and where == "elsewhere":
             raise _elsewhere(live, storage)
         if live is not None and where == "dead":
-            _clean_up(live, storage)  # before the checks: what it left may hold the port
+            clean_up_dead(live, storage)  # before the checks: what it left may hold the port
         _check_start(run_uri, uri, spec)
         return _launch(storage, uri, spec, foreground=foreground, wait_s=wait_s)
 
@@ -186,11 +186,11 @@ def down(run_uri: str | Path, *, wait_s: float = 60.0) -> Endpoint | None:
         if where == "elsewhere":
             raise _elsewhere(found, storage)
         if where == "dead" and stopped is None:
-            _clean_up(found, storage)
+            clean_up_dead(found, storage)
             return None
         if stopped is None or where == "copied":
             return None
-        _clean_up(found, storage)  # whatever a supervisor that was killed meanwhile left
+        clean_up_dead(found, storage)  # whatever a supervisor that was killed meanwhile left
         return endpoints.write(storage, found.replace(state="stopped"))
 
 
@@ -236,25 +236,8 @@ def _readable_record(storage: Storage, was_alive: bool) -> Endpoint | None:
         path = Path(storage.uri) / endpoints.ENDPOINT_FILE
         path.rename(path.with_name(f"{path.name}.damaged"))
         if last is not None and last.folder:
-            _clean_folder(Path(last.folder))
+            end_and_remove(Path(last.folder))
         return None
-
-
-def _clean_up(gone: Endpoint, storage: Storage) -> None:
-    """Terminate and delete what a supervisor that was killed left behind, and record that it is stopped."""
-    if gone.folder:
-        _clean_folder(Path(gone.folder))
-    endpoints.write(storage, gone.replace(state="stopped", message="its process was gone"))
-
-
-def _clean_folder(folder: Path) -> None:
-    # endpoint.json may name any folder; only one with our start request in it is ours to delete.
-    is_ours = (folder / "start_request.json").is_file()
-    with suppress(InputError):
-        tree = messages.get(folder, messages.ProcessTree)
-        process_tree.end_leftovers(tree.processes if tree is not None else [], str(folder) if is_ours else "")
-    if is_ours:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _elsewhere(found: Endpoint, storage: Storage) -> InputError:

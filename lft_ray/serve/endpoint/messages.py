@@ -11,9 +11,12 @@ from pydantic import Field, ValidationError
 from lft_ray.config import AutoscalingSpec, RolloutSpec, ServeSpec
 from lft_ray.errors import InputError
 from lft_ray.processes import ProcessIdentity
-from lft_ray.records import Endpoint, Record
+from lft_ray.records import Endpoint, Record, ServedVersion
+from lft_ray.serve.rollout.state import DesiredState
 
-__all__ = ["ProcessTree", "PromoteRequest", "PromoteResponse", "StartRequest", "get", "next_serial", "put"]
+__all__ = [
+    "ProcessTree", "PromoteRequest", "PromoteResponse", "ServingState", "StartRequest", "get", "next_serial", "put",
+]  # fmt: skip
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -61,6 +64,25 @@ class PromoteResponse(Record):
     """The endpoint as recorded; with state ``rejected`` and the reason in ``message`` if the bundle was rejected."""
 
 
+class ServingState(Record):
+    """``serving_state.json``: all that the process with Ray must know to go on where its predecessor died."""
+
+    port: int
+    grpc_port: int | None
+    endpoint: Endpoint
+    """The endpoint as last recorded."""
+    desired: DesiredState | None = None
+    """What the replicas serve; None before the first bundle is up."""
+    sources: dict[str, str] = Field(default_factory=dict)
+    """Folder of our copy of a bundle -> URI that it was copied from."""
+    history: list[ServedVersion] = Field(default_factory=list)
+    """Earlier bundles to which a rollback can return, as our copies."""
+    last_serial: int = 0
+    """Serial of the latest promotion request."""
+    failure: str = ""
+    """Why the process with Ray ended."""
+
+
 class ProcessTree(Record):
     """``process_tree.json``: the live descendants of the supervisor, for cleaning up if it is killed."""
 
@@ -72,6 +94,7 @@ _FILES: dict[type[Record], str] = {
     PromoteRequest: "promote_request.json",
     PromoteResponse: "promote_response.json",
     ProcessTree: "process_tree.json",
+    ServingState: "serving_state.json",
 }
 
 

@@ -5,6 +5,7 @@ process by its id alone, which may have been reused.
 """
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,16 +14,72 @@ import psutil
 
 from lft_ray.processes import ProcessIdentity, alive, identity_of
 
-__all__ = ["adopt_orphans", "descendants", "end", "end_leftovers", "has_core", "identities"]
+__all__ = [
+    "CORE",
+    "adopt_orphans",
+    "core",
+    "descendants",
+    "end",
+    "end_all",
+    "end_leftovers",
+    "end_with_parent",
+    "identities",
+    "named",
+    "reap_zombies",
+]
 
+CORE = ("raylet", "gcs_server")
+"""Names of Ray's core processes."""
 _PR_SET_CHILD_SUBREAPER = 36
-"""Option of Linux' prctl(2)."""
+_PR_SET_PDEATHSIG = 1
+"""Options of Linux' prctl(2)."""
 
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies, so that `descendants` finds all of them."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_parent(number: int) -> None:
+    """Receive this signal when the parent of this process dies."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def reap_zombies(keep: Iterable[int] = ()) -> None:
+    """Collect adopted descendants that have exited.
+
+    Args:
+        keep: process ids of children that somebody else waits for.
+    """
+    kept = set(keep)
+    with suppress(psutil.Error):
+        for child in psutil.Process().children():
+            with suppress(psutil.Error, ChildProcessError):
+                if child.pid not in kept and child.status() == psutil.STATUS_ZOMBIE:
+                    os.waitpid(child.pid, os.WNOHANG)
+
+
+def end_all(first: Iterable[str] = (), *, keep: int = 0, timeout_s: float = 5.0) -> None:
+    """Terminate every descendant of this process, also those that others start meanwhile.
+
+    Args:
+        first: names of processes that are killed before the others, because they start new ones.
+        keep: process id of a descendant that stays.
+        timeout_s: seconds until those alive are killed.
+    """
+    names = set(first)
+    for _ in range(5):
+        found = [process for process in descendants() if process.pid != keep]
+        if not found:
+            return
+        for process in found:
+            with suppress(psutil.Error):
+                if process.name() in names:
+                    process.kill()
+        end(found, timeout_s=timeout_s)
+        reap_zombies()
 
 
 def descendants() -> list[psutil.Process]:
@@ -32,13 +89,24 @@ def descendants() -> list[psutil.Process]:
     return []
 
 
-def has_core(processes: Iterable[psutil.Process]) -> bool:
-    """Whether Ray's two core processes are among the processes: without either the cluster is gone."""
-    names = set()
+def core(processes: Iterable[psutil.Process]) -> list[tuple[str, ProcessIdentity]]:
+    """Name and identity of Ray's two core processes, without either of which the cluster is gone; empty if not both."""
+    found: dict[str, ProcessIdentity] = {}
     for process in processes:
         with suppress(psutil.Error):
-            names.add(process.name())
-    return {"raylet", "gcs_server"} <= names
+            if process.name() in CORE and (identity := identity_of(process.pid)) is not None:
+                found[process.name()] = identity
+    return list(found.items()) if len(found) == len(CORE) else []
+
+
+def named(processes: Iterable[psutil.Process], name: str) -> list[psutil.Process]:
+    """Those processes that have this name."""
+    found = []
+    for process in processes:
+        with suppress(psutil.Error):
+            if process.name() == name:
+                found.append(process)
+    return found
 
 
 def identities(processes: Iterable[psutil.Process]) -> list[ProcessIdentity]:

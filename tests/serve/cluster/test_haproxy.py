@@ -19,6 +19,7 @@ other,BACKEND,,1,UP,1,
 default,r1,1,2,UP,1,127.0.0.1:20000
 default,r2,1,2,DOWN,1,127.0.0.1:20001
 default,r3,0,2,UP,0,127.0.0.1:20002
+lft-probe,r1,0,2,UP,1,127.0.0.1:20000
 default,SERVE_PROXY_ACTOR-1,0,2,UP,1,127.0.0.1:9
 """
 
@@ -63,15 +64,22 @@ def test_requests_in_flight_are_those_of_the_backends_without_the_stats_page(pat
         assert haproxy.requests_in_flight(path) == 2
 
 
-def test_stop_accepting_disables_the_http_frontend(path):
+def test_stop_accepting_disables_both_frontends_and_closes_their_connections(path):
     with admin_socket(path, "\n") as commands:
         haproxy.stop_accepting(path)
-    assert commands == ["disable frontend http_frontend\n"]
+    names = ("http_frontend", "grpc_frontend")
+    assert commands == ["; ".join(f"{word} frontend {n}" for n in names for word in ("disable", "shutdown")) + "\n"]
+
+
+def test_open_connections_are_those_of_clients(path):
+    with admin_socket(path, "Name: HAProxy\nCurrConns: 3\nMaxConn: 10\n"):
+        assert haproxy.open_connections(path) == 3
 
 
 def test_a_missing_haproxy_has_no_servers_and_no_requests(path):
     assert haproxy.routed_servers(path) == []
     assert haproxy.requests_in_flight(path) == 0
+    assert haproxy.open_connections(path) == 0
     haproxy.stop_accepting(path)
 
 

@@ -117,7 +117,7 @@ class TestLife:
         assert httpx.get(f"{live.url}/ready").json() == {"status": "ready", "version": live.version}
 
     def test_haproxy_hands_requests_straight_to_the_replica(self, live):
-        headers = httpx.get(f"{live.url}/health").headers
+        headers = httpx.get(f"{live.url}/info").headers
         assert headers.get_list("x-request-id", split_commas=True) != []
         assert len(headers.get_list("x-request-id")) == 1
         assert len(headers.get_list("x-model-version")) == 1

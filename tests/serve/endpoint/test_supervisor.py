@@ -16,7 +16,8 @@ from lft_ray.serve.rollout.state import DesiredState
 
 
 @pytest.fixture
-def supervisor(tmp_path):
+def supervisor(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     folder = str(tmp_path)
     made = Supervisor(
         messages.StartRequest(
@@ -32,8 +33,8 @@ def recorded(folder: Path):
 
 
 def test_a_promotion_is_recorded_with_its_source_and_unused_copies_are_deleted(supervisor, tmp_path, bundles):
-    copies = [supervisor._copy_bundle(bundles[name].uri, serial=n) for n, name in enumerate(("first", "second"))]
-    stray = supervisor._copy_bundle(bundles["first"].uri, serial=7)
+    copies = [supervisor._copies.add(bundles[name].uri, serial=n) for n, name in enumerate(("first", "second"))]
+    stray = supervisor._copies.add(bundles["first"].uri, serial=7)
     supervisor._rollout.desired = DesiredState(current=copies[1], previous=copies[0])
     supervisor._rollout.history = (ServedVersion(version="1", uri=copies[0]),)
     supervisor._record(RolloutResult("promoted", version="2"))
@@ -45,7 +46,7 @@ def test_a_promotion_is_recorded_with_its_source_and_unused_copies_are_deleted(s
 
 
 def test_a_rejection_leaves_the_endpoint_ready_and_names_the_original_bundle(supervisor, tmp_path, bundles):
-    copy = supervisor._copy_bundle(bundles["first"].uri, serial=1)
+    copy = supervisor._copies.add(bundles["first"].uri, serial=1)
     response = supervisor._record(RolloutResult("rejected", reason=f"{copy} is damaged"))
     assert (response.state, response.message) == ("rejected", f"{bundles['first'].uri} is damaged")
     found = recorded(tmp_path)
@@ -85,3 +86,37 @@ def test_only_a_stop_signal_ends_a_wait_and_a_promotion_stays_queued(supervisor)
 def test_main_needs_a_start_request(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "there is no start_request.json" in capsys.readouterr().err
+
+
+def test_what_a_successor_must_know_is_written_down(supervisor, tmp_path, bundles):
+    copy = supervisor._copies.add(bundles["first"].uri, serial=0)
+    supervisor._rollout.desired = DesiredState(current=copy, previous="before", serial=3)
+    supervisor._last_serial = 9
+    supervisor._publish(version="1")
+    request = messages.StartRequest(
+        bundle_uri="b", spec=ServeSpec(port=0), site_uri=str(tmp_path), folder=str(tmp_path), log="", wait_s=1.0
+    )
+    successor = Supervisor(request, messages.get(tmp_path, messages.ServingState))
+    assert (successor._port, successor._grpc_port) == (supervisor._port, supervisor._grpc_port)
+    assert successor._state.desired == supervisor._rollout.desired
+    assert successor._copies.sources == {copy: bundles["first"].uri}
+    assert successor._last_serial == 9
+    assert successor._endpoint == supervisor._endpoint
+
+
+def test_a_promotion_that_ended_the_predecessor_is_rejected_and_not_tried_again(supervisor, tmp_path, bundles):
+    messages.put(tmp_path, messages.PromoteRequest(serial=5, bundle_uri=bundles["first"].uri))
+    supervisor._last_serial = 5
+    supervisor._resume_promotion()
+    response = messages.get(tmp_path, messages.PromoteResponse)
+    assert (response.serial, response.endpoint.state) == (5, "rejected")
+    assert "had to recover" in response.endpoint.message
+
+
+def test_a_promotion_that_nobody_could_decide_is_decided_later(supervisor, tmp_path):
+    messages.put(tmp_path, messages.PromoteRequest(serial=5, bundle_uri=str(tmp_path / "none")))
+    supervisor._resume_promotion()
+    assert messages.get(tmp_path, messages.PromoteResponse).serial == 5
+    before = messages.get(tmp_path, messages.PromoteResponse)
+    supervisor._resume_promotion()
+    assert messages.get(tmp_path, messages.PromoteResponse) == before
