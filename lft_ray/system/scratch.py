@@ -19,8 +19,8 @@ from pathlib import Path
 from lft_ray.errors import InputError
 
 __all__ = [
-    "LOCK", "MAX_SOCKET_PARENT", "Scratch", "end_users_of", "make", "own", "short_parent", "sweep", "system_folder", "traceback_file",
-    "without",
+    "LOCK", "MAX_SOCKET_PARENT", "Scratch", "end_users_of", "make", "own", "short_parent", "sweep",
+    "system_folder", "traceback_file", "without",
 ]  # fmt: skip
 
 LOCK = ".lft-lock"
