@@ -112,7 +112,7 @@ def test_input_of_blank_lines_only_is_no_input(answering):
 def exported(run: str, bundle) -> RunFolder:
     found = RunFolder(run)
     shutil.copytree(bundle.uri, Path(run) / "bundle")
-    found.put("bundle.json", bundle.replace(uri="/where/the/run/was/before"))
+    found.put("bundle.json", bundle.replace(uri="/where/the/run/was/before/bundle"))
     return found
 
 

@@ -69,6 +69,7 @@ def test_every_setting_is_applied_or_refused():
         max_queued_texts=200,
         autoscaling=AutoscalingSpec(min_replicas=2),
         rollout=RolloutSpec(max_drift=1.0),
+        require_signature="key.pub",
     )
     before = RUNNING.model_dump()
     assert all(before[name] != value for name, value in changed.model_dump().items()), "a new setting is missing here"
