@@ -28,6 +28,8 @@ _RAYLET_S = 90.0
 """Seconds until the raylet must have registered."""
 _CONTROLLER_S = 120.0
 """Seconds until Serve's controller must have started."""
+_AGENT_PORTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
+"""Ports of the agents: names of Ray's parameters, and of the files in which the raylet looks for them."""
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray replaces a node address of 127.0.0.1 by the machine's own address, and then all its servers listen on every
 interface, unless it knows that there is only one node. This variable says so, on Linux too."""
@@ -115,10 +117,7 @@ def _without_helpers() -> Iterator[None]:
     before = {name: getattr(Node, name) for name in names if hasattr(Node, name)}
 
     def start_raylet(self: Any, *arguments: Any, **options: Any) -> Any:
-        # The agent of the dashboard takes 52365 on every cluster, so beside another one it tries in vain for seconds,
-        # while the raylet waits 15 s for the ports of its agents and ends if it has not got them.
-        names = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
-        self._ray_params.update(**dict(zip(names, proxy_ports(len(names)), strict=True)))
+        announce_agent_ports(self)
         return start_before(self, *arguments, **options)
 
     start_before: Any = Node.start_raylet
@@ -134,6 +133,25 @@ def _without_helpers() -> Iterator[None]:
         Node.start_raylet = start_before  # type: ignore[method-assign]
         for name, method in before.items():
             setattr(Node, name, method)
+
+
+def announce_agent_ports(node: Any) -> None:
+    """Choose the ports of the agents of a node, and tell the raylet before the agents do.
+
+    The raylet ends if its agents have not written their ports down within 15 s, which has no setting: their imports
+    alone take longer on a machine with five busy processes a core. And the agent of the dashboard takes 52365 on every
+    cluster, so beside another one it tries in vain for seconds.
+
+    Args:
+        node: Ray's ``Node`` whose raylet is about to start.
+    """
+    from ray import _raylet
+
+    chosen = dict(zip(_AGENT_PORTS, proxy_ports(len(_AGENT_PORTS)), strict=True))
+    node._ray_params.update(**chosen)
+    persist = getattr(_raylet, "persist_port", None)  # a version without it waits in another way
+    for name, port in chosen.items() if persist is not None else ():
+        persist(node.get_session_dir_path(), node.node_id, name, port)
 
 
 @contextmanager

@@ -164,6 +164,7 @@ class Guardian:
 
     def _serve(self) -> str:
         """Run a process with Ray until it ends or a signal to stop. Returns why it ended; empty: on request."""
+        self._tell_site()
         command = [sys.executable, "-P", "-m", self._program, str(self._folder), WITH_RAY]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + self._request.wait_s + _START_EXTRA_S
@@ -175,6 +176,7 @@ class Guardian:
                     self._stopping = True
                     return ""
                 self._promotion_waits = True
+                self._follow_site()
             self._read_state()
             is_ready = self._state.endpoint.state == "ready"
             processes = process_tree.descendants()
@@ -346,6 +348,21 @@ class Guardian:
         # systemd-tmpfiles leaves alone what is in a folder with a lock. The descriptor stays open until the end.
         with suppress(OSError):
             fcntl.flock(os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
+
+    def _follow_site(self) -> None:
+        """Use the run folder in which a command found the endpoint, if its own was moved to another disk."""
+        with suppress(InputError, OSError):
+            request = messages.get(self._folder, messages.PromoteRequest)
+            if request is not None and not self._site.storage.exists():
+                self._site.move_to(request.site_uri)
+
+    def _tell_site(self) -> None:
+        """Tell the next process with Ray where the run folder is: it may have been moved since the start."""
+        uri = self._site.storage.uri
+        if uri != self._request.site_uri:
+            self._request = self._request.replace(site_uri=uri)
+            with suppress(OSError):
+                messages.put(self._folder, self._request)
 
     def _read_state(self) -> None:
         with suppress(InputError, OSError):

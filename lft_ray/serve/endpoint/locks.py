@@ -1,7 +1,7 @@
 """The locks of an endpoint in its run folder, and the writing of its record there, also after it was moved.
 
-In: a run folder, or the folder of a bundle. Out: its storage, its locks, and writes of ``endpoint.json`` that never
-create a folder anew. One lock makes commands wait for each other; the other is held by the supervisor for its life.
+In: a run folder. Out: its storage, its locks, and writes of ``endpoint.json`` that never create a folder anew. One lock
+makes commands wait for each other; the other is held by the supervisor for its life.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from lft_ray.run.flock import COMMAND_LOCK, ENDPOINT_LOCK, FileLock, LockHolder,
 from lft_ray.run.storage import Storage
 from lft_ray.serve.endpoint import record as endpoints
 
-__all__ = ["EndpointSite", "bundle_site", "one_command", "release_command", "served_last", "serving"]
+__all__ = ["EndpointSite", "one_command", "release_command", "served_last", "serving"]
 
 _TAKE_OVER_S = 5.0
 """Seconds in which a supervisor must get its lock: readers hold it for an instant."""
@@ -25,15 +25,6 @@ _WAIT_S = 900.0
 """Seconds that a command waits for another one: an export and a start take minutes on a busy machine."""
 _held: dict[str, FileLock] = {}
 """URI of a run -> command lock that this process holds."""
-
-
-def bundle_site(bundle: Storage) -> Path:
-    """Folder that holds the record of an endpoint of a bundle without a run.
-
-    The bundle itself is sealed, and may lie on a read-only disk.
-    """
-    digest = hashlib.sha256(os.fsencode(bundle.uri)).hexdigest()[:12]
-    return _state_folder() / "endpoints" / f"{bundle.uri.rpartition('/')[2]}-{digest}"
 
 
 @contextmanager

@@ -152,6 +152,7 @@ def test_a_moved_run_folder_keeps_its_record(life):
     old, life.run = life.run, moved
     life.named("raylet")[0].kill()
     life.wait("recovering")
+    life.wait("ready")  # its next process with Ray writes this
     life.process.terminate()
     life.process.wait(PATIENCE_S)
     life.wait("stopped")
