@@ -20,7 +20,7 @@ from types import TracebackType
 from lft_ray.cluster.driver import end_cluster, forget_token, job_config, keeping_signals, own_token
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
-from lft_ray.cluster.start import PATIENCE_ENV, RAYLET_S, starting_ray
+from lft_ray.cluster.start import PATIENCE_ENV, RAYLET_S, START_TIMEOUT_WORDS, starting_ray
 from lft_ray.cluster.watch import CoreWatch, end_started
 from lft_ray.config import ClusterSpec, ResourcesSpec, TrainingSpec
 from lft_ray.errors import InputError, UnreachableError, first_line
@@ -57,7 +57,6 @@ _LOCAL_ENV = {
     "RAY_worker_niceness": "0",
 }
 START_ATTEMPTS = 2
-START_TIMEOUT_WORDS = "timed out during startup"
 SHUTDOWN_S = 4.0
 """Seconds for disconnecting from a cluster that is dead."""
 _EXISTING_ENV = WORKER_ENV | {

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 import pytest
 from ray._private import services
 from ray._private.node import Node
+from ray._raylet import wait_for_persisted_port
 
 from lft_ray.cluster import start
 from lft_ray.cluster.start import starting_ray
 
 
 @pytest.fixture
-def node(monkeypatch):
+def node(monkeypatch, tmp_path):
     """A node that notes what is started instead of starting it."""
     started = []
     for name in ("start_monitor", "start_log_monitor", "start_api_server", "start_raylet"):
@@ -19,6 +20,7 @@ def node(monkeypatch):
     found = object.__new__(Node)
     found.started = started
     found._ray_params = SimpleNamespace(update=lambda **given: started.append(given))
+    found._session_dir, found._node_id = str(tmp_path), "n" * 56
     return found
 
 
@@ -39,6 +41,8 @@ def test_agents_get_ports_of_their_own(node):
     assert len(set(ports.values())) == 4
     assert {"metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port"} < set(ports)
     assert name == "start_raylet"
+    # The raylet waits 15 s for these, which agents without a core of their own do not write in time.
+    assert {name: wait_for_persisted_port(node._session_dir, node._node_id, name, 0) for name in ports} == ports
 
 
 def test_a_raylet_that_registers_late_is_waited_for(monkeypatch):
@@ -64,3 +68,15 @@ def test_a_raylet_that_never_registers_is_given_up(monkeypatch):
     monkeypatch.setattr(start, "RAYLET_S", 0.2)
     with starting_ray(), pytest.raises(RuntimeError, match="no node"):
         services.get_node("gcs", "id")
+
+
+def test_a_raylet_that_died_is_not_waited_for(node, monkeypatch):
+    def get_node(*_):
+        raise RuntimeError("no node")
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    monkeypatch.setattr(Node, "dead_processes", lambda self: [("raylet", object())])
+    with starting_ray():
+        node.start_raylet()
+        with pytest.raises(start.RayletDiedError, match=start.START_TIMEOUT_WORDS):
+            services.get_node("gcs", "id")
