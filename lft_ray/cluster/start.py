@@ -45,7 +45,8 @@ def starting_ray(*, with_dashboard: bool = False) -> Iterator[None]:
     from ray._private import services
     from ray._private.node import Node
 
-    get_node, start_raylet = services.get_node, Node.start_raylet
+    get_node: Any = services.get_node
+    start_raylet: Any = Node.start_raylet
     unwanted = [name for name in _HELPERS if hasattr(Node, name) and not (with_dashboard and name == _DASHBOARD)]
     before = {name: getattr(Node, name) for name in unwanted}
 
@@ -72,7 +73,7 @@ def starting_ray(*, with_dashboard: bool = False) -> Iterator[None]:
     def nothing(self: Any, **_: object) -> None:
         self._webui_url = None
 
-    services.get_node = patient  # type: ignore[assignment]
+    services.get_node = patient
     Node.start_raylet = with_ports  # type: ignore[method-assign]
     for name in before:
         setattr(Node, name, nothing)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from ray._private import services
 from ray._private.node import Node
-from ray._raylet import wait_for_persisted_port
+from ray._raylet import wait_for_persisted_port  # type: ignore[attr-defined]
 
 from lft_ray.cluster import start
 from lft_ray.cluster.start import starting_ray
