@@ -64,7 +64,7 @@ def refuse_mostly_failed(run: RunFolder, again: str) -> None:
         TrialsFailedError: half of the trials, or more, failed.
     """
     from lft_ray import pipeline
-    from lft_ray.search.failures import mostly_failed
+    from lft_ray.selection.coverage import mostly_failed
 
     if failures := mostly_failed(pipeline.records_of(run)):
         raise TrialsFailedError(

@@ -20,6 +20,7 @@ from types import TracebackType
 from lft_ray.cluster.driver import end_cluster, forget_token, job_config, keeping_signals, own_token
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
+from lft_ray.cluster.start import PATIENCE_ENV, RAYLET_S, START_TIMEOUT_WORDS, starting_ray
 from lft_ray.cluster.watch import CoreWatch, end_started
 from lft_ray.config import ClusterSpec, ResourcesSpec, TrainingSpec
 from lft_ray.errors import InputError, UnreachableError, first_line
@@ -47,14 +48,15 @@ WORKER_START_S = 60.0
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """HTTP/2 connection preface and an empty SETTINGS frame, to which every gRPC server must reply with its own
 SETTINGS."""
-_LOCAL_ENV = WORKER_ENV | {
+_LOCAL_ENV = {
+    **WORKER_ENV,
+    **PATIENCE_ENV,
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Ray's workers run at nice 15 by default: beside any other work, a trial got a tenth of a core while the minutes of
     # the search went by. The cluster is ours alone, and so are its processes.
     "RAY_worker_niceness": "0",
 }
-START_ATTEMPTS = 3
-START_TIMEOUT_WORDS = "timed out during startup"
+START_ATTEMPTS = 2
 SHUTDOWN_S = 4.0
 """Seconds for disconnecting from a cluster that is dead."""
 _EXISTING_ENV = WORKER_ENV | {
@@ -297,7 +299,7 @@ def _init_local(folder: Path, object_store_mb: int, *, needs_dashboard: bool) ->
 
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            with keeping_signals():
+            with keeping_signals(), starting_ray(with_dashboard=needs_dashboard):
                 ray.init(
                     address="local",
                     num_cpus=cores(),
@@ -312,12 +314,11 @@ def _init_local(folder: Path, object_store_mb: int, *, needs_dashboard: bool) ->
         except Exception as error:
             ray.shutdown()
             end_started(str(folder))
-            # Ray gives its processes 30 s, without a setting for it; a machine with a load of 10 a core needs more.
             if START_TIMEOUT_WORDS not in str(error):
                 raise
             if attempt == START_ATTEMPTS:
                 raise UnreachableError(
-                    f"Ray did not start on this machine in {START_ATTEMPTS} attempts of 30 s: it is too busy",
+                    f"Ray did not start on this machine in {START_ATTEMPTS} attempts of {RAYLET_S:g} s: it is too busy",
                     fix="try again when less runs beside it",
                 ) from error
         else:

@@ -9,6 +9,7 @@ the command owns its process. A signal that was ignored when the process started
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ GRACE_S = 8.0
 """Seconds that an orderly end may take after the first signal; the promise is ten."""
 SAME_S = 0.2
 """A second signal within this time is the first one again: ``timeout`` signals a process and then its group."""
+AGAIN_S = 0.02
+"""Seconds until a signal whose exception was lost is raised again: long enough to be out of the destructor."""
 LAST_ACTS_S = 1.5
 """Seconds that the registered acts may take when the process leaves at once; the promise is two."""
 
@@ -72,6 +75,8 @@ class _Owner:
         self.acts: list[Callable[[], None]] = []
         self.last_words: list[str] = []
         self.has_told = False
+        self.is_lost = False
+        """Whether the exception of the signal was raised where nothing propagates, and is to be raised again."""
         self.leaving = threading.Lock()
         self.telling = threading.Lock()
 
@@ -93,6 +98,7 @@ def own() -> None:
     sender.setblocking(False)
     signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
     threading.Thread(target=_listen, args=(receiver,), name="lft-signals", daemon=True).start()
+    sys.unraisablehook = _raising_again(sys.unraisablehook)
     reinstall()
 
 
@@ -199,12 +205,35 @@ def leave(code: int) -> None:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     del frame
-    if not _note(number):
+    if not _note(number) and not _owner.is_lost:
         return
+    _owner.is_lost = False
     if _owner.defer is not None:
         _owner.defer()
         return
     raise Interrupted(number)
+
+
+def _raising_again(before: Callable[["sys.UnraisableHookArgs"], object]) -> Callable[["sys.UnraisableHookArgs"], None]:
+    """A hook for exceptions that Python ignores: a signal that arrives in a destructor or a weak reference's callback.
+
+    Args:
+        before: the hook for all other exceptions.
+    """
+
+    def hook(ignored: "sys.UnraisableHookArgs") -> None:
+        lost = ignored.exc_value
+        if not isinstance(lost, Interrupted):
+            before(ignored)
+            return
+        _owner.is_lost = True
+        main = threading.main_thread().ident
+        if main is not None:
+            again = threading.Timer(AGAIN_S, signal.pthread_kill, args=(main, lost.number))
+            again.daemon = True
+            again.start()
+
+    return hook
 
 
 def _note(number: int) -> bool:

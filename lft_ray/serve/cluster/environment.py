@@ -19,6 +19,7 @@ from lft_ray.serve.cluster import front
 from lft_ray.serve.cluster.haproxy_launcher import BUFFER_BYTES, Launch
 from lft_ray.serve.http.errors import REQUEST_ID_PATTERN
 from lft_ray.serve.protocols.messages import MAX_MESSAGE_BYTES
+from lft_ray.system.ports import candidate_ports, free_ports, server_ports
 
 __all__ = [
     "CLUSTER_FOLDER",
@@ -26,10 +27,8 @@ __all__ = [
     "cluster_environment",
     "cluster_folder",
     "free_port",
-    "free_ports",
     "haproxy_binary",
     "import_path",
-    "proxy_ports",
     "serving_environment",
 ]
 
@@ -43,13 +42,7 @@ _NODE_ID_CHARS = 56
 """Length of a Ray node id, which Serve uses as a folder name."""
 _REPLICA_PORTS = range(20000, 29900, 100)
 """First port of each block of replica ports."""
-_PROXY_PORTS = range(30000, 32000)
-"""Ports of HAProxy's own pages and of Serve's fallback proxy. Every connection of the machine, Ray's many among them,
-takes a port at random from the kernel's range, which begins at 32768: seconds pass before HAProxy listens, and a port
-from there may be taken by then."""
 _PROXY_PORT_COUNT = 4
-_CANDIDATES = 40
-"""Ports that are looked at, to find so many free ones."""
 _CHECK_S = 60.0
 """Seconds until every node must have looked at its ports."""
 _PORTS_PER_BLOCK = 48
@@ -116,7 +109,7 @@ def serving_environment(folder: Path, *, scales_to_zero: bool = False) -> dict[s
     longest_socket = folder / ("n" * _NODE_ID_CHARS) / "metrics.sock.1234567.tmp"
     if len(str(longest_socket)) > MAX_SOCKET_PATH:
         raise ValueError(f"{folder} is too long a path for unix sockets")
-    haproxy = _haproxy(str(folder), _first_replica_port(), proxy_ports(_PROXY_PORT_COUNT))
+    haproxy = _haproxy(str(folder), _first_replica_port(), server_ports(_PROXY_PORT_COUNT))
     metrics, stats = haproxy["RAY_SERVE_HAPROXY_METRICS_PORT"], haproxy["RAY_SERVE_HAPROXY_STATS_PORT"]
     launch = Launch(binary, str(folder), int(metrics), int(stats), REQUEST_ID_PATTERN, scales_to_zero)
     return common | haproxy | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(front.write_files(folder, launch))}
@@ -196,41 +189,16 @@ def _haproxy(folder: str, first_replica_port: int, ports: Sequence[int]) -> dict
     }
 
 
-def proxy_ports(count: int) -> list[int]:
-    """Free ports below those that the kernel gives to connections, for servers that take seconds to start."""
-    return free_ports(_proxy_ports())[:count]
-
-
-def _proxy_ports() -> list[int]:
-    """Ports for HAProxy's pages and Serve's fallback proxy, in random order, some of which may be taken."""
-    return random.sample(_PROXY_PORTS, k=_CANDIDATES)
-
-
-def free_ports(candidates: Sequence[int]) -> list[int]:
-    """Those ports that are free on this machine at the moment, on every interface."""
-    return [port for port in candidates if _can_listen(port)]
-
-
 def _ports_free_everywhere() -> list[int]:
     """Ports that are free on every node: Serve has one setting for all of them."""
     import ray
 
-    candidates = _proxy_ports()
+    candidates = candidate_ports()
     nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     pending = [run_on(str(node["NodeID"]), free_ports, candidates, retries=3) for node in nodes]
     for free in ray.get(pending, timeout=_CHECK_S):
         candidates = [port for port in candidates if port in free]
     return candidates[:_PROXY_PORT_COUNT]
-
-
-def _can_listen(port: int) -> bool:
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("", port))
-        except OSError:
-            return False
-    return True
 
 
 def _first_replica_port() -> int:

@@ -6,16 +6,15 @@ On this machine all files are in the one folder. Stops nothing: see ``supervisor
 import logging
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from lft_ray.cluster.driver import job_config
+from lft_ray.cluster.start import PATIENCE_ENV, starting_ray
 from lft_ray.errors import UnreachableError
-from lft_ray.serve.cluster.environment import proxy_ports, serving_environment
+from lft_ray.serve.cluster.environment import serving_environment
 from lft_ray.serve.protocols.messages import add_to_server
 from lft_ray.serve.waiting import wait_until
 from lft_ray.system.limits import cores
@@ -24,20 +23,14 @@ __all__ = ["prepare", "serve_starting", "start_ray"]
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Requests do not pass through the object store, so it has the smallest size that Ray accepts without a warning."""
-_RAYLET_S = 90.0
-"""Seconds until the raylet must have registered."""
 _CONTROLLER_S = 120.0
 """Seconds until Serve's controller must have started."""
-_AGENT_PORTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
-"""Ports of the agents: names of Ray's parameters, and of the files in which the raylet looks for them."""
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray replaces a node address of 127.0.0.1 by the machine's own address, and then all its servers listen on every
 interface, unless it knows that there is only one node. This variable says so, on Linux too."""
 
 _OWN = {
-    # The raylet ends if one of its agents has not started in this time, by default 30 s: on a machine with ten busy
-    # processes a core the imports of an agent alone took longer.
-    "RAY_agent_register_timeout_ms": "120000",
+    **PATIENCE_ENV,
     # Otherwise a thread of Serve that calls Ray after its end starts a second cluster, in /tmp/ray.
     "RAY_ENABLE_AUTO_CONNECT": "0",
     # Ray's servers write 100 KB a minute at their usual level.
@@ -75,7 +68,7 @@ def start_ray(folder: Path) -> None:
     """
     import ray
 
-    with _without_helpers():
+    with starting_ray():
         ray.init(
             address="local",
             num_cpus=cores(),
@@ -87,71 +80,6 @@ def start_ray(folder: Path) -> None:
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
-
-
-@contextmanager
-def _without_helpers() -> Iterator[None]:
-    """Start no dashboard, autoscaler monitor and log monitor: 180 MB and half of the start for what nobody reads.
-
-    Ray starts them whatever it is told, and has no setting for it; a version without these methods starts as it likes.
-    The agent of the dashboard stays: the raylet does not start without it.
-    """
-    from ray._private import services
-    from ray._private.node import Node
-
-    def patient(*arguments: Any, **options: Any) -> Any:
-        # Ray gives a raylet 30 s to register, counted from call to call of this function.
-        deadline = time.monotonic() + _RAYLET_S
-        while True:
-            try:
-                return get_node(*arguments, **options)
-            except RuntimeError:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.1)
-
-    def nothing(self: Any, **_: object) -> None:
-        self._webui_url = None
-
-    names = ("start_monitor", "start_log_monitor", "start_api_server")
-    before = {name: getattr(Node, name) for name in names if hasattr(Node, name)}
-
-    def start_raylet(self: Any, *arguments: Any, **options: Any) -> Any:
-        announce_agent_ports(self)
-        return start_before(self, *arguments, **options)
-
-    start_before: Any = Node.start_raylet
-    Node.start_raylet = start_raylet  # type: ignore[method-assign]
-    get_node: Any = services.get_node
-    services.get_node = patient
-    for name in before:
-        setattr(Node, name, nothing)
-    try:
-        yield
-    finally:
-        services.get_node = get_node
-        Node.start_raylet = start_before  # type: ignore[method-assign]
-        for name, method in before.items():
-            setattr(Node, name, method)
-
-
-def announce_agent_ports(node: Any) -> None:
-    """Choose the ports of the agents of a node, and tell the raylet before the agents do.
-
-    The raylet ends if its agents have not written their ports down within 15 s, which has no setting: their imports
-    alone take longer on a machine with five busy processes a core. And the agent of the dashboard takes 52365 on every
-    cluster, so beside another one it tries in vain for seconds.
-
-    Args:
-        node: Ray's ``Node`` whose raylet is about to start.
-    """
-    from ray import _raylet
-
-    chosen = dict(zip(_AGENT_PORTS, proxy_ports(len(_AGENT_PORTS)), strict=True))
-    node._ray_params.update(**chosen)
-    persist = getattr(_raylet, "persist_port", None)  # a version without it waits in another way
-    for name, port in chosen.items() if persist is not None else ():
-        persist(node.get_session_dir_path(), node.node_id, name, port)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Checks before an endpoint is started. In: a bundle URI, a `ServeSpec`. Out: nothing, or an error with its fix."""
 
-import os
 import socket
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from lft_ray.errors import InputError
 from lft_ray.run.storage import Storage
 from lft_ray.serve.addresses import is_loopback
 from lft_ray.serve.endpoint.keys import hashed_keys
+from lft_ray.system.limits import cores
 
 __all__ = ["check_address", "check_bundle", "check_hardware", "with_absolute_key"]
 
@@ -63,12 +63,12 @@ def check_address(spec: ServeSpec) -> None:
 
 
 def check_hardware(spec: ServeSpec) -> None:
-    """Refuse more cores than this machine has. Raises `InputError`."""
-    cores = os.cpu_count() or 1
+    """Refuse more cores than this process may use. Raises `InputError`."""
+    allowed = cores()
     replicas = max(1, spec.autoscaling.min_replicas)
-    if replicas * spec.cpus_per_replica > cores:
+    if replicas * spec.cpus_per_replica > allowed:
         raise InputError(
             f"{replicas} replicas (serve.autoscaling.min_replicas) x {spec.cpus_per_replica} cores "
-            f"(serve.cpus_per_replica) do not fit into the {cores} cores of this machine",
+            f"(serve.cpus_per_replica) do not fit into the {allowed} cores of this machine",
             fix="lower one of them, or deploy to a larger cluster with --address",
         )

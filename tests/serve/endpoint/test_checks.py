@@ -1,10 +1,11 @@
+import os
 import socket
 
 import pytest
 
 from lft_ray.config import ServeSpec
 from lft_ray.errors import BundleError, InputError
-from lft_ray.serve.endpoint.checks import check_address, check_bundle
+from lft_ray.serve.endpoint.checks import check_address, check_bundle, check_hardware
 
 
 def test_check_bundle_returns_the_version(bundles):
@@ -48,3 +49,10 @@ def test_a_port_in_use_is_refused_with_its_setting(name):
         with pytest.raises(InputError, match="cannot listen on 127") as raised:
             check_address(ServeSpec(**ports))
     assert f"--set serve.{name}=0" in raised.value.fix
+
+
+def test_cores_beyond_the_affinity_of_this_process_are_refused(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    check_hardware(ServeSpec(cpus_per_replica=1))
+    with pytest.raises(InputError, match="the 1 cores of this machine"):
+        check_hardware(ServeSpec(cpus_per_replica=2))
