@@ -113,9 +113,7 @@ def _chunks(
         yield _chunk(places, ids, counts)
 
 
-def _chunk(
-    places: list[int], ids: list[int], counts: list[int]
-) -> tuple[NDArray[np.int64], Keys, NDArray[np.int64]]:
+def _chunk(places: list[int], ids: list[int], counts: list[int]) -> tuple[NDArray[np.int64], Keys, NDArray[np.int64]]:
     sizes = np.array(counts, np.int64)
     words = np.array(ids, np.uint64)
     firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]])

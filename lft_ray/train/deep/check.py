@@ -19,7 +19,7 @@ from lft_ray.train.deep.features import find_encoder, network_features, tfidf_ma
 from lft_ray.train.deep.folds import FOLDS, fold_of_rows, out_of_fold
 from lft_ray.train.deep.noise import LIKELY, POSSIBLE, Scored, binary, scored
 
-__all__ = ["DeepReport", "NearDuplicate", "Suspect", "deep_check", "judged"]
+__all__ = ["DeepReport", "NearDuplicate", "Suspect", "deep_check", "groups", "judged"]
 
 SHOWN_CHARACTERS = 1000
 """Characters of a text that a report repeats."""
@@ -149,7 +149,7 @@ def deep_check(
         views.append(tfidf_matrix(rows.texts, max_length=max_length))
     told = [encoder.name] if encoder is not None else []
     told += ["TF-IDF"] if len(views) > len(told) else []
-    fold = fold_of_rows(_groups(rows.keys, pairs), task.strata(rows.labels), seed=seed)
+    fold = fold_of_rows(groups(rows.keys, pairs), task.strata(rows.labels), seed=seed)
     probabilities = out_of_fold(views, targets, task, fold, seed=seed)
     is_judged = judged(targets, rows.keys, task.outputs)
     return DeepReport(
@@ -160,9 +160,7 @@ def deep_check(
         suspects=_suspects(rows, targets, probabilities, task, is_judged),
         not_judged=[name for name, enough in zip(task.labels, is_judged, strict=True) if not enough],
         near_duplicates=near,
-        leaked={
-            part.split: sum(one.split == part.split != one.other_split for one in near) for part in rows.parts[1:]
-        },
+        leaked={part.split: sum(one.split == part.split != one.other_split for one in near) for part in rows.parts[1:]},
         conflicting=sum(one.label != one.other_label for one in near),
     )
 
@@ -173,7 +171,7 @@ def judged(targets: NDArray[Any], keys: NDArray[np.uint64], outputs: int) -> NDA
     return np.array([len(np.unique(keys[rows])) >= LEAST_TEXTS for rows in carried], np.bool_)
 
 
-def _groups(keys: NDArray[np.uint64], pairs: Sequence[NearPair]) -> NDArray[np.uint64]:
+def groups(keys: NDArray[np.uint64], pairs: Sequence[NearPair]) -> NDArray[np.uint64]:
     """Keys of rows that must share a fold: near-duplicates get the key of the row that they repeat."""
     same: dict[int, int] = {}
     for pair in pairs:

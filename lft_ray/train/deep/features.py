@@ -1,7 +1,8 @@
 """Features of texts for the deep check. In: texts. Out: pooled vectors of a frozen base, or TF-IDF counts. Never fits a
 model of the labels.
 
-The vectors are those of the linear probe with which every trial begins: the whole base, its own pooling, no fine-tuning.
+The vectors are those of the linear probe with which every trial begins: the whole base with its own pooling, not
+fine-tuned.
 """
 
 import logging

@@ -47,9 +47,7 @@ def fold_of_rows(groups: NDArray[np.uint64], strata: Sequence[str], *, seed: int
     return fold[of_row]
 
 
-def out_of_fold(
-    views: Sequence[Any], targets: NDArray[Any], task: Task, fold: NDArray[Any], *, seed: int
-) -> Floats:
+def out_of_fold(views: Sequence[Any], targets: NDArray[Any], task: Task, fold: NDArray[Any], *, seed: int) -> Floats:
     """Mean probabilities of one linear model for each view, float64 [n, c].
 
     Of one label per text they are under equally frequent labels; of several, as frequent as in the data.

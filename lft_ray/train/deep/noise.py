@@ -61,7 +61,8 @@ def scored(probabilities: Floats, given: Labels) -> Scored:
 def confident_errors(probabilities: Floats, given: Labels) -> NDArray[np.bool_]:
     """Rows that confident learning counts as wrong, bool [n]: left out when the models are fitted again."""
     most_likely = _confident(probabilities, given)
-    return (most_likely >= 0) & (most_likely != given)
+    wrong: NDArray[np.bool_] = (most_likely >= 0) & (most_likely != given)
+    return wrong
 
 
 def binary(probability: Floats, given: NDArray[Any]) -> tuple[Floats, Labels]:
@@ -97,4 +98,5 @@ def _confusions(probabilities: Floats, given: Labels) -> Floats:
     np.add.at(counts, (given[sure], most_likely[sure]), 1.0)
     # A label without one confident row is taken at its word.
     counts[np.diag_indices(count)] += counts.sum(axis=1) == 0
-    return counts / counts.sum(axis=1, keepdims=True) + _SMOOTHING / max(count - 1, 1)
+    confusions: Floats = counts / counts.sum(axis=1, keepdims=True) + _SMOOTHING / max(count - 1, 1)
+    return confusions
