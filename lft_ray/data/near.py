@@ -7,6 +7,7 @@ are equal but for case and spacing are the ordinary check's business and are lef
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -159,9 +160,8 @@ def _estimates(
 
 def _exact(texts: Sequence[str], later: NDArray[Any], earlier: NDArray[Any]) -> Iterator[NearPair]:
     """Pairs whose exact similarity is high enough; the candidates of a row follow each other, best estimate first."""
-    at = 0
-    bounds = np.flatnonzero(np.diff(later, prepend=-1)) if len(later) else np.zeros(0, np.int64)
-    for at, end in zip(bounds.tolist(), [*bounds[1:].tolist(), len(later)], strict=True):
+    bounds = [*np.flatnonzero(np.diff(later, prepend=-1)).tolist(), len(later)]
+    for at, end in pairwise(bounds):
         own = _pairs(texts[int(later[at])])
         best: NearPair | None = None
         for number in range(at, min(end, at + _CHECKED)):

@@ -122,6 +122,7 @@ def _regression(
 
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     result = np.zeros((held_out.shape[0], count))
     seen = np.unique(targets)
@@ -131,7 +132,8 @@ def _regression(
     model = LogisticRegression(
         C=_STRENGTH, tol=1e-3, max_iter=100, class_weight="balanced" if balanced else None, random_state=seed
     )
-    with warnings.catch_warnings():
+    # The products are sparse: threads of the dense library only wait for each other.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(train, targets)
     result[:, model.classes_] = model.predict_proba(held_out)
