@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 from lft_ray.cli.app import app
 from lft_ray.train.deep import features
 
-WORDS = {"cat": "purr whiskers paw kitten mouse litter".split(), "dog": "bark leash bone puppy fetch kennel".split()}
+WORDS = {
+    "cat": ["purr", "whiskers", "paw", "kitten", "mouse", "litter"],
+    "dog": ["bark", "leash", "bone", "puppy", "fetch", "kennel"],
+}
 
 
 @pytest.fixture

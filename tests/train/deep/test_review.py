@@ -96,7 +96,9 @@ def test_fixes_are_applied(tmp_path, data, delimiter, encoding, edit):
 
 def test_a_fix_that_is_no_label_writes_nothing(tmp_path, data):
     found, file = data
-    with pytest.raises(InputError, match=r"review.csv:3: fix 'dgo' is not a label: expected 'cat', 'dog' or \(remove\)"):
+    with pytest.raises(
+        InputError, match=r"review.csv:3: fix 'dgo' is not a label: expected 'cat', 'dog' or \(remove\)"
+    ):
         write_fixed(filled(tmp_path, file, {3: "dgo"}), found.splits, found.task, tmp_path / "fixed")
     assert not (tmp_path / "fixed").exists()
 
@@ -135,7 +137,7 @@ def test_a_file_that_is_no_review(tmp_path, data, content, told):
 def test_two_fixes_of_a_row_that_differ_are_refused(tmp_path, data):
     found, file = data
     review = tmp_path / "r.csv"
-    line = f"{file},2,\"'{ROWS[0][0]}\","
+    line = f'{file},2,"\'{ROWS[0][0]}",'
     review.write_text(f"file,row,text,fix\n{line}dog\n{line}{REMOVE}\n", encoding="utf-8")
     with pytest.raises(InputError, match="differently"):
         write_fixed(review, found.splits, found.task, tmp_path / "fixed")
