@@ -96,29 +96,50 @@ def check(
     file: Annotated[str, typer.Argument(help="Experiment file.", show_default=False)],
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also look for wrong labels and near-duplicates.")] = False,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="--deep: CSV of all suspects. --apply: folder of fixed rows.")
+    ] = None,
+    apply_file: Annotated[
+        str | None, typer.Option("--apply", metavar="CSV", help="Write the rows with the column fix of this CSV.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 for warnings and likely wrong labels.")] = False,
 ) -> None:
     """Check the data and print a data card with all problems. Exit code 2 if any of them is an error.
 
-    Example: lft check experiments/news.yaml
+    Example: lft check experiments/news.yaml --deep --output suspects.csv
     """
     from lft_ray import pipeline
+    from lft_ray.cli import deep as deeper
     from lft_ray.cli.views import print_card
     from lft_ray.config import Experiment
-    from lft_ray.data.prepare import inspect
+    from lft_ray.data.prepare import inspect_rows
 
+    deeper.check_options(deep=deep, output=output, apply_file=apply_file)
     experiment = Experiment.load(file, overrides)
     pipeline.check(experiment)
-    card = inspect(experiment.task, experiment.data)
-    errors = [problem for problem in card.problems if problem.severity == "error"]
+    inspected = inspect_rows(experiment.task, experiment.data)
+    card, errors = inspected.card, inspected.card.errors
     decides = _decides(experiment, card)
+    found = deeper.look_deeper(experiment, inspected, output) if deep and not errors else None
+    if apply_file and output and not errors:
+        deeper.write_fixes(inspected, apply_file, output, file=file, as_json=as_json)
+        return
     if as_json:
-        print_json({**card.model_dump(mode="json"), "decides": decides and decides.model_dump(mode="json")})
+        facts = {"deep": found and found.model_dump(mode="json")} if deep else {}
+        print_json({**card.model_dump(mode="json"), "decides": decides and decides.model_dump(mode="json"), **facts})
     else:
         print_card(card, stdout())
         if decides is not None:
             stdout().print(f"decides: {decides.sentence}", markup=False, soft_wrap=True)
+        if found is not None:
+            deeper.print_deep(found)
     if errors:
         print_message(f"error: {len(errors)} problem(s) must be fixed first")
+        raise SystemExit(2)
+    counted = len(card.warnings) + (found.likely if found is not None else 0)
+    if strict and counted:
+        print_message(f"error: {counted:,} warnings and likely wrong labels, and --strict is set")
         raise SystemExit(2)
     next_command(shlex.join(["lft", "search", file]))
 
