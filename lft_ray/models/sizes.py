@@ -18,8 +18,8 @@ __all__ = ["NOMINAL_TOKENS", "ModelSize", "check_lengths", "find_size", "model_s
 
 NOMINAL_TOKENS = 128
 """Text length in tokens at which ``flops_per_token`` is stated: the default of training.max_length."""
-_TFIDF_FLOPS_PER_TOKEN = 300.0
-"""A word gives two n-grams and a dozen of characters, each with one weight per label (a few to dozens); only the order of magnitude matters."""
+_TFIDF_FLOPS_PER_TOKEN = 100.0
+"""A word gives two n-grams, each with one weight per label (a few to dozens); only the order of magnitude matters."""
 
 
 @dataclass(frozen=True, slots=True)
