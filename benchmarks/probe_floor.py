@@ -7,13 +7,17 @@ validation texts that int8 and fp32 give the same label. Prints a table and, on 
 """
 
 import argparse
+import itertools
 import json
 import tempfile
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
@@ -25,7 +29,12 @@ from lft_ray.train.job import TrialJob
 from lft_ray.train.loop import probe, probe_cache
 from lft_ray.train.trial import run_trial
 
-NO_FLOOR = 1e-9
+Spread = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+
+
+def without_floor(features: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Deviations, with a lower bound against rounding noise only."""
+    return np.maximum(features.std(axis=0, dtype=np.float64), 1e-6)
 
 
 def main() -> None:
@@ -40,18 +49,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
     found = []
-    for seed in range(args.seeds):
-        for floor in (NO_FLOOR, probe.SPREAD_FLOOR):
-            with tempfile.TemporaryDirectory() as folder:
-                found.append({"floor": floor, "seed": seed, **trained(Path(folder), args, floor, seed)})
+    spreads: dict[float, Spread] = {0.0: without_floor, probe.SPREAD_FLOOR: probe._spread}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed, (floor, spread) in itertools.product(range(args.seeds), spreads.items()):
+            probe._spread = spread
+            found.append({"floor": floor, "seed": seed, **trained(Path(folder), args, seed)})
             print("   ".join(f"{name} {value:.4g}" for name, value in found[-1].items()), flush=True)
     print(json.dumps({"benchmark": "probe_floor", "rows": args.rows, "size": args.size, "trials": found}))
 
 
-def trained(folder: Path, args: argparse.Namespace, floor: float, seed: int) -> dict[str, float]:
+def trained(folder: Path, args: argparse.Namespace, seed: int) -> dict[str, float]:
     """Scores of one trial."""
-    probe.SPREAD_FLOOR = floor
+    # Each trial fits its own probe; the tokens are shared, as in a study.
     probe_cache._PROBES.clear()
+    probe_cache._FORMAT = uuid.uuid4().hex
     table = pd.read_parquet(args.train)[["text", "label"]].sample(args.rows, random_state=0)
     table.to_csv(folder / "train.csv", index=False)
     pd.read_parquet(args.validation)[["text", "label"]].to_csv(folder / "validation.csv", index=False)
@@ -79,7 +90,8 @@ def trained(folder: Path, args: argparse.Namespace, floor: float, seed: int) -> 
     dataset = prepare(experiment.task, experiment.data, Storage(str(folder)))
     candidates = Candidates.of(experiment, dataset)
     config = start_table(candidates.sizes, experiment.training, seed=seed)[0]
-    job = TrialJob.of(candidates, dataset, experiment.training, str(folder))
+    run = folder / str(len(list(folder.iterdir())))
+    job = TrialJob.of(candidates, dataset, experiment.training, str(run))
     result = run_trial(job.replace(trial_id="t000", config=config), lambda _: None)
     assert result.status == "done", result.reason
     [fitted] = probe_cache._PROBES.values()
