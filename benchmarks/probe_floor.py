@@ -52,7 +52,7 @@ def main() -> None:
     spreads: dict[float, Spread] = {0.0: without_floor, probe.SPREAD_FLOOR: probe._spread}
     with tempfile.TemporaryDirectory() as folder:
         for seed, (floor, spread) in itertools.product(range(args.seeds), spreads.items()):
-            probe._spread = spread
+            vars(probe)["_spread"] = spread
             found.append({"floor": floor, "seed": seed, **trained(Path(folder), args, seed)})
             print("   ".join(f"{name} {value:.4g}" for name, value in found[-1].items()), flush=True)
     print(json.dumps({"benchmark": "probe_floor", "rows": args.rows, "size": args.size, "trials": found}))
