@@ -176,10 +176,10 @@ class Candidates(Record):
 
     def distinct_variants(self, size: ModelSize) -> list[Variant]:
         """Variants of a size, without shorter lengths that truncate no sample text: they would repeat the reference."""
+        reference, *shorter = self.variants[size.name]
         longest = self.longest_tokens.get(size.base)
-        trained = self.max_lengths[0]
-        return [
-            v for v in self.variants[size.name] if v.max_length == trained or longest is None or v.max_length < longest
+        return [reference] + [
+            v for v in shorter if v.max_length == reference.max_length or longest is None or v.max_length < longest
         ]
 
     def priced(self, cost: CostSpec) -> "Candidates":
@@ -202,12 +202,18 @@ class Candidates(Record):
         """
         old_sizes, new_sizes = ({size.name: size for size in c.sizes} for c in (self, now))
         changed = sorted(n for n in old_sizes.keys() | new_sizes.keys() if old_sizes.get(n) != new_sizes.get(n))
+        # A run keeps the length of its linear model, which a release may change.
+        linear = {name for name, size in old_sizes.items() if size.is_linear}
         differing = [f"model size {name}" for name in changed]
         differing += [
             name
-            for name in ("models", "precisions", "max_lengths", "variants", "task")
+            for name in ("models", "precisions", "max_lengths", "task")
             if getattr(self, name) != getattr(now, name)
         ]
+        old_variants, new_variants = (
+            {name: found for name, found in c.variants.items() if name not in linear} for c in (self, now)
+        )
+        differing += ["variants"] if old_variants != new_variants else []
         if differing:
             raise ConfigError(
                 f"{where} cannot be resumed: its candidates.json differs from the current experiment in "

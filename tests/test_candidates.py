@@ -9,6 +9,7 @@ from lft_ray.config import CostSpec, Experiment
 from lft_ray.cost.prices import price_of
 from lft_ray.data.prepare import prepare as read_data
 from lft_ray.errors import ConfigError, ModelError
+from lft_ray.models.words import MAX_WORDS
 from lft_ray.pipeline import prepare
 from lft_ray.records import Variant
 from lft_ray.run.folder import RunFolder
@@ -48,7 +49,7 @@ def test_names_become_values_and_survive_the_run_folder(experiment):
     found = prepared(experiment)
     base = experiment.models[1].base
     assert [size.name for size in found.sizes] == ["tfidf", f"{base}:1", f"{base}:2"]
-    assert found.variants["tfidf"] == [Variant(precision="fp32", max_length=32)]
+    assert found.variants["tfidf"] == [Variant(precision="fp32", max_length=MAX_WORDS)]
     assert [(v.precision, v.max_length) for v in found.variants[f"{base}:1"]] == [
         (precision, length) for length in (32, 16, 8) for precision in ("fp32", "int8")
     ]
@@ -87,6 +88,18 @@ def test_a_resume_is_refused_where_a_name_means_something_else_today(experiment)
     assert "another `name`" in caught.value.fix
     run.put("candidates.json", began.replace(precisions=["fp32"], max_lengths=[32]))
     with pytest.raises(ConfigError, match="in precisions, max_lengths"):
+        prepared(experiment, resume=True)
+
+
+def test_a_resume_keeps_the_length_that_its_linear_model_had(experiment):
+    began = prepared(experiment)
+    run = RunFolder(experiment.run_uri)
+    older = began.replace(variants=began.variants | {"tfidf": [Variant(precision="fp32", max_length=32)]})
+    run.put("candidates.json", older)
+    assert prepared(experiment, resume=True).variants == older.variants
+    shorter = {name: [v.replace(max_length=8) for v in found] for name, found in began.variants.items()}
+    run.put("candidates.json", began.replace(variants=shorter))
+    with pytest.raises(ConfigError, match="in variants"):
         prepared(experiment, resume=True)
 
 

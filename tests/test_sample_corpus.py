@@ -38,10 +38,10 @@ def test_every_row_is_a_sentence_of_its_own(rows):
 
 
 def test_a_bag_of_words_does_not_solve_it(rows):
-    """Measured 0.665 in five folds by `benchmarks/corpus_cv.py`, one of them here. Above 0.92 no search were needed."""
+    """Measured 0.801 in five folds by `benchmarks/corpus_cv.py`, one of them here. Above 0.92 no search were needed."""
     task = Classification(TOPICS)
     texts, targets = np.array([row["text"] for row in rows]), task.encode([[row["label"]] for row in rows])
     train, held_out = next(StratifiedKFold(5, shuffle=True, random_state=0).split(texts, targets))
-    model = TfidfModel.fit(list(texts[train]), targets[train], task, 0, max_length=64)
+    model = TfidfModel.fit(list(texts[train]), targets[train], task, 0)
     logits = np.asarray(model.logits(list(texts[held_out])), np.float32)
-    assert 0.5 < task.metrics(targets[held_out], logits)["macro_f1"] < 0.8
+    assert 0.65 < task.metrics(targets[held_out], logits)["macro_f1"] < 0.9

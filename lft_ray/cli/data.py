@@ -30,10 +30,11 @@ data:
   split: {{validation: 0.1, test: 0.1, seed: 0}}   # give data.validation / data.test instead when you have them
 
 models:
-  - {{base: tfidf}}                            # word 1-2-grams + logistic regression: the baseline
+  - {{base: tfidf}}                            # word and character n-grams, linear: the baseline
   - {{base: minilm, layers: [1, 2, 3, 4, 6]}}  # model size = base x number of layers; `lft env --models` lists bases
 
 training:
+  method: [full, linear_probe]                 # linear_probe: a linear head on the frozen network, one forward pass
   learning_rate: {{low: 3.0e-5, high: 1.0e-3, log: true}}
   batch_size: [16, 32, 64]
   epochs: [1, 2, 3]

@@ -1,4 +1,4 @@
-"""The sklearn engine: linear models fitted with scikit-learn (TF-IDF and logistic regression), run in numpy.
+"""The sklearn engine: linear models fitted with scikit-learn (TF-IDF and a support vector machine), run in numpy.
 
 In: texts. Out: float32 logits. Never imports scikit-learn or torch: a replica starts in a fraction of a second.
 """

@@ -121,7 +121,7 @@ _ENTRIES: tuple[LadderEntry, ...] = (
         licence="",
         pooling="",
         architecture=None,
-        note="word 1-2-grams and logistic regression; no weights to download",
+        note="word and character n-grams, linear; no weights to download",
     ),
     LadderEntry(
         name="minilm",

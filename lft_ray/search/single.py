@@ -44,7 +44,8 @@ def train_one(
         StartedTrial(trial_id=trial_id, number=len(ledger.started()), config=config, started_at=now_utc(), start=True)
     )
     job = TrialJob.of(candidates, dataset, training, ledger.storage.uri)
-    job = job.replace(trial_id=trial_id, config=config, max_lengths=candidates.max_lengths)
+    lengths = list(dict.fromkeys(variant.max_length for variant in candidates.variants[chosen.name]))
+    job = job.replace(trial_id=trial_id, config=config, max_lengths=lengths)
     result = run_trial(job, lambda _: None)
     record = TrialRecord(
         **{name: getattr(result, name) for name in TrialResult.model_fields},

@@ -7,6 +7,7 @@ import numpy as np
 
 from lft_ray.data.store import load_split
 from lft_ray.models.tfidf import TfidfModel
+from lft_ray.models.words import MAX_WORDS
 from lft_ray.records import CurvePoint, TrialStatus, Usage
 from lft_ray.run.checksums import Stored, StoredFolder
 from lft_ray.tasks.base import Task
@@ -26,10 +27,12 @@ PRECISION = "fp32"
 def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurvePoint], None]) -> Outcome:
     """Fit, score and save. Deadlines are not checked, since a fit takes seconds."""
     train, validation = load_split(job.dataset, "train"), load_split(job.dataset, "validation")
+    # The length of the variant that is priced and served, not of the networks.
+    length = max(job.max_lengths, default=MAX_WORDS)
     state = trial_storage(job).child(STATE)
     meter.carried = noted_usage(state) or Usage()
     with noting(state, f"{job.attempt}-{uuid.uuid4().hex[:8]}", meter.own), meter.training():
-        model = TfidfModel.fit(train.texts, train.targets, task, job.config.seed, max_length=job.config.max_length)
+        model = TfidfModel.fit(train.texts, train.targets, task, job.config.seed, max_length=length)
     with meter.evaluating():
         logits = np.asarray(model.logits(validation.texts), np.float32)
         scores = score(task, validation.targets, logits)
@@ -37,7 +40,6 @@ def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurveP
         fraction=1.0, f1=scores.metrics[job.metric], loss=scores.loss, train_s=meter.wall_without_eval_s, step=1
     )
     report(point)
-    length = job.config.max_length
     stored, checkpoint = Stored("", ""), StoredFolder("", {})
     if current_group().is_lead:
         storage = trial_storage(job)

@@ -28,6 +28,7 @@ def test_init_then_check(invoke, tmp_path, monkeypatch):
         )
     result = invoke("init", "tickets.csv")
     assert result.exit_code == 0, result.output
+    assert Experiment.load("tickets.yaml").training.method == ["full", "linear_probe"]
     checked = invoke("check", "tickets.yaml", "--json")
     assert checked.exit_code == 0, checked.output
     card = json.loads(checked.stdout)

@@ -17,10 +17,10 @@ def offered(found: Candidates) -> dict[str, list[tuple[str, int]]]:
 
 
 def test_the_reference_is_the_first_precision_at_the_trained_length():
-    assert offered(candidates()) == {"minilm:2": [("fp32", 128)], "tfidf": [("fp32", 128)]}
+    assert offered(candidates()) == {"minilm:2": [("fp32", 128)], "tfidf": [("fp32", 2048)]}
     both = offered(candidates(precisions=["bf16", "fp32"], max_lengths=[32, 64]))
     assert both["minilm:2"] == [(p, n) for n in (128, 64, 32) for p in ("bf16", "fp32")]
-    assert both["tfidf"] == [("fp32", 128)]
+    assert both["tfidf"] == [("fp32", 2048)]
 
 
 def test_a_precision_that_is_named_twice_is_offered_once():

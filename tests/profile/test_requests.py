@@ -2,6 +2,7 @@
 
 from lft_ray.config import ExportSpec
 from lft_ray.models.tokens import TextTokenizer
+from lft_ray.models.words import MAX_WORDS
 from lft_ray.profile.requests import profile_requests, skipped_lengths
 from tests.handed_down import candidates
 
@@ -28,9 +29,9 @@ def test_profile_requests_has_shorter_lengths_only_where_they_truncate_a_text(ex
         requests = profile_requests(found, dataset)
         return [(r.size.layers, r.max_length) for r in requests], len(skipped_lengths(found, requests))
 
-    assert requested(longest) == ([(None, 32), (1, 32), (1, 8), (2, 32), (2, 8)], 1)
+    assert requested(longest) == ([(None, MAX_WORDS), (1, 32), (1, 8), (2, 32), (2, 8)], 1)
     cut = longest - 1
-    assert requested(cut) == ([(None, 32), (1, 32), (1, cut), (1, 8), (2, 32), (2, cut), (2, 8)], 0)
+    assert requested(cut) == ([(None, MAX_WORDS), (1, 32), (1, cut), (1, 8), (2, 32), (2, cut), (2, 8)], 0)
 
 
 def test_skipped_lengths_explains_a_length_beyond_all_texts(experiment, dataset, tiny_bert):
@@ -38,7 +39,7 @@ def test_skipped_lengths_explains_a_length_beyond_all_texts(experiment, dataset,
     short = dataset.model_copy(update={"sample_texts": ["bank", "goal"]})
     found = candidates(spec, short)
     requests = profile_requests(found, short)
-    assert {r.max_length for r in requests} == {32}
+    assert {r.max_length for r in requests} == {32, MAX_WORDS}
     assert skipped_lengths(found, requests) == [
         f"export.max_lengths: 16 is skipped for {tiny_bert}: no sample text is longer, so it would change nothing"
     ]

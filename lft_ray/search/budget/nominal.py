@@ -51,7 +51,7 @@ class NominalCosts:
         return cls(
             {size.name: size for size in candidates.sizes},
             {name: [(v.precision, v.max_length) for v in found] for name, found in candidates.variants.items()},
-            {length: mean_tokens(dataset, length) for length in candidates.max_lengths},
+            {v.max_length: mean_tokens(dataset, v.max_length) for found in candidates.variants.values() for v in found},
             candidates.price,
             utilisation,
         )

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 MAX_ENTRIES = 64
 """Probes cached per process. Each is c x (hidden + validation rows) floats: 0.1 MB for 4 labels and 5,000 rows."""
-_FORMAT = "1"
+_FORMAT = "2"
 """Increase this when something a fit depends on besides its key changes (such as `probe.PRIOR`): files of an older
 version may still be on a node."""
 

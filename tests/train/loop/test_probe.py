@@ -13,7 +13,7 @@ BATCHING = Batching(max_length=32, micro_batch_tokens=256, pad_id=0)
 def features_and_targets(rows=600, width=12):
     random = np.random.default_rng(0)
     targets = random.integers(0, 3, rows)
-    scales, offsets = random.uniform(0.01, 50, width), random.normal(0, 30, width)
+    scales, offsets = random.uniform(10, 50, width), random.normal(0, 30, width)
     return ((random.normal(size=(rows, width)) + 2 * np.eye(3, width)[targets]) * scales + offsets).astype(
         np.float32
     ), targets
@@ -37,6 +37,29 @@ def test_a_constant_feature_does_no_harm():
     assert np.isfinite(weight).all()
     assert np.isfinite(bias).all()
     assert abs((features @ weight.T + bias).mean()) < 10
+
+
+def test_a_feature_that_hardly_varies_gets_no_large_weight():
+    features, targets = features_and_targets()
+    task = Classification(["a", "b", "c"])
+    features[:, 5] = 3.0 + 1e-3 * (targets == 1) + 1e-4 * features[:, 5]
+    features[:, 6] = 3.0
+    weight, bias = fit_head(features, targets, task, None)
+    others = np.abs(np.delete(weight, [5, 6], axis=1)).max()
+    assert np.abs(weight[:, 5]).max() < 2 * others
+    assert task.metrics(targets, features @ weight.T + bias)["macro_f1"] > 0.75
+
+
+def test_features_of_like_deviations_are_divided_by_their_own():
+    features, _ = features_and_targets()
+    np.testing.assert_array_equal(probe._spread(features), features.std(axis=0, dtype=np.float64))
+
+
+def test_features_that_are_all_constant_are_no_error():
+    features = np.full((30, 4), 2.0, dtype=np.float32)
+    weight, bias = fit_head(features, np.arange(30) % 3, Classification(["a", "b", "c"]), None)
+    assert np.isfinite(weight).all()
+    assert np.isfinite(bias).all()
 
 
 def test_class_weights_move_the_rare_label():
