@@ -90,9 +90,7 @@ def test_a_driver_that_is_killed_again_and_again_loses_nothing(tmp_path, tiny_be
 
 def test_workers_that_are_killed_cost_their_own_trial_a_step(tmp_path, tiny_bert, row, rounds):
     place = random.Random(11)
-    experiment = experiment_of(
-        tmp_path, tiny_bert, tmp_path / "runs", trials=TRIALS, epochs=60, checkpoint_every_s=1.0
-    )
+    experiment = experiment_of(tmp_path, tiny_bert, tmp_path / "runs", trials=TRIALS, epochs=60, checkpoint_every_s=1.0)
     run = tmp_path / "runs" / "run"
     process = start(experiment)
     with row("kill -9 of a worker in mid-trial") as outcome:
