@@ -15,7 +15,7 @@ RESOLVE = $(BIN)/python -m uv pip compile --quiet pyproject.toml --all-extras --
   --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart check fix test test-fast test-lowest cov docs docs-serve dist smoke sbom audit lock bench proto clean
+.PHONY: help setup quickstart check fix test test-fast test-lowest chaos cov docs docs-serve dist smoke sbom audit lock bench proto clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ test-lowest: ## Fast tests with the lowest versions that pyproject.toml allows, 
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_LOWEST)
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c lowest.txt -e '.[offline,dev]'
 	.venv-lowest/bin/python -m pytest -q -m "$(FAST)"
+
+chaos: setup ## Kill, starve and fill what runs, with the full numbers, and print the table of tests/chaos/README.md
+	CHAOS=full $(BIN)/python -m pytest -q -p no:cacheprovider -m chaos tests/chaos
 
 cov: setup ## Fast tests with coverage; fails below the floor in pyproject.toml
 	$(BIN)/python -m pytest -q -n logical -m "$(FAST)" --cov --cov-report=term:skip-covered --cov-report=xml

@@ -190,6 +190,9 @@ class DriverLock:
 
     def _is_alive(self, holder: Holder) -> bool:
         """Whether a holder lives, once this process has the kernel lock where there is one."""
+        if holder.process == self._me.process and self._me.guarded:
+            # This process, which would have found the lock among those it holds: an earlier attempt to take it failed.
+            return False
         if holder.process.boot_id == self._me.process.boot_id:
             if alive(holder.process):
                 return True

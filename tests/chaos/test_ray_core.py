@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.chaos, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize(("name", "words"), [("raylet", "Ray's raylet died"), ("gcs_server", "Ray's GCS died")])
-def test_a_search_without_its_core_ends_soon_and_leaves_nothing(tmp_path: Path, name: str, words: str):
+def test_a_search_without_its_core_ends_soon_and_leaves_nothing(tmp_path: Path, name: str, words: str, row):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "tests.search.driver", str(run), "trials=8", "seconds=300"]
     with (tmp_path / "err.txt").open("w") as err:
@@ -44,3 +44,6 @@ def test_a_search_without_its_core_ends_soon_and_leaves_nothing(tmp_path: Path, 
     assert Ledger(Storage(run)).records() == []
     assert [trial.trial_id for trial in Ledger(Storage(run)).unfinished()] == ["t000", "t001"]
     assert this_process().pid not in family
+    with row(f"kill -9 of {name} under a search") as outcome:
+        outcome.survive()
+    outcome.seconds = took_s
