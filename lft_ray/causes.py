@@ -209,12 +209,18 @@ def error_of(fault: Fault, *, needed_bytes: float = 0.0) -> LftError:
         EndCause.DISK_FULL: ("the disk is full", "free space there, or choose another folder with --set storage=..."),
         EndCause.READ_ONLY: ("the folder cannot be written", "make it writable (mount, owner, permissions)"),
         EndCause.OUT_OF_MEMORY: ("out of memory", "use a machine or a container with more memory"),
-    }.get(fault.cause, ("the disk or the mount fails", "check the device and the mount of this folder"))
+    }.get(fault.cause, _io_words(fault.message))
     where = f" at {fault.path}" if fault.path else ""
     return StorageError(
         f"{what}{where}{room} ({fault.message})",
         fix=f"{fix}, then run the command again with --resume: unfinished trials go on, nothing finished is lost",
     )
+
+
+def _io_words(message: str) -> tuple[str, str]:
+    if os.strerror(errno.EMFILE) in message:
+        return "too many open files", "raise the limit (ulimit -n)"
+    return "the disk or the mount fails", "check the device and the mount of this folder"
 
 
 @contextmanager

@@ -199,3 +199,10 @@ def test_free_bytes_of_a_folder_that_is_not_there_yet(tmp_path):
     assert free_bytes(str(tmp_path / "a" / "b")) == pytest.approx(free_bytes(str(tmp_path)), rel=0.1)
     assert free_bytes("s3://bucket/run") is None
     assert "B free" not in str(error_of(Fault(cause=EndCause.DISK_FULL, message="full", path="s3://b/run")))
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files_are_not_called_a_failing_disk(number):
+    found = error_of(fault_of(OSError(number, os.strerror(number), "/run/x")))
+    assert "too many open files at /run/x" in str(found)
+    assert "ulimit -n" in found.fix

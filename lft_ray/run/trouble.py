@@ -1,5 +1,6 @@
 """Name the trouble of a disk: full, read-only, failing. In: an error of the system. Out: one that a user can act on."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,4 +50,5 @@ def _named(error: Exception, cause: EndCause, uri: str, needed_bytes: int | None
             facts.append(f"about {needed_bytes / 1e6:,.1f} MB are needed")
         if (free := free_bytes(where)) is not None:
             facts.append(f"{free / 1e6:,.1f} MB are free")
-    return StorageError(f"cannot write {where}: {', '.join(facts)}", fix=_FIXES[cause])
+    fix = "raise the limit (ulimit -n)" if os.strerror(errno.EMFILE) in what else _FIXES[cause]
+    return StorageError(f"cannot write {where}: {', '.join(facts)}", fix=fix)

@@ -37,3 +37,9 @@ def test_other_errors_pass(error):
     with pytest.raises(type(error)) as raised:
         fail(error)
     assert raised.value is error
+
+
+def test_too_many_open_files_are_not_called_a_failing_disk():
+    with pytest.raises(StorageError, match="Too many open files") as raised:
+        fail(OSError(errno.EMFILE, os.strerror(errno.EMFILE), "x"))
+    assert "ulimit -n" in raised.value.fix

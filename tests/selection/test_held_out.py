@@ -72,8 +72,9 @@ def test_evaluate_held_out_without_a_test_split_has_tables_of_validation_and_no_
 def test_selecting_again_does_not_look_at_the_test_split_again(rows, tmp_path, monkeypatch):
     dataset = prepared(rows, tmp_path / "run", validation=0.2, test=0.3)
     task = TaskRecord.of("classification", "accuracy", dataset.labels)
-    save_checkpoint(dataset, task, tmp_path / "checkpoint")
-    record = trial("t1", "tfidf", 0.9, 0.1).replace(checkpoint_uri=str(tmp_path / "checkpoint"))
+    folder = tmp_path / "run" / "trials" / "t1" / "checkpoint-1"
+    save_checkpoint(dataset, task, folder)
+    record = trial("t1", "tfidf", 0.9, 0.1).replace(checkpoint_uri=str(folder))
     run, chosen = RunFolder(str(tmp_path / "run")), decide([record], SelectionSpec(), CostSpec())
     run.storage.put("trials/t1/record.json", record.model_dump_json())
 
