@@ -149,8 +149,8 @@ def announce_agent_ports(node: Any) -> None:
 
     chosen = dict(zip(_AGENT_PORTS, proxy_ports(len(_AGENT_PORTS)), strict=True))
     node._ray_params.update(**chosen)
-    persist = getattr(_raylet, "persist_port", None)  # a version without it waits in another way
-    for name, port in chosen.items() if persist is not None else ():
+    persist: Any = getattr(_raylet, "persist_port", None)
+    for name, port in chosen.items() if persist is not None else ():  # a version without it waits in another way
         persist(node.get_session_dir_path(), node.node_id, name, port)
 
 
