@@ -1,4 +1,6 @@
+import shutil
 import subprocess
+import sys
 import time
 
 import psutil
@@ -45,9 +47,6 @@ raylet, other = (subprocess.Popen([program, "600"]) for program in sys.argv[1:])
 print(frozen.pid == raylet.pid, frozen.status(), other.wait(20))
 frozen.kill()
 """
-
-import shutil
-import sys
 
 
 def test_a_process_that_would_die_with_the_raylet_ends_all_others_first(tmp_path):
