@@ -21,6 +21,7 @@ __all__ = [
     "descendants",
     "end",
     "end_all",
+    "end_all_but_raylet",
     "end_leftovers",
     "end_with_parent",
     "identities",
@@ -128,19 +129,45 @@ def end(processes: Iterable[psutil.Process], *, timeout_s: float) -> None:
     psutil.wait_procs(alive, timeout=timeout_s)
 
 
-def end_leftovers(known: Iterable[ProcessIdentity], folder: str) -> None:
+def end_all_but_raylet(known: Iterable[ProcessIdentity], folder: str) -> list[psutil.Process]:
+    """End the processes of an endpoint from a process that is connected to Ray, and dies as soon as the raylet does.
+
+    Args:
+        known: processes of the endpoint, as recorded.
+        folder: private folder of the endpoint.
+
+    Returns:
+        The raylet, frozen, so that it neither starts nor notices anything. The caller kills it last of all.
+    """
+    frozen = named(descendants(), "raylet")
+    for process in frozen:
+        with suppress(psutil.Error):
+            process.suspend()
+    for process in descendants():
+        with suppress(psutil.Error):
+            if process not in frozen:
+                process.kill()
+    end_leftovers(known, folder, keep=[os.getpid(), *(process.pid for process in frozen)])
+    return frozen
+
+
+def end_leftovers(known: Iterable[ProcessIdentity], folder: str, *, keep: Iterable[int] = ()) -> None:
     """Terminate the processes that a killed supervisor left behind.
 
     Args:
         known: the processes that it had recorded.
+        keep: ids of processes that stay.
         folder: private folder of the endpoint; empty: unknown. HAProxy is restarted on every change of replicas,
             perhaps after its id was last recorded, but its command line always names a file in this folder.
     """
     prefix = f"{folder.rstrip('/')}/"
     leftover_pids = {identity.pid for identity in known if alive(identity)}
+    kept = set(keep)
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
+            if process.pid in kept:
+                continue
             if process.pid in leftover_pids or (len(prefix) > 1 and any(prefix in word for word in process.cmdline())):
                 found.append(process)
     end(found, timeout_s=5.0)

@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from lft_ray.errors import InputError, LftError, UnreachableError
 from lft_ray.records import Endpoint
 from lft_ray.serve.cluster import haproxy, start
@@ -100,11 +102,12 @@ class Supervisor:
         """End the endpoint in place of its guardian, which was killed."""
         log("the supervisor was killed: the endpoint ends")
         tree = messages.get(self._folder, messages.ProcessTree)
-        others = [one for one in tree.processes if one.pid != os.getpid()] if tree is not None else []
-        process_tree.end(process_tree.descendants(), timeout_s=5.0)
-        process_tree.end_leftovers(others, str(self._folder))
+        raylet = process_tree.end_all_but_raylet(tree.processes if tree is not None else [], str(self._folder))
         leftovers.remove_folder(self._folder, keep=self._request.log)
         self._site.write(self._endpoint.model_copy(update={"state": "stopped", "message": "its supervisor was killed"}))
+        for process in raylet:
+            with suppress(psutil.Error):
+                process.kill()
         os._exit(1)
 
     # ------------------------------------------------------------ start

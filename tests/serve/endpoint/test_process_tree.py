@@ -1,4 +1,6 @@
+import shutil
 import subprocess
+import sys
 import time
 
 import psutil
@@ -34,3 +36,22 @@ def test_leftovers_are_ended_where_their_command_names_a_file_in_the_folder(slee
     finally:
         inside.kill()
         inside.wait()
+
+
+ORPHAN = """
+import subprocess, sys, time
+import psutil
+from lft_ray.serve.endpoint import process_tree
+raylet, other = (subprocess.Popen([program, "600"]) for program in sys.argv[1:])
+[frozen] = process_tree.end_all_but_raylet(process_tree.identities(process_tree.descendants()), sys.argv[1][:-7])
+print(frozen.pid == raylet.pid, frozen.status(), other.wait(20))
+frozen.kill()
+"""
+
+
+def test_a_process_that_would_die_with_the_raylet_ends_all_others_first(tmp_path):
+    raylet = tmp_path / "raylet"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", raylet)
+    command = [sys.executable, "-c", ORPHAN, str(raylet), "sleep"]
+    found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+    assert (found.stdout.split(), found.stderr) == (["True", "stopped", "-9"], "")
