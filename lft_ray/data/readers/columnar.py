@@ -22,7 +22,7 @@ from lft_ray.data.readers.context import ReadContext
 from lft_ray.data.readers.packed import open_binary, packed_kind
 from lft_ray.data.readers.table import FileColumns
 
-__all__ = ["HUB_PREFIX", "parquet_source", "read_hub", "read_parquet"]
+__all__ = ["HUB_PREFIX", "class_names_of", "parquet_source", "read_hub", "read_parquet"]
 
 HUB_PREFIX = "hub:"
 _HUB = re.compile(r"^hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<config>[\w.-]+))?$")
@@ -105,6 +105,12 @@ def _rows_hash(columns: FileColumns) -> str:
     for text, label in zip(columns.texts, columns.labels.to_pylist(), strict=True):
         digest.update(json.dumps([text, label]).encode())
     return digest.hexdigest()
+
+
+def class_names_of(schema: pa.Schema) -> dict[str, list[str]]:
+    """Names of the classes of each column that is a ``ClassLabel`` by the metadata of Hugging Face."""
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return {name: names for name, feature in features.items() if (names := _class_names(feature)) is not None}
 
 
 def _class_names(feature: Any) -> list[str] | None:

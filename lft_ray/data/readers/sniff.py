@@ -79,7 +79,8 @@ def _text_format(text: str, named: Format | None) -> Format:
         # A CSV header may also start with a bracket: require a JSON file name or an object after it.
         is_json = named in (Format.JSON_ARRAY, Format.JSON_LINES) or text[1:].lstrip().startswith("{")
         return Format.JSON_ARRAY if is_json else named or Format.CSV
-    if text.startswith("{"):
+    # A CSV header may start with a brace too, such as {text}: an object goes on with a quoted key.
+    if text.startswith("{") and (named not in (Format.CSV, Format.TSV) or text[1:].lstrip()[:1] in {'"', "}"}):
         return Format.JSON_LINES
     has_delimiter = "," in first_line or "\t" in first_line
     if named in (Format.JSON_ARRAY, Format.JSON_LINES) and (not has_delimiter or first_line.startswith('"')):
