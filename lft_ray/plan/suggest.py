@@ -6,6 +6,7 @@ Trains nothing, starts nothing, downloads nothing.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from lft_ray.data.check import DataCard
 from lft_ray.data.choose import Chosen, choose
 from lft_ray.data.fit import TokenFit, fit_problems, token_fit
 from lft_ray.data.prepare import inspect_rows, sample_texts
+from lft_ray.data.readers.columnar import HUB_PREFIX
 from lft_ray.data.readers.packed import open_binary
 from lft_ray.data.readers.preview import Preview, preview
 from lft_ray.errors import InputError
@@ -74,6 +76,17 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True)
+class _Look:
+    """What the files show."""
+
+    files: Files
+    chosen: Chosen
+    encoding: str
+    encoding_told: str
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Effort:
     """How long a search may take."""
 
@@ -94,12 +107,8 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     Raises:
         InputError: the files cannot be read, or columns, encoding or splits are ambiguous; says what to give.
     """
-    files = find_files(given)
-    seen = {entry: preview(resolve(entry), asked.encoding) for entry in files.train}
-    first = seen[files.train[0]]
-    chosen = choose(first, text=asked.text, label=asked.label, kind=asked.kind)
-    files, dropped = _usable(files, given, chosen, seen, asked)
-    encoding, encoding_told = _one_encoding(seen)
+    look = _hub(given, asked) if any(entry.startswith(HUB_PREFIX) for entry in given) else _look(given, asked)
+    files, chosen, encoding = look.files, look.chosen, look.encoding
     task = TaskSpec(kind=chosen.kind, text=chosen.text, label=chosen.label)
     data = _data(files, encoding)
     read = inspect_rows(task, data)
@@ -117,8 +126,8 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     lines = [
         *chosen.told,
         *files.told,
-        *dropped,
-        *([f"encoding: {encoding}, {encoding_told}"] if encoding != "utf-8" else []),
+        *look.dropped,
+        *([f"encoding: {encoding}, {look.encoding_told}"] if encoding != "utf-8" else []),
         f"max_length: {length}, {length_told}",
         f"trials: {effort.trials} in {effort.minutes} minutes, {effort.told}",
         f"margin: {margin:g}, {margin_told}",
@@ -135,6 +144,27 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     if read.card.errors:
         warnings.append(f"{len(read.card.errors)} problem(s) of the data must be fixed first; lft check lists them")
     return Suggestion(name, content, tuple(lines), tuple(warnings))
+
+
+def _look(given: Sequence[str], asked: Asked) -> _Look:
+    files = find_files(given)
+    seen = {entry: preview(resolve(entry), asked.encoding) for entry in files.train}
+    chosen = choose(seen[files.train[0]], text=asked.text, label=asked.label, kind=asked.kind)
+    files, dropped = _usable(files, given, chosen, seen, asked)
+    return _Look(files, chosen, *_one_encoding(seen), tuple(dropped))
+
+
+def _hub(given: Sequence[str], asked: Asked) -> _Look:
+    """A hub data set: its columns are found by their names."""
+    kind = asked.kind or "classification"
+    card = inspect_rows(TaskSpec(kind=kind, text=asked.text, label=asked.label), DataSpec(train=list(given))).card
+    if not card.text_column or not card.label_column:
+        told = "\n".join(problem.message for problem in card.errors) or f"{given[0]}: no text and label column found"
+        raise InputError(told, fix="name the columns with --text and --label")
+    name = run_name(re.split(r"[@:]", given[0].removeprefix(HUB_PREFIX))[0].rpartition("/")[2])
+    columns = (f"text: column {card.text_column!r}, by its name", f"label: column {card.label_column!r}, by its name")
+    files = Files(list(given), [], [], name)
+    return _Look(files, Chosen(card.text_column, card.label_column, kind, columns), "utf-8", "", ())
 
 
 def minutes_of(rows: int, tokens: float, machine: ClusterHandle, speed: Callable[[], float]) -> _Effort:

@@ -89,6 +89,16 @@ def test_what_was_said_wins(tmp_path):
     assert (experiment.name, experiment.task.kind) == ("mine", "multilabel")
 
 
+def test_a_hub_data_set_has_its_columns_by_their_names(monkeypatch):
+    import datasets
+
+    table = datasets.Dataset.from_dict({"text": [text for text, _ in rows(100)], "label": ["a", "b"] * 50})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: table)
+    found, experiment = suggested("hub:someone/mails@main")
+    assert (found.name, experiment.data.train) == ("mails", "hub:someone/mails@main")
+    assert (experiment.task.text, experiment.task.label) == ("text", "label")
+
+
 def test_margin_follows_the_rows(tmp_path):
     _, few = suggested(write(tmp_path / "few.csv", rows(200)))
     assert few.selection.margin == 0.02

@@ -111,12 +111,11 @@ def test_every_start_configuration_lies_in_the_space():
 
 
 def test_class_weights_are_searched_only_where_several_are_listed():
-    sizes = model_sizes([ModelSpec(base="minilm", layers=[1])])
-    space = build_space(sizes, TrainingSpec(class_weights=["none", "balanced"]))
+    space = build_space(SIZES, TrainingSpec(class_weights=["none", "balanced"]))
     [dimension] = [dimension for dimension in space.dimensions if dimension.field == "class_weights"]
     assert (dimension.values, dimension.is_ordered, dimension.middle) == (("none", "balanced"), False, "none")
     assert {space.draw(random.Random(seed)).class_weights for seed in range(20)} == {"none", "balanced"}
     config = space.config({"class_weights": "balanced"})
     assert space.decode(space.encode(config)) == config
     for fixed in ("balanced", ["balanced"], ["balanced", "balanced"]):
-        assert build_space(sizes, TrainingSpec(class_weights=fixed)).config({}).class_weights is None
+        assert build_space(SIZES, TrainingSpec(class_weights=fixed)).config({}).class_weights is None
