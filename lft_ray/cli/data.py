@@ -20,7 +20,7 @@ __all__ = ["check", "init"]
 
 @guarded
 def init(
-    data: Annotated[
+    files: Annotated[
         list[str],
         typer.Argument(metavar="FILES...", help="CSV, TSV, JSONL or Parquet files, also .gz, .zst, .zip; or a folder."),
     ],
@@ -39,7 +39,7 @@ def init(
 
     if output:
         _check_free(resolve(output))
-    found = suggest(data, Asked(text, label, kind, encoding, name))
+    found = suggest(files, Asked(text, label, kind, encoding, name))
     target = resolve(output) if output else Path(f"{found.name}.yaml")
     _check_free(target)
     try:

@@ -117,6 +117,8 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     fit = token_fit(texts, ModelSpec(base=BASE), 512)
     length, length_told = _length(texts, fit)
     fit = fit and token_fit(texts, ModelSpec(base=BASE), length)
+    if fit:
+        length_told += f"; {fit.truncated_share:.1%} of them are cut"
     mean = fit.tokens["mean"] if fit else sum(map(rough_tokens, texts)) / max(1, len(texts))
     effort = minutes_of(read.card.rows.get("train", 0), min(mean, length), this_machine(), speed or _speed)
     margin, margin_told = _margin(read.card)
