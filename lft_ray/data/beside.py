@@ -105,6 +105,8 @@ def _files(named: list[_File], chosen: list[_File]) -> Files:
             raise InputError("no train file among " + ", ".join(file.given for file in named), fix="name it too")
         parts["train"], parts["validation"], parts["test"] = parts["validation"] or parts["test"], [], []
         told.append(f"no train file beside {named[0].given}: it is the train file, and splits are cut from it")
+    held = [file for file in named if file.split in {"validation", "test"} and file.given not in parts["train"]]
+    told += [f"{file.split}: {file.given}, by its name" for file in held]
     found = [file for file in chosen if file not in named]
     told += [f"{file.split}: {file.given}, found beside {named[0].given}" for file in found]
     return Files(parts["train"], parts["validation"], parts["test"], _name(named[0], len(chosen)), tuple(told))
