@@ -49,7 +49,7 @@ fix: setup ## Repair what ruff can repair, and format
 
 test: setup ## All tests: first on all cores those in one process, then one by one those with a cluster or long runs
 	$(BIN)/python -m pytest -q -n logical -m "not ($(LONG))"
-	$(BIN)/python -m pytest -q -m "$(LONG)"
+	$(BIN)/python -m pytest -q -m "($(LONG)) and not stress"
 
 test-fast: setup ## Tests without cluster, endpoint or real data
 	$(BIN)/python -m pytest -q -n logical -m "$(FAST)"

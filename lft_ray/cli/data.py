@@ -1,8 +1,6 @@
 """``lft init`` and ``lft check``: write an experiment file, and check the data."""
 
-import re
 import shlex
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,77 +17,43 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "init"]
 
-_TEMPLATE = """\
-# Written by `lft init`. `lft env --schema` describes every key.
-name: {name}
-
-task: {task}
-
-data:
-  train: {train}
-  split: {{validation: 0.1, test: 0.1, seed: 0}}   # give data.validation / data.test instead when you have them
-
-models:
-  - {{base: tfidf}}                            # word and character n-grams, linear: the baseline
-  - {{base: minilm, layers: [1, 2, 3, 4, 6]}}  # model size = base x number of layers; `lft env --models` lists bases
-
-training:
-  method: [full, linear_probe]                 # linear_probe: a linear head on the frozen network, one forward pass
-  learning_rate: {{low: 3.0e-5, high: 1.0e-3, log: true}}
-  batch_size: [16, 32, 64]
-  epochs: [1, 2, 3]
-  max_length: {max_length}                            # tokens; your texts have {p95:.0f} words at the 95th percentile
-
-search: {{trials: 24, minutes: 25, seed: 0}}
-cost: {{price: this_machine, traffic: {{requests_per_month: 10_000_000, p95_ms: null}}}}
-selection: {{policy: cheapest_within, margin: 0.005, confirmation_fraction: 0.3}}
-serve: {{host: 127.0.0.1, port: 8000, autoscaling: {{min_replicas: 1, max_replicas: 4}}}}
-storage: runs
-"""
-
 
 @guarded
 def init(
-    data: Annotated[str, typer.Argument(help="Labelled text: CSV, TSV, JSONL or Parquet.", show_default=False)],
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Experiment file; default: <data>.yaml.")] = None,
-    kind: Annotated[str, typer.Option("--kind", help="classification or multilabel.")] = "classification",
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILES...", help="CSV, TSV, JSONL or Parquet files, also .gz, .zst, .zip; or a folder."),
+    ],
+    text: Annotated[str | None, typer.Option("--text", help="Text column; default: the one that holds text.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Label column; default: the one with labels.")] = None,
+    encoding: Annotated[str | None, typer.Option("--encoding", help="Encoding; default: what reads the files.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of runs; default: after the data.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="classification or multilabel; default: as seen.")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Experiment file; default: <name>.yaml.")] = None,
 ) -> None:
-    """Write an experiment file for your labelled text, with its columns detected.
+    """Write an experiment file for your labelled text: columns, splits, encoding, lengths and minutes are seen.
 
     Example: lft init tickets.csv
     """
-    from lft_ray.config import DataSpec, TaskSpec
-    from lft_ray.config.loader import inline
-    from lft_ray.data.prepare import inspect
+    from lft_ray.plan.suggest import Asked, suggest
 
-    source = resolve(data)
-    target = resolve(output) if output else Path(f"{_run_name(source.stem)}.yaml")
-    if target.exists():
-        raise InputError(f"{target} already exists", fix="choose another name with --output")
-    card = inspect(TaskSpec(kind=kind), DataSpec(train=data))
-    if not card.text_column or not card.label_column or not card.words_quantiles:
-        raise InputError(
-            "\n".join(problem.message for problem in card.errors) or f"{data}: no text and label columns found"
-        )
-    p95 = card.words_quantiles["p95"]
-    # English has about 1.3 word pieces per word; add two special tokens, and round up to a multiple of 32.
-    length = min(512, max(32, int(-(-(p95 * 1.3 + 2) // 32) * 32)))
-    task = {"kind": kind, "text": card.text_column, "label": card.label_column, "metric": "macro_f1"}
-    content = _TEMPLATE.format(
-        name=inline(_run_name(source.stem)), task=inline(task), train=inline(data), p95=p95, max_length=length
-    )
+    if output:
+        _check_free(resolve(output))
+    found = suggest(files, Asked(text, label, kind, encoding, name))
+    target = resolve(output) if output else Path(f"{found.name}.yaml")
+    _check_free(target)
     try:
-        target.write_text(content, encoding="utf-8")
+        target.write_text(found.content, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{target} cannot be written: {error.strerror}", fix="choose another --output") from None
-    print_message(f"wrote {target}")
+    for line in (*found.told, *(f"warning: {warning}" for warning in found.warnings), f"wrote {target}"):
+        print_message(line)
     next_command(shlex.join(["lft", "check", str(target)]))
 
 
-def _run_name(stem: str) -> str:
-    """Make a name for runs out of that of a file: ASCII letters, digits, dots, hyphens and underscores."""
-    plain = unicodedata.normalize("NFKD", stem.lower().replace("ß", "ss")).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9._-]+", "-", plain)[:64].strip("-._") or "experiment"
+def _check_free(target: Path) -> None:
+    if target.exists():
+        raise InputError(f"{target} already exists", fix="choose another name with --output")
 
 
 @guarded
@@ -114,12 +78,13 @@ def check(
     from lft_ray.cli import deep as deeper
     from lft_ray.cli.views import print_card
     from lft_ray.config import Experiment
-    from lft_ray.data.prepare import inspect_rows
+    from lft_ray.plan.read_card import read_card
 
     deeper.check_options(deep=deep, output=output, apply_file=apply_file)
     experiment = Experiment.load(file, overrides)
     pipeline.check(experiment)
-    inspected = inspect_rows(experiment.task, experiment.data)
+    training = experiment.training
+    inspected = read_card(experiment.task, experiment.data, experiment.models, training.max_length)
     card, errors = inspected.card, inspected.card.errors
     decides = _decides(experiment, card)
     found = deeper.look_deeper(experiment, inspected, output) if deep and not errors else None

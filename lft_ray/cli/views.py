@@ -231,11 +231,13 @@ def _duration(seconds: float) -> str:
 
 def print_card(card: "DataCard", console: "Console") -> None:
     """Print the data card and all problems, errors first."""
-    _plain(console, f"text column {card.text_column!r}, label column {card.label_column!r}")
+    _plain(console, f"text column '{card.text_column}', label column '{card.label_column}'")
     for split, rows in card.rows.items():
         _plain(console, f"{split:11} {rows:8,} rows   {_label_counts(card.label_counts.get(split, {}))}")
     words = ", ".join(f"{name} {value:.0f}" for name, value in card.words_quantiles.items())
     _plain(console, f"words per text: {words}")
+    for fit in card.tokens:
+        _plain(console, f"tokens per text in {fit.base}: {fit.sentence}")
     if card.carved:
         parts = ", ".join(f"{name} {share:.0%}" for name, share in card.carved.items())
         _plain(console, f"cut from train: {parts} (stratified by label, seed {card.seed})")

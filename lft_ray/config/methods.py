@@ -24,6 +24,7 @@ __all__ = [
     "LINEAR_PROBE",
     "LORA",
     "Choice",
+    "ClassWeights",
     "DecayRange",
     "Decays",
     "DistillSpec",
@@ -37,6 +38,9 @@ __all__ = [
     "condition",
 ]  # fmt: skip
 
+ClassWeighting = Literal["none", "balanced"]
+ClassWeights = Annotated[list[ClassWeighting], Field(min_length=1)] | ClassWeighting
+"""One weighting of the labels, or several to search."""
 MethodName = Literal["full", "distill", "freeze", "lora", "linear_probe"]
 FULL: Literal["full"] = "full"
 DISTILL: Literal["distill"] = "distill"

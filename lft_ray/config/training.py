@@ -8,7 +8,16 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from lft_ray.config.base import LearningRates, Range, Share, Spec
-from lft_ray.config.methods import Decays, DistillSpec, EarlyStoppingSpec, LoraSpec, Methods, Whole, check_conditions
+from lft_ray.config.methods import (
+    ClassWeights,
+    Decays,
+    DistillSpec,
+    EarlyStoppingSpec,
+    LoraSpec,
+    Methods,
+    Whole,
+    check_conditions,
+)
 
 __all__ = ["ResourcesSpec", "TrainingSpec"]
 
@@ -68,8 +77,8 @@ class TrainingSpec(Spec):
     head_init: Literal["linear_probe", "random"] = "linear_probe"
     """Initial weights of the head. linear_probe: a linear probe fitted on the frozen features. random: random
     weights."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """Weights of the labels in the loss. balanced: inversely proportional to their frequency."""
+    class_weights: ClassWeights = "none"
+    """Weights of the labels in the loss. balanced: inversely proportional to their frequency. A list is searched."""
     schedule: Literal["linear", "cosine", "warmup_stable_decay"] = "linear"
     """Learning rate schedule after the warmup, down to zero. warmup_stable_decay: constant, then linear over the last
     fifth of the steps."""

@@ -5,6 +5,7 @@ a configuration; `Forecast` fits one line ``seconds = a + b x FLOPs`` per device
 shared its cores with another process does not bend it.
 """
 
+import re
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
@@ -21,6 +22,7 @@ __all__ = [
     "Rate",
     "mean_tokens",
     "passes_of",
+    "rough_tokens",
     "schedule_share",
     "trial_flops",
 ]  # fmt: skip
@@ -76,6 +78,10 @@ def passes_of(config: TrialConfig, *, layers: int, hidden: int, is_cached: bool)
 
 TOKENS_PER_WORD = 1.4
 """An English word has about 1.3 word pieces; rounded up, since overestimating the cost is the safe error."""
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""Letters of scripts that are written without spaces between words."""
 SPECIAL_TOKENS = 2
 """Special tokens per text, such as [CLS] and [SEP]."""
 MIN_WORST_CASE_FACTOR = 1.3
@@ -110,15 +116,26 @@ a plain fp32 loop reaches on an old server core. cuda: half of a T4's fp32 peak.
 counting words rather than on arithmetic."""
 
 
+def rough_tokens(text: str) -> float:
+    """Tokens of a text as a guess without a tokenizer: by words, and by letters in scripts written without spaces.
+
+    In Chinese, Japanese, Thai, Lao, Khmer and Burmese a letter is about one token of any tokenizer.
+    """
+    unspaced = len(_UNSPACED.findall(text))
+    words = len(_UNSPACED.sub(" ", text).split()) if unspaced else len(text.split())
+    return words * TOKENS_PER_WORD + unspaced + SPECIAL_TOKENS
+
+
 def mean_tokens(dataset: DatasetRecord, max_length: int) -> float:
     """Mean tokens per text after truncation to ``max_length``, from the sample texts or else the length quantiles."""
-    words: list[float] = [len(text.split()) for text in dataset.sample_texts]
-    if not words:
-        quantiles = dataset.words_quantiles
-        middle, high = quantiles.get("p50", 0.0), quantiles.get("p95", 0.0)
-        # 20 points on the piecewise linear quantile function through (0, 0), (0.5, p50) and (1, p95).
-        shares = [(i + 0.5) / 20 for i in range(20)]
-        words = [2 * q * middle if q <= 0.5 else middle + (q - 0.5) * 2 * (high - middle) for q in shares]
+    if dataset.sample_texts:
+        tokens = [min(max_length, rough_tokens(text)) for text in dataset.sample_texts]
+        return sum(tokens) / len(tokens)
+    quantiles = dataset.words_quantiles
+    middle, high = quantiles.get("p50", 0.0), quantiles.get("p95", 0.0)
+    # 20 points on the piecewise linear quantile function through (0, 0), (0.5, p50) and (1, p95).
+    shares = [(i + 0.5) / 20 for i in range(20)]
+    words = [2 * q * middle if q <= 0.5 else middle + (q - 0.5) * 2 * (high - middle) for q in shares]
     return sum(min(max_length, w * TOKENS_PER_WORD + SPECIAL_TOKENS) for w in words) / len(words)
 
 

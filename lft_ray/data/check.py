@@ -13,6 +13,7 @@ from pydantic import Field
 
 from lft_ray.data.clean import clean
 from lft_ray.data.findings import Findings
+from lft_ray.data.fit import TokenFit
 from lft_ray.data.labels import check_labels, check_unseen
 from lft_ray.data.readers.table import CleanRows, RawTable
 from lft_ray.data.spelling import one_spelling
@@ -48,6 +49,8 @@ class DataCard(Record):
     source_files: dict[str, str]
     read_as: dict[str, str] = Field(default_factory=dict)
     """File -> how its quoting or its label cells were read, where that is not plain from its name."""
+    tokens: list[TokenFit] = Field(default_factory=list)
+    """How each base reads the texts; only bases that are on this machine."""
     problems: list[Problem]
 
     @property

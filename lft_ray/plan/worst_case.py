@@ -88,6 +88,7 @@ def most_expensive(
     corners = training.replace(
         learning_rate=1e-4,
         layer_decay=1.0,
+        class_weights="none",
         epochs=_all(training.epochs)[-1:],
         batch_size=_all(training.batch_size)[:1],
         lora=training.lora.replace(alpha=1.0),

@@ -171,6 +171,8 @@ class TrialConfig(Record):
     """Method ``lora`` only."""
     layer_decay: float | None = None
     """Layer-wise learning rate decay per layer below the head; None: the method has none, or it is 1."""
+    class_weights: str | None = None
+    """Weights of the labels in the loss, none or balanced; None: those of ``training.class_weights``, not searched."""
     learning_rate: float | None = None
     batch_size: int | None = None
     epochs: int | None = None

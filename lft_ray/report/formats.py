@@ -123,6 +123,8 @@ def method(config: TrialConfig) -> str:
         words.append(f"rank {config.lora_rank} alpha {config.lora_alpha or 0:g}")
     if config.layer_decay is not None:
         words.append(f"layer decay {config.layer_decay:g}")
+    if config.class_weights == "balanced":
+        words.append("balanced")
     return " ".join(words)
 
 

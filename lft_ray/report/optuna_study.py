@@ -23,8 +23,8 @@ METRICS = ("usd_per_million_predictions", "f1")
 """Names of the two objectives: the first is minimised, the second maximised."""
 # Hyperparameters that the dashboard shows: the searched fields of a TrialConfig.
 _PARAMS = (
-    "model_size", "method", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay", "learning_rate", "batch_size",
-    "epochs", "max_length",
+    "model_size", "method", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay", "class_weights",
+    "learning_rate", "batch_size", "epochs", "max_length",
 )  # fmt: skip
 
 

@@ -251,7 +251,7 @@ def build_space(sizes: Sequence[Size], training: TrainingSpec, *, seed: int = 0)
         if len(values) == 1:
             constants[name] = values[0]
         else:
-            dimensions.append(Dimension(name, tuple(values), is_ordered=name != "method"))
+            dimensions.append(Dimension(name, tuple(values), is_ordered=name not in {"method", "class_weights"}))
     set_with = {name: those for name, choice in choices.items() if (those := condition(name, choice)) is not None}
     frozen = {size.name: tuple(_frozen(size, training)) for size in sizes if FREEZE in methods.get(size.name, ())}
     return SearchSpace(tuple(dimensions), constants, set_with, methods, frozen)
@@ -308,7 +308,10 @@ def _choices(names: list[str], training: TrainingSpec) -> dict[str, Any]:
         "lora_rank": training.lora.rank,
         "lora_alpha": training.lora.alpha,
         "layer_decay": training.layer_decay,
+        "class_weights": training.class_weights,
     }
+    if len(set(_values("class_weights", training.class_weights))) == 1:
+        del choices["class_weights"]  # the same for all trials: `TrialJob.trained` reads it from the section
     if training.layer_decay == 1.0:
         del choices["layer_decay"]
     listed = set(training.method)

@@ -20,7 +20,7 @@ from lft_ray.selection.front import front, ladder, points_of
 __all__ = ["TRAINING_FIELDS", "cascade_point", "leaderboard"]
 
 
-TRAINING_FIELDS = ("method", "teacher", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay")
+TRAINING_FIELDS = ("method", "teacher", "frozen_layers", "lora_rank", "lora_alpha", "layer_decay", "class_weights")
 """Fields of a trial configuration that describe the training method."""
 
 
@@ -63,8 +63,9 @@ def leaderboard(
 
         Rows of ``front`` have a ``kind``: ``trial``, or ``cascade`` for a pair of trials (with ``share``, ``threshold``
         and ``test_f1``). Rows of ``front`` and ``ladder`` describe the training of their trial: ``method``, ``teacher``
-        (empty if not distilled), ``frozen_layers``, ``lora_rank``, ``lora_alpha`` and ``layer_decay`` (null where the
-        method has none). ``f1_interval`` is the two-sided 95% interval of ``f1``, or null.
+        (empty if not distilled), ``frozen_layers``, ``lora_rank``, ``lora_alpha``, ``layer_decay`` and
+        ``class_weights`` (null where the method has none, or all trials the same).
+        ``f1_interval`` is the two-sided 95% interval of ``f1``, or null.
 
         ``ladder`` has a row for every model size. A row of a size of which no trial finished has an ``outcome`` other
         than ``finished``, the ``reason``, no ``trial_id`` and a null ``f1``.

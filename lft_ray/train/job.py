@@ -77,6 +77,13 @@ class TrialJob(Record):
             precisions=candidates.precisions,
         )
 
+    @property
+    def trained(self) -> TrainingSpec:
+        """The training settings of this trial: ``training`` with the one class weighting that its configuration has."""
+        given = self.training.class_weights
+        weights = self.config.class_weights or (given if isinstance(given, str) else given[0])
+        return self.training.replace(class_weights=weights)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

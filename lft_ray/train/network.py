@@ -104,7 +104,7 @@ def _loop_job(job: TrialJob, task: Task, meter: Meter, base: BaseFiles, size: Mo
         train=_tokens(job, "train", base),
         validation=_tokens(job, "validation", base),
         config=job.config,
-        training=job.training,
+        training=job.trained,
         pad_id=network.pad_id,
         device=device,
         dtype=dtype,
@@ -181,13 +181,13 @@ def _activations(job: TrialJob, base: BaseFiles) -> ActivationStore:
 
 
 def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]:
-    task = (job.dataset.fingerprint, job.task_kind, tuple(job.labels), job.training.class_weights)
+    task = (job.dataset.fingerprint, job.task_kind, tuple(job.labels), job.trained.class_weights)
     return (*task, job.config.model_size, str(base.folder), base.revision, job.config.max_length, dtype)
 
 
 def _state_key(job: TrialJob, base: BaseFiles, dtype: str) -> str:
     """Fingerprint of everything the weights depend on, including the teacher; workers and resources are left out."""
     excluded = {"workers", "sharding", "resources", "checkpoint_every_s", "activation_cache_gb"}
-    training = job.training.model_dump(mode="json", exclude=excluded)
+    training = job.trained.model_dump(mode="json", exclude=excluded)
     parts = [job.config.model_dump(mode="json"), training, *map(str, _probe_key(job, base, dtype))]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

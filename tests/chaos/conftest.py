@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -40,7 +40,7 @@ _rows: list[Row] = []
 
 
 @pytest.fixture
-def row() -> Callable[[str], Iterator[Row]]:
+def row():
     """A context that measures the seconds of its block and adds the row to the table."""
 
     @contextmanager
@@ -56,7 +56,7 @@ def row() -> Callable[[str], Iterator[Row]]:
 
 
 @pytest.fixture
-def rounds() -> Callable[[int], int]:
+def rounds():
     """How many faults to inject: the short number, or the full one with ``CHAOS=full`` (``make chaos``)."""
     return lambda full, short=3: full if os.environ.get("CHAOS") == "full" else min(short, full)
 

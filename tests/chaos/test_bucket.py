@@ -18,6 +18,7 @@ from tests.chaos.injectors import wait_for
 from tests.chaos.search import experiment_of
 
 pytestmark = [
+    pytest.mark.stress,
     pytest.mark.cluster,
     pytest.mark.chaos,
     pytest.mark.timeout(1500),

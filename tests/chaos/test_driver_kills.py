@@ -18,7 +18,7 @@ from lft_ray.run.storage import Storage
 from tests.chaos.injectors import descendants, gone, wait_for
 from tests.chaos.search import experiment_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.chaos, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.cluster, pytest.mark.chaos, pytest.mark.stress, pytest.mark.timeout(3000)]
 TRIALS = 5
 
 

@@ -19,6 +19,7 @@ from tests.chaos.endpoint_faults import Clients, hit, litter, processes, recorde
 from tests.serve.conftest import bundles as bundles
 
 pytestmark = [
+    pytest.mark.stress,
     pytest.mark.cluster,
     pytest.mark.chaos,
     pytest.mark.slow,

@@ -11,7 +11,6 @@ import pytest
 from lft_ray.causes import EndCause, cause_of
 from lft_ray.errors import StorageError
 from lft_ray.records import TrialStatus
-from lft_ray.run import storage as storages
 from lft_ray.run.ledger import Ledger, driver_lock, put_result
 from lft_ray.run.storage import Storage
 from tests.run.test_ledger import record_of, result, started
@@ -38,9 +37,18 @@ def full_after(writes: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[FullDis
     """Every sync to the disk and every rename of the storage is a step."""
     disk = FullDisk(writes)
     sync, rename = os.fsync, Path.replace
+
+    def full_sync(handle: int) -> None:
+        disk.step()
+        sync(handle)
+
+    def full_rename(path: Path, target: Path) -> Path:
+        disk.step()
+        return rename(path, target)
+
     with monkeypatch.context() as patched:
-        patched.setattr(storages.os, "fsync", lambda handle: (disk.step(), sync(handle))[1])
-        patched.setattr(Path, "replace", lambda path, target: (disk.step(), rename(path, target))[1])
+        patched.setattr(os, "fsync", full_sync)
+        patched.setattr(Path, "replace", full_rename)
         yield disk
 
 

@@ -16,7 +16,7 @@ from tests.chaos.injectors import can_mount, damage, fill, small_disk, wait_for,
 from tests.chaos.search import experiment_of
 from tests.search.trivial import seen
 
-pytestmark = [pytest.mark.cluster, pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.chaos, pytest.mark.stress, pytest.mark.timeout(900)]
 
 
 def run_search(experiment: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,6 @@
 import csv
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -59,20 +58,41 @@ def test_init_leaves_an_existing_file_alone(invoke, tmp_path):
 def test_init_writes_what_check_reads_whatever_the_names(invoke, tmp_path, monkeypatch, file, text, label):
     monkeypatch.chdir(tmp_path)
     with Path(file).open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("a", "b"), *((f"please help with {i}", "xy"[i % 2]) for i in range(60))])
-    monkeypatch.setattr("lft_ray.data.prepare.inspect", card_of("a", "b"))
+        csv.writer(stream).writerows([(text, label), *((f"please help with {i}", "xy"[i % 2]) for i in range(60))])
     result = invoke("init", "--output", "x.yaml", "--", file)
     assert result.exit_code == 0, result.output
     found = Experiment.load("x.yaml")
-    assert (found.task.text, found.task.label, found.data.train) == ("a", "b", file)
-    monkeypatch.setattr("lft_ray.data.prepare.inspect", card_of(text, label))
-    assert invoke("init", "-o", "y.yaml", "--", file).exit_code == 0
-    assert (Experiment.load("y.yaml").task.text, Experiment.load("y.yaml").task.label) == (text, label)
+    assert (found.task.text, found.task.label, found.data.train) == (text, label, file)
     assert matches(file) == [Path(file)]
 
 
-def card_of(text, label):
-    """A check that finds these columns."""
-    return lambda task, data: SimpleNamespace(
-        text_column=text, label_column=label, words_quantiles={"p95": 20.0}, errors=[]
-    )
+def test_what_is_ambiguous_is_named_with_its_option(invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Path("x.csv").open("w", newline="", encoding="utf-8") as stream:
+        rows = [(f"please help with {i}", "xy"[i % 2], "uv"[i % 3 > 0]) for i in range(60)]
+        csv.writer(stream).writerows([("note", "team", "city"), *rows])
+    result = invoke("init", "x.csv")
+    assert result.exit_code == 2
+    assert all(word in result.stderr for word in ("'team'", "'city'", "--label"))
+    assert not Path("x.yaml").exists()
+    assert invoke("init", "x.csv", "--label", "city", "--name", "Towns").exit_code == 0
+    assert Experiment.load("towns.yaml").task.label == "city"
+
+
+def test_a_language_that_the_base_does_not_know_is_said_loudly(invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Path("zh.csv").open("w", newline="", encoding="utf-8") as stream:
+        rows = [("体验巅峰十大创新概览" * 3 + str(i), "xy"[i % 2]) for i in range(80)]
+        csv.writer(stream).writerows([("text", "label"), *rows])
+    result = invoke("init", "zh.csv")
+    assert result.exit_code == 0, result.output
+    checked = invoke("check", "zh.yaml", "--json")
+    assert checked.exit_code == 0, checked.output
+    card = json.loads(checked.stdout)
+    if not card["tokens"]:
+        pytest.skip("minilm is not on this machine")
+    [fit] = card["tokens"]
+    assert fit["unknown_share"] > 0.05
+    assert fit["unknown_example"]
+    assert "unknown_tokens" in {problem["code"] for problem in card["problems"]}
+    assert "warning: base minilm does not know" in result.stderr

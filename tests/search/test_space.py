@@ -108,3 +108,14 @@ def test_every_start_configuration_lies_in_the_space():
     for training in (TrainingSpec(), TrainingSpec(learning_rate=[1e-4], batch_size=[8, 16], epochs=4)):
         space = build_space(SIZES, training)
         assert all(space.encode(c) is not None for c in start_table(SIZES, training)[1:])
+
+
+def test_class_weights_are_searched_only_where_several_are_listed():
+    space = build_space(SIZES, TrainingSpec(class_weights=["none", "balanced"]))
+    [dimension] = [dimension for dimension in space.dimensions if dimension.field == "class_weights"]
+    assert (dimension.values, dimension.is_ordered, dimension.middle) == (("none", "balanced"), False, "none")
+    assert {space.draw(random.Random(seed)).class_weights for seed in range(20)} == {"none", "balanced"}
+    config = space.config({"class_weights": "balanced"})
+    assert space.decode(space.encode(config)) == config
+    for fixed in ("balanced", ["balanced"], ["balanced", "balanced"]):
+        assert build_space(SIZES, TrainingSpec(class_weights=fixed)).config({}).class_weights is None

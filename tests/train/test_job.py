@@ -31,3 +31,10 @@ def test_a_template_has_no_sample_texts_and_makes_jobs_by_replacement(topics, tm
 
 def test_each_attempt_has_its_own_result_file():
     assert [result_name(attempt) for attempt in (1, 2)] == ["result-1.json", "result-2.json"]
+
+
+def test_a_trial_has_one_class_weighting(trial_job):
+    listed = {"class_weights": ["none", "balanced"]}
+    assert trial_job(training=listed, config={"class_weights": "balanced"}).trained.class_weights == "balanced"
+    assert trial_job(training=listed).trained.class_weights == "none"
+    assert trial_job(training={"class_weights": "balanced"}).trained.class_weights == "balanced"

@@ -6,6 +6,9 @@ Class numbers become class names where the file or data set defines them (Huggin
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +19,10 @@ import pyarrow.parquet as pq
 from lft_ray.data.findings import FileFindings, Findings
 from lft_ray.data.readers.columns import WantedColumns
 from lft_ray.data.readers.context import ReadContext
+from lft_ray.data.readers.packed import open_binary, packed_kind
 from lft_ray.data.readers.table import FileColumns
 
-__all__ = ["HUB_PREFIX", "read_hub", "read_parquet"]
+__all__ = ["HUB_PREFIX", "class_names_of", "parquet_source", "read_hub", "read_parquet"]
 
 HUB_PREFIX = "hub:"
 _HUB = re.compile(r"^hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<config>[\w.-]+))?$")
@@ -27,7 +31,7 @@ _HUB = re.compile(r"^hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+
 def read_parquet(context: ReadContext) -> FileColumns | None:
     """Read the text and label columns of a Parquet file; None, with an error in the findings, if it is unusable."""
     try:
-        with pq.ParquetFile(context.path) as source:
+        with parquet_source(context.path) as opened, pq.ParquetFile(opened) as source:
             names = source.schema_arrow.names
             positions = context.wanted.find(names, context.findings)
             if positions is None:
@@ -44,6 +48,16 @@ def read_parquet(context: ReadContext) -> FileColumns | None:
     if context.wanted.only_text:
         return _only_texts(table, chosen[0], context.findings)
     return _columns(table, (chosen[0], chosen[1]), class_names, context.findings)
+
+
+@contextmanager
+def parquet_source(path: Path) -> Iterator[Any]:
+    """The file for `pyarrow.parquet.ParquetFile`; a packed one in memory, since it is read from its end."""
+    if not packed_kind(path):
+        yield path
+        return
+    with open_binary(path) as stream:
+        yield pa.BufferReader(stream.read())
 
 
 def read_hub(
@@ -91,6 +105,12 @@ def _rows_hash(columns: FileColumns) -> str:
     for text, label in zip(columns.texts, columns.labels.to_pylist(), strict=True):
         digest.update(json.dumps([text, label]).encode())
     return digest.hexdigest()
+
+
+def class_names_of(schema: pa.Schema) -> dict[str, list[str]]:
+    """Names of the classes of each column that is a ``ClassLabel`` by the metadata of Hugging Face."""
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return {name: names for name, feature in features.items() if (names := _class_names(feature)) is not None}
 
 
 def _class_names(feature: Any) -> list[str] | None:

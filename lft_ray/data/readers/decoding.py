@@ -6,17 +6,15 @@ encoding: a wrong one is an error that names those which would fit.
 
 import codecs
 import io
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from lft_ray.data.readers.encodings import high_lines, likely_encodings
 from lft_ray.errors import ConfigError, InputError
 
 __all__ = ["BadByte", "check_encoding", "find_bad_byte", "marked_encoding", "read_lines", "text_encoding", "text_lines"]
 
-_CANDIDATES = ("cp1252", "gb18030", "shift_jis", "euc_kr", "big5", "latin-1")
-"""Encodings tried for a hint, in order: latin-1 reads any bytes, hence last."""
 _HINT_BYTES = 4_000_000
 """Bytes of the file that the hint is tried on."""
 
@@ -28,7 +26,7 @@ class BadByte:
     Attributes:
         line: line number, from 1.
         message: what is wrong there.
-        fitting: an encoding that reads the file.
+        fitting: an encoding in which the file looks like text; empty where none does.
         reading: the text around the byte in that encoding.
     """
 
@@ -39,6 +37,8 @@ class BadByte:
 
     def fix(self, option: str) -> str:
         """How to read the file, given the option that names an encoding, such as ``--set data.encoding=``."""
+        if not self.fitting:
+            return f"save the file as UTF-8, or name its encoding with {option}NAME; none of those known here fits"
         told = f" ({self.fitting} reads {self.reading!r} there)" if self.reading else ""
         return f"{option}{self.fitting}{told}, or save the file as UTF-8"
 
@@ -104,18 +104,11 @@ def find_bad_byte(stream: BinaryIO, encoding: str) -> BadByte | None:
 def _fitting(stream: BinaryIO, raw: bytes, at: int) -> tuple[str, str]:
     rest = stream.read(_HINT_BYTES)
     # Cut at a line end: half of a character at the end would count against an encoding of several bytes.
-    sample = raw + rest[: rest.rfind(b"\n") + 1]
-    # Accents of Latin text stand alone, while the bytes of an East Asian character come in pairs.
-    high = re.findall(rb"[\x80-\xff]+", sample[:100_000])
-    is_paired = bool(high) and sum(len(run) > 1 for run in high) >= len(high) / 2
-    for name in sorted(_CANDIDATES, key=lambda name: name == "cp1252") if is_paired else _CANDIDATES:
-        try:
-            sample.decode(name)
-            before, after = raw[max(0, at - 12) : at].decode(name, "ignore"), raw[at : at + 12].decode(name, "ignore")
-        except UnicodeDecodeError:
-            continue
+    lines = (raw + rest[: rest.rfind(b"\n") + 1]).splitlines(keepends=True)
+    for name in likely_encodings(high_lines(lines)):
+        before, after = raw[max(0, at - 12) : at].decode(name, "ignore"), raw[at : at + 12].decode(name, "ignore")
         return name, (before + after).strip()
-    return "latin-1", ""
+    return "", ""
 
 
 def read_lines(file: str | None, stream: BinaryIO | None = None, *, encoding: str = "utf-8") -> list[str]:

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from lft_ray.data.findings import FileFindings
 from lft_ray.data.readers.context import ReadContext
-from lft_ray.data.readers.decoding import text_encoding
 from lft_ray.data.readers.quotes import Record, plain_rows, swallowed
 from lft_ray.data.readers.table import FileColumns
 
@@ -156,7 +155,7 @@ def _read(reader: "Reader", header: _Header, *, keep_blank: bool) -> _Table:
 def _swallowed(table: _Table, header: _Header, delimiter: str, context: ReadContext) -> list[Record]:
     if not table.spans:
         return []
-    with context.path.open(encoding=text_encoding(context.encoding), newline="") as lines:
+    with context.text(newline="") as lines:
         return swallowed(lines, table.spans, delimiter=delimiter, width=len(header.names), text_at=header.text_at)
 
 
@@ -169,7 +168,7 @@ def _unquoted(
     """
     if delimiter != "\t" or not (table.open_quote or suspects or table.ragged):
         return None
-    with context.path.open(encoding=text_encoding(context.encoding), newline="") as stream:
+    with context.text(newline="") as stream:
         rows = plain_rows(stream, delimiter, len(header.names))
     if rows is None or len(rows) < 2:
         return None

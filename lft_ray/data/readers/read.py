@@ -8,6 +8,7 @@ import glob
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from lft_ray.data.readers.context import ReadContext
 from lft_ray.data.readers.decoding import check_encoding
 from lft_ray.data.readers.delimited import read_delimited
 from lft_ray.data.readers.json_rows import read_json
+from lft_ray.data.readers.packed import PackedError, check_packed
 from lft_ray.data.readers.sniff import Format, sniff
 from lft_ray.data.readers.table import FileColumns, RawTable
 from lft_ray.errors import DataError
@@ -137,6 +139,18 @@ def _expand(entry: str, findings: Findings) -> list[str]:
 
 
 def _read_file(context: ReadContext) -> FileColumns | None:
+    try:
+        packing = check_packed(context.path)
+        columns = _read_unpacked(context)
+    except PackedError as error:
+        context.findings.error("packed_file", str(error), fix=error.fix)
+        return None
+    if columns is None or not packing:
+        return columns
+    return replace(columns, read_as="; ".join(filter(None, (f"unpacked ({packing})", columns.read_as))))
+
+
+def _read_unpacked(context: ReadContext) -> FileColumns | None:
     kind = sniff(context.path, context.encoding, context.findings, option=context.wanted.option("encoding"))
     if kind is None:
         return None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lft_ray.data.findings import FileFindings
 from lft_ray.data.readers.decoding import marked_encoding, text_encoding
+from lft_ray.data.readers.packed import inner_name, open_binary
 
 __all__ = ["Format", "sniff"]
 
@@ -16,8 +17,10 @@ _ARCHIVES = {
     b"PK\x03\x04": "a zip archive or an Excel workbook",
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
+"""Files that are not unpacked, also within a packed file."""
 
 
 class Format(StrEnum):
@@ -47,17 +50,17 @@ def sniff(path: Path, encoding: str, findings: FileFindings, *, option: str = "-
 
     The content decides, not the file name; a mismatch gives a warning. ``option`` sets the encoding, for the fix.
     """
-    with path.open("rb") as stream:
+    with open_binary(path) as stream:
         head = stream.read(HEAD_BYTES)
     if not head.removeprefix(codecs.BOM_UTF8).strip() or head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         findings.error("empty_file", "the file is empty", fix="use a file with a header and rows")
         return None
     archive = next((kind for magic, kind in _ARCHIVES.items() if head.startswith(magic)), None)
     if archive:
-        fix = "extract it first, or save it as CSV, JSONL or Parquet"
+        fix = "extract it first, or save it as CSV, JSONL or Parquet, packed with gzip, zstd or zip if you like"
         findings.error("packed_file", f"the file is {archive}, which cannot be read", fix=fix)
         return None
-    named = _BY_SUFFIX.get(path.suffix.lower())
+    named = _BY_SUFFIX.get(inner_name(path).suffix.lower())
     if head.startswith(b"PAR1"):
         return _checked(Format.PARQUET, named, findings)
     if named is Format.PARQUET:
@@ -76,7 +79,8 @@ def _text_format(text: str, named: Format | None) -> Format:
         # A CSV header may also start with a bracket: require a JSON file name or an object after it.
         is_json = named in (Format.JSON_ARRAY, Format.JSON_LINES) or text[1:].lstrip().startswith("{")
         return Format.JSON_ARRAY if is_json else named or Format.CSV
-    if text.startswith("{"):
+    # A CSV header may start with a brace too, such as {text}: an object goes on with a quoted key.
+    if text.startswith("{") and (named not in (Format.CSV, Format.TSV) or text[1:].lstrip()[:1] in {'"', "}"}):
         return Format.JSON_LINES
     has_delimiter = "," in first_line or "\t" in first_line
     if named in (Format.JSON_ARRAY, Format.JSON_LINES) and (not has_delimiter or first_line.startswith('"')):

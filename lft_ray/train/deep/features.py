@@ -20,7 +20,7 @@ from lft_ray.errors import ModelError
 from lft_ray.models.ladder import LADDER
 from lft_ray.models.resolve import BaseFiles, find_base
 from lft_ray.models.sizes import ModelSize, model_sizes
-from lft_ray.models.tfidf import ngrams
+from lft_ray.models.tfidf_fit import ngrams
 from lft_ray.models.tokens import TextTokenizer
 from lft_ray.models.words import split_words
 

@@ -1,5 +1,7 @@
 """Format detection by content, then by name."""
 
+import gzip
+
 import pytest
 
 from lft_ray.data.findings import Findings
@@ -23,7 +25,9 @@ def sniffed(path, content: bytes, encoding: str = "utf-8"):
         ("a.csv", b"[text],label\n", (Format.CSV, [])),
         ("a.csv", b"PAR1", (Format.PARQUET, ["wrong_extension"])),
         ("a.parquet", b"text,label\n", (None, ["damaged_file"])),
-        ("a.csv.gz", b"\x1f\x8b\x08", (None, ["packed_file"])),
+        ("a.csv.xz", b"\xfd7zXZ\x00", (None, ["packed_file"])),
+        ("a.csv.gz", gzip.compress(gzip.compress(b"text,label\n")), (None, ["packed_file"])),
+        ("a.tsv.gz", gzip.compress(b"text\tlabel\n"), (Format.TSV, [])),
         ("a.csv", b" \n", (None, ["empty_file"])),
         ("a.csv", "text,label\n".encode("utf-16"), (None, ["encoding"])),
         ("a.csv", "text,label\n".encode("utf-16-be"), (None, ["encoding"])),
