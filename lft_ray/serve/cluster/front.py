@@ -77,6 +77,8 @@ class Front:
     host: str
     port: int
     grpc_port: int | None
+    has_replicas: bool = False
+    """Whether the stand-in sends requests to replicas."""
     _process: "subprocess.Popen[bytes] | None" = None
 
     def probe(self) -> Literal["answers", "refused", "silent"]:
@@ -108,7 +110,8 @@ class Front:
         self.stop()
         config = self.folder / "stand-in.cfg"
         last = self.folder / "last.cfg"
-        if with_replicas and last.exists():
+        self.has_replicas = with_replicas and last.exists()
+        if self.has_replicas:
             config.write_text(self._own_socket(last.read_text(encoding="utf-8")), encoding="utf-8")
         else:
             config.write_text(self._waiting(launch, message), encoding="utf-8")

@@ -183,6 +183,9 @@ class Guardian:
             # By identity: a list of processes that is made while some of them end may lack others.
             core = core or process_tree.core(processes)
             if dead := [name for name, identity in core if not alive(identity)]:
+                # A raylet whose agent died takes HAProxy along before it ends, and the last words take seconds.
+                if self._front is not None and self._front.probe() == "refused":
+                    self._hold_port_meanwhile()
                 return self._after_death(dead)
             if self._child.poll() is not None:
                 code = self._child.returncode
@@ -268,11 +271,7 @@ class Guardian:
         was_ready = bool(self._state.endpoint.ready_after_s)
         log(f"{failure}; Ray is started again, attempt {attempt + 1} of {_MOST_RESTARTS}")
         self._publish(state="recovering" if was_ready else "starting", message=failure)
-        if self._front is not None:
-            pids = [process.pid for process in process_tree.named(process_tree.descendants(), "haproxy")]
-            message = "the endpoint is recovering" if was_ready else "the endpoint is starting"
-            if problem := self._front.stand_in(self._launch(), message=message, replaces=pids):
-                log(f"the stand-in cannot start: {problem}")
+        self._hold_port_meanwhile()
         process_tree.end_all(process_tree.CORE, keep=self._front.pid if self._front is not None else 0, timeout_s=2.0)
         self._collect_child()
         (self._folder / "h" / "last.cfg").unlink(missing_ok=True)
@@ -303,6 +302,18 @@ class Guardian:
         """Settings of a stand-in; the ports of HAProxy's pages are those of Serve's HAProxy alone."""
         is_elastic = self._request.spec.autoscaling.min_replicas == 0
         return Launch(haproxy_binary() or "", str(self._folder / "h"), 0, 0, REQUEST_ID_PATTERN, is_elastic)
+
+    def _hold_port_meanwhile(self) -> None:
+        """Let a stand-in answer on the port while there is no Ray."""
+        front = self._front
+        message = "the endpoint is recovering" if self._state.endpoint.ready_after_s else "the endpoint is starting"
+        if front is None:
+            return
+        pids = [process.pid for process in process_tree.named(process_tree.descendants(), "haproxy")]
+        if pids == [front.pid] and not front.has_replicas and front.probe() == "answers":
+            return  # it holds the port already: another one in its place would close the port for a moment
+        if problem := front.stand_in(self._launch(), message=message, replaces=pids):
+            log(f"the stand-in cannot start: {problem}")
 
     def _hold_port(self) -> None:
         """Listen on the ports from the first moment on: Serve's HAProxy takes them over once it is up."""

@@ -44,7 +44,7 @@ import psutil
 from lft_ray.serve.endpoint import process_tree
 raylet, other = (subprocess.Popen([program, "600"]) for program in sys.argv[1:])
 [frozen] = process_tree.end_all_but_raylet(process_tree.identities(process_tree.descendants()), sys.argv[1][:-7])
-print(frozen.pid == raylet.pid, frozen.status(), other.wait(20))
+print(frozen.pid == raylet.pid, frozen.status(), other.wait(20) is not None)
 frozen.kill()
 """
 
@@ -54,4 +54,4 @@ def test_a_process_that_would_die_with_the_raylet_ends_all_others_first(tmp_path
     shutil.copy(shutil.which("sleep") or "/bin/sleep", raylet)
     command = [sys.executable, "-c", ORPHAN, str(raylet), "sleep"]
     found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
-    assert (found.stdout.split(), found.stderr) == (["True", "stopped", "-9"], "")
+    assert (found.stdout.split(), found.stderr) == (["True", "stopped", "True"], "")
