@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: a tiny corpus, tiny real models, and the real data where it is present."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ from lft_ray.cluster.environment import LIBRARY_ENV
 # Before torch or Ray load, which read it then.
 for name, value in {**LIBRARY_ENV, "HF_HUB_OFFLINE": "1"}.items():
     os.environ.setdefault(name, value)
+
+# A job in the background of a shell ignores SIGINT, and so do its children: tests that interrupt would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from lft_ray.config import ModelSpec

@@ -131,8 +131,8 @@ MAY_RESOLVE = {
     "candidates.py",
     # The workers' processes: a job, a footprint or a profile request has crossed to them, weights have not.
     "train/trial.py", "train/network.py", "train/distributed/sharded.py", "train/footprint.py", "profile/replica.py",
-    # The contract of a base model, and the deep check of the data: there is no run.
-    "testing/models.py", "train/deep/features.py",
+    # The contract of a base model, the checks of the data, and `lft init`: there is no run.
+    "testing/models.py", "train/deep/features.py", "data/fit.py", "plan/suggest.py",
 }  # fmt: skip
 MAY_MAKE_A_TASK = {
     "candidates.py",

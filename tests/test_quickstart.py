@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from lft_ray.cli.app import app
 from lft_ray.config import Experiment
-from lft_ray.processes import identity_of, this_process
+from lft_ray.processes import identity_of
 from lft_ray.quickstart import CORPUS, EXPERIMENT, STAGES, TEXTS, sample_experiment, samples_folder, tour
 from lft_ray.records import Endpoint, FrontPoint, Selection
 from lft_ray.run.folder import RunFolder
@@ -155,11 +155,16 @@ def test_missing_weights_are_named_with_the_fix_and_cost_nothing(tmp_path, monke
 
 def test_a_tour_that_another_driver_holds_is_refused(tmp_path, minilm):
     run = finished_tour(tmp_path)
-    holder = Holder(host=socket.gethostname(), process=this_process(), heartbeat_at=time.time())
-    run.put("driver.lock", holder)
-    result = invoke("--folder", str(tmp_path))
+    process = sleeper()
+    try:
+        holder = Holder(host=socket.gethostname(), process=identity_of(process.pid), heartbeat_at=time.time())
+        run.put("driver.lock", holder)
+        result = invoke("--folder", str(tmp_path))
+    finally:
+        process.kill()
+        process.wait()
     assert result.exit_code == 2
-    assert f"is in use by process {holder.host}:{os.getpid()}" in result.stderr
+    assert f"is in use by process {holder.host}:{process.pid}" in result.stderr
     assert run.storage.exists("of-the-tour-before.json")
 
 

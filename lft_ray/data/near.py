@@ -20,6 +20,8 @@ __all__ = ["MIN_SIMILARITY", "NearPair", "near_duplicates"]
 MIN_SIMILARITY = 0.8
 """Share of word pairs in common (Jaccard index) from which two texts are near-duplicates. Of 38 words, two may differ;
 of 10 words, one at an end."""
+LETTERS = 2
+"""Version of the word rules without punctuation, which does not tell texts apart."""
 MAX_WORDS = 512
 """Words compared of a text; bounds the memory of a chunk."""
 _CHUNK_WORDS = 200_000
@@ -101,7 +103,7 @@ def _chunks(
     ids: list[int] = []
     counts: list[int] = []
     for place, row in enumerate(rows.tolist()):
-        words = split_words(texts[row], MAX_WORDS)
+        words = split_words(texts[row], MAX_WORDS, version=LETTERS)
         if not words:
             continue
         places.append(place)
@@ -174,5 +176,5 @@ def _exact(texts: Sequence[str], later: NDArray[Any], earlier: NDArray[Any]) -> 
 
 
 def _pairs(text: str) -> set[tuple[str, ...]]:
-    words = split_words(text, MAX_WORDS)
+    words = split_words(text, MAX_WORDS, version=LETTERS)
     return {tuple(words[at : at + 2]) for at in range(max(len(words) - 1, 1))}

@@ -15,6 +15,7 @@ from lft_ray.cluster.watch import when_stuck
 from lft_ray.config import Experiment
 from lft_ray.data.prepare import prepare
 from lft_ray.errors import LftError
+from lft_ray.models.words import MAX_WORDS
 from lft_ray.records import IngressProfile, ProfileBook, ServingProfile
 from lft_ray.run.ledger import driver_lock
 from lft_ray.run.storage import Storage
@@ -48,7 +49,8 @@ def book(sizes: list[str]) -> ProfileBook:
     common = {"machine": "m", "repeats": 3, "spread": 0.0}
     profiles = [
         ServingProfile(
-            model_size=size, precision="fp32", max_length=32, engine="torch", device="cpu", threads=1, p50_ms=1.0,
+            model_size=size, precision="fp32", max_length=MAX_WORDS if size == "tfidf" else 32, engine="torch",
+            device="cpu", threads=1, p50_ms=1.0,
             core_s_per_text=1e-4 * (number + 1), texts_per_s=100.0, p95_ms=2.0, p99_ms=3.0, load_requests_per_s=10.0,
             peak_bytes=1, texts_measured=10, **common,
         )

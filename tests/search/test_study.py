@@ -17,6 +17,7 @@ from lft_ray.data.prepare import prepare
 from lft_ray.errors import ConfigError, InputError
 from lft_ray.export.build import export_trial
 from lft_ray.models.sizes import ModelSize, model_sizes
+from lft_ray.models.words import MAX_WORDS
 from lft_ray.records import (
     DatasetRecord,
     FrontPoint,
@@ -68,7 +69,7 @@ def profile(
     return ServingProfile(
         model_size=size,
         precision=precision,
-        max_length=max_length,
+        max_length=MAX_WORDS if size == "tfidf" else max_length,
         engine="torch",
         device="cpu",
         machine="m",
@@ -183,7 +184,7 @@ def test_a_size_is_offered_at_what_was_profiled_of_it(job, base):
     )
     assert small == [("fp32", 32), ("bf16", 32), ("fp32", 16), ("bf16", 16)]
     assert large == [("fp32", 32), ("bf16", 32)]
-    assert linear == [("fp32", 32)]
+    assert linear == [("fp32", MAX_WORDS)]
     # The search compares references; what a size can cost at least is that of its cheapest variant.
     plain = job.pricing
     assert pricing.reference_cost(f"{base}:1") == plain.cost(f"{base}:1") == plain.reference_cost(f"{base}:1")
@@ -223,7 +224,7 @@ def test_the_forecast_counts_a_pass_for_each_variant(job, base):
 def test_a_worker_evaluates_what_was_profiled(job, base):
     made = with_variants(job, base)
     worker = _worker(made.job, made.pricing, None)
-    assert worker.max_lengths == {"tfidf": (32,), f"{base}:1": (32, 16), f"{base}:2": (32,)}
+    assert worker.max_lengths == {"tfidf": (MAX_WORDS,), f"{base}:1": (32, 16), f"{base}:2": (32,)}
     assert worker.job.precisions == ["fp32", "bf16"]
 
 

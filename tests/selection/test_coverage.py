@@ -5,7 +5,8 @@ import pytest
 from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment, SearchSpec
 from lft_ray.cost.caps import Caps
-from lft_ray.records import ConfirmationCount, SizeCoverage, SizeOutcome, VerdictKind
+from lft_ray.models.words import MAX_WORDS
+from lft_ray.records import ConfirmationCount, ProfileBook, SizeCoverage, SizeOutcome, VerdictKind
 from lft_ray.run.ledger import StartedTrial
 from lft_ray.selection.coverage import (
     Limits,
@@ -28,9 +29,16 @@ def candidates() -> Candidates:
     return Candidates.of(Experiment.model_validate({"name": "n", "data": {"train": "x.csv"}, "models": models}))
 
 
+def measured() -> ProfileBook:
+    """Profiles of all sizes, at the length that each is served with."""
+    book = profiles()
+    rows = [row.replace(max_length=MAX_WORDS) if row.model_size == "tfidf" else row for row in book.profiles]
+    return book.replace(profiles=rows)
+
+
 def cover(candidates, records, *, search=TIMED, caps=None, started=(), **limits):
     limits = Limits(search, caps or Caps(), **limits)
-    return {r.model_size: r for r in coverage_of(candidates, profiles(), records, started, limits, utilisation=0.6)}
+    return {r.model_size: r for r in coverage_of(candidates, measured(), records, started, limits, utilisation=0.6)}
 
 
 def reasons(candidates, records, **options):

@@ -79,6 +79,8 @@ class Front:
     grpc_port: int | None
     has_replicas: bool = False
     """Whether the stand-in sends requests to replicas."""
+    message: str = ""
+    """Reason of its 503 without replicas."""
     _process: "subprocess.Popen[bytes] | None" = None
 
     def probe(self) -> Literal["answers", "refused", "silent"]:
@@ -110,7 +112,7 @@ class Front:
         self.stop()
         config = self.folder / "stand-in.cfg"
         last = self.folder / "last.cfg"
-        self.has_replicas = with_replicas and last.exists()
+        self.has_replicas, self.message = with_replicas and last.exists(), message
         if self.has_replicas:
             config.write_text(self._own_socket(last.read_text(encoding="utf-8")), encoding="utf-8")
         else:

@@ -310,7 +310,8 @@ class Guardian:
         if front is None:
             return
         pids = [process.pid for process in process_tree.named(process_tree.descendants(), "haproxy")]
-        if pids == [front.pid] and not front.has_replicas and front.probe() == "answers":
+        says_so = not front.has_replicas and front.message == message
+        if pids == [front.pid] and says_so and front.probe() == "answers":
             return  # it holds the port already: another one in its place would close the port for a moment
         if problem := front.stand_in(self._launch(), message=message, replaces=pids):
             log(f"the stand-in cannot start: {problem}")

@@ -12,7 +12,7 @@ import torch
 from lft_ray.config import DistillSpec
 from lft_ray.data.batches import micro_batches
 from lft_ray.data.encode import encode_split
-from lft_ray.errors import ConfigError, InputError
+from lft_ray.errors import ConfigError, InputError, LftWarning
 from lft_ray.models.network import load
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.records import TrialRecord, TrialResult, TrialStatus
@@ -252,7 +252,8 @@ def test_a_damaged_file_is_made_again(taught_run):
     logits = np.array(teacher_logits(job, "cpu"))
     (path,) = files(job)
     path.write_bytes(path.read_bytes()[:200])
-    np.testing.assert_array_equal(teacher_logits(job, "cpu"), logits)
+    with pytest.warns(LftWarning, match="was changed after it was written, and is made again"):
+        np.testing.assert_array_equal(teacher_logits(job, "cpu"), logits)
 
 
 def test_another_trial_of_the_same_name_is_another_teacher(taught_run, trial_job):
