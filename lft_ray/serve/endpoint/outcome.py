@@ -15,7 +15,7 @@ __all__ = ["failure_of", "recorded", "served_changes"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CANNOT_BIND = re.compile(r"cannot bind (?:UNIX )?socket \(?([^)\n]*?)\)?\s*(?:for )?\[?([0-9A-Fa-f.:*]+):(\d+)\]?")
-_IN_USE = re.compile(r"[Aa]ddress already in use")
+_IN_USE = re.compile(r"address already in use", re.IGNORECASE)
 _PORT = re.compile(r"[Pp]ort (\d+)")
 
 
