@@ -175,26 +175,32 @@ with connect(ClusterSpec(address=sys.argv[1])) as cluster:
 @pytest.mark.cluster
 def test_an_existing_cluster_is_used_and_left_running():
     code = """
-import sys
+import os, sys
 from lft_ray.cluster.connect import connect
 from lft_ray.config import ClusterSpec
 with connect(ClusterSpec(), object_store_mb=100) as cluster:
-    print(cluster.address, flush=True)
+    print(cluster.address, os.environ["RAY_AUTH_TOKEN_PATH"], flush=True)
     sys.stdin.readline()
 """
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as head:
-        address = head.stdout.readline().strip()
+        address, token = head.stdout.readline().split()
+        env = os.environ | {"RAY_AUTH_TOKEN_PATH": token}
         guest = [sys.executable, "-c", EXISTING, address]
-        done = subprocess.run(guest, capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(guest, capture_output=True, text=True, timeout=100, check=False, env=env)
         assert done.returncode == 0, done.stderr
         owned, cpus, policy = json.loads(done.stdout)
         assert (owned, cpus >= 1, policy) == (False, True, "passive")
         # It still runs. Its workers find lft_ray here because they share a disk; another version is refused.
         foreign = "import lft_ray\nlft_ray.__version__ = '99.0'\n" + EXISTING
         done = subprocess.run(
-            [sys.executable, "-c", foreign, address], capture_output=True, text=True, timeout=100, check=False
+            [sys.executable, "-c", foreign, address],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+            env=env,
         )
         assert done.returncode == 1
         assert "this driver has 99.0" in done.stderr

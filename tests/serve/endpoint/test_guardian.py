@@ -16,7 +16,7 @@ from lft_ray.errors import LftError
 from lft_ray.run.storage import Storage
 from lft_ray.serve.cluster.environment import free_port, haproxy_binary
 from lft_ray.serve.endpoint import guardian as module
-from lft_ray.serve.endpoint import messages
+from lft_ray.serve.endpoint import messages, process_tree
 from lft_ray.serve.endpoint import record as endpoints
 from lft_ray.serve.endpoint.guardian import Guardian
 from lft_ray.serve.endpoint.record import make_folder
@@ -28,6 +28,11 @@ needs_haproxy = pytest.mark.skipif(haproxy_binary() is None, reason="ray[serve] 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    # A guardian ends all descendants of its process, which is here the one of the tests: its other children stay,
+    # such as the resource tracker of multiprocessing.
+    others = {process.pid for process in process_tree.descendants()}
+    every = process_tree.descendants
+    monkeypatch.setattr(process_tree, "descendants", lambda: [p for p in every() if p.pid not in others])
     made = make_folder()
     yield made
     subprocess.run(["rm", "-rf", str(made)], check=True)
