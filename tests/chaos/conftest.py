@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-HEADER = "| fault | injected | survived | lost | left behind | seconds |\n|---|---|---|---|---|---|"
+HEADER = "| fault | injected | survived | lost | left behind | seconds | responses |\n|---|---|---|---|---|---|---|"
 
 
 @dataclass
@@ -23,6 +23,9 @@ class Row:
     left: int = 0
     """Processes, folders and files that nobody removed."""
     seconds: float = field(default=0.0)
+    """Until all was well again, or of the whole test."""
+    note: str = ""
+    """Responses to clients by status; 0: the connection was cut or refused."""
 
     def survive(self, *, lost: int = 0, left: int = 0) -> None:
         """Count one fault that was injected, and what it cost."""
@@ -32,7 +35,7 @@ class Row:
         self.survived += not (lost or left)
 
     def __str__(self) -> str:
-        cells = (self.fault, self.injected, self.survived, self.lost, self.left, f"{self.seconds:.0f}")
+        cells = (self.fault, self.injected, self.survived, self.lost, self.left, f"{self.seconds:.1f}", self.note)
         return f"| {' | '.join(map(str, cells))} |"
 
 
@@ -49,7 +52,7 @@ def row():
         try:
             yield found
         finally:
-            found.seconds = time.monotonic() - began
+            found.seconds = found.seconds or time.monotonic() - began
             _rows.append(found)
 
     return measured

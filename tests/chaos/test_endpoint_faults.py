@@ -30,12 +30,12 @@ RECOVERED_S = 150.0
 """Bound on a busy machine. Alone on two cores Ray is back after 15 s, and HAProxy after one."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def run(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("chaos") / "run"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def live(run, bundles):
     endpoint = deploy(run, bundles["first"], ServeSpec(port=0, grpc_port=0), wait_s=200)
     yield endpoint
@@ -52,21 +52,29 @@ def is_calm(endpoint) -> bool:
     )
 
 
+def lost(clients: Clients) -> int:
+    """Requests that got neither a result nor a reason to ask again: all but 200, 503, and a cut connection."""
+    return sum(answer.status not in (0, 200, 503) for answer in clients.answers)
+
+
 def calm(endpoint) -> None:
     wait_for(lambda: is_calm(endpoint), 120, "Serve's own HAProxy does not come back")
 
 
-class TestFaults:
+class TestDeaths:
     @pytest.mark.parametrize("kind", ["haproxy", "manager"])
-    def test_a_death_in_front_of_the_replicas_is_over_within_seconds(self, live, run, kind):
+    def test_a_death_in_front_of_the_replicas_is_over_within_seconds(self, live, run, kind, row):
         calm(live)
-        with Clients(live.url) as clients:
-            at = time.monotonic()
-            hit(live, kind)
-            time.sleep(1.0)
-            clients.back(at + 1.0, RECOVERED_S)
-            calm(live)
-        print(f"{kind}: {clients.outage_s(at):.1f} s, {dict(clients.statuses())}")
+        with row(f"kill -9 of the {kind} of an endpoint") as outcome:
+            with Clients(live.url) as clients:
+                at = time.monotonic()
+                hit(live, kind)
+                time.sleep(1.0)
+                clients.back(at + 1.0, RECOVERED_S)
+                calm(live)
+            outcome.survive(lost=lost(clients))
+        outcome.seconds = clients.outage_s(at)
+        outcome.note = str(dict(clients.statuses()))
         assert clients.outage_s(at) < 15
         assert set(clients.statuses()) <= {0, 200}
         assert recorded(run).state == "ready"
@@ -75,17 +83,20 @@ class TestFaults:
         assert deploy(run, bundles["second"], ServeSpec(), wait_s=100).state == "ready"
 
     @pytest.mark.parametrize("kind", ["raylet", "gcs", "agent", "child"])
-    def test_ray_comes_back_with_the_same_port_version_and_way_back(self, live, run, bundles, kind):
+    def test_ray_comes_back_with_the_same_port_version_and_way_back(self, live, run, bundles, kind, row):
         calm(live)
-        with Clients(live.url) as clients:
-            at = time.monotonic()
-            hit(live, kind)
-            wait_for(lambda: recorded(run).state == "recovering", 30, "not recovering")
-            refused = httpx.get(f"{live.url}/ready", timeout=10)
-            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-            wait_for(lambda: recorded(run).state == "ready", RECOVERED_S)
-            clients.back(at + 1.0, RECOVERED_S)
-        print(f"{kind}: {clients.outage_s(at):.1f} s, {dict(clients.statuses())}")
+        with row(f"kill -9 of the {kind} of an endpoint") as outcome:
+            with Clients(live.url) as clients:
+                at = time.monotonic()
+                hit(live, kind)
+                wait_for(lambda: recorded(run).state == "recovering", 30, "not recovering")
+                refused = httpx.get(f"{live.url}/ready", timeout=10)
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+                wait_for(lambda: recorded(run).state == "ready", RECOVERED_S)
+                clients.back(at + 1.0, RECOVERED_S)
+            outcome.survive(lost=lost(clients))
+        outcome.seconds = clients.outage_s(at)
+        outcome.note = str(dict(clients.statuses()))
         found = recorded(run)
         assert (found.url, found.version, found.pid) == (live.url, bundles["second"].version, live.pid)
         assert found.previous_version == bundles["first"].version
@@ -97,54 +108,68 @@ class TestFaults:
         calm(live)
         assert rollback(run, wait_s=100).version == bundles["first"].version
 
-    def test_a_replica_that_hangs_is_replaced(self, live):
+
+class TestHangsFilesAndTheEnd:
+    def test_a_replica_that_hangs_is_replaced(self, live, row):
         calm(live)
-        with Clients(live.url, count=1) as clients:
-            at = time.monotonic()
-            pid = hit(live, "replica", signal.SIGSTOP)
-            assert httpx.get(f"{live.url}/health", timeout=5).status_code in (200, 503)
-            wait_for(lambda: not psutil.pid_exists(pid), RECOVERED_S, "the replica still hangs")
-            clients.back(time.monotonic(), RECOVERED_S)
-        print(f"stopped replica: {clients.outage_s(at):.1f} s, longest {clients.longest_s():.1f} s")
+        with row("SIGSTOP of the only replica") as outcome:
+            with Clients(live.url, count=1) as clients:
+                at = time.monotonic()
+                pid = hit(live, "replica", signal.SIGSTOP)
+                assert httpx.get(f"{live.url}/health", timeout=5).status_code in (200, 503)
+                wait_for(lambda: not psutil.pid_exists(pid), RECOVERED_S, "the replica still hangs")
+                clients.back(time.monotonic(), RECOVERED_S)
+            outcome.survive(lost=lost(clients))
+        outcome.seconds = clients.outage_s(at)
+        outcome.note = str(dict(clients.statuses()))
         assert clients.longest_s() < 70
 
-    def test_a_bundle_copy_that_is_cleaned_away_comes_back(self, live, run):
+    def test_a_bundle_copy_that_is_cleaned_away_comes_back(self, live, run, row):
         calm(live)
         copies = store_of(Path(live.folder))
         assert [path for path in copies.rglob("*") if path.is_file()]
-        shutil.rmtree(copies)
-        at = time.monotonic()
-        hit(live, "replica")
-        with Clients(live.url, count=1) as clients:
-            clients.back(at, RECOVERED_S)
+        with row("bundle copies of an endpoint removed, and its replica killed") as outcome:
+            shutil.rmtree(copies)
+            at = time.monotonic()
+            hit(live, "replica")
+            with Clients(live.url, count=1) as clients:
+                clients.back(at, RECOVERED_S)
+            outcome.survive(lost=lost(clients))
         assert "copied again" in (run / "endpoint.log").read_text()
 
-    def test_a_run_folder_that_moves_is_not_made_anew(self, live, run):
+    def test_a_run_folder_that_moves_is_not_made_anew(self, live, run, row):
         moved = run.with_name("moved")
-        run.rename(moved)
-        hit(live, "child")
-        wait_for(lambda: recorded(moved).state == "recovering", 30)
-        wait_for(lambda: recorded(moved).state == "ready", RECOVERED_S)
+        with row("run folder moved while it is served, then Ray killed") as outcome:
+            run.rename(moved)
+            hit(live, "child")
+            wait_for(lambda: recorded(moved).state == "recovering", 30)
+            wait_for(lambda: recorded(moved).state == "ready", RECOVERED_S)
+            outcome.survive(left=int(run.exists()))
         assert not run.exists()
 
-    def test_down_under_traffic_loses_no_request_and_leaves_nothing(self, live, run):
+    def test_down_under_traffic_loses_no_request_and_leaves_nothing(self, live, run, row):
         pids = {str(process.pid) for process in processes(live)}
-        with Clients(live.url, count=4, keep_alive=True) as clients:
-            down(run.with_name("moved"))
-        lost = [answer for answer in clients.answers if answer.status == 0 and "refused" not in answer.detail]
-        assert lost == []
+        with row("down under the traffic of four keep-alive clients") as outcome:
+            with Clients(live.url, count=4, keep_alive=True) as clients:
+                down(run.with_name("moved"))
+            cut = [answer for answer in clients.answers if answer.status == 0 and "refused" not in answer.detail]
+            sessions = [path.name.rpartition("_")[2] for path in Path("/tmp/ray").glob("session_*")]
+            left = [*litter(live), *(pid for pid in sessions if pid in pids)]
+            outcome.survive(lost=len(cut), left=len(left))
+        assert cut == []
         assert set(clients.statuses()) == {0, 200}
-        assert litter(live) == []
-        assert not [path for path in Path("/tmp/ray").glob("session_*") if path.name.rpartition("_")[2] in pids]
+        assert left == []
 
 
-def test_a_killed_supervisor_takes_everything_along_and_a_deploy_cleans_what_both_left(bundles, tmp_path):
+def test_a_killed_supervisor_takes_everything_along_and_a_deploy_cleans_what_both_left(bundles, tmp_path, row):
     spec = ServeSpec(port=0)
     first = deploy(tmp_path, bundles["first"], spec, wait_s=200)
     everything = processes(first)
-    os.kill(first.pid, signal.SIGKILL)
-    wait_for(lambda: not litter(first), 60, "the child did not clean")
-    _, alive = psutil.wait_procs(everything, timeout=30)
+    with row("kill -9 of the supervisor of an endpoint") as outcome:
+        os.kill(first.pid, signal.SIGKILL)
+        wait_for(lambda: not litter(first), 60, "the child did not clean")
+        _, alive = psutil.wait_procs(everything, timeout=30)
+        outcome.survive(left=len(alive))
     assert alive == []
     assert recorded(tmp_path).state == "stopped"
 

@@ -50,6 +50,8 @@ _START_EXTRA_S = 90.0
 _MOST_RESTARTS = 5
 _RESTARTS_WITHIN_S = 600.0
 """So many restarts in so many seconds end the endpoint: what dies at once every time needs a human."""
+_SETTLED_S = 60.0
+"""A life that served for so long ended for a reason of its own: the restarts before it no longer count."""
 _SILENT_LOOKS = 3
 """A HAProxy that accepts connections and does not answer for so many looks of 2 s hangs."""
 _LAST_WORDS_S = 2.0
@@ -121,7 +123,9 @@ class Guardian:
         self._child: subprocess.Popen[bytes] | None = None
         self._front: Front | None = None
         self._restarts: list[float] = []
-        """Times of the restarts, in seconds of the monotonic clock."""
+        """Times of the restarts since the endpoint last served for a while, in seconds of the monotonic clock."""
+        self._ready_at: float | None = None
+        """When the present life was first seen ready, in seconds of the monotonic clock."""
         self._silent = 0
         self._done_at: dict[str, float] = {}
 
@@ -179,6 +183,7 @@ class Guardian:
                 self._follow_site()
             self._read_state()
             is_ready = self._state.endpoint.state == "ready"
+            self._ready_at = (self._ready_at or time.monotonic()) if is_ready else None
             processes = process_tree.descendants()
             # By identity: a list of processes that is made while some of them end may lack others.
             core = core or process_tree.core(processes)
@@ -188,8 +193,7 @@ class Guardian:
                     self._hold_port_meanwhile()
                 return self._after_death(dead)
             if self._child.poll() is not None:
-                code = self._child.returncode
-                return self._state.failure or f"the process with Ray ended with code {code}"
+                return self._after_death([])
             if not is_ready and time.monotonic() > deadline:
                 return f"the endpoint was not ready within {self._request.wait_s + _START_EXTRA_S:.0f} s"
             if is_ready and self._promotion_waits:
@@ -199,14 +203,16 @@ class Guardian:
             self._keep_house(processes)
 
     def _after_death(self, dead: list[str]) -> str:
-        """Why Ray's core processes ended: the words of the process with Ray, if that ended them, else Ray's own."""
+        """Why the process with Ray ended, or these of Ray's core: in its own words, if it had any; logs Ray's."""
         assert self._child is not None
         child = self._child
         wait_until(lambda: child.poll() is not None, timeout_s=_LAST_WORDS_S)
         self._read_state()
         for line in _last_lines(self._folder / "r" / "session_latest" / "logs"):
             log(f"Ray: {line}")
-        return self._state.failure or f"Ray's {' and '.join(dead)} ended"
+        if self._state.failure or dead:
+            return self._state.failure or f"Ray's {' and '.join(dead)} ended"
+        return f"the process with Ray ended with code {child.returncode}"
 
     def _look_at_port(self, processes: list[psutil.Process]) -> None:
         """Start the stand-in if nothing answers on the port."""
@@ -255,6 +261,9 @@ class Guardian:
     def _may_restart(self, failure: str) -> bool:
         was_ready = bool(self._state.endpoint.ready_after_s)
         now = time.monotonic()
+        if self._ready_at is not None and now - self._ready_at >= _SETTLED_S:
+            self._restarts = []
+        self._ready_at = None
         self._restarts = [at for at in self._restarts if now - at < _RESTARTS_WITHIN_S]
         if not was_ready:
             # A bundle or a setting that is wrong stays so; but a port may be free, and a busy machine idle, next time.

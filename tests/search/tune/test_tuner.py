@@ -229,8 +229,11 @@ def test_a_ledger_that_cannot_be_written_ends_the_study_with_its_own_error(clust
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_a_trial_that_hangs_past_the_deadline_is_stopped(cluster, tmp_path, monkeypatch):
+    # The first trial is the linear one, which has a longer limit of its own.
     monkeypatch.setattr("lft_ray.search.tune.scheduler.OVERRUN_S", 1.0)
+    monkeypatch.setattr("lft_ray.search.tune.scheduler.LINEAR_OVERRUN_S", 1.0)
     began = time.monotonic()
     records = search(str(tmp_path), cluster, trials=1, seconds=600, deadline=time.time() + 20.0)
     assert [s.what for s in seen(str(tmp_path))] == ["start"]

@@ -76,6 +76,12 @@ def test_restarts_are_bounded_and_old_ones_are_forgotten(folder, tmp_path, monke
     assert made._may_restart("Ray's core processes are gone")
     made._restarts = [time.monotonic()] * 5
     assert not made._may_restart("Ray's core processes are gone")
+    made._ready_at = time.monotonic() - 30
+    assert not made._may_restart("Ray's core processes are gone")
+    made._ready_at = time.monotonic() - 61
+    assert made._may_restart("Ray's core processes are gone"), "it served for a minute: nothing that dies at once"
+    assert made._restarts == []
+    made._restarts = [time.monotonic()] * 5
     monkeypatch.setattr(module, "_RESTARTS_WITHIN_S", 0.0)
     assert made._may_restart("Ray's core processes are gone")
 

@@ -1,6 +1,7 @@
 """A guardian in a process of its own, over a process that stands for the one with Ray: see `fake_child`."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -170,5 +171,6 @@ def test_restarts_end_after_five(life):
         if endpoints.read(Storage(life.run)).state == "stopped":
             break
     assert life.process.wait(PATIENCE_S) == 1
-    assert "Ray's raylet ended" in life.wait("stopped").message
+    # Killed before the guardian's first look at it, the raylet is seen in the end of the process with Ray.
+    assert re.search(r"Ray's raylet ended|the process with Ray ended with code", life.wait("stopped").message)
     assert life.left() == []
