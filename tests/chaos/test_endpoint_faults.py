@@ -179,6 +179,7 @@ def test_a_killed_supervisor_takes_everything_along_and_a_deploy_cleans_what_bot
     child.suspend()  # as if both were killed by the kernel at once
     os.kill(second.pid, signal.SIGKILL)
     child.kill()
+    wait_for(lambda: not child.is_running() and not psutil.pid_exists(second.pid), 30, "they outlive a kill")
     third = deploy(tmp_path, bundles["first"], spec, wait_s=200)
     try:
         assert litter(second) == []
