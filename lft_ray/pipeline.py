@@ -191,12 +191,14 @@ def run_search(
     from lft_ray.search.retry import retry_failed as reopened
 
     check(experiment)
-    log, given = _printer(console), experiment.to_yaml()
+    log = _printer(console)
     with (
         named_faults(experiment.run_uri),
         RunFolder.driven(experiment, resume=resume or retry_failed, replace=replace, log=log) as run,
     ):
         run.on_stage = on_stage
+        experiment = run.experiment()
+        given = experiment.to_yaml()
         prepared = prepare(run, experiment, log)
         check_intact(run, prepared.ledger, prepared.dataset)
         if retry_failed:
@@ -458,6 +460,7 @@ def run_train(
         named_faults(experiment.run_uri),
         RunFolder.driven(experiment, resume=not replace, replace=replace) as run,
     ):
+        experiment = run.experiment()
         prepared = prepare(run, experiment, _printer(None))
         run.settle()
         run.note_environment(environment())

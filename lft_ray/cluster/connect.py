@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from lft_ray.cluster.driver import end_cluster, forget_token, job_config, keeping_signals, own_token
+from lft_ray.cluster.driver import end_cluster, forget_token, has_token, job_config, keeping_signals, own_token
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
 from lft_ray.cluster.start import PATIENCE_ENV, RAYLET_S, START_TIMEOUT_WORDS, starting_ray
@@ -43,8 +43,6 @@ CONNECT_TIMEOUT_S = 4.0
 """Seconds to wait for a TCP connection, and for each read of the response."""
 UNAUTHENTICATED_ENV = "LFT_ALLOW_UNAUTHENTICATED_CLUSTER"
 """Environment variable: 1 accepts an existing cluster without token authentication."""
-TOKEN_ENV = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-"""Environment variables with the token of a cluster, or with the file that holds it."""
 WORKER_START_S = 60.0
 """Seconds to wait until a node has started a worker."""
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -342,7 +340,7 @@ def _connect_existing(address: str) -> ClusterHandle:
             f"this process is already connected to {_gcs_address()}, but cluster.address is {address!r}",
             fix="leave cluster.address empty to use this connection, or call ray.shutdown() first",
         )
-    if "RAY_AUTH_MODE" not in os.environ and _has_token():
+    if "RAY_AUTH_MODE" not in os.environ and has_token():
         # Ray enables tokens by itself for address="auto" only. It caches the mode at import, so it must be re-read.
         from ray._raylet import Config  # type: ignore[attr-defined]
 
@@ -359,7 +357,8 @@ def _connect_existing(address: str) -> ClusterHandle:
     except Exception as error:
         raise UnreachableError(
             f"the Ray cluster at {target} refused the connection: {first_line(error)}",
-            fix="use the versions of Python and Ray of the cluster, and its token (~/.ray/auth_token or RAY_AUTH_TOKEN_PATH)",
+            fix="use the versions of Python and Ray of the cluster, and its token (~/.ray/auth_token, "
+            "or RAY_AUTH_TOKEN_PATH)",
         ) from error
     try:
         check_environments(target)
@@ -368,15 +367,6 @@ def _connect_existing(address: str) -> ClusterHandle:
         ray.shutdown()
         raise
     return ClusterHandle(target, found.nodes, owned=False, may_start=found.may_start)
-
-
-def _has_token() -> bool:
-    """Whether Ray would find a token: in one of its variables, or in the home."""
-    if any(os.environ.get(name) for name in TOKEN_ENV):
-        return True
-    with suppress(RuntimeError):  # there is no home
-        return (Path.home() / ".ray" / "auth_token").is_file()
-    return False
 
 
 def resolve_address(address: str) -> str:

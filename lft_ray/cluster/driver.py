@@ -16,7 +16,7 @@ from typing import Any
 import lft_ray
 from lft_ray.system import signals
 
-__all__ = ["end_cluster", "forget_token", "job_config", "keeping_signals", "own_token"]
+__all__ = ["end_cluster", "forget_token", "has_token", "job_config", "keeping_signals", "own_token"]
 
 
 class _DriverPath(list[str]):
@@ -114,6 +114,15 @@ def own_token(folder: Path) -> dict[str, str]:
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32), encoding="utf-8")
     return {"RAY_AUTH_TOKEN_PATH": str(token)}
+
+
+def has_token() -> bool:
+    """Whether Ray would find the token of an existing cluster: in one of its variables, or in the home."""
+    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return True
+    with suppress(RuntimeError):  # there is no home
+        return (Path.home() / ".ray" / "auth_token").is_file()
+    return False
 
 
 def forget_token() -> None:

@@ -36,7 +36,7 @@ class ResourcesSpec(Spec):
 class TrainingSpec(Spec):
     """How a trial trains. Lists and ranges are searched, single values are fixed."""
 
-    method: Methods = ["full"]
+    method: Methods = ["full", "linear_probe"]
     """full: all weights are trained on the labels. distill: like full, plus a loss on the predictions of the best
     finished trial of a size that is more expensive to serve; proposed once there is such a trial. freeze: the
     embeddings and the first ``frozen_layers`` layers are not trained. lora: low-rank factors, merged at the end.

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 from lft_ray.config import Experiment
+from lft_ray.config.former import as_begun
 from lft_ray.config.load import with_current_names
 from lft_ray.errors import ConfigError, DamagedFileError, InputError, LftError, first_line, nearest
 from lft_ray.processes import alive
@@ -127,6 +128,9 @@ class RunFolder:
     ) -> Iterator["RunFolder"]:
         """Drive a run for the block: `begin` under the driver lock, which is taken before anything is touched.
 
+        A resume keeps the recorded values of keys that the file leaves out and whose defaults have changed since: the
+        block goes on with what ``run.experiment()`` says.
+
         A start that is refused before its run was `settled` (bad data, a cluster that cannot be reached) leaves no half
         run folder, and puts back the run that it was to replace.
 
@@ -166,6 +170,7 @@ class RunFolder:
             with exclusive(self.storage, "export"):
                 self._replaced = Replaced.put_aside(self.storage)
         elif exists and resume:
+            experiment = as_begun(experiment, self.experiment())
             self._check_same(experiment)
         elif exists:
             raise InputError(

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from lft_ray.cli.app import app
 from lft_ray.config import Experiment
+from lft_ray.errors import ConfigError
 from lft_ray.pipeline import bundle_of, prepare
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.intact import check_intact
@@ -71,6 +72,15 @@ def test_it_is_resumed_with_its_own_data_and_trials(run):
         assert prepared.dataset.splits["train"].uri == f"{run.uri}/data/train.arrow"
         assert [record.trial_id for record in prepared.ledger.records()] == ["t000"]
         assert prepared.ledger.get("t000").checkpoint_uri == f"{run.uri}/trials/t000/checkpoint"
+        assert experiment.training.method == ["full", "linear_probe"], "a default of today"
+        assert resumed.experiment().training.method == ["full"], "the one that it was begun with"
+
+
+def test_what_the_file_says_is_not_taken_from_the_run(run):
+    experiment = Experiment.load(SAVED / "colours.yaml", ["training.method=[full, linear_probe]"])
+    refused = pytest.raises(ConfigError, match=r"training\.method: was \['full'\], now \['full', 'linear_probe'\]")
+    with refused, RunFolder.driven(experiment, resume=True, replace=False):
+        pass
 
 
 def test_a_trial_of_it_is_exported_beside_the_winner(run, tmp_path):

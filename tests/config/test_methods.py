@@ -69,8 +69,13 @@ def test_frozen_layers_stay_below_the_sizes_own():
     assert (impossible.method, impossible.frozen_layers) == ("full", None)
 
 
-def test_the_space_of_earlier_files_is_as_it_was():
-    space = build_space(SIZES, TrainingSpec(), seed=7)
+def test_without_a_method_the_head_alone_is_tried_too_and_the_start_trials_train_in_full():
+    assert TrainingSpec().method == ["full", "linear_probe"]
+    assert {config.method for config in start_table(SIZES, TrainingSpec())} == {"full"}
+
+
+def test_with_one_method_the_space_has_no_dimension_for_it():
+    space = build_space(SIZES, TrainingSpec(method=["full"]), seed=7)
     assert [d.field for d in space.dimensions] == ["model_size", "learning_rate", "batch_size", "epochs"]
     assert space.constants == {"max_length": 128, "seed": 7, "method": "full"}
     assert not any(map(has, start_table(SIZES, TrainingSpec())))

@@ -35,7 +35,7 @@ def test_a_simulated_search_pays_for_a_teacher_once(experiment, dataset):
 
 
 def simulate(experiment, dataset, *, trials: int, slots: int = 1, **search) -> SearchSimulation:
-    tree = changed(experiment, search={"trials": trials} | search)
+    tree = changed(experiment, search={"trials": trials} | search, training={"method": ["full"]})
     workload = handed_down.workload(tree, dataset)
     ended: list[TrialRecord] = []
     return SearchSimulation(

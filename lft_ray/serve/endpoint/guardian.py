@@ -60,7 +60,8 @@ _RAY_FAILED = ("Ray's ", "timed out during startup")
 _LINES = 3
 _FATAL = re.compile(r"Check failed|\] .*fatal|^\[\S+ \S+ [CF] ", re.IGNORECASE)
 _LINE_CHARS = 300
-_PORT_TAKEN = ("cannot bind", "Address already in use")
+_PORT_TAKEN = ("cannot bind", "Address already in use", "Failed to bind to address")
+"""Words of HAProxy, of Ray's core, and of gRPC."""
 
 
 def log(text: str) -> None:

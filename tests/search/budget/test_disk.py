@@ -14,7 +14,7 @@ def sizes(tiny_bert):
 
 def test_the_forecast_is_states_of_all_slots_and_a_checkpoint_a_trial(sizes):
     params = [size.params for size in sizes if not size.is_linear]
-    found = disk_forecast(sizes, TrainingSpec(), trials=10, slots=2)
+    found = disk_forecast(sizes, TrainingSpec(method=["full"]), trials=10, slots=2)
     encoder = max(size.encoder_params for size in sizes if not size.is_linear)
     assert found.least == 4 * max(params) + 3 * 4 * encoder + disk.PER_TRIAL_BYTES
     assert found.all == 2 * 6 * 4 * max(params) + 10 * (4 * sum(params) / len(params) + disk.PER_TRIAL_BYTES)

@@ -14,7 +14,7 @@ from lft_ray.search.samplers.proposer import Proposer, _seed
 from lft_ray.search.space import SearchSpace, build_space, start_table
 from tests.search.trivial import COSTS, SIZES, known_f1
 
-TRAINING = TrainingSpec(batch_size=[16, 32])
+TRAINING = TrainingSpec(method=["full"], batch_size=[16, 32])
 SPACE = build_space(SIZES, TRAINING)
 
 

@@ -64,6 +64,7 @@ def test_a_first_start_that_fails_is_not_repeated_unless_a_port_was_taken(folder
     made = guardian(folder, tmp_path)
     assert not made._may_restart("the bundle is rejected")
     assert made._may_restart("HAProxy crashed during startup: cannot bind socket (Address already in use)")
+    assert made._may_restart("RayTaskError(RuntimeError): RuntimeError: Failed to bind to address '127.0.0.1:31044'.")
     assert made._may_restart("Ray's raylet ended"), "a machine that is busy for a moment must not fail a deployment"
     made._restarts = [time.monotonic()] * 2
     assert not made._may_restart("cannot bind socket")
