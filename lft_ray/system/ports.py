@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 __all__ = ["CANDIDATES", "candidate_ports", "free_ports", "server_ports"]
 
-_PORTS = range(30000, 32000)
+_PORTS = range(20000, 30000)
 """Every connection of the machine, Ray's many among them, takes a port at random from the kernel's range, which begins
-at 32768: seconds pass before a server listens, and a port from there may be taken by then."""
+at 32768: seconds pass before a server listens, and a port from there may be taken by then. Kubernetes gives 30000 and
+above to services. Two endpoints that start at once drew the same one of 2,000."""
 CANDIDATES = 40
 """Ports that are looked at, to find so many free ones."""
 

@@ -15,4 +15,4 @@ def test_a_port_in_use_is_not_offered():
 def test_ports_of_servers_lie_below_those_of_connections():
     found = server_ports(4)
     assert len(set(found)) == 4
-    assert all(30000 <= port < 32000 for port in found)
+    assert all(20000 <= port < 30000 for port in found)
