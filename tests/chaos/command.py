@@ -40,6 +40,11 @@ class Search:
     temporary: Path
     words: Path
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the command has ended."""
+        return self.process.poll() is not None
+
     def said(self) -> str:
         """All output so far."""
         return self.words.read_text(errors="replace")
