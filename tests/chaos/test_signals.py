@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lft_ray
-from lft_ray.records import TrialStatus
+from lft_ray.records import TrialRecord, TrialStatus
 from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
 from tests.chaos.command import Search, started
@@ -123,7 +123,8 @@ def interrupt(search: Search, place: Place, number: int) -> tuple[float, bool]:
 def interrupted_everywhere(tmp_path: Path, tiny_bert: Path, number: int, places: list[Place], outcome: Row) -> Times:
     """Interrupt one run at each place in turn, resume it each time, and let it end at last."""
     experiment = experiment_of(tmp_path, tiny_bert, tmp_path / "runs", epochs=40)
-    run, times, known = tmp_path / "runs" / "run", Times(), {}
+    run, times = tmp_path / "runs" / "run", Times()
+    known: dict[str, TrialRecord] = {}
     with temporary_folder() as temporary:
         for place in places:
             place.before(run)
@@ -150,7 +151,7 @@ def interrupted_everywhere(tmp_path: Path, tiny_bert: Path, number: int, places:
     return times
 
 
-def records_of(run: Path):
+def records_of(run: Path) -> list[TrialRecord]:
     return Ledger(Storage(run)).records() if (run / "trials").is_dir() else []
 
 
