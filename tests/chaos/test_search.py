@@ -12,7 +12,7 @@ import pytest
 from lft_ray.records import TrialStatus
 from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
-from tests.chaos.injectors import can_mount, damage, fill, small_disk, wait_for, worker_of
+from tests.chaos.injectors import can_mount, damage, descendants, fill, gone, small_disk, wait_for, worker_of
 from tests.chaos.search import experiment_of
 from tests.search.trivial import seen
 
@@ -62,9 +62,12 @@ def test_a_damaged_state_costs_no_more_than_itself(tmp_path, tiny_bert, row):
     process = subprocess.Popen([sys.executable, "-m", "tests.chaos.search", str(experiment)])
     try:
         wait_for(lambda: list(run.glob("trials/t001/state/*/state.json")), what="a training state is saved")
+        family = [child.pid for child in descendants(process.pid)]
     finally:
         process.kill()
         process.wait()
+    # A worker outlives its driver for a moment, and would save another state after the damage.
+    wait_for(lambda: gone(family), timeout_s=90, what="the processes of the killed driver have ended")
     with row("training state cut in half, then a resume") as outcome:
         for part in run.glob("trials/t001/state/*/part-*.safetensors"):
             damage(part, "half")
