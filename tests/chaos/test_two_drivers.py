@@ -39,8 +39,8 @@ def refused(experiment: Path, run: Path, first: Search, option: str) -> tuple[in
     return changed + (json.loads((run / "driver.lock").read_text())["process"] != lock), left
 
 
-def test_a_second_driver_is_refused_and_changes_nothing(tmp_path, tiny_bert, row, rounds):
-    experiment = experiment_of(tmp_path, tiny_bert, tmp_path / "runs", epochs=rounds(400, 200))
+def test_a_second_driver_is_refused_and_changes_nothing(tmp_path, tiny_bert, row):
+    experiment = experiment_of(tmp_path, tiny_bert, tmp_path / "runs", epochs=200)
     run = tmp_path / "runs" / "run"
     fault = "a second driver (--resume, --replace, neither) during prepare, profile and search"
     with row(fault) as outcome, temporary_folder() as temporary, started(experiment, run, temporary) as first:
