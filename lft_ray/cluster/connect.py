@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from lft_ray.cluster.driver import end_cluster, forget_token, has_token, job_config, keeping_signals, own_token
+from lft_ray.cluster.driver import ended_by_force, forget_token, has_token, job_config, keeping_signals, own_token
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
 from lft_ray.cluster.start import PATIENCE_ENV, RAYLET_S, START_TIMEOUT_WORDS, starting_ray
@@ -29,13 +29,7 @@ from lft_ray.system.limits import cores
 from lft_ray.system.scratch import Scratch
 
 __all__ = [
-    "WORKER_ENV",
-    "ClusterHandle",
-    "Node",
-    "check_environments",
-    "check_reachable",
-    "connect",
-    "resolve_address",
+    "WORKER_ENV", "ClusterHandle", "Node", "check_environments", "check_reachable", "connect", "resolve_address",
     "this_machine",
 ]  # fmt: skip
 
@@ -264,7 +258,7 @@ def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
     environment = ExitStack()
     environment.callback(forget_token)
     environment.enter_context(environment_variables(**_LOCAL_ENV, **own_token(made.path)))
-    environment.enter_context(signals.at_leave(lambda: end_cluster(made.path)))
+    environment.enter_context(ended_by_force(made.path))
     forget_token()
     try:
         _init_local(made.path, object_store_mb, needs_dashboard=needs_dashboard)

@@ -16,7 +16,13 @@ from typing import Any
 import lft_ray
 from lft_ray.system import signals
 
-__all__ = ["end_cluster", "forget_token", "has_token", "job_config", "keeping_signals", "own_token"]
+__all__ = [
+    "end_cluster", "ended_by_force", "forget_token", "has_token", "is_ending_by_force", "job_config", "keeping_signals",
+    "own_token",
+]  # fmt: skip
+
+_started: list[Path] = []
+"""Temporary folders of the clusters that this process has started."""
 
 
 class _DriverPath(list[str]):
@@ -66,6 +72,29 @@ def keeping_signals() -> Iterator[None]:
     finally:
         _raylet.CoreWorker, utils.set_sigterm_handler = core_worker, set_handler  # type: ignore[attr-defined]
         signals.reinstall()
+
+
+@contextmanager
+def ended_by_force(folder: Path) -> Iterator[None]:
+    """Within the block, a command that is interrupted ends the cluster it has started without Ray's help.
+
+    Args:
+        folder: temporary folder of the cluster.
+    """
+    _started.append(folder)
+    try:
+        with signals.at_leave(lambda: end_cluster(folder)):
+            yield
+    finally:
+        _started.remove(folder)
+
+
+def is_ending_by_force() -> bool:
+    """Whether this command was interrupted, and ends its own cluster by force.
+
+    What runs in the cluster then needs no end of its own: Serve's takes seconds, more than the command has left.
+    """
+    return bool(_started) and signals.received() is not None
 
 
 def end_cluster(folder: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lft_ray.cluster.driver import is_ending_by_force
 from lft_ray.cluster.nodes import Fleet, fleet, run_on
 from lft_ray.config import ServeSpec
 from lft_ray.errors import InputError, LftError, UnreachableError
@@ -81,9 +82,10 @@ def prebuild(requests: Sequence[ProfileRequest], node: str) -> Iterator[Prebuilt
         try:
             yield Prebuilt(task, chosen)
         finally:
-            ray.cancel(task, force=True)
-            # A task that still writes would recreate files after the folder is deleted.
-            ray.wait([task], timeout=_CANCEL_S)
+            if not is_ending_by_force():
+                ray.cancel(task, force=True)
+                # A task that still writes would recreate files after the folder is deleted.
+                ray.wait([task], timeout=_CANCEL_S)
 
 
 def _first_within(requests: Sequence[ProfileRequest], limit_bytes: int) -> list[ProfileRequest]:
@@ -207,7 +209,8 @@ def profile_replica(spec: ServeSpec, requests: Sequence[ProfileRequest]) -> Iter
                 prebuilt.wait()
             yield session
     finally:
-        serve.shutdown()  # type: ignore[no-untyped-call]
+        if not is_ending_by_force():
+            serve.shutdown()  # type: ignore[no-untyped-call]
         own.remove()
 
 

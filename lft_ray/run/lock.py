@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -24,6 +24,7 @@ from lft_ray.processes import ProcessIdentity, alive, this_process
 from lft_ray.records import Record
 from lft_ray.run.files import parse_record
 from lft_ray.run.storage import Storage
+from lft_ray.system import signals
 
 __all__ = ["GUARD", "NAME", "DriverLock", "Holder", "exclusive"]
 
@@ -94,6 +95,7 @@ class DriverLock:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._guard: IO[bytes] | None = None
+        self._at_leave = ExitStack()
 
     @staticmethod
     def check_held(storage: Storage) -> None:
@@ -135,6 +137,7 @@ class DriverLock:
         _held[self.storage.uri] = self
         self._thread = threading.Thread(target=self._heartbeat_loop, name="driver-lock", daemon=True)
         self._thread.start()
+        self._at_leave.enter_context(signals.at_leave(self._delete))
         return self
 
     def __exit__(
@@ -145,14 +148,19 @@ class DriverLock:
         self._stop.set()
         self._thread.join(timeout=HEARTBEAT_S)
         self._thread = None
+        self._at_leave.close()
         _held.pop(self.storage.uri, None)
         try:
-            # A full disk or a lost mount must not hide the error that ended the block.
-            with suppress(OSError):
-                if self._holds():
-                    self.storage.delete_file(NAME)
+            self._delete()
         finally:
             self._release_guard()
+
+    def _delete(self) -> None:
+        """Delete the lock file, unless another driver has taken over."""
+        # A full disk or a lost mount must not hide the error that ended the block.
+        with suppress(OSError):
+            if self._holds():
+                self.storage.delete_file(NAME)
 
     def holder(self) -> Holder | None:
         """Read the holder from the lock file, dead or alive; None without one.

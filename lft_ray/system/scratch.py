@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lft_ray.errors import InputError
+from lft_ray.system import signals
 
 __all__ = [
     "LOCK", "MAX_SOCKET_PARENT", "Scratch", "end_users_of", "make", "own", "short_parent", "sweep",
@@ -33,6 +34,8 @@ KEEP_TRACEBACK_S = 7 * 86400.0
 """A dead folder with a traceback is kept for a week: a message has named the file."""
 _TRACEBACK = "error.traceback"
 _TRIES = 20
+_made: dict[Path, "Scratch"] = {}
+"""Folders of this process that have not been removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Scratch:
 
     def remove(self) -> None:
         """Delete the folder and free its lock."""
+        _made.pop(self.path, None)
         shutil.rmtree(self.path, ignore_errors=True)
         if self.lock >= 0:
             with suppress(OSError):
@@ -70,26 +74,40 @@ def make(prefix: str = PREFIX, parent: Path | None = None) -> Scratch:
             continue
         if _lock(lock) is None:
             os.close(lock)
-            return Scratch(path, -1)
+            return _noted(Scratch(path, -1))
         # A sweeper may have taken the lock, and the folder with it, between the two calls.
         if _is_same(path / LOCK, lock):
-            return Scratch(path, lock)
+            return _noted(Scratch(path, lock))
         os.close(lock)
     raise InputError(f"cannot create a temporary folder in {parent or system_folder()}", fix="set TMPDIR")
+
+
+def _noted(made: Scratch) -> Scratch:
+    _made[made.path] = made
+    return made
+
+
+def _remove_all() -> None:
+    """Delete what this process has made and not removed, the newest first, but for a traceback."""
+    for made in reversed(list(_made.values())):
+        if not (made.path / _TRACEBACK).exists():
+            made.remove()
 
 
 @contextmanager
 def own() -> Iterator[Path]:
     """Give this process a temporary folder of its own: all its temporary files are below, and are deleted at the end.
 
-    Its children inherit the folder as TMPDIR. Folders of commands that have died are swept first.
+    Its children inherit the folder as TMPDIR. Folders of commands that have died are swept first. A command that is
+    interrupted and cannot unwind deletes all folders that it has made as its last act.
     """
     sweep()
     found = make()
     before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
     tempfile.tempdir = os.environ["TMPDIR"] = str(found.path)
     try:
-        yield found.path
+        with signals.at_leave(_remove_all):
+            yield found.path
     finally:
         tempfile.tempdir = before
         if variable is None:

@@ -5,6 +5,8 @@ descendant of the given one, and mounts nothing outside the given folder.
 """
 
 import os
+import secrets
+import shutil
 import signal
 import subprocess
 import time
@@ -15,7 +17,8 @@ from pathlib import Path
 import psutil
 
 __all__ = [
-    "can_mount", "damage", "descendants", "fill", "find", "gone", "kill", "small_disk", "wait_for", "worker_of",
+    "can_mount", "damage", "descendants", "fill", "find", "gone", "kill", "small_disk", "temporary_folder", "users_of",
+    "wait_for", "worker_of",
 ]  # fmt: skip
 
 
@@ -121,3 +124,26 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(data[:middle] + bytes([data[middle] ^ 0x40]) + data[middle + 1 :])
     else:
         raise AssertionError(f"unknown damage {how!r}")
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for TMPDIR whose path is short enough for Ray's sockets: whatever is left of a command is in it."""
+    folder = Path("/tmp") / secrets.token_hex(2)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def users_of(folder: Path) -> list[psutil.Process]:
+    """Living processes that have this folder as TMPDIR, or in their command line, whoever is their parent now."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = [process.environ().get("TMPDIR", ""), *process.cmdline()]
+            is_user = any(word == str(folder) or f"{folder}/" in word for word in words)
+            if is_user and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found

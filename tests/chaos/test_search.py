@@ -12,7 +12,7 @@ import pytest
 from lft_ray.records import TrialStatus
 from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
-from tests.chaos.injectors import can_mount, damage, fill, small_disk, wait_for, worker_of
+from tests.chaos.injectors import can_mount, damage, descendants, fill, gone, small_disk, wait_for, worker_of
 from tests.chaos.search import experiment_of
 from tests.search.trivial import seen
 
@@ -24,12 +24,12 @@ def run_search(experiment: Path, *words: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
 
 
-def test_a_full_disk_stops_the_search_and_a_resume_runs_the_rest(tmp_path, tiny_bert):
+def test_a_full_disk_stops_the_search_and_a_resume_runs_the_rest(tmp_path, tiny_bert, row):
     if not can_mount():
         pytest.skip("needs the right to mount a disk")
     disk = tmp_path / "disk"
     run = disk / "run"
-    with small_disk(disk, "20m") as resize:
+    with row("disk full in mid-search") as outcome, small_disk(disk, "20m") as resize:
         experiment = experiment_of(tmp_path, tiny_bert, disk)
         command = [sys.executable, "-m", "tests.chaos.search", str(experiment)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -51,23 +51,30 @@ def test_a_full_disk_stops_the_search_and_a_resume_runs_the_rest(tmp_path, tiny_
         assert ended.returncode == 0, ended.stderr
         again = Ledger(Storage(run)).records()
         assert {record.status for record in again} == {TrialStatus.DONE}
-        assert [record for record in again if record.trial_id in {r.trial_id for r in records}] == records
+        kept = [record for record in again if record.trial_id in {r.trial_id for r in records}]
+        outcome.survive(lost=sum(record not in kept for record in records))
+        assert kept == records
 
 
-def test_a_damaged_state_costs_no_more_than_itself(tmp_path, tiny_bert):
+def test_a_damaged_state_costs_no_more_than_itself(tmp_path, tiny_bert, row):
     experiment = experiment_of(tmp_path, tiny_bert, tmp_path / "runs", trials=2, checkpoint_every_s=0.0, epochs=40)
     run = tmp_path / "runs" / "run"
     process = subprocess.Popen([sys.executable, "-m", "tests.chaos.search", str(experiment)])
     try:
         wait_for(lambda: list(run.glob("trials/t001/state/*/state.json")), what="a training state is saved")
+        family = [child.pid for child in descendants(process.pid)]
     finally:
         process.kill()
         process.wait()
-    for part in run.glob("trials/t001/state/*/part-*.safetensors"):
-        damage(part, "half")
-    ended = run_search(experiment)
-    assert ended.returncode == 0, ended.stderr
-    record = Ledger(Storage(run)).ended("t001")
+    # A worker outlives its driver for a moment, and would save another state after the damage.
+    wait_for(lambda: gone(family), timeout_s=90, what="the processes of the killed driver have ended")
+    with row("training state cut in half, then a resume") as outcome:
+        for part in run.glob("trials/t001/state/*/part-*.safetensors"):
+            damage(part, "half")
+        ended = run_search(experiment)
+        assert ended.returncode == 0, ended.stderr
+        record = Ledger(Storage(run)).ended("t001")
+        outcome.survive(lost=int(record.status is not TrialStatus.DONE))
     assert record.status is TrialStatus.DONE
     assert "was discarded" in record.note
 
@@ -76,19 +83,22 @@ def attempts_of(run: Path, trial_id: str) -> list[int]:
     return [s.attempt for s in seen(str(run)) if s.trial_id == trial_id and s.what == "start"]
 
 
-def test_a_worker_that_is_killed_each_time_runs_alone_and_fails_with_its_cause(tmp_path):
+def test_a_worker_that_is_killed_each_time_runs_alone_and_fails_with_its_cause(tmp_path, row):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "tests.search.driver", str(run), "trials=5", "slots=2", "seconds=2.0"]
-    process = subprocess.Popen(command)
-    try:
-        for attempt in (1, 2, 3):
-            wait_for(lambda a=attempt: a in attempts_of(run, "t001"), what=f"attempt {attempt} of t001 runs")
-            os.kill(worker_of(run, "t001"), signal.SIGKILL)
-        assert process.wait(timeout=300) == 0
-    finally:
-        process.kill()
-        process.wait()
-    records = {record.trial_id: record for record in Ledger(Storage(run)).records()}
+    with row("kill -9 of the same trial's worker, each time") as outcome:
+        process = subprocess.Popen(command)
+        try:
+            for attempt in (1, 2, 3):
+                wait_for(lambda a=attempt: a in attempts_of(run, "t001"), what=f"attempt {attempt} of t001 runs")
+                os.kill(worker_of(run, "t001"), signal.SIGKILL)
+                outcome.survive()
+            assert process.wait(timeout=300) == 0
+        finally:
+            process.kill()
+            process.wait()
+        records = {record.trial_id: record for record in Ledger(Storage(run)).records()}
+        outcome.lost += sum(r.status is not TrialStatus.DONE for i, r in records.items() if i != "t001")
     assert (records["t001"].status, records["t001"].cause) == (TrialStatus.FAILED, "worker_killed")
     assert records["t001"].attempt == 3
     assert {r.status for i, r in records.items() if i != "t001"} == {TrialStatus.DONE}

@@ -90,7 +90,7 @@ def test_a_signal_ends_the_command_in_order(start, tmp_path, name, code):
 
 
 @pytest.mark.parametrize("body", [CLEANS_UP_FOR_EVER, IN_A_LIBRARY, SWALLOWS], ids=["cleans up", "library", "swallows"])
-def test_a_second_signal_leaves_at_once(start, body):
+def test_a_second_signal_leaves_at_once_and_leaves_nothing(start, tmp_path, body):
     process = start(body)
     process.send_signal(signal.SIGINT)
     time.sleep(0.4)
@@ -100,6 +100,7 @@ def test_a_second_signal_leaves_at_once(start, body):
     assert (process.returncode, said) == (130, WORDS)
     # Two seconds are promised; the sleeps would last sixty.
     assert time.monotonic() - began < 20
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

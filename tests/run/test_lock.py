@@ -18,6 +18,7 @@ from lft_ray.run import lock as lock_module
 from lft_ray.run.ledger import driver_lock
 from lft_ray.run.lock import DriverLock, exclusive
 from lft_ray.run.storage import Storage
+from lft_ray.system import signals
 
 HOLD = """
 import sys, time
@@ -47,6 +48,25 @@ def other_driver(storage):
 def test_a_second_driver_is_refused_by_name(storage, other_driver):
     with pytest.raises(InputError, match=rf":{other_driver.pid}\b"), driver_lock(storage):
         pass
+
+
+def test_a_command_that_must_leave_at_once_releases_its_lock(storage):
+    before = list(signals._owner.acts)
+    with driver_lock(storage) as lock:
+        (act,) = signals._owner.acts[len(before) :]
+        act()
+        assert lock.holder() is None
+    assert signals._owner.acts == before
+
+
+def test_a_command_that_must_leave_at_once_leaves_the_lock_of_another(storage):
+    with driver_lock(storage) as lock:
+        found = json.loads(storage.get("driver.lock"))
+        found["process"]["pid"] = 1
+        storage.put("driver.lock", json.dumps(found))
+        lock._delete()
+        assert storage.exists("driver.lock")
+        storage.delete_file("driver.lock")
 
 
 def test_the_lock_of_a_killed_driver_is_taken_over(storage, other_driver):

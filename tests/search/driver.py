@@ -16,6 +16,7 @@ from lft_ray.records import TrialRecord, TrialResult
 from lft_ray.run.ledger import Ledger, StartedTrial, driver_lock
 from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
+from lft_ray.search.endings import Endings
 from lft_ray.search.interfaces import Listener, Queued, StudyPlan
 from lft_ray.search.samplers.proposer import Proposer
 from lft_ray.search.space import start_table
@@ -56,19 +57,21 @@ def search(
 ) -> list[TrialRecord]:
     ledger = Ledger(Storage(run_uri))
     ledger.adopt(price)
+    plan = StudyPlan(
+        queue=tuple(Queued(c) for c in start_table(SIZES, TRAINING)),
+        trials=trials,
+        slots=slots,
+        is_deterministic=deterministic,
+        rule=resolve(scheduler, SCHEDULERS, where="search.scheduler")(0),
+        known_cost=lambda config: COSTS[config.model_size],
+    )
     dispatcher = Dispatcher(
         ledger,
-        StudyPlan(
-            queue=tuple(Queued(c) for c in start_table(SIZES, TRAINING)),
-            trials=trials,
-            slots=slots,
-            is_deterministic=deterministic,
-            rule=resolve(scheduler, SCHEDULERS, where="search.scheduler")(0),
-            known_cost=lambda config: COSTS[config.model_size],
-        ),
+        plan,
         Proposer(space(TRAINING), sampler, 0, lambda config: COSTS[config.model_size]),
         price,
         listener=listener,
+        endings=Endings.on_this_machine(run_uri, plan.memory_bytes),
     )
     worker = worker or Trivial(run_uri, **trivial)
     run_trials(dispatcher, worker, cluster, TRAINING, deadline=deadline)

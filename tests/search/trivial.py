@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Trivial:
         die: trial id whose first attempt ends its own process, hard.
         fail: trial id that raises.
         notes_core_s: processor seconds a point that it notes to have spent; 0: no notes.
+        hold_mb: trial id -> memory that it holds until its end.
     """
 
     run_uri: str
@@ -62,11 +63,13 @@ class Trivial:
     die: str = ""
     fail: str = ""
     notes_core_s: float = 0.0
+    hold_mb: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, trial: StartedTrial, report: Callable[[dict[str, Any]], None], /) -> TrialResult:
         self._log(trial, "start")
         started, curve = now_utc(), []
         f1 = known_f1(trial.config)
+        held = [b"\1" * 1_000_000 for _ in range(self.hold_mb.get(trial.trial_id, 0))]
         factor = 1.0 + 0.5 * (COSTS[trial.config.model_size] / 7.0)
         for step in (1, 2, 3):
             time.sleep(self.seconds * factor / 3)
@@ -94,6 +97,7 @@ class Trivial:
             f"result-{trial.attempt}.json", result.model_dump_json()
         )
         self._log(trial, "end")
+        del held
         return result
 
     def _log(self, trial: StartedTrial, what: str) -> None:

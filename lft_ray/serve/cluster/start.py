@@ -106,11 +106,16 @@ def serve_starting(
     Raises:
         UnreachableError: the controller was not up after two minutes, or ``give_up`` returned True.
     """
-    with ThreadPoolExecutor(1) as pool:
+    pool = ThreadPoolExecutor(1)
+    try:
         proxies = pool.submit(_start_serve, host, port, grpc_port, variables or {})
         _wait_controller(proxies, give_up)
         yield
         proxies.result()
+    finally:
+        # After an error or an interrupt nobody needs the proxies: waiting for them took 8 s, and then the command had
+        # to leave by force.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _start_serve(host: str, port: int, grpc_port: int | None, variables: Mapping[str, str]) -> None:
