@@ -140,7 +140,8 @@ MAY_MAKE_A_TASK = {
     "data/prepare.py", "export/bundle.py", "train/trial.py", "profile/replica.py",
 }  # fmt: skip
 MAY_SEE_THE_EXPERIMENT = {
-    "__init__.py", "pipeline.py", "candidates.py", "config/__init__.py", "run/folder.py", "quickstart.py",
+    "__init__.py", "pipeline.py", "candidates.py", "config/__init__.py", "config/former.py", "run/folder.py",
+    "quickstart.py",
 }  # fmt: skip
 
 

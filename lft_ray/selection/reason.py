@@ -155,6 +155,9 @@ def _certainty(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: Selecti
         return "not proven: there are no saved predictions to bound the loss with"
     if verdict.doubt == "one_seed":
         return "within noise: one seed per finalist does not show how far seeds differ"
+    # Not from those whose loss exceeds the margin with confidence: from these it is separated.
+    others = [point for point in judged if point is not winner]
+    against = _names([point for point in others if point.standing != "worse"] or others, winner)
     margin = f"{spec.margin * 100:g} points"
     few = f"within noise: {verdict.rows:,} rows and {seeds} cannot separate it from {against} to {margin}"
     if verdict.rows_needed is None:

@@ -97,6 +97,14 @@ def test_reason_ends_with_the_certainty(doubt, rows_needed, ending):
     assert reason(CHEAP, CHEAP, BEST, doubt=doubt, rows_needed=rows_needed).endswith(ending)
 
 
+def test_what_is_worse_for_sure_is_not_among_what_noise_cannot_separate():
+    worse = point("t0", "tfidf", 0.6, 0.01, loss=0.3).replace(standing="worse")
+    near = point("t2", "minilm:4", 0.914, 0.05, loss=0.001)
+    text = reason(BEST, worse, near, BEST, doubt="noise")
+    assert "none of the cheaper tfidf and minilm:4 is within" in text
+    assert "cannot separate it from minilm:4 to" in text
+
+
 def test_reason_has_no_minus_zero():
     equal = point("t1", "minilm:3", 0.915, 0.04, loss=0.0, loss_upper=-0.0001)
     best = BEST.replace(f1=0.9151)
