@@ -26,8 +26,8 @@ __all__ = [
 
 LOCK = ".lft-lock"
 PREFIX = "lft-tmp-"
-SWEPT = (PREFIX, "lft-ray-", "lft-p-")
-"""Prefixes of the folders that `make` creates: of a command, a cluster, a replica for profiling."""
+SWEPT = (PREFIX, "lft-ray-", "lft-p-", "lft-tune-")
+"""Prefixes of the folders that `make` creates: of a command, a cluster, a replica for profiling, Ray Tune."""
 MAX_SOCKET_PARENT = 10
 """A socket of HAProxy needs 97 bytes below its parent (our folder, a node id of 56, its temporary name), of 107."""
 KEEP_TRACEBACK_S = 7 * 86400.0

@@ -6,13 +6,13 @@ Tune's own folder is temporary and is never read: no `Tuner.restore`, no pickles
 """
 
 import logging
-import shutil
 import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from lft_ray.config import TrainingSpec
 from lft_ray.run.storage import Storage
 from lft_ray.search.dispatcher import Dispatcher
 from lft_ray.search.tune.trainable import RunsTrials, make_trainable
-from lft_ray.system import signals
+from lft_ray.system import scratch, signals
 from lft_ray.train.distributed.placement_groups import worker_groups_of
 
 if TYPE_CHECKING:
@@ -196,11 +196,12 @@ def _tune_folder(cluster: ClusterHandle, shared: Storage) -> Iterator[str]:
         finally:
             shared.delete_folder(".tune")
         return
-    folder = tempfile.mkdtemp(prefix="lft-tune-")
+    # Locked, so that the next search removes it if this driver is killed.
+    found = scratch.make("lft-tune-", Path(tempfile.gettempdir()))
     try:
-        yield folder
+        yield str(found.path)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        found.remove()
 
 
 @contextmanager
