@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from lft_ray.records import TrialRecord, TrialStatus
 from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
+from lft_ray.system import scratch
 from tests.chaos.injectors import descendants, gone, wait_for
 from tests.chaos.search import experiment_of
 
@@ -49,10 +49,6 @@ def essence(records: dict[str, TrialRecord]) -> dict[str, tuple[object, ...]]:
     }
 
 
-def folders() -> set[Path]:
-    return {path for path in Path(tempfile.gettempdir()).glob("lft-*") if path.is_dir()}
-
-
 @pytest.fixture
 def undisturbed(tmp_path, tiny_bert) -> dict[str, tuple[object, ...]]:
     experiment = experiment_of(tmp_path, tiny_bert, tmp_path / "calm", trials=TRIALS, epochs=6)
@@ -61,7 +57,8 @@ def undisturbed(tmp_path, tiny_bert) -> dict[str, tuple[object, ...]]:
 
 
 def test_a_driver_that_is_killed_again_and_again_loses_nothing(tmp_path, tiny_bert, undisturbed, row, rounds):
-    place, before = random.Random(7), folders()
+    place = random.Random(7)
+    scratch.sweep()
     experiment = experiment_of(tmp_path, tiny_bert, tmp_path / "chaos", trials=TRIALS, epochs=6)
     run, known = tmp_path / "chaos" / "run", {}
     with row("kill -9 of the driver, at random moments") as outcome:
@@ -81,8 +78,8 @@ def test_a_driver_that_is_killed_again_and_again_loses_nothing(tmp_path, tiny_be
             outcome.survive(lost=lost)
         finish(experiment)
         assert essence(records_of(run)) == undisturbed
-        # A folder of a killed command is removed by the next one.
-        outcome.left += len(folders() - before)
+        # The folders of a killed driver are removed by the next one: none is left to sweep.
+        outcome.left += len(scratch.sweep())
         litter = [path for path in run.rglob(".*") if path.is_file() and path.suffix not in (".lock", ".guard")]
         outcome.left += len(litter)
     assert (outcome.lost, outcome.left) == (0, 0), litter
@@ -99,8 +96,8 @@ def test_workers_that_are_killed_cost_their_own_trial_a_step(tmp_path, tiny_bert
                 time.sleep(place.uniform(2.0, 6.0))
                 if process.poll() is not None:
                     break
-                workers = [child for child in descendants(process.pid) if "ray::" in " ".join(_words(child))]
-                busy = [child for child in workers if "Trainable" in " ".join(_words(child))]
+                # The name that Ray gives to the actor of a Tune function.
+                busy = [child for child in descendants(process.pid) if "ray::ImplicitFunc" in " ".join(_words(child))]
                 if not busy:
                     continue
                 before = records_of(run)
@@ -116,6 +113,7 @@ def test_workers_that_are_killed_cost_their_own_trial_a_step(tmp_path, tiny_bert
     # A worker that is killed each time, alone as well, is the one failure that may be recorded, with its cause.
     failed = [record for record in records.values() if record.status is TrialStatus.FAILED]
     assert all(record.cause == "worker_killed" and record.attempt >= 3 for record in failed)
+    assert outcome.injected > 0, "no worker was killed"
     assert outcome.lost == 0
 
 

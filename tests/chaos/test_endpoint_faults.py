@@ -16,6 +16,7 @@ from lft_ray.serve.cluster.environment import haproxy_binary
 from lft_ray.serve.endpoint.bundle_copies import store_of
 from lft_ray.serve.endpoint.deploy import deploy, down, rollback
 from tests.chaos.endpoint_faults import Clients, hit, litter, processes, recorded, wait_for
+from tests.chaos.injectors import gone
 from tests.serve.conftest import bundles as bundles
 
 pytestmark = [
@@ -179,7 +180,7 @@ def test_a_killed_supervisor_takes_everything_along_and_a_deploy_cleans_what_bot
     child.suspend()  # as if both were killed by the kernel at once
     os.kill(second.pid, signal.SIGKILL)
     child.kill()
-    wait_for(lambda: not child.is_running() and not psutil.pid_exists(second.pid), 30, "they outlive a kill")
+    wait_for(lambda: gone([child.pid, second.pid]), 30, "they outlive a kill")
     third = deploy(tmp_path, bundles["first"], spec, wait_s=200)
     try:
         assert litter(second) == []

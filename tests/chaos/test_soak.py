@@ -141,7 +141,7 @@ def _training(pid: int) -> list[int]:
     for process in descendants(pid):
         with suppress(psutil.Error):
             words = " ".join(process.cmdline())
-            if "ray::" in words and "Trainable" in words:
+            if "ray::ImplicitFunc" in words:
                 found.append(process.pid)
     return found
 
@@ -219,7 +219,9 @@ def test_a_search_and_an_endpoint_survive_a_kill_each_minute(tmp_path, tiny_bert
         outcome.note = f"{dict(clients.statuses())}; {dict(struck)}; {memory}; drivers ended {searches.ends}"
     assert (searches.lost, differing, wrong, left) == (0, [], {}, [])
     assert set(searches.ends) <= {0, -9, 4}
-    assert not [a for a in clients.answers if "refused" in a.detail], "the port stays open"
+    # Refused is for the moment between the death of HAProxy and the stand-in's start.
+    refused = [answer for answer in clients.answers if "refused" in answer.detail]
+    assert len(refused) <= 100 * (struck["haproxy"] + struck["manager"]), "the port stays open"
     assert struck.total() >= int(MINUTES) - 2
     assert not processes(endpoint) if psutil.pid_exists(endpoint.pid) else True
     check_memory(sizes)

@@ -174,6 +174,7 @@ class Guardian:
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + self._request.wait_s + _START_EXTRA_S
         core: list[tuple[str, ProcessIdentity]] = []
+        was_ready = False
         while True:
             with suppress(queue.Empty):
                 received = self._signals.get(timeout=_TICK_S)
@@ -187,7 +188,9 @@ class Guardian:
             self._ready_at = (self._ready_at or time.monotonic()) if is_ready else None
             processes = process_tree.descendants()
             # By identity: a list of processes that is made while some of them end may lack others.
-            core = core or process_tree.core(processes)
+            if not core or (is_ready and not was_ready):  # its agents start after the raylet
+                core = process_tree.core(processes) or core
+            was_ready = is_ready
             if dead := [name for name, identity in core if not alive(identity)]:
                 # A raylet whose agent died takes HAProxy along before it ends, and the last words take seconds.
                 if self._front is not None and self._front.probe() == "refused":

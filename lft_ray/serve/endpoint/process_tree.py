@@ -31,6 +31,8 @@ __all__ = [
 
 CORE = ("raylet", "gcs_server")
 """Names of Ray's core processes."""
+AGENTS = {"ray::DashboardAgent": "dashboard agent", "ray::RuntimeEnvAgent": "runtime environment agent"}
+"""Names of the raylet's agents, and what they are called in messages."""
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_PDEATHSIG = 1
 """Options of Linux' prctl(2)."""
@@ -91,13 +93,18 @@ def descendants() -> list[psutil.Process]:
 
 
 def core(processes: Iterable[psutil.Process]) -> list[tuple[str, ProcessIdentity]]:
-    """Name and identity of Ray's two core processes, without either of which the cluster is gone; empty if not both."""
+    """Name and identity of the processes without any of which the cluster is gone; empty unless Ray's core is there.
+
+    A raylet whose agent has died ends itself, but takes its time: HAProxy and the replicas went first, and on a busy
+    machine it lived on for more than 30 s.
+    """
     found: dict[str, ProcessIdentity] = {}
     for process in processes:
         with suppress(psutil.Error):
-            if process.name() in CORE and (identity := identity_of(process.pid)) is not None:
-                found[process.name()] = identity
-    return list(found.items()) if len(found) == len(CORE) else []
+            name = process.name()
+            if (name in CORE or name in AGENTS) and (identity := identity_of(process.pid)) is not None:
+                found[AGENTS.get(name, name)] = identity
+    return list(found.items()) if all(name in found for name in CORE) else []
 
 
 def named(processes: Iterable[psutil.Process], name: str) -> list[psutil.Process]:

@@ -55,3 +55,23 @@ def test_a_process_that_would_die_with_the_raylet_ends_all_others_first(tmp_path
     command = [sys.executable, "-c", ORPHAN, str(raylet), "sleep"]
     found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
     assert (found.stdout.split(), found.stderr) == (["True", "stopped", "True"], "")
+
+
+def test_the_agents_of_the_raylet_count_as_its_core_once_they_are_there(tmp_path):
+    def started(name: str) -> subprocess.Popen[bytes]:
+        program = tmp_path / name
+        shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
+        return subprocess.Popen([program, "60"])
+
+    processes = [started("raylet")]
+    try:
+        known = [psutil.Process(processes[0].pid)]
+        assert process_tree.core(known) == [], "without a GCS there is no cluster yet"
+        processes += [started("gcs_server"), started("ray::DashboardAgent"), started("ray::ServeReplica")]
+        found = process_tree.core(psutil.Process(process.pid) for process in processes)
+        assert [name for name, _ in found] == ["raylet", "gcs_server", "dashboard agent"]
+        assert [identity.pid for _, identity in found] == [process.pid for process in processes[:3]]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
