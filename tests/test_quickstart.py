@@ -323,7 +323,7 @@ def test_the_tour_ends_with_predictions_and_an_interrupted_one_leaves_no_process
         out, said = whole.communicate(timeout=400)
     assert whole.returncode == 0, said
     result = json.loads(out)
-    assert set(result) == {"winner", "predictions", "seconds", "run"}
+    assert {"winner", "verdict", "reason", "remarks", "predictions", "seconds", "run"} == set(result)
     assert result["winner"]["model_size"] == "tfidf"
     assert [row["text"] for row in result["predictions"]] == list(TEXTS)
     assert all(len(row["labels"]) == 6 for row in result["predictions"])
