@@ -92,16 +92,18 @@ def test_workers_that_are_killed_cost_their_own_trial_a_step(tmp_path, tiny_bert
     process = start(experiment)
     with row("kill -9 of a worker in mid-trial") as outcome:
         try:
-            for _ in range(rounds(10)):
-                time.sleep(place.uniform(2.0, 6.0))
-                if process.poll() is not None:
-                    break
+            due = time.monotonic()
+            while outcome.injected < rounds(10) and process.poll() is None:
+                time.sleep(0.2)
+                if time.monotonic() < due:
+                    continue
                 # The name that Ray gives to the actor of a Tune function.
                 busy = [child for child in descendants(process.pid) if "ray::ImplicitFunc" in " ".join(_words(child))]
                 if not busy:
                     continue
                 before = records_of(run)
                 os.kill(place.choice(busy).pid, signal.SIGKILL)
+                due = time.monotonic() + place.uniform(2.0, 6.0)
                 outcome.survive(lost=sum(records_of(run).get(name) != record for name, record in before.items()))
             _, words = process.communicate(timeout=1200)
         finally:
