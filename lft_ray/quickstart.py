@@ -162,6 +162,10 @@ def tour(
     log(f"done in {duration(time.monotonic() - started_s)}; the run is in {run_path}")
     for line in _next_commands(run_path, keep_serving=keep_serving):
         log(line)
+    return _result(run, predictions)
+
+
+def _result(run: RunFolder, predictions: list[Prediction]) -> TourResult:
     selection = run.get("selection.json", Selection)
     return TourResult(
         winner=selection.winner,

@@ -130,8 +130,7 @@ def estimate(
             default rate is used.
     """
     dataset, search, training = job.dataset, job.specs.search, job.specs.training
-    on_gpu = cluster.gpus_per_worker(training.resources) > 0
-    workload = Workload.of(job.candidates, dataset, training, on_gpu=on_gpu)
+    workload = Workload.of(job.candidates, dataset, training, on_gpu=cluster.gpus_per_worker(training.resources) > 0)
     serving = ServingCosts.of(job.candidates, dataset, job.specs, history, matmul_flops_per_s)
     sizes = sorted(workload.sizes.values(), key=lambda size: serving.usd(size)[0])
     configs = {c.model_size: c for c in start_table(sizes, training, seed=search.seed)}
@@ -146,7 +145,6 @@ def estimate(
     simulation = _simulate(job, workload, history, serving, trained, slots)
     candidates = [_with_refusal(c, configs[c.model_size], simulation) for c in candidates]
     worst = totals(job.specs, admission, trained, most_expensive_config, slots=slots, fresh_runs=fresh_runs)
-    price = job.candidates.price
     return Estimate(
         name=job.name,
         rows={name: split.rows for name, split in dataset.splits.items()},
@@ -154,9 +152,9 @@ def estimate(
         max_length=training.max_length,
         device=workload.network_device,
         trials_at_a_time=slots,
-        price=price.name,
-        price_as_of=price.as_of,
-        usd_per_core_hour=price.training_usd_per_core_s * 3600.0,
+        price=job.candidates.price.name,
+        price_as_of=job.candidates.price.as_of,
+        usd_per_core_hour=job.candidates.price.training_usd_per_core_s * 3600.0,
         training_rates=_training_rates(history),
         serving_rates=serving.rates if any(c.serving_source == "predicted" for c in candidates) else "",
         candidates=candidates,

@@ -14,6 +14,7 @@ from statistics import fmean
 from lft_ray.config import CostSpec, SelectionSpec
 from lft_ray.records import (
     Comparison,
+    ConfirmationCount,
     FrontPoint,
     JudgedPoint,
     NotCompared,
@@ -116,23 +117,19 @@ def decide(
     losses = _losses(pool, judged, spec, evidence, metric=metric)
     won = pick(judged, spec, losses, lambda points: choose(spec.policy, points, margin=spec.margin))
     missing = _not_compared(final, pool, records)
-    verdict = verdict_of(
-        judged, won, spec, losses, is_opposed=_is_opposed(judged, found, coverage), is_complete=not missing
-    )
+    is_opposed = _is_opposed(judged, found, coverage)
+    verdict = verdict_of(judged, won, spec, losses, is_opposed=is_opposed, is_complete=not missing)
     facts = _facts(records, found, verdict, judged[won], missing, metric)
     points = sorted(_with_intervals(verdict, losses), key=_by_cost)
-    winner = next(point for point in points if key_of(point) == key_of(judged[won]))
-    remarks = [not_compared_sentence(missing), coverage_sentence(coverage)]
-    remarks += [f"{failed}." if (failed := confirmation_sentence(facts.confirmations)) else ""]
     return Selection(
         policy=spec.policy,
         margin=spec.margin,
         finalists=final,
         confirmed_f1=_confirmed([pool[won], *pool]),
-        winner=_plain(winner),
+        winner=_plain(next(point for point in points if key_of(point) == key_of(judged[won]))),
         winner_seed_trial_id=pool[won].median_run,
         reason=reason_of(verdict.judged[won], verdict.judged, spec, facts),
-        remarks=[remark for remark in remarks if remark],
+        remarks=_remarks(missing, coverage, facts.confirmations),
         front=front(found.points),
         ladder=ladder(found.points),
         excluded=found.excluded,
@@ -145,6 +142,15 @@ def decide(
         rows_needed=verdict.rows_needed,
         validation_rows=verdict.rows,
     )
+
+
+def _remarks(
+    missing: Sequence[NotCompared], coverage: Sequence[SizeCoverage], confirmations: ConfirmationCount
+) -> list[str]:
+    """Sentences on what was not compared, not tried, or failed; none where there is nothing to say."""
+    failed = confirmation_sentence(confirmations)
+    found = [not_compared_sentence(missing), coverage_sentence(coverage), f"{failed}." if failed else ""]
+    return [remark for remark in found if remark]
 
 
 def _contenders(

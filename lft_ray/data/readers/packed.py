@@ -31,7 +31,8 @@ _KINDS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd", b"P
 _SUFFIXES = {".gz", ".gzip", ".bz2", ".zst", ".zstd", ".zip"}
 _LITTER = ("__MACOSX/", ".DS_Store", "Thumbs.db")
 """Members of a zip archive that an operating system adds."""
-_DAMAGED = (EOFError, OSError, zlib.error, zipfile.BadZipFile, pa.ArrowException, NotImplementedError, RuntimeError)
+_DAMAGED = (EOFError, OSError, zlib.error, zipfile.BadZipFile, pa.ArrowException, RuntimeError)
+"""RuntimeError: what zipfile raises for a password, and its subclass for a compression that it lacks."""
 
 
 class PackedError(Exception):

@@ -78,32 +78,18 @@ def deploy(
     """
     storage = Storage(run_uri)
     uri, spec = bundle.uri if isinstance(bundle, Bundle) else bundle, with_absolute_key(spec)
+    wanted = Wanted(spec, tuple(given))
     if address is not None:
-        from lft_ray.serve.endpoint.existing_cluster import check_cluster_spec, deploy_to
-
-        check_cluster_spec(spec)
-        with one_command(storage, "lft deploy"):
-            live, where = wait_started(storage, wait_s=wait_s)
-            if live is not None and where in ("live", "elsewhere"):
-                # Its record would be overwritten, and nobody could stop it any more.
-                raise InputError(
-                    f"{run_uri} has a live endpoint outside this cluster: process {live.pid} on {live.host}",
-                    fix=f"`lft down {run_uri}` there first",
-                )
-            if live is not None and where == "dead":
-                clean_up_dead(live, storage)
-            return deploy_to(address, storage, uri, spec, given=given, wait_s=wait_s)
+        return _deploy_to_cluster(address, storage, uri, wanted, wait_s=wait_s)
     if storage.is_local and not storage.exists():
         _check_start(run_uri, uri, spec)  # before a folder is created
     with one_command(storage, "lft deploy"):
         live, where = wait_started(storage, wait_s=wait_s)
         if live is not None and where == "live":
             if foreground:
-                raise InputError(
-                    f"{run_uri} has a live endpoint (process {live.pid})",
-                    fix=f"`lft down {run_uri}`, or no --foreground",
-                )
-            return change(live, storage, uri, Wanted(spec, tuple(given)), wait_s=wait_s)
+                found = f"{run_uri} has a live endpoint (process {live.pid})"
+                raise InputError(found, fix=f"`lft down {run_uri}`, or no --foreground")
+            return change(live, storage, uri, wanted, wait_s=wait_s)
         if live is not None and where == "cluster":
             raise InputError(
                 f"{run_uri} is served on the cluster at {live.address}",
@@ -115,6 +101,23 @@ def deploy(
             clean_up_dead(live, storage)  # before the checks: what it left may hold the port
         _check_start(run_uri, uri, spec)
         return _launch(storage, uri, spec, foreground=foreground, wait_s=wait_s)
+
+
+def _deploy_to_cluster(address: str, storage: Storage, uri: str, wanted: Wanted, *, wait_s: float) -> Endpoint:
+    from lft_ray.serve.endpoint.existing_cluster import check_cluster_spec, deploy_to
+
+    check_cluster_spec(wanted.spec)
+    with one_command(storage, "lft deploy"):
+        live, where = wait_started(storage, wait_s=wait_s)
+        if live is not None and where in ("live", "elsewhere"):
+            # Its record would be overwritten, and nobody could stop it any more.
+            raise InputError(
+                f"{storage.uri} has a live endpoint outside this cluster: process {live.pid} on {live.host}",
+                fix=f"`lft down {storage.uri}` there first",
+            )
+        if live is not None and where == "dead":
+            clean_up_dead(live, storage)
+        return deploy_to(address, storage, uri, wanted.spec, given=wanted.given, wait_s=wait_s)
 
 
 def rollback(run_uri: str | Path, *, wait_s: float = 120.0) -> Endpoint:

@@ -207,16 +207,18 @@ class Guardian:
             self._keep_house(processes)
 
     def _after_death(self, dead: list[str]) -> str:
-        """Why the process with Ray ended, or these of Ray's core: in its own words, if it had any; logs Ray's."""
+        """Why the process with Ray ended, or these of Ray's core: in its own words; without any, Ray's are logged."""
         assert self._child is not None
         child = self._child
         wait_until(lambda: child.poll() is not None, timeout_s=_LAST_WORDS_S)
         self._read_state()
+        if self._state.failure:
+            return self._state.failure
         for line in _last_lines(self._folder / "r" / "session_latest" / "logs"):
             log(f"Ray: {line}")
-        if self._state.failure or dead:
-            return self._state.failure or f"Ray's {' and '.join(dead)} ended"
-        return f"the process with Ray ended with code {child.returncode}"
+        return (
+            f"Ray's {' and '.join(dead)} ended" if dead else f"the process with Ray ended with code {child.returncode}"
+        )
 
     def _look_at_port(self, processes: list[psutil.Process]) -> None:
         """Start the stand-in if nothing answers on the port."""
