@@ -12,6 +12,7 @@ from lft_ray.client import Client
 from lft_ray.config import Experiment
 from lft_ray.pipeline import deploy, down, export, run_search, status
 from lft_ray.records import TrialStatus
+from lft_ray.run.ledger import Ledger
 from lft_ray.selection.leaderboard import leaderboard
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -69,7 +70,10 @@ def test_the_search_ends_with_a_front_a_winner_and_one_look_at_the_test_split(ru
     # The predictions that the trials saved were compared, and gave their scores back.
     assert selection.validation_rows == run.dataset().splits["validation"].rows
     assert all(point.loss_upper is not None for point in selection.judged if point.standing != "best")
-    assert selection.reason.endswith("one seed per finalist does not show how far seeds differ.")
+    # Which transformers one run rules out depends on rounding, so on the processor: the sentence follows the runs.
+    confirmed = {record.config.model_size for record in Ledger(run.storage).records() if record.trial_id[0] == "c"}
+    ending = "one seed per finalist does not show how far seeds differ." if confirmed else "so none was trained again."
+    assert selection.reason.endswith(ending)
     assert set(selection.test_metrics) >= {"macro_f1", "micro_f1", "weighted_f1", "accuracy"}
     assert {row["label"] for row in selection.per_label} == set(WORDS)
     # A word a label gives it away, so a bag of words must learn it: a wrong head, loss or threshold would show here.
@@ -77,8 +81,6 @@ def test_the_search_ends_with_a_front_a_winner_and_one_look_at_the_test_split(ru
 
 
 def test_the_leaderboard_has_the_documented_keys(run):
-    from lft_ray.run.ledger import Ledger
-
     records = Ledger(run.storage).records()
     board = json.loads(json.dumps(leaderboard(run.selection(), records)))
     assert {"front", "ladder", "winner", "trials"} <= set(board)
