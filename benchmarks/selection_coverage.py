@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.selection.metrics import scores
-from lft_ray.selection.significance import resample
+from lft_ray.selection.evidence import Evidence, Scorer
+from lft_ray.tasks.classification import Classification
 
 SHARES = (0.5, 0.3, 0.15, 0.05)
 NORMAL = NormalDist()
+SCORER = Scorer(Classification([str(number) for number in range(len(SHARES))]), "macro_f1")
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -95,7 +96,10 @@ def coverage(  # noqa: PLR0913 - one argument a column of the table
         truth, hardness = population.draw(rng, rows)
         best = [population.run(rng, truth, hardness, population.base) for _ in range(seeds)]
         other = [population.run(rng, truth, hardness, skill, other_spread) for _ in range(seeds)]
-        found = resample(truth, [best, other], replicates=replicates, seed=case).difference(1, 0)
+        runs = {(str(number), "fp32", 0): run for number, run in enumerate([*best, *other])}
+        keys = list(runs)
+        sample = Evidence(SCORER, truth, runs, case).resample([keys[:seeds], keys[seeds:]], replicates=replicates)
+        found = sample.difference(1, 0)
         loss = population.true_f1(population.base) - population.true_f1(skill, other_spread)
         upper = found.upper()
         half_widths.append(upper - found.loss)
@@ -125,13 +129,13 @@ def optimism(
         truth, hardness = population.draw(rng, rows)
         skills = population.base - np.abs(rng.normal(0, spread, trials))
         true = np.array([population.true_f1(s) for s in skills])
-        found = scores(truth, [population.run(rng, truth, hardness, s) for s in skills], "macro_f1")
+        found = SCORER.scores(truth, [population.run(rng, truth, hardness, s) for s in skills])
         first = int(found.argmax())
         finalists = np.argsort(-found)[:5]
         again = []
         for i in finalists:
             runs = [population.run(rng, truth, hardness, skills[i]) for _ in range(seeds)]
-            again.append(float(scores(truth, runs, "macro_f1").mean()))
+            again.append(float(SCORER.scores(truth, runs).mean()))
         best = int(np.argmax(again))
         naive.append(found[first] - true[first])
         fresh.append(again[best] - true[finalists[best]])

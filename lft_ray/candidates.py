@@ -58,6 +58,11 @@ class TaskRecord(Record):
             can_distill=hasattr(found, "distill_loss"),
         )
 
+    @property
+    def metric_name(self) -> str:
+        """What F1 is called in sentences, such as macro-F1."""
+        return self.make().metric_names.get(self.metric, self.metric)
+
     def make(self) -> "Task":
         """Instantiate the task; a record holds plain values only, so each process creates its own instance."""
         return cast("Task", resolve(self.kind, TASKS, where="task.kind")(list(self.labels)))

@@ -363,8 +363,8 @@ def search(
         with run.stage("search"):
             records = run_study(job, cluster, live)
         if specs.selection.confirmation_fraction > 0:
-            metric, rows = prepared.candidates.task.metric, dataset.splits["validation"].rows
-            chosen = finalists_of(records, specs.selection, specs.cost, metric=metric, validation_rows=rows)
+            task, rows = prepared.candidates.task, dataset.splits["validation"].rows
+            chosen = finalists_of(records, specs.selection, specs.cost, task=task, validation_rows=rows)
             with run.stage("confirm"):
                 records = run_study(job.confirming(chosen), cluster, live)
     # Cached activations take gigabytes and are read by trials only; with a bucket each node evicts its own cache.
@@ -388,7 +388,7 @@ def select(run: RunFolder, experiment: Experiment, prepared: Prepared) -> Select
             ledger.records(),
             experiment.selection,
             experiment.cost,
-            metric=task.metric,
+            task=task,
             validation_rows=dataset.splits["validation"].rows,
             seed=experiment.search.seed,
             coverage=coverage_of_run(run, prepared.candidates, ledger, _specs(experiment), is_over=True),

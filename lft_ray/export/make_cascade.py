@@ -16,10 +16,12 @@ from lft_ray.export.cascade import CascadeSpec, put_cascade
 from lft_ray.records import Cascade, FrontPoint, IngressProfile, ScoredVariant, TrialRecord
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger
-from lft_ray.selection.cascade import CascadeEstimate, cascade_usd, confidence, estimate
+from lft_ray.selection.cascade import CascadeEstimate, cascade_usd, estimate
+from lft_ray.selection.evidence import Scorer
 from lft_ray.selection.front import points_of
 from lft_ray.selection.held_out import predict_logits
-from lft_ray.selection.predictions import read_predictions
+from lft_ray.selection.predictions import read_outputs
+from lft_ray.tasks.base import ConfidentTask
 
 __all__ = ["CascadeJob", "export_cascade", "make_cascade", "measure_cascade", "point_named"]
 
@@ -114,13 +116,12 @@ def measure_cascade(small: FrontPoint, large: FrontPoint, job: CascadeJob) -> Ca
         InputError: ``small`` is not cheaper than ``large``, or no useful cascade exists.
     """
     _check_order(small, large)
-    (truth, small_logits), (other_truth, large_logits) = (
-        read_predictions(job.variant(point)) for point in (small, large)
-    )
-    if not np.array_equal(truth, other_truth):
+    (targets, ours), (other_targets, theirs) = (read_outputs(job.variant(point)) for point in (small, large))
+    if not np.array_equal(targets, other_targets):
         raise InputError("the two trials were not evaluated on the same validation rows")
     candidates = job.export.candidates
-    found = estimate(small_logits, large_logits, truth, metric=candidates.task.metric, margin=job.margin, seed=job.seed)
+    scorer = Scorer(candidates.task.make(), candidates.task.metric)
+    found = estimate(ours, theirs, targets, scorer=scorer, margin=job.margin, seed=job.seed)
     request_usd = usd_per_million(0.0, job.ingress.core_s_per_request, candidates.price, utilisation=job.utilisation)
     usd = cascade_usd(small.usd_per_million_predictions, large.usd_per_million_predictions, request_usd, found.share)
     test = _evaluate_on_test(small, large, found, job)
@@ -130,7 +131,7 @@ def measure_cascade(small: FrontPoint, large: FrontPoint, job: CascadeJob) -> Ca
         **asdict(found),
         usd_per_million_predictions=usd,
         margin=job.margin,
-        validation_rows=len(truth),
+        validation_rows=len(targets),
         test_f1=test.f1,
         test_share=test.share,
         test_rows=test.rows,
@@ -189,8 +190,9 @@ def _evaluate_on_test(small: FrontPoint, large: FrontPoint, found: CascadeEstima
     dataset, task = job.export.dataset, job.export.candidates.task
     if "test" not in dataset.splits:
         return _TestScores()
-    split = load_split(dataset, "test")
-    small_logits, large_logits = (predict_logits(job.record(point), point, split.texts) for point in (small, large))
-    unsure = confidence(small_logits, found.temperature) < found.threshold
-    metrics = task.make().metrics(split.targets, np.where(unsure[:, None], large_logits, small_logits))
+    split, scorer = load_split(dataset, "test"), task.make()
+    ours, theirs = (predict_logits(job.record(point), point, split.texts) for point in (small, large))
+    assert isinstance(scorer, ConfidentTask)  # `estimate` has refused every other
+    unsure = scorer.confidence(ours, found.temperature) < found.threshold
+    metrics = scorer.metrics(split.targets, np.where(unsure[:, None], theirs, ours))
     return _TestScores(metrics[task.metric], float(unsure.mean()), len(split))

@@ -30,7 +30,7 @@ from lft_ray.report import costs, formats, views
 from lft_ray.report.formats import Naming
 from lft_ray.selection.coverage import confirmation_count, confirmation_sentence, mostly_failed
 from lft_ray.selection.intervals import METHOD
-from lft_ray.selection.reason import cascade_sentence, metric_name
+from lft_ray.selection.reason import cascade_sentence
 
 __all__ = ["ReportJob", "render"]
 
@@ -88,7 +88,7 @@ def render(job: ReportJob) -> str:
         search=money.search,
         selection=selection,
         dataset=job.dataset,
-        metric=metric_name(job.candidates.task.metric),
+        metric=job.candidates.task.metric_name,
         variant=Naming(records),
         counts={status.value: sum(r.status is status for r in records) for status in TrialStatus},
         trial_total=len(records),

@@ -32,7 +32,6 @@ from lft_ray.selection.front import front, ladder
 from lft_ray.selection.policies import best_f1, choose
 from lft_ray.selection.reason import Facts, not_compared_sentence, reason_of
 from lft_ray.selection.screening import Noise, is_linear, key_of
-from lft_ray.selection.significance import resample
 from lft_ray.selection.verdict import Losses, Verdict, no_bounds, pick, verdict_of
 
 __all__ = ["Evidence", "decide"]
@@ -87,7 +86,7 @@ def decide(
     spec: SelectionSpec,
     cost: CostSpec,
     *,
-    metric: str = "macro_f1",
+    metric_name: str = "",
     validation_rows: int = 2000,
     evidence: Evidence | None = None,
     coverage: Sequence[SizeCoverage] = (),
@@ -98,7 +97,7 @@ def decide(
         records: search trials and confirmation runs.
         spec: policy, margin and the cap on serving cost.
         cost: the cap on latency.
-        metric: name of the score.
+        metric_name: what F1 is called in sentences, such as macro-F1; empty: as in ``evidence``, or F1.
         validation_rows: number of rows that F1 was measured on.
         evidence: predictions of the confirmation runs, and of the search runs; without those of a point that is
             compared no loss is bounded, and the policy compares mean scores.
@@ -111,15 +110,16 @@ def decide(
         NoWinnerError: no point is eligible.
     """
     found = eligible_points(records, spec, cost)
-    final = finalists(records, spec, cost, noise=Noise(validation_rows, metric, evidence))
+    final = finalists(records, spec, cost, noise=Noise(validation_rows, evidence))
     pool = _contenders(records, spec, found, final)
     judged = [contender.judged for contender in pool]
-    losses = _losses(pool, judged, spec, evidence, metric=metric)
+    losses = _losses(pool, judged, spec, evidence)
     won = pick(judged, spec, losses, lambda points: choose(spec.policy, points, margin=spec.margin))
     missing = _not_compared(final, pool, records)
     is_opposed = _is_opposed(judged, found, coverage)
     verdict = verdict_of(judged, won, spec, losses, is_opposed=is_opposed, is_complete=not missing)
-    facts = _facts(records, found, verdict, judged[won], missing, metric)
+    name = metric_name or (evidence.scorer.metric_name if evidence else "F1")
+    facts = _facts(records, found, verdict, judged[won], missing, name)
     points = sorted(_with_intervals(verdict, losses), key=_by_cost)
     return Selection(
         policy=spec.policy,
@@ -210,11 +210,11 @@ def _facts(
     verdict: Verdict,
     winner: JudgedPoint,
     missing: Sequence[NotCompared],
-    metric: str,
+    metric_name: str,
 ) -> Facts:
     usd = winner.usd_per_million_predictions
     return Facts(
-        metric=metric,
+        metric_name=metric_name,
         verdict=verdict,
         is_cheapest=not any(p.usd_per_million_predictions < usd for p in found.eligible),
         other_sizes=len({p.model_size for p in found.points} - {p.model_size for p in verdict.judged}),
@@ -254,20 +254,15 @@ def _losses(
     judged: Sequence[JudgedPoint],
     spec: SelectionSpec,
     evidence: Evidence | None,
-    *,
-    metric: str,
 ) -> Losses:
     """Loss of every finalist against the best, bounded if the predictions of all their runs are available."""
     best = judged.index(best_f1(judged))
     keys = [key for contender in pool for key in contender.keys]
     recorded = [f1 for contender in pool for f1, _ in contender.runs]
-    if evidence is None or len(pool) > MAX_COMPARED or evidence.of(keys, recorded, metric) is None:
+    if evidence is None or len(pool) > MAX_COMPARED or not evidence.reproduces(keys, recorded):
         return no_bounds(judged, best)
-    sample = resample(
-        evidence.truth,
-        [[evidence.predictions[key] for key in contender.keys] for contender in pool],
-        metric=metric,
-        seed=evidence.seed,
+    sample = evidence.resample(
+        [contender.keys for contender in pool],
         run_ids=[[trial_id for _, trial_id in contender.runs] for contender in pool],
         seedless=[i for i, contender in enumerate(pool) if contender.is_seedless],
     )

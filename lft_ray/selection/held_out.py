@@ -21,11 +21,8 @@ from lft_ray.run.checksums import check_folder
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger
 from lft_ray.run.storage import Storage
-from lft_ray.selection.evidence import F1_TOLERANCE
+from lft_ray.selection.evidence import Evidence, Scorer
 from lft_ray.selection.intervals import agreement_sentence
-from lft_ray.selection.metrics import METRICS, scores
-from lft_ray.selection.predictions import decoded
-from lft_ray.selection.significance import score_intervals
 from lft_ray.system.limits import cores
 
 __all__ = ["HeldOutScores", "evaluate_held_out", "predict_logits", "tested"]
@@ -61,9 +58,7 @@ def evaluate_held_out(
     metrics = scorer.metrics(split.targets, logits)
     return HeldOutScores(
         test_f1=metrics[task.metric] if has_test else None,
-        test_f1_interval=_interval(split.targets, logits, task.metric, metrics[task.metric], seed)
-        if has_test
-        else None,
+        test_f1_interval=_interval(Scorer(scorer, task.metric), split.targets, logits, seed) if has_test else None,
         test_metrics=metrics if has_test else {},
         test_rows=len(split) if has_test else 0,
         per_label=scorer.per_label(split.targets, logits),
@@ -84,14 +79,12 @@ def _held_out_of(selection: Selection | None, chosen: Selection) -> HeldOutScore
     return HeldOutScores(**selection.model_dump(include=set(HeldOutScores.model_fields))) if ours == theirs else None
 
 
-def _interval(targets: NDArray[Any], logits: NDArray[np.float32], metric: str, f1: float, seed: int) -> Interval | None:
-    """Interval of a test score; None for a task whose metric or decoding is its own."""
-    if metric not in METRICS:
-        return None
-    truth, predictions = decoded(np.asarray(targets), logits)
-    if abs(float(scores(truth, [predictions], metric)[0]) - f1) > F1_TOLERANCE:
-        return None
-    return score_intervals(truth, [predictions], metric=metric, seed=seed)[0]
+def _interval(scorer: Scorer, targets: NDArray[Any], logits: NDArray[np.float32], seed: int) -> Interval | None:
+    """Interval of a test score; None if the task's weighted metric is not its metric."""
+    key = ("", "", 0)
+    evidence = Evidence(scorer, np.asarray(targets), {key: scorer.task.answers(logits)}, seed)
+    f1 = scorer.task.metrics(targets, logits)[scorer.metric]
+    return evidence.intervals([key])[0] if evidence.reproduces([key], [f1]) else None
 
 
 def tested(
@@ -110,7 +103,7 @@ def tested(
     shipped = ledger.ended(chosen.winner_seed_trial_id)
     scores = _held_out_of(_earlier(run), chosen) or evaluate_held_out(shipped, chosen.winner, dataset, task, seed=seed)
     selection = chosen.replace(**{name: getattr(scores, name) for name in type(scores).model_fields})
-    remarks = [agreement_sentence(selection, task.metric), *selection.remarks]
+    remarks = [agreement_sentence(selection, task.metric_name), *selection.remarks]
     return selection.replace(remarks=[remark for remark in remarks if remark])
 
 

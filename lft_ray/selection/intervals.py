@@ -1,7 +1,7 @@
 """Intervals of every F1 that is shown, and whether test and validation agree. In: records, predictions. Out: numbers.
 
-One method everywhere: two-sided 95%, bootstrap over the rows of the split, stratified by label (with several seeds,
-over the seeds too). Never influences the choice.
+One method everywhere: two-sided 95%, bootstrap over the rows of the split, within the task's strata (with several
+seeds, over the seeds too). Never influences the choice.
 """
 
 import math
@@ -11,9 +11,7 @@ from typing import TypeVar
 
 from lft_ray.records import FrontPoint, Interval, Selection, TrialRecord
 from lft_ray.selection.evidence import F1_TOLERANCE, Evidence, Key
-from lft_ray.selection.metrics import METRICS, scores
-from lft_ray.selection.reason import metric_name
-from lft_ray.selection.significance import TWO_SIDED, score_intervals
+from lft_ray.selection.significance import TWO_SIDED
 
 __all__ = ["METHOD", "agreement_sentence", "f1_intervals", "interval_key", "interval_of", "with_intervals"]
 
@@ -26,29 +24,26 @@ def interval_key(trial_id: str, precision: str, max_length: int) -> str:
     return f"{trial_id}/{precision}/{max_length}"
 
 
-def f1_intervals(records: Sequence[TrialRecord], evidence: Evidence | None, metric: str) -> dict[str, Interval]:
+def f1_intervals(records: Sequence[TrialRecord], evidence: Evidence | None) -> dict[str, Interval]:
     """Interval of the validation F1 of every variant whose saved predictions reproduce it.
 
     Args:
         records: finished runs, confirmation runs included.
         evidence: their predictions; None: none were saved.
-        metric: name of the score.
     """
-    if evidence is None or metric not in METRICS:
+    if evidence is None:
         return {}
     recorded: dict[Key, float] = {
         (r.trial_id, v.precision, v.max_length): v.f1 for r in records for v in r.variants if math.isfinite(v.f1)
     }
-    keys = [key for key in evidence.predictions if key in recorded]
+    keys = [key for key in evidence.answers if key in recorded]
     if not keys:
         return {}
-    found = scores(evidence.truth, [evidence.predictions[key] for key in keys], metric)
+    found = evidence.scores(keys)
     keys = [key for key, f1 in zip(keys, found, strict=True) if abs(f1 - recorded[key]) <= F1_TOLERANCE]
     if not keys:
         return {}
-    predictions = [evidence.predictions[key] for key in keys]
-    ends = score_intervals(evidence.truth, predictions, metric=metric, seed=evidence.seed)
-    return {interval_key(*key): end for key, end in zip(keys, ends, strict=True)}
+    return {interval_key(*key): ends for key, ends in zip(keys, evidence.intervals(keys), strict=True)}
 
 
 def interval_of(intervals: Mapping[str, Interval], point: FrontPoint) -> Interval | None:
@@ -61,7 +56,7 @@ def with_intervals(points: Sequence[Point], intervals: Mapping[str, Interval]) -
     return [p if p.f1_interval else p.replace(f1_interval=interval_of(intervals, p)) for p in points]
 
 
-def agreement_sentence(selection: Selection, metric: str) -> str:
+def agreement_sentence(selection: Selection, metric_name: str) -> str:
     """Whether the test score of the shipped checkpoint is what its validation score promised; empty without a test.
 
     The two splits are independent, so the standard errors, read off the intervals, add up in squares.
@@ -72,8 +67,8 @@ def agreement_sentence(selection: Selection, metric: str) -> str:
         return ""
     name = f"checkpoint {selection.winner_seed_trial_id}"
     texts = [
-        f"test {metric_name(metric)} of {name} {_with_ends(test, test_ends)}, {selection.test_rows:,} rows",
-        f"its validation {metric_name(metric)} {_with_ends(validation, validation_ends)}",
+        f"test {metric_name} of {name} {_with_ends(test, test_ends)}, {selection.test_rows:,} rows",
+        f"its validation {metric_name} {_with_ends(validation, validation_ends)}",
     ]
     if test_ends is None or validation_ends is None:
         return _sentence(f"{texts[0]}; {texts[1]}; no interval could be computed")

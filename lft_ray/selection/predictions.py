@@ -1,4 +1,4 @@
-"""Read validation predictions saved by trials. In: trial records, or a URI. Out: `Evidence`, or truth and logits."""
+"""Read validation predictions saved by trials. In: trial records, or a variant. Out: `Evidence`, or head outputs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,22 +8,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lft_ray.errors import DamagedFileError, InputError, first_line
+from lft_ray.errors import DamagedFileError, first_line
 from lft_ray.records import ScoredVariant, TrialRecord, TrialStatus
 from lft_ray.run.checksums import RESTORE, check_bytes
 from lft_ray.run.ledger import trial_order
 from lft_ray.run.storage import Storage
-from lft_ray.selection.evidence import Evidence, Key
+from lft_ray.selection.evidence import Evidence, Key, Scorer
+from lft_ray.tasks.judging import Answers
 
-__all__ = ["decoded", "load_evidence", "load_saved", "read_predictions", "saved_predictions"]
+__all__ = ["load_evidence", "load_saved", "read_outputs", "saved_predictions"]
 
 
-def load_evidence(records: Sequence[TrialRecord], keys: Sequence[Key], *, seed: int) -> Evidence | None:
+def load_evidence(records: Sequence[TrialRecord], keys: Sequence[Key], scorer: Scorer, *, seed: int) -> Evidence | None:
     """Read the predictions of the runs named by ``keys``.
 
     Args:
         records: trial records of the ledger.
         keys: (trial id, precision, max length).
+        scorer: the task and its metric.
         seed: random seed of the bootstrap.
 
     Returns:
@@ -32,11 +34,11 @@ def load_evidence(records: Sequence[TrialRecord], keys: Sequence[Key], *, seed: 
     Raises:
         DamagedFileError: a file that a record names is missing, unreadable or not the one that the trial wrote.
     """
-    evidence = _load(records, keys, seed, skip_damaged=False)
-    return evidence if evidence is not None and len(evidence.predictions) == len(set(keys)) else None
+    evidence = _load(records, keys, scorer, seed, skip_damaged=False)
+    return evidence if evidence is not None and len(evidence.answers) == len(set(keys)) else None
 
 
-def load_saved(records: Sequence[TrialRecord], *, seed: int = 0) -> Evidence | None:
+def load_saved(records: Sequence[TrialRecord], scorer: Scorer, *, seed: int = 0) -> Evidence | None:
     """Read the predictions of every variant of every finished run that can be read; None if there are none.
 
     A file of other rows than those of the confirmation runs, which decide, is left out.
@@ -44,62 +46,47 @@ def load_saved(records: Sequence[TrialRecord], *, seed: int = 0) -> Evidence | N
     done = [record for record in records if record.status is TrialStatus.DONE]
     ordered = sorted(done, key=lambda r: (r.role != "confirm", trial_order(r.trial_id)))
     keys = [(r.trial_id, v.precision, v.max_length) for r in ordered for v in r.variants]
-    return _load(records, keys, seed, skip_damaged=True)
+    return _load(records, keys, scorer, seed, skip_damaged=True)
 
 
-def _load(records: Sequence[TrialRecord], keys: Sequence[Key], seed: int, *, skip_damaged: bool) -> Evidence | None:
+def _load(
+    records: Sequence[TrialRecord], keys: Sequence[Key], scorer: Scorer, seed: int, *, skip_damaged: bool
+) -> Evidence | None:
     saved = {
         (record.trial_id, variant.precision, variant.max_length): variant
         for record in records
         for variant in record.variants
         if variant.predictions_uri
     }
-    truth: NDArray[Any] | None = None
-    predictions = {}
+    targets: NDArray[Any] | None = None
+    answers: dict[Key, Answers] = {}
     for key in keys:
         if key not in saved:
             continue
         try:
-            target, prediction = _read(saved[key])
+            found, outputs = read_outputs(saved[key])
         except DamagedFileError:
             if not skip_damaged:
                 raise
             continue
-        truth = target if truth is None else truth
-        if np.array_equal(truth, target):
-            predictions[key] = prediction
-    return None if truth is None else Evidence(truth=truth, predictions=predictions, seed=seed)
+        targets = found if targets is None else targets
+        if np.array_equal(targets, found):
+            answers[key] = scorer.task.answers(outputs)
+    return None if targets is None else Evidence(scorer, targets, answers, seed)
 
 
-def _read(
-    variant: ScoredVariant,
-) -> tuple[NDArray[np.int64] | NDArray[np.bool_], NDArray[np.int64] | NDArray[np.bool_]]:
-    """Truth and predictions, ordered by row id: int64 [n] for one label per text, bool [n, c] for several."""
-    # Workers write rows in batch order; sorting makes files of different trials comparable row by row.
-    return decoded(*_columns(saved_predictions(variant).sort_by("row_id")))
+def read_outputs(variant: ScoredVariant) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Targets of a variant's rows, and the head outputs for them, ordered by row id.
 
-
-def decoded(target: NDArray[Any], logits: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Truth and predictions of the built-in tasks: int64 [n] for one label per text, bool [n, c] for several."""
-    if target.ndim == 1:
-        return target.astype(np.int64), logits.argmax(axis=1).astype(np.int64)
-    # The decision threshold, a probability of 0.5, is a logit of 0.
-    return target >= 0.5, logits >= 0.0
-
-
-def read_predictions(variant: ScoredVariant) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Truth and logits, ordered by row id: int64 [n] and float64 [n, c], of a task with one label per text.
+    Returns:
+        Targets as the task encodes them, and float32 [n, outputs].
 
     Raises:
         DamagedFileError: the file is missing, unreadable or not the one that the trial wrote.
-        InputError: the task has several labels per text.
     """
-    target, logits = _columns(saved_predictions(variant).sort_by("row_id"))
-    if target.ndim != 1:
-        raise InputError(
-            "a cascade needs a task with one label per text: with several labels there is no single confidence"
-        )
-    return target.astype(np.int64), logits
+    # Workers write rows in batch order; sorting makes files of different trials comparable row by row.
+    targets, outputs = _columns(saved_predictions(variant).sort_by("row_id"))
+    return targets, outputs.astype(np.float32)
 
 
 def saved_predictions(variant: ScoredVariant) -> pa.Table:
@@ -122,14 +109,14 @@ def saved_predictions(variant: ScoredVariant) -> pa.Table:
     return table
 
 
-def _columns(table: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _columns(table: pa.Table) -> tuple[NDArray[Any], NDArray[Any]]:
     return _matrix(table["target"]), _matrix(table["logits"])
 
 
-def _matrix(column: pa.ChunkedArray) -> NDArray[np.float64]:
+def _matrix(column: pa.ChunkedArray) -> NDArray[Any]:
     values = column.combine_chunks()
     if not pa.types.is_list(values.type):
-        plain: NDArray[np.float64] = values.to_numpy(zero_copy_only=False)
+        plain: NDArray[Any] = values.to_numpy(zero_copy_only=False)
         return plain
-    flat: NDArray[np.float64] = values.flatten().to_numpy(zero_copy_only=False)
+    flat: NDArray[Any] = values.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(values), -1)

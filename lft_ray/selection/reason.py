@@ -10,10 +10,9 @@ from lft_ray.selection.screening import is_linear
 from lft_ray.selection.verdict import Verdict
 
 __all__ = [
-    "Facts", "cascade_sentence", "metric_name", "not_compared_sentence", "points_text", "reason_of", "verdict_words",
+    "Facts", "cascade_sentence", "not_compared_sentence", "points_text", "reason_of", "verdict_words",
 ]  # fmt: skip
 
-NAMES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "weighted_f1": "weighted F1", "accuracy": "accuracy"}
 NAMED = 4
 """Points that a sentence names before it counts the rest."""
 
@@ -23,7 +22,7 @@ class Facts:
     """Inputs of the sentence besides the points.
 
     Attributes:
-        metric: name of the score.
+        metric_name: name of the score, as it is printed.
         verdict: what can be claimed.
         is_cheapest: whether nothing that finished is cheaper than the winner.
         other_sizes: number of sizes that finished and were not compared, because one seed rules them out.
@@ -32,18 +31,13 @@ class Facts:
         failures: that most trials failed, and why; empty if they did not.
     """
 
-    metric: str
+    metric_name: str
     verdict: Verdict
     is_cheapest: bool = True
     other_sizes: int = 0
     missing: tuple[NotCompared, ...] = ()
     confirmations: ConfirmationCount = field(default_factory=ConfirmationCount)
     failures: str = ""
-
-
-def metric_name(metric: str) -> str:
-    """The usual spelling of a metric."""
-    return NAMES.get(metric, metric)
 
 
 def cascade_sentence(cascade: Cascade) -> str:
@@ -79,7 +73,7 @@ def reason_of(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: Selectio
         spec: policy and margin.
         facts: name of the score, what was compared and what was not, and the verdict.
     """
-    name = metric_name(facts.metric)
+    name = facts.metric_name
     best = max(judged, key=lambda p: (p.standing == "best", p.f1))
     is_best = best.f1 <= winner.f1
     sentence = _best_wins(winner, judged, spec, facts) if is_best else _cheaper_wins(winner, best, name)
@@ -100,7 +94,7 @@ def _cheaper_wins(winner: JudgedPoint, best: JudgedPoint, name: str) -> str:
 def _best_wins(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: SelectionSpec, facts: Facts) -> str:
     runs, usd = len(winner.fresh_f1), winner.usd_per_million_predictions
     seeds = f" (mean of {runs} fresh seeds)" if runs > 1 else " (one fresh seed)" if runs else ""
-    score = f"{metric_name(facts.metric)}, {winner.f1:.3f}{seeds},"
+    score = f"{facts.metric_name}, {winner.f1:.3f}{seeds},"
     sentence = f"{winner.model_size} has the best {score}"
     cheaper = [p for p in judged if p.usd_per_million_predictions < usd]
     if cheaper and spec.policy == "cheapest_within":

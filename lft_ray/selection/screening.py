@@ -21,7 +21,7 @@ from statistics import NormalDist
 from lft_ray.config import SelectionSpec
 from lft_ray.records import FrontPoint
 from lft_ray.selection.evidence import Evidence, Key
-from lft_ray.selection.significance import CONFIDENCE, resample
+from lft_ray.selection.significance import CONFIDENCE
 
 __all__ = ["SEED_SPREAD", "Noise", "is_linear", "key_of", "sizes_in_question"]
 
@@ -37,12 +37,10 @@ class Noise:
 
     Attributes:
         rows: number of validation rows.
-        metric: name of the score.
         evidence: predictions of the search runs; None, or without one of the runs: binomial variance.
     """
 
     rows: int
-    metric: str = "macro_f1"
     evidence: Evidence | None = None
 
 
@@ -97,10 +95,7 @@ def _rows_variances(best: FrontPoint, rivals: Sequence[FrontPoint], noise: Noise
     points = [best, *rivals]
     evidence = noise.evidence
     keys, recorded = [key_of(p) for p in points], [p.f1 for p in points]
-    predictions = None if evidence is None else evidence.of(keys, recorded, noise.metric)
-    if evidence is None or predictions is None:
+    if evidence is None or not evidence.reproduces(keys, recorded):
         return [rows_variance(best, noise.rows)] * len(rivals)
-    sample = resample(
-        evidence.truth, [[p] for p in predictions], metric=noise.metric, replicates=REPLICATES, seed=evidence.seed
-    )
+    sample = evidence.resample([[key] for key in keys], replicates=REPLICATES)
     return [sample.difference(i, 0).rows_variance for i in range(1, len(points))]

@@ -1,7 +1,7 @@
 """Bounds of a difference in F1: paired bootstrap over validation rows and seeds. In: predictions. Out: bounds.
 
-NumPy only. Every replicate draws the validation rows once for all runs (stratified by label), recomputes the task's
-metric from label counts, and draws the seeds. McNemar's test is about accuracy and normal theory is about means; F1 is
+NumPy only. Every replicate draws the validation rows once for all runs, within the task's strata, recomputes the
+metric from row scores, and draws the seeds. McNemar's test is about accuracy and normal theory is about means; F1 is
 neither.
 
 A difference is theta = F1(best) - F1(other), over unseen rows and seeds. Its variance has a row part, which shrinks
@@ -21,8 +21,10 @@ from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lft_ray.selection.metrics import METRICS, Floats, Labels, WeightedScores, bootstrap_weights, strata
+from lft_ray.selection.bootstrap import bootstrap_weights, grouped
+from lft_ray.tasks.judging import Floats64, MetricOf, RowScores
 
 __all__ = [
     "CONFIDENCE", "TWO_SIDED", "Difference", "Resampled", "holm_levels", "resample", "score_intervals", "student_t",
@@ -58,7 +60,7 @@ class Difference:
     """
 
     loss: float
-    deviations: Floats
+    deviations: Floats64
     rows_variance: float
     seeds_variance: float
     degrees_of_freedom: float
@@ -117,15 +119,15 @@ class Resampled:
         seedless: indices of finalists whose training does not depend on the seed: one run of them has no seed variance.
     """
 
-    observed: list[Floats]
-    replicates: list[Floats]
+    observed: list[Floats64]
+    replicates: list[Floats64]
     rows: int
     seed: int = 0
     run_ids: tuple[tuple[str, ...], ...] = ()
     seedless: frozenset[int] = frozenset()
 
     @cached_property
-    def means(self) -> Floats:
+    def means(self) -> Floats64:
         """Mean score of each finalist, [m]."""
         return np.array([values.mean() for values in self.observed])
 
@@ -174,10 +176,10 @@ class Resampled:
         return of_seeds * max(1.0, total / estimated) ** 2
 
     @cached_property
-    def _rows(self) -> Floats:
+    def _rows(self) -> Floats64:
         """Deviation of the mean over seeds, due to the draw of rows, [B, m]."""
         means = np.stack([values.mean(axis=1) for values in self.replicates], axis=1)
-        centred: Floats = means - means.mean(axis=0)
+        centred: Floats64 = means - means.mean(axis=0)
         return centred
 
     def _is_fixed(self, finalist: int) -> bool:
@@ -191,7 +193,7 @@ class Resampled:
         return [i for i, values in enumerate(self.observed) if len(values) > 1 and not self._is_fixed(i)]
 
     @cached_property
-    def _residuals(self) -> Floats:
+    def _residuals(self) -> Floats64:
         """Deviation of each run from its finalist's mean, scaled so that the mean square estimates the variance."""
         groups = [self.observed[i] for i in self._spread_of]
         return np.concatenate([(g - g.mean()) * math.sqrt(len(g) / (len(g) - 1)) for g in groups] or [np.zeros(0)])
@@ -211,7 +213,7 @@ class Resampled:
         return sum(parts) / len(parts) if parts else 0.0
 
     @cached_property
-    def _seeds(self) -> Floats:
+    def _seeds(self) -> Floats64:
         """Deviation of the mean of each finalist, due to the draw of seeds, [B, m]."""
         drawn = np.zeros((len(self.replicates[0]), len(self.observed)))
         if self._raw_variance == 0.0:
@@ -227,10 +229,10 @@ class Resampled:
 
 
 def resample(
-    truth: Labels,
-    predictions: Sequence[Sequence[Labels]],
+    metric: MetricOf,
+    finalists: Sequence[Sequence[RowScores]],
+    strata: NDArray[np.int64],
     *,
-    metric: str = "macro_f1",
     replicates: int | None = None,
     seed: int = 0,
     run_ids: Sequence[Sequence[str]] = (),
@@ -239,51 +241,51 @@ def resample(
     """Score m finalists on bootstrap samples of the rows. 10,000 replicates of 25 runs on 8,000 rows: about 10 s.
 
     Args:
-        truth: int [n], label indices, or bool [n, c] for several labels per text.
-        predictions: for each finalist the predictions of its runs, each of the shape of ``truth``.
-        metric: one of `METRICS`.
+        metric: the task's metric, of row scores.
+        finalists: for each finalist the row scores of its runs, [n, k].
+        strata: stratum of each row, int64 [n].
         replicates: number of bootstrap samples; None: 10,000, fewer above 20,000 rows.
         seed: random seed; equal seeds give equal numbers.
         run_ids: see `Resampled`.
         seedless: see `Resampled`.
 
     Raises:
-        ValueError: there is no row or no run, the metric is unknown, or predictions and truth differ in shape.
+        ValueError: there is no row or no run, the metric is unknown, or runs are of different rows.
     """
-    runs = [run for finalist in predictions for run in finalist]
-    if metric not in METRICS or not len(truth) or not runs or any(run.shape != truth.shape for run in runs):
+    runs = [run for finalist in finalists for run in finalist]
+    rows = len(strata)
+    if not rows or not runs or any(len(run) != rows for run in runs):
         raise ValueError(
-            f"cannot compare {len(runs)} runs by {metric!r}: expected at least one run and one row, predictions of "
-            f"shape {truth.shape}, and a metric among {', '.join(METRICS)}"
+            f"cannot compare {len(runs)} runs of {sorted({len(run) for run in runs})} rows: expected at least one run "
+            f"and one row, and {rows} rows in each"
         )
-    rows = len(truth)
     draws = rows * max(1.0, len(runs) / USUAL_RUNS)
     count = replicates or int(min(REPLICATES, max(MIN_REPLICATES, MAX_DRAWS / draws)))
-    order, starts, sizes = strata(truth)
-    counter = WeightedScores(truth[order], [run[order] for run in runs], metric)
-    observed = counter.scores(np.ones((1, rows), dtype=np.float32))[0]
+    order, starts, sizes = grouped(strata)
+    weighted = metric([run[order] for run in runs])
+    observed = weighted(np.ones((1, rows), dtype=np.float32))[0]
     found = np.empty((count, len(runs)))
     rng = np.random.default_rng([seed, 0])
     step = max(1, CHUNK // rows)  # replicates per chunk
     for begin in range(0, count, step):
         part = found[begin : begin + step]
-        part[:] = counter.scores(bootstrap_weights(rng, starts, sizes, len(part)))
-    ends = np.cumsum([len(finalist) for finalist in predictions])[:-1]
+        part[:] = weighted(bootstrap_weights(rng, starts, sizes, len(part)))
+    ends = np.cumsum([len(finalist) for finalist in finalists])[:-1]
     ids = tuple(tuple(runs_of) for runs_of in run_ids)
     return Resampled(np.split(observed, ends), np.split(found, ends, axis=1), rows, seed, ids, frozenset(seedless))
 
 
 def score_intervals(
-    truth: Labels, predictions: Sequence[Labels], *, metric: str = "macro_f1", seed: int = 0
+    metric: MetricOf, runs: Sequence[RowScores], strata: NDArray[np.int64], *, seed: int = 0
 ) -> list[tuple[float, float]]:
-    """Two-sided 95% interval of the score of each single run over unseen rows: bootstrap, stratified by label.
+    """Two-sided 95% interval of the score of each single run over unseen rows: bootstrap within the task's strata.
 
     All runs are scored on the same 1,000 samples (fewer of many runs on many rows), so one call for all of them costs
     little more than one call for one. The seed of the run is not varied: this is about the checkpoint at hand.
     """
-    runs = [[run] for run in predictions]
-    limit = int(MAX_DRAWS / max(1.0, len(truth) * max(1.0, len(runs) / USUAL_RUNS)))
-    sample = resample(truth, runs, metric=metric, seed=seed, replicates=max(200, min(INTERVAL_REPLICATES, limit)))
+    limit = int(MAX_DRAWS / max(1.0, len(strata) * max(1.0, len(runs) / USUAL_RUNS)))
+    replicates = max(200, min(INTERVAL_REPLICATES, limit))
+    sample = resample(metric, [[run] for run in runs], strata, seed=seed, replicates=replicates)
     return [sample.interval(i) for i in range(len(runs))]
 
 

@@ -2,33 +2,29 @@
 
 In: trial records. Out: a `Selection` whose winner passed the check.
 
-int8 and bf16 may change labels. A reduced-precision winner is shipped only if enough validation rows have the same
-label as in fp32, and if the F1 lost to rounding is below the margin with 95% confidence (paired bootstrap over the
+int8 and bf16 may change predictions. A reduced-precision winner is shipped only if enough validation rows have the same
+prediction as in fp32, and if the F1 lost to rounding is below the margin with 95% confidence (paired bootstrap over the
 rows). Otherwise it is excluded and the choice is repeated among the remaining points, its own fp32 variant included.
 """
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from lft_ray.candidates import TaskRecord
 from lft_ray.config import CostSpec, SelectionSpec
 from lft_ray.errors import NoWinnerError
 from lft_ray.records import FrontPoint, Interval, PrecisionCheck, Selection, SizeCoverage, TrialRecord
 from lft_ray.selection.decide import decide
-from lft_ray.selection.evidence import Evidence
+from lft_ray.selection.evidence import Scorer
 from lft_ray.selection.finalists import finalists
 from lft_ray.selection.intervals import f1_intervals, interval_key, interval_of, with_intervals
-from lft_ray.selection.metrics import METRICS, scores
 from lft_ray.selection.predictions import load_evidence, load_saved
-from lft_ray.selection.reason import metric_name
 from lft_ray.selection.screening import Noise
-from lft_ray.selection.significance import resample
 
 __all__ = ["MIN_AGREEMENT", "check_reduced_precision", "choose_winner", "finalists_of"]
 
 REFERENCE = "fp32"
 MIN_AGREEMENT = {"fp32": 0.999, "bf16": 0.99, "int8": 0.99}
-"""Minimum share of texts with the same labels, by precision. On AG News, with a model of F1 .870, bf16 gave .997 and
+"""Minimum share of rows with the same prediction, by precision. On AG News, with a model of F1 .870, bf16 gave .997 and
 int8 .991 of the texts the label of fp32. int8 predictions also depend slightly on the batch, because its texts share
 the scale of an activation."""
 
@@ -38,7 +34,7 @@ def choose_winner(
     spec: SelectionSpec,
     cost: CostSpec,
     *,
-    metric: str = "macro_f1",
+    task: TaskRecord,
     validation_rows: int = 2000,
     seed: int = 0,
     coverage: Sequence[SizeCoverage] = (),
@@ -49,7 +45,7 @@ def choose_winner(
         records: trial records of the ledger; their saved predictions are read from storage.
         spec: policy, margin and the cap on serving cost.
         cost: the cap on latency.
-        metric: name of the score.
+        task: the task, whose metric is the score.
         validation_rows: number of rows that F1 was measured on.
         seed: random seed of the bootstraps.
         coverage: what became of each model size of the study.
@@ -58,7 +54,8 @@ def choose_winner(
         NoWinnerError: no finished trial is within the caps, or only variants that failed the check are.
     """
     checks: list[PrecisionCheck] = []
-    everything, evidence = records, load_saved(records, seed=seed)
+    scorer = Scorer(task.make(), task.metric)
+    everything, evidence = records, load_saved(records, scorer, seed=seed)
     # Ends: each round that does not return removes one variant, and without variants `decide` raises.
     while True:
         try:
@@ -66,7 +63,7 @@ def choose_winner(
                 records,
                 spec,
                 cost,
-                metric=metric,
+                metric_name=scorer.metric_name,
                 validation_rows=validation_rows,
                 evidence=evidence,
                 coverage=coverage,
@@ -75,12 +72,12 @@ def choose_winner(
             refused = "".join(f" Refused: {check.reason}." for check in checks)
             raise NoWinnerError(f"{error.message}{refused}", fix=error.fix) from None
         run = next(record for record in records if record.trial_id == chosen.winner_seed_trial_id)
-        check = check_reduced_precision(run, chosen.winner, metric=metric, margin=spec.margin, seed=seed)
+        check = check_reduced_precision(run, chosen.winner, scorer, margin=spec.margin, seed=seed)
         if check is not None:
             checks.append(check)
         if check is None or check.passed:
             chosen = chosen.replace(precision_checks=checks)
-            return _with_intervals(chosen, run, f1_intervals(everything, evidence, metric))
+            return _with_intervals(chosen, run, f1_intervals(everything, evidence))
         records = _without(records, chosen.winner)
 
 
@@ -89,7 +86,7 @@ def finalists_of(
     spec: SelectionSpec,
     cost: CostSpec,
     *,
-    metric: str,
+    task: TaskRecord,
     validation_rows: int,
 ) -> list[FrontPoint]:
     """`finalists` with the saved predictions of the search, which are read from storage.
@@ -97,8 +94,8 @@ def finalists_of(
     Raises:
         NoWinnerError: no finished trial is within the caps.
     """
-    evidence = load_saved(records)
-    return finalists(records, spec, cost, noise=Noise(validation_rows, metric, evidence))
+    evidence = load_saved(records, Scorer(task.make(), task.metric))
+    return finalists(records, spec, cost, noise=Noise(validation_rows, evidence))
 
 
 def _with_intervals(selection: Selection, run: TrialRecord, intervals: dict[str, Interval]) -> Selection:
@@ -124,14 +121,14 @@ def _with_intervals(selection: Selection, run: TrialRecord, intervals: dict[str,
 
 
 def check_reduced_precision(
-    run: TrialRecord, point: FrontPoint, *, metric: str, margin: float, seed: int = 0
+    run: TrialRecord, point: FrontPoint, scorer: Scorer, *, margin: float, seed: int = 0
 ) -> PrecisionCheck | None:
     """Compare the reduced-precision validation predictions of a run with those in fp32, at the same text length.
 
     Args:
         run: the trial whose checkpoint is shipped.
         point: sets the precision and length to check.
-        metric: name of the score.
+        scorer: the task and its metric.
         margin: F1 that may be lost, as a fraction.
         seed: random seed of the bootstrap.
 
@@ -143,37 +140,27 @@ def check_reduced_precision(
     if point.precision == REFERENCE or point.max_length not in lengths:
         return None
     keys = [(run.trial_id, precision, point.max_length) for precision in (REFERENCE, point.precision)]
-    evidence = load_evidence([run], keys, seed=seed)
+    evidence = load_evidence([run], keys, scorer, seed=seed)
     facts = point.model_dump(include={"model_size", "precision", "max_length"}) | {"trial_id": run.trial_id}
     what = f"{point.precision} of {run.trial_id} ({point.model_size}, {point.max_length} tokens)"
-    if evidence is None or not _reproduces_f1(run, evidence, metric):
-        reason = f"{what} cannot be compared with fp32: its saved predictions are missing or belong to another task"
+    recorded = {(run.trial_id, v.precision, v.max_length): v.f1 for v in run.variants}
+    if evidence is None or not evidence.reproduces(keys, [recorded[key] for key in keys]):
+        reason = f"{what} cannot be compared with fp32: its saved predictions are missing, or not those of its score"
         return PrecisionCheck(**facts, reason=reason)
-    exact, rounded = (evidence.predictions[key] for key in keys)
-    same = exact == rounded
-    agreement = float((same if same.ndim == 1 else same.all(axis=1)).mean())
-    difference = resample(evidence.truth, [[exact], [rounded]], metric=metric, seed=seed).difference(1, 0)
-    rows = len(evidence.truth)
+    agreement = evidence.agreement(*keys)
+    difference = evidence.resample([[key] for key in keys]).difference(1, 0)
+    rows = len(evidence.targets)
     loss = difference.loss
     upper = difference.upper()
     minimum = MIN_AGREEMENT[point.precision]
     passed = agreement >= minimum and upper <= margin
     rule = "" if passed else f"; at least {minimum:.0%} and at most {margin * 100:g} points are required"
     reason = (
-        f"{what} gives {agreement:.2%} of {rows:,} validation rows the labels that fp32 gives them, and "
-        f"loses {_points(loss)} points of {metric_name(metric)}, at most {_points(upper)} (95%){rule}"
+        f"{what} gives {agreement:.2%} of {rows:,} validation rows the prediction of fp32, and "
+        f"loses {_points(loss)} points of {scorer.metric_name}, at most {_points(upper)} (95%){rule}"
     )
     found = {"rows": rows, "agreement": agreement, "f1_loss": loss, "f1_loss_upper": upper, "passed": passed}
     return PrecisionCheck(**facts, **found, reason=reason)
-
-
-def _reproduces_f1(run: TrialRecord, evidence: Evidence, metric: str) -> bool:
-    """Whether the saved predictions give the recorded F1, which those of a task with its own decoding do not."""
-    if metric not in METRICS:
-        return False
-    recorded = {(run.trial_id, v.precision, v.max_length): v.f1 for v in run.variants}
-    recomputed = scores(evidence.truth, list(evidence.predictions.values()), metric)
-    return bool(np.allclose(recomputed, [recorded[key] for key in evidence.predictions], atol=1e-6))
 
 
 def _without(records: Sequence[TrialRecord], point: FrontPoint) -> list[TrialRecord]:

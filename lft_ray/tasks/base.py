@@ -4,18 +4,20 @@ Shapes: n texts, c head outputs. Targets are a single numpy array, so that they 
 processes.
 """
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
 from lft_ray.wire import LabelScore
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-__all__ = ["Task"]
+__all__ = ["ConfidentTask", "Task"]
 
 Floats = NDArray[np.float32]
 
@@ -27,6 +29,8 @@ class Task(Protocol):
     labels: list[str]
     label_names: tuple[str, ...]
     """Column names tried for the label when the experiment does not name one, in order of preference."""
+    metric_names: Mapping[str, str]
+    """Key of each metric -> the name it is printed with; the first is the default."""
 
     def __init__(self, labels: list[str]) -> None: ...
 
@@ -78,6 +82,27 @@ class Task(Protocol):
     def metrics(self, targets: NDArray[Any], logits: Floats) -> dict[str, float]:
         """Metrics macro_f1, micro_f1, weighted_f1 and accuracy (multilabel: share of rows with every label right)."""
 
+    def answers(self, outputs: Floats) -> Answers:
+        """Predictions of n rows from head outputs [n, c]. Their first axis is the rows; only the task reads them."""
+
+    def row_scores(self, targets: NDArray[Any], answers: Answers) -> RowScores:
+        """What the metrics need to know of each row, [n, k]: enough to compute them under any weights of the rows."""
+
+    def weighted_metric(self, metric: str, runs: Sequence[RowScores]) -> WeightedMetric:
+        """Prepare a metric for row scores of several runs on the same rows.
+
+        Under equal weights it is that of ``metrics``.
+
+        Raises:
+            ValueError: the metric is unknown.
+        """
+
+    def row_strata(self, targets: NDArray[Any]) -> NDArray[np.int64]:
+        """Stratum of each row, int64 [n] from 0: a bootstrap draws the rows of each stratum from that stratum."""
+
+    def same(self, ours: Answers, theirs: Answers) -> NDArray[np.bool_]:
+        """Whether two predictions of each row are the same for a user, bool [n]."""
+
     def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:
         """One dictionary per label: label, precision, recall, f1, support."""
 
@@ -92,3 +117,14 @@ class Task(Protocol):
 
     def strata(self, rows: list[list[str]]) -> list[str]:
         """Stratum of each row, by which splits are stratified."""
+
+
+@runtime_checkable
+class ConfidentTask(Protocol):
+    """What a task offers whose predictions have one confidence each; without it there is no cascade of two models."""
+
+    def fit_temperature(self, outputs: Floats, targets: NDArray[Any]) -> float:
+        """Divisor of the head outputs [n, c] with which their confidence is right on these rows."""
+
+    def confidence(self, outputs: Floats, temperature: float) -> NDArray[np.float64]:
+        """How sure the prediction of each row is, float64 [n] in 0..1."""

@@ -1,5 +1,6 @@
 """One label per text. Head: one output per label; loss: cross-entropy; prediction: the most probable label."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,6 +8,9 @@ from numpy.typing import NDArray
 
 from lft_ray.errors import DataError
 from lft_ray.tasks.base import Floats
+from lft_ray.tasks.calibration import fit_temperature, top_probability
+from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
+from lft_ray.tasks.label_metrics import METRIC_NAMES, LabelMetric, one_hot
 from lft_ray.tasks.scores import balanced_weights, confusion, count_labels, f1_averages, per_label
 from lft_ray.wire import LabelScore
 
@@ -29,6 +33,8 @@ class Classification:
         "label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "label_text", "label_name",
         "tag", "genre", "emotion", "y",
     )  # fmt: skip
+
+    metric_names: Mapping[str, str] = METRIC_NAMES
 
     def __init__(self, labels: list[str]) -> None:
         self.labels = list(labels)
@@ -120,6 +126,37 @@ class Classification:
         predicted = logits.argmax(axis=1)
         averages = f1_averages(count_labels(targets, predicted, self.outputs))
         return {**averages, "accuracy": float((predicted == targets).mean()) if len(targets) else 0.0}
+
+    def answers(self, outputs: Floats) -> Answers:
+        """Return the index of the most probable label, int64 [n]."""
+        best: NDArray[np.int64] = outputs.argmax(axis=1)
+        return best
+
+    def row_scores(self, targets: NDArray[Any], answers: Answers) -> RowScores:
+        """Return true and predicted label, int32 [n, 2]."""
+        return np.stack([targets, answers], axis=1).astype(np.int32)
+
+    def weighted_metric(self, metric: str, runs: Sequence[RowScores]) -> WeightedMetric:
+        """Return the metric of the runs as a function of row weights."""
+        truth = one_hot(runs[0][:, 0], self.outputs)
+        return LabelMetric(metric, truth, (one_hot(run[:, 1], self.outputs) for run in runs))
+
+    def row_strata(self, targets: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the true label of each row."""
+        return targets.astype(np.int64)
+
+    def same(self, ours: Answers, theirs: Answers) -> NDArray[np.bool_]:
+        """Return whether the labels are equal."""
+        equal: NDArray[np.bool_] = ours == theirs
+        return equal
+
+    def fit_temperature(self, outputs: Floats, targets: NDArray[Any]) -> float:
+        """Return the divisor of the logits with which the probabilities are most likely on these rows."""
+        return fit_temperature(outputs, targets)
+
+    def confidence(self, outputs: Floats, temperature: float) -> NDArray[np.float64]:
+        """Return the probability of the predicted label after temperature scaling, float64 [n]."""
+        return top_probability(outputs, temperature)
 
     def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:
         """Return label, precision, recall, f1 and support of every label."""

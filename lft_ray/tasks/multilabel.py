@@ -1,6 +1,7 @@
 """Any number of labels per text. Head: one output per label; loss: binary cross-entropy; prediction: scores >= 0.5."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from lft_ray.errors import DataError
 from lft_ray.tasks.base import Floats
 from lft_ray.tasks.classification import ranked
+from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
+from lft_ray.tasks.label_metrics import METRIC_NAMES, LabelMetric, rarest_label
 from lft_ray.tasks.scores import Counts, balanced_weights, count_matrix, f1_averages, per_label
 from lft_ray.wire import LabelScore
 
@@ -34,6 +37,8 @@ class Multilabel:
         "labels", "label", "tags", "classes", "categories", "topics", "emotions", "targets", "intents", "class",
         "category", "target", "topic", "genres",
     )  # fmt: skip
+
+    metric_names: Mapping[str, str] = METRIC_NAMES
 
     def __init__(self, labels: list[str]) -> None:
         self.labels = list(labels)
@@ -125,6 +130,29 @@ class Multilabel:
         truth, predicted = self._binarised(targets, logits)
         averages = f1_averages(count_matrix(truth, predicted))
         return {**averages, "accuracy": float((truth == predicted).all(axis=1).mean()) if len(truth) else 0.0}
+
+    def answers(self, outputs: Floats) -> Answers:
+        """Return whether each label is predicted, bool [n, c]."""
+        # The threshold, a probability of 0.5, is a logit of 0.
+        return np.asarray(outputs >= 0.0)
+
+    def row_scores(self, targets: NDArray[Any], answers: Answers) -> RowScores:
+        """Return true and predicted labels, bool [n, 2c]."""
+        return np.hstack([targets >= THRESHOLD, answers])
+
+    def weighted_metric(self, metric: str, runs: Sequence[RowScores]) -> WeightedMetric:
+        """Return the metric of the runs as a function of row weights."""
+        truth = runs[0][:, : self.outputs]
+        return LabelMetric(metric, truth, (run[:, self.outputs :] for run in runs))
+
+    def row_strata(self, targets: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the rarest label of each row."""
+        return rarest_label(targets >= THRESHOLD)
+
+    def same(self, ours: Answers, theirs: Answers) -> NDArray[np.bool_]:
+        """Return whether all labels are equal."""
+        equal: NDArray[np.bool_] = (ours == theirs).all(axis=1)
+        return equal
 
     def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:
         """Return label, precision, recall, f1 and support of every label."""

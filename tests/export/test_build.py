@@ -88,7 +88,7 @@ def test_an_int8_winner_is_checked_judged_and_shipped_in_int8(trained, selection
     assert (bundle.engine, bundle.precision, bundle.note) == ("onnxruntime", "int8", check.reason)
     assert "onnxruntime, int8" in card
     assert "of validation rows" not in card
-    assert "rows the labels that fp32 gives them" in card
+    assert "rows the prediction of fp32" in card
     opened = open_bundle(tmp_path / "bundle")
     opened.verify_smoke(opened.open_runner())
 

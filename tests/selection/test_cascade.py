@@ -2,8 +2,14 @@ import numpy as np
 import pytest
 
 from lft_ray.errors import InputError
-from lft_ray.selection.cascade import cascade_usd, confidence, estimate, fit_temperature
-from lft_ray.selection.metrics import scores
+from lft_ray.selection import cascade
+from lft_ray.selection.cascade import cascade_usd
+from lft_ray.tasks.calibration import fit_temperature, top_probability
+from tests.selection.labels import scorer, scores
+
+
+def estimate(small, large, truth, *, metric="macro_f1", **options):
+    return cascade.estimate(small, large, truth, scorer=scorer(truth, metric), **options)
 
 
 def study(rows=4000, *, classes=4, small=2.6, large=3.5, scale=1.0, seed=0):
@@ -32,24 +38,22 @@ def test_fit_temperature_recovers_the_temperature_of_the_labels():
 def test_confidence_is_the_best_probability():
     logits = np.array([[2.0, 0.0, -1.0], [0.0, 0.0, 0.0]])
     expected = np.exp([1.0, 0.0, -0.5])
-    assert confidence(logits, 2.0) == pytest.approx([expected[0] / expected.sum(), 1 / 3])
+    assert top_probability(logits, 2.0) == pytest.approx([expected[0] / expected.sum(), 1 / 3])
 
 
 def test_a_cascade_stays_within_the_margin_on_rows_that_did_not_choose_it():
     small, large, truth = study()
-    found = estimate(small, large, truth, metric="macro_f1", margin=0.01)
+    found = estimate(small, large, truth, margin=0.01)
     assert found.large_f1 > found.small_f1 + 0.05
     assert found.f1 >= found.large_f1 - 0.015  # the margin, and what half of the rows leaves open
     assert 0.1 < found.share < 0.9
-    again = scores(truth, [small.argmax(axis=1), large.argmax(axis=1)], "macro_f1")
+    again = scores(truth, [small.argmax(axis=1), large.argmax(axis=1)])
     assert (found.small_f1, found.large_f1) == pytest.approx(tuple(again))
 
 
 def test_a_wider_margin_lowers_the_share_of_the_large_model():
     small, large, truth = study()
-    shares = [
-        estimate(small, large, truth, metric="macro_f1", margin=margin).share for margin in (0.0, 0.01, 0.03, 0.05)
-    ]
+    shares = [estimate(small, large, truth, margin=margin).share for margin in (0.0, 0.01, 0.03, 0.05)]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > shares[-1] + 0.1
 
@@ -71,7 +75,7 @@ def test_estimate_measures_on_rows_that_did_not_choose():
             found = estimate(small, large, truth, metric="accuracy", margin=0.0, seed=seed)
         except InputError:
             continue
-        unsure = confidence(small, found.temperature) < found.threshold
+        unsure = top_probability(small, found.temperature) < found.threshold
         predictions = np.where(unsure, large.argmax(axis=1), small.argmax(axis=1))
         optimism.append(float((predictions == truth).mean()) - found.f1)
     assert np.mean(optimism) > 0.0
@@ -80,20 +84,19 @@ def test_estimate_measures_on_rows_that_did_not_choose():
 def test_a_small_model_that_needs_no_help_is_refused():
     small, large, truth = study(small=3.0, large=1.0)
     with pytest.raises(InputError, match="no large model is needed"):
-        estimate(small, large, truth, metric="macro_f1", margin=0.005)
+        estimate(small, large, truth, margin=0.005)
 
 
 @pytest.mark.parametrize(
-    ("truth", "metric", "message"),
+    ("truth", "message"),
     [
-        (np.zeros((50, 3), dtype=bool), "macro_f1", "one label"),
-        (np.zeros(50, dtype=np.int64), "rouge", "rouge"),
-        (np.zeros(10, dtype=np.int64), "macro_f1", "at least 40"),
+        (np.zeros((50, 3), dtype=bool), "one confidence each, and multilabel has none"),
+        (np.zeros(10, dtype=np.int64), "at least 40"),
     ],
 )
-def test_what_cannot_be_a_cascade_is_refused(truth, metric, message):
+def test_what_cannot_be_a_cascade_is_refused(truth, message):
     with pytest.raises(InputError, match=message):
-        estimate(np.zeros((len(truth), 3)), np.zeros((len(truth), 3)), truth, metric=metric, margin=0.01)
+        estimate(np.zeros((len(truth), 3)), np.zeros((len(truth), 3)), truth, margin=0.01)
 
 
 def test_dollars_count_the_request_once():

@@ -26,7 +26,7 @@ def test_the_cheapest_within_the_margin_wins_and_the_reason_says_so():
     assert choice.winner.trial_id == "t2"
     assert choice.winner_seed_trial_id == "t2"
     assert choice.reason == (
-        "minilm:3: -0.3 macro-F1 points for 2.1x less per million predictions than minilm:6; "
+        "minilm:3: -0.3 F1 points for 2.1x less per million predictions than minilm:6; "
         "not proven: no fresh seeds were run, and the best of several search scores is optimistic."
     )
     assert [p.trial_id for p in choice.front] == ["t1", "t2", "t3"]
@@ -56,7 +56,7 @@ def test_tfidf_may_win_and_the_reason_says_that_no_transformer_was_needed():
     assert "for 10.0x less per million predictions than minilm:6, and no transformer was needed; not" in choice.reason
     alone = decide([trial("t1", "tfidf", 0.914, 0.01)], SPEC, COST)
     assert alone.reason == (
-        "tfidf is all there is to choose from: macro-F1, 0.914, $0.01 per million predictions; "
+        "tfidf is all there is to choose from: F1, 0.914, $0.01 per million predictions; "
         "unopposed: nothing else finished, so it was compared with nothing."
     )
     assert (alone.verdict, alone.compared_with) == ("unopposed", [])
@@ -64,11 +64,11 @@ def test_tfidf_may_win_and_the_reason_says_that_no_transformer_was_needed():
 
 def test_a_best_winner_is_said_to_be_the_best():
     records = [trial("t1", "tfidf", 0.89, 0.01), trial("t2", "minilm:6", 0.9, 0.1)]
-    assert decide(records, SPEC, COST, metric="accuracy").reason.startswith(
+    assert decide(records, SPEC, COST, metric_name="accuracy").reason.startswith(
         "minilm:6 has the best accuracy, 0.900, and tfidf, which is cheaper, is not within the margin of 0.5 points; "
     )
     best = decide(records, SelectionSpec(policy="best_f1"), COST).reason
-    assert best.startswith("minilm:6 has the best macro-F1, 0.900, at $0.1 per million predictions; ")
+    assert best.startswith("minilm:6 has the best F1, 0.900, at $0.1 per million predictions; ")
 
 
 def test_a_users_policy_is_called_and_must_return_one_of_the_points():

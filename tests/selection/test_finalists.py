@@ -39,7 +39,7 @@ def test_decide_takes_the_variant_within_the_cap():
 def test_reason_names_both_variants_of_the_same_checkpoint():
     reason = decide(study(), SelectionSpec(), CostSpec(traffic=TrafficSpec(p95_ms=45))).reason
     assert reason.startswith(
-        "minilm:3 served in bf16 at 128 tokens: -0.1 macro-F1 points for 1.3x less per million predictions "
+        "minilm:3 served in bf16 at 128 tokens: -0.1 F1 points for 1.3x less per million predictions "
         "than the same checkpoint in fp32 at 128 tokens; "
     )
 

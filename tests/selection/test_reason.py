@@ -4,7 +4,7 @@ import pytest
 
 from lft_ray.config import SelectionSpec
 from lft_ray.records import Cascade, ConfirmationCount, FrontPoint, JudgedPoint, NotCompared
-from lft_ray.selection.reason import Facts, cascade_sentence, metric_name, not_compared_sentence, reason_of
+from lft_ray.selection.reason import Facts, cascade_sentence, not_compared_sentence, reason_of
 from lft_ray.selection.screening import is_linear
 from lft_ray.selection.verdict import Verdict
 
@@ -22,7 +22,7 @@ CHEAP = point("t1", "minilm:3", 0.912, 0.04, loss=0.003, loss_upper=0.0049, stan
 
 def reason(winner, *judged, doubt="", rows_needed=None, spec=SPEC, **facts):
     verdict = Verdict(judged, doubt, rows_needed, rows=2000, seeds=2)
-    return reason_of(winner, judged, spec, Facts(metric="macro_f1", verdict=verdict, **facts))
+    return reason_of(winner, judged, spec, Facts(metric_name="macro-F1", verdict=verdict, **facts))
 
 
 def test_reason_of_a_cheaper_winner_states_loss_bound_and_saving():
@@ -127,6 +127,5 @@ def test_cascade_sentence_mentions_the_test_split_only_if_there_is_one():
     assert tested.endswith("; on the 500 test rows, evaluated once: F1 0.910.")
 
 
-def test_metric_name_and_is_linear():
-    assert (metric_name("macro_f1"), metric_name("my_score")) == ("macro-F1", "my_score")
+def test_is_linear():
     assert (is_linear("tfidf"), is_linear("tfidf:2"), is_linear("minilm:2")) == (True, True, False)

@@ -4,9 +4,9 @@ import numpy as np
 
 from lft_ray.config import SelectionSpec
 from lft_ray.records import FrontPoint
-from lft_ray.selection.evidence import Evidence
-from lft_ray.selection.metrics import scores
 from lft_ray.selection.screening import Noise, sizes_in_question
+from tests.selection.labels import evidence as evidence_of
+from tests.selection.labels import scores
 
 SPEC = SelectionSpec(margin=0.005)
 MANY = 10**9
@@ -57,9 +57,9 @@ def test_predictions_on_the_same_rows_say_more_than_the_binomial():
     predictions, points = {}, []
     for number, share in ((6, 0.10), (1, 0.125)):
         predicted = np.where(hardness < share, (truth + 1) % 3, truth)  # nested errors: hardly any noise
-        points.append(point(number, float(scores(truth, [predicted], "macro_f1")[0]), 0.01 * number))
+        points.append(point(number, float(scores(truth, [predicted])[0]), 0.01 * number))
         predictions[f"t{number}", "fp32", 128] = predicted
-    evidence = Evidence(truth, predictions)
+    evidence = evidence_of(truth, predictions)
     assert asked(*points, rows=1000) == ["t1"]
     assert asked(*points, rows=1000, evidence=evidence) == []
     other = points[0].replace(f1=points[0].f1 - 0.0001)

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from benchmarks.selection_coverage import Population, coverage, optimism
-from lft_ray.selection.metrics import METRICS, bootstrap_weights, strata
-from lft_ray.selection.significance import Difference, holm_levels, resample, student_t
-from tests.selection.test_metrics import by_sklearn
+from lft_ray.selection.bootstrap import bootstrap_weights, grouped
+from lft_ray.selection.significance import Difference, holm_levels, student_t
+from lft_ray.tasks.label_metrics import METRIC_NAMES
+from tests.selection.labels import sample as sample_of
+from tests.tasks.test_label_metrics import by_sklearn
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", METRIC_NAMES)
 def test_a_replicate_is_scikit_learns_score_of_the_drawn_rows(metric):
     rng = np.random.default_rng(1)
     truth, predicted = rng.integers(0, 3, 80), rng.integers(0, 3, 80)
-    found = resample(truth, [[predicted]], metric=metric, replicates=3, seed=5).replicates[0][:, 0]
-    order, starts, sizes = strata(truth)
+    found = sample_of(truth, [[predicted]], metric=metric, replicates=3, seed=5).replicates[0][:, 0]
+    order, starts, sizes = grouped(truth)
     drawn = bootstrap_weights(np.random.default_rng([5, 0]), starts, sizes, 3)
     expected = [by_sklearn(truth[order], predicted[order], metric, weights) for weights in drawn]
     assert found == pytest.approx(expected, abs=1e-9)
@@ -27,7 +29,7 @@ def test_the_row_part_is_that_of_a_share_and_common_errors_cancel():
     truth = np.zeros(2000, dtype=np.int64)
     hard, apart = rng.random(2000) < 0.2, rng.random(2000) < 0.05
     best, other = np.where(hard, 1, 0), np.where(hard | apart, 1, 0)
-    sample = resample(truth, [[best], [other]], metric="accuracy", replicates=4000)
+    sample = sample_of(truth, [[best], [other]], metric="accuracy", replicates=4000)
     found, share = sample.difference(1, 0), (~hard & apart).mean()
     assert found.loss == pytest.approx(share)
     # Rows that both get wrong say nothing of the difference: its variance is that of the rows that differ.
@@ -41,9 +43,9 @@ def test_equal_seeds_give_equal_bounds():
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 3, 200)
     runs = [[np.where(rng.random(200) < 0.1, 0, truth) for _ in range(3)] for _ in range(2)]
-    first, again = (resample(truth, runs, replicates=300, seed=7).difference(1, 0).upper() for _ in range(2))
+    first, again = (sample_of(truth, runs, replicates=300, seed=7).difference(1, 0).upper() for _ in range(2))
     assert first == again
-    assert first != resample(truth, runs, replicates=300, seed=8).difference(1, 0).upper()
+    assert first != sample_of(truth, runs, replicates=300, seed=8).difference(1, 0).upper()
 
 
 def test_a_model_that_no_seed_changes_adds_no_seed_noise():
@@ -52,10 +54,10 @@ def test_a_model_that_no_seed_changes_adds_no_seed_noise():
     fixed = np.where(rng.random(400) < 0.2, 0, truth)
     # Seeds that differ by far more than luck with 400 rows explains.
     moved = [np.where(rng.random(400) < share, 1 - truth, truth) for share in (0.02, 0.12, 0.22)]
-    alone = resample(truth, [[fixed, fixed], [fixed, fixed]], replicates=500)
+    alone = sample_of(truth, [[fixed, fixed], [fixed, fixed]], replicates=500)
     assert alone.covers_seeds
     assert alone.difference(1, 0).seeds_variance == 0.0
-    mixed = resample(truth, [[fixed, fixed, fixed], moved], replicates=4000)
+    mixed = sample_of(truth, [[fixed, fixed, fixed], moved], replicates=4000)
     spread = float(np.var(mixed.observed[1], ddof=1))
     # Only a twentieth or so of that spread is luck with the rows.
     assert mixed.difference(1, 0).seeds_variance == pytest.approx(spread / 3, rel=0.1)
@@ -69,8 +71,8 @@ def test_two_ways_to_serve_the_same_seeds_differ_by_rows_alone():
     rounded = [np.where(np.arange(400) == row, 1 - predicted, predicted) for row, predicted in enumerate(seeds)]
     other = [np.where(rng.random(400) < 0.2, 1 - truth, truth)]
     run_ids = [["c1", "c2"], ["c1", "c2"], ["c3"]]
-    plain = resample(truth, [seeds, rounded, other], replicates=2000)
-    named = resample(truth, [seeds, rounded, other], replicates=2000, run_ids=run_ids)
+    plain = sample_of(truth, [seeds, rounded, other], replicates=2000)
+    named = sample_of(truth, [seeds, rounded, other], replicates=2000, run_ids=run_ids)
     assert named.difference(1, 0).seeds_variance == 0.0 < plain.difference(1, 0).seeds_variance
     assert named.difference(1, 0).degrees_of_freedom == math.inf
     assert abs(named.difference(1, 0).upper()) < 0.01 < plain.difference(1, 0).upper()
@@ -83,7 +85,7 @@ def test_few_seeds_never_have_less_than_their_own_freedom():
     # Two seeds whose difference is all luck with the rows: their guessed variance exceeds the total.
     pair = [np.where(rng.random(400) < 0.1, 1 - truth, truth) for _ in range(2)]
     single = [np.where(rng.random(400) < 0.1, 1 - truth, truth)]
-    found = resample(truth, [pair, single], replicates=2000).difference(1, 0)
+    found = sample_of(truth, [pair, single], replicates=2000).difference(1, 0)
     assert found.degrees_of_freedom >= 1.0
     assert found.upper() < 0.5
 
@@ -119,10 +121,10 @@ def test_students_quantiles_are_those_of_the_tables():
 
 def test_predictions_of_another_shape_are_refused():
     truth = np.array([0, 1])
-    with pytest.raises(ValueError, match="predictions of shape"):
-        resample(truth, [[np.array([0, 1, 1])]])
+    with pytest.raises(ValueError, match="same shape"):
+        sample_of(truth, [[np.array([0, 1, 1])]])
     with pytest.raises(ValueError, match="rmse"):
-        resample(truth, [[truth]], metric="rmse")
+        sample_of(truth, [[truth]], metric="rmse")
 
 
 @pytest.mark.parametrize("seed_spread", [0.0, 0.05])

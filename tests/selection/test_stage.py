@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 
+from lft_ray.candidates import TaskRecord
 from lft_ray.config import CostSpec, SelectionSpec
 from lft_ray.errors import DamagedFileError, NoWinnerError
 from lft_ray.records import ScoredVariant
 from lft_ray.run.storage import Storage
 from lft_ray.selection.front import points_of
-from lft_ray.selection.metrics import scores
 from lft_ray.selection.stage import check_reduced_precision, choose_winner
 from lft_ray.train.artifacts import put_predictions
 from tests.selection.builders import trial
+from tests.selection.labels import scorer, scores
 
 ROWS = 2000
+TASK = TaskRecord.of("classification", "macro_f1", ["no", "yes"])
 USD = {"fp32": 0.10, "bf16": 0.06, "int8": 0.04}
 
 
@@ -33,7 +35,7 @@ def checkpoint(tmp_path):
         for name, labels in (("fp32", exact), (precision, rounded)):
             logits = np.eye(2, dtype=np.float32)[labels]
             uri = put_predictions(Storage(tmp_path), f"{trial_id}-{name}", np.arange(ROWS), truth, logits).uri
-            f1 = float(scores(truth, [labels], "macro_f1")[0])
+            f1 = float(scores(truth, [labels])[0])
             variants.append(
                 ScoredVariant(
                     precision=name, max_length=64, f1=f1, predictions_uri=uri, usd_per_million_predictions=usd[name]
@@ -46,7 +48,7 @@ def checkpoint(tmp_path):
 
 def checked(record, precision="int8", margin=0.005):
     point = next(point for point in points_of([record]) if point.precision == precision)
-    return check_reduced_precision(record, point, metric="macro_f1", margin=margin)
+    return check_reduced_precision(record, point, scorer(np.zeros(1)), margin=margin)
 
 
 def test_equal_predictions_pass_at_any_margin(checkpoint):
@@ -59,7 +61,7 @@ def test_equal_predictions_pass_at_any_margin(checkpoint):
         0.0,
     )
     assert check.reason == (
-        "int8 of t001 (m:1, 64 tokens) gives 100.00% of 2,000 validation rows the labels that fp32 gives them, and "
+        "int8 of t001 (m:1, 64 tokens) gives 100.00% of 2,000 validation rows the prediction of fp32, and "
         "loses 0.00 points of macro-F1, at most 0.00 (95%)"
     )
 
@@ -103,7 +105,8 @@ def test_missing_predictions_do_not_pass(checkpoint, tmp_path):
 
 
 def chosen(records, **spec):
-    return choose_winner(records, SelectionSpec(**({"confirmation_fraction": 0, "margin": 0.005} | spec)), CostSpec())
+    spec = SelectionSpec(**({"confirmation_fraction": 0, "margin": 0.005} | spec))
+    return choose_winner(records, spec, CostSpec(), task=TASK)
 
 
 def test_the_cheaper_int8_wins_if_its_predictions_agree(checkpoint):

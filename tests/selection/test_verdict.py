@@ -6,8 +6,8 @@ import pytest
 from lft_ray.config import CostSpec, SelectionSpec
 from lft_ray.records import SizeCoverage, SizeOutcome, TrialStatus
 from lft_ray.selection import screening, significance
-from lft_ray.selection.decide import Evidence, decide
-from lft_ray.selection.metrics import scores
+from lft_ray.selection.decide import decide
+from tests.selection import labels
 from tests.selection.builders import trial
 
 COST = CostSpec()
@@ -28,7 +28,7 @@ def study(errors, *, rows=4000, seeds=3, spread=0.0, with_fresh=True, seed=0):
         share = share + rng.normal(0, spread)
         wrong = (hardness < share) ^ (rng.random(rows) < 0.005)
         predictions[trial_id, "fp32", 128] = np.where(wrong, (truth + 1) % 3, truth)
-        f1 = float(scores(truth, [predictions[trial_id, "fp32", 128]], "macro_f1")[0])
+        f1 = float(labels.scores(truth, [predictions[trial_id, "fp32", 128]])[0])
         records.append(trial(trial_id, f"m:{number}", f1, 0.01 * 2.5**number, confirms=confirms))
 
     for number, share in enumerate(errors):
@@ -36,7 +36,7 @@ def study(errors, *, rows=4000, seeds=3, spread=0.0, with_fresh=True, seed=0):
     for number, share in enumerate(errors if with_fresh else []):
         for again in range(seeds):
             run(f"c{number * 10 + again}", number, share, confirms=f"t{number}")
-    return records, Evidence(truth=truth, predictions=predictions, seed=0)
+    return records, labels.evidence(truth, predictions)
 
 
 def test_a_small_loss_on_many_rows_is_proven():
@@ -121,10 +121,10 @@ def test_rows_needed_is_none_if_seeds_differ_too_much():
 
 def test_missing_or_inconsistent_predictions_bound_nothing():
     records, evidence = study([0.102, 0.10])
-    few = {key: value for key, value in evidence.predictions.items() if key[0] != "c11"}
-    other = evidence.predictions | {("c11", "fp32", 128): evidence.truth}
+    few = {key: value for key, value in evidence.answers.items() if key[0] != "c11"}
+    other = evidence.answers | {("c11", "fp32", 128): evidence.targets}
     for predictions in (few, other):
-        choice = decide(records, SPEC, COST, evidence=Evidence(evidence.truth, predictions))
+        choice = decide(records, SPEC, COST, evidence=labels.evidence(evidence.targets, predictions))
         assert (choice.verdict, choice.validation_rows) == ("unconfirmed", 0)
         assert choice.judged[0].loss_upper is None
         assert choice.reason.endswith("there are no saved predictions to bound the loss with.")
@@ -220,9 +220,9 @@ def test_proven_is_wrong_in_at_most_one_case_of_twenty(monkeypatch):
             for run, confirms in [(f"t{number}", ""), *((f"c{number}{k}", f"t{number}") for k in range(3))]:
                 right = rng.random(250) < accuracy + rng.normal(0, 0.006)
                 predictions[run, "fp32", 128] = np.where(right, truth, 1 - truth)
-                f1 = float(scores(truth, [predictions[run, "fp32", 128]], "accuracy")[0])
+                f1 = float(labels.scores(truth, [predictions[run, "fp32", 128]], "accuracy")[0])
                 records.append(trial(run, f"m:{number}", f1, 0.01 * 2.5**number, confirms=confirms))
-        evidence = Evidence(truth, predictions, seed=case)
-        choice = decide(records, SelectionSpec(margin=margin), COST, metric="accuracy", evidence=evidence)
+        evidence = labels.evidence(truth, predictions, metric="accuracy", seed=case)
+        choice = decide(records, SelectionSpec(margin=margin), COST, evidence=evidence)
         wrong += choice.verdict == "proven" and choice.winner.trial_id != "t2"
     assert wrong <= 10, f"{wrong} of {cases}: 5 are promised, and 11 or more come by chance in 1 such test of 100"

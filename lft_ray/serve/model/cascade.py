@@ -10,7 +10,6 @@ import numpy as np
 
 from lft_ray.engines.batching import UnreadableText
 from lft_ray.export.cascade import CascadeSpec
-from lft_ray.selection.cascade import confidence
 from lft_ray.serve.model.base import SampleResult, ScoredTexts
 from lft_ray.serve.model.predictor import Predictor, RawOutput
 from lft_ray.wire import Info, Predictions
@@ -61,7 +60,7 @@ class Cascade:
         output = await self._small.infer(texts)
         scores = self._small.decode(output.logits, top_k=top_k, function=function)
         tokens, truncated, unread = list(output.tokens), list(output.truncated), list(output.unread)
-        confidences = confidence(output.logits, self._spec.temperature)
+        confidences = self._small.confidence(output.logits, self._spec.temperature)
         unsure: list[int] = np.flatnonzero(confidences < self._spec.threshold).tolist()
         self._texts += len(texts)
         self._escalated += len(unsure)
@@ -88,7 +87,7 @@ class Cascade:
             started_at = time.perf_counter()
             logits = self._small.run_alone(text)
             model = self._small
-            if confidence(logits, self._spec.temperature)[0] < self._spec.threshold:
+            if self._small.confidence(logits, self._spec.temperature)[0] < self._spec.threshold:
                 model, logits = self._large, self._large.run_alone(text)
             latency_ms = (time.perf_counter() - started_at) * 1000.0
             results.append(SampleResult(model.decode(logits)[0][0].label, latency_ms))

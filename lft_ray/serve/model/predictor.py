@@ -15,7 +15,7 @@ from lft_ray.engines.base import Runner
 from lft_ray.engines.batching import Batcher, BatchObserver
 from lft_ray.records import Bundle
 from lft_ray.serve.model.base import ReplicaThreads, SampleResult, ScoredTexts
-from lft_ray.tasks.base import Task
+from lft_ray.tasks.base import ConfidentTask, Task
 from lft_ray.wire import Info, Predictions
 
 __all__ = ["Predictor", "RawOutput"]
@@ -130,6 +130,11 @@ class Predictor:
         """Label scores of logits [n, labels], best first."""
         rows = self._task.decode(_scores(self._task, logits, function))
         return rows if top_k is None else [scores[:top_k] for scores in rows]
+
+    def confidence(self, logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+        """How sure each prediction is, float64 [n]; of a task without a confidence there is no cascade that asks."""
+        assert isinstance(self._task, ConfidentTask)
+        return self._task.confidence(logits, temperature)
 
     @property
     def queued(self) -> int:

@@ -1,10 +1,15 @@
-"""Weighted scores against scikit-learn, and the strata of the bootstrap."""
+"""Weighted metrics of labels against scikit-learn, and the strata of rows."""
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from lft_ray.selection.metrics import METRICS, WeightedScores, bootstrap_weights, scores, strata
+from lft_ray.tasks.classification import Classification
+from lft_ray.tasks.judging import WeightedMean, WeightedRatio
+from lft_ray.tasks.label_metrics import METRIC_NAMES, LabelMetric, rarest_label
+from tests.selection.labels import LABELS, scores
+
+METRICS = list(METRIC_NAMES)
 
 
 def by_sklearn(truth, predicted, metric, weights=None):
@@ -40,25 +45,26 @@ def test_weighted_scores_are_scikit_learns_under_sample_weights(metric):
     rng = np.random.default_rng(2)
     truth, predicted = rng.integers(0, 4, 50), rng.integers(0, 4, 50)
     weights = rng.integers(0, 3, (5, 50)).astype(np.float32)
-    found = WeightedScores(truth, [predicted, truth], metric).scores(weights)
+    task = Classification(LABELS)
+    runs = [task.row_scores(truth, run) for run in (predicted, truth)]
+    found = task.weighted_metric(metric, runs)(weights)
     assert found.shape == (5, 2)
     assert found[:, 0] == pytest.approx([by_sklearn(truth, predicted, metric, row) for row in weights], abs=1e-9)
-
-
-def test_rows_are_drawn_within_their_label_and_rare_labels_together():
-    truth = np.array([0] * 50 + [1] * 30 + [2] * 2 + [3] * 1)
-    order, starts, sizes = strata(truth)
-    drawn = bootstrap_weights(np.random.default_rng(0), starts, sizes, 500)
-    label = truth[order]
-    assert (drawn[:, label == 0].sum(axis=1) == 50).all()
-    assert (drawn[:, label == 1].sum(axis=1) == 30).all()
-    assert (drawn[:, label >= 2].sum(axis=1) == 3).all()
-    assert drawn[:, label == 3].std() > 0.5
-    assert drawn.mean(axis=0) == pytest.approx(np.ones(83), abs=0.25)
 
 
 def test_rows_of_several_labels_go_by_their_rarest_one():
     truth = np.zeros((40, 2), dtype=bool)
     truth[:30, 0] = truth[:8, 1] = True
-    _, _, sizes = strata(truth)
-    assert sorted(set(sizes.tolist())) == [8.0, 10.0, 22.0]
+    assert np.bincount(rarest_label(truth)).tolist() == [22, 8, 10]
+
+
+def test_an_unknown_metric_is_refused():
+    with pytest.raises(ValueError, match="rmse"):
+        LabelMetric("rmse", np.ones((2, 1), bool), [np.ones((2, 1), bool)])
+
+
+def test_means_and_ratios_of_row_scores():
+    runs = [np.array([[1.0, 2.0], [0.5, 1.0], [0.0, 4.0]]), np.array([[1.0, 0.0]] * 3)]
+    weights = np.array([[1, 1, 1], [2, 0, 0]], dtype=np.float32)
+    assert WeightedMean(runs)(weights) == pytest.approx(np.array([[0.5, 1.0], [1.0, 1.0]]))
+    assert WeightedRatio(runs, 0, 1)(weights) == pytest.approx(np.array([[1.5 / 7, 0.0], [0.5, 0.0]]))
