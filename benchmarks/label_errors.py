@@ -81,7 +81,7 @@ class Judged:
             views.insert(0, features(encoder, texts, args.cache))
         self.probabilities = out_of_fold(views, self.given, task, fold, seed=args.seed)
         self.labels = task.labels
-        self.enough = judged(self.given, keys, task.outputs)[self.given]
+        self.enough = judged(self.given, keys, task)[self.given]
 
 
 def flags(judged_rows: Judged) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:

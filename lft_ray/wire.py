@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validat
 
 __all__ = [
     "MAX_BATCH", "VISIBLE", "Canary", "ErrorBody", "Info", "LabelScore", "Options", "Parameters", "PredictRequest",
-    "Predictions", "RequestBody", "Text", "Texts", "Wire",
+    "Prediction", "Predictions", "RequestBody", "Text", "Texts", "Wire",
 ]  # fmt: skip
 
 MAX_BATCH = 128
@@ -100,7 +100,9 @@ class PredictRequest(RequestBody):
         return [self.inputs] if isinstance(self.inputs, str) else self.inputs
 
 
-Predictions = list[list[LabelScore]]
+Prediction = list[LabelScore]
+"""Labels of one text with their scores, best first."""
+Predictions = list[Prediction]
 
 
 class ErrorBody(Wire):

@@ -75,7 +75,7 @@ def test_the_search_ends_with_a_front_a_winner_and_one_look_at_the_test_split(ru
     ending = "one seed per finalist does not show how far seeds differ." if confirmed else "so none was trained again."
     assert selection.reason.endswith(ending)
     assert set(selection.test_metrics) >= {"macro_f1", "micro_f1", "weighted_f1", "accuracy"}
-    assert {row["label"] for row in selection.per_label} == set(WORDS)
+    assert {row[0] for row in selection.panels[0].rows} == set(WORDS)
     # A word a label gives it away, so a bag of words must learn it: a wrong head, loss or threshold would show here.
     assert selection.test_f1 > 0.8
 

@@ -4,7 +4,6 @@ In: a bundle, a file. Out: a Parquet file. Resumable: every `CHUNK_ROWS` rows ar
 the output, and a second call continues after the last part. Never starts Ray or an endpoint.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -192,34 +191,24 @@ def _name(start: int) -> str:
 
 def _prediction_table(bulk: BulkRunner, task: Task, start: int, texts: Sequence[str]) -> pa.Table:
     try:
-        scores = task.probabilities(bulk.run(texts))
+        outputs = bulk.run(texts)
     except UnreadableText as error:
         raise InputError(
             f"row {start + error.row} of the input, counted from 0: {error.message}",
             fix="leave this row out, or export the model again from an intact base",
         ) from error
-    # A text of nothing has no label: the model would answer with its most frequent one.
+    # A text of nothing has no prediction: the model would give it the one that it gives most often.
     blank = np.fromiter(map(is_blank, texts), dtype=np.bool_, count=len(texts))
-    chosen = [None if nothing else names for nothing, names in zip(blank, task.chosen(scores), strict=True)]
-    single = task.kind == "classification"
-    labels = (
-        pa.array([names and names[0] for names in chosen], pa.string())
-        if single
-        else pa.array(chosen, pa.list_(pa.string()))
+    answers = task.answer_table(outputs, blank)
+    rows = pa.table(
+        {
+            "row": pa.array(np.arange(start, start + len(texts), dtype=np.int64)),
+            "text": pa.array(texts, pa.large_string()),
+        }
     )
-    columns = {
-        "row": pa.array(np.arange(start, start + len(texts), dtype=np.int64)),
-        "text": pa.array(texts, pa.large_string()),
-        "label" if single else "labels": labels,
-        "score": pa.array(scores.max(axis=1), mask=blank),
-        "scores": pa.array(
-            [None if nothing else row for nothing, row in zip(blank, scores, strict=True)], pa.list_(pa.float32())
-        ),
-    }
-    # One name a line, so that a name with a line break must not take two.
-    lines = "\n".join(" ".join(name.splitlines()) for name in task.labels)
-    metadata = {"labels": lines, "labels_json": json.dumps(task.labels, ensure_ascii=False)}
-    return pa.table(columns).replace_schema_metadata(metadata)
+    for name in answers.column_names:
+        rows = rows.append_column(name, answers[name])
+    return rows.replace_schema_metadata(answers.schema.metadata)
 
 
 def _job(source: str, text: str | None, opened: OpenedBundle, rows: int, encoding: str) -> _Job:

@@ -14,7 +14,7 @@ from lft_ray.data.store import load_split
 from lft_ray.engines.onnx_build import NotExportableError
 from lft_ray.errors import InputError
 from lft_ray.export.bundle import ExportPlan, export_bundle
-from lft_ray.export.card import CardFacts, LabelScoreRow
+from lft_ray.export.card import CardFacts
 from lft_ray.export.parity import ParityError, check_parity
 from lft_ray.models.ladder import LADDER
 from lft_ray.records import Bundle, DatasetRecord, ScoredVariant, Selection, TrialRecord, TrialStatus, Variant
@@ -135,7 +135,7 @@ def _plan(attempt: _Attempt, facts: CardFacts, dataset: DatasetRecord, *, as_won
         facts = facts.replace(usd_per_million_predictions=None, p95_ms=None)
     if not as_won:
         # The test split was evaluated once, with the variant that won.
-        facts = facts.replace(test={}, test_rows=0, test_interval=None, validation_interval=None, per_label=[])
+        facts = facts.replace(test={}, test_rows=0, test_interval=None, validation_interval=None, panels=[])
     return ExportPlan(
         precision=attempt.variant.precision,
         engine=attempt.engine,
@@ -194,7 +194,7 @@ def _facts(record: TrialRecord, variant: ScoredVariant, job: ExportJob, chosen: 
         validation=variant.metrics,
         test=chosen.test_metrics if chosen else {},
         test_rows=chosen.test_rows if chosen else 0,
-        per_label=[LabelScoreRow.model_validate(row) for row in chosen.per_label] if chosen else [],
+        panels=chosen.panels if chosen else [],
         train_rows=dataset.splits["train"].rows,
         data_fingerprint=dataset.fingerprint,
         usd_per_million_predictions=variant.usd_per_million_predictions,

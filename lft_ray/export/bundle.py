@@ -52,7 +52,7 @@ SIGNATURE = "model.sig"
 """Signature made after the manifest, which therefore does not list it (`lft_ray.export.signature`)."""
 FORMAT = 1
 TOLERANCES = {"fp32": 1e-3, "bf16": 5e-2, "int8": 0.1}
-"""Largest allowed change of a probability between the exporting and the opening machine, by precision."""
+"""Largest allowed change of a score between the exporting and the opening machine, by precision."""
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".py", ".so")
 """Files that could run code when opened. No built-in engine writes or reads one."""
 _UNLISTED = frozenset({MANIFEST, SIGNATURE})
@@ -230,17 +230,16 @@ class OpenedBundle:
         """Run the smoke test: compare with the logits of the export.
 
         Raises:
-            BundleError: the logits have another shape or are not finite, or probabilities differ beyond `TOLERANCES`.
+            BundleError: the logits have another shape or are not finite, or scores differ beyond `TOLERANCES`.
         """
         got = run_sorted(runner, self.smoke.texts)
         task = self.task()
         _check_logits(got, (len(self.smoke.texts), task.outputs), f"bundle {self.bundle.version}")
-        expected = task.probabilities(np.asarray(self.smoke.logits, dtype=np.float32))
-        worst = float(np.abs(task.probabilities(got) - expected).max())
+        worst = float(task.score_change(got, np.asarray(self.smoke.logits, dtype=np.float32)).max())
         limit = TOLERANCES[self.spec.precision]
         if worst > limit:
             raise BundleError(
-                f"bundle {self.bundle.version} fails its smoke test on this machine: a probability is off by "
+                f"bundle {self.bundle.version} fails its smoke test on this machine: a score is off by "
                 f"{worst:.4f}, allowed is {limit}",
                 fix="export the bundle again on this kind of machine",
             )

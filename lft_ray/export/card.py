@@ -7,18 +7,9 @@ import yaml
 from pydantic import Field
 
 from lft_ray.records import Interval, Record
+from lft_ray.records.panels import Panel, PanelColumn
 
-__all__ = ["CardFacts", "LabelScoreRow", "render_card"]
-
-
-class LabelScoreRow(Record):
-    """Scores of one label."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
+__all__ = ["CardFacts", "CardSubject", "render_card"]
 
 
 class CardFacts(Record):
@@ -39,7 +30,8 @@ class CardFacts(Record):
     test: dict[str, float] = Field(default_factory=dict)
     """Metrics on the test split, which the search never reads."""
     test_rows: int = 0
-    per_label: list[LabelScoreRow] = Field(default_factory=list)
+    panels: list[Panel] = Field(default_factory=list)
+    """Tables of the task; matrices are left to the report."""
     train_rows: int = 0
     data_fingerprint: str = ""
     usd_per_million_predictions: float | None = None
@@ -82,7 +74,7 @@ def render_card(subject: CardSubject, facts: CardFacts) -> str:
         _summary(subject, facts),
         _section("Model", _model_rows(subject, facts)),
         _section("Measured", _measured_rows(facts)),
-        _labels(subject, facts),
+        _tables(subject, facts),
         _section("Data", _data_rows(facts)),
         _USE,
     ]
@@ -155,25 +147,39 @@ def _data_rows(facts: CardFacts) -> list[tuple[str, str]]:
     ]
 
 
-MOST_LABELS = 40
-"""Labels that the card shows unfolded."""
+MOST_ROWS = 40
+"""Rows of a table that the card shows unfolded."""
 
 
-def _labels(subject: CardSubject, facts: CardFacts) -> str:
-    if not facts.per_label:
-        return _foldable(len(subject.labels), "\n".join(f"- {_plain(label)}" for label in subject.labels))
-    lines = ["| label | precision | recall | F1 | rows |", "|---|---|---|---|---|"]
-    for row in facts.per_label:
-        scores = f"{row.precision:.3f} | {row.recall:.3f} | {row.f1:.3f} | {row.support}"
-        lines.append(f"| {_plain(row.label)} | {scores} |")
-    return _foldable(len(facts.per_label), "\n".join(lines))
+def _tables(subject: CardSubject, facts: CardFacts) -> str:
+    """The tables of the task; without any, the names of its labels."""
+    tables = [panel for panel in facts.panels if not panel.is_matrix]
+    if not tables and subject.labels:
+        return _foldable("Labels", len(subject.labels), "\n".join(f"- {_plain(label)}" for label in subject.labels))
+    return "\n".join(_foldable(panel.title, len(panel.rows), _table(panel)) for panel in tables)
 
 
-def _foldable(count: int, table: str) -> str:
-    """The section of the labels; many of them are folded, with their number as the line that is shown."""
-    if count > MOST_LABELS:
-        table = f"<details>\n<summary>{count} labels</summary>\n\n{table}\n\n</details>"
-    return f"## Labels\n\n{table}\n"
+def _table(panel: Panel) -> str:
+    lines = [f"| {' | '.join(_heading(column) for column in panel.columns)} |", "|---" * len(panel.columns) + "|"]
+    for row in panel.rows:
+        cells = [_cell(column, value) for column, value in zip(panel.columns, row, strict=True)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _heading(column: PanelColumn) -> str:
+    return _plain(column.name if column.name == "F1" else column.name.lower())
+
+
+def _cell(column: PanelColumn, value: str | int | float) -> str:
+    return f"{value:.3f}" if column.kind == "score" else _plain(str(value))
+
+
+def _foldable(title: str, count: int, table: str) -> str:
+    """A section; a long table is folded, with its number of rows as the line that is shown."""
+    if count > MOST_ROWS:
+        table = f"<details>\n<summary>{count} {title.lower()}</summary>\n\n{table}\n\n</details>"
+    return f"## {title}\n\n{table}\n"
 
 
 def _section(title: str, rows: list[tuple[str, str]]) -> str:

@@ -1,6 +1,6 @@
 """Check that a bundle reproduces the predictions whose F1 was measured in training.
 
-In: a bundle folder, texts, and the logits of the trainer. Out: a `ParityReport`, or an error: a bundle whose
+In: a bundle folder, texts, and the head outputs of the trainer. Out: a `ParityReport`, or an error: a bundle whose
 predictions differ is not shipped.
 """
 
@@ -29,19 +29,19 @@ class ParityReport(Record):
     texts: int
     """Number of texts compared."""
     agreement: float
-    """Share of texts with the same predicted labels. Ties count as agreement."""
-    largest_probability_change: float
+    """Share of texts with the same prediction. Ties count as agreement."""
+    largest_score_change: float
     ties: int
-    """Number of texts whose labels differ although all probabilities are within the tolerance of the precision."""
+    """Number of texts whose predictions differ although all scores are within the tolerance of the precision."""
 
 
-def check_parity(bundle_folder: Path, texts: Sequence[str], expected_logits: NDArray[np.float32]) -> ParityReport:
-    """Run the texts through the bundle and compare with the logits of the trainer.
+def check_parity(bundle_folder: Path, texts: Sequence[str], expected: NDArray[np.float32]) -> ParityReport:
+    """Run the texts through the bundle and compare with the head outputs of the trainer.
 
     Args:
         bundle_folder: local folder of the bundle.
         texts: n texts, as used in training.
-        expected_logits: float32 [n, c], logits of the trainer at the precision and length of the bundle.
+        expected: float32 [n, c], head outputs of the trainer at the precision and length of the bundle.
 
     Raises:
         ParityError: agreement is below `MIN_AGREEMENT`, or scores have another shape or are not finite.
@@ -49,30 +49,28 @@ def check_parity(bundle_folder: Path, texts: Sequence[str], expected_logits: NDA
     """
     opened = open_bundle(bundle_folder)
     task = opened.task()
-    got = task.probabilities(run_sorted(opened.open_runner(), texts))
-    expected = task.probabilities(expected_logits)
+    got = run_sorted(opened.open_runner(), texts)
     if got.shape != expected.shape or not np.isfinite(got).all():
         raise ParityError(
-            f"bundle {opened.bundle.version} returns {got.shape} scores, all finite: {bool(np.isfinite(got).all())}; "
+            f"bundle {opened.bundle.version} returns {got.shape} outputs, all finite: {bool(np.isfinite(got).all())}; "
             f"the trainer's are {expected.shape}"
         )
-    changes = np.abs(got - expected).max(axis=1)
-    pairs = zip(task.chosen(got), task.chosen(expected), strict=True)
-    differs = np.array([set(ours) != set(theirs) for ours, theirs in pairs])
-    # A label can flip between two nearly equal scores without any real change: such a tie is not a disagreement.
+    changes = task.score_change(got, expected)
+    differs = ~task.same(task.answers(got), task.answers(expected))
+    # A prediction can flip between two nearly equal scores without any real change: a tie is not a disagreement.
     ties = differs & (changes <= TOLERANCES[opened.spec.precision])
     agreement = 1.0 - float((differs & ~ties).mean())
     report = ParityReport(
         texts=len(texts),
         agreement=agreement,
-        largest_probability_change=float(changes.max()),
+        largest_score_change=float(changes.max()),
         ties=int(ties.sum()),
     )
     minimum = MIN_AGREEMENT[opened.spec.precision]
     if agreement < minimum:
         raise ParityError(
-            f"bundle {opened.bundle.version} gives {agreement:.4f} of {len(texts)} texts the labels that training "
-            f"measured; at {opened.spec.precision} at least {minimum} must agree",
+            f"bundle {opened.bundle.version} gives {agreement:.4f} of {len(texts)} texts the prediction that "
+            f"training measured; at {opened.spec.precision} at least {minimum} must agree",
             fix="report this with the bundle: training and serving process the texts differently",
         )
     return report

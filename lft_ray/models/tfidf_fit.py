@@ -92,8 +92,8 @@ def fit_terms(
         blocks.append(_block(*letters, limit=_MAX_GRAMS))
     chosen = _choose(blocks, targets, task, seed)
     used = blocks[: chosen.blocks]
-    coef, intercept = _fit(_joined(used), targets, task.outputs, chosen.strength)
-    coef, intercept = _as_logits(coef, intercept, targets, chosen.scale)
+    coef, intercept = _fit(_joined(used), targets, task, chosen.strength)
+    coef, intercept = _as_logits(coef, intercept, targets, task, chosen.scale)
     idf = np.concatenate([block.idf for block in used])
     sizes = [len(block.names) for block in used]
     kept = _heaviest(np.abs(coef).max(axis=1, initial=0.0) * idf, _MAX_WEIGHTS // task.outputs)
@@ -189,17 +189,18 @@ def _choose(blocks: Sequence[_Block], targets: NDArray[Any], task: Task, seed: i
     own = targets[rows]
     folds = np.empty(len(rows), dtype=np.intp)
     # The rows are in random order; sorted by label, the labels are spread evenly over the folds.
-    order = np.argsort(own, kind="stable") if own.ndim == 1 else np.arange(len(rows))
+    order = np.argsort(own, kind="stable") if task.is_exclusive else np.arange(len(rows))
     folds[order] = np.arange(len(rows)) % _FOLDS
     best, winner = -1.0, _Chosen(1, _DEFAULT_STRENGTH, _DEFAULT_SCALE)
+    metric = next(iter(task.metric_names))
     # Words alone first, and strong regularisation first: of equal scores the cheaper and the safer is chosen.
     for count in range(1, len(blocks) + 1):
         matrix = _joined(blocks[:count])[rows]
         for strength in _STRENGTHS:
-            decisions = _unseen_decisions(matrix, own, folds, task.outputs, strength)
-            score = task.metrics(own, decisions)["macro_f1"]
+            decisions = _unseen_decisions(matrix, own, folds, task, strength)
+            score = task.metrics(own, decisions)[metric]
             if score > best:
-                best, winner = score, _Chosen(count, strength, _scale(decisions, own))
+                best, winner = score, _Chosen(count, strength, _scale(decisions, own, task))
     return winner
 
 
@@ -213,25 +214,25 @@ def _sample(blocks: Sequence[_Block], targets: NDArray[Any], outputs: int, seed:
 
 
 def _unseen_decisions(
-    matrix: Any, targets: NDArray[Any], folds: NDArray[np.intp], outputs: int, strength: float
+    matrix: Any, targets: NDArray[Any], folds: NDArray[np.intp], task: Task, strength: float
 ) -> Floats:
     """Decisions [n, c] on each fold by the model fitted on the others."""
-    decisions = np.zeros((len(targets), outputs), dtype=np.float32)
+    decisions = np.zeros((len(targets), task.outputs), dtype=np.float32)
     for fold in range(_FOLDS):
         held_out = folds == fold
-        coef, intercept = _fit(matrix[~held_out], targets[~held_out], outputs, strength)
+        coef, intercept = _fit(matrix[~held_out], targets[~held_out], task, strength)
         decisions[held_out] = matrix[held_out] @ coef + intercept
     return decisions
 
 
-def _fit(matrix: Any, targets: NDArray[Any], outputs: int, strength: float) -> tuple[Floats, Floats]:
+def _fit(matrix: Any, targets: NDArray[Any], task: Task, strength: float) -> tuple[Floats, Floats]:
     """One support vector machine per output, coef float32 [d, c] and intercept float32 [c]; of two labels, one."""
-    coef = np.zeros((matrix.shape[1], outputs), dtype=np.float32)
-    intercept = np.full(outputs, -1.0, dtype=np.float32)
+    coef = np.zeros((matrix.shape[1], task.outputs), dtype=np.float32)
+    intercept = np.full(task.outputs, -1.0, dtype=np.float32)
     if matrix.shape[1] == 0:
         return coef, intercept
-    if targets.ndim == 2:
-        for number in range(outputs):
+    if not task.is_exclusive:
+        for number in range(task.outputs):
             own = targets[:, number] > 0.5
             if own.any() and not own.all():
                 _, coef[:, [number]], intercept[[number]] = _machine(matrix, own, strength)
@@ -262,23 +263,25 @@ def _machine(matrix: Any, targets: NDArray[Any], strength: float) -> tuple[Any, 
     return model.classes_, weights, offsets
 
 
-def _scale(decisions: Floats, targets: NDArray[Any]) -> float:
+def _scale(decisions: Floats, targets: NDArray[Any], task: Task) -> float:
     """The factor under which the decisions, read as logits, have the smallest loss."""
-    losses = [_loss(decisions.astype(np.float64) * scale, targets) for scale in _SCALES]
+    losses = [_loss(decisions.astype(np.float64) * scale, targets, task) for scale in _SCALES]
     return float(_SCALES[int(np.argmin(losses))])
 
 
-def _loss(logits: NDArray[np.float64], targets: NDArray[Any]) -> float:
-    if targets.ndim == 2:
+def _loss(logits: NDArray[np.float64], targets: NDArray[Any], task: Task) -> float:
+    if not task.is_exclusive:
         return float((np.logaddexp(0.0, logits) - logits * targets).mean())
     own = logits[np.arange(len(targets)), targets]
     return float((np.logaddexp.reduce(logits, axis=1) - own).mean())
 
 
-def _as_logits(coef: Floats, intercept: Floats, targets: NDArray[Any], scale: float) -> tuple[Floats, Floats]:
+def _as_logits(
+    coef: Floats, intercept: Floats, targets: NDArray[Any], task: Task, scale: float
+) -> tuple[Floats, Floats]:
     """Scale the decisions, and set the outputs that saw one value only."""
     coef, intercept = coef * np.float32(scale), intercept * np.float32(scale)
-    if targets.ndim == 2:
+    if not task.is_exclusive:
         share = (targets > 0.5).mean(axis=0)
         intercept[share == 0.0], intercept[share == 1.0] = _ABSENT_LOGIT, -_ABSENT_LOGIT
         return coef, intercept

@@ -27,6 +27,8 @@ from lft_ray.records import Bundle
 from lft_ray.serve.model.base import Model, ReplicaThreads, SampleResult
 from lft_ray.serve.rollout.service import Service
 from lft_ray.serve.rollout.state import DesiredState
+from lft_ray.tasks.base import Task
+from lft_ray.tasks.classification import Classification
 from lft_ray.wire import Info, LabelScore, Predictions
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ class IdleModel:
         self.info = Info(
             model=IDLE, version=self.version, task="", labels=[], max_length=0, engine="", precision="", **limits
         )
+        self.task: Task = Classification([IDLE])
         self.samples: list[str] = []
 
     async def predict(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Predictions:

@@ -6,10 +6,11 @@ Never computes.
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lft_ray.config.base import Dollars, Score
 from lft_ray.records.base import Record, now_utc
+from lft_ray.records.panels import Panel, former_panels
 
 __all__ = [
     "Comparison", "ConfirmationCount", "FrontPoint", "Interval", "JudgedPoint", "LadderRow", "NotCompared",
@@ -201,10 +202,8 @@ class Selection(Record):
     test_f1_interval: Interval | None = None
     test_metrics: dict[str, float] = Field(default_factory=dict)
     test_rows: int = 0
-    per_label: list[dict[str, Any]] = Field(default_factory=list)
-    """On the test split (validation if there is none): label, precision, recall, f1, support."""
-    confusion: list[list[int]] = Field(default_factory=list)
-    """Confusion matrix on the same split: one row per true label, one column per predicted label."""
+    panels: list[Panel] = Field(default_factory=list)
+    """Tables of the task about the shipped checkpoint on the test split (validation if there is none)."""
     precision_checks: list[PrecisionCheck] = Field(default_factory=list)
     """Points in reduced precision that would have won, in the order of their checks; the last one won if it passed."""
     excluded: dict[str, str] = Field(default_factory=dict)
@@ -215,3 +214,11 @@ class Selection(Record):
     """Further sentences that belong to the decision: sizes without a finished trial, failed runs, test against
     validation. Shown wherever ``reason`` is."""
     decided_at: str = Field(default_factory=now_utc)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "per_label" not in values:
+            return values
+        kept = {name: value for name, value in values.items() if name not in ("per_label", "confusion")}
+        return kept | {"panels": former_panels(values)}

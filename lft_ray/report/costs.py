@@ -13,7 +13,7 @@ from lft_ray.cost.dollars import usd_per_million_predictions
 from lft_ray.cost.prices import Price
 from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
 
-__all__ = ["MoneySpecs", "commands", "confusion_rows", "cost_view", "data_view", "environment_rows", "winner_monthly"]
+__all__ = ["MoneySpecs", "commands", "cost_view", "data_view", "environment_rows", "winner_monthly"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +115,6 @@ def data_view(dataset: DatasetRecord) -> dict[str, Any]:
         "top_share": max((row["share"] for row in labels), default=0) or 1,
         "problems": sorted(dataset.problems, key=lambda p: (p.severity != "error", p.code)),
     }
-
-
-def confusion_rows(selection: Selection | None, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Confusion counts with their fraction of the row, so that rare labels are as readable as frequent ones."""
-    if selection is None or len(selection.confusion) != len(labels):
-        return []
-    rows = []
-    for label, counts in zip(labels, selection.confusion, strict=True):
-        total = sum(counts)
-        cells = [{"count": n, "share": n / total if total else 0.0} for n in counts]
-        rows.append({"label": label, "cells": cells, "total": total})
-    return rows
 
 
 def environment_rows(environment: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -28,6 +28,7 @@ from lft_ray.records import (
 )
 from lft_ray.report import costs, formats, views
 from lft_ray.report.formats import Naming
+from lft_ray.report.panels import panel_views
 from lft_ray.selection.coverage import confirmation_count, confirmation_sentence, mostly_failed
 from lft_ray.selection.intervals import METHOD
 from lft_ray.selection.reason import cascade_sentence
@@ -108,7 +109,7 @@ def render(job: ReportJob) -> str:
         curves=curves,
         chart_json=_script_json({"front": front, "curves": curves}),
         data=costs.data_view(job.dataset),
-        confusion=costs.confusion_rows(selection, job.dataset.labels),
+        panels=panel_views(selection.panels if selection else []),
         stages=job.stage_seconds,
         environment=costs.environment_rows(job.environment),
         generated_at=now_utc(),

@@ -17,6 +17,7 @@ from lft_ray.engines.build import build_folder
 from lft_ray.engines.bulk import BulkRunner
 from lft_ray.errors import InputError
 from lft_ray.records import DatasetRecord, FrontPoint, Interval, Record, Selection, TrialRecord
+from lft_ray.records.panels import Panel
 from lft_ray.run.checksums import check_folder
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger
@@ -29,14 +30,13 @@ __all__ = ["HeldOutScores", "evaluate_held_out", "predict_logits", "tested"]
 
 
 class HeldOutScores(Record):
-    """Scores of the winner on the test split. Without one, the per-label tables are those of validation."""
+    """Scores of the winner on the test split. Without one, the tables are those of validation."""
 
     test_f1: float | None
     test_f1_interval: Interval | None
     test_metrics: dict[str, float]
     test_rows: int
-    per_label: list[dict[str, Any]]
-    confusion: list[list[int]]
+    panels: list[Panel]
 
 
 def evaluate_held_out(
@@ -61,8 +61,7 @@ def evaluate_held_out(
         test_f1_interval=_interval(Scorer(scorer, task.metric), split.targets, logits, seed) if has_test else None,
         test_metrics=metrics if has_test else {},
         test_rows=len(split) if has_test else 0,
-        per_label=scorer.per_label(split.targets, logits),
-        confusion=scorer.confusion(split.targets, logits),
+        panels=scorer.panels(np.asarray(split.targets), scorer.answers(logits)),
     )
 
 
@@ -71,7 +70,7 @@ def _held_out_of(selection: Selection | None, chosen: Selection) -> HeldOutScore
 
     Selecting again, as a resume does, must not look at the test split a second time.
     """
-    if selection is None or not selection.per_label:
+    if selection is None or not selection.panels:
         return None
     ours, theirs = (
         (s.winner_seed_trial_id, s.winner.precision, s.winner.max_length, s.checkpoint_f1) for s in (selection, chosen)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from lft_ray.records.panels import Panel
 from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
-from lft_ray.wire import LabelScore
+from lft_ray.wire import LabelScore, Prediction
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +32,9 @@ class Task(Protocol):
     """Column names tried for the label when the experiment does not name one, in order of preference."""
     metric_names: Mapping[str, str]
     """Key of each metric -> the name it is printed with; the first is the default."""
+
+    is_exclusive: bool
+    """Whether a row has exactly one label, so that the outputs compete, and not any number of them."""
 
     def __init__(self, labels: list[str]) -> None: ...
 
@@ -73,6 +77,14 @@ class Task(Protocol):
             temperature: divisor of both logits.
         """
 
+    def units(self, targets: NDArray[Any], weights: Floats | None) -> float:
+        """What the sum of ``loss`` over these rows is divided by to be a mean.
+
+        Args:
+            targets: output of ``encode``.
+            weights: class weights [c], or None.
+        """
+
     def class_weights(self, targets: NDArray[Any]) -> Floats:
         """Balanced class weights [c], inversely proportional to frequency, mean 1 over the rows."""
 
@@ -103,11 +115,20 @@ class Task(Protocol):
     def same(self, ours: Answers, theirs: Answers) -> NDArray[np.bool_]:
         """Whether two predictions of each row are the same for a user, bool [n]."""
 
-    def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:
-        """One dictionary per label: label, precision, recall, f1, support."""
+    def score_change(self, ours: Floats, theirs: Floats) -> NDArray[np.float64]:
+        """Largest change of any score that a user sees between two head outputs of each row, float64 [n]."""
 
-    def confusion(self, targets: NDArray[Any], logits: Floats) -> list[list[int]]:
-        """Confusion matrix [c, c], rows = true label, columns = prediction; multilabel: an empty list."""
+    def bucket(self, prediction: Prediction) -> str:
+        """Coarse kind of a prediction as the endpoint returns it: drift is a change of how often each kind occurs."""
+
+    def mismatch(self, other: "Task") -> str:
+        """Why models of this task cannot replace models of ``other``, of the same kind, in words; empty if they can."""
+
+    def answer_table(self, outputs: Floats, blank: NDArray[np.bool_]) -> "pa.Table":
+        """Predictions of n rows as columns of a file; rows that are ``blank`` have none (null)."""
+
+    def panels(self, targets: NDArray[Any], answers: Answers) -> list[Panel]:
+        """Tables for report and card: where the predictions of these rows are right, and where not."""
 
     def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
         """All labels of each text with their scores, highest first, as the endpoint returns them."""

@@ -7,16 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.errors import DataError
+from lft_ray.records.panels import Panel
 from lft_ray.tasks.base import Floats
 from lft_ray.tasks.calibration import fit_temperature, top_probability
 from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
+from lft_ray.tasks.label_answers import label_mismatch, largest_change, ranked, table
 from lft_ray.tasks.label_metrics import METRIC_NAMES, LabelMetric, one_hot
-from lft_ray.tasks.scores import balanced_weights, confusion, count_labels, f1_averages, per_label
-from lft_ray.wire import LabelScore
+from lft_ray.tasks.label_panels import confusion_panel, label_panel
+from lft_ray.tasks.scores import balanced_weights, confusion, count_labels, f1_averages
+from lft_ray.wire import LabelScore, Prediction
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
+
+    from lft_ray.tasks.base import Task
 
 __all__ = ["Classification"]
 
@@ -35,6 +40,7 @@ class Classification:
     )  # fmt: skip
 
     metric_names: Mapping[str, str] = METRIC_NAMES
+    is_exclusive = True
 
     def __init__(self, labels: list[str]) -> None:
         self.labels = list(labels)
@@ -107,6 +113,10 @@ class Classification:
         student = functional.log_softmax(logits.float() / temperature, dim=1)
         return temperature**2 * functional.kl_div(student, target, reduction="sum", log_target=True)
 
+    def units(self, targets: NDArray[Any], weights: Floats | None) -> float:
+        """Return the number of texts, or the total weight of their labels."""
+        return float(len(targets) if weights is None else weights[targets].sum())
+
     def class_weights(self, targets: NDArray[Any]) -> Floats:
         """Return class weights [c], inversely proportional to frequency, mean 1 over the rows."""
         return balanced_weights(np.bincount(targets, minlength=self.outputs).astype(np.float64))
@@ -158,14 +168,34 @@ class Classification:
         """Return the probability of the predicted label after temperature scaling, float64 [n]."""
         return top_probability(outputs, temperature)
 
-    def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:
-        """Return label, precision, recall, f1 and support of every label."""
-        return per_label(count_labels(targets, logits.argmax(axis=1), self.outputs), self.labels)
+    def score_change(self, ours: Floats, theirs: Floats) -> NDArray[np.float64]:
+        """Return the largest change of a probability of each row."""
+        return largest_change(self.probabilities(ours), self.probabilities(theirs))
 
-    def confusion(self, targets: NDArray[Any], logits: Floats) -> list[list[int]]:
-        """Return the confusion matrix [c][c]: rows = true label, columns = prediction."""
-        table: list[list[int]] = confusion(targets, logits.argmax(axis=1), self.outputs).tolist()
-        return table
+    def bucket(self, prediction: Prediction) -> str:
+        """Return the label of the highest score."""
+        return prediction[0].label
+
+    def mismatch(self, other: "Task") -> str:
+        """Return which labels are missing and added; empty if both tasks have the same."""
+        return label_mismatch(self.labels, other.labels)
+
+    def answer_table(self, outputs: Floats, blank: NDArray[np.bool_]) -> "pa.Table":
+        """Return the columns label, score (of the top label) and scores (in the order of the labels)."""
+        import pyarrow as pa
+
+        scores = self.probabilities(outputs)
+        chosen = [None if nothing else names for nothing, names in zip(blank, self.chosen(scores), strict=True)]
+        names = pa.array([names and names[0] for names in chosen], pa.string())
+        return table(self.labels, {"label": names}, scores, blank)
+
+    def panels(self, targets: NDArray[Any], answers: Answers) -> list[Panel]:
+        """Return the scores of each label, and the confusion matrix."""
+        table = confusion(targets, answers, self.outputs)
+        return [
+            label_panel(count_labels(targets, answers, self.outputs), self.labels),
+            confusion_panel(table.tolist(), self.labels),
+        ]
 
     def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
         """Return all labels of each text with their scores, highest first."""
@@ -178,12 +208,3 @@ class Classification:
     def strata(self, rows: list[list[str]]) -> list[str]:
         """Return each row's label."""
         return [names[0] if names else "" for names in rows]
-
-
-def ranked(labels: list[str], scores: Floats) -> list[list[LabelScore]]:
-    """Return the labels of each row of scores [n, c] by descending score; ties are in label order."""
-    order = np.argsort(-scores, axis=1, kind="stable")
-    return [
-        [LabelScore(label=labels[position], score=float(row[position])) for position in positions]
-        for row, positions in zip(scores, order, strict=True)
-    ]

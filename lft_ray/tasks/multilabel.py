@@ -8,16 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.errors import DataError
+from lft_ray.records.panels import Panel
 from lft_ray.tasks.base import Floats
-from lft_ray.tasks.classification import ranked
 from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
+from lft_ray.tasks.label_answers import label_mismatch, largest_change, ranked, table
 from lft_ray.tasks.label_metrics import METRIC_NAMES, LabelMetric, rarest_label
-from lft_ray.tasks.scores import Counts, balanced_weights, count_matrix, f1_averages, per_label
-from lft_ray.wire import LabelScore
+from lft_ray.tasks.label_panels import label_panel
+from lft_ray.tasks.scores import balanced_weights, count_matrix, f1_averages
+from lft_ray.wire import LabelScore, Prediction
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
+
+    from lft_ray.tasks.base import Task
 
 __all__ = ["Multilabel"]
 
@@ -39,6 +43,7 @@ class Multilabel:
     )  # fmt: skip
 
     metric_names: Mapping[str, str] = METRIC_NAMES
+    is_exclusive = False
 
     def __init__(self, labels: list[str]) -> None:
         self.labels = list(labels)
@@ -111,6 +116,10 @@ class Multilabel:
         student = functional.log_softmax(logits.float().unsqueeze(2) * halves, dim=2)
         return temperature**2 * functional.kl_div(student, target, reduction="sum", log_target=True)
 
+    def units(self, targets: NDArray[Any], weights: Floats | None) -> float:
+        """Return the number of texts."""
+        return float(len(targets))
+
     def class_weights(self, targets: NDArray[Any]) -> Floats:
         """Return label weights [c], inversely proportional to frequency, mean 1 over all positive targets."""
         return balanced_weights(targets.sum(axis=0, dtype=np.float64))
@@ -154,14 +163,29 @@ class Multilabel:
         equal: NDArray[np.bool_] = (ours == theirs).all(axis=1)
         return equal
 
-    def per_label(self, targets: NDArray[Any], logits: Floats) -> list[dict[str, Any]]:
-        """Return label, precision, recall, f1 and support of every label."""
-        counts: Counts = count_matrix(*self._binarised(targets, logits))
-        return per_label(counts, self.labels)
+    def score_change(self, ours: Floats, theirs: Floats) -> NDArray[np.float64]:
+        """Return the largest change of a probability of each row."""
+        return largest_change(self.probabilities(ours), self.probabilities(theirs))
 
-    def confusion(self, targets: NDArray[Any], logits: Floats) -> list[list[int]]:
-        """Return an empty list: a confusion matrix is not defined for several labels per row."""
-        return []
+    def bucket(self, prediction: Prediction) -> str:
+        """Return the label of the highest score."""
+        return prediction[0].label
+
+    def mismatch(self, other: "Task") -> str:
+        """Return which labels are missing and added; empty if both tasks have the same."""
+        return label_mismatch(self.labels, other.labels)
+
+    def answer_table(self, outputs: Floats, blank: NDArray[np.bool_]) -> "pa.Table":
+        """Return the columns labels (a list), score (of the top label) and scores (in the order of the labels)."""
+        import pyarrow as pa
+
+        scores = self.probabilities(outputs)
+        chosen = [None if nothing else names for nothing, names in zip(blank, self.chosen(scores), strict=True)]
+        return table(self.labels, {"labels": pa.array(chosen, pa.list_(pa.string()))}, scores, blank)
+
+    def panels(self, targets: NDArray[Any], answers: Answers) -> list[Panel]:
+        """Return the scores of each label; a confusion matrix is not defined for several labels per row."""
+        return [label_panel(count_matrix(targets >= THRESHOLD, answers), self.labels)]
 
     def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
         """Return all labels of each text with their scores, highest first."""

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from lft_ray.errors import DataError
 from lft_ray.tasks.base import Task
 
-__all__ = ["LABELS", "METRICS", "TaskContract"]
+__all__ = ["LABELS", "TaskContract"]
 
 LABELS = ["anger", "joy", "sadness"]
-METRICS = {"macro_f1", "micro_f1", "weighted_f1", "accuracy"}
 Floats = NDArray[np.float32]
 
 
@@ -135,20 +134,64 @@ class TaskContract:
     def test_metrics(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
         targets = task.encode(rows)
         right = task.metrics(targets, right_logits(task, targets))
-        assert set(right) == METRICS
+        assert set(right) == set(task.metric_names)
         assert all(value == 1.0 for value in right.values())
         got = task.metrics(targets, logits)
         assert all(type(value) is float and 0 <= value < 1 for value in got.values())
         assert set(task.metrics(targets[:0], logits[:0]).values()) == {0.0}
 
-    def test_per_label_and_confusion(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
+    def test_panels(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
         targets = task.encode(rows)
-        table = task.per_label(targets, logits)
-        assert [row["label"] for row in table] == LABELS
-        assert all(set(row) == {"label", "precision", "recall", "f1", "support"} for row in table)
-        assert np.mean([row["f1"] for row in table]) == pytest.approx(task.metrics(targets, logits)["macro_f1"])
-        confusion = task.confusion(targets, logits)
-        assert confusion == [] or [sum(row) for row in confusion] == [row["support"] for row in table]
+        for panel in task.panels(targets, task.answers(logits)):
+            assert panel.title
+            assert all(len(row) == len(panel.columns) for row in panel.rows)
+            kinds = [(str,) if c.kind == "text" else (int,) if c.kind == "count" else (float,) for c in panel.columns]
+            assert all(type(cell) in kind for row in panel.rows for cell, kind in zip(row, kinds, strict=True))
+
+    def test_weighted_metrics_are_the_metrics_under_equal_weights(
+        self, task: Task, rows: list[list[str]], logits: Floats
+    ) -> None:
+        targets = task.encode(rows)
+        expected = task.metrics(targets, logits)
+        assert set(task.metric_names) == set(expected)
+        scores = task.row_scores(targets, task.answers(logits))
+        assert len(scores) == len(rows)
+        for key, value in expected.items():
+            weights = np.ones((2, len(rows)), np.float32)
+            found = task.weighted_metric(key, [scores, scores])(weights)
+            assert found == pytest.approx(np.full((2, 2), value))
+        with pytest.raises(ValueError, match="no such metric"):
+            task.weighted_metric("no such metric", [scores])
+
+    def test_a_weight_of_two_is_the_row_twice(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
+        targets = task.encode(rows)
+        twice = [*range(len(rows)), 0, 3, 3]
+        weights = np.bincount(twice, minlength=len(rows)).astype(np.float32)[None]
+        scores = task.row_scores(targets, task.answers(logits))
+        expected = task.metrics(targets[twice], logits[twice])
+        for key, value in expected.items():
+            assert task.weighted_metric(key, [scores])(weights)[0, 0] == pytest.approx(value)
+
+    def test_the_same_predictions_are_the_same(self, task: Task, logits: Floats) -> None:
+        answers = task.answers(logits)
+        assert len(answers) == len(logits)
+        assert task.same(answers, answers).all()
+        assert not task.same(answers, task.answers(-logits)).all()
+        assert (task.score_change(logits, logits) == 0).all()
+        assert task.score_change(logits, -logits).max() > 0.01
+        assert all(task.bucket(prediction) for prediction in task.decode(task.probabilities(logits)))
+        assert task.mismatch(task) == ""
+
+    def test_strata_of_rows_are_numbers(self, task: Task, rows: list[list[str]]) -> None:
+        strata = task.row_strata(task.encode(rows))
+        assert (strata.shape, strata.dtype) == ((len(rows),), np.dtype(np.int64))
+        assert strata.min() >= 0
+
+    def test_predictions_of_a_file(self, task: Task, logits: Floats) -> None:
+        blank = np.arange(len(logits)) == 1
+        table = task.answer_table(logits, blank)
+        assert table.num_rows == len(logits)
+        assert all(table[name].is_null().to_pylist() == blank.tolist() for name in table.column_names)
 
     def test_predictions(self, task: Task, logits: Floats) -> None:
         shares = task.probabilities(logits)

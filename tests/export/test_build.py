@@ -120,7 +120,7 @@ def test_a_model_without_onnx_export_is_shipped_with_torch(trained, tmp_path, mo
 
 def test_predictions_that_no_engine_reproduces_are_refused(trained, tmp_path):
     record = with_predictions_of_another(trained[3], "fp32", tmp_path)
-    with pytest.raises(BundleError, match=r"the labels that training measured; at fp32 at least 0\.999"):
+    with pytest.raises(BundleError, match=r"the prediction that training measured; at fp32 at least 0\.999"):
         export(trained, record, None, tmp_path)
     assert not (tmp_path / "bundle").exists()
     assert not (tmp_path / "bundle-candidate").exists()

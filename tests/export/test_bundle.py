@@ -148,7 +148,7 @@ def replace_smoke(folder: Path, change) -> None:
 def test_other_logits_than_at_export_are_refused(bundle):
     replace_smoke(bundle, lambda smoke: smoke["logits"].reverse())
     opened = open_bundle(bundle)
-    with pytest.raises(BundleError, match="a probability is off by"):
+    with pytest.raises(BundleError, match="a score is off by"):
         opened.verify_smoke(opened.open_runner())
 
 

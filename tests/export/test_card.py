@@ -2,7 +2,8 @@
 
 import yaml
 
-from lft_ray.export.card import CardFacts, CardSubject, LabelScoreRow, render_card
+from lft_ray.export.card import CardFacts, CardSubject, render_card
+from lft_ray.records.panels import score_panel
 
 SUBJECT = CardSubject(
     task_kind="classification",
@@ -20,7 +21,7 @@ FACTS = CardFacts(
     validation={"macro_f1": 0.8912},
     test={"macro_f1": 0.8854, "accuracy": 0.8861},
     test_rows=2000,
-    per_label=[LabelScoreRow(label="a | b", precision=0.9, recall=0.8, f1=0.847, support=500)],
+    panels=[score_panel("Labels", "Label", [("a | b", 0.9, 0.8, 0.847, 500)])],
     train_rows=8000,
     data_fingerprint="ab" * 32,
     usd_per_million_predictions=0.1234,

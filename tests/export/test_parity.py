@@ -27,11 +27,13 @@ def logits(bundle):
 def test_check_parity_reports_full_agreement(bundle, logits):
     report = check_parity(bundle, MANY, logits)
     assert (report.texts, report.agreement, report.ties) == (60, 1.0, 0)
-    assert report.largest_probability_change < 1e-4
+    assert report.largest_score_change < 1e-4
 
 
 def test_check_parity_refuses_other_labels_than_in_training(bundle, logits):
-    with pytest.raises(ParityError, match=r"of 60 texts the labels that training measured; at fp32 at least 0\.999"):
+    with pytest.raises(
+        ParityError, match=r"of 60 texts the prediction that training measured; at fp32 at least 0\.999"
+    ):
         check_parity(bundle, MANY, np.roll(logits, 1, axis=1))
 
 
@@ -43,7 +45,7 @@ def test_check_parity_refuses_one_other_label_among_sixty(bundle, logits):
 
 
 def test_check_parity_refuses_another_number_of_outputs(bundle, logits):
-    with pytest.raises(BundleError, match=r"\(60, 3\) scores.*trainer's are \(60, 2\)"):
+    with pytest.raises(BundleError, match=r"\(60, 3\) outputs.*trainer's are \(60, 2\)"):
         check_parity(bundle, MANY, logits[:, :2])
 
 
@@ -53,4 +55,4 @@ def test_check_parity_does_not_count_a_tie_as_disagreement(tmp_path):
     swapped = np.array([[0.0, 4e-4, -9.0]], dtype=np.float32)
     report = check_parity(bundle, ["unknown vocabulary"], swapped)
     assert (report.agreement, report.ties) == (1.0, 1)
-    assert 0 < report.largest_probability_change < 1e-3
+    assert 0 < report.largest_score_change < 1e-3

@@ -51,4 +51,4 @@ def test_idle_model_returns_one_constant_label_per_text():
     model = IdleModel(LIMITS)
     predictions = asyncio.run(model.predict(["a", "b"], top_k=None, function=None))
     assert [[score.label for score in scores] for scores in predictions] == [[IDLE], [IDLE]]
-    assert [(result.label, result.latency_ms) for result in model.run_samples(["a", "b"])] == [(IDLE, 0.0)] * 2
+    assert [(result.bucket, result.latency_ms) for result in model.run_samples(["a", "b"])] == [(IDLE, 0.0)] * 2

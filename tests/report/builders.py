@@ -17,6 +17,7 @@ from lft_ray.records import (
     TrialStatus,
     Usage,
 )
+from lft_ray.records.panels import matrix_panel, score_panel
 from lft_ray.selection.decide import decide
 
 SIZES = {"tfidf": (0.00005, 0.88), "minilm:3": (0.0015, 0.912), "minilm:6": (0.003, 0.915)}
@@ -104,6 +105,14 @@ def records():
     ]
 
 
+def panels():
+    labels = dataset().labels
+    return [
+        score_panel("Labels", "Label", [(label, 0.9, 0.91, 0.905, 50) for label in labels]),
+        matrix_panel("Confusion matrix", "Rows: true label.", labels, [[46, 4], [5, 45]]),
+    ]
+
+
 def selection():
     choice = decide(records(), experiment().selection, experiment().cost)
     return choice.model_copy(
@@ -111,11 +120,7 @@ def selection():
             "test_f1": 0.9071,
             "test_rows": 100,
             "test_metrics": {"macro_f1": 0.9071, "accuracy": 0.91},
-            "per_label": [
-                {"label": label, "precision": 0.9, "recall": 0.91, "f1": 0.905, "support": 50}
-                for label in dataset().labels
-            ],
-            "confusion": [[46, 4], [5, 45]],
+            "panels": panels(),
         }
     )
 

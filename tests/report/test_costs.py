@@ -2,7 +2,7 @@
 
 import pytest
 
-from lft_ray.report.costs import commands, confusion_rows, cost_view, data_view, environment_rows, winner_monthly
+from lft_ray.report.costs import commands, cost_view, data_view, environment_rows, winner_monthly
 from lft_ray.report.views import front_data
 from tests.handed_down import money
 from tests.report.builders import dataset, experiment, profiles, records, selection
@@ -24,12 +24,6 @@ def test_the_minimum_of_replicas_sets_the_monthly_cost():
     assert month["usd"] == pytest.approx(0.05132 * 730)
     assert month["traffic_usd"] < month["usd"]
     assert winner_monthly(money(experiment()).month, None, None)["usd"] is None
-
-
-def test_confusion_fractions_are_of_the_row():
-    rows = confusion_rows(selection(), dataset().labels)
-    assert [c["share"] for c in rows[0]["cells"]] == [0.92, 0.08]
-    assert confusion_rows(selection(), ["only one"]) == []
 
 
 def test_nested_environments_become_flat_rows():

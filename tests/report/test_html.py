@@ -11,7 +11,7 @@ from lft_ray.report.formats import DASH
 from lft_ray.report.html import ReportJob, render
 from lft_ray.selection.decide import decide
 from tests import handed_down
-from tests.report.builders import HOSTILE, dataset, experiment, profiles, records, selection, with_variants
+from tests.report.builders import HOSTILE, dataset, experiment, panels, profiles, records, selection, with_variants
 
 VOID = {"meta", "link", "br", "input", "img"}
 
@@ -141,7 +141,7 @@ def test_what_was_not_measured_is_a_dash():
     choice = selection()
     unmeasured = choice.model_copy(
         update={
-            "test_f1": None, "test_rows": 0, "test_metrics": {}, "per_label": [], "confusion": [],
+            "test_f1": None, "test_rows": 0, "test_metrics": {}, "panels": [],
             "winner": choice.winner.model_copy(update={"p95_ms": None}),
         }
     )  # fmt: skip
@@ -161,7 +161,7 @@ def test_it_renders_before_the_first_trial_and_before_the_decision():
 
 
 def test_the_confusion_matrix_is_left_out_where_there_is_none():
-    multilabel = selection().model_copy(update={"confusion": []})
+    multilabel = selection().model_copy(update={"panels": panels()[:1]})
     assert "Confusion matrix" not in make(selection=multilabel)
     assert "Confusion matrix" in make()
 

@@ -53,13 +53,12 @@ def test_tables():
     truth, logits = generator.integers(0, 4, 200), generator.normal(size=(200, 4)).astype(np.float32)
     task = Classification(list("abcd"))
     answer = logits.argmax(axis=1)
-    assert task.confusion(truth, logits) == metrics.confusion_matrix(truth, answer).tolist()
+    scores, matrix = task.panels(truth, answer)
+    assert [row[1:] for row in matrix.rows] == metrics.confusion_matrix(truth, answer).tolist()
     precision, recall, f1, support = metrics.precision_recall_fscore_support(truth, answer)
-    for i, row in enumerate(task.per_label(truth, logits)):
-        assert (row["precision"], row["recall"], row["f1"]) == pytest.approx(
-            (precision[i], recall[i], f1[i]), abs=1e-12
-        )
-        assert row["support"] == support[i]
+    for i, row in enumerate(scores.rows):
+        assert row[0] == "abcd"[i]
+        assert row[1:] == pytest.approx([precision[i], recall[i], f1[i], support[i]], abs=1e-12)
 
 
 def test_real_labels(shared_dir):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from lft_ray.tasks.base import Task
 from lft_ray.wire import Info, LabelScore, Predictions
 
 __all__ = ["Model", "ReplicaThreads", "SampleResult", "ScoredTexts"]
@@ -68,7 +69,8 @@ class ReplicaThreads:
 class SampleResult:
     """Prediction for one text, run alone and without the queue."""
 
-    label: str
+    bucket: str
+    """Kind of the prediction, as `Task.bucket` tells it."""
     latency_ms: float
 
 
@@ -76,6 +78,8 @@ class Model(Protocol):
     """An opened model that serves predictions until it is retired."""
 
     version: str
+    task: Task
+    """The task that its predictions answer."""
     samples: list[str]
     """The smoke samples that it was verified with at its export."""
 
@@ -91,7 +95,7 @@ class Model(Protocol):
         """Label scores of each text, best first; as `ScoredTexts` where token counts and truncation are known."""
 
     def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
-        """Best label and latency of each text, run one after the other and without the queue. Blocks."""
+        """Kind of the prediction and latency of each text, run one after the other and without the queue. Blocks."""
 
     def check(self) -> None:
         """Raise when the model is no longer able to serve."""

@@ -29,6 +29,7 @@ class Cascade:
 
     def __init__(self, version: str, spec: CascadeSpec, small: Predictor, large: Predictor) -> None:
         self.version = version
+        self.task = small.task
         self.samples = list(dict.fromkeys([*small.samples, *large.samples]))
         self._spec, self._small, self._large = spec, small, large
         self._texts = self._escalated = 0
@@ -81,7 +82,7 @@ class Cascade:
             raise UnreadableText(error.message, numbers[error.row]) from error
 
     def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
-        """Best label and latency of each text, run alone and without the queues. Blocks."""
+        """Kind of the prediction and latency of each text, run alone and without the queues. Blocks."""
         results = []
         for text in texts:
             started_at = time.perf_counter()
@@ -90,7 +91,7 @@ class Cascade:
             if self._small.confidence(logits, self._spec.temperature)[0] < self._spec.threshold:
                 model, logits = self._large, self._large.run_alone(text)
             latency_ms = (time.perf_counter() - started_at) * 1000.0
-            results.append(SampleResult(model.decode(logits)[0][0].label, latency_ms))
+            results.append(SampleResult(model.task.bucket(model.decode(logits)[0]), latency_ms))
         return results
 
     def check(self) -> None:

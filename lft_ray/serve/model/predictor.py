@@ -77,7 +77,7 @@ class Predictor:
             **limits,
         )
         self.samples = list(samples)
-        self._task = task
+        self.task = task
         self._runner = runner
         self._batcher = Batcher(
             runner, workers=layout.workers, max_queued_texts=layout.max_queued_texts, observe=observe
@@ -128,13 +128,13 @@ class Predictor:
         self, logits: NDArray[np.float32], *, top_k: int | None = None, function: str | None = None
     ) -> Predictions:
         """Label scores of logits [n, labels], best first."""
-        rows = self._task.decode(_scores(self._task, logits, function))
+        rows = self.task.decode(_scores(self.task, logits, function))
         return rows if top_k is None else [scores[:top_k] for scores in rows]
 
     def confidence(self, logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
         """How sure each prediction is, float64 [n]; of a task without a confidence there is no cascade that asks."""
-        assert isinstance(self._task, ConfidentTask)
-        return self._task.confidence(logits, temperature)
+        assert isinstance(self.task, ConfidentTask)
+        return self.task.confidence(logits, temperature)
 
     @property
     def queued(self) -> int:
@@ -142,13 +142,13 @@ class Predictor:
         return self._batcher.queued
 
     def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
-        """Best label and latency of each text, run alone and without the queue. Blocks."""
+        """Kind of the prediction and latency of each text, run alone and without the queue. Blocks."""
         results = []
         for text in texts:
             started_at = time.perf_counter()
             logits = self.run_alone(text)
             latency_ms = (time.perf_counter() - started_at) * 1000.0
-            results.append(SampleResult(self.decode(logits)[0][0].label, latency_ms))
+            results.append(SampleResult(self.task.bucket(self.decode(logits)[0]), latency_ms))
         return results
 
     def run_alone(self, text: str) -> NDArray[np.float32]:

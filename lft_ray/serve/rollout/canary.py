@@ -16,7 +16,7 @@ from lft_ray.serve.rollout.stats import BIN_RATIO, RequestStats
 __all__ = ["MIN_REQUESTS", "Drift", "Verdict", "drift", "verdict"]
 
 MIN_REQUESTS = 100
-"""Minimum number of requests to the candidate before it is promoted or its label distribution is tested."""
+"""Minimum number of requests to the candidate before it is promoted or its predictions are tested for drift."""
 _ALPHA_INTERIM = 1e-3
 """False-alarm rate of one interim check. Checks repeat every few seconds: of 300 canaries of equal models, checked 100
 times each, one was rolled back."""
@@ -28,10 +28,10 @@ _MIN_EXPECTED = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Difference between the label distributions of two models."""
+    """Difference between the distributions of two models' predictions."""
 
     psi: float
-    """Population stability index: the sum of (a - b) ln(a / b) over the label shares; above 0.1 is a shift."""
+    """Population stability index: the sum of (a - b) ln(a / b) over the shares of each kind; above 0.1 is a shift."""
     p_value: float
     """p-value of the two-sample chi-square test for equal shares."""
 
@@ -46,7 +46,7 @@ class Verdict:
 
 
 def verdict(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, *, time_is_up: bool) -> Verdict:
-    """Judge a candidate by its errors, p95 latency and label distribution, relative to the running model.
+    """Judge a candidate by its errors, p95 latency and distribution of predictions, relative to the running model.
 
     Args:
         current: statistics of the running model since the canary began.
@@ -58,7 +58,7 @@ def verdict(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, 
     for problem in (
         _error_rise(current, candidate, rules, alpha),
         _slowdown(current, candidate, rules, alpha),
-        _label_drift(current, candidate, rules, alpha),
+        _drift(current, candidate, rules, alpha),
     ):
         if problem:
             return Verdict("rollback", problem)
@@ -72,11 +72,11 @@ def verdict(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, 
 
 
 def drift(ours: Mapping[str, int], theirs: Mapping[str, int]) -> Drift:
-    """Compare two label counts. A count of 0 enters the stability index as 0.5, which keeps it finite.
+    """Compare two counts of predictions. A count of 0 enters the stability index as 0.5, which keeps it finite.
 
     Args:
-        ours: label -> count of the running model.
-        theirs: label -> count of the candidate.
+        ours: kind -> count of the running model.
+        theirs: kind -> count of the candidate.
     """
     from scipy.special import chdtrc
 
@@ -95,10 +95,10 @@ def drift(ours: Mapping[str, int], theirs: Mapping[str, int]) -> Drift:
 
 
 def _pooled(ours: Mapping[str, int], theirs: Mapping[str, int], smaller_share: float) -> list[tuple[int, int]]:
-    """Pairs of counts per label; labels whose expected count in the smaller sample is too low form one pair."""
+    """Pairs of counts per kind; kinds whose expected count in the smaller sample is too low form one pair."""
     frequent, rest = [], Counter[str]()
-    for label in sorted({*ours, *theirs}):
-        a, b = ours.get(label, 0), theirs.get(label, 0)
+    for kind in sorted({*ours, *theirs}):
+        a, b = ours.get(kind, 0), theirs.get(kind, 0)
         if (a + b) * smaller_share >= _MIN_EXPECTED:
             frequent.append((a, b))
         else:
@@ -148,14 +148,14 @@ def _rank(count: int, probability: float) -> int:
     return rank
 
 
-def _label_drift(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, alpha: float) -> str:
-    """Chi-square test of the label distributions; a significant difference must also be a large one."""
-    if min(current.labels.total(), candidate.labels.total()) < MIN_REQUESTS:
+def _drift(current: RequestStats, candidate: RequestStats, rules: RolloutSpec, alpha: float) -> str:
+    """Chi-square test of the distributions of predictions; a significant difference must also be a large one."""
+    if min(current.buckets.total(), candidate.buckets.total()) < MIN_REQUESTS:
         return ""
-    found = drift(current.labels, candidate.labels)
+    found = drift(current.buckets, candidate.buckets)
     if found.p_value >= alpha or found.psi <= rules.max_drift:
         return ""
     return (
-        f"its labels differ from the running model's: stability index {found.psi:.2f}, more than {rules.max_drift:g} "
-        f"(serve.rollout.max_drift), p = {found.p_value:.1g}"
+        f"its predictions drift from the running model's: stability index {found.psi:.2f}, more than "
+        f"{rules.max_drift:g} (serve.rollout.max_drift), p = {found.p_value:.1g}"
     )

@@ -83,7 +83,7 @@ class CanaryRun:
             current_errors=current.errors,
             p95_ms=round(candidate.p95_ms, 1),
             current_p95_ms=round(current.p95_ms, 1),
-            drift=round(drift(current.labels, candidate.labels).psi, 3),
+            drift=round(drift(current.buckets, candidate.buckets).psi, 3),
             running=running,
             note=note,
         )

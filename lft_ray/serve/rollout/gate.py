@@ -1,6 +1,6 @@
 """The promotion gate: what a candidate must pass before it serves requests. In: two opened models. Out: a reason.
 
-Compares labels, predictions and latency with the running model, on the candidate's own smoke samples and on a few
+Compares task, predictions and latency with the running model, on the candidate's own smoke samples and on a few
 recent texts of this replica. Recent texts never leave its memory.
 """
 
@@ -21,7 +21,7 @@ _TIMINGS = 40
 _SECONDS = 5.0
 """Time limit for these measurements."""
 _MIN_SAMPLES = 5
-"""Fewer samples that all differ are not yet evidence of a wrong label mapping."""
+"""Fewer samples that all differ are not yet evidence of a wrong mapping of outputs to predictions."""
 _ALPHA = 0.05
 """Significance level of the test of that share."""
 
@@ -46,27 +46,26 @@ def compare(
         running: the running model.
         recent: texts of recent requests.
         max_slowdown: maximum ratio of the candidate's p95 latency to the running model's; None: any.
-        min_agreement: minimum share of texts that must get the running model's label; 0: any.
+        min_agreement: minimum share of texts that must get the running model's prediction; 0: any.
 
     Returns:
         The reason why the candidate must not replace the running model; empty if it may.
     """
     return (
-        _label_mismatch(candidate, running)
+        _task_mismatch(candidate, running)
         or _disagreement(candidate, running, recent, min_agreement)
         or _slowdown(candidate, running, max_slowdown)
     )
 
 
-def _label_mismatch(candidate: Model, running: Model) -> str:
-    ours, theirs = set(running.info.labels), set(candidate.info.labels)
-    if (candidate.info.task, theirs) == (running.info.task, ours):
+def _task_mismatch(candidate: Model, running: Model) -> str:
+    kind, other = candidate.info.task, running.info.task
+    how = f" instead of {other}" if kind != other else candidate.task.mismatch(running.task)
+    if not how:
         return ""
-    missing = ", ".join(sorted(ours - theirs)) or "none"
-    added = ", ".join(sorted(theirs - ours)) or "none"
     return (
-        f"its task differs from that of the running model: {candidate.info.task} with the labels {missing} missing and "
-        f"{added} added; stop the endpoint first to serve another task"
+        f"its task differs from that of the running model: {kind}{how if kind != other else f' with {how}'}; stop the "
+        "endpoint first to serve another task"
     )
 
 
@@ -76,12 +75,12 @@ def _disagreement(candidate: Model, running: Model, recent: Iterable[str], min_a
     samples = _distinct(candidate.samples)
     if len(samples) >= _MIN_SAMPLES and _agreement(candidate, running, samples) == 0:
         return (
-            f"it predicts another label than the running model for each of its {len(samples)} sample texts "
+            f"it predicts otherwise than the running model for each of its {len(samples)} sample texts "
             "(serve.rollout.min_agreement=0 allows it)"
         )
     texts = _distinct(recent)
     same = _agreement(candidate, running, texts)
-    # One-sided exact binomial test, by text and not by request: a better model differs on some texts, a wrong label
+    # One-sided exact binomial test, by text and not by request: a better model differs on some texts, a wrong
     # mapping on most, and a text that is sent a thousand times is one piece of evidence.
     if _binomial_tail(same, len(texts), min_agreement) < _ALPHA:
         return (
@@ -96,11 +95,11 @@ def _distinct(texts: Iterable[str]) -> list[str]:
 
 
 def _agreement(candidate: Model, running: Model, texts: Sequence[str]) -> int:
-    """Number of texts with the same label from both models."""
+    """Number of texts with the same kind of prediction from both models."""
     if not texts:
         return 0
     pairs = zip(candidate.run_samples(texts), running.run_samples(texts), strict=True)
-    return sum(ours.label == theirs.label for ours, theirs in pairs)
+    return sum(ours.bucket == theirs.bucket for ours, theirs in pairs)
 
 
 def _binomial_tail(successes: int, trials: int, share: float) -> float:

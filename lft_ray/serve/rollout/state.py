@@ -33,7 +33,7 @@ class DesiredState(Record):
     max_slowdown: float | None = None
     """Maximum ratio of the candidate's p95 to that of ``current`` on the same texts; None: any."""
     min_agreement: float = 0.0
-    """Minimum share of texts that must get the same label from the candidate as from ``current``; 0: any."""
+    """Minimum share of texts that must get the same prediction from the candidate as from ``current``; 0: any."""
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> "DesiredState":

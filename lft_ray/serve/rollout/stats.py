@@ -1,4 +1,4 @@
-"""Request statistics of a model: errors, latency histogram, label counts. Pure.
+"""Request statistics of a model: errors, latency histogram, kinds of predictions. Pure.
 
 In: finished requests. Out: counts that can be summed over replicas.
 """
@@ -28,22 +28,22 @@ class RequestStats:
     """Number of failed requests."""
     bins: list[int] = field(default_factory=lambda: [0] * _BINS)
     """Number of successful requests per latency bin; the bins grow by `BIN_RATIO`."""
-    labels: Counter[str] = field(default_factory=Counter)
-    """Best label of each distinct first text of a request. One per text: a monitor that repeats its text is one piece
-    of evidence, not a thousand; and one per request, because texts of one request are often alike."""
+    buckets: Counter[str] = field(default_factory=Counter)
+    """Kind of the prediction of each distinct first text of a request. One per text: a monitor that repeats its text is
+    one piece of evidence, not a thousand; and one per request, because texts of one request are often alike."""
 
     @property
     def requests(self) -> int:
         """Number of successful and failed requests."""
         return self.succeeded + self.errors
 
-    def add(self, latency_ms: float, label: str | None) -> None:
-        """Count a successful request; None as its label: the text has been counted before."""
+    def add(self, latency_ms: float, bucket: str | None) -> None:
+        """Count a successful request; None as its kind: the text has been counted before."""
         self.succeeded += 1
         position = math.log(max(latency_ms, _FIRST_MS) / _FIRST_MS) / math.log(BIN_RATIO)
         self.bins[min(int(position), _BINS - 1)] += 1
-        if label is not None:
-            self.labels[label] += 1
+        if bucket is not None:
+            self.buckets[bucket] += 1
 
     def fail(self) -> None:
         """Count a failed request."""
@@ -83,5 +83,5 @@ def merged(parts: Iterable[RequestStats]) -> RequestStats:
         total.succeeded += part.succeeded
         total.errors += part.errors
         total.bins = [ours + theirs for ours, theirs in zip(total.bins, part.bins, strict=True)]
-        total.labels.update(part.labels)
+        total.buckets.update(part.buckets)
     return total

@@ -22,7 +22,7 @@ CANDIDATE_TIMEOUT_S = 10.0
 """A request without a prediction of the candidate by then counts as its error, and the running model serves it."""
 
 _MAX_TEXTS = 100_000
-"""Distinct texts whose labels are counted: far more than a test of the label shares needs."""
+"""Distinct texts whose predictions are counted: far more than a test of their shares needs."""
 
 
 def in_canary(key: str, share: float) -> bool:
@@ -44,7 +44,7 @@ class CanaryRoute:
         self.share = 0.0
         self._running_stats, self._candidate_stats = RequestStats(), RequestStats()
         self._seen: tuple[set[int], set[int]] = (set(), set())
-        """Hashes of the texts whose labels the statistics of the running model and of the candidate contain."""
+        """Hashes of the texts whose predictions the statistics of the running model and of the candidate contain."""
 
     def begin(self, share: float) -> None:
         """Serve a share of the requests from now on; a change of the share resets the statistics."""
@@ -111,5 +111,5 @@ class CanaryRoute:
         is_new = key not in seen and len(seen) < _MAX_TEXTS
         if is_new:
             seen.add(key)
-        stats.add(latency_ms, predictions[0][0].label if is_new else None)
+        stats.add(latency_ms, model.task.bucket(predictions[0]) if is_new else None)
         return predictions

@@ -145,13 +145,13 @@ def deep_check(
         views.append(network_features(encoder, rows.texts, max_length=max_length, log=log))
     targets = task.encode(rows.labels)
     # Of several labels TF-IDF takes one fit for each label, fold and pass: minutes, where a network is there anyway.
-    if encoder is None or targets.ndim == 1:
+    if encoder is None or task.is_exclusive:
         views.append(tfidf_matrix(rows.texts, max_length=max_length))
     told = [encoder.name] if encoder is not None else []
     told += ["TF-IDF"] if len(views) > len(told) else []
     fold = fold_of_rows(groups(rows.keys, pairs), task.strata(rows.labels), seed=seed)
     probabilities = out_of_fold(views, targets, task, fold, seed=seed)
-    is_judged = judged(targets, rows.keys, task.outputs)
+    is_judged = judged(targets, rows.keys, task)
     return DeepReport(
         features=" and ".join(told),
         note="" if encoder is not None else "no network of the experiment is on this machine, nor MiniLM",
@@ -165,9 +165,9 @@ def deep_check(
     )
 
 
-def judged(targets: NDArray[Any], keys: NDArray[np.uint64], outputs: int) -> NDArray[np.bool_]:
+def judged(targets: NDArray[Any], keys: NDArray[np.uint64], task: Task) -> NDArray[np.bool_]:
     """Which labels have enough different texts to be judged, bool [c]."""
-    carried = [targets == label if targets.ndim == 1 else targets[:, label] > 0.5 for label in range(outputs)]
+    carried = [targets == label if task.is_exclusive else targets[:, label] > 0.5 for label in range(task.outputs)]
     return np.array([len(np.unique(keys[rows])) >= LEAST_TEXTS for rows in carried], np.bool_)
 
 
@@ -183,7 +183,7 @@ def groups(keys: NDArray[np.uint64], pairs: Sequence[NearPair]) -> NDArray[np.ui
 def _suspects(
     rows: _Rows, targets: NDArray[Any], probabilities: NDArray[np.float64], task: Task, is_judged: NDArray[np.bool_]
 ) -> list[Suspect]:
-    if targets.ndim == 1:
+    if task.is_exclusive:
         found = scored(probabilities, targets)
         names = [[task.labels[label]] for label in found.suggested]
         enough = is_judged[targets] & is_judged[found.suggested]

@@ -68,19 +68,19 @@ def out_of_fold(views: Sequence[Any], targets: NDArray[Any], task: Task, fold: N
 def _two_passes(view: Any, targets: NDArray[Any], task: Task, fold: NDArray[Any], seed: int) -> Floats:
     kept = np.ones(len(targets), np.bool_)
     probabilities = _pass(view, targets, task, fold, kept, seed)
-    if targets.ndim == 1:
+    if task.is_exclusive:
         kept = ~confident_errors(probabilities, targets)
     else:
         wrong = [confident_errors(*binary(probabilities[:, label], targets[:, label])) for label in range(task.outputs)]
         kept = ~np.any(wrong, axis=0)
-    kept |= _needed(targets, kept)
+    kept |= _needed(targets, kept, task)
     return _pass(view, targets, task, fold, kept, seed)
 
 
-def _needed(targets: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _needed(targets: NDArray[Any], kept: NDArray[np.bool_], task: Task) -> NDArray[np.bool_]:
     """Rows of labels of which fewer than half would be left: what is called an error of most is the label itself."""
     needed = np.zeros(len(kept), np.bool_)
-    columns = targets > 0.5 if targets.ndim == 2 else targets[:, None] == np.unique(targets)
+    columns = targets[:, None] == np.unique(targets) if task.is_exclusive else targets > 0.5
     for carries in columns.T:
         if kept[carries].mean() < 0.5:
             needed |= carries
@@ -102,13 +102,13 @@ def _dense(train: Any, targets: NDArray[Any], held_out: Any, task: Task, seed: i
     del seed  # LBFGS from zero has none
     from lft_ray.train.loop.probe import fit_head
 
-    weights = task.class_weights(targets) if targets.ndim == 1 else None
+    weights = task.class_weights(targets) if task.is_exclusive else None
     weight, bias = fit_head(train, targets, task, weights, prior=PRIOR)
     return np.asarray(task.probabilities(held_out @ weight.T + bias), np.float64)
 
 
 def _sparse(train: Any, targets: NDArray[Any], held_out: Any, task: Task, seed: int) -> Floats:
-    if targets.ndim == 1:
+    if task.is_exclusive:
         return _regression(train, targets, held_out, task.outputs, seed, balanced=True)
     columns = [_regression(train, column, held_out, 2, seed) for column in (targets > 0.5).astype(np.int64).T]
     return np.stack([column[:, 1] for column in columns], axis=1)

@@ -19,7 +19,7 @@ from lft_ray.train.device.process_group import current_group
 from lft_ray.train.loop.evaluate import Batching, extract_features
 from lft_ray.train.loop.probe_cache import Probe, ProbeCache
 
-__all__ = ["fit_head", "initial_head", "loss_divisor"]
+__all__ = ["fit_head", "initial_head"]
 
 Floats = NDArray[np.float32]
 PRIOR = 100.0
@@ -38,13 +38,6 @@ divides a feature multiplies its weight: three features of MiniLM's sixth layer 
 200 and more, beside which int8 rounds the others to zero and which explode once fine-tuning moves those features."""
 _CONSTANT = 1e-6
 """A deviation of at most this is rounding noise."""
-
-
-def loss_divisor(targets: NDArray[Any], weights: Floats | None) -> float:
-    """Divisor that turns a SUM of losses into their weighted mean: number of texts, or total weight of their labels."""
-    if weights is None or targets.ndim > 1:
-        return float(len(targets))
-    return float(weights[targets].sum())
 
 
 def fit_head(
@@ -67,7 +60,7 @@ def fit_head(
     inputs = torch.from_numpy(((features - mean) / spread).astype(np.float32))
     target_tensor = torch.from_numpy(np.array(targets))
     class_weights = None if weights is None else torch.from_numpy(weights)
-    divisor, l2 = loss_divisor(targets, weights), min(PRIOR_LIMIT, prior / len(targets))
+    divisor, l2 = task.units(targets, weights), min(PRIOR_LIMIT, prior / len(targets))
     weight = torch.zeros(task.outputs, inputs.shape[1], requires_grad=True)
     bias = torch.zeros(task.outputs, requires_grad=True)
     optimizer = torch.optim.LBFGS(

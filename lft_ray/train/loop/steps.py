@@ -29,7 +29,6 @@ from lft_ray.train.device.process_group import Group
 from lft_ray.train.loop.distill import Teacher
 from lft_ray.train.loop.evaluate import Batching
 from lft_ray.train.loop.optim import build_optimizer, set_learning_rate
-from lft_ray.train.loop.probe import loss_divisor
 
 __all__ = ["Stepper"]
 
@@ -163,7 +162,7 @@ class Stepper:
 
     def accumulate(self, rows: NDArray[np.int64], mine: list[NDArray[np.int64]]) -> None:
         """Compute this process's share of the gradient of the mean loss over ``rows``; ``mine``: its micro-batches."""
-        divisor, sharing = loss_divisor(self._targets[rows], self.class_weights), self._sharing
+        divisor, sharing = self._task.units(self._targets[rows], self.class_weights), self._sharing
         passes = sharing.passes(len(mine))
         sharing.clear()
         for index in range(passes):

@@ -65,5 +65,5 @@ async def test_run_samples_takes_the_same_path_as_predict(cascade):
     texts = ["b" * 9, "x"]
     samples = cascade.run_samples(texts)
     results = await cascade.predict(texts)
-    assert [sample.label for sample in samples] == [scores[0].label for scores in results]
+    assert [sample.bucket for sample in samples] == [scores[0].label for scores in results]
     await cascade.retire()

@@ -62,7 +62,7 @@ def test_promote_opens_a_good_bundle_beside_the_running_one_and_then_swaps(fleet
     [
         ("damaged:2", "is damaged"),
         ("nan:2", "not finite"),
-        ("swapped:2", "predicts another label"),
+        ("swapped:2", "predicts otherwise"),
         ("foreign:2", "sport missing and weather added"),
         ("slow:2", "too slow: p95 "),
     ],

@@ -21,7 +21,7 @@ def test_statistics_survive_pickling_and_add_up_over_replicas():
     sent = pickle.loads(pickle.dumps(ReplicaStatus("ready", 1, "v", "uri", stats=CanaryStats(one, two))))
     assert sent.stats == CanaryStats(one, two)
     total = merged([sent.stats.current, sent.stats.candidate])
-    assert (total.requests, total.errors, total.labels.total()) == (80, 3, 77)
+    assert (total.requests, total.errors, total.buckets.total()) == (80, 3, 77)
     assert merged([]).requests == 0
 
 
@@ -30,7 +30,7 @@ def test_merged_returns_a_copy():
     total = merged([part])
     part.add(1.0, "a")
     part.fail()
-    assert (total.requests, total.errors, total.labels.total(), sum(total.bins)) == (5, 0, 5, 5)
+    assert (total.requests, total.errors, total.buckets.total(), sum(total.bins)) == (5, 0, 5, 5)
 
 
 def test_the_p95_is_right_to_a_bin():

@@ -38,7 +38,7 @@ async def test_the_key_selects_the_model_and_its_statistics():
     assert await predict(route, running, CANARY_KEY) == ("business", "2")
     assert await predict(route, running, OTHER_KEY) == ("business", "1")
     stats = route.stats()
-    assert [(one.requests, one.errors, one.labels) for one in (stats.current, stats.candidate)] == [
+    assert [(one.requests, one.errors, one.buckets) for one in (stats.current, stats.candidate)] == [
         (1, 0, {"business": 1})
     ] * 2
     assert (route.info().version, route.info().requests) == ("2", 1)

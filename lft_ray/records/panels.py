@@ -1,0 +1,57 @@
+"""Tables that a task adds to report and card: scores by name, counts of one name against another. Pure values."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from lft_ray.records.base import Record
+
+__all__ = ["Panel", "PanelColumn", "former_panels", "matrix_panel", "score_panel"]
+
+
+class PanelColumn(Record):
+    """One column of a panel."""
+
+    name: str
+    kind: Literal["text", "score", "count"] = "text"
+    """score: a fraction of 1, shown with three digits. count: a whole number."""
+
+
+class Panel(Record):
+    """A table about the predictions of the shipped checkpoint, as the task sees them."""
+
+    title: str
+    caption: str = ""
+    columns: list[PanelColumn]
+    rows: list[list[str | int | float]] = Field(default_factory=list)
+    """Cells in the order of ``columns``; the first is the name of the row."""
+    is_matrix: bool = False
+    """Counts of the rows' names against the columns' names: each cell is shaded by its fraction of the row."""
+
+
+def score_panel(title: str, noun: str, rows: Sequence[tuple[str, float, float, float, int]]) -> Panel:
+    """Precision, recall, F1 and rows of each name; ``noun`` is what the names are."""
+    scores = [PanelColumn(name=name, kind="score") for name in ("Precision", "Recall", "F1")]
+    columns = [PanelColumn(name=noun), *scores, PanelColumn(name="Rows", kind="count")]
+    return Panel(title=title, columns=columns, rows=[list(row) for row in rows])
+
+
+def matrix_panel(title: str, caption: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> Panel:
+    """Counts [n][n] of the names in rows against the names in columns."""
+    columns = [PanelColumn(name=""), *(PanelColumn(name=name, kind="count") for name in names)]
+    rows: list[list[str | int | float]] = [[name, *row] for name, row in zip(names, counts, strict=True)]
+    return Panel(title=title, caption=caption, columns=columns, rows=rows, is_matrix=True)
+
+
+def former_panels(values: Mapping[str, Any]) -> list[Panel]:
+    """Panels of a selection written by 0.2.0 or earlier, which knew labels alone: per_label and confusion."""
+    scores = values.get("per_label") or []
+    if not scores:
+        return []
+    rows = [(row["label"], row["precision"], row["recall"], row["f1"], row["support"]) for row in scores]
+    panels = [score_panel("Labels", "Label", rows)]
+    if len(values.get("confusion") or []) == len(rows):
+        caption = "Rows: true label. Columns: predicted label. Shading: fraction of the row."
+        panels.append(matrix_panel("Confusion matrix", caption, [row[0] for row in rows], values["confusion"]))
+    return panels
