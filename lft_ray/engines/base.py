@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.models.engine_card import EngineCard
+from lft_ray.models.tokens import Text
 
-__all__ = ["Encoded", "Engine", "EngineCard", "Runner", "padded"]
+__all__ = ["Encoded", "Engine", "EngineCard", "Runner", "Text", "padded", "segment_numbers"]
 
 Encoded = Any
 """One encoded text; ``len(encoded)`` is its length in tokens (TF-IDF: words), at most max_length. A truncated one is a
-`lft_ray.models.tokens.Truncated`."""
+`lft_ray.models.tokens.Truncated`, two texts a `lft_ray.models.tokens.Pair`."""
 
 
 class Runner(Protocol):
@@ -26,8 +27,8 @@ class Runner(Protocol):
     max_length: int
     """Maximum tokens (TF-IDF: words) per text."""
 
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Tokenise each text and truncate it to ``max_length``, preserving the end token."""
+    def encode(self, texts: Sequence[Text]) -> list[Encoded]:
+        """Tokenise each text, or pair of texts, and truncate it to ``max_length``, preserving the end token."""
 
     def run(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
         """Compute logits [n, outputs] of a batch, padded to its longest text."""
@@ -73,3 +74,12 @@ def padded(batch: Sequence[Encoded], pad_id: int) -> tuple[NDArray[np.int64], ND
         ids[row, : len(encoded)] = encoded
         mask[row, : len(encoded)] = 1
     return ids, mask
+
+
+def segment_numbers(batch: Sequence[Encoded]) -> NDArray[np.int64]:
+    """Number of the text that each token belongs to, int64 [n, t], padded with 0; of single texts all are 0."""
+    numbers = np.zeros((len(batch), max(len(ids) for ids in batch)), dtype=np.int64)
+    for row, encoded in enumerate(batch):
+        if types := getattr(encoded, "types", None):
+            numbers[row, : len(types)] = types
+    return numbers

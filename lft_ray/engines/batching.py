@@ -19,7 +19,7 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded, Runner
+from lft_ray.engines.base import Encoded, Runner, Text
 from lft_ray.engines.pending import Item, PendingQueue, Request
 from lft_ray.errors import LftError
 
@@ -121,7 +121,7 @@ class Batcher:
         """Number of queued texts that are not running yet."""
         return self._queued
 
-    async def submit(self, texts: Sequence[str]) -> Logits:
+    async def submit(self, texts: Sequence[Text]) -> Logits:
         """Compute logits [n, outputs] of the texts, in their order.
 
         Cancelling the awaiting task removes the texts that are not running yet.
@@ -133,7 +133,7 @@ class Batcher:
         """
         return (await self.submit_request(texts))[0]
 
-    async def submit_request(self, texts: Sequence[str]) -> tuple[Logits, Request]:
+    async def submit_request(self, texts: Sequence[Text]) -> tuple[Logits, Request]:
         """Like `submit`, but also return the request, with the length of each text and whether it was truncated."""
         if not texts:
             raise ValueError("submit needs at least one text")
@@ -323,7 +323,7 @@ def _settle(requests: list[Request], error: BaseException | None) -> None:
 
 
 def run_sorted(
-    runner: Runner, texts: Sequence[str], *, max_batch_tokens: int = BATCH_TOKENS, max_batch: int = 64
+    runner: Runner, texts: Sequence[Text], *, max_batch_tokens: int = BATCH_TOKENS, max_batch: int = 64
 ) -> Logits:
     """Compute logits [n, outputs] of a list of texts, in its order, in batches of similar length.
 

@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from lft_ray.engines.base import Encoded, Runner
+from lft_ray.engines.base import Encoded, Runner, Text
 from lft_ray.engines.batching import BATCH_TOKENS, Logits, UnreadableText, sorted_batches
 
 __all__ = ["BulkRunner"]
@@ -32,7 +32,7 @@ class BulkRunner:
         self._runner = runner
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="lft-bulk")
 
-    def run(self, texts: Sequence[str]) -> Logits:
+    def run(self, texts: Sequence[Text]) -> Logits:
         """Compute logits [n, outputs] of at least one text, in order.
 
         Raises:

@@ -20,19 +20,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lft_ray.engines.onnx_engine import GRAPH, OnnxEngine
+from lft_ray.engines.onnx_engine import GRAPH, OnnxEngine, input_names
 from lft_ray.errors import BundleError, first_line
 from lft_ray.models.convert import TOKENIZER
 from lft_ray.models.engine_card import EngineCard
+from lft_ray.models.tokens import Pair
 
 if TYPE_CHECKING:
+    import torch
+
     from lft_ray.models.network import TextNetwork
 
 __all__ = ["NotExportableError", "build_onnx"]
 
 OPSET = 17
 _HEAD = "/head/"
-"""Prefix of the exporter's names for the nodes of `TextNetwork.head`."""
+"""Part of the exporter's names for the nodes of `TextNetwork.head`."""
 _TRACED_SHAPE = (2, 8)
 """Texts and tokens of the traced batch. One text is shorter, so that the mask is not optimised away."""
 _COMPARED_SHAPES = ((1, 1), (1, 5), (3, 17))
@@ -74,9 +77,9 @@ def build_onnx(source: Path, target: Path, *, precision: str, max_length: int | 
     written = card.model_copy(update={"engine": OnnxEngine.name, "precision": "fp32", "pad_id": network.pad_id})
     target.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / TOKENIZER, target / TOKENIZER)
-    _export(network, target / GRAPH)
+    _export(network, target / GRAPH, card.segments)
     written.write(target)
-    _compare(network, target, written.max_length)
+    _compare(network, target, written)
     if precision == "int8":
         _quantise(target / GRAPH)
         written = written.model_copy(update={"precision": precision})
@@ -84,21 +87,23 @@ def build_onnx(source: Path, target: Path, *, precision: str, max_length: int | 
     return written
 
 
-def _export(network: "TextNetwork", path: Path) -> None:
+def _export(network: "TextNetwork", path: Path, segments: int) -> None:
     import torch
 
-    ids, mask = _batch(*_TRACED_SHAPE, network.pad_id)
-    axes = {"input_ids": {0: "n", 1: "t"}, "attention_mask": {0: "n", 1: "t"}, "logits": {0: "n"}}
+    ids, mask, types = _batch(*_TRACED_SHAPE, network.pad_id)
+    names = input_names(segments)
+    arrays = [torch.from_numpy(array) for array in (ids, mask, types)[: len(names)]]
+    axes = {name: {0: "n", 1: "t"} for name in names} | {"logits": {0: "n"}}
     try:
         with _quiet(), torch.no_grad():
             torch.onnx.export(
-                network,
-                (torch.from_numpy(ids), torch.from_numpy(mask)),
+                network if segments == 1 else _of_pairs(network),
+                tuple(arrays),
                 str(path),
                 # The tracing exporter takes 1.3 s for MiniLM, and graphs of the newer one are not faster to run.
                 dynamo=False,
                 opset_version=OPSET,
-                input_names=["input_ids", "attention_mask"],
+                input_names=names,
                 output_names=["logits"],
                 dynamic_axes=axes,
             )
@@ -108,17 +113,35 @@ def _export(network: "TextNetwork", path: Path) -> None:
         ) from error
 
 
-def _compare(network: "TextNetwork", folder: Path, max_length: int) -> None:
+def _of_pairs(network: "TextNetwork") -> "torch.nn.Module":
+    """The network with segment numbers as an input of their own."""
+    import torch
+
+    class OfPairs(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.network(torch.stack([ids, types], dim=-1), mask)
+            return logits
+
+    return OfPairs()
+
+
+def _compare(network: "TextNetwork", folder: Path, card: EngineCard) -> None:
     """Reject a graph that is only right for the traced shape, because tracing turned a size into a constant."""
     import torch
 
     try:
         runner = OnnxEngine.open(folder, precision="fp32", threads=1)
         for texts, tokens in (*_COMPARED_SHAPES, (2, _MAX_COMPARED_TOKENS)):
-            ids, mask = _batch(texts, min(tokens, max_length), network.pad_id)
+            ids, mask, types = _batch(texts, min(tokens, card.max_length), network.pad_id)
+            read = ids if card.segments == 1 else np.stack([ids, types], axis=-1)
             with torch.inference_mode():
-                expected = network(torch.from_numpy(ids), torch.from_numpy(mask)).float().numpy()
-            got = runner.run([row[real == 1].tolist() for row, real in zip(ids, mask, strict=True)])
+                expected = network(torch.from_numpy(read), torch.from_numpy(mask)).float().numpy()
+            rows = zip(ids, types, mask == 1, strict=True)
+            got = runner.run([Pair(row[real].tolist(), kinds[real].tolist()) for row, kinds, real in rows])
             change = float(np.abs(got - expected).max() / max(1.0, float(np.abs(expected).max())))
             # "not <=" also rejects NaN.
             if not change <= _MAX_LOGIT_CHANGE:
@@ -145,7 +168,7 @@ def _quantise(path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     nodes = onnx.load(str(path), load_external_data=False).graph.node
-    head = [node.name for node in nodes if node.name.startswith(_HEAD)]
+    head = [node.name for node in nodes if _HEAD in node.name]
     with tempfile.TemporaryDirectory(prefix="lft-int8-", dir=path.parent) as folder, _quiet():
         quantised = Path(folder) / GRAPH
         quantize_dynamic(
@@ -160,12 +183,16 @@ def _quantise(path: Path) -> None:
         quantised.replace(path)
 
 
-def _batch(texts: int, tokens: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Synthetic token ids and their mask, int64 [texts, tokens]; each text is shorter than the one before."""
+def _batch(texts: int, tokens: int, pad_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Synthetic token ids, mask and segment numbers, int64 [texts, tokens]; each text is shorter than the one before.
+
+    The second half of each text is the second segment.
+    """
     ids = np.arange(texts * tokens, dtype=np.int64).reshape(texts, tokens) % 20 + 7
-    lengths = np.maximum(1, tokens - 3 * np.arange(texts))
-    mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
-    return np.where(mask == 1, ids, pad_id), mask
+    lengths = np.maximum(1, tokens - 3 * np.arange(texts))[:, None]
+    mask = (np.arange(tokens) < lengths).astype(np.int64)
+    types = (np.arange(tokens) >= (lengths + 1) // 2).astype(np.int64) * mask
+    return np.where(mask == 1, ids, pad_id), mask, types
 
 
 @contextmanager

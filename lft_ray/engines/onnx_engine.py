@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded, padded
+from lft_ray.engines.base import Encoded, Text, padded, segment_numbers
 from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.tokens import TextTokenizer
 
-__all__ = ["GRAPH", "OnnxEngine", "OnnxRunner"]
+__all__ = ["GRAPH", "OnnxEngine", "OnnxRunner", "input_names"]
 
 GRAPH = "model.onnx"
 
@@ -50,7 +50,7 @@ class OnnxEngine:
         card = whole.with_max_length(max_length)
         # A second thread pool, in the tokenizer, would use more cores than the replica was allocated.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        return OnnxRunner(_session(folder, threads), TextTokenizer(folder), card)
+        return OnnxRunner(_session(folder, threads, input_names(card.segments)), TextTokenizer(folder), card)
 
 
 class OnnxRunner:
@@ -67,19 +67,28 @@ class OnnxRunner:
         self._session = session
         self._tokenizer = tokenizer
         self._pad_id = card.pad_id
+        self._has_segments = card.segments > 1
 
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Token ids of each text; truncated texts keep their end token."""
+    def encode(self, texts: Sequence[Text]) -> list[Encoded]:
+        """Token ids of each text or pair; truncated texts keep their end token."""
         return self._tokenizer.encode(texts, self.max_length)
 
     def run(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
         """Compute logits [n, outputs] of a batch, padded to its longest text."""
         ids, mask = padded(batch, self._pad_id)
-        logits: NDArray[np.float32] = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if self._has_segments:
+            inputs["token_type_ids"] = segment_numbers(batch)
+        logits: NDArray[np.float32] = self._session.run(None, inputs)[0]
         return logits
 
 
-def _session(folder: Path, threads: int) -> Any:
+def input_names(segments: int) -> list[str]:
+    """Inputs of the graph of a network that reads so many texts at a time."""
+    return ["input_ids", "attention_mask", *(["token_type_ids"] if segments > 1 else [])]
+
+
+def _session(folder: Path, threads: int, names: list[str]) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -98,6 +107,6 @@ def _session(folder: Path, threads: int) -> Any:
         )
     except Exception as error:  # exceptions of onnxruntime share no base class
         raise BundleError(f"{folder / GRAPH} cannot be opened by onnxruntime: {error}") from error
-    if {node.name for node in session.get_inputs()} != {"input_ids", "attention_mask"}:
-        raise BundleError(f"{folder / GRAPH} does not have the inputs input_ids and attention_mask")
+    if {node.name for node in session.get_inputs()} != set(names):
+        raise BundleError(f"{folder / GRAPH} does not have the inputs {', '.join(names)}")
     return session

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded
+from lft_ray.engines.base import Encoded, Text
 from lft_ray.models.tokens import Truncated, Unread
 
 __all__ = ["Item", "PendingQueue", "Request"]
@@ -26,7 +26,7 @@ __all__ = ["Item", "PendingQueue", "Request"]
 class Request:
     """Texts of one ``submit`` call, which are resolved together."""
 
-    texts: list[str]
+    texts: list[Text]
     loop: asyncio.AbstractEventLoop
     """Event loop of the caller, on which the future is resolved."""
     future: "asyncio.Future[NDArray[np.float32]]"
@@ -51,7 +51,7 @@ class Request:
         """Number of texts that have not been encoded yet."""
         return len(self.texts) - len(self.tokens)
 
-    def next_texts(self, most: int) -> list[str]:
+    def next_texts(self, most: int) -> list[Text]:
         """The next texts to encode, at most ``most``."""
         start = len(self.tokens)
         return self.texts[start : start + most]

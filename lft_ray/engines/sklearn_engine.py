@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded
+from lft_ray.engines.base import Encoded, Text
 from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.tfidf import TfidfModel
@@ -50,7 +50,7 @@ class SklearnRunner:
         self.max_length = model.max_length
         self._model = model
 
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+    def encode(self, texts: Sequence[Text]) -> list[Encoded]:
         """Split each text into words, at most ``max_length``."""
         return self._model.encode(texts)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded, padded
+from lft_ray.engines.base import Encoded, Text, padded, segment_numbers
 from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.tokens import TextTokenizer
@@ -67,7 +67,7 @@ class TorchEngine:
             fast_fp32_matmul()
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         tokenizer = TextTokenizer(folder)
-        return TorchRunner(at_precision(network, precision).eval().to(device), tokenizer, card.max_length)
+        return TorchRunner(at_precision(network, precision).eval().to(device), tokenizer, card)
 
 
 class TorchRunner:
@@ -76,17 +76,18 @@ class TorchRunner:
     Args:
         network: network in evaluation mode, on its device.
         tokenizer: tokenizer of the same folder.
-        max_length: maximum tokens per text.
+        card: engine card of the folder; gives the maximum length and the number of texts of an input.
     """
 
-    def __init__(self, network: "TextNetwork", tokenizer: TextTokenizer, max_length: int) -> None:
-        self.max_length = max_length
+    def __init__(self, network: "TextNetwork", tokenizer: TextTokenizer, card: EngineCard) -> None:
+        self.max_length = card.max_length
+        self._has_segments = card.segments > 1
         self._network = network
         self._tokenizer = tokenizer
         self._device = network.head.weight.device
 
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Token ids of each text; truncated texts keep their end token."""
+    def encode(self, texts: Sequence[Text]) -> list[Encoded]:
+        """Token ids of each text or pair; truncated texts keep their end token."""
         return self._tokenizer.encode(texts, self.max_length)
 
     def run(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
@@ -94,6 +95,8 @@ class TorchRunner:
         import torch
 
         ids, mask = padded(batch, self._network.pad_id)
+        if self._has_segments:
+            ids = np.stack([ids, segment_numbers(batch)], axis=-1)
         with torch.inference_mode():
             logits = self._network(torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device))
         result: NDArray[np.float32] = logits.float().cpu().numpy()

@@ -1,6 +1,7 @@
 """The transformer for BERT, RoBERTa, DistilBERT and GPT-2: one plain PyTorch block, post-norm or pre-norm.
 
-In: token ids [n, t] and a mask [n, t]. Out: hidden states [n, t, hidden]. Never pools, classifies or reads files.
+In: token ids [n, t], or [n, t, 2] with segment numbers, and a mask [n, t]. Out: hidden states [n, t, hidden]. Never
+pools, classifies or reads files.
 
 The classes of transformers are not used because importing them takes 3.7 to 7.2 s on top of torch's 1.5 s, in every
 worker and replica. Tests compare each family with transformers, so the outputs are the same.
@@ -14,7 +15,7 @@ from torch.nn import functional
 
 from lft_ray.models.architecture import Architecture
 
-__all__ = ["Transformer", "run_layers"]
+__all__ = ["Transformer", "apart", "run_layers"]
 
 _MASKED_SCORE = -1e9
 """Added to attention scores of masked tokens: finite, and its exp is 0 in float32 and bfloat16."""
@@ -100,7 +101,7 @@ class Transformer(nn.Module):
         """Compute hidden states.
 
         Args:
-            input_ids: int64 [n, t], padded on the right.
+            input_ids: int64 [n, t], padded on the right; [n, t, 2] with the number of the text of each token (0 or 1).
             attention_mask: int64 [n, t], 1 for tokens and 0 for padding.
 
         Returns:
@@ -120,8 +121,17 @@ class Transformer(nn.Module):
 
     def _embed(self, input_ids: Tensor) -> Tensor:
         first = self.shape.position_offset
-        states: Tensor = self.tokens(input_ids) + self.positions.weight[first : first + input_ids.shape[1]]
-        return states if self.types is None else states + self.types.weight[0]
+        ids, types = apart(input_ids)
+        states: Tensor = self.tokens(ids) + self.positions.weight[first : first + ids.shape[1]]
+        if self.types is None:
+            return states
+        # A base with one segment, such as RoBERTa, tells two texts apart by their separators alone.
+        return states + (self.types.weight[0] if types is None or self.shape.token_types < 2 else self.types(types))
+
+
+def apart(inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Token ids [n, t] and segment numbers [n, t] or None, from either kind of input of a network."""
+    return (inputs[..., 0], inputs[..., 1]) if inputs.dim() == 3 else (inputs, None)
 
 
 def run_layers(layers: Iterable[nn.Module], states: Tensor, attention_mask: Tensor, *, causal: bool) -> Tensor:

@@ -30,6 +30,9 @@ class EngineCard(BaseModel):
     pad_id: int = 0
     """Token id used as padding, for engines whose files do not record it."""
 
+    segments: int = 1
+    """Texts that one input consists of: 2 for pairs."""
+
     def with_max_length(self, max_length: int | None) -> "EngineCard":
         """Return the card of the same model with a shorter maximum length; None: this card.
 

@@ -5,7 +5,7 @@ N-grams lie within a word, so those of a word are the same in every text: whoeve
 
 from collections.abc import Sequence
 
-from lft_ray.models.words import is_unspaced
+from lft_ray.models.words import OVERLAP, is_unspaced
 
 __all__ = ["grams", "units"]
 
@@ -35,7 +35,12 @@ def units(words: Sequence[str]) -> Sequence[str]:
 
 
 def grams(unit: str) -> list[str]:
-    """Return the parts of 2 to 5 characters of a word with a blank on each side; of a shorter word, the whole."""
+    """Return the parts of 2 to 5 characters of a word with a blank on each side; of a shorter word, the whole.
+
+    What two texts have in common is no word, and has none.
+    """
+    if unit.startswith(OVERLAP):
+        return []
     padded = f" {unit[:_LONGEST_WORD]} "
     found = []
     for length in _LENGTHS:

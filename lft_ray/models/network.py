@@ -119,7 +119,8 @@ class TextNetwork(HeadedNetwork):
         """Compute hidden states [n, t, hidden].
 
         Args:
-            inputs: token ids, int64 [n, t], padded on the right; t at most ``shape.max_tokens``.
+            inputs: token ids, int64 [n, t], padded on the right; t at most ``shape.max_tokens``. Of two texts
+                [n, t, 2], with the number of the text of each token.
             attention_mask: int64 [n, t], 1 for tokens and 0 for padding.
         """
         states: Tensor = self.backbone(inputs, attention_mask)

@@ -19,7 +19,8 @@ from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.grams import grams, units
 from lft_ray.models.tfidf_fit import fit_terms, ngrams
-from lft_ray.models.words import MAX_WORDS, WORDS, known_version, split_words
+from lft_ray.models.tokens import Text
+from lft_ray.models.words import MAX_WORDS, WORDS, known_version, split_input
 from lft_ray.tasks.base import Task
 
 __all__ = ["TfidfModel"]
@@ -67,7 +68,7 @@ class TfidfModel:
 
     @classmethod
     def fit(
-        cls, texts: Sequence[str], targets: NDArray[Any], task: Task, seed: int, *, max_length: int = MAX_WORDS
+        cls, texts: Sequence[Text], targets: NDArray[Any], task: Task, seed: int, *, max_length: int = MAX_WORDS
     ) -> "TfidfModel":
         """Fit on all texts, with the features and the strength that score best in cross-validation.
 
@@ -89,15 +90,15 @@ class TfidfModel:
             grams={gram: row for row, gram in enumerate(fitted.grams, start=len(fitted.terms))},
         )
 
-    def encode(self, texts: Sequence[str]) -> list[list[str]]:
-        """Split each text into words, at most ``max_length``."""
-        return [split_words(text, self.max_length, version=self.words) for text in texts]
+    def encode(self, texts: Sequence[Text]) -> list[list[str]]:
+        """Split each text or pair into words, at most ``max_length``."""
+        return [split_input(text, self.max_length, version=self.words) for text in texts]
 
     def run(self, batch: Sequence[Sequence[str]]) -> Floats:
         """Logits [n, c] of texts already split into words."""
         return np.stack([self._logits_of(words) for words in batch])
 
-    def logits(self, texts: Sequence[str]) -> Floats:
+    def logits(self, texts: Sequence[Text]) -> Floats:
         """Logits [n, c] of texts."""
         return self.run(self.encode(texts))
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.models.grams import grams, units
-from lft_ray.models.words import split_words
+from lft_ray.models.tokens import Text
+from lft_ray.models.words import split_input
 from lft_ray.tasks.base import Task
 
 __all__ = ["FittedTerms", "fit_terms", "ngrams"]
@@ -74,19 +75,19 @@ def ngrams(words: Sequence[str]) -> list[str]:
 
 
 def fit_terms(
-    texts: Sequence[str], targets: NDArray[Any], task: Task, seed: int, *, max_length: int, words: int
+    texts: Sequence[Text], targets: NDArray[Any], task: Task, seed: int, *, max_length: int, words: int
 ) -> FittedTerms:
     """Fit on all texts, with the features and the strength that score best in cross-validation.
 
     Args:
-        texts: n texts.
+        texts: n texts, or pairs of texts.
         targets: output of ``task.encode``: int64 [n], or float32 [n, c] of 0 and 1.
         task: gives the number of outputs and the metric (macro-F1) by which is chosen.
         seed: random seed of the folds.
         max_length: maximum number of words per text.
         words: version of the rules that cut a text into words.
     """
-    found = [split_words(text, max_length, version=words) for text in texts]
+    found = [split_input(text, max_length, version=words) for text in texts]
     blocks = [_block(*_counts(map(ngrams, found)), limit=_MAX_TERMS)]
     if (letters := _gram_counts(found)) is not None:
         blocks.append(_block(*letters, limit=_MAX_GRAMS))

@@ -10,9 +10,13 @@ from typing import Any
 
 from lft_ray.errors import BundleError
 from lft_ray.models.convert import TOKENIZER
+from lft_ray.models.segments import PairTemplate
 from lft_ray.texts import normal_text
 
-__all__ = ["TextTokenizer", "Truncated", "Unread"]
+__all__ = ["Pair", "Text", "TextTokenizer", "Truncated", "Unread"]
+
+Text = str | tuple[str, str]
+"""One input of a model: a text, or two of them."""
 
 _CHARS_PER_TOKEN = 6
 """Characters per token in the first look at a long text; English has about 4.5, Chinese 1 to 2."""
@@ -30,6 +34,26 @@ class Truncated(list[Any]):
 
 class Unread(list[Any]):
     """An encoded text of which no token is the text's own: the model's answer does not depend on what it says."""
+
+
+class Pair(list[Any]):
+    """Two encoded texts as one sequence.
+
+    Attributes:
+        types: segment number of each token.
+    """
+
+    def __init__(self, ids: Sequence[int], types: Sequence[int]) -> None:
+        super().__init__(ids)
+        self.types = list(types)
+
+
+class TruncatedPair(Pair, Truncated):
+    """A pair that lost the end of one text or of both."""
+
+
+class UnreadPair(Pair, Unread):
+    """A pair of texts without a token of their own."""
 
 
 class TextTokenizer:
@@ -59,19 +83,56 @@ class TextTokenizer:
         probe = self._tokenizer.encode("a")
         self.end_id: int | None = probe.ids[-1] if probe.ids and probe.special_tokens_mask[-1] else None
         self._special = int(self._tokenizer.num_special_tokens_to_add(False))
+        self._template: PairTemplate | None = None
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         # WordPiece makes a longer word one unknown token.
         self._longest_word = int(getattr(self._tokenizer.model, "max_input_chars_per_word", 0))
         self._longest_token = max(self._longest_word, _CHARS_PER_TOKEN, *map(len, vocabulary))
 
-    def encode(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    def encode(self, texts: Sequence[Text], max_length: int) -> list[list[int]]:
         """Token ids of each text, special tokens included; at most ``max_length``, at least one.
+
+        Two texts become one `Pair`, of which the longer text is truncated.
 
         A truncated text keeps its end token and is returned as `Truncated`; a text without tokens of its own as
         `Unread`, and without special tokens it becomes token 0. Of a text, at most ``max_length`` times the characters
         of the longest token are read: more matter only where words longer than any token or dropped characters stand
         before the limit, and such a text is `Truncated`.
         """
+        pairs = [text for text in texts if isinstance(text, tuple)]
+        if pairs:
+            return self._encode_pairs(pairs, max_length)
+        return self._encode_single([text for text in texts if isinstance(text, str)], max_length)
+
+    def _encode_pairs(self, pairs: Sequence[tuple[str, str]], max_length: int) -> list[list[int]]:
+        template = self._template = self._template or PairTemplate.of(self._tokenizer)
+        # Neither text can keep more than this, so neither is read much further.
+        most = max(1, max_length - len(template))
+        contents = [self._content(text, most) for pair in pairs for text in pair]
+        encoded: list[list[int]] = []
+        for (first, first_ends), (second, second_ends) in zip(contents[::2], contents[1::2], strict=True):
+            ids, types = template.joined(first, second, max_length)
+            fits = first_ends and second_ends and len(first) + len(second) + len(template) <= max_length
+            kind = Pair if fits else TruncatedPair
+            if not first and not second:
+                kind, ids, types = UnreadPair, ids or [0], types or [0]
+            encoded.append(kind(ids, types))
+        return encoded
+
+    def _content(self, text: str, most: int) -> tuple[list[int], bool]:
+        """Token ids of a text without special ones, and whether these are all of it: more than ``most`` need not be."""
+        text, chars = normal_text(text), _CHARS_PER_TOKEN * most + 64
+        limit = self._longest_token * most + 64
+        while True:
+            prefix, is_whole = (text, True) if len(text) <= chars else _cut(text, chars)
+            ids: list[int] = self._tokenizer.encode(prefix, add_special_tokens=False).ids
+            # A cut inside a word can change the tokens of that word, so those must lie beyond the limit.
+            enough = most + (0 if is_whole else _MARGIN + self._longest_word)
+            if len(text) <= chars or len(ids) > enough or chars > limit:
+                return ids, len(text) <= chars
+            chars *= _GROWTH
+
+    def _encode_single(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
         first = _CHARS_PER_TOKEN * max_length + 64
         short = [number for number, text in enumerate(texts) if len(text) <= first]
         if len(short) == len(texts):

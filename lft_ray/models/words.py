@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from itertools import accumulate, islice
 
-from lft_ray.models.tokens import Truncated, Unread
+from lft_ray.models.tokens import Text, Truncated, Unread
 from lft_ray.texts import normal_text
 
-__all__ = ["MAX_WORDS", "WORDS", "is_unspaced", "known_version", "split_words"]
+__all__ = ["MAX_WORDS", "OVERLAP", "WORDS", "is_unspaced", "known_version", "split_input", "split_words"]
 
 WORDS = 3
 """Version of the rules. 1 cut words at combining marks (vowel signs of Hindi, accents in NFD) and dropped emoji. 2
@@ -33,6 +33,14 @@ _FLAG = "\U0001f1e6-\U0001f1ff"
 _JOINED = "\u00ad\u034f\u200c\u200d\u2060\ufe00-\ufe0f\ufeff"
 """Characters inside a word that a writer does not see, soft hyphens among them. U+200B is not one: it ends a word."""
 _TAGS = "\U000e0001-\U000e007f"
+SECOND = "\x1e"
+"""First character of the words of a second text."""
+OVERLAP = "\x1d"
+"""First character of terms that say what two texts have in common; no word begins so."""
+_STEPS = 8
+"""Steps in which the share of common words is told."""
+_OVERLAP_TIMES = 12
+"""How often such a term is counted: once, it would vanish beside the words of a long text."""
 _UNPRINTED = "\x00-\x1f\x7f-\x9f"
 _WORD_1 = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 _WORD_3 = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s{_UNPRINTED}]{{1,3}}")
@@ -102,6 +110,34 @@ def split_words(text: str, max_length: int, *, version: int = WORDS) -> list[str
         ends = accumulate(map(len, words[:max_length]))
         limit = max(1, sum(end <= _CHARS_PER_WORD * max_length for end in ends))
     return words if len(words) <= limit else Truncated(words[:limit])
+
+
+def split_input(text: Text, max_length: int, *, version: int = WORDS) -> list[str]:
+    """Return the words of a text; of two texts the words of both, those of the second marked, and what they share.
+
+    A bag of words cannot see whether two texts belong together. So each word that both have is a term of its own, and
+    so is the share of the distinct words of either text that the other one has, in steps of an eighth.
+
+    Args:
+        text: one text, or two.
+        max_length: maximum number of words, of two texts half for each.
+        version: version of the rules, see `WORDS`.
+    """
+    if isinstance(text, str):
+        return split_words(text, max_length, version=version)
+    first, second = (split_words(part, max(1, max_length // 2), version=version) for part in text)
+    if not first and not second:
+        return Unread()
+    own, other = set(first), set(second)
+    common = [word for word in dict.fromkeys(first) if word in other]
+    shares = [f"{OVERLAP}{name}{_step(len(common), len(words))}" for name, words in (("a", own), ("b", other))]
+    terms = [f"{OVERLAP}{word}" for word in common] + shares * _OVERLAP_TIMES
+    words = [*first, *(f"{SECOND}{word}" for word in second), *terms]
+    return Truncated(words) if isinstance(first, Truncated) or isinstance(second, Truncated) else words
+
+
+def _step(part: int, whole: int) -> int:
+    return round(_STEPS * part / whole) if whole else 0
 
 
 def _found(text: str, version: int) -> Iterator[re.Match[str]]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lft_ray.errors import ModelError
 from lft_ray.models.convert import SAFE_WEIGHTS
+from lft_ray.models.encoder import apart
 from lft_ray.models.hf.architecture import HfArchitecture
 from lft_ray.models.hf.measure import drop_pooler, empty_model, quiet, read_config, states_without_weights
 
@@ -34,6 +35,7 @@ class HfBackbone(nn.Module):
         super().__init__()
         self.shape = shape
         self.model: Any = model
+        self._has_segments = int(getattr(model.config, "type_vocab_size", 0) or 0) > 1
         frozen = set(shape.unused)
         for name, weights in model.named_parameters():
             weights.requires_grad_(name not in frozen)
@@ -42,13 +44,15 @@ class HfBackbone(nn.Module):
         """Compute hidden states.
 
         Args:
-            input_ids: int64 [n, t], padded on the right with ``shape.pad_id``.
+            input_ids: int64 [n, t], padded on the right with ``shape.pad_id``; [n, t, 2] with segment numbers.
             attention_mask: int64 [n, t], 1 for tokens and 0 for padding.
 
         Returns:
             [n, t, hidden]. Values at padded positions are meaningless.
         """
-        states: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask)[0]
+        ids, types = apart(input_ids)
+        segments = {"token_type_ids": types} if types is not None and self._has_segments else {}
+        states: Tensor = self.model(input_ids=ids, attention_mask=attention_mask, **segments)[0]
         return states
 
     def names_below(self, layers: int) -> list[str]:
