@@ -101,7 +101,7 @@ def _is_retryable(response: httpx.Response) -> bool:
 def retry_after_s(response: httpx.Response) -> float:
     """Seconds that ``Retry-After`` asks to wait; RFC 9110 allows a number or a date. 0 without the header."""
     value = response.headers.get("retry-after", "")
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     try:
         due = parsedate_to_datetime(value)

@@ -31,6 +31,7 @@ _KINDS = {
     414: "request_uri_too_long",
     431: "request_header_fields_too_large",
     503: "service_unavailable",
+    505: "http_version_not_supported",
 }
 MAX_URL_CHARS = 8000
 MAX_HEADER_BYTES = 16000
@@ -82,11 +83,14 @@ def checks(id_pattern: str) -> list[str]:
         + f" if {{ url,length gt {MAX_URL_CHARS} }}",
         json_return(431, f"the headers are longer than {MAX_HEADER_BYTES} bytes")
         + f" if {{ req.hdrs,length gt {MAX_HEADER_BYTES} }}",
+        json_return(505, "this version of HTTP is unknown") + " unless { req.ver -m reg ^(1[.][0-9]|2[.]0)$ }",
+        json_return(400, "the header host is missing") + " unless { req.hdr(host) -m found } || { req.ver 1.0 }",
         json_return(405, "this method is unknown") + " unless { method GET HEAD POST PUT PATCH DELETE OPTIONS }",
         json_return(404, "there is nothing at this path") + " unless { path_beg / }",
         json_return(400, "websockets are not offered") + " if { req.hdr(upgrade) -i websocket }",
-        # Serve's own pages: they need no key, and tell the names of its applications.
-        json_return(404, "there is nothing at this path") + " if { path_beg -i /-/ }",
+        # Serve's own pages: they need no key, and tell the names of its applications. Serve decodes the path, so the
+        # rule must read it as Serve does: /%2d/routes is the same page.
+        json_return(404, "there is nothing at this path") + " if { path,url_dec -i -m beg /-/ }",
     ]
 
 

@@ -188,7 +188,7 @@ def _read(body: bytes, head: RequestHead) -> InferenceRequest:
 def _split(body: bytes, header: str) -> tuple[bytes, bytes | None]:
     if not header:
         return body, None
-    if not header.isdigit() or len(header) > 9 or int(header) > len(body):
+    if not header.isdecimal() or len(header) > 9 or int(header) > len(body):
         raise BadJson(f"{LENGTH_HEADER} is not the length of a part of the body", 400)
     return body[: int(header)], body[int(header) :]
 
