@@ -120,8 +120,8 @@ class Client:
         url: address of the endpoint, such as ``http://127.0.0.1:8000``.
         api_key: bearer key, if the endpoint requires one.
         timeout_s: seconds without a received byte after which one attempt of a request fails.
-        retries: further attempts when the connection fails or the status is 408, 429, 502, 503 or 504. They wait for the
-            time in ``Retry-After`` plus an exponential backoff with full jitter.
+        retries: further attempts when the connection fails or the status is 408, 429, 502, 503 or 504. They wait for
+            the time in ``Retry-After`` plus an exponential backoff with full jitter.
         deadline_s: seconds for one request with all its attempts and waits.
     """
 
@@ -244,7 +244,7 @@ class AsyncClient:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._send("POST", "/", body)) for body in bodies]
-        except* Exception as failures:
+        except* (LftError, RuntimeError) as failures:
             # One error, as of the blocking client; where parts failed in different ways, the one that has a reason.
             raise min(failures.exceptions, key=lambda error: not isinstance(error, LftError)) from None
         pairs = zip(tasks, bodies, strict=True)

@@ -53,7 +53,8 @@ class RequestBody(Wire):
 
 class ResponseBody(Wire):
     """Base of response bodies and their parts: a client may be older than the endpoint, and ignores what it does not
-    know."""
+    know.
+    """
 
     model_config = ConfigDict(extra="ignore")
 

@@ -457,3 +457,11 @@ def test_top_k_is_a_whole_number_of_any_kind(connect):
             with pytest.raises(InputError, match="top_k"):
                 client.predict(["a"], top_k=wrong)
     assert [body["parameters"] for path, body, _ in seen if path == "/"] == [{"top_k": 2}]
+
+
+def test_a_client_that_is_closed_says_so_once(connect):
+    with server(echo) as (url, _):
+        with connect(url) as client:
+            client.predict(["a"])
+        with pytest.raises(RuntimeError, match="closed"):
+            Client.predict(client, ["a"]) if connect is Client else asyncio.run(client.client.predict(["a"] * 9))
