@@ -133,7 +133,7 @@ class Client:
         retries: int = 4,
         deadline_s: float = 120.0,
     ) -> None:
-        self._policy = RetryPolicy(url, retries, deadline_s)
+        self._policy = RetryPolicy(_shown(url), retries, deadline_s)
         self._http: httpx.Client = _connect(httpx.Client, url, api_key, timeout_s)
         self._info: Info | None = None
 
@@ -230,7 +230,7 @@ class AsyncClient:
         deadline_s: float = 120.0,
         connections: int = _CONNECTIONS,
     ) -> None:
-        self._policy = RetryPolicy(url, retries, deadline_s)
+        self._policy = RetryPolicy(_shown(url), retries, deadline_s)
         self._http: httpx.AsyncClient = _connect(httpx.AsyncClient, url, api_key, timeout_s)
         self._free = asyncio.Semaphore(connections)
         self._info: Info | None = None
@@ -332,6 +332,13 @@ def _parse(kind: TypeAdapter[Parsed], response: httpx.Response, url: str) -> Par
         raise _stranger(url) from None
 
 
+def _shown(url: str | httpx.URL) -> str:
+    """A URL for messages, which end up in logs: without a password."""
+    scheme, separator, rest = str(url).partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+
+
 def _connect(kind: Any, url: str, api_key: str | None, timeout_s: float) -> Any:
     key = (api_key or "").strip()
     if not (key.isascii() and key.isprintable()):
@@ -340,9 +347,12 @@ def _connect(kind: Any, url: str, api_key: str | None, timeout_s: float) -> Any:
     try:
         http = make_client(kind, url, base_url=url, headers=headers, timeout=timeout_s)
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise InputError(f"{url!r} is not the address of an endpoint: {error}") from None
-    if http.base_url.scheme not in ("http", "https") or not http.base_url.host:
-        raise InputError(f"{url!r} is not the address of an endpoint", fix="write it as http://host:port")
+        raise InputError(f"{_shown(url)!r} is not the address of an endpoint: {error}") from None
+    base = http.base_url
+    # The system takes a port beyond 65535 for another one, where somebody else may answer.
+    is_whole = base.scheme in ("http", "https") and base.host and (base.port is None or 0 < base.port < 65536)
+    if not is_whole or base.query or base.fragment:
+        raise InputError(f"{_shown(url)!r} is not the address of an endpoint", fix="write it as http://host:port")
     return http
 
 
@@ -351,8 +361,10 @@ def _raise_for_status(response: httpx.Response) -> httpx.Response:
         return response
     if response.has_redirect_location:
         target = response.headers["location"]
-        raise InputError(f"{response.request.url} redirects to {target}", fix="pass the address that it redirects to")
-    text = f"{response.request.url} returned {response.status_code}: {_reason(response)}"
+        raise InputError(
+            f"{_shown(response.request.url)} redirects to {target}", fix="pass the address that it redirects to"
+        )
+    text = f"{_shown(response.request.url)} returned {response.status_code}: {_reason(response)}"
     if response.is_client_error:
         raise InputError(text, fix="pass --api-key" if response.status_code == httpx.codes.UNAUTHORIZED else "")
     raise LftError(text)

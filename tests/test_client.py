@@ -193,7 +193,10 @@ def test_what_is_not_a_list_of_texts_is_refused_before_it_is_sent(connect, texts
     assert [path for path, _, _ in seen if path == "/"] == []
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://host", "http://", "http://host:port"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "127.0.0.1:8000", "ftp://host", "http://", "http://host:port", "http://a:0", "http://a:99999", "http://a?b=c"],
+)
 def test_an_address_that_is_none_is_refused(connect, url):
     with pytest.raises(InputError):
         connect(url)
@@ -465,3 +468,14 @@ def test_a_client_that_is_closed_says_so_once(connect):
             client.predict(["a"])
         with pytest.raises(RuntimeError, match="closed"):
             Client.predict(client, ["a"]) if connect is Client else asyncio.run(client.client.predict(["a"] * 9))
+
+
+def test_a_password_in_the_address_is_in_no_message(connect):
+    with serving(422, {"error": "why"}) as (url, _):
+        with connect(url.replace("://", "://me:hunter2@")) as client, pytest.raises(InputError) as refused:
+            client.predict(["a"])
+    with connect(url.replace("://", "://me:hunter2@"), retries=0) as client, pytest.raises(UnreachableError) as gone:
+        client.predict(["a"])
+    with pytest.raises(InputError) as bad:
+        connect("http://me:hunter2@host:port")
+    assert not [raised for raised in (refused, gone, bad) if "hunter2" in str(raised.value)]
