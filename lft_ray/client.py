@@ -360,10 +360,8 @@ def _raise_for_status(response: httpx.Response) -> httpx.Response:
     if response.is_success:
         return response
     if response.has_redirect_location:
-        target = response.headers["location"]
-        raise InputError(
-            f"{_shown(response.request.url)} redirects to {target}", fix="pass the address that it redirects to"
-        )
+        redirect = f"{_shown(response.request.url)} redirects to {_shown(response.headers['location'])}"
+        raise InputError(redirect, fix="pass the address that it redirects to")
     text = f"{_shown(response.request.url)} returned {response.status_code}: {_reason(response)}"
     if response.is_client_error:
         raise InputError(text, fix="pass --api-key" if response.status_code == httpx.codes.UNAUTHORIZED else "")

@@ -471,9 +471,12 @@ def test_a_client_that_is_closed_says_so_once(connect):
 
 
 def test_a_password_in_the_address_is_in_no_message(connect):
-    with serving(422, {"error": "why"}) as (url, _):
-        with connect(url.replace("://", "://me:hunter2@")) as client, pytest.raises(InputError) as refused:
-            client.predict(["a"])
+    with (
+        serving(422, {"error": "why"}) as (url, _),
+        connect(url.replace("://", "://me:hunter2@")) as client,
+        pytest.raises(InputError) as refused,
+    ):
+        client.predict(["a"])
     with connect(url.replace("://", "://me:hunter2@"), retries=0) as client, pytest.raises(UnreachableError) as gone:
         client.predict(["a"])
     with pytest.raises(InputError) as bad:
