@@ -39,6 +39,13 @@ BUFFER_BYTES = 32768
 """HAProxy answers headers that do not fit in plain HTML, so its buffer holds twice of what is accepted."""
 
 
+_NO_METHODS_OF_SERVE = (
+    "    http-request return status 200 content-type application/grpc hdr grpc-status 12 "
+    'hdr grpc-message "Method not found!" if { path,url_dec -i -m beg /ray.serve. }'
+)
+"""Serve's own methods need no key, and tell the names of its applications, as its own pages do over HTTP."""
+
+
 class Launch(NamedTuple):
     """``launcher.json``."""
 
@@ -207,6 +214,8 @@ def _after(section: str, words: list[str], servers: list[_Server], launch: Launc
         return ["    timeout http-request 30s", "    timeout check 3s", *errors]
     if section.startswith("frontend http_frontend") and words[:1] == ["bind"]:
         return [*checks(launch.id_pattern), *_probes(servers, launch)]
+    if section.startswith("frontend grpc_frontend") and words[:1] == ["bind"]:
+        return [_NO_METHODS_OF_SERVE]
     return []
 
 
