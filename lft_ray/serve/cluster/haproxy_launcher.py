@@ -39,6 +39,9 @@ BUFFER_BYTES = 32768
 """HAProxy answers headers that do not fit in plain HTML, so its buffer holds twice of what is accepted."""
 
 
+_CONTROL = "'[\\x01-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]'"
+"""Control characters but for tab and the ends of lines, which HAProxy lets through and a replica's HTTP library does
+not."""
 _NO_METHODS_OF_SERVE = (
     "    http-request return status 200 content-type application/grpc hdr grpc-status 12 "
     'hdr grpc-message "Method not found!" if { path,url_dec -i -m beg /ray.serve. }'
@@ -92,6 +95,7 @@ def checks(id_pattern: str) -> list[str]:
         + f" if {{ req.hdrs,length gt {MAX_HEADER_BYTES} }}",
         json_return(505, "this version of HTTP is unknown") + " unless { req.ver -m reg ^(1[.][0-9]|2[.]0)$ }",
         json_return(400, "the header host is missing") + " unless { req.hdr(host) -m found } || { req.ver 1.0 }",
+        json_return(400, "a header has a control character") + f" if {{ req.hdrs -m reg {_CONTROL} }}",
         json_return(405, "this method is unknown") + " unless { method GET HEAD POST PUT PATCH DELETE OPTIONS }",
         json_return(404, "there is nothing at this path") + " unless { path_beg / }",
         json_return(400, "websockets are not offered") + " if { req.hdr(upgrade) -i websocket }",

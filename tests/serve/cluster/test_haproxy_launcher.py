@@ -162,6 +162,8 @@ REFUSED = {
     "Serve's routes, the mark encoded": (b"GET /%2d/routes HTTP/1.1\r\n" + CLOSE, 404, "not_found"),
     "Serve's routes, the slash encoded": (b"GET /-%2froutes HTTP/1.1\r\n" + CLOSE, 404, "not_found"),
     "Serve's routes, all encoded": (b"GET /%2D%2Fr%6futes HTTP/1.1\r\n" + CLOSE, 404, "not_found"),
+    "control character": (b"GET / HTTP/1.1\r\nx: a\x01\r\n" + CLOSE, 400, "bad_request"),
+    "delete": (b"GET / HTTP/1.1\r\nx: \x7f\r\n" + CLOSE, 400, "bad_request"),
     "version": (b"GET / HTTP/3.7\r\n" + CLOSE, 505, "http_version_not_supported"),
     "no host": (b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n", 400, "bad_request"),
     "websocket": (
@@ -184,6 +186,8 @@ def test_haproxys_own_refusals_have_the_one_shape_of_errors(proxy):
         assert len(body["request_id"]) == 36, name
     assert proxy.raw(b"GET /x HTTP/1.0\r\n\r\n")[0] == 200, "HTTP/1.0 has no header host"
     assert proxy.raw(b"GET /x HTTP/1.2\r\n" + CLOSE)[0] == 200, "a later minor version is the same protocol"
+    for usual in (b"x: a\tb\r\n", b"x: \xc3\xa4\xff\r\n", b"x:\r\n", b"x: x01 \\x7f\r\n"):
+        assert proxy.raw(b"GET /x HTTP/1.1\r\n" + usual + CLOSE)[0] == 200, usual
     twice = b"GET /x HTTP/1.1\r\nx-request-id: aa\r\nx-request-id: bb\r\n" + CLOSE
     assert proxy.raw(twice)[1]["id"] == "aa"
     upgrade = {"upgrade": "h2c", "connection": "upgrade"}
