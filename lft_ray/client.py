@@ -7,10 +7,12 @@ connection breaks or the server is overloaded. Never imports more of the package
 
 import asyncio
 import json
+import math
+import operator
 import random
 import time
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -22,11 +24,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from lft_ray.errors import InputError, LftError, UnreachableError
 from lft_ray.system.http import make_client
-from lft_ray.wire import ErrorBody, Info, LabelScore, Predictions
+from lft_ray.wire import VISIBLE, Info, LabelScore, Predictions
 
 __all__ = ["AsyncClient", "Attempt", "Client", "RetryPolicy", "retry_after_s"]
 
-_OVERLOADED = frozenset({429, 502, 503, 504})
+_TRANSIENT = frozenset({408, 429, 502, 503, 504})
+"""Statuses of which a repeated request may be spared: overload, restarts, and a body that arrived too slowly."""
 _FIRST_BACKOFF_S = 0.2
 _MAX_BACKOFF_S = 5.0
 _ENVELOPE_BYTES = 256
@@ -81,7 +84,7 @@ class RetryPolicy:
                     return result
                 problem, server_wait_s = f"HTTP {result.status_code}", retry_after_s(result)
             else:
-                problem, server_wait_s = f"{type(result).__name__}: {result}", 0.0
+                problem, server_wait_s = f"{type(result).__name__}: {result}".removesuffix(": "), 0.0
             # Full jitter, so that clients that were disconnected together do not reconnect at the same moment.
             wait_s = server_wait_s + random.uniform(0.0, min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2**attempt))
         raise UnreachableError(
@@ -95,13 +98,13 @@ def _is_retryable(response: httpx.Response) -> bool:
     # endpoint's own 500 is JSON, and a retry would fail in the same way.
     if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
         return not response.headers.get("content-type", "").startswith("application/json")
-    return response.status_code in _OVERLOADED
+    return response.status_code in _TRANSIENT
 
 
 def retry_after_s(response: httpx.Response) -> float:
     """Seconds that ``Retry-After`` asks to wait; RFC 9110 allows a number or a date. 0 without the header."""
     value = response.headers.get("retry-after", "")
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     try:
         due = parsedate_to_datetime(value)
@@ -117,8 +120,8 @@ class Client:
         url: address of the endpoint, such as ``http://127.0.0.1:8000``.
         api_key: bearer key, if the endpoint requires one.
         timeout_s: seconds without a received byte after which one attempt of a request fails.
-        retries: further attempts when the connection fails or the status is 429, 502, 503 or 504. They wait for the
-            time in ``Retry-After`` plus an exponential backoff with full jitter.
+        retries: further attempts when the connection fails or the status is 408, 429, 502, 503 or 504. They wait for
+            the time in ``Retry-After`` plus an exponential backoff with full jitter.
         deadline_s: seconds for one request with all its attempts and waits.
     """
 
@@ -130,7 +133,7 @@ class Client:
         retries: int = 4,
         deadline_s: float = 120.0,
     ) -> None:
-        self._policy = RetryPolicy(url, retries, deadline_s)
+        self._policy = RetryPolicy(_shown(url), retries, deadline_s)
         self._http: httpx.Client = _connect(httpx.Client, url, api_key, timeout_s)
         self._info: Info | None = None
 
@@ -148,10 +151,11 @@ class Client:
             InputError: a text is empty or not a str, or the key is wrong.
             UnreachableError: the endpoint cannot be reached, or stays overloaded.
         """
-        if not _has_texts(texts):
+        given = _listed(texts)
+        if not given:
             return []
-        responses = (self._send("POST", "/", body) for body in _bodies(texts, top_k, self._info or self.info()))
-        return [scores for response in responses for scores in _parse(_PREDICTIONS, response, self._policy.url)]
+        bodies = _bodies(given, top_k, self._info or self.info())
+        return [row for body in bodies for row in _scores(self._send("POST", "/", body), body, self._policy.url)]
 
     def info(self) -> Info:
         """Fetch the served model and the limits of the server."""
@@ -186,10 +190,23 @@ class Client:
                 return _raise_for_status(done.value)
             time.sleep(attempt.wait_s)
             timeout = httpx.Timeout(min(attempt.timeout_s, self._http.timeout.read or attempt.timeout_s))
+            request = self._http.build_request(method, path, json=body, headers=headers, timeout=timeout)
             try:
-                result = self._http.request(method, path, json=body, headers=headers, timeout=timeout)
+                result = self._receive(request, time.monotonic() + attempt.timeout_s)
             except httpx.TransportError as error:
                 result = error
+            except httpx.DecodingError:
+                raise _stranger(self._policy.url) from None
+
+    def _receive(self, request: httpx.Request, ends: float) -> httpx.Response:
+        # The timeout of httpx begins anew with every byte, so a response that trickles would never end.
+        response = self._http.send(request, stream=True)
+        try:
+            response.stream = _Until(response.stream, ends, request)
+            response.read()
+        finally:
+            response.close()
+        return response
 
 
 class AsyncClient:
@@ -213,22 +230,25 @@ class AsyncClient:
         deadline_s: float = 120.0,
         connections: int = _CONNECTIONS,
     ) -> None:
-        self._policy = RetryPolicy(url, retries, deadline_s)
+        self._policy = RetryPolicy(_shown(url), retries, deadline_s)
         self._http: httpx.AsyncClient = _connect(httpx.AsyncClient, url, api_key, timeout_s)
         self._free = asyncio.Semaphore(connections)
         self._info: Info | None = None
 
     async def predict(self, texts: Sequence[str], top_k: int | None = None) -> Scores:
         """Score the labels of each text; several requests are sent concurrently. See `Client.predict`."""
-        if not _has_texts(texts):
+        given = _listed(texts)
+        if not given:
             return []
-        bodies = _bodies(texts, top_k, self._info or await self.info())
+        bodies = _bodies(given, top_k, self._info or await self.info())
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._send("POST", "/", body)) for body in bodies]
-        except* LftError as failures:
-            raise failures.exceptions[0] from None
-        return [scores for task in tasks for scores in _parse(_PREDICTIONS, task.result(), self._policy.url)]
+        except* (LftError, RuntimeError) as failures:
+            # One error, as of the blocking client; where parts failed in different ways, the one that has a reason.
+            raise min(failures.exceptions, key=lambda error: not isinstance(error, LftError)) from None
+        pairs = zip(tasks, bodies, strict=True)
+        return [row for task, body in pairs for row in _scores(task.result(), body, self._policy.url)]
 
     async def info(self) -> Info:
         """Fetch the served model and the limits of the server."""
@@ -270,53 +290,119 @@ class AsyncClient:
                         result = await self._http.request(method, path, json=body, headers=headers)
                 except (httpx.TransportError, TimeoutError) as error:
                     result = error
+                except httpx.DecodingError:
+                    raise _stranger(self._policy.url) from None
+
+
+class _Until(httpx.SyncByteStream):
+    """A response's bytes, up to a moment of the monotonic clock."""
+
+    def __init__(self, stream: Any, ends: float, request: httpx.Request) -> None:
+        self._stream, self._ends, self._request = stream, ends, request
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            if time.monotonic() > self._ends:
+                raise httpx.ReadTimeout("the response did not end in time", request=self._request)
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _scores(response: httpx.Response, body: dict[str, Any], url: str) -> Scores:
+    """The scores of one request: as many rows as texts, or the answers of all that follow would be those of others."""
+    rows = _parse(_PREDICTIONS, response, url)
+    sent = len(body["inputs"])
+    if len(rows) != sent:
+        raise LftError(f"{url} returned {len(rows)} rows for {sent} texts, so it cannot be told which are whose")
+    if not all(row and all(math.isfinite(one.score) for one in row) for row in rows):
+        raise LftError(f"{url} returned a row without labels, or a score that is not a number")
+    return rows
+
+
+def _stranger(url: str) -> LftError:
+    return LftError(f"{url} is not a text classification endpoint: unexpected format of the response")
 
 
 def _parse(kind: TypeAdapter[Parsed], response: httpx.Response, url: str) -> Parsed:
     try:
         return kind.validate_json(response.content)
     except ValidationError:
-        raise LftError(f"{url} is not a text classification endpoint: unexpected format of the response") from None
+        raise _stranger(url) from None
+
+
+def _shown(url: str | httpx.URL) -> str:
+    """A URL for messages, which end up in logs: without a password."""
+    scheme, separator, rest = str(url).partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def _connect(kind: Any, url: str, api_key: str | None, timeout_s: float) -> Any:
-    headers = {"authorization": f"Bearer {api_key.strip()}"} if api_key else {}
+    key = (api_key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError("the API key has a character that no header carries", fix="pass a key of visible ASCII")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
         http = make_client(kind, url, base_url=url, headers=headers, timeout=timeout_s)
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise InputError(f"{url!r} is not the address of an endpoint: {error}") from None
-    if http.base_url.scheme not in ("http", "https") or not http.base_url.host:
-        raise InputError(f"{url!r} is not the address of an endpoint", fix="write it as http://host:port")
+        raise InputError(f"{_shown(url)!r} is not the address of an endpoint: {error}") from None
+    base = http.base_url
+    # The system takes a port beyond 65535 for another one, where somebody else may answer.
+    is_whole = base.scheme in ("http", "https") and base.host and (base.port is None or 0 < base.port < 65536)
+    if not is_whole or base.query or base.fragment:
+        raise InputError(f"{_shown(url)!r} is not the address of an endpoint", fix="write it as http://host:port")
     return http
 
 
 def _raise_for_status(response: httpx.Response) -> httpx.Response:
     if response.is_success:
         return response
-    try:
-        message = ErrorBody.model_validate_json(response.content).error
-    except ValidationError:
-        message = "no error message in the response"
-    text = f"{response.request.url} returned {response.status_code}: {message}"
+    if response.has_redirect_location:
+        redirect = f"{_shown(response.request.url)} redirects to {_shown(response.headers['location'])}"
+        raise InputError(redirect, fix="pass the address that it redirects to")
+    text = f"{_shown(response.request.url)} returned {response.status_code}: {_reason(response)}"
     if response.is_client_error:
         raise InputError(text, fix="pass --api-key" if response.status_code == httpx.codes.UNAUTHORIZED else "")
     raise LftError(text)
 
 
-def _has_texts(texts: Sequence[str]) -> bool:
+def _reason(response: httpx.Response) -> str:
+    """The reason in an error body: ours, or that of a proxy or gateway in between."""
+    try:
+        body = json.loads(response.content)
+    except (ValueError, RecursionError):
+        body = None
+    found = [body.get(key) for key in ("error", "message", "detail")] if isinstance(body, dict) else []
+    return next((reason for reason in found if isinstance(reason, str) and reason), "no error message in the response")
+
+
+def _listed(texts: Sequence[str]) -> list[str]:
     # A str is a sequence of str: without this check each character would be classified as a text.
     if isinstance(texts, str):
         raise InputError("predict expects a list of texts, got a single str", fix="predict([text])")
-    return len(texts) > 0
+    # Of a dictionary or a table the names would be classified, and a set has no order for the answers.
+    is_list = not isinstance(texts, bytes | Mapping | Set) and getattr(texts, "ndim", 1) == 1
+    try:
+        if is_list:
+            return list(texts)
+    except TypeError:
+        pass
+    raise InputError(f"predict expects a list of texts, got a {type(texts).__name__}", fix="predict([text, ...])")
 
 
 def _bodies(texts: Sequence[str], top_k: int | None, info: Info) -> list[dict[str, Any]]:
-    parameters = {"parameters": {"top_k": top_k}} if top_k is not None else {}
+    parameters = {"parameters": {"top_k": _whole(top_k)}} if top_k is not None else {}
+    limit = info.max_body_bytes - _ENVELOPE_BYTES
     parts: list[list[str]] = [[]]
     size = 0
     for number, text in enumerate(texts):
         length = _json_bytes(number, text) + 1
-        if parts[-1] and (len(parts[-1]) == info.max_batch or size + length > info.max_body_bytes - _ENVELOPE_BYTES):
+        if length > limit:
+            message = f"a text of {length:,} bytes in JSON is longer than the {limit:,} that a request may hold"
+            raise InputError(f"{message}; it begins {text[:40]!r}", fix="pass its beginning: the model reads no more")
+        if parts[-1] and (len(parts[-1]) == info.max_batch or size + length > limit):
             parts.append([])
             size = 0
         parts[-1].append(text)
@@ -324,9 +410,20 @@ def _bodies(texts: Sequence[str], top_k: int | None, info: Info) -> list[dict[st
     return [{"inputs": part} | parameters for part in parts]
 
 
+def _whole(top_k: int) -> int:
+    try:
+        if not isinstance(top_k, bool):
+            return operator.index(top_k)  # numpy's integers too
+    except TypeError:
+        pass
+    raise InputError(f"top_k is a {type(top_k).__name__}, not a whole number")
+
+
 def _json_bytes(number: int, text: str) -> int:
     if not isinstance(text, str):
         raise InputError(f"text {number} is a {type(text).__name__}, not a str")
+    if not VISIBLE.search(text):
+        raise InputError(f"text {number} is blank", fix="leave it out: there is nothing to classify")
     try:
         return len(json.dumps(text, ensure_ascii=False).encode())
     except UnicodeEncodeError:

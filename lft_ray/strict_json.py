@@ -13,6 +13,7 @@ __all__ = [
     "NestedTooDeeplyError",
     "NotFinite",
     "NotFiniteError",
+    "NumberTooLongError",
     "RepeatedKeyError",
     "RepeatedKeys",
     "parse",
@@ -22,6 +23,10 @@ __all__ = [
 
 class NestedTooDeeplyError(json.JSONDecodeError):
     """The text is nested more deeply than Python can parse."""
+
+
+class NumberTooLongError(json.JSONDecodeError):
+    """An integer has more digits than Python converts."""
 
 
 class RepeatedKeyError(ValueError):
@@ -58,8 +63,9 @@ def parse(text: str) -> Any:
     """Parse one JSON value.
 
     Raises:
-        json.JSONDecodeError: invalid JSON, or an integer with more digits than Python converts.
+        json.JSONDecodeError: invalid JSON.
         NestedTooDeeplyError: a subclass of it, for deep nesting.
+        NumberTooLongError: a subclass of it, for an integer with more digits than Python converts.
         RepeatedKeyError: a key is repeated within one object.
         NotFiniteError: NaN or an infinity.
     """
@@ -83,7 +89,7 @@ def _decode(decoder: json.JSONDecoder, text: str) -> Any:
     except (json.JSONDecodeError, RepeatedKeyError, NotFiniteError):
         raise
     except ValueError as error:  # an integer with more digits than Python converts
-        raise json.JSONDecodeError(str(error), text, 0) from error
+        raise NumberTooLongError(str(error), text, 0) from error
 
 
 def _mark_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

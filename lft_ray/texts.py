@@ -36,6 +36,10 @@ _LOOKALIKES = str.maketrans(
 """Cyrillic, Greek and Armenian letters that look like a Latin letter in common typefaces."""
 
 
+_FILLERS = frozenset("\u115f\u1160\u2065\u3164\uffa0")
+"""Hangul fillers, which are letters by their category and have no glyph, and an unassigned code point among marks."""
+
+
 def repaired(text: str) -> str:
     """Return the text without NUL characters, and with U+FFFD for half of a surrogate pair (UTF-8 has none)."""
     if "\0" in text:
@@ -56,13 +60,13 @@ def normal_text(text: str) -> str:
 
 def is_blank(text: str) -> bool:
     """Whether nothing of the text is visible: it has only spaces, control and format characters."""
-    if text[:1].isalnum():
+    if text[:1].isalnum() and text[0] not in _FILLERS:
         return False  # nearly every text
     return not text or text.isspace() or all(map(_is_invisible, text))
 
 
 def _is_invisible(character: str) -> bool:
-    if character.isspace() or _IGNORABLE.match(character):
+    if character.isspace() or character in _FILLERS or _IGNORABLE.match(character):
         return True
     return unicodedata.category(character) in ("Cf", "Cc") and ord(character) not in _TAGS
 

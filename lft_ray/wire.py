@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validat
 
 __all__ = [
     "MAX_BATCH", "VISIBLE", "Canary", "ErrorBody", "Info", "LabelScore", "Options", "Parameters", "PredictRequest",
-    "Prediction", "Predictions", "RequestBody", "Text", "Texts", "Wire",
+    "Prediction", "Predictions", "RequestBody", "ResponseBody", "Text", "Texts", "Wire",
 ]  # fmt: skip
 
 MAX_BATCH = 128
@@ -51,7 +51,15 @@ class RequestBody(Wire):
         return value
 
 
-class LabelScore(Wire):
+class ResponseBody(Wire):
+    """Base of response bodies and their parts: a client may be older than the endpoint, and ignores what it does not
+    know.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class LabelScore(ResponseBody):
     """One label with its probability."""
 
     label: str
@@ -105,7 +113,7 @@ Prediction = list[LabelScore]
 Predictions = list[Prediction]
 
 
-class ErrorBody(Wire):
+class ErrorBody(ResponseBody):
     """Body of every response that is not 2xx."""
 
     error: str
@@ -113,7 +121,7 @@ class ErrorBody(Wire):
     request_id: str
 
 
-class Canary(Wire):
+class Canary(ResponseBody):
     """Canary statistics, as seen by the replica that served the request."""
 
     version: str
@@ -123,11 +131,8 @@ class Canary(Wire):
     p95_ms: float
 
 
-class Info(Wire):
+class Info(ResponseBody):
     """Response of ``GET /info``: the served model and the limits of the server, and their names in TEI's ``/info``."""
-
-    # A client may be older than the endpoint, and must not fail on what it does not know.
-    model_config = ConfigDict(extra="ignore")
 
     model: str
     version: str

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import json
 import random
 import socket
@@ -192,7 +193,10 @@ def test_what_is_not_a_list_of_texts_is_refused_before_it_is_sent(connect, texts
     assert [path for path, _, _ in seen if path == "/"] == []
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://host", "http://", "http://host:port"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "127.0.0.1:8000", "ftp://host", "http://", "http://host:port", "http://a:0", "http://a:99999", "http://a?b=c"],
+)
 def test_an_address_that_is_none_is_refused(connect, url):
     with pytest.raises(InputError):
         connect(url)
@@ -272,7 +276,7 @@ def test_waits_are_random_and_grow(monkeypatch):
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("7", 7.0), ("", 0.0), ("soon", 0.0), ("-3", 0.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)],
+    [("7", 7.0), ("", 0.0), ("soon", 0.0), ("-3", 0.0), (b"\xb2", 0.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)],
 )
 def test_what_retry_after_says(value, expected):
     import httpx
@@ -315,3 +319,166 @@ def test_the_client_is_light():
         "import sys, lft_ray.client; print([m for m in ('ray', 'torch', 'transformers', 'numpy') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+# ---------------------------------------------------------------- answers that are not those of an endpoint
+
+ROW = [{"label": "a", "score": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([], "returned 0 rows for 2 texts"),
+        ([ROW], "returned 1 rows for 2 texts"),
+        ([ROW, ROW, ROW], "returned 3 rows for 2 texts"),
+        ([ROW, []], "without labels"),
+        (b'[[{"label": "a", "score": NaN}], [{"label": "a", "score": 1}]]', "not a number"),
+    ],
+)
+def test_an_answer_that_does_not_fit_the_texts_is_never_taken(connect, rows, says):
+    with serving(200, rows) as (url, _), connect(url) as client, pytest.raises(LftError, match=says):
+        client.predict(["x", "y"])
+
+
+def test_an_endpoint_that_says_more_than_this_client_knows_is_understood(connect):
+    newer = [[{"label": "a", "score": 1.0, "rank": 1}]]
+    with serving(200, newer) as (url, _), connect(url) as client:
+        assert client.predict(["x"])[0][0].label == "a"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "why", "error_type": "t", "request_id": "1", "more": 1},
+        {"error": "why", "error_type": "validation"},
+        {"message": "why"},
+        {"error": {"code": 7}, "detail": "why"},
+    ],
+)
+def test_the_reason_is_told_whoever_gives_it(connect, body):
+    with serving(403, body) as (url, _), connect(url) as client, pytest.raises(InputError, match="403: why"):
+        client.predict(["x"])
+
+
+def test_a_redirect_names_where_to(connect):
+    moved = (308, b"", {"location": "https://host/"})
+    with scripted(moved) as (url, _), connect(url) as client, pytest.raises(InputError, match="redirects to https"):
+        client.predict(["x"])
+
+
+def test_a_body_that_cannot_be_decoded_is_a_strangers(connect):
+    packed = (200, b"not gzip", {"content-encoding": "gzip"})
+    with scripted(packed) as (url, _), connect(url) as client, pytest.raises(LftError, match="not a text"):
+        client.predict(["x"])
+
+
+def test_a_body_that_arrived_too_slowly_is_sent_again(connect):
+    with scripted((408, {"error": "the body did not arrive"})) as (url, _), connect(url) as client:
+        assert client.predict(["a"])[0][0].label == "a"
+
+
+@contextmanager
+def trickling() -> Iterator[str]:
+    """A server that describes a model, and answers every other request with a byte each 50 ms, for a minute."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def answer(client: socket.socket) -> None:
+        info = json.dumps(INFO).encode()
+        with client:
+            is_info = client.recv(65536).startswith(b"GET")
+            length = len(info) if is_info else 100_000
+            client.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % length)
+            if is_info:
+                client.sendall(info)
+                return
+            with contextlib.suppress(OSError):
+                for _ in range(1200):
+                    client.sendall(b" ")
+                    if ended.wait(0.05):
+                        return
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def test_the_deadline_ends_a_response_that_trickles(connect):
+    with trickling() as url, connect(url, deadline_s=1.0) as client:
+        begun = time.monotonic()
+        with pytest.raises(UnreachableError, match="the deadline of 1 s"):
+            client.predict(["a"])
+        assert time.monotonic() - begun < 30.0
+
+
+def test_a_text_that_no_request_can_hold_is_named_before_it_is_sent(connect):
+    with server(echo) as (url, seen), connect(url) as client, pytest.raises(InputError, match="begins 'long long"):
+        client.predict(["short", "long " * 500])
+    assert [path for path, _, _ in seen if path == "/"] == []
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two\nlines", "k\0"])
+def test_a_key_that_no_header_carries_is_refused_by_name(connect, key):
+    with pytest.raises(InputError, match="API key"):
+        connect("http://127.0.0.1:1", api_key=key)
+
+
+class Table(list):
+    ndim = 2
+
+
+@pytest.mark.parametrize(
+    "texts", [{"text": "a"}, {"a", "b"}, b"ab", Table(["text", "label"]), None, 3, ["a", " \u200b"]]
+)
+def test_what_would_be_read_as_other_texts_is_refused(connect, texts):
+    with server(echo) as (url, seen), connect(url) as client, pytest.raises(InputError):
+        client.predict(texts)
+    assert [path for path, _, _ in seen if path == "/"] == []
+
+
+def test_texts_may_come_from_a_generator(connect):
+    with server(echo) as (url, _), connect(url) as client:
+        assert [row[0].label for row in client.predict(text for text in "abcde")] == list("abcde")
+
+
+def test_top_k_is_a_whole_number_of_any_kind(connect):
+    import numpy as np
+
+    with server(echo) as (url, seen), connect(url) as client:
+        client.predict(["a"], top_k=np.int64(2))
+        for wrong in (1.0, True, "1"):
+            with pytest.raises(InputError, match="top_k"):
+                client.predict(["a"], top_k=wrong)
+    assert [body["parameters"] for path, body, _ in seen if path == "/"] == [{"top_k": 2}]
+
+
+def test_a_client_that_is_closed_says_so_once(connect):
+    with server(echo) as (url, _):
+        with connect(url) as client:
+            client.predict(["a"])
+        with pytest.raises(RuntimeError, match="closed"):
+            Client.predict(client, ["a"]) if connect is Client else asyncio.run(client.client.predict(["a"] * 9))
+
+
+def test_a_password_in_the_address_is_in_no_message(connect):
+    with (
+        serving(422, {"error": "why"}) as (url, _),
+        connect(url.replace("://", "://me:hunter2@")) as client,
+        pytest.raises(InputError) as refused,
+    ):
+        client.predict(["a"])
+    with connect(url.replace("://", "://me:hunter2@"), retries=0) as client, pytest.raises(UnreachableError) as gone:
+        client.predict(["a"])
+    with pytest.raises(InputError) as bad:
+        connect("http://me:hunter2@host:port")
+    assert not [raised for raised in (refused, gone, bad) if "hunter2" in str(raised.value)]

@@ -39,3 +39,10 @@ def test_an_older_client_reads_the_info_of_a_newer_endpoint():
 def test_unknown_or_invalid_parameters_are_refused(fields):
     with pytest.raises(ValidationError):
         Parameters(**fields)
+
+
+def test_what_an_endpoint_refuses_as_blank_is_blank_where_texts_are_read():
+    from lft_ray.texts import is_blank
+
+    characters = (chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000)
+    assert [hex(ord(one)) for one in characters if not VISIBLE.search(one) and not is_blank(one)] == []

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lft_ray.cli.endpoint import read_lines, url_of
+from lft_ray.cli.endpoint import is_url, read_lines, url_of
 from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
 from lft_ray.errors import InputError
 from lft_ray.run.folder import RunFolder
@@ -34,8 +34,8 @@ def bench(
     from lft_ray.client import Client
     from lft_ray.serve.loadgen import load_test
 
-    url = target if target.startswith(("http://", "https://")) else url_of(target)
-    if url.startswith("https://"):
+    url = url_of(target)
+    if url.lower().startswith("https://"):
         raise InputError("the load generator supports http:// only", fix="bench the endpoint behind the TLS proxy")
     with Client(url, api_key=api_key) as client:
         info = client.info()
@@ -54,7 +54,7 @@ def bench(
 
 def _texts_of(target: str) -> list[str]:
     """Sample texts of the run's data, or a few built-in texts for a URL."""
-    if target.startswith("http://"):
+    if is_url(target):
         return list(TEXTS)
     dataset = RunFolder.find(target).dataset()
     return (dataset.sample_texts if dataset is not None else []) or list(TEXTS)

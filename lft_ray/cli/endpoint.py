@@ -1,5 +1,6 @@
 """``lft export | deploy | rollback | predict | down``: from a chosen trial to predictions."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +20,9 @@ from lft_ray.texts import is_blank
 if TYPE_CHECKING:
     from lft_ray.records import Endpoint
 
-__all__ = ["deploy", "down", "export", "predict", "read_lines", "rollback", "url_of"]
+__all__ = ["deploy", "down", "export", "is_url", "predict", "read_lines", "rollback", "url_of"]
+
+_HOST_PORT = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}(/.*)?")
 
 Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
 Served = Annotated[str, typer.Argument(help="Run folder, such as runs/news, or a bundle.", show_default=False)]
@@ -184,7 +187,7 @@ def predict(
         return
     from lft_ray.client import Client
 
-    url = target if target.startswith(("http://", "https://")) else url_of(target)
+    url = url_of(target)
     inputs = texts or read_lines(file, encoding)
     if all(map(is_blank, inputs)):
         raise InputError("no text given: every text is blank", fix="pass a text")
@@ -224,7 +227,7 @@ def _predict_file(
 
     if file is None:
         raise InputError("--output needs --input FILE", fix="lft predict RUN --input rows.csv --output out.parquet")
-    if target.startswith(("http://", "https://")):
+    if is_url(target):
         raise InputError("--output needs a bundle, not an endpoint", fix="pass the run folder or a bundle")
     bundle = target if is_bundle(Storage(target)) else pipeline.bundle_of(RunFolder.find(target)).uri
     with naming_storage_errors(output):
@@ -242,16 +245,25 @@ def _print_progress(done: int, rows: int, rows_per_s: float) -> None:
     print_message(f"{done:,} of {rows:,} rows, {rows_per_s:,.0f} rows/s, {(rows - done) / rows_per_s:.0f} s left")
 
 
-def url_of(run: str) -> str:
-    """Return the URL of a run's live endpoint.
+def is_url(target: str) -> bool:
+    """Whether a target is the URL of an endpoint, and no run."""
+    return target.lower().startswith(("http://", "https://"))
+
+
+def url_of(target: str) -> str:
+    """Return the URL of a run's live endpoint, or the URL itself.
 
     Raises:
-        InputError: the run has no live endpoint, or its record is damaged.
+        InputError: the run has no live endpoint, its record is damaged, or a URL has no scheme.
         UnreachableError: the endpoint is starting, or its process is gone.
     """
     from lft_ray.serve.endpoint.look import require_live
 
-    return require_live(run_or_bundle(run).storage).url
+    if is_url(target):
+        return target
+    if _HOST_PORT.fullmatch(target) and not Path(target).exists():
+        raise InputError(f"{target} is no run; an address begins with http://", fix=f"http://{target}")
+    return require_live(run_or_bundle(target).storage).url
 
 
 def read_lines(file: str | None, encoding: str = "utf-8") -> list[str]:

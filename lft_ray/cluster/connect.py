@@ -372,7 +372,7 @@ def resolve_address(address: str) -> str:
     """
     if address != "auto":
         host, colon, port = address.rpartition(":")
-        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise InputError(f"cluster.address {address!r} is not host:port", fix="for example 10.0.0.5:6379, or auto")
         return address
     if named := os.environ.get("RAY_ADDRESS"):

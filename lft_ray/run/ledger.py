@@ -65,7 +65,7 @@ class StartedTrial(Record):
 def trial_order(trial_id: str) -> tuple[str, int]:
     """Sort key of a trial id: prefix, then number (t1000 comes after t999)."""
     digits = trial_id.lstrip("abcdefghijklmnopqrstuvwxyz")
-    return trial_id[: len(trial_id) - len(digits)], int(digits) if digits.isdigit() else 0
+    return trial_id[: len(trial_id) - len(digits)], int(digits) if digits.isdecimal() else 0
 
 
 def driver_lock(storage: Storage, log: Callable[[str], None] = lambda text: None) -> DriverLock:

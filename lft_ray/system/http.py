@@ -96,8 +96,8 @@ def _is_excepted(host: str, port: int | None, exceptions: str) -> bool:
                     return True
             continue
         pattern, colon, only = entry.rpartition(":")
-        pattern = pattern if colon and only.isdigit() else entry
-        if colon and only.isdigit() and port != int(only):
+        pattern = pattern if colon and only.isdecimal() else entry
+        if colon and only.isdecimal() and port != int(only):
             continue
         pattern = pattern.strip("[]").removeprefix("*").removeprefix(".")
         if pattern and (name == pattern or name.endswith(f".{pattern}")):

@@ -166,3 +166,17 @@ def test_a_damaged_record_is_named(invoke, run, bundles, command):  # noqa: F811
     (Path(run) / "endpoint.json").write_text('{"url": "http://127')
     result = invoke(command, run, *(["a text"] if command == "predict" else []))
     assert (result.exit_code, "endpoint.json cannot be read" in result.output) == (2, True), result.output
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1:1", "localhost:1", "serve.internal:8000/x", "[::1]:1"])
+def test_an_address_without_its_scheme_is_named_as_one(invoke, target):
+    for command in (["predict", target, "text"], ["bench", target]):
+        found = invoke(*command)
+        assert found.exit_code == 2
+        assert f"fix: http://{target}" in found.stderr
+
+
+def test_the_scheme_of_an_address_may_be_in_capitals():
+    from lft_ray.cli.endpoint import url_of
+
+    assert url_of("HTTP://127.0.0.1:1") == "HTTP://127.0.0.1:1"

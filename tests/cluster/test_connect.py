@@ -208,3 +208,11 @@ with connect(ClusterSpec(), object_store_mb=100) as cluster:
         head.stdin.write("\n")
         head.stdin.flush()
         assert head.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("address", ["host", "host:", ":6379", "host:0", "host:65536", "host:\u00b2", "host:-1"])
+def test_an_address_that_is_not_host_and_port_is_refused(address):
+    from lft_ray.cluster.connect import resolve_address
+
+    with pytest.raises(InputError, match="not host:port"):
+        resolve_address(address)

@@ -63,6 +63,7 @@ def test_variables_do_not_reach_loopback(monkeypatch, variable, value):
         ("other.com,[::1],::1/128", True),
         ("api.example.com:80", False),
         ("api.example.com:81", True),
+        ("api.example.com:8\u00b2", True),
         ("ample.com", True),
         ("*", False),
     ],

@@ -11,12 +11,12 @@ from typing import Any
 
 from lft_ray.serve.api.openapi import document
 from lft_ray.serve.http.asgi import MAX_BODY_BYTES, Request, Response
-from lft_ray.serve.http.errors import busy
+from lft_ray.serve.http.errors import HttpError, busy
 from lft_ray.serve.http.metrics import MEDIA_TYPE
 from lft_ray.serve.http.pages import DOCS, UI, Page
 from lft_ray.serve.http.router import Route
 from lft_ray.serve.protocols import hf, kserve, tei, vllm
-from lft_ray.serve.protocols.base import Protocol, check_model
+from lft_ray.serve.protocols.base import MODEL_NAMES, Protocol, check_model
 from lft_ray.serve.protocols.inference import MAX_BATCH, InferenceHandler
 from lft_ray.serve.rollout.service import NotReady, Service
 from lft_ray.wire import Info, LabelScore, Predictions, PredictRequest
@@ -124,6 +124,7 @@ def status_routes(
         get("/info", status.info, "The model and its limits", response=Info),
         get("/ping", status.ready, "A model is ready, at the path of SageMaker"),
         get("/metrics", metrics_text, "Prometheus metrics of all replicas", **as_text),
+        get("/v1/models", status.models, "The model's names, as vLLM lists them", protocol="vllm"),
         get("/v2", status.server, "Server metadata", statuses=(200,), protocol="kserve"),
         get("/v2/health/live", status.server_live, "The process is alive", statuses=(200,), protocol="kserve"),
         get("/v2/health/ready", status.server_ready, "A model is ready", protocol="kserve"),
@@ -153,6 +154,9 @@ class _StatusHandlers:
     async def info(self, _: Request) -> Response:
         return Response(self._info().model_dump_json().encode())
 
+    async def models(self, _: Request) -> Response:
+        return _json(vllm.models(self._info()))
+
     async def server(self, _: Request) -> Response:
         return _json(kserve.server_metadata())
 
@@ -172,6 +176,9 @@ class _StatusHandlers:
 
     def _model(self, request: Request) -> Info:
         info = self._info()
+        # A name may hold slashes, so a path below the model's own is taken for a name.
+        if request.parameters["model"].startswith((*(f"{name}/" for name in (*MODEL_NAMES, info.model)),)):
+            raise HttpError(HTTPStatus.NOT_FOUND, "no such path: see /docs")
         check_model(request.parameters["model"], info)
         kserve.check_version(request.parameters.get("version", ""), info)
         return info

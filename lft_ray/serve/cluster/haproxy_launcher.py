@@ -31,11 +31,22 @@ _KINDS = {
     414: "request_uri_too_long",
     431: "request_header_fields_too_large",
     503: "service_unavailable",
+    505: "http_version_not_supported",
 }
 MAX_URL_CHARS = 8000
 MAX_HEADER_BYTES = 16000
 BUFFER_BYTES = 32768
 """HAProxy answers headers that do not fit in plain HTML, so its buffer holds twice of what is accepted."""
+
+
+_CONTROL = "'[\\x01-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]'"
+"""Control characters but for tab and the ends of lines, which HAProxy lets through and a replica's HTTP library does
+not."""
+_NO_METHODS_OF_SERVE = (
+    "    http-request return status 200 content-type application/grpc hdr grpc-status 12 "
+    'hdr grpc-message "Method not found!" if { path,url_dec -i -m beg /ray.serve. }'
+)
+"""Serve's own methods need no key, and tell the names of its applications, as its own pages do over HTTP."""
 
 
 class Launch(NamedTuple):
@@ -82,11 +93,15 @@ def checks(id_pattern: str) -> list[str]:
         + f" if {{ url,length gt {MAX_URL_CHARS} }}",
         json_return(431, f"the headers are longer than {MAX_HEADER_BYTES} bytes")
         + f" if {{ req.hdrs,length gt {MAX_HEADER_BYTES} }}",
+        json_return(505, "this version of HTTP is unknown") + " unless { req.ver -m reg ^(1[.][0-9]|2[.]0)$ }",
+        json_return(400, "the header host is missing") + " unless { req.hdr(host) -m found } || { req.ver 1.0 }",
+        json_return(400, "a header has a control character") + f" if {{ req.hdrs -m reg {_CONTROL} }}",
         json_return(405, "this method is unknown") + " unless { method GET HEAD POST PUT PATCH DELETE OPTIONS }",
         json_return(404, "there is nothing at this path") + " unless { path_beg / }",
         json_return(400, "websockets are not offered") + " if { req.hdr(upgrade) -i websocket }",
-        # Serve's own pages: they need no key, and tell the names of its applications.
-        json_return(404, "there is nothing at this path") + " if { path_beg -i /-/ }",
+        # Serve's own pages: they need no key, and tell the names of its applications. Serve decodes the path, so the
+        # rule must read it as Serve does: /%2d/routes is the same page.
+        json_return(404, "there is nothing at this path") + " if { path,url_dec -i -m beg /-/ }",
     ]
 
 
@@ -203,6 +218,8 @@ def _after(section: str, words: list[str], servers: list[_Server], launch: Launc
         return ["    timeout http-request 30s", "    timeout check 3s", *errors]
     if section.startswith("frontend http_frontend") and words[:1] == ["bind"]:
         return [*checks(launch.id_pattern), *_probes(servers, launch)]
+    if section.startswith("frontend grpc_frontend") and words[:1] == ["bind"]:
+        return [_NO_METHODS_OF_SERVE]
     return []
 
 

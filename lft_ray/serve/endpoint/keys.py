@@ -23,8 +23,13 @@ def hashed_keys(spec: ServeSpec) -> tuple[str, ...]:
     """Digests of the keys in ``serve.api_keys_env``, or in the file that ``<api_keys_env>_FILE`` names.
 
     Raises:
-        InputError: the file cannot be read or holds no key.
+        InputError: the file cannot be read or holds no key, or a key cannot stand in a header.
     """
+    if any(not (key.strip().isascii() and key.strip().isprintable()) for key in _plain(spec).split(",")):
+        raise InputError(
+            f"a key in {spec.api_keys_env} or its file has a character that no header carries",
+            fix="use keys of visible ASCII characters, such as `openssl rand -hex 32` makes",
+        )
     return tuple(dict.fromkeys(hash_keys(_plain(spec))))
 
 

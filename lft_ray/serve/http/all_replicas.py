@@ -14,6 +14,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.samples import Sample
+from pydantic import TypeAdapter, ValidationError
 
 from lft_ray.serve.http.metrics import Metrics
 
@@ -27,6 +28,10 @@ _ALIVE_S = 4 * PUBLISH_S
 """A replica whose snapshot is older has ended: its gauges no longer count."""
 _KEPT_S = 7 * 86400.0
 """Snapshots of ended replicas are removed after this time."""
+_Samples = list[tuple[str, dict[str, str], float]]
+_Snapshot = tuple[float, list[tuple[str, str, str, _Samples]]]
+"""When it was written, and of each family its name, help, kind and samples."""
+_SNAPSHOT: TypeAdapter[_Snapshot] = TypeAdapter(_Snapshot)
 _SUMMED = ("counter", "histogram")
 _OWN_PREFIX = "process_"
 """Metrics of a process: a sum over replicas means nothing, so these have the label ``replica``."""
@@ -94,10 +99,10 @@ def added_up(snapshots: Mapping[str, bytes]) -> bytes:
     families: dict[str, Metric] = {}
     values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for replica, snapshot in sorted(snapshots.items()):
-        try:
-            written_at, metrics = json.loads(snapshot)
-        except ValueError:
+        found = _read(snapshot)
+        if found is None:
             continue
+        written_at, metrics = found
         is_alive = now - written_at < _ALIVE_S
         for name, help_text, kind, samples in metrics:
             if kind not in _SUMMED and not is_alive:
@@ -138,4 +143,13 @@ def _dump(metrics: Iterable[Metric], written_at: float) -> bytes:
 
 def _expired(snapshots: Mapping[str, bytes]) -> list[str]:
     limit = time.time() - _KEPT_S
-    return [name for name, snapshot in snapshots.items() if float(json.loads(snapshot)[0]) < limit]
+    found = {name: _read(snapshot) for name, snapshot in snapshots.items()}
+    return [name for name, snapshot in found.items() if snapshot is not None and snapshot[0] < limit]
+
+
+def _read(snapshot: bytes) -> _Snapshot | None:
+    """A snapshot; None for one that is damaged, or of another version of this package."""
+    try:
+        return _SNAPSHOT.validate_json(snapshot)
+    except ValidationError:
+        return None

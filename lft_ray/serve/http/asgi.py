@@ -19,6 +19,8 @@ BODY_SECONDS = 30.0
 """A client that takes longer to send its body gets a 408: it would occupy one of the replica's request slots."""
 
 JSON = "application/json"
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii", ""})
+"""ASCII is UTF-8 too; an empty name says nothing."""
 
 
 class ClientDisconnected(Exception):
@@ -119,7 +121,7 @@ def _check_type(given: str, media_types: frozenset[str]) -> None:
     # Other parameters have no meaning for JSON, and RFC 9110 has them ignored.
     pairs = (parameter.replace('"', "").strip().lower().partition("=") for parameter in parameters)
     charsets = {value.strip() for name, _, value in pairs if name.strip() == "charset"}
-    if kind.strip().lower() not in media_types or charsets - {"utf-8", "utf8"}:
+    if kind.strip().lower() not in media_types or charsets - _CHARSETS:
         raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content-type must be application/json in UTF-8")
 
 
@@ -140,9 +142,12 @@ async def send_response(
         extra_headers: headers that are the same on every response.
         with_body: False for HEAD.
     """
-    headers = [
+    of_body = [
         (b"content-type", response.media_type.encode()),
         (b"content-length", str(len(response.body)).encode()),
+    ]
+    headers = [
+        *(of_body if response.status != HTTPStatus.NO_CONTENT else ()),  # RFC 9110 forbids a length of no content
         *extra_headers,
         *((name.encode(), value.encode("latin-1")) for name, value in response.headers.items()),
     ]

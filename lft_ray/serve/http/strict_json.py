@@ -3,6 +3,7 @@
 Every error of `lft_ray.strict_json` becomes an HTTP status here, and every invalid field a sentence.
 """
 
+import codecs
 import json
 from functools import lru_cache
 from typing import Any, TypeVar, get_args
@@ -10,7 +11,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from lft_ray.errors import FieldProblem, field_problems
-from lft_ray.strict_json import NestedTooDeeplyError, NotFiniteError, RepeatedKeyError, parse
+from lft_ray.strict_json import NestedTooDeeplyError, NotFiniteError, NumberTooLongError, RepeatedKeyError, parse
 
 __all__ = ["BadJson", "read_json", "read_object"]
 
@@ -33,7 +34,7 @@ def read_json(body: bytes) -> Any:
     """Parse a request body.
 
     Args:
-        body: UTF-8 bytes.
+        body: UTF-8 bytes; a byte order mark is dropped, as RFC 8259 lets a parser do.
 
     Raises:
         BadJson: invalid UTF-8, broken or deeply nested JSON (400); NaN, Infinity or a repeated key (422).
@@ -41,7 +42,7 @@ def read_json(body: bytes) -> Any:
     if not body.strip():
         raise BadJson("the body is empty", 400)
     try:
-        text = body.decode("utf-8")
+        text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError:
         raise BadJson("the body is not valid UTF-8", 400) from None
     try:
@@ -52,6 +53,8 @@ def read_json(body: bytes) -> Any:
         raise BadJson("NaN and Infinity are not JSON numbers", 422) from None
     except NestedTooDeeplyError:
         raise BadJson("the body is nested too deeply", 400) from None
+    except NumberTooLongError:
+        raise BadJson("a number has too many digits", 400) from None
     except json.JSONDecodeError:
         raise BadJson("the body is not valid JSON", 400) from None
 
@@ -116,11 +119,15 @@ def _path(problem: FieldProblem, keys: dict[str, list[str]]) -> str:
 
 def _describe(problem: FieldProblem, where: str, keys: dict[str, list[str]], model: type[BaseModel]) -> str:
     if problem.kind == "extra_forbidden":
+        if not keys[where]:
+            return f"{where} must be empty"
         return f"unknown key{' in ' + where if where else ''}; known are {', '.join(keys[where])}"
     if problem.kind == "missing":
         return f"the key {where} is missing"
     expected: dict[str, str] = getattr(model, "expects", {})
     if where in expected:
         return f"{where} {expected[where]}"
+    if problem.kind in ("model_type", "dict_type"):  # pydantic names the class, which is no word of JSON
+        return f"{where or 'the body'} must be an object"
     # Messages of pydantic name what is allowed, and never what was given.
     return f"{where or 'the body'}: {problem.message.replace('Input should be', 'must be', 1)}"

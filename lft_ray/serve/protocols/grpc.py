@@ -8,7 +8,6 @@ In: protobuf messages. Out: protobuf messages, or a gRPC status with a reason. T
 import asyncio
 import logging
 import time
-from http import HTTPStatus
 from typing import Any
 
 from lft_ray.serve.http.asgi import MAX_BODY_BYTES
@@ -91,17 +90,17 @@ class GrpcService:
             if isinstance(value, str):
                 metadata.setdefault(name, value)  # of two request ids the first, as over HTTP
         call_id = request_id(metadata.get("x-request-id", ""))
-        version, code = self._service.version, "OK"
+        version, code = "", "OK"
         response = message(f"{method}Response")()
         try:
-            self._check_caller(method, metadata.get("authorization", ""), context.peer())
+            if self._check_caller(method, metadata.get("authorization", ""), context.peer()):
+                version = self._service.version
             if request is None:
                 raise BadJson(f"the message is not a valid {method}Request", 400)
             version = await getattr(self, f"_{_snake(method)}")(request, response, call_id) or version
         except (HttpError, BadJson) as error:
             # A status instead of an exception: Ray would log a traceback for every bad request.
             code = _CODES.get(error.status, "INTERNAL")
-            version = version if error.status != HTTPStatus.UNAUTHORIZED else ""
             context.set_code(getattr(grpc.StatusCode, code))
             context.set_details(str(error))
         except asyncio.CancelledError:
@@ -119,11 +118,14 @@ class GrpcService:
             self._metrics.count("grpc", code, seconds, texts=texts, truncated=truncated)
         return response
 
-    def _check_caller(self, method: str, authorization: str, peer: str) -> None:
+    def _check_caller(self, method: str, authorization: str, peer: str) -> bool:
+        """Whether the caller may know the version of the model, as over HTTP. Raises for one who may not call."""
         if self._local_only and not _is_local(peer):
             raise HttpError(403, "this endpoint accepts calls from its own machine only")
-        if method not in _OPEN_METHODS and not self._keys.allow(authorization):
+        is_trusted = self._keys.allow(authorization)
+        if method not in _OPEN_METHODS and not is_trusted:
             raise HttpError(401, "a valid API key is required in the metadata: authorization: Bearer KEY")
+        return is_trusted
 
     async def _server_live(self, _: ServerLiveRequest, response: ServerLiveResponse, __: str) -> None:
         response.live = True

@@ -55,11 +55,15 @@ INPUT_PARAMETERS = {"binary_data_size": "", "content_type": "texts are always UT
 OUTPUT_PARAMETERS = {"binary_data": "", "content_type": "texts are always UTF-8"}
 
 
+_TYPES = {"binary_data_output": "boolean", "binary_data": "boolean", "binary_data_size": "integer"}
+"""Types of the parameters that have an effect."""
+
+
 def _parameters(known: dict[str, str]) -> Any:
-    schema: Any = {
-        "additionalProperties": False,
-        "properties": {name: {"description": why} for name, why in known.items()},
-    }
+    properties: Any = {name: {"description": why} for name, why in known.items()}
+    for name in _TYPES.keys() & known.keys():
+        properties[name]["type"] = [_TYPES[name], "null"]
+    schema: Any = {"additionalProperties": False, "properties": properties}
     return Annotated[dict[str, Any], Field(json_schema_extra=schema)]
 
 
@@ -188,7 +192,7 @@ def _read(body: bytes, head: RequestHead) -> InferenceRequest:
 def _split(body: bytes, header: str) -> tuple[bytes, bytes | None]:
     if not header:
         return body, None
-    if not header.isdigit() or len(header) > 9 or int(header) > len(body):
+    if not header.isdecimal() or len(header) > 9 or int(header) > len(body):
         raise BadJson(f"{LENGTH_HEADER} is not the length of a part of the body", 400)
     return body[: int(header)], body[int(header) :]
 
@@ -213,10 +217,20 @@ def _outputs(parsed: InferRequest) -> tuple[tuple[str, bool], ...]:
     check_outputs([output.name for output in outputs])
     for output in outputs:
         check_parameters(output.parameters, OUTPUT_PARAMETERS, where="outputs.parameters")
-    default = (parsed.parameters or {}).get("binary_data_output") is True
+    default = _flag(parsed.parameters, "binary_data_output", default=False, where="parameters")
     if not outputs:
         return tuple((name, default) for name in OUTPUTS)
-    return tuple((output.name, (output.parameters or {}).get("binary_data", default) is True) for output in outputs)
+    where = "outputs.parameters"
+    return tuple((one.name, _flag(one.parameters, "binary_data", default=default, where=where)) for one in outputs)
+
+
+def _flag(parameters: dict[str, Any] | None, name: str, *, default: bool, where: str) -> bool:
+    value = (parameters or {}).get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise BadJson(f"{where}.{name} must be true or false", 422)
+    return value
 
 
 def _write(request: InferenceRequest, response: InferenceResponse) -> Response:

@@ -25,6 +25,10 @@ EXAMPLE = {"inputs": [["the first text"], ["the second text"]], "raw_scores": Fa
 _One = Annotated[list[Text], Field(json_schema_extra={"minItems": 1, "maxItems": 1})]
 
 
+class NoParameters(RequestBody):
+    """An empty object: clients of Hugging Face's task send one even where they ask for nothing."""
+
+
 class TeiRequest(RequestBody):
     """Body of ``POST /predict``."""
 
@@ -41,6 +45,8 @@ class TeiRequest(RequestBody):
     """false: refuse a text that is longer than the model's max_length instead of truncating it."""
     truncation_direction: Literal["Right", "right"] | None = None
     """Has no effect: texts are truncated at their end. Left is refused."""
+    parameters: NoParameters | None = None
+    """Must be empty, as huggingface_hub sends it: its options are those of POST /."""
 
 
 def _read(body: bytes, _: RequestHead) -> InferenceRequest:

@@ -1,6 +1,7 @@
 """The vLLM protocol: ``POST /v1/classify`` and ``/classify``. In: bytes. Out: an `InferenceRequest`, response bytes."""
 
 import json
+import time
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -8,6 +9,7 @@ from pydantic import ConfigDict, Field
 from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.strict_json import BadJson, read_object
 from lft_ray.serve.protocols.base import (
+    MODEL_NAMES,
     InferenceRequest,
     InferenceResponse,
     Protocol,
@@ -15,9 +17,9 @@ from lft_ray.serve.protocols.base import (
     check_model,
     check_texts,
 )
-from lft_ray.wire import RequestBody, Text, Texts
+from lft_ray.wire import Info, RequestBody, Text, Texts
 
-__all__ = ["EXAMPLE", "VLLM", "ClassifyRequest"]
+__all__ = ["EXAMPLE", "VLLM", "ClassifyRequest", "models"]
 
 EXAMPLE = {"model": "classifier", "input": ["the first text", "the second text"]}
 
@@ -58,6 +60,20 @@ class ClassifyRequest(_WithoutEffect):
     """The oldest name of use_activation."""
     truncate_prompt_tokens: Annotated[int, Field(ge=-1, json_schema_extra={"maximum": -1})] | None = None
     """-1, or at least the model's max_length: texts are truncated to that. A smaller number is refused."""
+
+
+def models(info: Info) -> dict[str, Any]:
+    """Response of ``GET /v1/models``, where typed clients look up the name to ask for."""
+    model = {
+        "id": MODEL_NAMES[0],  # the one name that a promotion does not change
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "lft_ray",
+        "root": info.model,
+        "parent": None,
+        "max_model_len": info.max_length,
+    }
+    return {"object": "list", "data": [model]}
 
 
 def _read(body: bytes, head: RequestHead) -> InferenceRequest:

@@ -167,3 +167,60 @@ async def test_a_text_that_the_model_fails_on_is_the_clients(http, service):
         answer = await http.post(path, json={key: "a poison"})
         assert (answer.status_code, "cannot be classified" in answer.json()["error"]) == (status, True)
     assert (await http.post("/", json={"inputs": ["bbb", "poison"]})).json()["error"].startswith("text 1, counted")
+
+
+async def test_vllms_own_client_finds_the_name_to_ask_for(http):
+    name = (await http.get("/v1/models")).json()["data"][0]["id"]
+    assert (await http.post("/classify", json={"model": name, "input": "bbb"})).status_code == 200
+
+
+@pytest.mark.parametrize("below", ["config", "stats", ""])
+async def test_a_path_below_the_model_is_not_taken_for_its_name(http, below):
+    answer = await http.get(f"/v2/models/classifier/{below}")
+    assert (answer.status_code, answer.json()["error"]) == (404, "no such path: see /docs")
+    assert (await http.get("/v2/models/other/ready")).json()["error"].startswith("no such model")
+
+
+async def test_hugging_faces_client_may_ask_at_the_path_of_text_embeddings_inference(http):
+    plain = (await http.post("/predict", json={"inputs": "bbb"})).json()
+    assert (await http.post("/predict", json={"inputs": "bbb", "parameters": {}})).json() == plain
+    refused = await http.post("/predict", json={"inputs": "bbb", "parameters": {"top_k": 1}})
+    assert (refused.status_code, refused.json()["error"]) == (422, "parameters must be empty")
+
+
+@pytest.mark.parametrize("value", ["true", 1, 0, "", [], {}])
+async def test_a_flag_that_is_none_is_refused_and_never_read_as_false(http, value):
+    for extra in (
+        {"parameters": {"binary_data_output": value}},
+        {"outputs": [{"name": "label", "parameters": {"binary_data": value}}]},
+    ):
+        answer = await http.post(INFER, json=BODIES[INFER] | extra)
+        assert (answer.status_code, "must be true or false" in answer.json()["error"]) == (422, True), extra
+
+
+async def test_a_flag_that_is_null_is_absent(http):
+    extra = {"parameters": {"binary_data_output": True}, "outputs": [{"name": "label", "parameters": {}}]}
+    plain = await http.post(INFER, json=BODIES[INFER] | extra)
+    extra["outputs"] = [{"name": "label", "parameters": {"binary_data": None}}]
+    assert (await http.post(INFER, json=BODIES[INFER] | extra)).content == plain.content
+    assert "inference-header-content-length" in plain.headers
+
+
+async def test_bodies_as_windows_and_careful_clients_write_them(http):
+    plain = (await http.post("/", json={"inputs": "bbb"})).json()
+    marked = b'\xef\xbb\xbf{"inputs": "bbb"}'
+    for kind in ("application/json", "application/json; charset=us-ascii", "application/json; charset="):
+        assert (await http.post("/", content=marked, headers={"content-type": kind})).json() == plain
+
+
+async def test_what_is_no_object_is_said_in_words_of_json(http):
+    answer = await http.post("/", json={"inputs": "bbb", "parameters": []})
+    assert answer.json()["error"] == "parameters must be an object"
+    digits = b'{"inputs": "a", "parameters": {"top_k": ' + b"9" * 5000 + b"}}"
+    answer = await http.post("/", content=digits, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]) == (400, "a number has too many digits")
+
+
+async def test_no_content_has_no_length(http):
+    answer = await http.options("/predict")
+    assert not {"content-length", "content-type"} & set(answer.headers)

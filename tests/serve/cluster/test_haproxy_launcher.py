@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 
@@ -46,6 +47,11 @@ frontend http_frontend
     http-request return status 200 content-type text/plain string "routes" if {{ path /-/routes }}
     acl is_http-lft path_beg /
 {use}    default_backend default_backend
+frontend grpc_frontend
+    bind 127.0.0.1:{grpc} proto h2
+    acl is_healthz path /ray.serve.RayServeAPIService/Healthz
+    http-request return status 200 content-type application/grpc hdr grpc-status 0 if is_healthz
+    http-request return status 200 content-type application/grpc hdr grpc-status 9
 backend default_backend
     http-request return status 404 content-type text/plain lf-string "Path '%[path]' not found."
 {backend}listen stats
@@ -87,7 +93,7 @@ class Proxy:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "node").mkdir()
-        self.port, metrics, stats = free_port(), free_port(), free_port()
+        self.port, self.grpc_port, metrics, stats = (free_port() for _ in range(4))
         self.launch = Launch(haproxy_binary() or "", str(folder), metrics, stats, REQUEST_ID_PATTERN, False)
         self.launcher = front.write_files(folder, self.launch)
         self.front = Front(folder, "127.0.0.1", self.port, None)
@@ -101,7 +107,8 @@ class Proxy:
         backend = "" if kind == "none" else BACKEND.format(replica=self.replica.server_port)
         if kind == "zero":
             backend = backend.rpartition("    server")[0] + "    server SERVE_PROXY_ACTOR-1 127.0.0.1:9 check backup\n"
-        names = {"folder": self.folder, "port": self.port, "use": "" if kind == "none" else USE, "backend": backend}
+        names = {"folder": self.folder, "port": self.port, "grpc": self.grpc_port, "backend": backend}
+        names["use"] = "" if kind == "none" else USE
         return SERVE.format(metrics=self.launch.metrics_port, stats=self.launch.stats_port, **names)
 
     def start(self, kind: str, *extra: str) -> subprocess.Popen:
@@ -152,6 +159,13 @@ REFUSED = {
     "star": (b"OPTIONS * HTTP/1.1\r\n" + CLOSE, 404, "not_found"),
     "Serve's routes": (b"GET /-/routes HTTP/1.1\r\n" + CLOSE, 404, "not_found"),
     "Serve's health": (b"GET /-/healthz HTTP/1.1\r\n" + CLOSE, 404, "not_found"),
+    "Serve's routes, the mark encoded": (b"GET /%2d/routes HTTP/1.1\r\n" + CLOSE, 404, "not_found"),
+    "Serve's routes, the slash encoded": (b"GET /-%2froutes HTTP/1.1\r\n" + CLOSE, 404, "not_found"),
+    "Serve's routes, all encoded": (b"GET /%2D%2Fr%6futes HTTP/1.1\r\n" + CLOSE, 404, "not_found"),
+    "control character": (b"GET / HTTP/1.1\r\nx: a\x01\r\n" + CLOSE, 400, "bad_request"),
+    "delete": (b"GET / HTTP/1.1\r\nx: \x7f\r\n" + CLOSE, 400, "bad_request"),
+    "version": (b"GET / HTTP/3.7\r\n" + CLOSE, 505, "http_version_not_supported"),
+    "no host": (b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n", 400, "bad_request"),
     "websocket": (
         b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
         b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
@@ -170,10 +184,29 @@ def test_haproxys_own_refusals_have_the_one_shape_of_errors(proxy):
         assert (got, body["error_type"]) == (status, kind), name
         assert body["error"], name
         assert len(body["request_id"]) == 36, name
+    assert proxy.raw(b"GET /x HTTP/1.0\r\n\r\n")[0] == 200, "HTTP/1.0 has no header host"
+    assert proxy.raw(b"GET /x HTTP/1.2\r\n" + CLOSE)[0] == 200, "a later minor version is the same protocol"
+    for usual in (b"x: a\tb\r\n", b"x: \xc3\xa4\xff\r\n", b"x:\r\n", b"x: x01 \\x7f\r\n"):
+        assert proxy.raw(b"GET /x HTTP/1.1\r\n" + usual + CLOSE)[0] == 200, usual
     twice = b"GET /x HTTP/1.1\r\nx-request-id: aa\r\nx-request-id: bb\r\n" + CLOSE
     assert proxy.raw(twice)[1]["id"] == "aa"
     upgrade = {"upgrade": "h2c", "connection": "upgrade"}
     assert proxy.get("/x", headers=upgrade).status_code == 200, "an offer of HTTP/2 may be ignored"
+
+
+def test_serves_own_methods_are_not_found_and_all_others_pass(proxy):
+    proxy.start("one")
+    statuses = {
+        "ray.serve.RayServeAPIService/ListApplications": grpc.StatusCode.UNIMPLEMENTED,
+        "ray.serve.RayServeAPIService/Healthz": grpc.StatusCode.UNIMPLEMENTED,
+        "%72ay.serve.RayServeAPIService/ListApplications": grpc.StatusCode.UNIMPLEMENTED,
+        "inference.GRPCInferenceService/ServerLive": grpc.StatusCode.FAILED_PRECONDITION,
+    }
+    with grpc.insecure_channel(f"127.0.0.1:{proxy.grpc_port}") as channel:
+        for method, status in statuses.items():
+            with pytest.raises(grpc.RpcError) as raised:
+                channel.unary_unary(f"/{method}", bytes, bytes)(b"", timeout=20)
+            assert raised.value.code() == status, method
 
 
 def test_probes_are_answered_without_a_replica_and_at_once(proxy):

@@ -62,3 +62,11 @@ def test_a_process_forgets_its_keys_in_the_kernels_copy_too():
     environment = os.environ | {"LFT_API_KEYS": "a-secret,b", "OTHER": "a-secret", "KEPT": "kept"}
     done = subprocess.run([sys.executable, "-c", FORGET], env=environment, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("False True\n", "")
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "one,zw\u00a0ei", "one\x01"])
+def test_a_key_that_no_client_can_send_is_refused_without_showing_it(monkeypatch, key):
+    monkeypatch.setenv("LFT_API_KEYS", key)
+    with pytest.raises(InputError, match="no header carries") as raised:
+        hashed_keys(SPEC)
+    assert key not in str(raised.value)

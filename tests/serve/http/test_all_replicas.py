@@ -74,6 +74,23 @@ def test_without_the_store_a_replica_gives_its_own():
     assert value(text, 'lft_requests_total{protocol="hf",status="200"}') == 3
 
 
-@pytest.mark.parametrize("snapshot", [b"", b"{", b"\xff"])
+UNREADABLE = [
+    b"",
+    b"{",
+    b"\xff",
+    b"null",
+    b"[]",
+    b'["x", []]',
+    b"[1, null]",
+    b'[1, [["a", "h"]]]',
+    b'[1, [["a", "h", "counter", 1]]]',
+]
+
+
+@pytest.mark.parametrize("snapshot", UNREADABLE)
 def test_a_snapshot_that_cannot_be_read_is_left_out(snapshot):
     assert added_up({"one": snapshot}).strip() == b""
+    store = Shared(broken=snapshot)
+    replica("other", store, 5).publish()
+    text = replica("one", store, 3).text()
+    assert value(text, 'lft_requests_total{protocol="hf",status="200"}') == 8, "the others still count"

@@ -145,6 +145,24 @@ def test_keys_guard_all_but_the_servers_health():
         call_method(channel, "ModelInfer", infer_request([b"a"]), metadata=(("authorization", "Bearer first"),))
 
 
+def test_the_version_is_told_to_holders_of_a_key_only():
+    def trailers(channel, metadata=()):
+        request = messages.message("ServerLiveRequest")()
+        call = channel.unary_unary(
+            f"/{messages.SERVICE}/ServerLive",
+            type(request).SerializeToString,
+            messages.message("ServerLiveResponse").FromString,
+        )
+        return dict(call.with_call(request, metadata=metadata, timeout=20)[1].trailing_metadata())
+
+    with (
+        running(ApiKeys(hash_keys("first"))) as live,
+        grpc.insecure_channel(f"127.0.0.1:{live.grpc_port}") as channel,
+    ):
+        assert "x-model-version" not in trailers(channel)
+        assert trailers(channel, (("authorization", "Bearer first"),))["x-model-version"] == "abc123abc123"
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("peer", "may"),
