@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from lft_ray.errors import ConfigError, InputError
+from lft_ray.errors import ConfigError, InputError, StorageError
 from lft_ray.run.storage import Storage
 
 
@@ -145,3 +145,30 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         Storage(tmp_path / "run").put_folder("bundle", tmp_path / "source")
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "record.json")
+    with pytest.raises(OSError, match="Not a regular file"):
+        Storage(tmp_path).get("record.json")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    for look in (lambda: Storage(tmp_path).exists("record.json"), lambda: Storage(tmp_path).folders()):
+        with pytest.raises(StorageError, match=f"{tmp_path}.* cannot be read: Permission denied"):
+            look()
+
+
+def test_a_path_that_cannot_be_is_not_there(tmp_path):
+    assert not Storage(tmp_path).exists("x" * 5000)
+    assert Storage(tmp_path).folders("x" * 5000) == []
+
+
+def test_a_uri_without_a_bucket_is_named():
+    with pytest.raises(ConfigError, match="names no bucket"):
+        Storage("s3://").exists("experiment.yaml")
