@@ -345,12 +345,16 @@ def _put_local_folder(target: Path, source: Path) -> None:
         # Half a copy would keep a full disk full.
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    if target.exists():
+    if os.path.lexists(target):
         # A folder cannot be renamed onto a non-empty one: rename the old one first, and delete it afterwards.
         aside = target.with_name(f".{target.name}.old-{uuid.uuid4().hex[:8]}")
         target.rename(aside)
         temporary.rename(target)
-        shutil.rmtree(aside)
+        # A link to a folder elsewhere is replaced, and what it leads to is left alone.
+        if aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside)
+        else:
+            aside.unlink()
     else:
         temporary.rename(target)
     _sync_folder(target.parent)

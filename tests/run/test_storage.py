@@ -172,3 +172,20 @@ def test_a_path_that_cannot_be_is_not_there(tmp_path):
 def test_a_uri_without_a_bucket_is_named():
     with pytest.raises(ConfigError, match="names no bucket"):
         Storage("s3://").exists("experiment.yaml")
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+def test_a_folder_takes_the_place_of_a_file_or_a_link_and_nothing_behind_it_is_touched(tmp_path, kind):
+    source, elsewhere, run = tmp_path / "source", tmp_path / "elsewhere", tmp_path / "run"
+    for folder in (source, elsewhere, run):
+        folder.mkdir()
+        (folder / "kept").write_text(folder.name)
+    target = run / "bundle"
+    if kind == "file":
+        target.write_text("x")
+    else:
+        target.symlink_to(elsewhere if kind == "link" else tmp_path / "nowhere")
+    Storage(run).put_folder("bundle", source)
+    assert (target / "kept").read_text() == "source"
+    assert (elsewhere / "kept").read_text() == "elsewhere"
+    assert sorted(path.name for path in run.iterdir()) == ["bundle", "kept"]
