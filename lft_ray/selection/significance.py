@@ -202,7 +202,7 @@ class Resampled:
 
     @cached_property
     def _spread_of(self) -> list[int]:
-        """Indices of the finalists whose runs estimate the seed variance: not those of equal scores, by chance or not."""
+        """Indices of the finalists whose runs estimate the seed variance: not those of equal scores, even by chance."""
         return [i for i, v in enumerate(self.observed) if float(np.ptp(v)) > 0.0 and not self._is_fixed(i)]
 
     @cached_property
