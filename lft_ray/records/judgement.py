@@ -4,16 +4,17 @@ Never computes.
 """
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from lft_ray.config.base import Dollars, Score
 from lft_ray.records.base import Record, now_utc
 
 __all__ = [
-    "Comparison", "ConfirmationCount", "FrontPoint", "Interval", "JudgedPoint", "LadderRow", "NotCompared",
-    "PrecisionCheck", "Selection", "SizeCoverage", "SizeOutcome", "VerdictKind",
+    "Comparison", "ConfirmationCount", "FrontPoint", "Interval", "JudgedPoint", "LabelScores", "LadderRow",
+    "NotCompared", "PrecisionCheck", "Selection", "SizeCoverage", "SizeOutcome", "VerdictKind",
 ]  # fmt: skip
 
 Interval = tuple[float, float]
@@ -164,6 +165,16 @@ class PrecisionCheck(Record):
     """One sentence without a full stop."""
 
 
+class LabelScores(TypedDict):
+    """Scores of one label, as tasks return them."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
 class Selection(Record):
     """The winner, the policy that chose it, and the evidence."""
 
@@ -201,7 +212,7 @@ class Selection(Record):
     test_f1_interval: Interval | None = None
     test_metrics: dict[str, float] = Field(default_factory=dict)
     test_rows: int = 0
-    per_label: list[dict[str, Any]] = Field(default_factory=list)
+    per_label: list[LabelScores] = Field(default_factory=list)
     """On the test split (validation if there is none): label, precision, recall, f1, support."""
     confusion: list[list[int]] = Field(default_factory=list)
     """Confusion matrix on the same split: one row per true label, one column per predicted label."""
