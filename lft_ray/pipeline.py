@@ -95,7 +95,7 @@ def cascade(run: RunFolder, small: str, large: str, *, experiment: Experiment | 
         utilisation=experiment.cost.utilisation,
         seed=experiment.search.seed,
     )
-    with exclusive(run.storage, "export"), naming_storage_errors(run.uri), run.stage("cascade"):
+    with naming_storage_errors(run.uri), exclusive(run.storage, "export"), run.stage("cascade"):
         return make_cascade(run, small, large, job)
 
 

@@ -6,6 +6,7 @@ library only.
 """
 
 import json
+import math
 from collections import Counter
 from typing import Any, NoReturn
 
@@ -114,5 +115,24 @@ def _refuse_constant(name: str) -> NoReturn:
     raise NotFiniteError(f"{name} is not a JSON number")
 
 
-_MARKING = json.JSONDecoder(object_pairs_hook=_mark_repeated, parse_constant=lambda _: NotFinite())
-_RAISING = json.JSONDecoder(object_pairs_hook=_refuse_repeated, parse_constant=_refuse_constant)
+def _refuse_overflow(text: str) -> float:
+    """A number that is valid JSON and too large for a float, such as 1e400, which Python reads as infinity."""
+    value = float(text)
+    if math.isinf(value):
+        raise NotFiniteError(f"{text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'} is too large a number")
+    return value
+
+
+def _mark_overflow(text: str) -> float | NotFinite:
+    value = float(text)
+    return NotFinite() if math.isinf(value) else value
+
+
+_SHOWN = 20
+"""Characters of a number that a message quotes."""
+_MARKING = json.JSONDecoder(
+    object_pairs_hook=_mark_repeated, parse_constant=lambda _: NotFinite(), parse_float=_mark_overflow
+)
+_RAISING = json.JSONDecoder(
+    object_pairs_hook=_refuse_repeated, parse_constant=_refuse_constant, parse_float=_refuse_overflow
+)

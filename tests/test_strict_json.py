@@ -31,6 +31,14 @@ def test_what_is_not_finite_is_an_error(text):
         parse(text)
 
 
+@pytest.mark.parametrize("text", ["1e400", '{"a": [-1e999]}'])
+def test_a_number_that_overflows_is_not_finite_either(text):
+    with pytest.raises(NotFiniteError, match="is too large a number"):
+        parse(text)
+    assert "inf" not in str(parse_marked(text))
+    assert parse("1e308") == 1e308
+
+
 def test_marks_stand_where_parse_raises():
     first, second = parse_marked('[{"a": 1, "a": 2, "b": NaN}, {"c": 3}]')
     assert isinstance(first, RepeatedKeys)

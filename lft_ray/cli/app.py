@@ -78,7 +78,7 @@ def search(
         print_leaderboard(runs.leaderboard_of(found), stdout())
     runs.refuse_mostly_failed(found, f"{again} --retry-failed")
     runs.check_confirmed(found)
-    next_command(f"lft deploy {runs.shown(found.uri)}")
+    next_command(f"lft deploy {runs.typed(found.uri)}")
 
 
 @app.command()
@@ -105,7 +105,7 @@ def train(
         print_json(record.model_dump(mode="json"))
     else:
         print_trial(record, stdout())
-    next_command(f"lft export {runs.shown(found.uri)} --trial {record.trial_id}")
+    next_command(f"lft export {runs.typed(found.uri)} --trial {record.trial_id}")
 
 
 app.command()(data.init)

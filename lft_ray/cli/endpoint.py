@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lft_ray.cli.output import guarded, next_command, print_json, print_json_line, print_line, print_message
-from lft_ray.cli.runs import shown
+from lft_ray.cli.runs import shown, typed
 from lft_ray.errors import InputError
 from lft_ray.run.bundle_site import BundleSite, is_bundle, run_or_bundle
 from lft_ray.run.folder import RunFolder
@@ -60,7 +60,7 @@ def export(
         print_json(bundle.model_dump(mode="json"))
     else:
         print_line(f"{shown(bundle.uri)}  version {bundle.version}, {bundle.bytes / 1e6:.1f} MB, {bundle.model_size}")
-    next_command(f"lft deploy {shown(found.uri)}")
+    next_command(f"lft deploy {typed(found.uri)}")
 
 
 @guarded
@@ -151,9 +151,9 @@ def _print_endpoint(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> N
     if endpoint.state == "stopped":
         return
     if endpoint.has_canary:
-        next_command(f"lft status {shown(run.typed)}")
+        next_command(f"lft status {typed(run.typed)}")
     else:
-        next_command(f"lft predict {shown(run.typed)} 'your text'")
+        next_command(f"lft predict {typed(run.typed)} 'your text'")
 
 
 @guarded

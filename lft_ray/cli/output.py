@@ -24,6 +24,8 @@ __all__ = [
     "guarded", "next_command", "print_json", "print_json_line", "print_line", "print_message", "stderr", "stdout",
 ]  # fmt: skip
 
+NARROWEST = 80
+"""Columns that tables of data take on any terminal."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -50,7 +52,12 @@ def _console(stream: TextIO) -> "Console":
 
     # A pipe has no width; 160 columns keep each row of a table on one line.
     width = None if stream.isatty() else 160
-    return PlainConsole(file=stream, stderr=stream is sys.stderr, width=width, highlight=False, markup=False)
+    console = PlainConsole(file=stream, stderr=stream is sys.stderr, width=width, highlight=False, markup=False)
+    if stream is not sys.stderr and console.width < NARROWEST:
+        # Squeezed further, a table drops its numbers; the terminal breaks its lines instead. Not for the live table,
+        # which counts the lines that it has to move up.
+        console.width = NARROWEST
+    return console
 
 
 def print_json(value: Any) -> None:

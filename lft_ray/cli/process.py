@@ -7,6 +7,7 @@ imports of the command line must find its handlers in place.
 import atexit
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
@@ -28,6 +29,7 @@ def run(load: Callable[[], Callable[[], object]]) -> NoReturn:
         streams.open_closed()
         signals.own()
         streams.install()
+        warnings.showwarning = streams.show_warning
         with scratch.own():
             code = _code_of(load)
     except KeyboardInterrupt:

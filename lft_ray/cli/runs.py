@@ -10,10 +10,11 @@ from lft_ray.cli.output import guarded, next_command, print_json, print_line, pr
 from lft_ray.errors import TrialsFailedError, UnreachableError
 from lft_ray.run.bundle_site import run_or_bundle
 from lft_ray.run.folder import RunFolder
+from lft_ray.system.text import quoted
 
 __all__ = [
     "check_confirmed", "env", "leaderboard", "leaderboard_of", "leave", "refuse_mostly_failed", "report", "shown",
-    "status",
+    "status", "typed",
 ]  # fmt: skip
 
 Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
@@ -21,9 +22,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 
 
 def shown(uri: str) -> str:
-    """Return the path of a run as the user would type it: relative, if it is below the working directory."""
+    """Return the path of a run for people: relative, if it is below the working directory."""
     here = f"{Path.cwd()}{os.sep}"
     return uri.removeprefix(here)
+
+
+def typed(uri: str) -> str:
+    """Return the path of a run as the user would type it in a command: relative where it can be, and quoted."""
+    return quoted(shown(uri))
 
 
 def leaderboard_of(run: RunFolder) -> dict[str, Any]:
@@ -45,7 +51,7 @@ def check_confirmed(run: RunFolder) -> None:
     if selection is not None and (trouble := confirmation_trouble(selection.verdict, selection.confirmations)):
         raise TrialsFailedError(
             f"{trouble}. The winner, {selection.winner.model_size}, is {selection.verdict.words}",
-            fix=f"`lft status {shown(run.uri)}` and the report show the failed runs; `lft deploy {shown(run.uri)}` "
+            fix=f"`lft status {typed(run.uri)}` and the report show the failed runs; `lft deploy {typed(run.uri)}` "
             "serves the winner as it is",
         )
 
@@ -104,7 +110,7 @@ def leaderboard(run: Run, as_json: Json = False) -> None:
         print_json(board)
     else:
         print_leaderboard(board, stdout())
-    next_command(f"lft report {shown(found.uri)}" if board["winner"] else f"lft status {shown(found.uri)}")
+    next_command(f"lft report {typed(found.uri)}" if board["winner"] else f"lft status {typed(found.uri)}")
 
 
 @guarded
@@ -127,7 +133,7 @@ def report(
         print_message(
             f"wrote {count} trials as study {found.experiment().name!r} to {study}; optuna-dashboard {study} shows them"
         )
-    next_command(f"lft deploy {shown(found.uri)}")
+    next_command(f"lft deploy {typed(found.uri)}")
 
 
 @guarded

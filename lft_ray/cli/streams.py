@@ -9,12 +9,14 @@ import errno
 import io
 import os
 import sys
+import warnings
 from contextlib import suppress
 from typing import Any, TextIO
 
-from lft_ray.errors import LftError
+from lft_ray.errors import LftError, LftWarning
+from lft_ray.system.text import printable
 
-__all__ = ["Quiet", "data_stream", "install", "open_closed", "taken"]
+__all__ = ["Quiet", "data_stream", "install", "open_closed", "show_warning", "taken"]
 
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.EBADF})
 """Errors of a stream whose reader is gone: a closed pipe, connection or terminal."""
@@ -115,6 +117,23 @@ def install() -> None:
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
     sys.stderr = Quiet(sys.stderr)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning of this package as one sentence, without the line of code that gave it; others as Python does."""
+    if issubclass(category, LftWarning):
+        text = f"warning: {printable(str(message))}\n"
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+    with suppress(OSError, ValueError):
+        (file or sys.stderr).write(text)
 
 
 class taken:

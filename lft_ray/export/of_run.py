@@ -40,7 +40,7 @@ def export_run(run: RunFolder, trial_id: str | None) -> Bundle:
     record, name = ledger.ended(trial_id), folder_of(trial_id, selection)
     # The candidate and the bundle.
     needed = 2 * Storage(record.checkpoint_uri).bytes() if record.checkpoint_uri else None
-    with exclusive(run.storage, "export"), naming_storage_errors(run.uri, needed_bytes=needed):
+    with naming_storage_errors(run.uri, needed_bytes=needed), exclusive(run.storage, "export"):
         with run.stage("export"):
             teacher, experiment = ledger.get(record.config.teacher), run.experiment()
             job = export_job(run, experiment.name, experiment.cost, experiment.training.distill)

@@ -4,10 +4,11 @@ In: JSON. Out: frozen pydantic models, and JSON again, so that any stage can be 
 record holds what was measured or decided. Never computes.
 """
 
+from collections import Counter
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lft_ray.causes import EndCause
 from lft_ray.config.base import Dollars, Score
@@ -89,6 +90,18 @@ class DatasetRecord(Record):
     problems: list[Problem] = Field(default_factory=list)
     sample_texts: list[str] = Field(default_factory=list)
     """At most 512 training texts (seeded) with the length distribution of the data, used for profiling."""
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        """Refuse a record whose parts contradict each other: labels are the columns of every prediction."""
+        if missing := [name for name in ("train", "validation") if name not in self.splits]:
+            raise ValueError(f"the split {missing[0]!r} is missing")
+        if repeated := [name for name, count in Counter(self.labels).items() if count > 1]:
+            raise ValueError(f"the label {repeated[0]!r} is there twice")
+        for split in self.splits.values():
+            if unknown := sorted(split.label_counts.keys() - set(self.labels)):
+                raise ValueError(f"{split.name} has rows of {unknown[0]!r}, which is not one of the labels")
+        return self
 
 
 class ServingProfile(Record):

@@ -45,13 +45,19 @@ def matrix_panel(title: str, caption: str, names: Sequence[str], counts: Sequenc
 
 
 def former_panels(values: Mapping[str, Any]) -> list[Panel]:
-    """Panels of a selection written by 0.2.0 or earlier, which knew labels alone: per_label and confusion."""
-    scores = values.get("per_label") or []
-    if not scores:
-        return []
-    rows = [(row["label"], row["precision"], row["recall"], row["f1"], row["support"]) for row in scores]
-    panels = [score_panel("Labels", "Label", rows)]
-    if len(values.get("confusion") or []) == len(rows):
+    """Panels of a selection written by 0.2.0 or earlier, which knew labels alone: per_label and confusion.
+
+    Raises:
+        ValueError: the values are not those tables.
+    """
+    scores, counts = values.get("per_label") or [], values.get("confusion") or []
+    try:
+        rows = [(row["label"], row["precision"], row["recall"], row["f1"], row["support"]) for row in scores]
+        is_square = len(counts) == len(rows) > 0 and all(len(row) == len(rows) for row in counts)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"per_label or confusion is damaged: {error!r}") from None
+    panels = [score_panel("Labels", "Label", rows)] if rows else []
+    if is_square:
         caption = "Rows: true label. Columns: predicted label. Shading: fraction of the row."
-        panels.append(matrix_panel("Confusion matrix", caption, [row[0] for row in rows], values["confusion"]))
+        panels.append(matrix_panel("Confusion matrix", caption, [row[0] for row in rows], counts))
     return panels

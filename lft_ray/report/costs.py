@@ -12,6 +12,7 @@ from lft_ray.cost.break_even import Month
 from lft_ray.cost.dollars import usd_per_million_predictions
 from lft_ray.cost.prices import Price
 from lft_ray.records import DatasetRecord, ProfileBook, Selection, TrialRecord
+from lft_ray.system.text import quoted
 
 __all__ = ["MoneySpecs", "commands", "cost_view", "data_view", "environment_rows", "winner_monthly"]
 
@@ -136,12 +137,13 @@ def commands(run: str, name: str) -> str:
         run: run folder, as the user would type it.
         name: name of the study.
     """
+    target, file = quoted(run), quoted(f"{run}/experiment.yaml")
     return "\n".join(
         [
-            f"lft leaderboard {run}",
-            f"lft deploy {run}",
+            f"lft leaderboard {target}",
+            f"lft deploy {target}",
             "",
             "# repeat the study in a new run folder",
-            f"lft search {run}/experiment.yaml --set name={name}-again",
+            f"lft search {file} --set name={name}-again",
         ]
     )

@@ -7,6 +7,7 @@ from lft_ray.run.bundle_site import BundleSite
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger, check_winner
 from lft_ray.serve.endpoint.look import EndpointView, look
+from lft_ray.system.text import quoted
 
 __all__ = ["next_of", "status_of"]
 
@@ -25,7 +26,8 @@ def status_of(run: RunFolder, ledger: Ledger) -> dict[str, Any]:
     best = max((v.f1 for r in records for v in r.variants), default=None)
     is_ready = view is not None and view.state == "ready"
     may_serve = selection is not None or isinstance(run, BundleSite)
-    start = f"lft deploy {run.typed}" if may_serve else f"lft search {run.uri}/experiment.yaml --resume"
+    target = quoted(run.typed)
+    start = f"lft deploy {target}" if may_serve else f"lft search {quoted(f'{run.uri}/experiment.yaml')} --resume"
     return {
         "run": run.typed,
         "trials": dict(Counter(str(record.status) for record in records)),
@@ -38,7 +40,7 @@ def status_of(run: RunFolder, ledger: Ledger) -> dict[str, Any]:
         "version": view.version if view and is_ready else None,
         "canary": view.canary.model_dump(mode="json") if view and is_ready and view.canary else None,
         "serving": view.model_dump(mode="json", exclude={"canary"}) if view else None,
-        "next": next_of(view, run.typed, start),
+        "next": next_of(view, target, start),
     }
 
 
@@ -47,7 +49,7 @@ def next_of(view: EndpointView | None, target: str, start: str) -> str:
 
     Args:
         view: the endpoint; None without one.
-        target: its run.
+        target: its run, quoted for a shell.
         start: the command where nothing serves.
     """
     if view is None or view.state == "stopped":

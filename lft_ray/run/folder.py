@@ -28,6 +28,7 @@ from lft_ray.run.flock import COMMAND_LOCK, ENDPOINT_LOCK, live_holder
 from lft_ray.run.litter import Replaced, sweep
 from lft_ray.run.lock import DriverLock, exclusive
 from lft_ray.run.storage import Storage
+from lft_ray.system.text import printable, quoted
 
 __all__ = ["RunFolder"]
 
@@ -54,6 +55,10 @@ _FIXES = {
     "endpoint.json": "stop the process it names and delete the file",
 }
 """File -> what to do about its damage, where more than a backup helps."""
+
+
+_RUNS_NAMED = 10
+"""Runs that a message names."""
 
 
 class RunFolder:
@@ -89,13 +94,13 @@ class RunFolder:
         Raises:
             InputError: there is no run at ``uri``.
         """
+        if not str(uri).strip():
+            raise InputError("no run was named: its path is empty", fix="name a run folder, such as runs/news")
         run = cls(uri)
         if not run.storage.exists("experiment.yaml"):
-            text = str(uri).rstrip("/")
-            parent, _, name = text.rpartition("/")
-            others = Storage(parent or ".").folders() if run.storage.is_local else []
+            text = str(uri).rstrip("/") or str(uri)
             raise InputError(
-                f"no run at {text}: experiment.yaml is missing.{nearest(name, others)}",
+                f"no run at {printable(text)!r}: {_why_no_run(run.storage)}",
                 fix="`lft search EXPERIMENT.yaml` creates a run",
             )
         return run
@@ -138,11 +143,15 @@ class RunFolder:
             experiment: the resolved experiment.
             resume: as for `begin`.
             replace: as for `begin`.
-            log: told, in one sentence, why taking the lock takes long.
+            log: told, in one sentence, why taking the lock takes long, and that there is nothing to resume.
 
         Raises:
             InputError: as for `begin`, or another live driver holds the run.
         """
+        if resume and replace:
+            raise InputError(
+                "--replace deletes the run that --resume and --retry-failed continue", fix="give one or the other"
+            )
         run = cls(experiment.run_uri)
         was_there = run.storage.exists("")
         lock = DriverLock(run.storage, log)
@@ -151,6 +160,8 @@ class RunFolder:
                 run.storage.must_exist()
                 sweep(run.storage)
                 existed = run.storage.exists("experiment.yaml")
+                if resume and not existed:
+                    log(f"there is no run at {run.uri} to continue: it begins now")
                 run._open(experiment, resume=resume, replace=replace)
                 try:
                     yield run
@@ -360,12 +371,27 @@ class RunFolder:
         locks = [Path(self.uri) / name for name in (ENDPOINT_LOCK, COMMAND_LOCK)] if self.storage.is_local else []
         holder = next((found for path in locks if (found := live_holder(path)) is not None), None)
         if holder is not None:
-            raise InputError(f"{self.uri} serves a live endpoint: {holder}", fix=f"`lft down {self.uri}` first")
+            raise InputError(f"{self.uri} serves a live endpoint: {holder}", fix=f"`lft down {quoted(self.uri)}` first")
         endpoint = self.find_record("endpoint.json", Endpoint)
         if endpoint is None or endpoint.state == "stopped":
             return
         if endpoint.address or (endpoint.process is not None and alive(endpoint.process)):
-            raise InputError(f"{self.uri} serves a live endpoint", fix=f"`lft down {self.uri}` first")
+            raise InputError(f"{self.uri} serves a live endpoint", fix=f"`lft down {quoted(self.uri)}` first")
+
+
+def _why_no_run(storage: Storage) -> str:
+    """What is there instead of a run, with the runs that may be meant."""
+    if not storage.is_local:
+        return "experiment.yaml is missing"
+    path = Path(storage.uri)
+    if storage.exists() and path.is_file():
+        return "this is a file, a run is a folder"
+    inside = [name for name in storage.folders() if storage.exists(f"{name}/experiment.yaml")]
+    if inside:
+        return f"experiment.yaml is missing. Runs in this folder: {', '.join(map(printable, inside[:_RUNS_NAMED]))}"
+    beside = Storage(path.parent)
+    others = [name for name in beside.folders() if name != path.name and beside.exists(f"{name}/experiment.yaml")]
+    return f"experiment.yaml is missing.{nearest(path.name, others)}"
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

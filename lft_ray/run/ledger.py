@@ -10,11 +10,13 @@ Never unpickles, never computes costs.
     trials/<id>/failed-<attempt>.json the record of a failed trial that was told to run again
 """
 
+import re
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
-from lft_ray.errors import DamagedFileError, InputError
-from lft_ray.records import Record, Role, Selection, TrialConfig, TrialRecord, TrialResult, TrialStatus
+from lft_ray.errors import DamagedFileError, InputError, LftWarning
+from lft_ray.records import FrontPoint, Record, Role, Selection, TrialConfig, TrialRecord, TrialResult, TrialStatus
 from lft_ray.run.files import parse_record, read_record, write_record
 from lft_ray.run.lock import DriverLock
 from lft_ray.run.storage import Storage
@@ -25,6 +27,10 @@ __all__ = [
 ]  # fmt: skip
 
 _FIX = "move its folder elsewhere to rerun the trial, or restore the file from a backup"
+_SELECT_AGAIN = "restore both files from a backup, or delete selection.json: `lft search ... --resume` selects again"
+_SAME_F1 = 1e-9
+"""The selection copies the F1 of a record; only its way through JSON may change the last digit."""
+_TRIAL_ID = re.compile(r"[a-z]+\d+")
 PREFIX: dict[Role, str] = {"search": "t", "confirm": "c"}
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
@@ -82,18 +88,38 @@ def driver_lock(storage: Storage, log: Callable[[str], None] = lambda text: None
 
 
 def check_winner(selection: Selection | None, ledger: "Ledger") -> None:
-    """Refuse a selection whose trials have no records: what it says of them cannot be shown, nor shipped.
+    """Refuse a selection that is not about the trials of this run: what it says cannot be shown, nor shipped.
 
     Raises:
-        DamagedFileError: naming the missing file.
+        DamagedFileError: a record of the winner is missing, or says something else than the selection.
     """
-    for trial_id in (selection.winner.trial_id, selection.winner_seed_trial_id) if selection is not None else ():
-        if ledger.get(trial_id) is None:
+    if selection is None:
+        return
+    winner = selection.winner
+    for trial_id, f1 in ((winner.trial_id, None), (selection.winner_seed_trial_id, selection.checkpoint_f1)):
+        record, uri = ledger.get(trial_id), ledger.storage.uri_of(f"trials/{trial_id}/record.json")
+        if record is None:
             raise DamagedFileError(
-                f"{ledger.storage.uri_of(f'trials/{trial_id}/record.json')} is missing, and selection.json names this "
-                "trial as the winner",
-                fix="restore the file from a backup, or delete selection.json: `lft search ... --resume` selects again",
+                f"{uri} is missing, and selection.json names this trial as the winner", fix=_SELECT_AGAIN
             )
+        if problem := _differs(record, winner, f1):
+            raise DamagedFileError(
+                f"{ledger.storage.uri_of('selection.json')} does not belong to {uri}: {problem}", fix=_SELECT_AGAIN
+            )
+
+
+def _differs(record: TrialRecord, winner: FrontPoint, f1: float | None) -> str:
+    """How a record contradicts the selection of which it is the winner; empty if it does not."""
+    if record.status is not TrialStatus.DONE:
+        return f"the selection ships it, its record says {record.status.value}"
+    if record.config.model_size != winner.model_size:
+        return f"the selection says {winner.model_size}, its record {record.config.model_size}"
+    variant = record.variant(winner.precision, winner.max_length)
+    if variant is None:
+        return f"the selection says {winner.precision} at {winner.max_length} tokens, of which its record has no score"
+    if f1 is not None and abs(variant.f1 - f1) > _SAME_F1:
+        return f"the selection says an F1 of {f1:.6f}, its record {variant.f1:.6f}"
+    return ""
 
 
 def _result_name(trial_id: str, attempt: int) -> str:
@@ -293,13 +319,34 @@ class Ledger:
     def _load(self) -> dict[str, TrialRecord]:
         if self._records is None:
             records: dict[str, TrialRecord] = {}
-            for trial_id in self.storage.folders("trials"):
+            for trial_id in self._folders():
                 if (record := self._read(f"trials/{trial_id}/record.json", TrialRecord)) is not None:
+                    self._check_own(trial_id, record.trial_id, "record.json")
                     records[trial_id] = record
                 if (started := self._read(f"trials/{trial_id}/started.json", StartedTrial)) is not None:
+                    self._check_own(trial_id, started.trial_id, "started.json")
                     self._started[trial_id] = started
             self._records = records
         return self._records
+
+    def _folders(self) -> list[str]:
+        """Trial ids by the names of the folders. A copy that somebody made beside them is no trial, which is told."""
+        names = self.storage.folders("trials")
+        for name in names:
+            if not _TRIAL_ID.fullmatch(name) and self.storage.exists(f"trials/{name}/record.json"):
+                warnings.warn(
+                    LftWarning(f"{self.storage.uri_of(f'trials/{name}')} is ignored: its name is no trial id"),
+                    stacklevel=2,
+                )
+        return [name for name in names if _TRIAL_ID.fullmatch(name)]
+
+    def _check_own(self, folder: str, trial_id: str, file: str) -> None:
+        """Refuse a file of another trial, which would count twice and hide the trial whose place it takes."""
+        if folder != trial_id:
+            raise DamagedFileError(
+                f"{self.storage.uri_of(f'trials/{folder}/{file}')} is that of trial {trial_id}, not of {folder}",
+                fix=_FIX,
+            )
 
     def _read(self, name: str, kind: type[AnyRecord]) -> AnyRecord | None:
         try:

@@ -5,22 +5,25 @@ file, which is synced and renamed, and then the folder is synced; object stores 
 Never unpickles anything.
 """
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from lft_ray.errors import ConfigError, InputError, RunGoneError
+from lft_ray.errors import ConfigError, InputError, RunGoneError, StorageError
 from lft_ray.system.paths import is_uri, joined, resolve
 
 __all__ = ["Storage"]
 
 _PIECE_BYTES = 8 << 20
+Found = TypeVar("Found")
 KEPT = ("driver.lock", ".driver.lock.guard", ".export.guard")
 """Files of the locks of a run folder: deleting one would let two processes hold the same lock."""
 
@@ -89,25 +92,40 @@ class Storage:
             FileNotFoundError: it does not exist.
         """
         if self.is_local:
-            return (Path(self.uri) / name).read_bytes()
+            path = Path(self.uri) / name
+            mode = path.stat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a pipe or a terminal would wait for ever
+                raise OSError(errno.EINVAL, "Not a regular file", str(path))
+            return path.read_bytes()
         filesystem, root = self._remote()
         with filesystem.open_input_stream(f"{root}/{name}") as stream:
             return bytes(stream.read())
 
     def exists(self, name: str = "") -> bool:
-        """Whether a file or folder exists in this folder, or without a name, this folder itself."""
+        """Whether a file or folder exists in this folder, or without a name, this folder itself.
+
+        Raises:
+            StorageError: a folder above it may not be read.
+        """
         if self.is_local:
-            return (Path(self.uri) / name).exists()
+            return _looked_up((Path(self.uri) / name).exists, missing=False)
         import pyarrow.fs as pafs
 
         filesystem, root = self._remote()
         return bool(filesystem.get_file_info(f"{root}/{name}".rstrip("/")).type != pafs.FileType.NotFound)
 
     def folders(self, name: str = "") -> list[str]:
-        """Names of the direct subfolders, sorted."""
+        """Names of the direct subfolders, sorted.
+
+        Raises:
+            StorageError: the folder may not be read.
+        """
         if self.is_local:
             path = Path(self.uri) / name
-            return sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+            names: list[str] = []
+            return _looked_up(
+                lambda: sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else [], missing=names
+            )
         import pyarrow.fs as pafs
 
         filesystem, root = self._remote()
@@ -270,7 +288,25 @@ class Storage:
             filesystem, path = pafs.FileSystem.from_uri(self.uri)
         except Exception as error:  # pyarrow raises various types for an unknown scheme or bad options
             raise ConfigError(f"cannot open storage {self.uri}: {error}", fix="use a folder, s3:// or gs://") from error
+        if not path.strip("/"):
+            raise ConfigError(f"{self.uri} names no bucket", fix="name bucket and folder, such as s3://bucket/runs")
         return filesystem, path
+
+
+def _looked_up(look: Callable[[], Found], *, missing: Found) -> Found:
+    """What ``look`` finds; ``missing`` for a path that the system cannot have, such as one that is too long.
+
+    Raises:
+        StorageError: a folder may not be read.
+    """
+    try:
+        return look()
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return missing
+        raise StorageError(
+            f"{error.filename} cannot be read: {error.strerror or error}", fix="give this user access to it"
+        ) from error
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -309,12 +345,16 @@ def _put_local_folder(target: Path, source: Path) -> None:
         # Half a copy would keep a full disk full.
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    if target.exists():
+    if os.path.lexists(target):
         # A folder cannot be renamed onto a non-empty one: rename the old one first, and delete it afterwards.
         aside = target.with_name(f".{target.name}.old-{uuid.uuid4().hex[:8]}")
         target.rename(aside)
         temporary.rename(target)
-        shutil.rmtree(aside)
+        # A link to a folder elsewhere is replaced, and what it leads to is left alone.
+        if aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside)
+        else:
+            aside.unlink()
     else:
         temporary.rename(target)
     _sync_folder(target.parent)

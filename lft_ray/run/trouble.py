@@ -27,12 +27,17 @@ def naming_storage_errors(uri: str, *, needed_bytes: int | None = None) -> Itera
         needed_bytes: what it writes in all; None: unknown.
 
     Raises:
-        StorageError: the disk is full, read-only or failing, or the user may not write.
+        StorageError: the disk is full, read-only or failing, the user may not write, or something else lies there.
     """
     try:
         yield
     except LftError:
         raise
+    except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+        where = error.filename2 or error.filename or uri
+        raise StorageError(
+            f"cannot write {where}: {error.strerror or error}", fix="move away what lies in its place"
+        ) from error
     except Exception as error:
         cause = cause_of(error)
         if cause not in _FIXES:

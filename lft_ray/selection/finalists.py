@@ -23,6 +23,8 @@ __all__ = ["MAX_FINALISTS", "EligiblePoints", "best_of_sizes", "eligible_points"
 MAX_FINALISTS = 8
 """Besides the default configuration. A ladder has six or seven sizes; more finalists get fewer seeds each."""
 Z_95 = 1.645
+TINY = 1e-9
+"""Dollars per million predictions in place of 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ def best_of_sizes(points: Sequence[FrontPoint]) -> dict[str, FrontPoint]:
 def _best_by_octave(points: Sequence[FrontPoint], best: FrontPoint) -> list[FrontPoint]:
     bins: dict[int, list[FrontPoint]] = {}
     for point in points:
-        ratio = point.usd_per_million_predictions / best.usd_per_million_predictions
+        # A price of 0 is a price: all that is free is one octave.
+        ratio = (point.usd_per_million_predictions or TINY) / (best.usd_per_million_predictions or TINY)
         bins.setdefault(math.floor(math.log2(max(ratio, 1e-9)) + 1e-9), []).append(point)
     return [best_f1(octave) for octave in bins.values()]
 
@@ -155,7 +158,7 @@ def _no_winner(records: Sequence[TrialRecord], found: EligiblePoints) -> NoWinne
     summary = ", ".join(f"{counts[s.value]} {s.value}" for s in TrialStatus)
     if not found.points:
         reasons = Counter(r.reason for r in records if r.reason and r.status is not TrialStatus.DONE).most_common(1)
-        first = f" Most frequent reason: {reasons[0][0]}" if reasons else ""
+        first = f" Most frequent reason: {' '.join(reasons[0][0].split())}" if reasons else ""
         return NoWinnerError(
             f"no trial finished ({summary}), so there is nothing to ship.{first}",
             fix="give the search more search.minutes or search.budget_usd, or fix the reason and run it again",

@@ -59,7 +59,8 @@ def with_intervals(points: Sequence[Point], intervals: Mapping[str, Interval]) -
 def agreement_sentence(selection: Selection, metric_name: str) -> str:
     """Whether the test score of the shipped checkpoint is what its validation score promised; empty without a test.
 
-    The two splits are independent, so the standard errors, read off the intervals, add up in squares.
+    The two splits are independent, so the standard errors, read off the intervals, add up in squares. Near a score of 1
+    or 0 an interval has one short side, which says nothing about the error: the longer side counts.
     """
     test, validation = selection.test_f1, selection.checkpoint_f1
     test_ends, validation_ends = selection.test_f1_interval, selection.checkpoint_f1_interval
@@ -73,7 +74,8 @@ def agreement_sentence(selection: Selection, metric_name: str) -> str:
     if test_ends is None or validation_ends is None:
         return _sentence(f"{texts[0]}; {texts[1]}; no interval could be computed")
     reach = NormalDist().inv_cdf(TWO_SIDED)
-    error = math.hypot(*((high - low) / 2.0 / reach for low, high in (test_ends, validation_ends)))
+    scored = ((test, test_ends), (validation, validation_ends))
+    error = math.hypot(*(max(high - f1, f1 - low) / reach for f1, (low, high) in scored))
     gap = test - validation
     if abs(gap) <= reach * error:
         return _sentence(f"{texts[0]}, agrees with {texts[1]}")

@@ -13,6 +13,8 @@ __all__ = [
     "Facts", "cascade_sentence", "not_compared_sentence", "points_text", "reason_of", "verdict_words",
 ]  # fmt: skip
 
+LESS = 1.05
+"""Ratio of costs from which on one is said to be less: it is printed with one digit, and 1.0 is no saving."""
 NAMED = 4
 """Points that a sentence names before it counts the rest."""
 
@@ -122,7 +124,7 @@ def _price_against(winner: FrontPoint, best: FrontPoint) -> str:
     other = f"{best.trial_id} of the same size" if winner.model_size == best.model_size else best.model_size
     if winner.trial_id == best.trial_id:
         other = f"the same checkpoint in {_serving_variant(best)}"
-    if winner_usd >= best_usd or winner_usd <= 0.0:
+    if winner_usd <= 0.0 or best_usd / winner_usd < LESS:
         return f"at ${winner_usd:.4g} per million predictions against ${best_usd:.4g} of {other}"
     return f"for {best_usd / winner_usd:.1f}x less per million predictions than {other}"
 
@@ -153,9 +155,10 @@ def _certainty(winner: JudgedPoint, judged: Sequence[JudgedPoint], spec: Selecti
     others = [point for point in judged if point is not winner]
     against = _names([point for point in others if point.standing != "worse"] or others, winner)
     margin = f"{spec.margin * 100:g} points"
-    few = f"within noise: {verdict.rows:,} rows and {seeds} cannot separate it from {against} to {margin}"
+    tried = f"{verdict.rows:,} rows and {seeds}" if verdict.seeds else f"{verdict.rows:,} rows"
+    few = f"within noise: {tried} cannot separate it from {against} to {margin}"
     if verdict.rows_needed is None:
-        return f"{few}, nor would more rows alone: the seeds differ too much"
+        return f"{few}, nor would more rows alone" + (": the seeds differ too much" if spec.margin else "")
     return f"{few}, about {_round_up(verdict.rows_needed):,} rows would"
 
 

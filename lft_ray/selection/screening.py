@@ -9,8 +9,9 @@ winner would be measured against the wrong model. Under `best_f1` that is asked 
 
 The loss of a size is F1(best) - F1(size) on the same validation rows. Its variance is that of a paired bootstrap over
 these rows (without predictions: the binomial variance of one score), plus the seed variance of both runs, which one run
-each cannot show and which is therefore assumed, `SEED_SPREAD`. The lower bound is held for all sizes together
-(Bonferroni: one-sided 1 - 0.05 / sizes): a size in question is ruled out by mistake in at most one search of twenty.
+each cannot show and which is therefore assumed, `SEED_SPREAD`. No bound is closer than so few rows allow
+(`unseen_rate`). The lower bound is held for all sizes together (Bonferroni: one-sided 1 - 0.05 / sizes): a size in
+question is ruled out by mistake in at most one search of twenty.
 """
 
 import math
@@ -21,7 +22,7 @@ from statistics import NormalDist
 from lft_ray.config import SelectionSpec
 from lft_ray.records import FrontPoint
 from lft_ray.selection.evidence import Evidence, Key
-from lft_ray.selection.significance import CONFIDENCE
+from lft_ray.selection.significance import CONFIDENCE, unseen_rate
 
 __all__ = ["SEED_SPREAD", "Noise", "is_linear", "key_of", "sizes_in_question"]
 
@@ -77,7 +78,8 @@ def sizes_in_question(
     """
     if not rivals:
         return []
-    quantile = NormalDist().inv_cdf(1.0 - (1.0 - CONFIDENCE) / len(rivals))
+    level = 1.0 - (1.0 - CONFIDENCE) / len(rivals)
+    quantile, least = NormalDist().inv_cdf(level), unseen_rate(level, noise.rows)
     found = []
     for rival, variance in zip(rivals, _rows_variances(best, rivals, noise), strict=True):
         error = math.sqrt(variance + seeds_variance(best, rival))
@@ -86,7 +88,7 @@ def sizes_in_question(
         )
         boundary = spec.margin if wins_by_price else -spec.margin
         distance = best.f1 - rival.f1 - boundary
-        if distance <= quantile * error:
+        if distance <= max(quantile * error, least):
             found.append((distance / error if error else distance, rival))
     return [rival for _, rival in sorted(found, key=lambda item: (item[0], item[1].usd_per_million_predictions))]
 

@@ -10,6 +10,10 @@ the same rows; the row part already contains that, so it is subtracted from the 
 is itself an estimate: the bound is widened by the ratio of Student's t to the normal quantile (Welch-Satterthwaite
 degrees of freedom). The seed variance is pooled over the finalists, except those whose runs are all identical.
 
+Rows that were not drawn can be unlike all that were: on n rows without a single error a bootstrap gives a width of 0,
+and yet an error rate of -ln(1 - level) / n is compatible with them (at 95% the rule of three, 3 / n). No bound of a
+difference or a score is closer than that.
+
 Sources: Efron and Tibshirani 1993 (bootstrap); Owen 2007, arXiv:0712.1111 (rows x seeds); Holm 1979 (several
 comparisons).
 """
@@ -28,6 +32,7 @@ from lft_ray.tasks.judging import Floats64, MetricOf, RowScores
 
 __all__ = [
     "CONFIDENCE", "TWO_SIDED", "Difference", "Resampled", "holm_levels", "resample", "score_intervals", "student_t",
+    "unseen_rate",
 ]  # fmt: skip
 
 CONFIDENCE = 0.95
@@ -73,11 +78,11 @@ class Difference:
 
     def upper(self, level: float = CONFIDENCE) -> float:
         """Upper bound of the loss at the one-sided confidence ``level``."""
-        return self.loss + self._half_width(level, level)
+        return self.loss + max(self._half_width(level, level), self._unseen(level))
 
     def lower(self, level: float = CONFIDENCE) -> float:
         """Lower bound of the loss at the one-sided confidence ``level``."""
-        return self.loss + self._half_width(1.0 - level, level)
+        return self.loss + min(self._half_width(1.0 - level, level), -self._unseen(level))
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -89,16 +94,23 @@ class Difference:
 
         half-width(n) = q x sqrt(rows_variance x rows / n + seeds_variance), where q is the present half-width in
         standard errors; solved for n with half-width = |boundary - loss|. A sample of that size settles the comparison
-        one time in two. None if the seed variance alone exceeds that half-width.
+        one time in two, if it is not less than the rule of three asks for. None if the seed variance alone exceeds that
+        half-width, or if there is no distance to the boundary.
         """
-        error = self.standard_error
+        error, gap = self.standard_error, abs(boundary - self.loss)
+        if gap == 0.0:
+            return None
+        least = math.ceil(self.rows * self._unseen(level) / gap)
         if error == 0.0:
-            return self.rows
+            return least
         quantile = abs(self._half_width(level if boundary >= self.loss else 1.0 - level, level)) / error
         room = (boundary - self.loss) ** 2 - quantile**2 * self.seeds_variance
         if room <= 0.0:
             return None
-        return math.ceil(self.rows * quantile**2 * self.rows_variance / room)
+        return max(least, math.ceil(self.rows * quantile**2 * self.rows_variance / room))
+
+    def _unseen(self, level: float) -> float:
+        return unseen_rate(level, self.rows)
 
     def _half_width(self, quantile: float, level: float) -> float:
         widening = student_t(level, self.degrees_of_freedom) / NormalDist().inv_cdf(level)
@@ -183,14 +195,17 @@ class Resampled:
         return centred
 
     def _is_fixed(self, finalist: int) -> bool:
-        """Whether the seed has no effect, as with a linear model: several runs with equal scores."""
-        values = self.observed[finalist]
-        return finalist in self.seedless or (len(values) > 1 and float(np.ptp(values)) == 0.0)
+        """Whether the seed has no effect, as with a linear model: several runs with equal predictions.
+
+        Equal scores are not enough: on few rows two runs often make equally many errors, on different rows.
+        """
+        runs = self.replicates[finalist]
+        return finalist in self.seedless or (runs.shape[1] > 1 and float(np.ptp(runs, axis=1).max()) == 0.0)
 
     @cached_property
     def _spread_of(self) -> list[int]:
-        """Indices of the finalists whose runs estimate the seed variance."""
-        return [i for i, values in enumerate(self.observed) if len(values) > 1 and not self._is_fixed(i)]
+        """Indices of the finalists whose runs estimate the seed variance: not those of equal scores, even by chance."""
+        return [i for i, v in enumerate(self.observed) if float(np.ptp(v)) > 0.0 and not self._is_fixed(i)]
 
     @cached_property
     def _residuals(self) -> Floats64:
@@ -287,6 +302,11 @@ def score_intervals(
     replicates = max(200, min(INTERVAL_REPLICATES, limit))
     sample = resample(metric, [[run] for run in runs], strata, seed=seed, replicates=replicates)
     return [sample.interval(i) for i in range(len(runs))]
+
+
+def unseen_rate(level: float, rows: int) -> float:
+    """Largest rate, at one-sided confidence ``level``, of what none of the rows showed: the rule of three at 95%."""
+    return -math.log(1.0 - level) / max(rows, 1)
 
 
 def holm_levels(differences: Sequence[Difference], boundary: float, confidence: float = CONFIDENCE) -> list[float]:

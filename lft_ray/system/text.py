@@ -6,9 +6,10 @@ changes a printable character, so that paths and labels can be copied.
 
 import json
 import re
+import shlex
 from typing import Any
 
-__all__ = ["json_text", "printable"]
+__all__ = ["json_text", "printable", "quoted"]
 
 # C0 and C1 controls, bidirectional controls, line and paragraph separators, byte order mark, lone surrogates.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -23,6 +24,14 @@ def printable(text: str, *, keep: str = "") -> str:
         keep: characters to leave as they are, such as a newline in a message of several lines.
     """
     return _HIDDEN.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+
+
+def quoted(word: str) -> str:
+    """Return a word of a shell command as it is typed there, quoted where needed; hidden characters as ``$'...'``."""
+    if _HIDDEN.search(word):
+        escaped = printable(word.replace("\\", "\\\\").replace("'", "\\'"))
+        return f"$'{escaped}'"
+    return shlex.quote(word)
 
 
 def json_text(value: Any, *, indent: int | None = 1, ascii_only: bool = False) -> str:

@@ -167,3 +167,32 @@ def test_a_damaged_bundle_is_not_read(run, name, damage, tmp_path):
     # A damaged manifest no longer is the bundle of the record, so the winner is exported again.
     assert result.exit_code == (2 if "manifest" not in name else 0), result.output
     assert "bug in lft_ray" not in result.output
+
+
+def edited(run, name: str, **changes) -> None:
+    value = json.loads((run / name).read_text())
+    (run / name).write_text(json.dumps({**value, **changes}))
+
+
+CONTRADICTIONS = {
+    "a label twice": ("dataset.json", {"labels": ["red", "red"]}, "is there twice"),
+    "a label of no data": ("dataset.json", {"labels": ["rad"]}, "which is not one of the labels"),
+    "no train": ("dataset.json", {"splits": {}}, "the split 'train' is missing"),
+    "no label score": ("selection.json", {"per_label": [{"x": 1}]}, "per_label.0.label"),
+    "a word as a score": (
+        "selection.json",
+        {"per_label": [{"label": "a", "precision": "x", "recall": 1, "f1": 1, "support": 1}]},
+        "per_label.0.precision",
+    ),
+    "the decision of another run": ("selection.json", {"checkpoint_f1": 0.123}, "does not belong to"),
+}
+
+
+@pytest.mark.parametrize("command", ["report", "export"])
+@pytest.mark.parametrize(("name", "changes", "problem"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_file_that_contradicts_itself_or_another_is_refused(run, command, name, changes, problem):
+    edited(run, name, **changes)
+    result = invoke(command, str(run))
+    assert result.exit_code == 2, result.output
+    assert name in result.stderr
+    assert problem in result.stderr

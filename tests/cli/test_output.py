@@ -1,5 +1,6 @@
 """Exit codes and messages of the commands."""
 
+import io
 import re
 from pathlib import Path
 
@@ -76,3 +77,13 @@ def test_control_characters_are_shown(capsys):
     print_line("two\nlines\u202e")
     print_message("error: \x07\n  fix: x")
     assert capsys.readouterr() == ("a\\x1b[2Jb\ntwo\\nlines\\u202e\n", "error: \\x07\n  fix: x\n")
+
+
+@pytest.mark.parametrize(("columns", "width"), [("20", 80), ("80", 80), ("132", 132)])
+def test_a_narrow_terminal_does_not_squeeze_the_numbers_out_of_a_table(columns, width, monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "xterm")
+    assert stdout().width == width

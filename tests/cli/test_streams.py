@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 CODE = """
-import sys
+import sys, warnings
+from lft_ray.errors import LftWarning
 from lft_ray.cli.output import guarded, print_json, print_message
 from lft_ray.cli.process import run
 
@@ -19,6 +20,7 @@ def command():
         print_message(f"step {number}")
         sys.stderr.write("a library\\n")
     print("a library on stdout")
+    warnings.warn(LftWarning("stages.json\\x1b is ignored"))
     import os
     os.write(1, b"C++ on stdout\\n")
     with open(sys.argv[1], "w") as stream:
@@ -66,6 +68,12 @@ def test_stdout_is_the_data_alone(done):
     assert json.loads(result.stdout) == {"done": True}
     assert "a library on stdout" in result.stderr
     assert "C++ on stdout" in result.stderr
+
+
+def test_a_warning_is_one_sentence_without_code(done):
+    result = subprocess.run(arguments(done), capture_output=True, text=True, timeout=60)
+    assert "warning: stages.json\\x1b is ignored\n" in result.stderr
+    assert "LftWarning" not in result.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

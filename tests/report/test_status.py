@@ -50,3 +50,9 @@ def test_a_decided_run_is_deployed_or_asked_for_predictions(run, monkeypatch, st
     assert found["next"].startswith(f"lft {command} {run.uri}")
     assert (found["endpoint"], found["version"]) == (("http://h:1", "v1") if command == "predict" else (None, None))
     assert (found["serving"] or {}).get("state") == state
+
+
+def test_the_next_command_can_be_typed_for_any_path(tmp_path):
+    run = RunFolder(tmp_path / "my run")
+    Ledger(run.storage).put(record("t001", "minilm:3"))
+    assert status_of(run, Ledger(run.storage))["next"] == f"lft search '{run.uri}/experiment.yaml' --resume"

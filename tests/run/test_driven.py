@@ -141,3 +141,18 @@ def test_older_trials_keep_the_versions_they_ran_under(run):
         "trials t000": {"torch": "2.12"},
         "trials t001": {"torch": "2.13"},
     }
+
+
+def test_a_resume_that_would_delete_the_run_is_refused(run, tmp_path):
+    with (
+        pytest.raises(InputError, match="--replace deletes the run that --resume"),
+        RunFolder.driven(experiment(tmp_path), resume=True, replace=True),
+    ):
+        pass
+    assert run.storage.exists("trials/t000/record.json")
+
+
+def test_a_resume_of_nothing_says_so(tmp_path):
+    told = []
+    with RunFolder.driven(experiment(tmp_path, name="new"), resume=True, replace=False, log=told.append) as begun:
+        assert told == [f"there is no run at {begun.uri} to continue: it begins now"]

@@ -97,3 +97,27 @@ def test_an_endpoint_file_of_another_version_is_named_before_anything_is_deleted
     with pytest.raises(InputError, match=r"endpoint\.json is damaged"):
         RunFolder.begin(experiment(tmp_path), resume=False, replace=True)
     assert run.storage.exists("experiment.yaml")
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ("", "its path is empty"),
+        (" ", "its path is empty"),
+        ("runs", "Runs in this folder: news"),
+        ("runs/news/experiment.yaml", "this is a file, a run is a folder"),
+        ("x" * 5000, "experiment.yaml is missing"),
+    ],
+)
+def test_what_is_no_run_is_described(tmp_path, monkeypatch, named, why):
+    monkeypatch.chdir(tmp_path)
+    RunFolder.begin(experiment(tmp_path / "runs", name="news"), resume=False, replace=False)
+    with pytest.raises(InputError, match=why):
+        RunFolder.find(named)
+
+
+def test_a_run_is_no_suggestion_for_itself(tmp_path):
+    run = RunFolder.begin(experiment(tmp_path, name="news"), resume=False, replace=False)
+    run.storage.delete_file("experiment.yaml")
+    with pytest.raises(InputError, match=r"experiment\.yaml is missing\.\n"):
+        RunFolder.find(run.uri)

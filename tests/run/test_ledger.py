@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from lft_ray.errors import DamagedFileError, InputError
+from lft_ray.errors import DamagedFileError, InputError, LftWarning
 from lft_ray.records import ScoredVariant, TrialConfig, TrialRecord, TrialResult, TrialStatus
 from lft_ray.run import lock as lock_module
 from lft_ray.run.ledger import Ledger, StartedTrial, check_winner, driver_lock, put_result, superseded, trial_order
 from lft_ray.run.storage import Storage
+from tests.report.builders import record as table_record
 from tests.report.builders import selection
 
 CONFIG = TrialConfig(model_size="tiny:1", learning_rate=1e-4, batch_size=16, epochs=1)
@@ -181,3 +182,40 @@ def test_a_driver_that_lost_its_run_writes_nothing_more(storage, monkeypatch):
         with pytest.raises(InputError, match="another driver has taken over"):
             Ledger(storage).put(record())
     assert lock.holder() == other
+
+
+@pytest.mark.parametrize("name", ["record.json", "started.json"])
+def test_a_file_of_another_trial_is_refused_and_not_counted_twice(storage, name):
+    ledger = Ledger(storage)
+    ledger.start(started())
+    ledger.put(record())
+    storage.put(f"trials/t001/{name}", storage.get(f"trials/t000/{name}"))
+    with pytest.raises(DamagedFileError, match=rf"trials/t001/{name} is that of trial t000, not of t001"):
+        Ledger(storage).records()
+
+
+def test_a_copy_beside_a_trial_is_no_trial_and_is_told(storage):
+    Ledger(storage).put(record())
+    storage.put("trials/t000 (copy)/record.json", storage.get("trials/t000/record.json"))
+    storage.put("trials/notes/remark.txt", "mine")
+    with pytest.warns(LftWarning, match=r"t000 \(copy\) is ignored: its name is no trial id"):
+        assert Ledger(storage).records() == [record()]
+
+
+OTHERS = {
+    "failed": ({"status": TrialStatus.FAILED, "variants": []}, "its record says failed"),
+    "of another size": ({"config": CONFIG}, "the selection says minilm:3, its record tiny:1"),
+    "without the variant": ({"variants": []}, "fp32 at 128 tokens, of which its record has no score"),
+    "of another score": ({}, r"the selection says an F1 of 0\.5\d+, its record 0\.9"),
+}
+
+
+@pytest.mark.parametrize(("changes", "problem"), OTHERS.values(), ids=OTHERS)
+def test_a_selection_of_another_run_is_refused(storage, changes, problem):
+    chosen = selection()
+    size, shipped = chosen.winner.model_size, chosen.winner_seed_trial_id
+    for trial_id in {chosen.winner.trial_id, shipped}:
+        found = table_record(trial_id, size)
+        storage.put(f"trials/{trial_id}/record.json", found.replace(**changes).model_dump_json())
+    with pytest.raises(DamagedFileError, match=problem):
+        check_winner(chosen.replace(checkpoint_f1=0.5123), Ledger(storage))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from lft_ray.errors import ConfigError, InputError
+from lft_ray.errors import ConfigError, InputError, StorageError
 from lft_ray.run.storage import Storage
 
 
@@ -145,3 +145,47 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         Storage(tmp_path / "run").put_folder("bundle", tmp_path / "source")
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "record.json")
+    with pytest.raises(OSError, match="Not a regular file"):
+        Storage(tmp_path).get("record.json")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    for look in (lambda: Storage(tmp_path).exists("record.json"), lambda: Storage(tmp_path).folders()):
+        with pytest.raises(StorageError, match=f"{tmp_path}.* cannot be read: Permission denied"):
+            look()
+
+
+def test_a_path_that_cannot_be_is_not_there(tmp_path):
+    assert not Storage(tmp_path).exists("x" * 5000)
+    assert Storage(tmp_path).folders("x" * 5000) == []
+
+
+def test_a_uri_without_a_bucket_is_named():
+    with pytest.raises(ConfigError, match="names no bucket"):
+        Storage("s3://").exists("experiment.yaml")
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+def test_a_folder_takes_the_place_of_a_file_or_a_link_and_nothing_behind_it_is_touched(tmp_path, kind):
+    source, elsewhere, run = tmp_path / "source", tmp_path / "elsewhere", tmp_path / "run"
+    for folder in (source, elsewhere, run):
+        folder.mkdir()
+        (folder / "kept").write_text(folder.name)
+    target = run / "bundle"
+    if kind == "file":
+        target.write_text("x")
+    else:
+        target.symlink_to(elsewhere if kind == "link" else tmp_path / "nowhere")
+    Storage(run).put_folder("bundle", source)
+    assert (target / "kept").read_text() == "source"
+    assert (elsewhere / "kept").read_text() == "elsewhere"
+    assert sorted(path.name for path in run.iterdir()) == ["bundle", "kept"]

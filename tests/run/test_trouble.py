@@ -43,3 +43,10 @@ def test_too_many_open_files_are_not_called_a_failing_disk():
     with pytest.raises(StorageError, match="Too many open files") as raised:
         fail(OSError(errno.EMFILE, os.strerror(errno.EMFILE), "x"))
     assert "ulimit -n" in raised.value.fix
+
+
+@pytest.mark.parametrize("number", [errno.EISDIR, errno.ENOTDIR, errno.EEXIST])
+def test_what_lies_in_the_place_of_a_file_is_named(number):
+    with pytest.raises(StorageError, match=f"cannot write report.html: {os.strerror(number)}") as raised:
+        fail(OSError(number, os.strerror(number), ".report.html.1234", None, "report.html"))
+    assert "move away" in raised.value.fix

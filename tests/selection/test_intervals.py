@@ -20,7 +20,8 @@ def test_the_interval_of_a_score_is_that_of_its_standard_error():
     assert low < scores(truth, [predicted], "accuracy")[0] < high
     both, alone = intervals(truth, [predicted, truth])[0], intervals(truth, [predicted])[0]
     assert both == pytest.approx(alone), "other runs change nothing"
-    assert intervals(truth, [truth]) == [(1.0, 1.0)]
+    ((low, high),) = intervals(truth, [truth])
+    assert (low, high) == (pytest.approx(1.0 - 3.69 / 2000, abs=1e-5), 1.0), "no error on 2,000 rows is not no error"
 
 
 def test_intervals_cover_the_true_score():
@@ -72,3 +73,12 @@ def test_test_and_validation_agree_within_both_their_errors():
     assert agreement_sentence(selection(0.6, 0.7).replace(test_f1=None), "macro-F1") == ""
     unknown = selection(0.6, 0.7).replace(test_f1_interval=None)
     assert agreement_sentence(unknown, "macro-F1").endswith("no interval could be computed.")
+
+
+def test_perfect_scores_on_few_rows_do_not_make_the_splits_differ():
+    truth = np.arange(60) % 3
+    missed = np.where(np.arange(60) == 7, (truth + 1) % 3, truth)
+    perfect, one_error = intervals(truth, [truth, missed])
+    f1 = float(scores(truth, [missed])[0])
+    chosen = selection(f1, 1.0).replace(test_f1_interval=one_error, checkpoint_f1_interval=perfect, test_rows=60)
+    assert ", agrees with its validation macro-F1 1.000" in agreement_sentence(chosen, "macro-F1")

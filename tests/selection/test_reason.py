@@ -129,3 +129,17 @@ def test_cascade_sentence_mentions_the_test_split_only_if_there_is_one():
 
 def test_is_linear():
     assert (is_linear("tfidf"), is_linear("tfidf:2"), is_linear("minilm:2")) == (True, True, False)
+
+
+def test_a_cost_that_is_the_same_when_printed_is_no_saving():
+    near = CHEAP.replace(usd_per_million_predictions=0.0799)
+    assert "at $0.0799 per million predictions against $0.08 of minilm:6" in reason(near, near, BEST)
+
+
+def test_linear_models_have_no_seeds_to_count_and_a_margin_of_0_none_to_blame():
+    verdict = Verdict((BEST, CHEAP), "noise", None, rows=60, seeds=0)
+    facts = Facts(metric="macro_f1", verdict=verdict)
+    assert "within noise: 60 rows cannot separate it from minilm:3 to 0.5 points, nor would more rows alone: the " in (
+        reason_of(BEST, (BEST, CHEAP), SPEC, facts)
+    )
+    assert reason_of(BEST, (BEST, CHEAP), SelectionSpec(margin=0.0), facts).endswith("nor would more rows alone.")

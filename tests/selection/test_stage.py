@@ -53,16 +53,11 @@ def checked(record, precision="int8", margin=0.005):
 
 def test_equal_predictions_pass_at_any_margin(checkpoint):
     check = checked(checkpoint(), margin=0.0)
-    assert (check.passed, check.rows, check.agreement, check.f1_loss, check.f1_loss_upper) == (
-        True,
-        ROWS,
-        1.0,
-        0.0,
-        0.0,
-    )
+    assert (check.passed, check.rows, check.agreement, check.f1_loss) == (True, ROWS, 1.0, 0.0)
+    assert check.f1_loss_upper == pytest.approx(3.0 / ROWS, rel=0.01), "no other label on 2,000 rows is not none ever"
     assert check.reason == (
         "int8 of t001 (m:1, 64 tokens) gives 100.00% of 2,000 validation rows the prediction of fp32, and "
-        "loses 0.00 points of macro-F1, at most 0.00 (95%)"
+        "loses 0.00 points of macro-F1, at most 0.15 (95%)"
     )
 
 

@@ -226,3 +226,50 @@ def test_proven_is_wrong_in_at_most_one_case_of_twenty(monkeypatch):
         choice = decide(records, SelectionSpec(margin=margin), COST, evidence=evidence)
         wrong += choice.verdict == "proven" and choice.winner.trial_id != "t2"
     assert wrong <= 10, f"{wrong} of {cases}: 5 are promised, and 11 or more come by chance in 1 such test of 100"
+
+
+@pytest.mark.parametrize("rows", [3, 6, 60, 140])
+def test_few_rows_without_an_error_prove_nothing(rows):
+    records, evidence = study([0.0, 0.0], rows=rows, seeds=2)
+    for predictions in evidence.predictions.values():
+        predictions[:] = evidence.truth
+    perfect = [r.replace(variants=[v.replace(f1=1.0) for v in r.variants]) for r in records]
+    choice = decide(perfect, SPEC, COST, evidence=evidence, validation_rows=rows)
+    assert (choice.verdict, choice.rows_needed) == ("within_noise", 150), "the rule of three: 3 / 150 = 2 points"
+    assert f"{rows} rows and 2 seeds cannot separate it from m:1 to 2 points, about 150 rows would" in choice.reason
+    assert all(point.f1_interval[0] <= 1.0 - 3.0 / rows for point in choice.judged)
+    (compared,) = choice.compared_with
+    assert compared.interval[0] < 0.0 < compared.interval[1]
+
+
+def test_a_margin_of_0_between_equals_is_never_proven():
+    records, evidence = study([0.1, 0.1], rows=400)
+    for key in list(evidence.predictions):
+        evidence.predictions[key][:] = evidence.predictions["t0", "fp32", 128]
+    f1 = records[0].variants[0].f1
+    equal = [r.replace(variants=[v.replace(f1=f1) for v in r.variants]) for r in records]
+    choice = decide(equal, SelectionSpec(margin=0.0), COST, evidence=evidence)
+    assert (choice.verdict, choice.rows_needed) == ("within_noise", None)
+    assert choice.reason.endswith("nor would more rows alone.")
+
+
+def test_equal_scores_of_different_predictions_are_not_taken_for_a_training_without_a_seed():
+    truth = np.arange(90) % 3
+    runs = []
+    for wrong in (slice(0, 9), slice(30, 39)):  # equally many errors of each label, on other rows
+        predicted = truth.copy()
+        predicted[wrong] = (truth[wrong] + 1) % 3
+        runs.append(predicted)
+    other = [np.roll(runs[0], 3), np.where(np.arange(90) < 15, (truth + 1) % 3, truth)]
+    sample = labels.sample(truth, [runs, other], replicates=500)
+    assert sample.observed[0][0] == sample.observed[0][1]
+    assert (
+        sample.difference(0, 1).seeds_variance
+        > labels.sample(truth, [[runs[0]] * 2, other], replicates=500).difference(0, 1).seeds_variance
+    )
+
+
+def test_models_that_cost_nothing_are_compared():
+    records, evidence = study([0.1, 0.1], rows=400)
+    free = [r.replace(variants=[v.replace(usd_per_million_predictions=0.0) for v in r.variants]) for r in records]
+    assert "$0 per million predictions" in decide(free, SPEC, COST, evidence=evidence).reason

@@ -1,10 +1,11 @@
 """Text from outside on a terminal."""
 
 import json
+import subprocess
 
 import pytest
 
-from lft_ray.system.text import json_text, printable
+from lft_ray.system.text import json_text, printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,19 @@ def test_json_has_no_hidden_characters_and_keeps_its_value(value):
 
 def test_json_lines_have_no_line_break():
     assert "\n" not in json_text({"a": "b\nc\u2028d"}, indent=None)
+
+
+@pytest.mark.parametrize(
+    ("word", "typed"),
+    [
+        ("runs/news", "runs/news"),
+        ("my runs/a", "'my runs/a'"),
+        ("a'b;rm", "'a'\"'\"'b;rm'"),
+        ("a\nb", r"$'a\nb'"),
+        ("it's\x1b\\", r"$'it\'s\x1b\\'"),
+    ],
+)
+def test_a_word_of_a_command_is_quoted_as_a_shell_reads_it(word, typed):
+    assert quoted(word) == typed
+    shell = subprocess.run(["bash", "-c", f"printf %s {typed}"], capture_output=True, text=True, check=True)
+    assert shell.stdout == word

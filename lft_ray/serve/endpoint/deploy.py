@@ -28,6 +28,7 @@ from lft_ray.serve.endpoint.look import presence, require_live, wait_started
 from lft_ray.serve.endpoint.promote import Wanted, change, send
 from lft_ray.serve.waiting import wait_until
 from lft_ray.system import scratch, signals
+from lft_ray.system.text import quoted
 
 __all__ = ["deploy", "down", "rollback"]
 
@@ -88,12 +89,12 @@ def deploy(
         if live is not None and where == "live":
             if foreground:
                 found = f"{run_uri} has a live endpoint (process {live.pid})"
-                raise InputError(found, fix=f"`lft down {run_uri}`, or no --foreground")
+                raise InputError(found, fix=f"`lft down {quoted(str(run_uri))}`, or no --foreground")
             return change(live, storage, uri, wanted, wait_s=wait_s)
         if live is not None and where == "cluster":
             raise InputError(
                 f"{run_uri} is served on the cluster at {live.address}",
-                fix=f"add --address {live.address} to promote there, or `lft down {run_uri}` first",
+                fix=f"add --address {live.address} to promote there, or `lft down {quoted(str(run_uri))}` first",
             )
         if live is not None and where == "elsewhere":
             raise _elsewhere(live, storage)
@@ -113,7 +114,7 @@ def _deploy_to_cluster(address: str, storage: Storage, uri: str, wanted: Wanted,
             # Its record would be overwritten, and nobody could stop it any more.
             raise InputError(
                 f"{storage.uri} has a live endpoint outside this cluster: process {live.pid} on {live.host}",
-                fix=f"`lft down {storage.uri}` there first",
+                fix=f"`lft down {quoted(storage.uri)}` there first",
             )
         if live is not None and where == "dead":
             clean_up_dead(live, storage)

@@ -25,6 +25,7 @@ from lft_ray.serve.endpoint import messages
 from lft_ray.serve.endpoint import record as endpoints
 from lft_ray.serve.endpoint.locks import serving
 from lft_ray.serve.waiting import wait_until
+from lft_ray.system.text import quoted
 
 __all__ = ["EndpointView", "Presence", "look", "presence", "require_live", "spec_of", "wait_started"]
 
@@ -101,7 +102,7 @@ def wait_started(storage: Storage, *, wait_s: float) -> tuple[Endpoint | None, P
     if result is None:
         raise UnreachableError(
             f"the endpoint of {storage.uri} was still starting after {wait_s:.0f} s: {serving(storage)}",
-            fix=f"`lft status {storage.uri}` shows it; `lft down {storage.uri}` stops it",
+            fix=f"`lft status {quoted(storage.uri)}` shows it; `lft down {quoted(storage.uri)}` stops it",
         )
     return result
 
@@ -116,13 +117,15 @@ def require_live(storage: Storage) -> Endpoint:
     found = endpoints.read(storage)
     where = presence(storage, found)
     if where == "starting":
-        raise UnreachableError(f"the endpoint of {storage.uri} is starting", fix=f"`lft status {storage.uri}` shows it")
+        raise UnreachableError(
+            f"the endpoint of {storage.uri} is starting", fix=f"`lft status {quoted(storage.uri)}` shows it"
+        )
     if found is None or where in ("none", "stopped", "copied"):
-        raise InputError(f"{storage.uri} has no live endpoint", fix=f"`lft deploy {storage.uri}` starts one")
+        raise InputError(f"{storage.uri} has no live endpoint", fix=f"`lft deploy {quoted(storage.uri)}` starts one")
     if where == "dead":
         raise UnreachableError(
             f"the endpoint of {storage.uri} is dead: its process {found.pid} is gone",
-            fix=f"`lft deploy {storage.uri}` starts it again",
+            fix=f"`lft deploy {quoted(storage.uri)}` starts it again",
         )
     if where == "elsewhere" and is_loopback(urlsplit(found.url).hostname or ""):
         raise UnreachableError(

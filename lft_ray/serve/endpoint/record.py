@@ -13,6 +13,7 @@ from lft_ray.processes import alive
 from lft_ray.records import Endpoint
 from lft_ray.run.storage import Storage
 from lft_ray.system.scratch import short_parent
+from lft_ray.system.text import quoted
 
 __all__ = ["ENDPOINT_FILE", "is_alive", "make_folder", "read", "write"]
 
@@ -32,7 +33,8 @@ def read(storage: Storage) -> Endpoint | None:
     except ValidationError as error:
         raise InputError(
             f"{storage.uri_of(ENDPOINT_FILE)} cannot be read: {first_problem(error)}",
-            fix=f"`lft down {storage.uri}` stops what serves there and sets the file aside",
+            fix=f"`lft down {quoted(storage.uri)}` stops what serves there and sets the file aside; if it cannot tell "
+            "whether anything does, stop the process that the file names, and delete the file",
         ) from None
 
 
