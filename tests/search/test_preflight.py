@@ -3,7 +3,7 @@ import pytest
 from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
 from lft_ray.errors import ConfigError, ModelError
-from lft_ray.search.preflight import check_distillation, check_experiment, check_methods
+from lft_ray.search.preflight import check_distillation, check_experiment, check_methods, check_plugins
 
 
 class NoDistillLoss:
@@ -64,3 +64,26 @@ def test_max_length_must_not_exceed_the_positions_of_a_base_model():
     made = experiment("classification", ["full"], max_length=8192)
     with pytest.raises(ModelError, match="minilm"):
         check_experiment(Candidates.of(made), made.training)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("selection.policy", "cheapest", "unknown value 'cheapest' at selection.policy"),
+        ("search.sampler", "gpp", "unknown value 'gpp' at search.sampler"),
+        ("search.scheduler", "os:nope", "cannot import 'os:nope' at search.scheduler"),
+        ("cost.price", "nope", "unknown value 'nope' at cost.price"),
+        ("cost.price", "no_such:price", "cannot import 'no_such:price' at cost.price"),
+        ("task.kind", "os:system", "'os:system' at task.kind is no task: it has no allows_empty, "),
+    ],
+)
+def test_every_name_that_may_be_a_plug_in_is_resolved_before_anything_is_spent(key, value, told):
+    made = experiment("classification", ["full"]).with_overrides([f"{key}={value}"])
+    with pytest.raises(ConfigError, match=told):
+        check_plugins(made.task.kind, made.search, made.selection.policy, made.cost)
+
+
+def test_built_in_names_and_both_tasks_pass():
+    for kind in ("classification", "multilabel"):
+        made = experiment(kind, ["full"])
+        check_plugins(made.task.kind, made.search, made.selection.policy, made.cost)
