@@ -235,8 +235,8 @@ def check(experiment: Experiment) -> None:
 def _checked(experiment: Experiment) -> Candidates:
     from lft_ray.search.preflight import check_experiment, check_plugins
 
-    check_plugins(experiment.task.kind, experiment.search, experiment.selection.policy, experiment.cost)
     candidates = Candidates.of(experiment)
+    check_plugins(experiment.search, experiment.selection.policy)
     check_experiment(candidates, experiment.training)
     return candidates
 

@@ -35,7 +35,7 @@ def resolve(kind: str, table: Mapping[str, str], *, where: str) -> Any:
     module, _, name = path.partition(":")
     try:
         found = getattr(import_module(module), name)
-    except Exception as error:  # the module runs whatever its author wrote  # noqa: BLE001
+    except Exception as error:  # the module runs whatever its author wrote
         told = first_line(error) if isinstance(error, ImportError | AttributeError) else _named(error)
         raise ConfigError(
             f"cannot import {path!r} at {where}: {told}",

@@ -1,10 +1,9 @@
 """Check an experiment before anything is spent. In: candidates, config sections. Out: errors. Trains nothing."""
 
 from lft_ray.candidates import Candidates
-from lft_ray.config import CostSpec, SearchSpec, TrainingSpec
+from lft_ray.config import SearchSpec, TrainingSpec
 from lft_ray.config.base import SCHEDULERS
 from lft_ray.config.methods import DISTILL, LORA
-from lft_ray.cost.prices import price_of
 from lft_ray.errors import ConfigError, nearest
 from lft_ray.models.architecture import FAMILIES, LINEAR_LAYERS
 from lft_ray.models.sizes import check_lengths
@@ -12,12 +11,8 @@ from lft_ray.plugins import resolve
 from lft_ray.search import SAMPLERS
 from lft_ray.search.space import possible_methods
 from lft_ray.selection import POLICIES
-from lft_ray.tasks import TASKS
-from lft_ray.tasks.base import Task
 
 __all__ = ["check_distillation", "check_experiment", "check_methods", "check_plugins"]
-
-_OPTIONAL_OF_TASK = {"distill_loss"}
 
 
 def check_experiment(candidates: Candidates, training: TrainingSpec) -> None:
@@ -25,40 +20,26 @@ def check_experiment(candidates: Candidates, training: TrainingSpec) -> None:
 
     Raises:
         ModelError: a base model has fewer positions than ``max_length``; the message names it.
-        ConfigError: the task does not support distillation, or no method can train a model size.
+        ConfigError: the task is none or does not support distillation, or no method can train a model size.
     """
+    candidates.task.check()
     check_methods(candidates, training)
     check_lengths(candidates.sizes, training.max_length)
 
 
-def check_plugins(task_kind: str, search: SearchSpec, policy: str, cost: CostSpec) -> None:
-    """Resolve every name that may be a plug-in: the policy, for one, is used only after all trials are paid for.
+def check_plugins(search: SearchSpec, policy: str) -> None:
+    """Resolve the names of sampler, stop rule and policy: the policy is used only after all trials are paid for.
 
     Args:
-        task_kind: ``task.kind``.
         search: names the sampler and the stop rule.
         policy: ``selection.policy``.
-        cost: names the price.
 
     Raises:
-        ConfigError: a name is unknown, cannot be imported, or is no task.
+        ConfigError: a name is unknown or cannot be imported.
     """
-    task = resolve(task_kind, TASKS, where="task.kind")
-    names = {*(name for name in vars(Task) if not name.startswith("_")), *Task.__annotations__} - _OPTIONAL_OF_TASK
-    missing = sorted(name for name in names if not hasattr(task, name) and name != "labels")
-    if missing:
-        listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise ConfigError(
-            f"{task_kind!r} at task.kind is no task: it has no {listed}",
-            fix="a task has the members of lft_ray.tasks.base.Task",
-        )
     resolve(search.sampler, SAMPLERS, where="search.sampler")
     resolve(search.scheduler, SCHEDULERS, where="search.scheduler")
     resolve(policy, POLICIES, where="selection.policy")
-    if ":" in cost.price:
-        resolve(cost.price, {}, where="cost.price")
-    else:
-        price_of(cost)
 
 
 def check_methods(candidates: Candidates, training: TrainingSpec) -> None:

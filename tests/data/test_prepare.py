@@ -173,7 +173,7 @@ def test_real_news(shared_dir, tmp_path):
 
 
 def test_splits_that_leave_no_train_rows_are_refused(tmp_path, write_csv):
-    path = write_csv("rows.csv", [(f"a text about {label} {i}", label) for i in range(30) for label in ("cats", "dogs")])
+    path = write_csv("rows.csv", pets(60))
     halves = SplitSpec(validation=0.5, test=0.5)
     with pytest.raises(DataError, match="cuts 100% of the rows off train"):
         prepare(TaskSpec(), DataSpec(train=str(path), split=halves), Storage(tmp_path / "run"))

@@ -72,18 +72,23 @@ def test_max_length_must_not_exceed_the_positions_of_a_base_model():
         ("selection.policy", "cheapest", "unknown value 'cheapest' at selection.policy"),
         ("search.sampler", "gpp", "unknown value 'gpp' at search.sampler"),
         ("search.scheduler", "os:nope", "cannot import 'os:nope' at search.scheduler"),
-        ("cost.price", "nope", "unknown value 'nope' at cost.price"),
-        ("cost.price", "no_such:price", "cannot import 'no_such:price' at cost.price"),
-        ("task.kind", "os:system", "'os:system' at task.kind is no task: it has no allows_empty, "),
     ],
 )
 def test_every_name_that_may_be_a_plug_in_is_resolved_before_anything_is_spent(key, value, told):
     made = experiment("classification", ["full"]).with_overrides([f"{key}={value}"])
     with pytest.raises(ConfigError, match=told):
-        check_plugins(made.task.kind, made.search, made.selection.policy, made.cost)
+        check_plugins(made.search, made.selection.policy)
 
 
-def test_built_in_names_and_both_tasks_pass():
+def test_what_is_no_task_is_refused_with_what_it_lacks():
+    for kind in ("os:system", "tests.search.test_preflight:NoDistillLoss"):
+        made = experiment(kind, ["full"])
+        with pytest.raises(ConfigError, match=f"'{kind}' at task.kind is no task: it has no allows_empty, chosen, "):
+            check_experiment(Candidates.of(made), made.training)
+
+
+def test_built_in_names_pass():
     for kind in ("classification", "multilabel"):
         made = experiment(kind, ["full"])
-        check_plugins(made.task.kind, made.search, made.selection.policy, made.cost)
+        check_plugins(made.search, made.selection.policy)
+        Candidates.of(made).task.check()

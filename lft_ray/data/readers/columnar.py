@@ -46,7 +46,7 @@ def read_parquet(context: ReadContext) -> FileColumns | None:
     features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     class_names = _class_names(features.get(chosen[1]))
     if context.wanted.only_text:
-        return _only_texts(table, chosen[0], context.findings)
+        return _only_texts(table, chosen[0], context)
     return _columns(table, (chosen[0], chosen[1]), class_names, context.findings)
 
 
@@ -138,8 +138,11 @@ def _columns(
     return FileColumns(texts, labels, rows, names[0].strip(), names[1].strip())
 
 
-def _only_texts(table: pa.Table, name: str, findings: FileFindings) -> FileColumns | None:
-    texts = _texts(_whole(table.column(name)), findings)
+def _only_texts(table: pa.Table, name: str, context: ReadContext) -> FileColumns | None:
+    if table.num_rows == 0:
+        context.findings.error("no_rows", "the file has no rows", fix=context.wanted.rows_fix)
+        return None
+    texts = _texts(_whole(table.column(name)), context.findings, option=context.wanted.option("text"))
     rows = np.arange(1, table.num_rows + 1, dtype=np.int64)
     return None if texts is None else FileColumns(texts, pa.nulls(len(texts)), rows, name.strip(), name.strip())
 
@@ -160,10 +163,33 @@ def _is_scalar(kind: pa.DataType) -> bool:
     return bool(_is_text(kind) or is_number or pa.types.is_boolean(kind))
 
 
-def _texts(column: pa.Array, findings: FileFindings) -> list[str] | None:
+def _decoded(column: pa.Array, findings: FileFindings) -> pa.Array | None:
+    """Read bytes as UTF-8: writers that know no strings (Impala, old Spark) store them so; None after an error."""
+    if not _is_bytes(column.type):
+        return column
+    try:
+        decoded = column.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        message = f"the column holds {column.type} that is not UTF-8 text"
+        findings.error("binary_column", message, fix="store it as strings, or name another column")
+        return None
+    message = f"a column holds {column.type}; read as UTF-8 text"
+    findings.warning("binary_column", message, count=len(column), fix="store it as strings")
+    return decoded
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _texts(column: pa.Array, findings: FileFindings, *, option: str = "--set task.text=") -> list[str] | None:
+    decoded = _decoded(column, findings)
+    if decoded is None:
+        return None
+    column = decoded
     if not _is_scalar(column.type) or pa.types.is_boolean(column.type):
         message = f"the text column holds {column.type}, expected strings"
-        findings.error("text_type", message, row=1, fix="name another column with --set task.text=NAME")
+        findings.error("text_type", message, row=1, fix=f"name another column with {option}NAME")
         return None
     if not _is_text(column.type):
         message = f"the text column holds {column.type}; read as strings"
@@ -176,7 +202,11 @@ def _texts(column: pa.Array, findings: FileFindings) -> list[str] | None:
 
 
 def _labels(column: pa.Array, class_names: list[str] | None, findings: FileFindings) -> pa.Array | None:
-    kind = column.type
+    column = _plain_lists(column)
+    decoded = _decoded(column, findings)
+    if decoded is None:
+        return None
+    column, kind = decoded, decoded.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     item = kind.value_type if is_list else kind
     if pa.types.is_null(kind):
@@ -190,6 +220,19 @@ def _labels(column: pa.Array, class_names: list[str] | None, findings: FileFindi
     if pa.types.is_floating(kind):
         return _float_labels(column, findings)
     return column.cast(pa.large_list(pa.large_string())) if is_list else column.cast(pa.large_string())
+
+
+def _plain_lists(column: pa.Array) -> pa.Array:
+    """Turn list views, and lists of dictionary-encoded or binary items, into lists of plain items."""
+    kind = column.type
+    is_view = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
+    if not is_view and not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
+        return column
+    item = kind.value_type.value_type if pa.types.is_dictionary(kind.value_type) else kind.value_type
+    if not is_view and item == kind.value_type:
+        return column
+    # Row by row: Arrow 26's cast from a view loses the rows after a null.
+    return pa.array(column.to_pylist(), pa.large_list(item))
 
 
 def _float_labels(column: pa.Array, findings: FileFindings) -> pa.Array | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lft_ray.data.findings import FileFindings
 from lft_ray.data.readers.decoding import marked_encoding, text_encoding
+from lft_ray.data.readers.foreign import foreign
 from lft_ray.data.readers.packed import inner_name, open_binary
 
 __all__ = ["Format", "sniff"]
@@ -59,6 +60,10 @@ def sniff(path: Path, encoding: str, findings: FileFindings, *, option: str = "-
     if archive:
         fix = "extract it first, or save it as CSV, JSONL or Parquet, packed with gzip, zstd or zip if you like"
         findings.error("packed_file", f"the file is {archive}, which cannot be read", fix=fix)
+        return None
+    other = foreign(head)
+    if other is not None:
+        findings.error("no_table", f"the file is {other.what}", fix=other.fix)
         return None
     named = _BY_SUFFIX.get(inner_name(path).suffix.lower())
     if head.startswith(b"PAR1"):

@@ -159,3 +159,36 @@ def test_vectors_are_refused(tmp_path, labels, task):
     table = read(tmp_path / "a.parquet", pa.table({"text": ["a", "b"], "label": labels}), task)
     assert codes(table) == [("error", "label_vector")]
     assert not table.labels_are_read
+
+
+NAMES = [["x"], None, ["y", "z"]]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.dictionary(pa.int8(), pa.string())),
+        pa.large_list(pa.dictionary(pa.int8(), pa.string())),
+        pa.list_view(pa.string()),
+        pa.large_list_view(pa.string()),
+        pa.list_(pa.string_view()),
+    ],
+    ids=str,
+)
+def test_every_kind_of_list_of_names_is_read_with_all_rows(tmp_path, kind):
+    table = read(
+        tmp_path / "a.parquet", pa.table({"text": ["a", "b", "c"], "label": pa.array(NAMES, kind)}), Multilabel
+    )
+    assert (table.labels, table.problems) == ([["x"], [], ["y", "z"]], [])
+
+
+def test_bytes_are_read_as_utf8_with_a_warning(tmp_path):
+    table = read(tmp_path / "a.parquet", pa.table({"text": ["ä".encode(), b"b"], "label": [b"x", None]}))
+    assert (table.texts, table.labels) == (["ä", "b"], [["x"], []])
+    assert codes(table) == [("warning", "binary_column")] * 2
+
+
+def test_bytes_that_are_no_text_are_an_error(tmp_path):
+    for column in ("text", "label"):
+        data = {"text": ["a", "b"], "label": ["x", "y"], column: [b"\xff\xfe", b"b"]}
+        assert codes(read(tmp_path / "a.parquet", pa.table(data))) == [("error", "binary_column")]
