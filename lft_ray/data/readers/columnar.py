@@ -43,8 +43,7 @@ def read_parquet(context: ReadContext) -> FileColumns | None:
         message = f"the Parquet file is damaged or truncated: {str(error).splitlines()[0]}"
         context.findings.error("damaged_file", message, fix="write or download it again")
         return None
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    class_names = _class_names(features.get(chosen[1]))
+    class_names = _class_names(_features(metadata).get(chosen[1]))
     if context.wanted.only_text:
         return _only_texts(table, chosen[0], context)
     return _columns(table, (chosen[0], chosen[1]), class_names, context.findings)
@@ -109,8 +108,19 @@ def _rows_hash(columns: FileColumns) -> str:
 
 def class_names_of(schema: pa.Schema) -> dict[str, list[str]]:
     """Names of the classes of each column that is a ``ClassLabel`` by the metadata of Hugging Face."""
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    features = _features(schema.metadata or {})
     return {name: names for name, feature in features.items() if (names := _class_names(feature)) is not None}
+
+
+def _features(metadata: dict[bytes, bytes]) -> dict[str, Any]:
+    """Features of each column by the metadata of Hugging Face; none where another program wrote something else."""
+    try:
+        found = json.loads(metadata.get(b"huggingface", b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    for key in ("info", "features"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _class_names(feature: Any) -> list[str] | None:
@@ -120,7 +130,8 @@ def _class_names(feature: Any) -> list[str] | None:
     if isinstance(feature, list) and feature:
         feature = feature[0]
     if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
-        return list(feature["names"])
+        names = feature.get("names")
+        return [str(name) for name in names] if isinstance(names, list) else None
     return None
 
 
@@ -216,6 +227,8 @@ def _labels(column: pa.Array, class_names: list[str] | None, findings: FileFindi
         findings.error("label_type", message, row=1, fix="name another column with --set task.label=NAME")
         return None
     if class_names is not None and pa.types.is_integer(item):
+        if not _check_class_numbers(column, class_names, findings):
+            return None
         return _named(column, class_names, is_list=is_list)
     if pa.types.is_floating(kind):
         return _float_labels(column, findings)
@@ -260,6 +273,29 @@ def _float_labels(column: pa.Array, findings: FileFindings) -> pa.Array | None:
         )
         return values.cast(pa.int64()).cast(pa.large_string())
     return values.cast(pa.large_string())
+
+
+def _check_class_numbers(column: pa.Array, class_names: list[str], findings: FileFindings) -> bool:
+    """Refuse class numbers without a name: as rows without a label, a few of them would be dropped."""
+    unknown = [number for number in _flat(column).unique().to_pylist() if not _is_class(number, len(class_names))]
+    if not unknown:
+        return True
+    rows = []
+    for row, value in enumerate(column.to_pylist(), start=1):
+        bad = [n for n in (value if isinstance(value, list) else [value]) if not _is_class(n, len(class_names))]
+        if bad:
+            rows.append((row, f"the class number is {bad[0]}, but the file names {len(class_names)} classes, from 0"))
+    fix = "write the file again with all class names, or with the names of labels instead of numbers"
+    findings.error_rows("class_number", rows, summary="a class number without a name", fix=fix)
+    return False
+
+
+def _flat(column: pa.Array) -> pa.Array:
+    return column.flatten() if pa.types.is_nested(column.type) else column
+
+
+def _is_class(number: int | None, count: int) -> bool:
+    return number is None or -1 <= number < count
 
 
 def _named(column: pa.Array, class_names: list[str], *, is_list: bool) -> pa.Array:

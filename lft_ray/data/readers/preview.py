@@ -177,8 +177,10 @@ def _parquet(path: Path) -> tuple[tuple[list[dict[str, Any]], int], list[str]]:
         raise DataError(f"{path}: the Parquet file is damaged: {reason}", fix="write it again") from None
     for name, classes in named.items():
         for row in kept:
-            row[name] = _class_name(row[name], classes)
-    return (kept, total), [name.strip() for name in names]
+            if name in row:
+                row[name] = _class_name(row[name], classes)
+    trimmed = [{name.strip(): value for name, value in row.items()} for row in kept]
+    return (trimmed, total), [name.strip() for name in names]
 
 
 def _class_name(value: Any, classes: Sequence[str]) -> Any:
