@@ -5,7 +5,7 @@ experiment are resolved to values here, so that no later stage looks them up aga
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pydantic import Field
 
@@ -18,9 +18,7 @@ from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, Record, Variant
 from lft_ray.run.folder import RunFolder
 from lft_ray.tasks import TASKS
-
-if TYPE_CHECKING:
-    from lft_ray.tasks.base import Task
+from lft_ray.tasks.base import Task
 
 __all__ = ["Candidates", "TaskRecord"]
 
@@ -62,6 +60,22 @@ class TaskRecord(Record):
     def metric_name(self) -> str:
         """What F1 is called in sentences, such as macro-F1."""
         return self.make().metric_names.get(self.metric, self.metric)
+
+    def check(self) -> None:
+        """Refuse a class that is no task.
+
+        Raises:
+            ConfigError: it lacks members of `Task`; the message names them.
+        """
+        found = resolve(self.kind, TASKS, where="task.kind")
+        # Labels are set when a task is made; without a distill_loss, a task cannot be distilled.
+        members = {name for name in vars(Task) if not name.startswith("_")} - {"distill_loss"} | {"label_names"}
+        if missing := sorted(name for name in members if not hasattr(found, name)):
+            listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            raise ConfigError(
+                f"{self.kind!r} at task.kind is no task: it has no {listed}",
+                fix="write a class with the members of lft_ray.tasks.base.Task",
+            )
 
     def make(self) -> "Task":
         """Instantiate the task; a record holds plain values only, so each process creates its own instance."""

@@ -229,11 +229,16 @@ def check(experiment: Experiment) -> None:
     Raises:
         InputError: a name is unknown, a base model cannot be found, or no training method fits a model size.
     """
-    from lft_ray.search.preflight import check_experiment
+    _checked(experiment).check_weights()
+
+
+def _checked(experiment: Experiment) -> Candidates:
+    from lft_ray.search.preflight import check_experiment, check_plugins
 
     candidates = Candidates.of(experiment)
+    check_plugins(experiment.search, experiment.selection.policy)
     check_experiment(candidates, experiment.training)
-    candidates.check_weights()
+    return candidates
 
 
 def plan(experiment: Experiment) -> "Estimate":
@@ -249,9 +254,8 @@ def plan(experiment: Experiment) -> "Estimate":
     from lft_ray.plan.estimate import PlanJob, estimate
     from lft_ray.plan.history import load_history
     from lft_ray.plan.serving_costs import matmul_flops_per_core_s
-    from lft_ray.search.preflight import check_experiment
 
-    check_experiment(Candidates.of(experiment), experiment.training)
+    _checked(experiment)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
         dataset = read_data(experiment.task, experiment.data, Storage(folder))
     job = PlanJob(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from lft_ray.errors import ConfigError, nearest
+from lft_ray.errors import ConfigError, first_line, nearest
 
 __all__ = ["resolve"]
 
@@ -23,7 +23,7 @@ def resolve(kind: str, table: Mapping[str, str], *, where: str) -> Any:
         where: key of the experiment file, for the error message.
 
     Raises:
-        ConfigError: the name is unknown or the path cannot be imported.
+        ConfigError: the name is unknown, or the path cannot be imported or is nothing that can be called.
     """
     path = table.get(kind, kind)
     if ":" not in path:
@@ -34,9 +34,18 @@ def resolve(kind: str, table: Mapping[str, str], *, where: str) -> Any:
         )
     module, _, name = path.partition(":")
     try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # the module runs whatever its author wrote
+        told = first_line(error) if isinstance(error, ImportError | AttributeError) else _named(error)
         raise ConfigError(
-            f"cannot import {path!r} at {where}: {error}",
+            f"cannot import {path!r} at {where}: {told}",
             fix="install its package on every node, or use a built-in name",
         ) from error
+    if not callable(found):
+        message = f"{path!r} at {where} is of type {type(found).__name__}: expected a class or a function"
+        raise ConfigError(message, fix="name the class or function of the plug-in")
+    return found
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"

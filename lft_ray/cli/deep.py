@@ -1,10 +1,10 @@
 """``lft check --deep`` and ``--apply``: print suspects and near-duplicates, write their file, apply the fixes."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lft_ray.cli.output import next_command, print_json, print_message, stdout
 from lft_ray.errors import InputError
+from lft_ray.system.paths import resolve
 from lft_ray.texts import one_line
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def check_options(*, deep: bool, output: str | None, apply_file: str | None) -> 
     if deep and output is not None:
         from lft_ray.train.deep.review import check_target
 
-        check_target(Path(output))
+        check_target(resolve(output))
 
 
 def look_deeper(experiment: "Experiment", inspected: "Inspected", output: str | None) -> "DeepReport":
@@ -53,7 +53,7 @@ def look_deeper(experiment: "Experiment", inspected: "Inspected", output: str | 
         log=print_message,
     )
     if output is not None:
-        count = write_review(report, Path(output))
+        count = write_review(report, resolve(output))
         print_message(f"wrote {output}: {count:,} lines; fill in the column fix")
     return report
 
@@ -90,7 +90,7 @@ def write_fixes(inspected: "Inspected", review: str, output: str, *, file: str, 
     """Write the rows with the fixes of a review into the folder ``output``, and say how to use it."""
     from lft_ray.train.deep.review import write_fixed
 
-    fixed = write_fixed(Path(review), inspected.splits, inspected.task, Path(output))
+    fixed = write_fixed(resolve(review), inspected.splits, inspected.task, resolve(output))
     if as_json:
         print_json(fixed.model_dump(mode="json"))
     else:

@@ -24,6 +24,9 @@ __all__ = ["deploy", "down", "export", "is_url", "predict", "read_lines", "rollb
 
 _HOST_PORT = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}(/.*)?")
 
+_TABLES = {".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json"}
+"""Suffixes of files that hold more than one text a line."""
+
 Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
 Served = Annotated[str, typer.Argument(help="Run folder, such as runs/news, or a bundle.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -182,6 +185,7 @@ def predict(
 
     Example: lft predict runs/news "Shares fell after the report"
     """
+    _check_options(texts, file, output, text, top_k)
     if output is not None:
         _predict_file(target, file, output, text, encoding, as_json=as_json)
         return
@@ -204,6 +208,24 @@ def predict(
             print_line(f"{scores[0].score:6.3f}  {scores[0].label:16}  {text}")
         else:
             print_line(f"{'-':>6}  {'(blank)':16}")
+
+
+def _check_options(
+    texts: list[str] | None, file: str | None, output: str | None, text: str | None, top_k: int | None
+) -> None:
+    """Refuse options that would be ignored: the user would take the answer for that of another question."""
+    if texts and (file is not None or output is not None):
+        other = "--input" if file is not None else "--output"
+        raise InputError(f"texts and {other} cannot be combined", fix="put the texts into the file of --input")
+    if output is not None and top_k is not None:
+        fix = "leave --top-k out: the column scores has the scores of all labels"
+        raise InputError("--top-k cannot be combined with --output", fix=fix)
+    if output is None and text is not None:
+        fix = "add --output FILE.parquet, which predicts the rows of a table"
+        raise InputError("--text needs --output: without it, every line of --input is one text", fix=fix)
+    if output is None and file is not None and Path(file).suffix.lower() in _TABLES:
+        told = f"every line of {file} is read as one text, also its header"
+        print_message(f"note: {told}; --output FILE.parquet reads its text column")
 
 
 @guarded
@@ -237,6 +259,8 @@ def _predict_file(
     else:
         resumed = f", {done.resumed_rows:,} of them by an earlier call" if done.resumed_rows else ""
         print_line(f"{done.output}  {done.rows:,} rows{resumed}, {done.rows_per_s:,.0f} rows/s ({done.engine})")
+    for problem in done.warnings:
+        print_message(f"warning: {problem.message}")
     if done.blank_rows:
         print_message(f"{done.blank_rows:,} rows have no text: their label and scores are null")
 
@@ -270,7 +294,7 @@ def read_lines(file: str | None, encoding: str = "utf-8") -> list[str]:
     """Read texts from a file or stdin, one per line; a blank line is a blank text.
 
     Args:
-        file: path of the file; None: stdin.
+        file: path of a file or a pipe; None or ``-``: stdin.
         encoding: encoding of the file or of stdin; a byte order mark is dropped.
 
     Raises:
@@ -279,9 +303,9 @@ def read_lines(file: str | None, encoding: str = "utf-8") -> list[str]:
     """
     from lft_ray.data.readers import decoding
 
-    path = None if file is None else resolve(file)
-    if path is not None and not path.is_file():
-        raise InputError(f"file not found: {file}")
+    path = None if file is None or (file == "-" and not Path(file).exists()) else resolve(file)
+    if path is not None and (path.is_dir() or not path.exists()):
+        raise InputError(f"file not found: {file}" if not path.is_dir() else f"{file} is a folder", fix="name a file")
     if path is None and sys.stdin.isatty():
         raise InputError("no text given", fix="pass texts as arguments, with --input FILE, or through a pipe")
     source = None if path is None else str(path)

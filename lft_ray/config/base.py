@@ -4,15 +4,24 @@ In: plain values from the experiment file. Out: validated values, or a ValueErro
 """
 
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any, Self
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from lft_ray.errors import nearest
 
 __all__ = [
-    "SCHEDULERS", "Dollars", "LearningRates", "Range", "RunName", "SchedulerName", "Score", "Share", "Spec",
+    "SCHEDULERS", "Dollars", "LearningRates", "Range", "RunName", "SchedulerName", "Score", "Seed", "Share", "Spec",
     "check_names",
 ]  # fmt: skip
 
@@ -31,6 +40,9 @@ Defined here and not in the search, because ``search.scheduler`` is validated ag
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 """A fraction from 0 up to, but excluding, 1."""
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed that every random generator takes."""
+
 Score = Annotated[float, Field(ge=-1.0, le=1.0)]
 """A score as a fraction; a metric that measures a correlation may be negative. NaN is refused."""
 
@@ -41,7 +53,21 @@ Dollars = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 class Spec(BaseModel):
     """Base of all sections: frozen; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    # An infinite limit or price is no number to compute with: "no limit" is null.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # Pydantic takes true for 1, and YAML reads `yes` and `on` as true.
+        items = value if isinstance(value, list) else [value]
+        if any(isinstance(item, bool) for item in items) and info.field_name is not None:
+            kinds = [part for part in _parts(cls.model_fields[info.field_name].annotation) if isinstance(part, type)]
+            if (int in kinds or float in kinds) and bool not in kinds:
+                raise ValueError("expected a number, not a boolean: YAML reads true, yes and on as one")
+        return value
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed.
@@ -51,6 +77,13 @@ class Spec(BaseModel):
         """
         check_names(type(self), changes)
         return self.model_copy(update=changes)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """The types that make up an annotation."""
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _parts(inner)
 
 
 def check_names(model: type[BaseModel], names: Iterable[str]) -> None:
@@ -83,7 +116,7 @@ class Range(Spec):
 
 
 def _run_name(value: str) -> str:
-    if not _RUN_NAME.match(value):
+    if not _RUN_NAME.fullmatch(value):
         raise ValueError(f"{value!r} must match {_RUN_NAME.pattern}")
     return value
 

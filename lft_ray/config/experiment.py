@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from lft_ray.config.base import Range, RunName, SchedulerName, Share, Spec
+from lft_ray.config.base import Range, RunName, SchedulerName, Seed, Share, Spec
 from lft_ray.config.load import overridden, read_tree, validated
 from lft_ray.config.methods import DistillSpec
 from lft_ray.config.serving import AutoscalingSpec, RolloutSpec, ServeSpec
@@ -66,7 +66,7 @@ class SplitSpec(Spec):
     """Fraction of train used as the validation split; ignored if data.validation is set."""
     test: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
     """Fraction of train used as the test split; ignored if data.test is set. 0: no test split."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed of the split; the same seed and data give the same split."""
 
 
@@ -121,7 +121,7 @@ class SearchSpec(Spec):
     """fifo (every trial runs to completion), dominance (stops trials whose F1 is predicted to stay below that of a
     trial that costs no more to serve; at most one in ten is stopped wrongly), mo_asha (stops up to two of three trials
     early, within octaves of serving cost), or package.module:Name of a stop rule."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed of the sampler and of the trials."""
     deterministic: bool | None = None
     """Report results to the sampler in trial order, so that the same seed gives the same trials. null: on unless

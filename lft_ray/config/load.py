@@ -125,11 +125,12 @@ def _read_tree(path: Path, chain: list[Path]) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{path} is not valid YAML: {_one_line(str(error))}", fix="indent with spaces, not tabs"
-        ) from None
+        told = _one_line(str(error).replace('in "<unicode string>", ', "at "))
+        fix = "indent with spaces, not tabs" if "\\t" in told else "`lft init` writes a file to start from"
+        raise ConfigError(f"{path} is not valid YAML: {told}", fix=fix) from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must be a mapping, got {type(tree).__name__}", fix="see experiments/*.yaml")
+        what = "is empty" if tree is None else f"must be a mapping, got a {type(tree).__name__}"
+        raise ConfigError(f"{path} {what}", fix="`lft init` writes a file to start from")
     parent = tree.pop("extends", None)
     if parent is None:
         return tree

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from lft_ray.config.loader import load_yaml
-from lft_ray.errors import ConfigError
+from lft_ray.errors import ConfigError, InputError
 from lft_ray.system.paths import resolve
 
 __all__ = ["kinds_at", "value_of"]
@@ -73,7 +73,7 @@ def _is_other(text: str, kinds: set[type]) -> bool:
 
 def _collection(path: str, text: str, kinds: set[type] | None) -> Any:
     # A file may be called "[final] rows.csv".
-    if kinds is not None and str in kinds and resolve(text).exists():
+    if kinds is not None and str in kinds and _is_file(text):
         return text
     if _COMMENT.search(text):
         raise _comment(path, text)
@@ -83,6 +83,13 @@ def _collection(path: str, text: str, kinds: set[type] | None) -> Any:
         if kinds is not None and str in kinds:
             return text
         raise
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return resolve(text).exists()
+    except InputError:
+        return False  # a long list is no path
 
 
 def _scalar(path: str, text: str, kinds: set[type] | None) -> Any:

@@ -23,6 +23,7 @@ _WORDS = {
 }  # fmt: skip
 _READABLE = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
 _PACKED = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".zip")
+_SHARD = re.compile(r"[-_.]\d+[-_]of[-_]\d+\b")
 _NOT_NAMES = {"", "data", "dataset", "datasets", "raw", "processed", "csv", "parquet", "json", "files", "splits", "tmp"}
 """Names of folders that say nothing of the data."""
 
@@ -71,6 +72,10 @@ def find_files(given: Sequence[str]) -> Files:
             named.append(_described(entry, path))
         elif found := [other for other in matches(entry) or [] if other.is_file()]:
             named += [_described(str(other), other) for other in found]
+        elif path.exists():
+            raise InputError(
+                f"{entry} is a pipe or a device, which cannot be read twice", fix="write it to a file first"
+            )
         else:
             raise InputError(f"file {entry} does not exist", fix=f"paths are relative to {Path.cwd()}")
     groups = sorted({(file.rest, file.suffix) for file in named})
@@ -84,7 +89,14 @@ def find_files(given: Sequence[str]) -> Files:
         # A split that was named is complete as it was named.
         splits = {file.split or "train" for file in named}
         chosen += [other for other in beside if other.split and other.split not in splits]
+        # A shard that was named is told to be one of several: two thirds of the data may be beside it.
+        left = [other for other in beside if other.split in splits and _is_shard(other)]
+        return _files(named, chosen, left if all(map(_is_shard, named)) else [])
     return _files(named, chosen)
+
+
+def _is_shard(file: _File) -> bool:
+    return _SHARD.search(file.path.name) is not None
 
 
 def run_name(stem: str) -> str:
@@ -93,7 +105,7 @@ def run_name(stem: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", plain)[:64].strip("-._") or "experiment"
 
 
-def _files(named: list[_File], chosen: list[_File]) -> Files:
+def _files(named: list[_File], chosen: list[_File], left: Sequence[_File] = ()) -> Files:
     parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
     for file in chosen:
         parts[file.split or "train"].append(file.given)
@@ -109,6 +121,9 @@ def _files(named: list[_File], chosen: list[_File]) -> Files:
     told += [f"{file.split}: {file.given}, by its name" for file in held]
     found = [file for file in chosen if file not in named]
     told += [f"{file.split}: {file.given}, found beside {named[0].given}" for file in found]
+    if left:
+        several = f"{left[0].given}" + (f" and {len(left) - 1} more" if len(left) > 1 else "")
+        told.append(f"warning: only the shards that were named are read, not {several} beside them; name them, or *")
     return Files(parts["train"], parts["validation"], parts["test"], _name(named[0], len(chosen)), tuple(told))
 
 
@@ -134,7 +149,7 @@ def _described(given: str, path: Path) -> _File:
     elif folder in _WORDS:
         split = _WORDS[folder]
         words = []
-    return _File(given, path, split, tuple(words), suffix)
+    return _File(given, path, split, tuple(words), suffix.casefold())
 
 
 def _suffix(name: str) -> str:

@@ -198,6 +198,9 @@ def _load(task_spec: TaskSpec, data: DataSpec) -> _Loaded:
         if given is None and share > 0
     }
     findings = Findings()
+    if sum(carved.values()) >= 1.0:
+        message = f"data.split cuts {sum(carved.values()):.0%} of the rows off train, and leaves nothing to train on"
+        findings.error("split_too_large", message, fix="lower data.split.validation or data.split.test")
     checked = check(tables, task, splits=1 + len(carved), allow_overlap=data.allow_overlap, findings=findings)
     splits, labels = dict(checked.rows), []
     if not findings.has_errors:

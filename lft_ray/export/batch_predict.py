@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from lft_ray.data.readers.read import file_sha256, read_texts
 from lft_ray.engines.base import Runner
@@ -19,7 +20,7 @@ from lft_ray.engines.batching import UnreadableText
 from lft_ray.engines.bulk import BulkRunner
 from lft_ray.errors import InputError
 from lft_ray.export.bundle import OpenedBundle, open_bundle
-from lft_ray.records import Record
+from lft_ray.records import Problem, Record
 from lft_ray.run.storage import Storage
 from lft_ray.system.limits import cores
 from lft_ray.system.paths import resolve
@@ -55,6 +56,8 @@ class FilePredicted(Record):
     version: str
     engine: str
     precision: str
+    warnings: list[Problem] = Field(default_factory=list)
+    """How the input was read, where that is not plain: quoting, another column name, bytes or numbers as texts."""
 
 
 class _Job(Record):
@@ -100,7 +103,8 @@ def predict_file(
     """
     started, target = time.perf_counter(), _checked_output(output)
     opened, runner = _opened(bundle)
-    texts = [repaired(given) for given in read_texts(source, text=text, encoding=encoding)]
+    warnings: list[Problem] = []
+    texts = [repaired(given) for given in read_texts(source, text=text, encoding=encoding, warnings=warnings)]
     parts = _Parts(target, _job(source, text, opened, len(texts), encoding))
     resumed = sum(min(CHUNK_ROWS, len(texts) - start) for start in parts.done())
     with closing(BulkRunner(runner, workers=workers or cores())) as bulk:
@@ -113,6 +117,7 @@ def predict_file(
         blank_rows=sum(map(is_blank, texts)),
         seconds=time.perf_counter() - started,
         rows_per_s=rate,
+        warnings=warnings,
         **opened.bundle.model_dump(include={"version", "engine", "precision"}),
     )
 

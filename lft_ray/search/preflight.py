@@ -1,14 +1,18 @@
-"""Check an experiment before anything is spent. In: candidates, training config. Out: errors. Trains nothing."""
+"""Check an experiment before anything is spent. In: candidates, config sections. Out: errors. Trains nothing."""
 
 from lft_ray.candidates import Candidates
-from lft_ray.config import TrainingSpec
+from lft_ray.config import SearchSpec, TrainingSpec
+from lft_ray.config.base import SCHEDULERS
 from lft_ray.config.methods import DISTILL, LORA
 from lft_ray.errors import ConfigError, nearest
 from lft_ray.models.architecture import FAMILIES, LINEAR_LAYERS
 from lft_ray.models.sizes import check_lengths
+from lft_ray.plugins import resolve
+from lft_ray.search import SAMPLERS
 from lft_ray.search.space import possible_methods
+from lft_ray.selection import POLICIES
 
-__all__ = ["check_distillation", "check_experiment", "check_methods"]
+__all__ = ["check_distillation", "check_experiment", "check_methods", "check_plugins"]
 
 
 def check_experiment(candidates: Candidates, training: TrainingSpec) -> None:
@@ -16,10 +20,26 @@ def check_experiment(candidates: Candidates, training: TrainingSpec) -> None:
 
     Raises:
         ModelError: a base model has fewer positions than ``max_length``; the message names it.
-        ConfigError: the task does not support distillation, or no method can train a model size.
+        ConfigError: the task is none or does not support distillation, or no method can train a model size.
     """
+    candidates.task.check()
     check_methods(candidates, training)
     check_lengths(candidates.sizes, training.max_length)
+
+
+def check_plugins(search: SearchSpec, policy: str) -> None:
+    """Resolve the names of sampler, stop rule and policy: the policy is used only after all trials are paid for.
+
+    Args:
+        search: names the sampler and the stop rule.
+        policy: ``selection.policy``.
+
+    Raises:
+        ConfigError: a name is unknown or cannot be imported.
+    """
+    resolve(search.sampler, SAMPLERS, where="search.sampler")
+    resolve(search.scheduler, SCHEDULERS, where="search.scheduler")
+    resolve(policy, POLICIES, where="selection.policy")
 
 
 def check_methods(candidates: Candidates, training: TrainingSpec) -> None:

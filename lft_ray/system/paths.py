@@ -13,6 +13,8 @@ from lft_ray.errors import InputError
 
 __all__ = ["is_uri", "joined", "matches", "resolve"]
 
+_MOST_BYTES, _MOST_NAME = 4095, 255
+"""Bytes of a path and of each name in it, at most, on Linux and macOS."""
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -28,11 +30,15 @@ def resolve(text: str | Path) -> Path:
     and else the file, so that office lock files such as ``~$rows.csv`` can be named.
 
     Raises:
-        InputError: the path starts with ``~`` and there is no home, or the text has a NUL character.
+        InputError: the path starts with ``~`` and there is no home, or the text is too long or has a NUL character.
     """
     given = str(text)
     if "\0" in given:
         raise InputError(f"{given!r} is not a path: it has a NUL character")
+    # Python raises OSError for such a path wherever it asks whether the file exists.
+    if len(os.fsencode(given)) > _MOST_BYTES or any(len(os.fsencode(part)) > _MOST_NAME for part in given.split("/")):
+        shown = f"{given[:60]}..."
+        raise InputError(f"{shown!r} is not a path: it is too long ({len(given):,} characters)", fix="shorten it")
     head, slash, rest = given.partition("/")
     if not head.startswith("~"):
         return Path(given)

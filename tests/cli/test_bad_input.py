@@ -110,3 +110,11 @@ def test_check_lists_every_problem_and_exits_2(tmp_path, experiment):
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert "d.csv:63" in result.stdout.replace("\n", "")
+
+
+def test_an_unknown_policy_is_refused_before_anything_is_spent(tmp_path, experiment):
+    experiment(write_csv(tmp_path / "rows.csv", rows()))
+    for command in ("check", "plan", "search"):
+        result = lft(command, "e.yaml", "--set", "selection.policy=cheapest", cwd=tmp_path)
+        assert_refused(result, "unknown value 'cheapest' at selection.policy", "Did you mean 'cheapest_within'?")
+    assert not (tmp_path / "runs").exists()

@@ -86,3 +86,18 @@ def test_what_would_do_nothing_or_lose_a_file_is_refused(pets, args, told):
 
 def test_without_deep_the_json_is_as_before(pets):
     assert "deep" not in json.loads(pets("--json").stdout)
+
+
+def test_paths_of_the_deep_check_are_resolved_like_all_others(pets, tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    result = CliRunner().invoke(app, ["check", "pets.yaml", "--deep", "--output", "~/suspects.csv"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "home" / "suspects.csv").is_file()
+    result = CliRunner().invoke(app, ["check", "pets.yaml", "--apply", "~/suspects.csv", "--output", "~/fixed"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "home" / "fixed" / "train.jsonl").is_file()
+    assert not (tmp_path / "~").exists()
+    for output in ("x" * 300 + ".csv", "a\0b"):
+        result = CliRunner().invoke(app, ["check", "pets.yaml", "--deep", "--output", output])
+        assert (result.exit_code, "is not a path" in result.stderr) == (2, True), result.output

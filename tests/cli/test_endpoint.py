@@ -1,5 +1,6 @@
 """Commands of an endpoint, as far as possible without a cluster."""
 
+import gzip
 import json
 import os
 import shutil
@@ -180,3 +181,44 @@ def test_the_scheme_of_an_address_may_be_in_capitals():
     from lft_ray.cli.endpoint import url_of
 
     assert url_of("HTTP://127.0.0.1:1") == "HTTP://127.0.0.1:1"
+
+
+def test_options_that_would_be_ignored_are_refused(answering, tmp_path):
+    (tmp_path / "a.txt").write_text("one\n")
+    source, output, url = str(tmp_path / "a.txt"), str(tmp_path / "o.parquet"), "http://127.0.0.1:9"
+    for words, told in [
+        ([url, "text", "--input", source], "texts and --input cannot be combined"),
+        (["runs/x", "text", "--output", output], "texts and --output cannot be combined"),
+        (["runs/x", "--input", source, "--output", output, "--top-k", "1"], "--top-k cannot be combined with --output"),
+        ([url, "--input", source, "--text", "body"], "--text needs --output"),
+    ]:
+        result = CliRunner().invoke(app, ["predict", *words])
+        assert (result.exit_code, told in result.stderr) == (2, True), result.output
+
+
+def test_lines_of_a_table_are_told_to_be_texts(invoke, answering, tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\none,x\n")
+    result = invoke("predict", "http://127.0.0.1:9", "--input", str(tmp_path / "a.csv"))
+    assert result.exit_code == 0, result.output
+    assert "is read as one text, also its header; --output FILE.parquet reads its text column" in result.stderr
+
+
+def test_a_dash_is_stdin_and_a_packed_file_is_unpacked(answering, tmp_path):
+    result = CliRunner().invoke(app, ["predict", "http://127.0.0.1:9", "--input", "-"], input=b"one\n")
+    assert (result.exit_code, "one" in result.stdout) == (0, True), result.output
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"two\n"))
+    result = CliRunner().invoke(app, ["predict", "http://127.0.0.1:9", "--input", str(tmp_path / "a.txt.gz")])
+    assert (result.exit_code, "two" in result.stdout) == (0, True), result.output
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"two\n" * 99)[:-9])
+    result = CliRunner().invoke(app, ["predict", "http://127.0.0.1:9", "--input", str(tmp_path / "a.txt.gz")])
+    assert (result.exit_code, "truncated" in result.stderr) == (2, True), result.output
+
+
+def test_what_is_no_text_is_named(answering, tmp_path):
+    (tmp_path / "a").write_bytes(b"PAR1\x15\x04\xff\xfe" + b"\0" * 100)
+    result = CliRunner().invoke(app, ["predict", "http://127.0.0.1:9", "--input", str(tmp_path / "a")])
+    assert (result.exit_code, "is a Parquet file, not lines of text" in result.stderr) == (2, True), result.output
+    result = CliRunner().invoke(app, ["predict", "http://127.0.0.1:9"], input=b"<html>one</html>\n")
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(app, ["predict", "http://127.0.0.1:9", "--input", str(tmp_path)])
+    assert (result.exit_code, "is a folder" in result.stderr) == (2, True), result.output

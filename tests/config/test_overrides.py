@@ -102,3 +102,8 @@ def test_what_is_written_is_read_again(value):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_byte_order_marks(encoding):
     assert decoded("name: größe".encode(encoding)) == "name: größe"
+
+
+def test_a_list_longer_than_a_path_is_a_list():
+    names = [f"part-{number:04d}.csv" for number in range(1000)]
+    assert Experiment.parse(TREE).with_overrides([f"data.train=[{', '.join(names)}]"]).data.train == names

@@ -76,3 +76,27 @@ def test_a_lone_test_file_is_the_data_and_it_is_said(tmp_path):
     files = find_files([str(tmp_path / "test.csv")])
     assert files.train == [str(tmp_path / "test.csv")]
     assert "it is the train file" in files.told[0]
+
+
+def test_shards_beside_the_one_that_was_named_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("train-00000-of-00003", "train-00001-of-00003", "train-00002-of-00003", "test-00000-of-00001"):
+        (tmp_path / f"{name}.parquet").touch()
+    found = find_files(["train-00000-of-00003.parquet"])
+    assert (found.train, found.test) == (["train-00000-of-00003.parquet"], ["test-00000-of-00001.parquet"])
+    assert "not train-00001-of-00003.parquet and 1 more beside them" in found.told[-1]
+    whole = find_files([f"train-0000{shard}-of-00003.parquet" for shard in range(3)])
+    assert not any("shards" in line for line in whole.told)
+
+
+def test_a_suffix_in_capitals_is_the_same_suffix(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("Train.csv", "VAL.CSV", "Test.Csv"):
+        (tmp_path / name).touch()
+    found = find_files(["Train.csv"])
+    assert (found.validation, found.test) == (["VAL.CSV"], ["Test.Csv"])
+
+
+def test_pipes_are_refused_in_words():
+    with pytest.raises(InputError, match="/dev/null is a pipe or a device"):
+        find_files(["/dev/null"])

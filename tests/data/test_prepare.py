@@ -170,3 +170,12 @@ def test_real_news(shared_dir, tmp_path):
         "train": 3600, "validation": 400, "test": 7600,
     }  # fmt: skip
     assert record.problems == []
+
+
+def test_splits_that_leave_no_train_rows_are_refused(tmp_path, write_csv):
+    path = write_csv("rows.csv", pets(60))
+    halves = SplitSpec(validation=0.5, test=0.5)
+    with pytest.raises(DataError, match="cuts 100% of the rows off train"):
+        prepare(TaskSpec(), DataSpec(train=str(path), split=halves), Storage(tmp_path / "run"))
+    given = DataSpec(train=str(path), test=str(path), split=halves, allow_overlap=True)
+    assert inspect(TaskSpec(), given).rows["train"] == 30

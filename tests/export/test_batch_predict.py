@@ -227,3 +227,32 @@ class BulkOf:
 
     def run(self, texts):
         return self.logits[: len(texts)]
+
+
+def test_a_table_without_rows_is_refused_and_leaves_nothing(bundle, tmp_path):
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "none.parquet")
+    for name, content in {"none.csv": "text\n", "none.json": "[]"}.items():
+        (tmp_path / name).write_text(content)
+    before = sorted(tmp_path.iterdir())
+    for name in ("none.parquet", "none.csv", "none.json"):
+        with pytest.raises(DataError, match="no rows") as refused:
+            predict_file(bundle, str(tmp_path / name), str(tmp_path / "out.parquet"))
+        assert "label" not in refused.value.fix
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_how_the_input_was_read_is_told(bundle, tmp_path):
+    (tmp_path / "in.tsv").write_text('Text\tid\n"quote a\t1\nb\t2\n')
+    output = str(tmp_path / "out.parquet")
+    words = ["predict", str(bundle), "--input", str(tmp_path / "in.tsv"), "--output", output, "--text", "text"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "warning: quotation marks are read as characters of the text" in result.stderr
+    assert "warning: column 'Text' is read as the text" in result.stderr
+
+
+def test_the_fix_names_the_option_of_this_command(bundle, tmp_path):
+    pq.write_table(pa.table({"text": [True]}), tmp_path / "in.parquet")
+    with pytest.raises(DataError) as refused:
+        predict_file(bundle, str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"))
+    assert refused.value.fix == "name another column with --text NAME"

@@ -3,11 +3,16 @@ import pytest
 from lft_ray.candidates import Candidates
 from lft_ray.config import Experiment
 from lft_ray.errors import ConfigError, ModelError
-from lft_ray.search.preflight import check_distillation, check_experiment, check_methods
+from lft_ray.search.preflight import check_distillation, check_experiment, check_methods, check_plugins
+from lft_ray.tasks.classification import Classification
+
+_MEMBERS = {name: value for name, value in vars(Classification).items() if name not in {"__dict__", "__weakref__"}}
+NoDistillLoss = type("NoDistillLoss", (), {name: _MEMBERS[name] for name in _MEMBERS if name != "distill_loss"})
+"""A task that cannot be distilled."""
 
 
-class NoDistillLoss:
-    """A task that cannot be distilled."""
+class NoTask:
+    """A class that has nothing of a task."""
 
 
 def experiment(kind: str, method: list[str], **training) -> Experiment:
@@ -64,3 +69,31 @@ def test_max_length_must_not_exceed_the_positions_of_a_base_model():
     made = experiment("classification", ["full"], max_length=8192)
     with pytest.raises(ModelError, match="minilm"):
         check_experiment(Candidates.of(made), made.training)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("selection.policy", "cheapest", "unknown value 'cheapest' at selection.policy"),
+        ("search.sampler", "gpp", "unknown value 'gpp' at search.sampler"),
+        ("search.scheduler", "os:nope", "cannot import 'os:nope' at search.scheduler"),
+    ],
+)
+def test_every_name_that_may_be_a_plug_in_is_resolved_before_anything_is_spent(key, value, told):
+    made = experiment("classification", ["full"]).with_overrides([f"{key}={value}"])
+    with pytest.raises(ConfigError, match=told):
+        check_plugins(made.search, made.selection.policy)
+
+
+def test_what_is_no_task_is_refused_with_what_it_lacks():
+    for kind in ("os:system", "tests.search.test_preflight:NoTask"):
+        made = experiment(kind, ["full"])
+        with pytest.raises(ConfigError, match=f"'{kind}' at task.kind is no task: it has no allows_empty, chosen, "):
+            check_experiment(Candidates.of(made), made.training)
+
+
+def test_built_in_names_pass():
+    for kind in ("classification", "multilabel"):
+        made = experiment(kind, ["full"])
+        check_plugins(made.search, made.selection.policy)
+        Candidates.of(made).task.check()

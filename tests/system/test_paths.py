@@ -47,6 +47,13 @@ def test_an_existing_file_is_no_pattern(home):
     assert matches("none.csv") is None
 
 
+@pytest.mark.parametrize("text", ["a" * 256, "x/" + "\u00e4" * 128, "ab/" * 1400])
+def test_what_is_too_long_for_a_path_is_refused(text):
+    with pytest.raises(InputError, match=r"is not a path: it is too long \("):
+        resolve(text)
+    assert resolve("a" * 255).name == "a" * 255
+
+
 def test_a_nul_character_is_refused():
     with pytest.raises(InputError, match="NUL"):
         resolve("a\0b")

@@ -43,10 +43,9 @@ def read_parquet(context: ReadContext) -> FileColumns | None:
         message = f"the Parquet file is damaged or truncated: {str(error).splitlines()[0]}"
         context.findings.error("damaged_file", message, fix="write or download it again")
         return None
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    class_names = _class_names(features.get(chosen[1]))
+    class_names = _class_names(_features(metadata).get(chosen[1]))
     if context.wanted.only_text:
-        return _only_texts(table, chosen[0], context.findings)
+        return _only_texts(table, chosen[0], context)
     return _columns(table, (chosen[0], chosen[1]), class_names, context.findings)
 
 
@@ -109,8 +108,19 @@ def _rows_hash(columns: FileColumns) -> str:
 
 def class_names_of(schema: pa.Schema) -> dict[str, list[str]]:
     """Names of the classes of each column that is a ``ClassLabel`` by the metadata of Hugging Face."""
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    features = _features(schema.metadata or {})
     return {name: names for name, feature in features.items() if (names := _class_names(feature)) is not None}
+
+
+def _features(metadata: dict[bytes, bytes]) -> dict[str, Any]:
+    """Features of each column by the metadata of Hugging Face; none where another program wrote something else."""
+    try:
+        found = json.loads(metadata.get(b"huggingface", b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    for key in ("info", "features"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _class_names(feature: Any) -> list[str] | None:
@@ -120,7 +130,8 @@ def _class_names(feature: Any) -> list[str] | None:
     if isinstance(feature, list) and feature:
         feature = feature[0]
     if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
-        return list(feature["names"])
+        names = feature.get("names")
+        return [str(name) for name in names] if isinstance(names, list) else None
     return None
 
 
@@ -138,8 +149,11 @@ def _columns(
     return FileColumns(texts, labels, rows, names[0].strip(), names[1].strip())
 
 
-def _only_texts(table: pa.Table, name: str, findings: FileFindings) -> FileColumns | None:
-    texts = _texts(_whole(table.column(name)), findings)
+def _only_texts(table: pa.Table, name: str, context: ReadContext) -> FileColumns | None:
+    if table.num_rows == 0:
+        context.findings.error("no_rows", "the file has no rows", fix=context.wanted.rows_fix)
+        return None
+    texts = _texts(_whole(table.column(name)), context.findings, option=context.wanted.option("text"))
     rows = np.arange(1, table.num_rows + 1, dtype=np.int64)
     return None if texts is None else FileColumns(texts, pa.nulls(len(texts)), rows, name.strip(), name.strip())
 
@@ -160,10 +174,33 @@ def _is_scalar(kind: pa.DataType) -> bool:
     return bool(_is_text(kind) or is_number or pa.types.is_boolean(kind))
 
 
-def _texts(column: pa.Array, findings: FileFindings) -> list[str] | None:
+def _decoded(column: pa.Array, findings: FileFindings) -> pa.Array | None:
+    """Read bytes as UTF-8: writers that know no strings (Impala, old Spark) store them so; None after an error."""
+    if not _is_bytes(column.type):
+        return column
+    try:
+        decoded = column.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        message = f"the column holds {column.type} that is not UTF-8 text"
+        findings.error("binary_column", message, fix="store it as strings, or name another column")
+        return None
+    message = f"a column holds {column.type}; read as UTF-8 text"
+    findings.warning("binary_column", message, count=len(column), fix="store it as strings")
+    return decoded
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _texts(column: pa.Array, findings: FileFindings, *, option: str = "--set task.text=") -> list[str] | None:
+    decoded = _decoded(column, findings)
+    if decoded is None:
+        return None
+    column = decoded
     if not _is_scalar(column.type) or pa.types.is_boolean(column.type):
         message = f"the text column holds {column.type}, expected strings"
-        findings.error("text_type", message, row=1, fix="name another column with --set task.text=NAME")
+        findings.error("text_type", message, row=1, fix=f"name another column with {option}NAME")
         return None
     if not _is_text(column.type):
         message = f"the text column holds {column.type}; read as strings"
@@ -176,7 +213,11 @@ def _texts(column: pa.Array, findings: FileFindings) -> list[str] | None:
 
 
 def _labels(column: pa.Array, class_names: list[str] | None, findings: FileFindings) -> pa.Array | None:
-    kind = column.type
+    column = _plain_lists(column)
+    decoded = _decoded(column, findings)
+    if decoded is None:
+        return None
+    column, kind = decoded, decoded.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     item = kind.value_type if is_list else kind
     if pa.types.is_null(kind):
@@ -186,10 +227,25 @@ def _labels(column: pa.Array, class_names: list[str] | None, findings: FileFindi
         findings.error("label_type", message, row=1, fix="name another column with --set task.label=NAME")
         return None
     if class_names is not None and pa.types.is_integer(item):
+        if not _check_class_numbers(column, class_names, findings):
+            return None
         return _named(column, class_names, is_list=is_list)
     if pa.types.is_floating(kind):
         return _float_labels(column, findings)
     return column.cast(pa.large_list(pa.large_string())) if is_list else column.cast(pa.large_string())
+
+
+def _plain_lists(column: pa.Array) -> pa.Array:
+    """Turn list views, and lists of dictionary-encoded or binary items, into lists of plain items."""
+    kind = column.type
+    is_view = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
+    if not is_view and not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
+        return column
+    item = kind.value_type.value_type if pa.types.is_dictionary(kind.value_type) else kind.value_type
+    if not is_view and item == kind.value_type:
+        return column
+    # Row by row: Arrow 26's cast from a view loses the rows after a null.
+    return pa.array(column.to_pylist(), pa.large_list(item))
 
 
 def _float_labels(column: pa.Array, findings: FileFindings) -> pa.Array | None:
@@ -217,6 +273,29 @@ def _float_labels(column: pa.Array, findings: FileFindings) -> pa.Array | None:
         )
         return values.cast(pa.int64()).cast(pa.large_string())
     return values.cast(pa.large_string())
+
+
+def _check_class_numbers(column: pa.Array, class_names: list[str], findings: FileFindings) -> bool:
+    """Refuse class numbers without a name: as rows without a label, a few of them would be dropped."""
+    unknown = [number for number in _flat(column).unique().to_pylist() if not _is_class(number, len(class_names))]
+    if not unknown:
+        return True
+    rows = []
+    for row, value in enumerate(column.to_pylist(), start=1):
+        bad = [n for n in (value if isinstance(value, list) else [value]) if not _is_class(n, len(class_names))]
+        if bad:
+            rows.append((row, f"the class number is {bad[0]}, but the file names {len(class_names)} classes, from 0"))
+    fix = "write the file again with all class names, or with the names of labels instead of numbers"
+    findings.error_rows("class_number", rows, summary="a class number without a name", fix=fix)
+    return False
+
+
+def _flat(column: pa.Array) -> pa.Array:
+    return column.flatten() if pa.types.is_nested(column.type) else column
+
+
+def _is_class(number: int | None, count: int) -> bool:
+    return number is None or -1 <= number < count
 
 
 def _named(column: pa.Array, class_names: list[str], *, is_list: bool) -> pa.Array:

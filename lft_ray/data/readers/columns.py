@@ -38,6 +38,11 @@ class WantedColumns:
             return f"--{what} "
         return "--set data.encoding=" if what == "encoding" else f"--set task.{what}="
 
+    @property
+    def rows_fix(self) -> str:
+        """What to do about a file without rows."""
+        return "use a file with at least one text" if self.only_text else "add labelled rows"
+
     def find(self, names: Sequence[str], findings: FileFindings) -> tuple[int, int] | None:
         """Return the positions of text and label, or None after an error was added.
 

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lft_ray.data.readers.encodings import high_lines, likely_encodings
+from lft_ray.data.readers.foreign import Foreign, foreign
+from lft_ray.data.readers.packed import PackedError, check_packed, open_binary
 from lft_ray.errors import ConfigError, InputError
 
 __all__ = ["BadByte", "check_encoding", "find_bad_byte", "marked_encoding", "read_lines", "text_encoding", "text_lines"]
 
+_UTF16_ZEROS = 8
+"""Zeros at every other byte of UTF-16 for one in between; runs of zeros, as a crash leaves behind, have equal many."""
 _HINT_BYTES = 4_000_000
 """Bytes of the file that the hint is tried on."""
 
@@ -53,7 +57,9 @@ def check_encoding(encoding: str, where: str = "data.encoding") -> None:
         known = codecs.lookup(encoding)
         # Binary transforms such as base64 and zlib are codecs too.
         usable = getattr(known, "_is_text_encoding", True)
-    except (LookupError, ValueError):
+        # Some codecs are for other things than files (idna), or for nothing (undefined).
+        usable = usable and "text".encode(encoding).decode(encoding, "replace") == "text"
+    except (LookupError, ValueError):  # UnicodeError is a ValueError
         usable = False
     if not usable:
         raise ConfigError(f"unknown encoding {encoding!r} at {where}", fix="use utf-8, utf-16, cp1252, ...")
@@ -71,8 +77,10 @@ def marked_encoding(head: bytes) -> str:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if len(head) > 7 and head.count(0) > len(head) * 0.3:
-        # Latin text in UTF-16 without a byte order mark: every other byte is zero.
-        return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+        # Latin text in UTF-16 without a byte order mark: every other byte is zero, and few of the others.
+        even, odd = head[::2].count(0), head[1::2].count(0)
+        if max(even, odd) > _UTF16_ZEROS * min(even, odd):
+            return "utf-16-le" if odd > even else "utf-16-be"
     return ""
 
 
@@ -115,7 +123,7 @@ def read_lines(file: str | None, stream: BinaryIO | None = None, *, encoding: st
     """Read the lines of a text file or of a stream of bytes, blank ones included, without their ends.
 
     Args:
-        file: path of the file; None: read the stream.
+        file: path of the file, packed or not; None: read the stream.
         stream: source of bytes, such as stdin.
         encoding: encoding of the file; a byte order mark is dropped.
 
@@ -125,16 +133,30 @@ def read_lines(file: str | None, stream: BinaryIO | None = None, *, encoding: st
     """
     check_encoding(encoding, "--encoding")
     try:
-        data = Path(file).read_bytes() if file is not None else stream.read() if stream is not None else b""
+        data = _file_bytes(Path(file)) if file is not None else stream.read() if stream is not None else b""
+    except PackedError as error:
+        raise InputError(f"{file}: {error}", fix=error.fix) from None
     except OSError as error:
         raise InputError(f"{file or 'stdin'} cannot be read: {error.strerror or error}") from None
     marked = marked_encoding(data[:4096])
     bad = find_bad_byte(io.BytesIO(data), encoding)
     if bad is None and marked and not codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
         bad = BadByte(1, f"the file looks like {marked.upper()}, expected {encoding}", marked, "")
+    # Lines of text may be HTML; what cannot be decoded is told by what it is.
+    what = Foreign("a Parquet file", "") if data.startswith(b"PAR1") else foreign(data[:4096])
+    if bad is not None and what is not None:
+        raise InputError(f"{file or 'stdin'} is {what.what}, not lines of text", fix="pass one text per line")
     if bad is not None:
         raise InputError(f"{file or 'stdin'}:{bad.line}: {bad.message}", fix=bad.fix("--encoding "))
     return text_lines(data.decode(text_encoding(encoding)).removeprefix("\ufeff"))
+
+
+def _file_bytes(path: Path) -> bytes:
+    if not path.is_file():
+        return path.read_bytes()  # a pipe can be read only once
+    check_packed(path)
+    with open_binary(path) as opened:
+        return opened.read()
 
 
 def text_lines(text: str) -> list[str]:

@@ -21,7 +21,7 @@ from lft_ray.data.readers.table import FileColumns
 if TYPE_CHECKING:
     from _csv import Reader
 
-__all__ = ["read_delimited"]
+__all__ = ["header_names", "read_delimited"]
 
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 _DELIMITER_FIX = {"\t": "rename the file to end in .tsv", ",": "rename the file to end in .csv"}
@@ -46,7 +46,7 @@ def read_delimited(context: ReadContext, *, delimiter: str) -> FileColumns | Non
             suspects = _swallowed(table, header, delimiter, context)
             columns = _unquoted(table, suspects, header, delimiter, context)
             if columns is None:
-                columns = _quoted(table, suspects, header, context.findings)
+                columns = _quoted(table, suspects, header, context)
     return columns
 
 
@@ -69,10 +69,22 @@ class _Header:
     label_at: int
 
 
+def header_names(reader: "Reader") -> list[str]:
+    """Read the names of the columns, after blank lines and the line ``sep=,`` that Excel writes.
+
+    Raises:
+        StopIteration: the file has no such line.
+    """
+    while True:
+        names = next(reader)
+        if names and names != ["sep=", ""]:
+            return names
+
+
 def _header(reader: "Reader", delimiter: str, context: ReadContext) -> _Header | None:
     findings = context.findings
     try:
-        names = next(reader)
+        names = header_names(reader)
     except StopIteration:
         findings.error("empty_file", "the file is empty", fix="use a file with a header and rows")
         return None
@@ -185,7 +197,8 @@ def _unquoted(
     return plain.columns(header, "quotation marks are characters of the text")
 
 
-def _quoted(table: _Table, suspects: list[Record], header: _Header, findings: FileFindings) -> FileColumns:
+def _quoted(table: _Table, suspects: list[Record], header: _Header, context: ReadContext) -> FileColumns:
+    findings = context.findings
     if table.open_quote is not None:
         row, error = table.open_quote
         message = f"a quote opened in this row is not closed, or a quote inside a quoted field is not doubled ({error})"
@@ -204,7 +217,7 @@ def _quoted(table: _Table, suspects: list[Record], header: _Header, findings: Fi
         findings.error_rows("swallowed_rows", found, summary="a quote that swallows the rows after it", fix=fix)
     _report_ragged(table.ragged, len(table.texts), len(header.names), findings)
     if not table.texts and not table.ragged:
-        findings.error("no_rows", "the file has a header and no rows", fix="add labelled rows")
+        findings.error("no_rows", "the file has a header and no rows", fix=context.wanted.rows_fix)
     long = f"{len(table.spans):,} rows span several lines, in quoted fields" if table.spans else ""
     return table.columns(header, long)
 

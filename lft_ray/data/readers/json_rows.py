@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from lft_ray.data.findings import LISTED_ROWS, FileFindings
 from lft_ray.data.readers.context import ReadContext
+from lft_ray.data.readers.json_shapes import other_shape
 from lft_ray.data.readers.table import FileColumns
 from lft_ray.strict_json import NotFinite, RepeatedKeys, parse_marked
 from lft_ray.texts import repaired
@@ -68,6 +69,9 @@ def read_json(context: ReadContext, *, is_array: bool) -> FileColumns | None:
         The columns, or None if the file as a whole is unusable.
     """
     errors, columns = _Errors(), None
+    if not is_array and (shape := other_shape(context)) is not None:
+        context.findings.error("json_shape", shape[0], fix=shape[1])
+        return None
     try:
         with context.open_text() as stream:
             keep_blank = context.wanted.only_text
@@ -123,7 +127,7 @@ def _columns(rows: Iterator[tuple[int, dict[str, Any]]], context: ReadContext, e
     first = list(islice(rows, NAMED_ROWS))
     if not first:
         if not errors.counts:
-            context.findings.error("no_rows", "the file has no rows", fix="add labelled rows")
+            context.findings.error("no_rows", "the file has no rows", fix=context.wanted.rows_fix)
         return None
     names = list(dict.fromkeys(chain.from_iterable(row for _, row in first)))
     positions = context.wanted.find(names, context.findings)

@@ -20,7 +20,10 @@ from lft_ray.data.readers.columnar import class_names_of, parquet_source
 from lft_ray.data.readers.columns import WantedColumns
 from lft_ray.data.readers.context import ReadContext
 from lft_ray.data.readers.decoding import find_bad_byte, marked_encoding
+from lft_ray.data.readers.delimited import header_names
 from lft_ray.data.readers.encodings import high_lines, likely_encodings
+from lft_ray.data.readers.foreign import foreign
+from lft_ray.data.readers.json_shapes import other_shape
 from lft_ray.data.readers.packed import PackedError, check_packed, open_binary
 from lft_ray.data.readers.sniff import Format, sniff
 from lft_ray.errors import DataError
@@ -83,8 +86,8 @@ def preview(path: Path, encoding: str | None = None) -> Preview:
 def _encoding_of(path: Path) -> tuple[str, str]:
     with open_binary(path) as stream:
         head = stream.read(_HEAD)
-    if head.startswith(b"PAR1"):
-        return "utf-8", ""
+    if head.startswith(b"PAR1") or foreign(head) is not None:
+        return "utf-8", ""  # `sniff` says what it is
     if marked := marked_encoding(head):
         return marked, f"{marked.upper()} by its first bytes"
     with open_binary(path) as stream:
@@ -110,6 +113,8 @@ def _rows(context: ReadContext, kind: Format) -> tuple[tuple[list[dict[str, Any]
         if kind in (Format.CSV, Format.TSV):
             read = _delimited(stream, "\t" if kind is Format.TSV else ",")
         else:
+            if kind is Format.JSON_LINES and (shape := other_shape(context)) is not None:
+                raise DataError(f"{context.path}: {shape[0]}", fix=shape[1])
             found = _json_rows(_parsed(stream.read()) if kind is Format.JSON_ARRAY else map(_parsed, stream))
             first = list(islice(found, _NAMED_ROWS))
             read = _spread(chain(first, found)), list(dict.fromkeys(name for row in first for name in row))
@@ -120,10 +125,10 @@ def _delimited(stream: TextIO, delimiter: str) -> tuple[tuple[list[dict[str, Any
     before = csv.field_size_limit(2**31 - 1)
     reader = csv.reader(stream, delimiter=delimiter)
     try:
-        names = [name.strip() for name in next(reader, [])]
+        names = [name.strip() for name in header_names(reader)]
         whole = (dict(zip(names, fields, strict=True)) for fields in reader if len(fields) == len(names))
         return _spread(whole), names
-    except csv.Error:
+    except (csv.Error, StopIteration):
         return ([], 0), []  # the check names the row
     finally:
         csv.field_size_limit(before)
@@ -172,8 +177,10 @@ def _parquet(path: Path) -> tuple[tuple[list[dict[str, Any]], int], list[str]]:
         raise DataError(f"{path}: the Parquet file is damaged: {reason}", fix="write it again") from None
     for name, classes in named.items():
         for row in kept:
-            row[name] = _class_name(row[name], classes)
-    return (kept, total), [name.strip() for name in names]
+            if name in row:
+                row[name] = _class_name(row[name], classes)
+    trimmed = [{name.strip(): value for name, value in row.items()} for row in kept]
+    return (trimmed, total), [name.strip() for name in names]
 
 
 def _class_name(value: Any, classes: Sequence[str]) -> Any:

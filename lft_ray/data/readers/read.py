@@ -25,6 +25,7 @@ from lft_ray.data.readers.packed import PackedError, check_packed
 from lft_ray.data.readers.sniff import Format, sniff
 from lft_ray.data.readers.table import FileColumns, RawTable
 from lft_ray.errors import DataError
+from lft_ray.records import Problem
 from lft_ray.system.paths import matches, resolve
 from lft_ray.tasks.base import Task
 from lft_ray.texts import is_blank
@@ -71,8 +72,11 @@ def read_table(
             parts += [(next(iter(hashes)), columns)] if columns else []
         else:
             for file in _expand(entry, findings):
-                if file in files:
-                    findings.of(file).warning("file_twice", "the file is listed twice; it is read once")
+                # Also through a link, or by another spelling of its path.
+                earlier = next((other for other in files if _is_same_file(file, other)), None)
+                if earlier is not None:
+                    told = "" if earlier == file else f", also as {earlier}"
+                    findings.of(file).warning("file_twice", f"the file is listed twice{told}; it is read once")
                     continue
                 files[file] = file_sha256(Path(file))
                 columns = _read_file(ReadContext(Path(file), encoding, wanted, findings.of(file)))
@@ -80,13 +84,16 @@ def read_table(
     return _assemble(parts, files, task, findings)
 
 
-def read_texts(file: str, *, text: str | None = None, encoding: str = "utf-8") -> list[str]:
+def read_texts(
+    file: str, *, text: str | None = None, encoding: str = "utf-8", warnings: list[Problem] | None = None
+) -> list[str]:
     """Read the text column of one CSV, TSV, JSONL, JSON or Parquet file, labelled or not, in file order.
 
     Args:
         file: path of the file; not a glob.
         text: name of the text column; None: try the usual names.
         encoding: encoding of CSV, TSV and JSON files.
+        warnings: receives how the file was read, where that is not plain.
 
     Returns:
         One text per row; a missing text is an empty string.
@@ -102,9 +109,15 @@ def read_texts(file: str, *, text: str | None = None, encoding: str = "utf-8") -
     if path.is_file() or (not glob.has_magic(file) and _expand(file, findings)):
         columns = _read_file(ReadContext(path, encoding, wanted, findings.of(file)))
     raise_on_errors(findings.problems)
+    if warnings is not None:
+        warnings += findings.problems
     if columns is None:
         raise DataError(f"{file} cannot be read", fix="pass one CSV, TSV, JSONL or Parquet file")
     return columns.texts
+
+
+def _is_same_file(file: str, other: str) -> bool:
+    return file == other or (not other.startswith(HUB_PREFIX) and Path(file).samefile(other))
 
 
 def file_sha256(path: Path) -> str:
@@ -121,6 +134,9 @@ def _expand(entry: str, findings: Findings) -> list[str]:
     path = resolve(entry)
     if path.is_file():
         return [str(path)]
+    if not entry.strip():
+        findings.error("no_file", "the name of a file is empty", fix="name a file, or remove the entry")
+        return []
     if path.is_dir():
         findings.error("no_file", f"{entry} is a folder", fix=f"name its files, such as {entry.rstrip('/')}/*.csv")
         return []
@@ -129,8 +145,16 @@ def _expand(entry: str, findings: Findings) -> list[str]:
         if not found:
             findings.error("no_file", f"no file matches {entry}", fix="check the pattern and the working directory")
         return found
+    if path.exists():
+        message = f"{entry} is a pipe or a device, which cannot be read twice"
+        findings.error("no_file", message, fix="write it to a file first")
+        return []
     folder = path.parent
     names = [other.name for other in folder.iterdir()] if folder.is_dir() else []
+    if path.is_symlink():
+        target = str(path.readlink())
+        findings.error("no_file", f"{entry} is a link to {target}, which does not exist", fix="mend the link")
+        return []
     close = difflib.get_close_matches(path.name, names, n=1)
     hint = f" Did you mean {str(folder / close[0])!r}?" if close else ""
     fix = f"paths are relative to the working directory, {Path.cwd()}" if not path.is_absolute() else "check the path"

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from lft_ray.data.findings import FileFindings
 from lft_ray.data.readers.decoding import marked_encoding, text_encoding
+from lft_ray.data.readers.foreign import foreign
 from lft_ray.data.readers.packed import inner_name, open_binary
 
 __all__ = ["Format", "sniff"]
 
+_UTF8_BYTES = 4_000_000
+"""Bytes in which a character above ASCII is sought, to tell UTF-8 from the encoding that was named."""
 HEAD_BYTES = 65_536
 """Bytes read to detect the format."""
 _ARCHIVES = {
@@ -60,6 +63,10 @@ def sniff(path: Path, encoding: str, findings: FileFindings, *, option: str = "-
         fix = "extract it first, or save it as CSV, JSONL or Parquet, packed with gzip, zstd or zip if you like"
         findings.error("packed_file", f"the file is {archive}, which cannot be read", fix=fix)
         return None
+    other = foreign(head)
+    if other is not None:
+        findings.error("no_table", f"the file is {other.what}", fix=other.fix)
+        return None
     named = _BY_SUFFIX.get(inner_name(path).suffix.lower())
     if head.startswith(b"PAR1"):
         return _checked(Format.PARQUET, named, findings)
@@ -69,6 +76,7 @@ def sniff(path: Path, encoding: str, findings: FileFindings, *, option: str = "-
         return None
     if not _is_known_encoding(head, encoding, findings, option):
         return None
+    _warn_of_utf8(path, encoding, findings, option)
     text = head.decode(text_encoding(encoding), errors="replace")
     return _checked(_text_format(text.lstrip(), named), named, findings)
 
@@ -108,3 +116,27 @@ def _is_known_encoding(head: bytes, encoding: str, findings: FileFindings, optio
         fix = f"{option}{found}, or save the file as UTF-8"
         findings.error("encoding", f"the file is {found.upper()}, expected {encoding}", fix=fix)
     return not found
+
+
+def _warn_of_utf8(path: Path, encoding: str, findings: FileFindings, option: str) -> None:
+    """Warn of UTF-8 that is read in another encoding: most decode any bytes, and every accent becomes two characters.
+
+    One encoding holds for all files of an experiment, and train may be cp1252 where test is UTF-8.
+    """
+    if codecs.lookup(encoding).name.startswith("utf"):
+        return
+    with open_binary(path) as stream:
+        data = stream.read(_UTF8_BYTES)
+    try:
+        # A character may be cut at the end.
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(data)
+        read = data.decode(encoding, errors="ignore")
+    except UnicodeError:
+        return
+    at = next((place for place, character in enumerate(text) if not character.isascii()), None)
+    if at is None or text == read:
+        return
+    word = text[max(0, at - 10) : at + 5]
+    told = f"{word!r} becomes {word.encode().decode(encoding, errors='replace')!r}"
+    message = f"the file is UTF-8 by its bytes, and is read as {encoding}: {told}"
+    findings.warning("encoding_utf8", message, fix=f"{option}utf-8, and save other files as UTF-8 too")

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lft_ray.data.readers.preview import preview
 from lft_ray.data.readers.read import read_table
 from lft_ray.data.readers.table import RawTable
 from lft_ray.tasks.classification import Classification
@@ -159,3 +160,64 @@ def test_vectors_are_refused(tmp_path, labels, task):
     table = read(tmp_path / "a.parquet", pa.table({"text": ["a", "b"], "label": labels}), task)
     assert codes(table) == [("error", "label_vector")]
     assert not table.labels_are_read
+
+
+NAMES = [["x"], None, ["y", "z"]]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.dictionary(pa.int8(), pa.string())),
+        pa.large_list(pa.dictionary(pa.int8(), pa.string())),
+        pa.list_view(pa.string()),
+        pa.large_list_view(pa.string()),
+        pa.list_(pa.string_view()),
+    ],
+    ids=str,
+)
+def test_every_kind_of_list_of_names_is_read_with_all_rows(tmp_path, kind):
+    table = read(
+        tmp_path / "a.parquet", pa.table({"text": ["a", "b", "c"], "label": pa.array(NAMES, kind)}), Multilabel
+    )
+    assert (table.labels, table.problems) == ([["x"], [], ["y", "z"]], [])
+
+
+def test_bytes_are_read_as_utf8_with_a_warning(tmp_path):
+    table = read(tmp_path / "a.parquet", pa.table({"text": ["ä".encode(), b"b"], "label": [b"x", None]}))
+    assert (table.texts, table.labels) == (["ä", "b"], [["x"], []])
+    assert codes(table) == [("warning", "binary_column")] * 2
+
+
+def test_bytes_that_are_no_text_are_an_error(tmp_path):
+    for column in ("text", "label"):
+        data = {"text": ["a", "b"], "label": ["x", "y"], column: [b"\xff\xfe", b"b"]}
+        assert codes(read(tmp_path / "a.parquet", pa.table(data))) == [("error", "binary_column")]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["not json", "[1]", '{"info": 1}', '{"info": {"features": [1]}}', '{"info": {"features": {"label": {}}}}'],
+)
+def test_metadata_that_others_wrote_is_no_metadata(tmp_path, metadata):
+    table = pa.table({"text": ["a", "b"], "label": [0, 1]}).replace_schema_metadata({"huggingface": metadata})
+    assert read(tmp_path / "a.parquet", table).labels == [["0"], ["1"]]
+    assert preview(tmp_path / "a.parquet").columns["label"] == [0, 1]
+    nameless = with_features(pa.table({"text": ["a", "b"], "label": [0, 1]}), {"_type": "ClassLabel"})
+    assert read(tmp_path / "b.parquet", nameless).labels == [["0"], ["1"]]
+
+
+@pytest.mark.parametrize(("labels", "task"), [([0, 1, 2], Classification), ([[0], [], [1, 2]], Multilabel)])
+def test_class_numbers_without_a_name_are_an_error_with_their_rows(tmp_path, labels, task):
+    feature = {"names": ["neg", "pos"], "_type": "ClassLabel"}
+    feature = feature if task is Classification else [feature]
+    (problem,) = read(
+        tmp_path / "a.parquet", with_features(pa.table({"text": ["a", "b", "c"], "label": labels}), feature), task
+    ).problems
+    assert (problem.code, problem.row, problem.severity) == ("class_number", 3, "error")
+    assert "the class number is 2, but the file names 2 classes" in problem.message
+
+
+def test_padded_column_names_are_seen(tmp_path):
+    pq.write_table(pa.table({"text ": ["a"], " label": ["x"]}), tmp_path / "a.parquet")
+    assert preview(tmp_path / "a.parquet").columns == {"text": ["a"], "label": ["x"]}

@@ -73,7 +73,7 @@ def test_unreadable_files_are_bad_input(tmp_path):
         read_lines(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["utf-9", "base64", "zlib", "a\0b"])
+@pytest.mark.parametrize("name", ["utf-9", "base64", "zlib", "a\0b", "idna", "undefined"])
 def test_unknown_encodings(name):
     with pytest.raises(ConfigError, match="unknown encoding"):
         check_encoding(name)

@@ -133,3 +133,20 @@ def test_hundred_thousand_rows_take_less_than_ten_seconds_of_one_core(tmp_path):
     table = read(tmp_path / "a.csv", "text,label\n" + rows)
     assert len(table.texts) == 100_000
     assert time.process_time() - before < 5
+
+
+@pytest.mark.parametrize(("start", "row"), [("\n\n", 4), ("sep=,\n", 3), ("\ufeffsep=,\r\n", 3), ("\r\n", 3)])
+def test_the_header_is_the_first_line_that_names_columns(tmp_path, start, row):
+    table = read(tmp_path / "a.csv", start + "text,label\na,x\n")
+    assert (table.texts, table.labels, table.problems) == (["a"], [["x"]], [])
+    assert table.origin(0)[1] == row
+
+
+def test_another_delimiter_that_excel_names_is_told(tmp_path):
+    (problem,) = read(tmp_path / "a.csv", "sep=;\ntext;label\na;x\n").problems
+    assert (problem.code, problem.row) == ("delimiter", 1)
+
+
+def test_zeros_that_a_crash_left_are_no_utf16(tmp_path):
+    table = read(tmp_path / "a.csv", b"text,label\na,x\n" + b"\0" * 4096)
+    assert codes(table) == [("error", "field_count", 3)]

@@ -130,3 +130,27 @@ def test_multilabel_looks_for_labels_first(tmp_path):
     path.write_text('text,label,labels\nhi,q," x,y"\n')
     table = read_table(str(path), task=Multilabel)
     assert (table.label_column, table.labels) == ("labels", [["x", "y"]])
+
+
+def test_one_file_by_several_paths_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("text,label\na,x\nb,y\n")
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    table = read_table(["a.csv", "./a.csv", "link.csv", str(tmp_path / "a.csv")], task=Classification)
+    assert table.texts == ["a", "b"]
+    assert [problem.code for problem in table.problems] == ["file_twice"] * 3
+    assert table.problems[1].message == "the file is listed twice, also as a.csv; it is read once"
+
+
+def test_what_is_no_file_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone.csv").symlink_to("nowhere.csv")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    for name, told in {
+        "gone.csv": "gone.csv is a link to nowhere.csv, which does not exist",
+        "loop.csv": "loop.csv is a link to loop.csv, which does not exist",
+        "/dev/null": "/dev/null is a pipe or a device, which cannot be read twice",
+        " ": "the name of a file is empty",
+    }.items():
+        (problem,) = read_table(name, task=Classification).problems
+        assert (problem.code, problem.message) == ("no_file", told)
