@@ -4,7 +4,7 @@ In: an `Experiment` and its prepared data. Out: `Candidates`, ``candidates.json`
 experiment are resolved to values here, so that no later stage looks them up again. Never measures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from pydantic import Field
@@ -36,23 +36,27 @@ class TaskRecord(Record):
     """Whether the task defines a distillation loss."""
 
     @classmethod
-    def of(cls, kind: str, metric: str, labels: Sequence[str] = ()) -> "TaskRecord":
+    def of(cls, kind: str, metric: str | None, labels: Sequence[str] = ()) -> "TaskRecord":
         """Resolve a task by its name.
 
         Args:
             kind: built-in name or ``package.module:Name``.
-            metric: metric that the search maximises.
+            metric: metric that the search maximises; None: the default of the task.
             labels: label names; empty before the data is read.
 
         Raises:
-            ConfigError: there is no such task.
+            ConfigError: there is no such task, or it has no such metric.
         """
         found: type[Task] = resolve(kind, TASKS, where="task.kind")
+        metrics = getattr(found, "metric_names", {})
+        if metric is not None and metric not in metrics:
+            hint = f"expected one of {', '.join(metrics)}.{nearest(metric, metrics)}"
+            raise ConfigError(f"unknown metric {metric!r} at task.metric: {hint}")
         return cls(
             kind=kind,
             labels=list(labels),
             outputs=found(list(labels)).outputs if labels else 0,
-            metric=metric,
+            metric=metric or next(iter(metrics), ""),
             can_distill=hasattr(found, "distill_loss"),
         )
 
@@ -76,6 +80,11 @@ class TaskRecord(Record):
                 f"{self.kind!r} at task.kind is no task: it has no {listed}",
                 fix="write a class with the members of lft_ray.tasks.base.Task",
             )
+
+    def row_spread(self, counts: Mapping[str, int], rows: int) -> float:
+        """`Task.row_spread` of the metric that the search maximises."""
+        found: type[Task] = resolve(self.kind, TASKS, where="task.kind")
+        return found.row_spread(self.metric, counts, rows)
 
     def make(self) -> "Task":
         """Instantiate the task; a record holds plain values only, so each process creates its own instance."""

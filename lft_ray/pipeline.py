@@ -444,7 +444,7 @@ def write_study(run: RunFolder, url: str) -> int:
     from lft_ray.report.optuna_study import write_study as write
 
     experiment = run.experiment()
-    return write(experiment.name, experiment.task.metric, records_of(run), url)
+    return write(experiment.name, Candidates.of_run(run).task.metric, records_of(run), url)
 
 
 def run_train(

@@ -112,6 +112,7 @@ def check(
 
 def _decides(experiment: "Experiment", card: "DataCard") -> "Power | None":
     """What difference in F1 the validation rows can decide; None without any."""
+    from lft_ray.candidates import TaskRecord
     from lft_ray.search.confirm import max_seeds
     from lft_ray.selection.power import power_of
 
@@ -121,7 +122,7 @@ def _decides(experiment: "Experiment", card: "DataCard") -> "Power | None":
     return power_of(
         card.label_counts.get("validation", {}),
         rows,
-        metric=experiment.task.metric,
+        task=TaskRecord.of(experiment.task.kind, experiment.task.metric),
         margin=selection.margin,
         seeds=max_seeds(rows, selection.confirmation_seeds),
     )

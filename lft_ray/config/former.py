@@ -8,7 +8,7 @@ from lft_ray.config.experiment import Experiment
 
 __all__ = ["FORMER_DEFAULTS", "as_begun"]
 
-FORMER_DEFAULTS: dict[tuple[str, str], object] = {("training", "method"): ["full"]}
+FORMER_DEFAULTS: dict[tuple[str, str], object] = {("training", "method"): ["full"], ("task", "metric"): "macro_f1"}
 """(section, key) -> default until the version before; that of 0.1.0 and 0.2.0."""
 
 

@@ -181,7 +181,7 @@ def _power(job: PlanJob) -> Power:
     return power_of(
         validation.label_counts,
         validation.rows,
-        metric=job.candidates.task.metric,
+        task=job.candidates.task,
         margin=selection.margin,
         seeds=max_seeds(validation.rows, selection.confirmation_seeds),
     )

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lft_ray.candidates import TaskRecord
 from lft_ray.cluster.connect import ClusterHandle, this_machine
 from lft_ray.config import DataSpec, ModelSpec, TaskSpec, TrainingSpec
 from lft_ray.config.loader import inline
@@ -121,7 +122,7 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
         length_told += f"; {fit.truncated_share:.1%} of them are cut"
     mean = fit.tokens["mean"] if fit else sum(map(rough_tokens, texts)) / max(1, len(texts))
     effort = minutes_of(read.card.rows.get("train", 0), min(mean, length), this_machine(), speed or _speed)
-    margin, margin_told = _margin(read.card)
+    margin, margin_told = _margin(read.card, task)
     ratio = _imbalance(read.card)
     name = run_name(asked.name) if asked.name else files.name
     problems = fit_problems([fit] if fit else [])
@@ -291,14 +292,14 @@ def _length(texts: Sequence[str], fit: TokenFit | None) -> tuple[int, str]:
     return length, source
 
 
-def _margin(card: DataCard) -> tuple[float, str]:
+def _margin(card: DataCard, task: TaskSpec) -> tuple[float, str]:
     rows = card.rows.get("validation", 0)
     if not rows:
         return LEAST_MARGIN, "half a point of F1"
     power = power_of(
         card.label_counts.get("validation", {}),
         rows,
-        metric="macro_f1",
+        task=TaskRecord.of(task.kind, task.metric),
         margin=LEAST_MARGIN,
         seeds=max_seeds(rows, None),
     )
@@ -324,7 +325,12 @@ def _yaml(
     told: Mapping[str, str],
 ) -> str:
     margin, ratio = measured
-    wanted = {"kind": task.kind, "text": task.text, "label": task.label, "metric": task.metric}
+    wanted = {
+        "kind": task.kind,
+        "text": task.text,
+        "label": task.label,
+        "metric": TaskRecord.of(task.kind, task.metric).metric,
+    }
     lines = [f"  train: {inline(data.train)}"]
     held = {"validation": data.validation, "test": data.test}
     lines += [f"  {key}: {inline(value)}" for key, value in held.items() if value is not None]

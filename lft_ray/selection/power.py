@@ -2,7 +2,7 @@
 
 The half-width of a bound is foreseen as 1.645 x sqrt(row variance + seed variance) of the difference of two equally
 good models. Row variance: that of the score itself, p (1 - p) / rows at an F1 of p = 0.9, since two models that share
-their rows differ about as much; macro-F1 weighs every label alike, so rare labels, of few rows each, count for more.
+their rows differ about as much; a metric that weighs every label alike rests on fewer rows where some labels are rare.
 Seed variance: 2 x 0.006^2 / seeds, the spread that finalists are screened with. Measured bounds replace all of this.
 """
 
@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from statistics import NormalDist
 
+from lft_ray.candidates import TaskRecord
 from lft_ray.records import Record
 from lft_ray.selection.screening import SEED_SPREAD
 from lft_ray.selection.significance import CONFIDENCE
@@ -61,18 +62,18 @@ class Power(Record):
         )
 
 
-def power_of(label_counts: Mapping[str, int], rows: int, *, metric: str, margin: float, seeds: int) -> Power:
+def power_of(counts: Mapping[str, int], rows: int, *, task: TaskRecord, margin: float, seeds: int) -> Power:
     """Foresee what can be decided.
 
     Args:
-        label_counts: label -> validation rows; empty: balanced labels are assumed.
+        counts: validation rows of each group that the task counts, such as each label; empty: not known.
         rows: number of validation rows.
-        metric: name of the score; macro-F1 depends on the rarest labels.
+        task: the task, which knows on how many rows its metric effectively rests.
         margin: ``selection.margin``.
         seeds: fresh seeds per finalist, at most.
     """
     seed_variance = 2.0 * SEED_SPREAD**2 / max(1, seeds)
-    row_variance = ASSUMED_F1 * (1.0 - ASSUMED_F1) * _spread(label_counts, rows, metric)
+    row_variance = ASSUMED_F1 * (1.0 - ASSUMED_F1) * task.row_spread(counts, rows)
     room = (margin / Z) ** 2 - seed_variance
     return Power(
         validation_rows=rows,
@@ -82,15 +83,6 @@ def power_of(label_counts: Mapping[str, int], rows: int, *, metric: str, margin:
         rows_needed=math.ceil(rows * row_variance / room) if room > 0.0 else None,
         seeds_needed=math.floor(2.0 * (SEED_SPREAD * Z / margin) ** 2) + 1 if room <= 0.0 < margin else None,
     )
-
-
-def _spread(label_counts: Mapping[str, int], rows: int, metric: str) -> float:
-    """1 / the number of rows that a score effectively rests on."""
-    counts = [max(1, count) for count in label_counts.values()]
-    if metric != "macro_f1" or not counts:
-        return 1.0 / max(1, rows)
-    # Never less than with balanced labels: texts with several labels have more labels than rows.
-    return max(1.0 / max(1, rows), sum(1.0 / count for count in counts) / len(counts) ** 2)
 
 
 def _round_up(rows: int) -> int:

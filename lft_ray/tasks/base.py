@@ -77,6 +77,16 @@ class Task(Protocol):
             temperature: divisor of both logits.
         """
 
+    @classmethod
+    def row_spread(cls, metric: str, counts: Mapping[str, int], rows: int) -> float:
+        """1 / the number of rows that the metric effectively rests on: its variance is F1 x (1 - F1) times this.
+
+        Args:
+            metric: one of ``metric_names``.
+            counts: rows of each group that the data card counts, such as each label; empty: not known.
+            rows: number of rows.
+        """
+
     def units(self, targets: NDArray[Any], weights: Floats | None) -> float:
         """What the sum of ``loss`` over these rows is divided by to be a mean.
 

@@ -4,14 +4,14 @@ In: what is known of each row, its true and its predicted labels. Out: a score o
 equal those of scikit-learn with ``zero_division=0`` and ``sample_weight``, for thousands of weightings at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.tasks.judging import Floats64, Weights
 
-__all__ = ["METRIC_NAMES", "LabelMetric", "one_hot", "rarest_label"]
+__all__ = ["METRIC_NAMES", "LabelMetric", "one_hot", "rarest_label", "row_spread"]
 
 METRIC_NAMES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "weighted_f1": "weighted F1", "accuracy": "accuracy"}
 """Key of each metric of labels -> its usual spelling; the first is the default."""
@@ -64,6 +64,15 @@ class LabelMetric:
         # The macro mean skips labels that neither truth nor predictions contain, as the task's metrics do.
         macro: Floats64 = f1.sum(axis=1) / np.maximum((denominator > 0).sum(axis=1), 1)
         return macro
+
+
+def row_spread(metric: str, counts: Mapping[str, int], rows: int) -> float:
+    """1 / the number of rows that a metric effectively rests on, from the rows of each label."""
+    known = [max(1, count) for count in counts.values()]
+    if metric != "macro_f1" or not known:
+        return 1.0 / max(1, rows)
+    # Never less than with balanced labels: texts with several labels have more labels than rows.
+    return max(1.0 / max(1, rows), sum(1.0 / count for count in known) / len(known) ** 2)
 
 
 def one_hot(labels: NDArray[np.integer], count: int) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from lft_ray.records.panels import Panel
 from lft_ray.tasks.base import Floats
 from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
 from lft_ray.tasks.label_answers import label_mismatch, largest_change, ranked, table
-from lft_ray.tasks.label_metrics import METRIC_NAMES, LabelMetric, rarest_label
+from lft_ray.tasks.label_metrics import METRIC_NAMES, LabelMetric, rarest_label, row_spread
 from lft_ray.tasks.label_panels import label_panel
 from lft_ray.tasks.scores import balanced_weights, count_matrix, f1_averages
 from lft_ray.wire import LabelScore, Prediction
@@ -115,6 +115,11 @@ class Multilabel:
         target = functional.log_softmax(teacher.float().unsqueeze(2) * halves, dim=2)
         student = functional.log_softmax(logits.float().unsqueeze(2) * halves, dim=2)
         return temperature**2 * functional.kl_div(student, target, reduction="sum", log_target=True)
+
+    @classmethod
+    def row_spread(cls, metric: str, counts: Mapping[str, int], rows: int) -> float:
+        """Return 1 / the number of rows that the metric rests on: macro-F1 on the rarest labels."""
+        return row_spread(metric, counts, rows)
 
     def units(self, targets: NDArray[Any], weights: Floats | None) -> float:
         """Return the number of texts."""

@@ -2,12 +2,13 @@
 
 import pytest
 
+from lft_ray.candidates import TaskRecord
 from lft_ray.selection.power import power_of
 
 
 def power(rows, margin, *, seeds=3, metric="macro_f1", counts=None):
     counts = counts or dict.fromkeys("abcd", rows // 4)
-    return power_of(counts, rows, metric=metric, margin=margin, seeds=seeds)
+    return power_of(counts, rows, task=TaskRecord.of("classification", metric), margin=margin, seeds=seeds)
 
 
 def test_few_rows_decide_little_and_the_number_that_would_do_is_named():
@@ -34,4 +35,6 @@ def test_rare_labels_cost_macro_f1_rows():
     even = power(1000, 0.01).decidable
     assert power(1000, 0.01, counts=skewed).decidable > 1.2 * even
     assert power(1000, 0.01, metric="accuracy", counts=skewed).decidable == pytest.approx(even)
-    assert power_of({}, 1000, metric="macro_f1", margin=0.01, seeds=3).decidable == pytest.approx(even)
+    assert power_of(
+        {}, 1000, task=TaskRecord.of("classification", None), margin=0.01, seeds=3
+    ).decidable == pytest.approx(even)
