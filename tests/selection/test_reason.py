@@ -138,7 +138,7 @@ def test_a_cost_that_is_the_same_when_printed_is_no_saving():
 
 def test_linear_models_have_no_seeds_to_count_and_a_margin_of_0_none_to_blame():
     verdict = Verdict((BEST, CHEAP), "noise", None, rows=60, seeds=0)
-    facts = Facts(metric="macro_f1", verdict=verdict)
+    facts = Facts(metric_name="macro-F1", verdict=verdict)
     assert "within noise: 60 rows cannot separate it from minilm:3 to 0.5 points, nor would more rows alone: the " in (
         reason_of(BEST, (BEST, CHEAP), SPEC, facts)
     )

@@ -231,8 +231,8 @@ def test_proven_is_wrong_in_at_most_one_case_of_twenty(monkeypatch):
 @pytest.mark.parametrize("rows", [3, 6, 60, 140])
 def test_few_rows_without_an_error_prove_nothing(rows):
     records, evidence = study([0.0, 0.0], rows=rows, seeds=2)
-    for predictions in evidence.predictions.values():
-        predictions[:] = evidence.truth
+    for predictions in evidence.answers.values():
+        predictions[:] = evidence.targets
     perfect = [r.replace(variants=[v.replace(f1=1.0) for v in r.variants]) for r in records]
     choice = decide(perfect, SPEC, COST, evidence=evidence, validation_rows=rows)
     assert (choice.verdict, choice.rows_needed) == ("within_noise", 150), "the rule of three: 3 / 150 = 2 points"
@@ -244,8 +244,8 @@ def test_few_rows_without_an_error_prove_nothing(rows):
 
 def test_a_margin_of_0_between_equals_is_never_proven():
     records, evidence = study([0.1, 0.1], rows=400)
-    for key in list(evidence.predictions):
-        evidence.predictions[key][:] = evidence.predictions["t0", "fp32", 128]
+    for key in list(evidence.answers):
+        evidence.answers[key][:] = evidence.answers["t0", "fp32", 128]
     f1 = records[0].variants[0].f1
     equal = [r.replace(variants=[v.replace(f1=f1) for v in r.variants]) for r in records]
     choice = decide(equal, SelectionSpec(margin=0.0), COST, evidence=evidence)
