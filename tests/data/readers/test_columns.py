@@ -2,15 +2,18 @@
 
 import pytest
 
-from lft_ray.data.findings import Findings
 from lft_ray.data.readers.columns import WantedColumns
+from lft_ray.tasks.columns import TEXT, Column, input_columns
+from lft_ray.tasks.findings import Findings
 
-NAMES = ("label", "class")
+COLUMNS = (TEXT, Column("label", ("label", "class"), "names", "truth"))
 
 
-def find(names, text=None, label=None, *, only_text=False):
+def find(names, columns=COLUMNS, *, to_answer=False, **given):
     findings = Findings()
-    found = WantedColumns(text, label, NAMES, only_text).find(names, findings.of("a.csv"))
+    wanted = input_columns(columns) if to_answer else columns
+    found = WantedColumns(wanted, given, to_answer).find(names, findings.of("a.csv"))
+    found = found and tuple(found[column.role] for column in wanted)
     return found, [problem.code for problem in findings.problems]
 
 
@@ -21,7 +24,7 @@ def find(names, text=None, label=None, *, only_text=False):
         (["Text", "LABEL"], {}, (0, 1)),
         (["text", "body", "label"], {"text": "body"}, (1, 2)),
         (["Body", "body", "label"], {"text": "body"}, (1, 2)),  # an exact name is not ambiguous
-        (["text"], {"only_text": True}, (0, 0)),
+        (["text"], {"to_answer": True}, (0,)),
     ],
 )
 def test_find_prefers_exact_then_usual_names(names, options, expected):
@@ -35,7 +38,7 @@ def test_find_prefers_exact_then_usual_names(names, options, expected):
         (["Body", "BODY", "label"], {"text": "body"}, "ambiguous_column"),
         (["text", "label"], {"text": "label"}, "same_column"),
         (["text"], {}, "no_label_column"),
-        (["label"], {"only_text": True}, "no_text_column"),
+        (["label"], {"to_answer": True}, "no_text_column"),
     ],
 )
 def test_find_reports_why_a_column_cannot_be_chosen(names, options, code):
