@@ -55,6 +55,8 @@ class TaskSpec(Spec):
     """Column with the text; detected by its name when omitted."""
     label: str | None = None
     """Column with the label (multilabel: a list, or names separated by commas); detected by its name when omitted."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Role -> column, for the other columns of a task that has more than a text and a label; detected when omitted."""
     metric: Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy"] = "macro_f1"
     """Metric that the search maximises. All four are reported."""
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lft_ray.data.keys import text_keys
 from lft_ray.data.readers.kinds import kind_of
 from lft_ray.tasks.base import Task
-from lft_ray.tasks.columns import Column, input_columns, truth_columns
+from lft_ray.tasks.columns import Column, column_key, input_columns, truth_columns
 from lft_ray.tasks.findings import LISTED_ROWS, Findings
 from lft_ray.tasks.rows import CleanRows, RawTable
 from lft_ray.texts import repaired
@@ -83,7 +83,7 @@ def _report_blank(table: RawTable, split: str, role: str, blank: NDArray[np.bool
     if share > MAX_EMPTY_TEXT_SHARE:
         found = [(*table.origin(row), f"the {role} is empty") for row in rows[: LISTED_ROWS + 1]]
         summary = f"the {role} is empty ({share:.0%} of {split}; at most {MAX_EMPTY_TEXT_SHARE:.0%} can be dropped)"
-        fix = f"is it the right column? Name it with --set task.{role}=NAME, or remove the rows"
+        fix = f"is it the right column? Name it with --set {column_key(role)}=NAME, or remove the rows"
         findings.error_rows("empty_text", found, summary=summary, fix=fix, more=len(rows) - len(found))
         return
     message = f"empty {role}s in {split}: {len(rows):,} ({share:.1%}); rows dropped"

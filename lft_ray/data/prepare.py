@@ -19,13 +19,13 @@ from lft_ray.data.keys import shuffled_keys
 from lft_ray.data.readers.read import file_sha256, read_table
 from lft_ray.data.split import carve, sample
 from lft_ray.data.store import fingerprint, split_bytes
-from lft_ray.errors import DataError
+from lft_ray.errors import ConfigError, DataError, nearest
 from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, SplitRecord
 from lft_ray.run.storage import Storage
 from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Task
-from lft_ray.tasks.columns import LABEL, TEXT
+from lft_ray.tasks.columns import LABEL, TEXT, column_key
 from lft_ray.tasks.facts import Facts
 from lft_ray.tasks.findings import Findings, raise_on_errors
 from lft_ray.tasks.rows import CleanRows, RawTable
@@ -224,9 +224,23 @@ def _read(task: type[Task], task_spec: TaskSpec, data: DataSpec) -> dict[str, Ra
 
 
 def _given(task: type[Task], task_spec: TaskSpec) -> dict[str, str | None]:
-    """Role -> name of its column in the experiment; None where it names none."""
-    named = {TEXT.role: task_spec.text, LABEL: task_spec.label}
-    return {column.role: named.get(column.role) for column in task.columns}
+    """Role -> name of its column in the experiment; None where it names none.
+
+    Raises:
+        ConfigError: the experiment names a column for a role that the task does not have.
+    """
+    named: dict[str, str | None] = {TEXT.role: task_spec.text, LABEL: task_spec.label}
+    twice = next((role for role in task_spec.columns if named.get(role) is not None), None)
+    if twice is not None:
+        message = f"task.columns.{twice} and {column_key(twice)} both name the column of the {twice}"
+        raise ConfigError(message, fix=f"keep {column_key(twice)}")
+    given = {role: name for role, name in (named | task_spec.columns).items() if name is not None}
+    roles = [column.role for column in task.columns]
+    for role in given:
+        if role not in roles:
+            message = f"{column_key(role)} is set, but task {task_spec.kind} has no such column: {', '.join(roles)}."
+            raise ConfigError(message + nearest(role, roles), fix=f"remove {column_key(role)}")
+    return {role: given.get(role) for role in roles}
 
 
 def _split(

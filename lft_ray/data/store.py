@@ -62,7 +62,16 @@ class Split:
 
     @property
     def text_column(self) -> pa.Array:
-        """Column of the one input of tasks on single texts, large_string [n]."""
+        """Column of the one input of tasks on single texts, large_string [n].
+
+        Raises:
+            DataError: the task has other inputs.
+        """
+        if list(self.inputs) != [TEXT.role]:
+            raise DataError(
+                f"the rows of the {self.name} split have the inputs {', '.join(self.inputs)}, expected a text alone",
+                fix="choose a model that reads these inputs, or a task.kind on single texts",
+            )
         return self.inputs[TEXT.role]
 
     @cached_property

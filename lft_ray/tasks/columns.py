@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["LABEL", "TEXT", "TEXT_NAMES", "Column", "ColumnKind", "input_columns", "truth_columns"]
+__all__ = ["LABEL", "TEXT", "TEXT_NAMES", "Column", "ColumnKind", "column_key", "input_columns", "truth_columns"]
 
 LABEL = "label"
 """Role of the column with the names of the labels."""
@@ -34,6 +34,11 @@ class Column:
 
 TEXT = Column("text", TEXT_NAMES, "text", "input")
 """The one input of tasks on single texts."""
+
+
+def column_key(role: str) -> str:
+    """Return the key of the experiment file that names the column of a role."""
+    return f"task.{role}" if role in (TEXT.role, LABEL) else f"task.columns.{role}"
 
 
 def input_columns(columns: Iterable[Column]) -> tuple[Column, ...]:

@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from itertools import combinations
 
 from lft_ray.errors import nearest
-from lft_ray.tasks.columns import Column, input_columns
+from lft_ray.tasks.columns import Column, column_key, input_columns
 from lft_ray.tasks.findings import FileFindings
 
 __all__ = ["WantedColumns"]
@@ -30,7 +30,7 @@ class WantedColumns:
         """
         if self.to_answer:
             return f"--{what} "
-        return "--set data.encoding=" if what == "encoding" else f"--set task.{what}="
+        return "--set data.encoding=" if what == "encoding" else f"--set {column_key(what)}="
 
     def find(self, names: Sequence[str], findings: FileFindings) -> dict[str, int] | None:
         """Return role -> position of its column, or None after an error was added.
@@ -52,7 +52,7 @@ class WantedColumns:
         for (role, at), (other, other_at) in combinations(positions.items(), 2):
             if at == other_at:
                 message = f"{role} and {other} are both column {trimmed[at]!r}"
-                fix = f"set task.{role} and task.{other} to different columns"
+                fix = f"set {column_key(role)} and {column_key(other)} to different columns"
                 findings.error("same_column", message, fix=fix)
                 return None
         padded = [names[at] for at in positions.values() if names[at] != trimmed[at]]

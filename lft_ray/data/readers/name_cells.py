@@ -17,7 +17,7 @@ from lft_ray.data.readers.table import Cells, FileColumns
 from lft_ray.data.readers.text_cells import is_scalar
 from lft_ray.errors import DataError
 from lft_ray.tasks.base import Task
-from lft_ray.tasks.columns import Column
+from lft_ray.tasks.columns import Column, column_key
 from lft_ray.tasks.findings import FileFindings
 from lft_ray.texts import is_blank, repaired
 
@@ -46,7 +46,7 @@ class NamesKind:
             return pa.nulls(len(cells), pa.large_string())
         if not (is_scalar(item) or pa.types.is_null(item)):
             message = f"the {role} column holds {kind}, expected names, numbers or lists of these"
-            findings.error("label_type", message, row=1, fix=f"name another column with --set task.{role}=NAME")
+            findings.error("label_type", message, row=1, fix=f"name another column with --set {column_key(role)}=NAME")
             return None
         if class_names is not None and pa.types.is_integer(item):
             return _named(cells, class_names, is_list=is_list)

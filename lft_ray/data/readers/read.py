@@ -27,7 +27,7 @@ from lft_ray.data.readers.table import FileColumns
 from lft_ray.errors import DataError
 from lft_ray.system.paths import matches, resolve
 from lft_ray.tasks.base import Task
-from lft_ray.tasks.columns import TEXT, Column, input_columns
+from lft_ray.tasks.columns import TEXT, Column, column_key, input_columns
 from lft_ray.tasks.findings import Findings, raise_on_errors
 from lft_ray.tasks.rows import RawTable
 
@@ -221,5 +221,5 @@ def _same_columns(parts: Sequence[tuple[str, FileColumns]], findings: Findings) 
         if part.names != first.names:
             here, there = (" and ".join(map(repr, names.values())) for names in (part.names, first.names))
             message = f"{' and '.join(part.names)} are {here} here, but {there} in {first_file}"
-            fix = f"name them with {' and '.join(f'task.{role}' for role in part.names)}"
+            fix = f"name them with {' and '.join(map(column_key, part.names))}"
             findings.error("columns_differ", message, file=file, fix=fix)

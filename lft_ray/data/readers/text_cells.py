@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from lft_ray.data.readers.json_values import JsonCells, Refused, kind_name
 from lft_ray.data.readers.table import Cells, FileColumns
 from lft_ray.tasks.base import Task
-from lft_ray.tasks.columns import Column
+from lft_ray.tasks.columns import Column, column_key
 from lft_ray.tasks.findings import FileFindings
 from lft_ray.texts import is_blank
 
@@ -35,7 +35,8 @@ class TextKind:
         """Return strings and numbers as strings; other types are an error."""
         if not is_scalar(cells.type) or pa.types.is_boolean(cells.type):
             message = f"the {wanted.role} column holds {cells.type}, expected strings"
-            findings.error("text_type", message, row=1, fix=f"name another column with --set task.{wanted.role}=NAME")
+            fix = f"name another column with --set {column_key(wanted.role)}=NAME"
+            findings.error("text_type", message, row=1, fix=fix)
             return None
         if not is_text(cells.type):
             message = f"the {wanted.role} column holds {cells.type}; read as strings"

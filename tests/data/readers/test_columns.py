@@ -45,5 +45,49 @@ def test_find_reports_why_a_column_cannot_be_chosen(names, options, code):
     assert find(names, **options) == (None, [code])
 
 
+PAIR = (
+    Column("text_a", ("text_a", "question"), "text", "input"),
+    Column("text_b", ("text_b", "answer"), "text", "input"),
+    *COLUMNS[1:],
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "expected"),
+    [
+        (["label", "answer", "question"], {}, (2, 1, 0)),
+        (["label", "a", "b"], {"text_a": "b", "text_b": "a"}, (2, 1, 0)),
+    ],
+)
+def test_find_takes_any_number_of_columns(names, given, expected):
+    assert find(names, PAIR, **given) == (expected, [])
+    assert find(names, PAIR, to_answer=True, **given) == (expected[:2], [])
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "codes"),
+    [
+        (["label"], {}, ["no_text_a_column", "no_text_b_column"]),
+        (["question", "label"], {"text_b": "question"}, ["same_column"]),
+        (["question", "answer", "label"], {"text_b": "label"}, ["same_column"]),
+        (["question", "Answer", "ANSWER", "label"], {}, ["ambiguous_column"]),
+    ],
+)
+def test_find_reports_every_role(names, given, codes):
+    found = WantedColumns(PAIR, given)
+    findings = Findings()
+    assert found.find(names, findings.of("a.csv")) is None
+    assert [problem.code for problem in findings.problems] == codes
+
+
+def test_a_hint_for_the_truth_is_no_usual_name_of_an_input():
+    columns = (TEXT, Column("label", ("posts",), "names", "truth"))
+    findings = Findings()
+    assert WantedColumns(columns).find(["text", "note", "my_posts"], findings.of("a.csv")) is None
+    assert "Did you mean 'my_posts'?" in findings.problems[0].message
+    assert WantedColumns(columns).find(["text", "post"], findings.of("b.csv")) is None
+    assert "Did you mean" not in findings.problems[1].message
+
+
 def test_find_trims_padded_names_with_a_warning():
     assert find([" text", "label"]) == ((0, 1), ["padded_header"])
