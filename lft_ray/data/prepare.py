@@ -20,13 +20,12 @@ from lft_ray.data.readers.read import file_sha256, read_table
 from lft_ray.data.split import carve, sample
 from lft_ray.data.store import fingerprint, split_bytes
 from lft_ray.errors import ConfigError, DataError, nearest
-from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, SplitRecord
 from lft_ray.run.storage import Storage
-from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Task
 from lft_ray.tasks.columns import LABEL, TEXT, column_key
 from lft_ray.tasks.facts import Facts
+from lft_ray.tasks.find import find_task
 from lft_ray.tasks.findings import Findings, raise_on_errors
 from lft_ray.tasks.rows import CleanRows, RawTable
 
@@ -192,7 +191,7 @@ def check_unchanged(record: DatasetRecord) -> None:
 
 
 def _load(task_spec: TaskSpec, data: DataSpec) -> _Loaded:
-    task: type[Task] = resolve(task_spec.kind, TASKS, where="task.kind")
+    task = find_task(task_spec.kind)
     tables = _read(task, task_spec, data)
     carved = {
         name: share

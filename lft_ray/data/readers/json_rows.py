@@ -147,23 +147,24 @@ class _Builder:
         self.errors = errors
         self.rows: list[int] = []
         self.cells = {column.role: kind_of(column).json_cells(column) for column in wanted}
+        self._columns = [(names[role], cells) for role, cells in self.cells.items()]
 
     def add(self, number: int, row: dict[str, Any]) -> None:
         missing = [name for name in self.names.values() if name not in row]
         if missing and row is not _BLANK:
             self.errors.add("missing_key", number, f"key {missing[0]!r} is missing")
             return
-        values = {role: row.get(name) for role, name in self.names.items()}
-        if any(isinstance(value, NotFinite) for value in values.values()):
-            self.errors.add("nan_value", number, "NaN and infinity are not valid JSON")
-            return
-        for role, cells in self.cells.items():
-            refused = cells.check(number, values[role])
+        for name, _ in self._columns:
+            if isinstance(row.get(name), NotFinite):
+                self.errors.add("nan_value", number, "NaN and infinity are not valid JSON")
+                return
+        for name, cells in self._columns:
+            refused = cells.check(number, row.get(name))
             if refused is not None:
                 self.errors.refuse(number, refused)
                 return
-        for role, cells in self.cells.items():
-            cells.add(values[role])
+        for name, cells in self._columns:
+            cells.add(row.get(name))
         self.rows.append(number)
 
     def columns(self, findings: FileFindings) -> FileColumns:

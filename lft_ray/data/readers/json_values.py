@@ -1,5 +1,6 @@
 """Values of JSON rows, one column at a time. In: parsed values. Out: `JsonCells`, `Refused`. Never parses JSON."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,6 +9,11 @@ from lft_ray.strict_json import NotFinite
 from lft_ray.tasks.findings import FileFindings
 
 __all__ = ["JsonCells", "Refused", "kind_name"]
+
+_NAMES: Mapping[type, str] = {
+    str: "a string", int: "an integer", float: "a number", bool: "true or false", type(None): "null", list: "a list",
+    NotFinite: "NaN",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,4 @@ class JsonCells(Protocol):
 
 def kind_name(value: Any) -> str:
     """Return what a JSON value is, for messages."""
-    kinds: dict[type, str] = {str: "a string", int: "an integer", float: "a number", bool: "true or false",
-                              type(None): "null", list: "a list", NotFinite: "NaN"}  # fmt: skip
-    return kinds.get(type(value), "an object")
+    return _NAMES.get(type(value), "an object")

@@ -112,9 +112,7 @@ class _JsonNames:
         if value is None:
             self.names.append(None)
             return
-        items = value if isinstance(value, list) else [value]
-        names = [item if isinstance(item, str) else json.dumps(item) for item in items]
-        self.names.append(names if isinstance(value, list) else names[0])
+        self.names.append([_name(item) for item in value] if isinstance(value, list) else _name(value))
 
     def cells(self, findings: FileFindings) -> Cells:
         if len(self.kinds) > 1:
@@ -125,6 +123,10 @@ class _JsonNames:
             lists = [[names] if isinstance(names, str) else names for names in self.names]
             return pa.array(lists, pa.large_list(pa.large_string()))
         return pa.array(self.names, pa.large_string())
+
+
+def _name(item: Any) -> str:
+    return item if isinstance(item, str) else json.dumps(item)
 
 
 def _trim(rows: list[list[str]], part: FileColumns, findings: FileFindings) -> list[list[str]]:
