@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from lft_ray.config import ModelSpec
 from lft_ray.data.near import NearPair, near_duplicates
+from lft_ray.errors import InputError
 from lft_ray.records import Record
 from lft_ray.tasks.base import Task
+from lft_ray.tasks.columns import LABEL
 from lft_ray.tasks.rows import CleanRows
 from lft_ray.train.deep.features import find_encoder, network_features, tfidf_matrix
 from lft_ray.train.deep.folds import FOLDS, fold_of_rows, out_of_fold
@@ -102,7 +104,7 @@ class _Rows:
         return cls(
             parts,
             np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64),
-            [text for part in parts for text in part.values["text"]],
+            [text for part in parts for text in part.identity],
             [names for part in parts for names in part.values["label"]],
             np.concatenate([part.keys for part in parts]),
         )
@@ -133,7 +135,12 @@ def deep_check(
         max_length: maximum number of tokens per text.
         seed: seed of the folds.
         log: receives progress messages.
+
+    Raises:
+        InputError: the task has no labels.
     """
+    if LABEL not in {column.role for column in task.columns}:
+        raise InputError(f"task {task.kind} has no labels that could be wrong", fix="run lft check without --deep")
     rows = _Rows.of(splits)
     pairs = near_duplicates(rows.texts, rows.keys)
     near = [_near(rows, pair) for pair in pairs]

@@ -131,6 +131,10 @@ def write_fixed(review: Path, splits: Mapping[str, CleanRows], task: Task, folde
     Raises:
         InputError: the review does not belong to this data or a fix is no label; nothing is written then.
     """
+    others = [column.role for column in task.columns if column.role not in ("text", "label")]
+    if others:
+        told = f"fixes are written for rows of a text and a label; task {task.kind} reads {', '.join(others)} too"
+        raise InputError(told, fix="correct the rows in your own files")
     fixes, unfixed = _read(review)
     # Splits that were cut from train share its table.
     tables = {name: rows.raw for name, rows in splits.items() if name == "train" or rows.raw is not splits["train"].raw}
