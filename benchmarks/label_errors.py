@@ -73,7 +73,7 @@ class Judged:
 
     def __init__(self, texts: list[str], labels: list[str], encoder: Encoder | None, args: argparse.Namespace) -> None:
         task = Classification(sorted(set(labels)))
-        self.given = task.encode([[label] for label in labels])
+        self.given = task.encode({"label": [[label] for label in labels]})
         keys, _ = text_keys(texts)
         fold = fold_of_rows(groups(keys, near_duplicates(texts, keys)), labels, seed=args.seed)
         views = [tfidf_matrix(texts, max_length=MAX_LENGTH)]

@@ -97,8 +97,8 @@ def _compare(path: Path, train: Split, test: Split) -> Row:
     several = any(len(names) != 1 for names in train[1])
     task: Task = Multilabel(labels) if several else Classification(labels)
     known = [row for row, names in enumerate(test[1]) if set(names) <= set(labels)]
-    texts, targets = [test[0][row] for row in known], task.encode([test[1][row] for row in known])
-    own = task.encode(train[1])
+    texts, targets = [test[0][row] for row in known], task.encode({"label": [test[1][row] for row in known]})
+    own = task.encode({"label": train[1]})
     reference = _reference(train[0], own, texts, len(labels))
     begun = time.process_time()
     model = TfidfModel.fit(train[0], own, task, 0)

@@ -137,7 +137,7 @@ MAY_RESOLVE = {
 MAY_MAKE_A_TASK = {
     "candidates.py",
     # The data come before the candidates; a bundle holds its task; the others are workers' processes.
-    "data/prepare.py", "export/bundle.py", "train/trial.py", "profile/replica.py",
+    "tasks/find.py", "data/prepare.py", "export/bundle.py", "train/trial.py", "profile/replica.py",
 }  # fmt: skip
 MAY_SEE_THE_EXPERIMENT = {
     "__init__.py", "pipeline.py", "candidates.py", "config/__init__.py", "config/former.py", "run/folder.py",
@@ -156,6 +156,6 @@ def test_names_are_resolved_once(path):
     if name not in MAY_RESOLVE:
         assert not RESOLVING & imported(path), f"{name} resolves again what candidates.json holds"
     if name not in MAY_MAKE_A_TASK:
-        assert "TASKS" not in imported(path), f"{name} looks the task up again: use candidates.task"
+        assert not {"TASKS", "find_task"} & imported(path), f"{name} looks the task up again: use candidates.task"
     if name not in MAY_SEE_THE_EXPERIMENT and not name.startswith("cli/"):
         assert "Experiment" not in imported(path), f"{name} takes the whole experiment: hand down the part it reads"

@@ -1,13 +1,24 @@
 """Records: strict files, and the values that are derived from fields."""
 
+import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from lft_ray.processes import this_process
-from lft_ray.records import CanaryRecord, Endpoint, ScoredVariant, TrialConfig, TrialRecord, Usage, now_utc
+from lft_ray.records import (
+    CanaryRecord,
+    DatasetRecord,
+    Endpoint,
+    ScoredVariant,
+    TrialConfig,
+    TrialRecord,
+    Usage,
+    now_utc,
+)
 
 
 def scored(precision: str, max_length: int, f1: float) -> ScoredVariant:
@@ -76,3 +87,24 @@ def test_times_are_utc_and_in_whole_seconds():
     now = datetime.fromisoformat(now_utc())
     assert now.utcoffset().total_seconds() == 0
     assert now.microsecond == 0
+
+
+OLD_RUNS = sorted((Path(__file__).parent / "data").glob("run_*/dataset.json"))
+
+
+@pytest.mark.parametrize("path", OLD_RUNS, ids=lambda path: path.parent.name)
+def test_the_data_of_labels_is_stored_as_in_earlier_versions(path):
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    record = DatasetRecord.model_validate(stored)
+    assert record.columns == {"text": stored["text_column"], "label": stored["label_column"]}
+    assert record.facts == {"labels": stored["labels"]}
+    assert set(record.model_dump()) == set(json.loads(record.model_dump_json())) == set(DatasetRecord.model_fields) - {
+        "other_columns", "other_facts"
+    }  # fmt: skip
+
+
+def test_other_columns_and_facts_are_stored():
+    old = DatasetRecord.model_validate_json(OLD_RUNS[0].read_text(encoding="utf-8"))
+    record = old.replace(labels=[], other_columns={"a": "b"}, other_facts={"longest": 3})
+    assert (record.columns, record.facts) == ({"a": "b"}, {"longest": 3})
+    assert DatasetRecord.model_validate_json(record.model_dump_json()) == record

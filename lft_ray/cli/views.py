@@ -231,7 +231,7 @@ def _duration(seconds: float) -> str:
 
 def print_card(card: "DataCard", console: "Console") -> None:
     """Print the data card and all problems, errors first."""
-    _plain(console, f"text column '{card.text_column}', label column '{card.label_column}'")
+    _plain(console, ", ".join(f"{role} column '{name}'" for role, name in card.columns.items()))
     for split, rows in card.rows.items():
         _plain(console, f"{split:11} {rows:8,} rows   {_label_counts(card.label_counts.get(split, {}))}")
     words = ", ".join(f"{name} {value:.0f}" for name, value in card.words_quantiles.items())

@@ -55,6 +55,8 @@ class TaskSpec(Spec):
     """Column with the text; detected by its name when omitted."""
     label: str | None = None
     """Column with the label (multilabel: a list, or names separated by commas); detected by its name when omitted."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Role -> column, for the other columns of a task that has more than a text and a label; detected when omitted."""
     metric: str | None = None
     """Metric that the search maximises: macro_f1 (default), micro_f1, weighted_f1 or accuracy, all of which are
     reported; a task of your own names its metrics and their default."""

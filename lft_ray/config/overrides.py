@@ -34,6 +34,9 @@ def kinds_at(path: Sequence[str], model: type[BaseModel]) -> set[type] | None:
     """
     annotation: Any = model
     for key in path:
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+            continue
         fields = [found.model_fields[key] for found in _models(annotation) if key in found.model_fields]
         if not fields:
             return None

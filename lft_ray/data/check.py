@@ -1,24 +1,21 @@
 """Check all splits together. In: raw tables. Out: clean rows, findings and counts. Never needs a model.
 
-`clean` drops unusable rows and `check_labels` checks the labels; this module checks repeated texts and overlap between
-splits.
+`clean` drops unusable rows and the task checks its truth; this module checks repeated texts and overlap between splits.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from lft_ray.data.clean import clean
-from lft_ray.data.findings import Findings
 from lft_ray.data.fit import TokenFit
-from lft_ray.data.labels import check_labels, check_unseen
-from lft_ray.data.readers.table import CleanRows, RawTable
-from lft_ray.data.spelling import one_spelling
 from lft_ray.records import Problem, Record
 from lft_ray.tasks.base import Task
+from lft_ray.tasks.columns import LABEL, TEXT
+from lft_ray.tasks.findings import Findings
+from lft_ray.tasks.rows import CleanRows, RawTable, Repeats
 
 __all__ = ["CheckResult", "DataCard", "check"]
 
@@ -31,19 +28,19 @@ class DataCard(Record):
     """Summary of a data set, as ``lft check`` prints it."""
 
     task_kind: str
-    text_column: str
-    label_column: str
+    columns: dict[str, str]
+    """Role -> name of its column; empty names where no file could be read."""
     rows: dict[str, int]
     """Rows of each split as used: after sampling and after validation and test are carved from train."""
     label_counts: dict[str, dict[str, int]]
-    """Split -> label -> rows, most frequent first."""
+    """Split -> group that the task counts, such as a label -> rows, most frequent first."""
     words_quantiles: dict[str, float]
     """Whitespace words per train text: p50, p95, p99, max."""
     duplicates: int
     conflicts: int
     overlaps: dict[str, int]
     dropped: dict[str, int]
-    """Split -> rows dropped because they have no text or no label."""
+    """Split -> rows dropped because they lack an input, such as the text, or the truth, such as the label."""
     carved: dict[str, float]
     seed: int
     source_files: dict[str, str]
@@ -52,6 +49,18 @@ class DataCard(Record):
     tokens: list[TokenFit] = Field(default_factory=list)
     """How each base reads the texts; only bases that are on this machine."""
     problems: list[Problem]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def text_column(self) -> str:
+        """Name of the column in the role ``text``; empty where the task has none."""
+        return self.columns.get(TEXT.role, "")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def label_column(self) -> str:
+        """Name of the column in the role ``label``; empty where the task has none."""
+        return self.columns.get(LABEL, "")
 
     @property
     def errors(self) -> list[Problem]:
@@ -72,7 +81,7 @@ class CheckResult:
     duplicates: int = 0
     """Train rows whose normalised text also occurs in an earlier row."""
     conflicts: int = 0
-    """Train texts that occur with different labels."""
+    """Train texts that occur with different truth, such as other labels."""
     overlaps: dict[str, int] = field(default_factory=dict)
     """Given split -> number of its rows whose text also occurs in train (for test: in train or validation)."""
 
@@ -84,50 +93,44 @@ def check(
 
     Args:
         tables: raw rows of ``train`` and of the splits given as files.
-        task: task class; decides whether a row may have no label.
+        task: task class; checks what is its own.
         splits: number of splits that train will be divided into, train included.
         allow_overlap: report an overlap above 1% as a warning instead of an error.
         findings: collects errors and warnings; problems found while reading come first.
     """
     for table in tables.values():
         findings.extend(table.problems)
-    allows_empty = task.allows_empty()
-    rows = {
-        # Labels that could not be read have an error of their own: their rows are no rows without a label.
-        split: clean(table, split, allows_empty=allows_empty or not table.labels_are_read, findings=findings)
-        for split, table in tables.items()
-        if table.texts
-    }
-    rows = one_spelling({split: rows[split] for split in sorted(rows, key=_ORDER.index)}, findings)
+    rows = {split: clean(table, split, task=task, findings=findings) for split, table in tables.items() if len(table)}
+    rows = task.unify({split: rows[split] for split in sorted(rows, key=_ORDER.index)}, findings)
     checked = CheckResult(rows)
-    if "train" not in rows or not rows["train"].texts:
+    if "train" not in rows or not len(rows["train"]):
         if not findings.has_errors:
-            findings.error("no_rows", "no train row is usable", fix="add rows with a text and a label")
+            needed = " and ".join(f"a {column.role}" for column in task.columns)
+            findings.error("no_rows", "no train row is usable", fix=f"add rows with {needed}")
         return checked
     train = rows["train"]
-    labels_are_read = all(table.labels_are_read for table in tables.values())
-    if labels_are_read:
-        check_labels(train, splits=splits, allows_empty=allows_empty, findings=findings)
-    checked.duplicates, checked.conflicts = _check_repeats(train, findings)
+    truth_is_read = all(table.truth_is_read for table in tables.values())
+    if truth_is_read:
+        task.check(train, splits=splits, findings=findings)
+    checked.duplicates, checked.conflicts = _check_repeats(train, task, findings)
     for split, other in rows.items():
         if split == "train":
             continue
-        if not other.texts:
+        if not len(other):
             findings.error("no_rows", f"no row of {split} is usable", file=other.raw.paths[0])
             continue
-        if labels_are_read:
-            check_unseen(train, other, findings)
+        if truth_is_read:
+            task.check_other(train, other, findings)
         checked.overlaps[split] = _check_overlap(rows, split, allow_overlap=allow_overlap, findings=findings)
     return checked
 
 
-def _check_repeats(rows: CleanRows, findings: Findings) -> tuple[int, int]:
-    """Warn about repeated texts; return the number of repeated rows and of texts with conflicting labels."""
+def _check_repeats(rows: CleanRows, task: type[Task], findings: Findings) -> tuple[int, int]:
+    """Warn about repeated texts; return the number of repeated rows and of texts with conflicting truth."""
     _, first, group, sizes = np.unique(rows.keys, return_index=True, return_inverse=True, return_counts=True)
     repeated = np.flatnonzero((sizes[group] > 1) & (first[group] != np.arange(len(group))))
     if not len(repeated):
         return 0, 0
-    conflicting = _conflicting(rows, first[group], repeated)
     at = rows.origin(int(repeated[0]))
     earlier = rows.origin(int(first[group][repeated[0]]))
     message = (
@@ -135,29 +138,7 @@ def _check_repeats(rows: CleanRows, findings: Findings) -> tuple[int, int]:
     )
     fix = "they are kept, always in the same split; remove them if they should not count twice"
     findings.warning("duplicate_text", message, at=at, count=len(repeated), fix=fix)
-    if conflicting:
-        row = conflicting[0]
-        earlier_row = int(first[group][row])
-        message = (
-            f"texts with conflicting labels: {len({int(group[row]) for row in conflicting}):,} (this one: "
-            f"{_names(rows.labels[row])} here, {_names(rows.labels[earlier_row])} in row {rows.origin(earlier_row)[1]})"
-        )
-        findings.warning(
-            "conflicting_labels",
-            message,
-            at=rows.origin(row),
-            count=len(conflicting),
-            fix="choose one label for each text",
-        )
-    return len(repeated), len({int(group[row]) for row in conflicting})
-
-
-def _conflicting(rows: CleanRows, first_of_row: NDArray[np.int64], repeated: NDArray[np.int64]) -> list[int]:
-    return [row for row in repeated.tolist() if set(rows.labels[row]) != set(rows.labels[first_of_row[row]])]
-
-
-def _names(labels: list[str]) -> str:
-    return ", ".join(map(repr, labels)) or "none"
+    return len(repeated), task.check_repeats(rows, Repeats(repeated, first[group]), findings)
 
 
 def _check_overlap(rows: Mapping[str, CleanRows], split: str, *, allow_overlap: bool, findings: Findings) -> int:

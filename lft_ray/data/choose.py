@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lft_ray.data.readers.columns import TEXT_NAMES
 from lft_ray.data.readers.preview import Preview
-from lft_ray.data.separators import joined_names
 from lft_ray.errors import InputError, nearest
-from lft_ray.tasks.classification import Classification
-from lft_ray.tasks.multilabel import Multilabel
+from lft_ray.tasks import classification, multilabel
+from lft_ray.tasks.columns import TEXT_NAMES
+from lft_ray.tasks.labels.separators import joined_names
 
 __all__ = ["Chosen", "choose"]
 
@@ -216,7 +215,7 @@ def _choose_label(found: Preview, columns: Sequence[_Column]) -> tuple[_Column, 
         return labels[0], "the only one with few values that repeat"
     named = {column.name.casefold(): column for column in labels}
     generic = next((named[name] for name in _GENERIC if name in named), None)
-    names = dict.fromkeys((*Classification.label_names, *Multilabel.label_names))
+    names = dict.fromkeys((*classification.LABEL_NAMES, *multilabel.LABEL_NAMES))
     usual = [named[name] for name in names if name in named]
     chosen = generic or (usual[0] if len(usual) == 1 else None)
     if chosen is not None:

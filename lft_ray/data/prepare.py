@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 
 from lft_ray.config import DataSpec, TaskSpec
 from lft_ray.data.check import CheckResult, DataCard, check
-from lft_ray.data.findings import Findings, raise_on_errors
 from lft_ray.data.keys import shuffled_keys
-from lft_ray.data.labels import label_counts, sorted_labels
 from lft_ray.data.readers.read import file_sha256, read_table
-from lft_ray.data.readers.table import CleanRows, RawTable
 from lft_ray.data.split import carve, sample
 from lft_ray.data.store import fingerprint, split_bytes
-from lft_ray.errors import DataError
-from lft_ray.plugins import resolve
+from lft_ray.errors import ConfigError, DataError, nearest
 from lft_ray.records import DatasetRecord, SplitRecord
 from lft_ray.run.storage import Storage
-from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Task
+from lft_ray.tasks.columns import LABEL, TEXT, column_key
+from lft_ray.tasks.facts import Facts
+from lft_ray.tasks.find import find_task
+from lft_ray.tasks.findings import Findings, raise_on_errors
+from lft_ray.tasks.rows import CleanRows, RawTable
 
 __all__ = ["Inspected", "check_unchanged", "inspect", "inspect_rows", "prepare", "sample_texts", "words_quantiles"]
 
@@ -50,13 +50,14 @@ def sample_texts(rows: CleanRows, *, seed: int, count: int = SAMPLE_TEXTS) -> li
 
     The mean length of a plain random sample of 512 texts is off by a few percent; that of evenly spaced ranks is not.
     """
-    lengths = np.array([len(text) for text in rows.texts], dtype=np.int64)
+    texts = rows.identity
+    lengths = np.array([len(text) for text in texts], dtype=np.int64)
     hashes = shuffled_keys(rows.keys, seed=seed, salt="sample texts")
     by_length = np.lexsort((hashes, lengths))
     number = min(count, len(by_length))
     steps = (np.arange(number) + 0.5) * len(by_length) / max(number, 1)
     chosen = by_length[steps.astype(np.int64)]
-    return [rows.texts[index][:SAMPLE_CHARACTERS] for index in chosen[np.argsort(hashes[chosen], kind="stable")]]
+    return [texts[index][:SAMPLE_CHARACTERS] for index in chosen[np.argsort(hashes[chosen], kind="stable")]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class _Loaded:
     checked: CheckResult
     splits: dict[str, CleanRows]
     """Rows of each split as used; after an error, the clean rows before splitting."""
-    labels: list[str]
+    facts: Facts
+    """What the task learned from train; from no rows after an error."""
     carved: dict[str, float]
     findings: Findings
 
@@ -91,22 +93,25 @@ def prepare(task_spec: TaskSpec, data: DataSpec, target: Storage) -> DatasetReco
     """
     loaded = _load(task_spec, data)
     raise_on_errors(loaded.findings.problems)
-    task = loaded.task(loaded.labels)
-    targets = {name: task.encode(rows.labels) for name, rows in loaded.splits.items()}
-    table = loaded.tables["train"]
-    identity = [task_spec.kind, table.text_column, table.label_column, *loaded.labels]
+    facts, task = loaded.facts, loaded.task.of(loaded.facts)
+    targets = {name: task.encode(rows.values) for name, rows in loaded.splits.items()}
+    names = loaded.tables["train"].names
+    stored = facts.model_dump(mode="json")
+    identity = [task_spec.kind, *(names[column.role] for column in task.columns), *facts.identity()]
     return DatasetRecord(
         fingerprint=fingerprint(identity, loaded.splits, targets),
         source_files=_source_files(loaded),
         task_kind=task_spec.kind,
-        text_column=table.text_column,
-        label_column=table.label_column,
-        labels=loaded.labels,
-        splits={name: _write(rows, targets[name], target) for name, rows in loaded.splits.items()},
+        text_column=names.get(TEXT.role, ""),
+        label_column=names.get(LABEL, ""),
+        labels=stored.get("labels", []),
+        splits={name: _write(task, rows, targets[name], target) for name, rows in loaded.splits.items()},
         words_quantiles=words_quantiles(loaded.splits["train"].words),
         carved=loaded.carved,
         problems=loaded.findings.problems,
         sample_texts=sample_texts(loaded.splits["train"], seed=data.split.seed),
+        other_columns={} if set(names) == {TEXT.role, LABEL} else names,
+        other_facts={} if set(stored) == {"labels"} else stored,
     )
 
 
@@ -125,7 +130,7 @@ class Inspected:
 
     Attributes:
         card: the data card, with all problems.
-        task: task with its labels; no labels after an error.
+        task: task with what it learned; after an error, as from no rows.
         splits: rows of each split as used; after an error, the clean rows before splitting.
     """
 
@@ -145,22 +150,21 @@ def inspect_rows(task_spec: TaskSpec, data: DataSpec) -> Inspected:
     table = loaded.tables["train"]
     card = DataCard(
         task_kind=task_spec.kind,
-        text_column=table.text_column,
-        label_column=table.label_column,
-        rows={name: len(rows.texts) for name, rows in loaded.splits.items()},
-        label_counts={name: label_counts(rows) for name, rows in loaded.splits.items()},
+        columns={column.role: table.names.get(column.role, "") for column in loaded.task.columns},
+        rows={name: len(rows) for name, rows in loaded.splits.items()},
+        label_counts={name: loaded.task.counts(rows.values) for name, rows in loaded.splits.items()},
         words_quantiles=words_quantiles(train.words) if train is not None else {},
         duplicates=loaded.checked.duplicates,
         conflicts=loaded.checked.conflicts,
         overlaps=loaded.checked.overlaps,
-        dropped={name: len(loaded.tables[name].texts) - len(rows.texts) for name, rows in loaded.checked.rows.items()},
+        dropped={name: len(loaded.tables[name]) - len(rows) for name, rows in loaded.checked.rows.items()},
         carved=loaded.carved,
         seed=data.split.seed,
         source_files=_source_files(loaded),
         read_as={file: how for table in loaded.tables.values() for file, how in table.read_as.items()},
         problems=loaded.findings.problems,
     )
-    return Inspected(card, loaded.task(loaded.labels), loaded.splits)
+    return Inspected(card, loaded.task.of(loaded.facts), loaded.splits)
 
 
 def check_unchanged(record: DatasetRecord) -> None:
@@ -187,7 +191,7 @@ def check_unchanged(record: DatasetRecord) -> None:
 
 
 def _load(task_spec: TaskSpec, data: DataSpec) -> _Loaded:
-    task: type[Task] = resolve(task_spec.kind, TASKS, where="task.kind")
+    task = find_task(task_spec.kind)
     tables = _read(task, task_spec, data)
     carved = {
         name: share
@@ -202,22 +206,43 @@ def _load(task_spec: TaskSpec, data: DataSpec) -> _Loaded:
         message = f"data.split cuts {sum(carved.values()):.0%} of the rows off train, and leaves nothing to train on"
         findings.error("split_too_large", message, fix="lower data.split.validation or data.split.test")
     checked = check(tables, task, splits=1 + len(carved), allow_overlap=data.allow_overlap, findings=findings)
-    splits, labels = dict(checked.rows), []
+    splits, facts = dict(checked.rows), task.learn({column.role: [] for column in task.columns})
     if not findings.has_errors:
-        labels = sorted_labels(splits["train"])
-        splits = _split(task(labels), splits, carved, data, findings)
-    return _Loaded(task, tables, checked, splits, labels, carved, findings)
+        facts = task.learn(splits["train"].values)
+        splits = _split(task.of(facts), splits, carved, data, findings)
+    return _Loaded(task, tables, checked, splits, facts, carved, findings)
 
 
 def _read(task: type[Task], task_spec: TaskSpec, data: DataSpec) -> dict[str, RawTable]:
-    train = read_table(data.train, text=task_spec.text, label=task_spec.label, task=task, encoding=data.encoding)
+    given = _given(task, task_spec)
+    train = read_table(data.train, task=task, names=given, encoding=data.encoding)
     tables = {"train": train}
     # Use the columns found in train for every split.
-    text, label = train.text_column or task_spec.text, train.label_column or task_spec.label
+    names = {role: train.names.get(role) or name for role, name in given.items()}
     for name, spec in (("validation", data.validation), ("test", data.test)):
         if spec is not None:
-            tables[name] = read_table(spec, text=text, label=label, task=task, encoding=data.encoding, hub_split=name)
+            tables[name] = read_table(spec, task=task, names=names, encoding=data.encoding, hub_split=name)
     return tables
+
+
+def _given(task: type[Task], task_spec: TaskSpec) -> dict[str, str | None]:
+    """Role -> name of its column in the experiment; None where it names none.
+
+    Raises:
+        ConfigError: the experiment names a column for a role that the task does not have.
+    """
+    named: dict[str, str | None] = {TEXT.role: task_spec.text, LABEL: task_spec.label}
+    twice = next((role for role in task_spec.columns if named.get(role) is not None), None)
+    if twice is not None:
+        message = f"task.columns.{twice} and {column_key(twice)} both name the column of the {twice}"
+        raise ConfigError(message, fix=f"keep {column_key(twice)}")
+    given = {role: name for role, name in (named | task_spec.columns).items() if name is not None}
+    roles = [column.role for column in task.columns]
+    for role in given:
+        if role not in roles:
+            message = f"{column_key(role)} is set, but task {task_spec.kind} has no such column: {', '.join(roles)}."
+            raise ConfigError(message + nearest(role, roles), fix=f"remove {column_key(role)}")
+    return {role: given.get(role) for role in roles}
 
 
 def _split(
@@ -225,39 +250,26 @@ def _split(
 ) -> dict[str, CleanRows]:
     train = rows["train"]
     seed = data.split.seed
-    if data.max_rows is not None and data.max_rows < len(train.texts):
+    if data.max_rows is not None and data.max_rows < len(train):
         # One text of each stratum for train and for every split carved from it.
         minimum = 1 + len(carved)
-        sampled = sample(train.keys, task.strata(train.labels), rows=data.max_rows, minimum=minimum, seed=seed)
+        sampled = sample(train.keys, task.strata(train.values), rows=data.max_rows, minimum=minimum, seed=seed)
         train = train.take("train", sampled)
-    parts = carve(train.keys, task.strata(train.labels), shares=carved, seed=seed)
+    parts = carve(train.keys, task.strata(train.values), shares=carved, seed=seed)
     taken = {name: train.take(name, positions) for name, positions in parts.items()}
     merged = rows | taken
     splits: dict[str, CleanRows] = {name: merged[name] for name in ("train", "validation", "test") if name in merged}
-    _check_splits(splits, task.labels, carved, findings)
-    return splits
-
-
-def _check_splits(
-    splits: dict[str, CleanRows], labels: list[str], carved: dict[str, float], findings: Findings
-) -> None:
     for name in ("train", *carved):
-        missing = sorted(set(labels) - {label for names in splits[name].labels for label in names})
-        if not splits[name].texts or (missing and name == "train"):
-            message = f"no row of {missing[0]!r} is left for {name}" if missing else f"no row is left for {name}"
-            findings.error("split_too_small", message, fix="add rows, or raise data.max_rows or the split's share")
-        elif missing:
-            lacking = f"lacks {len(missing)} of the labels, such as {missing[0]!r}: its macro-F1 leaves them out"
-            message = f"the {name} split carved from train {lacking}"
-            findings.warning("label_missing_in_split", message, count=len(missing), fix="label more texts of these")
+        task.check_split(splits[name], findings)
+    return splits
 
 
 def _source_files(loaded: _Loaded) -> dict[str, str]:
     return {file: digest for table in loaded.tables.values() for file, digest in table.files.items()}
 
 
-def _write(rows: CleanRows, targets: NDArray[Any], target: Storage) -> SplitRecord:
+def _write(task: Task, rows: CleanRows, targets: NDArray[Any], target: Storage) -> SplitRecord:
     payload = split_bytes(rows, targets)
     uri = target.put(f"data/{rows.split}.arrow", payload)
-    counts, digest = label_counts(rows), hashlib.sha256(payload).hexdigest()
-    return SplitRecord(name=rows.split, uri=uri, rows=len(rows.texts), label_counts=counts, sha256=digest)
+    counts, digest = task.counts(rows.values), hashlib.sha256(payload).hexdigest()
+    return SplitRecord(name=rows.split, uri=uri, rows=len(rows), label_counts=counts, sha256=digest)

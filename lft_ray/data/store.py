@@ -1,11 +1,13 @@
 """Splits as Arrow IPC files. In: clean rows and targets, or a record. Out: bytes, or a memory-mapped `Split`.
 
-Columns: ``row_id`` uint32 (position in the split's own source), ``text``, ``target`` (int64, or a fixed-size list of
-float32 for several labels). Also the atomic writers and the create-once lock that other caches use.
+Columns: ``row_id`` uint32 (position in the split's own source), one for each input under its role (``text``), and
+``target`` (int64, or a fixed-size list of float32 for several labels). Also the atomic writers and the create-once lock
+that other caches use.
 """
 
 import fcntl
 import hashlib
+import json
 import os
 import tempfile
 import uuid
@@ -20,11 +22,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lft_ray.data.readers.table import CleanRows
+from lft_ray.data.readers.kinds import kind_of
 from lft_ray.errors import DataError
 from lft_ray.records import DatasetRecord
 from lft_ray.run.checksums import check_path, file_sha256
 from lft_ray.run.storage import Storage
+from lft_ray.tasks.columns import TEXT, input_columns
+from lft_ray.tasks.rows import CleanRows
 
 __all__ = [
     "Split",
@@ -41,6 +45,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+_ROW_ID, _TARGET = "row_id", "target"
 _RESTORE = "restore the file from a backup, or start over with --replace"
 
 
@@ -49,15 +54,29 @@ class Split:
     """One split of n rows, memory-mapped and read-only."""
 
     name: str
-    text_column: pa.Array
-    """large_string [n]."""
+    inputs: dict[str, pa.Array]
+    """Role -> column [n]; of texts, large_string."""
     targets: NDArray[Any]
     """Class indices int64 [n], or float32 [n, c] of 0 and 1."""
     row_ids: NDArray[np.uint32]
 
+    @property
+    def text_column(self) -> pa.Array:
+        """Column of the one input of tasks on single texts, large_string [n].
+
+        Raises:
+            DataError: the task has other inputs.
+        """
+        if list(self.inputs) != [TEXT.role]:
+            raise DataError(
+                f"the rows of the {self.name} split have the inputs {', '.join(self.inputs)}, expected a text alone",
+                fix="choose a model that reads these inputs, or a task.kind on single texts",
+            )
+        return self.inputs[TEXT.role]
+
     @cached_property
     def texts(self) -> list[str]:
-        """Texts as a list, created on first access."""
+        """Texts of `text_column` as a list, created on first access."""
         texts: list[str] = self.text_column.to_pylist()
         return texts
 
@@ -66,7 +85,7 @@ class Split:
 
 
 def fingerprint(identity: list[str], splits: Mapping[str, CleanRows], targets: Mapping[str, NDArray[Any]]) -> str:
-    """Return the sha256 of the task identity (kind, columns, labels) and of every row of every split."""
+    """Return the sha256 of the task identity (kind, columns, facts) and of every row of every split."""
     digest = hashlib.sha256()
 
     def add(values: list[str]) -> None:
@@ -77,7 +96,8 @@ def fingerprint(identity: list[str], splits: Mapping[str, CleanRows], targets: M
 
     add(identity)
     for name, rows in splits.items():
-        add([name, *rows.texts])
+        for values in rows.inputs().values():
+            add([name, *(value if isinstance(value, str) else json.dumps(value) for value in values)])
         digest.update(rows.row_ids.astype("<u4").tobytes())
         digest.update(np.ascontiguousarray(targets[name]).astype("<f4" if targets[name].ndim > 1 else "<i8").tobytes())
     return digest.hexdigest()
@@ -102,13 +122,11 @@ def target_array(column: pa.Array) -> NDArray[Any]:
 
 def split_bytes(rows: CleanRows, targets: NDArray[Any]) -> bytes:
     """Return a split as an Arrow IPC file of one batch (one, so that columns map as one array)."""
-    batch = pa.record_batch(
-        {
-            "row_id": pa.array(rows.row_ids.astype(np.uint32)),
-            "text": pa.array(rows.texts, pa.large_string()),
-            "target": target_column(targets),
-        }
-    )
+    inputs = {
+        column.role: kind_of(column).stored(rows.values[column.role]) for column in input_columns(rows.raw.columns)
+    }
+    row_id, target = pa.array(rows.row_ids.astype(np.uint32)), target_column(targets)
+    batch = pa.record_batch({_ROW_ID: row_id, **inputs, _TARGET: target})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
@@ -141,9 +159,9 @@ def load_split(record: DatasetRecord, name: str, cache: Path | None = None) -> S
         raise DataError(message, fix=_RESTORE)
     return Split(
         name=name,
-        text_column=batch.column("text"),
-        targets=target_array(batch.column("target")),
-        row_ids=batch.column("row_id").to_numpy(),
+        inputs={role: batch.column(role) for role in batch.schema.names if role not in (_ROW_ID, _TARGET)},
+        targets=target_array(batch.column(_TARGET)),
+        row_ids=batch.column(_ROW_ID).to_numpy(),
     )
 
 

@@ -25,7 +25,7 @@ def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_l
     """
     read = inspect_rows(task, data)
     train = read.splits.get("train")
-    if train is None or not train.texts:
+    if train is None or not len(train):
         return read
     fits = token_fits(sample_texts(train, seed=0), models, max_length)
     card = read.card.replace(tokens=fits, problems=[*read.card.problems, *fit_problems(fits)])

@@ -114,7 +114,7 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     data = _data(files, encoding)
     read = inspect_rows(task, data)
     train = read.splits.get("train")
-    texts = sample_texts(train, seed=0) if train is not None and train.texts else []
+    texts = sample_texts(train, seed=0) if train is not None and len(train) else []
     fit = token_fit(texts, ModelSpec(base=BASE), 512)
     length, length_told = _length(texts, fit)
     fit = fit and token_fit(texts, ModelSpec(base=BASE), length)

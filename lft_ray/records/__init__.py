@@ -6,9 +6,9 @@ record holds what was measured or decided. Never computes.
 
 from collections import Counter
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lft_ray.causes import EndCause
 from lft_ray.config.base import Dollars, Score
@@ -61,18 +61,23 @@ class Problem(Record):
 
 
 class SplitRecord(Record):
-    """One split as an Arrow IPC file with the columns ``row_id``, ``text`` and ``target``."""
+    """One split as an Arrow IPC file with the columns ``row_id``, one for each input (``text``), and ``target``."""
 
     name: Literal["train", "validation", "test"]
     uri: RunUri
     rows: int
     label_counts: dict[str, int]
+    """Label, or other group that the task counts -> rows."""
     sha256: str = ""
     """As all checksums of records, empty in runs of 0.2.0 and earlier."""
 
 
 class DatasetRecord(Record):
-    """The prepared data: labels, splits and findings of the data check."""
+    """The prepared data: columns, what the task learned from train, splits and findings of the data check.
+
+    Ask `columns` and `facts` for what holds for every task. Text, label and labels are stored apart and anything else
+    only where a task has it, so that the records of tasks with labels are the same in all versions.
+    """
 
     fingerprint: str
     """sha256 over task, columns, labels and the rows of all splits; equal data has an equal fingerprint."""
@@ -80,8 +85,11 @@ class DatasetRecord(Record):
     """File -> sha256 of its bytes; a resume refuses changed files."""
     task_kind: str
     text_column: str
+    """Column in the role ``text``; empty where the task has none."""
     label_column: str
+    """Column in the role ``label``; empty where the task has none."""
     labels: list[str]
+    """Labels in the order of the outputs; empty where the task learns none."""
     splits: dict[str, SplitRecord]
     words_quantiles: dict[str, float]
     """Quantiles of whitespace-separated words per text: keys p50, p95, p99, max."""
@@ -90,6 +98,25 @@ class DatasetRecord(Record):
     problems: list[Problem] = Field(default_factory=list)
     sample_texts: list[str] = Field(default_factory=list)
     """At most 512 training texts (seeded) with the length distribution of the data, used for profiling."""
+    other_columns: dict[str, str] = Field(default_factory=dict)
+    """Role -> column, of a task with other columns than a text and a label."""
+    other_facts: dict[str, JsonValue] = Field(default_factory=dict)
+    """What a task learned from train, where that is not a list of labels alone."""
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Role -> name of its column in the source files."""
+        return self.other_columns or {"text": self.text_column, "label": self.label_column}
+
+    @property
+    def facts(self) -> dict[str, JsonValue]:
+        """What the task learned from train, for the facts class of the task."""
+        return self.other_facts or {"labels": list(self.labels)}
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        stored: dict[str, Any] = dump(self)
+        return {key: value for key, value in stored.items() if value or not key.startswith("other_")}
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:

@@ -1,4 +1,4 @@
-"""Tasks: what is learned. A task defines label columns, targets, head size, loss, metrics, decoding and wire schema.
+"""Tasks: what is learned. A task defines columns, checks, targets, head size, loss, metrics, decoding and wire schema.
 
 To add one, write a class with the members of `lft_ray.tasks.base.Task` and set ``task.kind: package.module:Name``.
 """

@@ -5,31 +5,39 @@ processes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.records.panels import Panel
+from lft_ray.tasks.columns import Column
+from lft_ray.tasks.facts import Facts
+from lft_ray.tasks.findings import Findings
 from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
+from lft_ray.tasks.rows import CleanRows, RawTable, Repeats, Values
 from lft_ray.wire import LabelScore, Prediction
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-__all__ = ["ConfidentTask", "Task"]
+__all__ = ["Column", "ConfidentTask", "Facts", "Task", "Values"]
 
 Floats = NDArray[np.float32]
 
 
 class Task(Protocol):
-    """Protocol of a task. An instance is created with the label list: ``Kind(labels)``."""
+    """Protocol of a task. An instance is made with what was learned from the train rows, for labels ``Kind(labels)``.
+
+    The verbs of the data stage take `Values`, the columns of n rows by role, or `CleanRows` and `RawTable` where they
+    report file and row of a problem; they never change the rows they are given.
+    """
 
     kind: str
     labels: list[str]
-    label_names: tuple[str, ...]
-    """Column names tried for the label when the experiment does not name one, in order of preference."""
+    columns: tuple[Column, ...]
+    """What a file must have; the experiment names a column, or its usual names are tried."""
     metric_names: Mapping[str, str]
     """Key of each metric -> the name it is printed with; the first is the default."""
 
@@ -40,17 +48,76 @@ class Task(Protocol):
 
     @classmethod
     def read_targets(cls, column: "pa.Array") -> list[list[str]]:
-        """Parse the raw label column into a list of label names per row (one name for classification).
+        """Parse a raw column of kind ``names`` into a list of names per row (one name for classification).
 
         A row without a label gives an empty list; the data check decides whether that is an error.
         """
 
     @classmethod
     def allows_empty(cls) -> bool:
-        """Whether a row without a label is a valid example (multilabel: yes)."""
+        """Whether a row without truth is a valid example (multilabel: yes). With several truth columns, any counts."""
 
-    def encode(self, rows: list[list[str]]) -> NDArray[Any]:
-        """Convert label names to targets: int64 [n] for one label per text, float32 [n, c] of 0 and 1 for several."""
+    @classmethod
+    def learn(cls, train: Values) -> Facts:
+        """Return what the task needs to know of the train rows, such as the label list."""
+
+    @classmethod
+    def of(cls, facts: Facts) -> Self:
+        """Make the task with what `learn` returned."""
+
+    @classmethod
+    def identity(cls, values: Values) -> list[str]:
+        """What makes two rows the same example, [n]: repeats, overlap between splits, and the split of a row go by it.
+
+        Case, spacing and Unicode form are evened out afterwards. Its words are also the length of a row for the data
+        card and the cost forecast, so it holds the whole input.
+        """
+
+    @classmethod
+    def counts(cls, values: Values) -> dict[str, int]:
+        """Rows of each group that the data card and the report list, in their order; for labels, rows of each label."""
+
+    @classmethod
+    def report_missing(cls, table: RawTable, split: str, is_missing: Sequence[bool], findings: Findings) -> None:
+        """Report rows with inputs and without truth; they are dropped. Never called where `allows_empty`.
+
+        Args:
+            table: rows as read (n).
+            split: name of the split.
+            is_missing: which rows these are [n]; there may be none.
+            findings: collects an error where they are too many to be dropped, else a warning.
+        """
+
+    @classmethod
+    def unify(cls, rows: Mapping[str, CleanRows], findings: Findings) -> dict[str, CleanRows]:
+        """Return the rows with truths that mean the same written the same, across splits (train first)."""
+
+    @classmethod
+    def check(cls, train: CleanRows, *, splits: int, findings: Findings) -> None:
+        """Check the truth of all train rows, before validation and test are carved from them.
+
+        Args:
+            train: all train rows; at least one.
+            splits: number of splits they will be divided into, train included.
+            findings: collects errors and warnings.
+        """
+
+    @classmethod
+    def check_other(cls, train: CleanRows, other: CleanRows, findings: Findings) -> None:
+        """Compare the truth of a split that was given as a file with train."""
+
+    @classmethod
+    def check_repeats(cls, rows: CleanRows, repeats: Repeats, findings: Findings) -> int:
+        """Warn of equal inputs with different truth; return the number of such inputs, each counted once."""
+
+    def check_split(self, rows: CleanRows, findings: Findings) -> None:
+        """Check a split as it will be used: train, after sampling and carving, or one that was carved from it."""
+
+    def encode(self, values: Values) -> NDArray[Any]:
+        """Convert the truth to targets: int64 [n] for one label per text, float32 [n, c] of 0 and 1 for several."""
+
+    def strata(self, values: Values) -> list[str]:
+        """Stratum of each row [n], by which splits are stratified."""
 
     @property
     def outputs(self) -> int:
@@ -145,9 +212,6 @@ class Task(Protocol):
 
     def chosen(self, probabilities: Floats) -> list[list[str]]:
         """Predicted label names of each text."""
-
-    def strata(self, rows: list[list[str]]) -> list[str]:
-        """Stratum of each row, by which splits are stratified."""
 
 
 @runtime_checkable

@@ -10,10 +10,13 @@ from lft_ray.errors import DataError
 from lft_ray.records.panels import Panel
 from lft_ray.tasks.base import Floats
 from lft_ray.tasks.calibration import fit_temperature, top_probability
+from lft_ray.tasks.columns import LABEL, TEXT, Column
 from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
 from lft_ray.tasks.label_answers import label_mismatch, largest_change, ranked, table
 from lft_ray.tasks.label_metrics import METRIC_NAMES, LabelMetric, one_hot, row_spread
 from lft_ray.tasks.label_panels import confusion_panel, label_panel
+from lft_ray.tasks.labels.labelled import Labelled
+from lft_ray.tasks.rows import Values
 from lft_ray.tasks.scores import balanced_weights, confusion, count_labels, f1_averages
 from lft_ray.wire import LabelScore, Prediction
 
@@ -25,8 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Classification"]
 
+LABEL_NAMES = (
+    "label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "label_text", "label_name",
+    "tag", "genre", "emotion", "y",
+)  # fmt: skip
+"""Column names tried for the label where the experiment file names none, in order of preference."""
 
-class Classification:
+
+class Classification(Labelled):
     """Texts with exactly one label each.
 
     Args:
@@ -34,16 +43,10 @@ class Classification:
     """
 
     kind = "classification"
-    label_names: tuple[str, ...] = (
-        "label", "labels", "class", "category", "target", "sentiment", "topic", "intent", "label_text", "label_name",
-        "tag", "genre", "emotion", "y",
-    )  # fmt: skip
+    columns: tuple[Column, ...] = (TEXT, Column(LABEL, LABEL_NAMES, "names", "truth"))
 
     metric_names: Mapping[str, str] = METRIC_NAMES
     is_exclusive = True
-
-    def __init__(self, labels: list[str]) -> None:
-        self.labels = list(labels)
 
     @classmethod
     def read_targets(cls, column: "pa.Array") -> list[list[str]]:
@@ -63,17 +66,13 @@ class Classification:
             [name] if name is not None and name.strip() else [] for name in column.cast(pa.large_string()).to_pylist()
         ]
 
-    @classmethod
-    def allows_empty(cls) -> bool:
-        """Return False: every text has a label."""
-        return False
-
-    def encode(self, rows: list[list[str]]) -> NDArray[Any]:
+    def encode(self, values: Values) -> NDArray[Any]:
         """Convert label names to class indices, int64 [n].
 
         Raises:
             DataError: a row has no label, or one that is not in ``labels``.
         """
+        rows = values[LABEL]
         index = {name: position for position, name in enumerate(self.labels)}
         try:
             return np.array([index[names[0]] for names in rows], dtype=np.int64)
@@ -210,6 +209,6 @@ class Classification:
         """Return the most probable label of each text."""
         return [[self.labels[position]] for position in probabilities.argmax(axis=1)]
 
-    def strata(self, rows: list[list[str]]) -> list[str]:
+    def strata(self, values: Values) -> list[str]:
         """Return each row's label."""
-        return [names[0] if names else "" for names in rows]
+        return [names[0] if names else "" for names in values[LABEL]]

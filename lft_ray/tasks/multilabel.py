@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from lft_ray.errors import DataError
 from lft_ray.records.panels import Panel
 from lft_ray.tasks.base import Floats
+from lft_ray.tasks.columns import LABEL, TEXT, Column
 from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
 from lft_ray.tasks.label_answers import label_mismatch, largest_change, ranked, table
 from lft_ray.tasks.label_metrics import METRIC_NAMES, LabelMetric, rarest_label, row_spread
 from lft_ray.tasks.label_panels import label_panel
+from lft_ray.tasks.labels.labelled import Labelled
+from lft_ray.tasks.rows import Values
 from lft_ray.tasks.scores import balanced_weights, count_matrix, f1_averages
 from lft_ray.wire import LabelScore, Prediction
 
@@ -25,11 +28,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Multilabel"]
 
+LABEL_NAMES = (
+    "labels", "label", "tags", "classes", "categories", "topics", "emotions", "targets", "intents", "class",
+    "category", "target", "topic", "genres",
+)  # fmt: skip
+"""Column names tried for the labels when the experiment file does not name one, in order of preference."""
+
 THRESHOLD = 0.5
 """Probability from which a label is predicted."""
 
 
-class Multilabel:
+class Multilabel(Labelled):
     """Texts with no, one or several labels.
 
     Args:
@@ -37,16 +46,10 @@ class Multilabel:
     """
 
     kind = "multilabel"
-    label_names: tuple[str, ...] = (
-        "labels", "label", "tags", "classes", "categories", "topics", "emotions", "targets", "intents", "class",
-        "category", "target", "topic", "genres",
-    )  # fmt: skip
+    columns: tuple[Column, ...] = (TEXT, Column(LABEL, LABEL_NAMES, "names", "truth"))
 
     metric_names: Mapping[str, str] = METRIC_NAMES
     is_exclusive = False
-
-    def __init__(self, labels: list[str]) -> None:
-        self.labels = list(labels)
 
     @classmethod
     def read_targets(cls, column: "pa.Array") -> list[list[str]]:
@@ -65,12 +68,13 @@ class Multilabel:
         """Return True: a text without labels is a valid example."""
         return True
 
-    def encode(self, rows: list[list[str]]) -> NDArray[Any]:
+    def encode(self, values: Values) -> NDArray[Any]:
         """Convert label names to a 0/1 matrix, float32 [n, c].
 
         Raises:
             DataError: a row has a label that is not in ``labels``.
         """
+        rows = values[LABEL]
         index = {name: position for position, name in enumerate(self.labels)}
         matrix = np.zeros((len(rows), len(self.labels)), dtype=np.float32)
         try:
@@ -200,8 +204,9 @@ class Multilabel:
         """Return the labels of each text with a probability of 0.5 or more; there may be none."""
         return [[self.labels[position] for position in np.flatnonzero(row >= THRESHOLD)] for row in probabilities]
 
-    def strata(self, rows: list[list[str]]) -> list[str]:
+    def strata(self, values: Values) -> list[str]:
         """Return the rarest label of each row (ties by name), so that rare labels reach every split."""
+        rows = values[LABEL]
         counts = Counter(name for names in rows for name in names)
         return [min(names, key=lambda name: (counts[name], name)) if names else "" for names in rows]
 

@@ -3,6 +3,8 @@
 In: your task class. Out: passed or failed tests. Never trains, never reads files.
 """
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,16 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from lft_ray.data.readers.kinds import kind_of
 from lft_ray.errors import DataError
 from lft_ray.tasks.base import Task
+from lft_ray.tasks.columns import LABEL, input_columns
 
 __all__ = ["LABELS", "TaskContract"]
 
 LABELS = ["anger", "joy", "sadness"]
 Floats = NDArray[np.float32]
+Encode = Callable[[list[list[str]]], NDArray[Any]]
 
 
 class TaskContract:
@@ -39,6 +44,11 @@ class TaskContract:
         return [*one, [], ["joy", "anger"]] if task.allows_empty() else one
 
     @pytest.fixture
+    def encode(self, task: Task) -> Encode:
+        """Label names of rows -> targets."""
+        return lambda rows: task.encode({LABEL: rows})
+
+    @pytest.fixture
     def logits(self, task: Task, rows: list[list[str]]) -> Floats:
         """Random logits for the rows."""
         return np.random.default_rng(0).normal(size=(len(rows), task.outputs)).astype(np.float32)
@@ -46,43 +56,86 @@ class TaskContract:
     def test_labels_and_names(self, task: Task) -> None:
         assert task.labels == LABELS
         assert task.outputs == len(LABELS)
-        assert "label" in task.label_names
+
+    def test_columns(self, task: Task) -> None:
+        roles = [column.role for column in task.columns]
+        assert len(set(roles)) == len(roles)
+        assert {column.of for column in task.columns} == {"input", "truth"}
+        assert not {"row_id", "target"} & set(roles), "names of columns of a split file"
+        for column in task.columns:
+            assert column.names, f"{column.role} has no usual name"
+            assert all(name == name.casefold().strip() for name in column.names)
+            kind_of(column)
+        assert "label" in next(column.names for column in task.columns if column.role == LABEL)
+
+    def test_facts_survive_json_and_make_the_task(self, task_class: type[Task], rows: list[list[str]]) -> None:
+        facts = task_class.learn({LABEL: rows})
+        again = type(facts).model_validate_json(facts.model_dump_json())
+        assert again == facts
+        assert again.identity() == facts.identity() != []
+        made = task_class.of(again)
+        assert (type(made), made.labels) == (task_class, LABELS)
+        assert task_class.learn({LABEL: rows[:1]}).identity() != facts.identity()
+
+    def test_identity_tells_inputs_apart(self, task_class: type[Task], rows: list[list[str]]) -> None:
+        roles = [column.role for column in input_columns(task_class.columns)]
+        same: dict[str, list[Any]] = {role: ["a b", "a b"] for role in roles}
+        assert len(set(task_class.identity({**same, LABEL: rows[:2]}))) == 1, "the truth is no part of it"
+        for role in roles:
+            assert len(set(task_class.identity({**same, role: ["a b", "b c"], LABEL: rows[:2]}))) == 2
+        for one, other in pairwise(roles):
+            moved = {**same, one: ["a", "a b"], other: ["b c", "c"], LABEL: rows[:2]}
+            texts = [" ".join(text.split()) for text in task_class.identity(moved)]
+            assert len(set(texts)) == 2, "a word that moves from one input to the next makes another example"
+
+    def test_counts(self, task: Task, rows: list[list[str]]) -> None:
+        counts = task.counts({LABEL: [*rows, ["joy"]]})
+        assert set(counts) == set(LABELS)
+        assert next(iter(counts)) == "joy"
+        assert all(type(count) is int for count in counts.values())
+        assert task.counts({LABEL: []}) == {}
 
     def test_targets_are_read_from_strings(self, task: Task) -> None:
         column = pa.array(["joy", None, " ", "anger"], pa.large_string())
         assert task.read_targets(column) == [["joy"], [], [], ["anger"]]
 
-    def test_encoded_targets(self, task: Task, rows: list[list[str]]) -> None:
-        targets = task.encode(rows)
+    def test_encoded_targets(self, task: Task, encode: Encode, rows: list[list[str]]) -> None:
+        targets = encode(rows)
         assert len(targets) == len(rows)
         assert (targets.dtype, targets.ndim) in [(np.dtype(np.int64), 1), (np.dtype(np.float32), 2)]
-        assert len(task.encode([])) == 0
+        assert len(encode([])) == 0
 
-    def test_unknown_labels_are_refused(self, task: Task) -> None:
+    def test_unknown_labels_are_refused(self, task: Task, encode: Encode) -> None:
         with pytest.raises(DataError):
-            task.encode([["no such label"]])
+            encode([["no such label"]])
 
-    def test_the_loss_is_a_sum_over_texts(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
+    def test_the_loss_is_a_sum_over_texts(
+        self, task: Task, encode: Encode, rows: list[list[str]], logits: Floats
+    ) -> None:
         import torch
 
-        targets, outputs = torch.from_numpy(task.encode(rows)), torch.from_numpy(logits)
+        targets, outputs = torch.from_numpy(encode(rows)), torch.from_numpy(logits)
         whole = task.loss(outputs, targets, None)
         halves = task.loss(outputs[:7], targets[:7], None) + task.loss(outputs[7:], targets[7:], None)
         assert whole.ndim == 0
         assert torch.allclose(whole, halves, rtol=1e-5)
         assert torch.allclose(task.loss(outputs, targets, torch.ones(task.outputs)), whole)
 
-    def test_the_loss_of_bf16_logits_is_fp32(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
+    def test_the_loss_of_bf16_logits_is_fp32(
+        self, task: Task, encode: Encode, rows: list[list[str]], logits: Floats
+    ) -> None:
         import torch
 
-        loss = task.loss(torch.from_numpy(logits).bfloat16(), torch.from_numpy(task.encode(rows)), None)
+        loss = task.loss(torch.from_numpy(logits).bfloat16(), torch.from_numpy(encode(rows)), None)
         assert loss.dtype == torch.float32
 
-    def test_right_logits_have_less_loss(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
+    def test_right_logits_have_less_loss(
+        self, task: Task, encode: Encode, rows: list[list[str]], logits: Floats
+    ) -> None:
         import torch
 
-        targets = torch.from_numpy(task.encode(rows))
-        right = torch.from_numpy(right_logits(task, task.encode(rows)) * 8)
+        targets = torch.from_numpy(encode(rows))
+        right = torch.from_numpy(right_logits(task, encode(rows)) * 8)
         assert task.loss(right, targets, None) < task.loss(torch.from_numpy(logits), targets, None)
 
     @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
@@ -113,14 +166,14 @@ class TaskContract:
         assert abs(loss.item()) < 1e-4
         assert float(gradient.abs().max()) < 1e-5
 
-    def test_class_weights_have_mean_one_over_the_rows(self, task: Task, rows: list[list[str]]) -> None:
-        targets = task.encode([*rows, ["joy"], ["joy"]])
+    def test_class_weights_have_mean_one_over_the_rows(self, task: Task, encode: Encode, rows: list[list[str]]) -> None:
+        targets = encode([*rows, ["joy"], ["joy"]])
         weights = task.class_weights(targets)
         counts = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets)
         assert (weights.dtype, weights.shape) == (np.dtype(np.float32), (3,))
         assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
         assert np.argmin(weights) == np.argmax(counts)
-        assert np.isfinite(task.class_weights(task.encode([["joy"]]))).all()
+        assert np.isfinite(task.class_weights(encode([["joy"]]))).all()
 
     def test_probabilities(self, task: Task, logits: Floats) -> None:
         shares = task.probabilities(logits)
@@ -131,8 +184,8 @@ class TaskContract:
         assert np.array_equal(np.argsort(shares, axis=1), np.argsort(logits, axis=1))
         assert task.probabilities(logits[:0]).shape == (0, 3)
 
-    def test_metrics(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
-        targets = task.encode(rows)
+    def test_metrics(self, task: Task, encode: Encode, rows: list[list[str]], logits: Floats) -> None:
+        targets = encode(rows)
         right = task.metrics(targets, right_logits(task, targets))
         assert set(right) == set(task.metric_names)
         assert all(value == 1.0 for value in right.values())
@@ -140,8 +193,8 @@ class TaskContract:
         assert all(type(value) is float and 0 <= value < 1 for value in got.values())
         assert set(task.metrics(targets[:0], logits[:0]).values()) == {0.0}
 
-    def test_panels(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
-        targets = task.encode(rows)
+    def test_panels(self, task: Task, encode: Encode, rows: list[list[str]], logits: Floats) -> None:
+        targets = encode(rows)
         for panel in task.panels(targets, task.answers(logits)):
             assert panel.title
             assert all(len(row) == len(panel.columns) for row in panel.rows)
@@ -149,9 +202,9 @@ class TaskContract:
             assert all(type(cell) in kind for row in panel.rows for cell, kind in zip(row, kinds, strict=True))
 
     def test_weighted_metrics_are_the_metrics_under_equal_weights(
-        self, task: Task, rows: list[list[str]], logits: Floats
+        self, task: Task, encode: Encode, rows: list[list[str]], logits: Floats
     ) -> None:
-        targets = task.encode(rows)
+        targets = encode(rows)
         expected = task.metrics(targets, logits)
         assert set(task.metric_names) == set(expected)
         scores = task.row_scores(targets, task.answers(logits))
@@ -163,8 +216,10 @@ class TaskContract:
         with pytest.raises(ValueError, match="no such metric"):
             task.weighted_metric("no such metric", [scores])
 
-    def test_a_weight_of_two_is_the_row_twice(self, task: Task, rows: list[list[str]], logits: Floats) -> None:
-        targets = task.encode(rows)
+    def test_a_weight_of_two_is_the_row_twice(
+        self, task: Task, encode: Encode, rows: list[list[str]], logits: Floats
+    ) -> None:
+        targets = encode(rows)
         twice = [*range(len(rows)), 0, 3, 3]
         weights = np.bincount(twice, minlength=len(rows)).astype(np.float32)[None]
         scores = task.row_scores(targets, task.answers(logits))
@@ -182,8 +237,8 @@ class TaskContract:
         assert all(task.bucket(prediction) for prediction in task.decode(task.probabilities(logits)))
         assert task.mismatch(task) == ""
 
-    def test_strata_of_rows_are_numbers(self, task: Task, rows: list[list[str]]) -> None:
-        strata = task.row_strata(task.encode(rows))
+    def test_strata_of_rows_are_numbers(self, task: Task, encode: Encode, rows: list[list[str]]) -> None:
+        strata = task.row_strata(encode(rows))
         assert (strata.shape, strata.dtype) == ((len(rows),), np.dtype(np.int64))
         assert strata.min() >= 0
 
@@ -206,7 +261,7 @@ class TaskContract:
         assert all(set(names) <= set(LABELS) for names in chosen)
 
     def test_strata(self, task: Task, rows: list[list[str]]) -> None:
-        strata = task.strata(rows)
+        strata = task.strata({LABEL: rows})
         assert len(strata) == len(rows)
         assert all(isinstance(key, str) for key in strata)
 

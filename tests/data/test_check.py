@@ -4,9 +4,9 @@ import pytest
 
 from lft_ray.config import DataSpec, SplitSpec, TaskSpec
 from lft_ray.data.check import DataCard
-from lft_ray.data.findings import Findings, raise_on_errors
 from lft_ray.data.prepare import inspect
 from lft_ray.errors import DataError
+from lft_ray.tasks.findings import Findings, raise_on_errors
 from tests.data.conftest import pets
 
 

@@ -3,13 +3,15 @@
 import pytest
 
 from lft_ray.data.clean import MAX_TEXT_CHARACTERS, clean
-from lft_ray.data.findings import Findings
-from tests.data.tables import raw_table
+from lft_ray.tasks.classification import Classification
+from lft_ray.tasks.findings import Findings
+from lft_ray.tasks.multilabel import Multilabel
+from tests.tasks.tables import raw_table
 
 
-def cleaned(rows, *, allows_empty=False):
+def cleaned(rows, task=Classification):
     findings = Findings()
-    return clean(raw_table(rows), "train", allows_empty=allows_empty, findings=findings), findings.problems
+    return clean(raw_table(rows), "train", task=task, findings=findings), findings.problems
 
 
 @pytest.mark.parametrize(("blank", "severity"), [(2, "warning"), (3, "error")])
@@ -26,17 +28,17 @@ def test_clean_drops_less_than_a_hundredth_of_empty_labels(count, severity):
     rows = [(f"text {i}", ["x"] if i else []) for i in range(count)]
     found, problems = cleaned(rows)
     assert [(problem.code, problem.severity) for problem in problems] == [("empty_label", severity)]
-    assert len(found.texts) == count - 1
+    assert len(found.values["text"]) == count - 1
 
 
 def test_clean_keeps_rows_without_a_label_where_the_task_allows_them():
-    found, problems = cleaned([("a", []), ("b", ["x"])], allows_empty=True)
-    assert (found.texts, found.labels, problems) == (["a", "b"], [[], ["x"]], [])
+    found, problems = cleaned([("a", []), ("b", ["x"])], Multilabel)
+    assert (found.values["text"], found.values["label"], problems) == (["a", "b"], [[], ["x"]], [])
 
 
 def test_clean_repairs_nul_characters_and_lone_surrogates():
     found, problems = cleaned([("a\0b", ["x"]), ("c\ud83d", ["x"]), ("d", ["x"])])
-    assert found.texts == ["ab", "c\ufffd", "d"]
+    assert found.values["text"] == ["ab", "c\ufffd", "d"]
     assert [(problem.code, problem.row) for problem in problems] == [("nul", 2), ("surrogate", 3)]
 
 

@@ -150,13 +150,13 @@ def test_sample_texts_have_the_lengths_of_the_data(tmp_path, write_csv):
 
 def test_sample_of_few_texts(write_csv):
     from lft_ray.data.clean import clean
-    from lft_ray.data.findings import Findings
     from lft_ray.data.readers.read import read_table
     from lft_ray.tasks.classification import Classification
+    from lft_ray.tasks.findings import Findings
 
     table = read_table(write_csv("a.csv", pets(5)), task=Classification)
-    rows = clean(table, "train", allows_empty=False, findings=Findings())
-    assert sorted(sample_texts(rows, seed=0)) == sorted(rows.texts)
+    rows = clean(table, "train", task=Classification, findings=Findings())
+    assert sorted(sample_texts(rows, seed=0)) == sorted(rows.values["text"])
     assert len(sample_texts(rows, seed=0, count=2)) == 2
 
 

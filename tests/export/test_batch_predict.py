@@ -30,7 +30,7 @@ def make_bundle(folder: Path, kind, repeats: int = 6) -> Path:
     texts = [f"{word} {n}" for n in range(repeats) for words in WORDS.values() for word in words.split()]
     names = [[label] for _ in range(repeats) for label, words in WORDS.items() for _ in words.split()]
     (folder / "trained").mkdir(parents=True)
-    TfidfModel.fit(texts, task.encode(names), task, 0, max_length=64).save(folder / "trained")
+    TfidfModel.fit(texts, task.encode({"label": names}), task, 0, max_length=64).save(folder / "trained")
     plan = ExportPlan(
         precision="fp32", task_kind=task.kind, labels=LABELS, samples=["bread", "wave"], facts=CardFacts(name="x")
     )

@@ -41,7 +41,7 @@ def corpus(rows: int, labels: list[str], seed: int = 0) -> tuple[list[str], list
 def fitted() -> TfidfModel:
     texts, names = corpus(300, list(TOPICS))
     task = Classification(sorted(TOPICS))
-    return TfidfModel.fit(texts, task.encode(names), task, 0)
+    return TfidfModel.fit(texts, task.encode({"label": names}), task, 0)
 
 
 def test_words_are_cut_and_cjk_stands_alone():
@@ -80,7 +80,7 @@ def test_logits_are_those_of_scikit_learn(labels, monkeypatch):
     texts, names = corpus(200, labels)
     texts = [f"{text}! \u6771\u4eac {text[:9]}" for text in texts]
     task = Classification(labels)
-    targets = task.encode(names)
+    targets = task.encode({"label": names})
     model = TfidfModel.fit(texts, targets, task, 0)
     assert model.grams
     matrix, transform = union(texts)
@@ -99,7 +99,7 @@ def test_several_labels_are_one_model_each(monkeypatch):
     joined = [f"{texts[i]} {texts[i + 1]}" if i % 3 == 0 else texts[i] for i in range(239)]
     both = [sorted({*names[i], *names[i + 1]}) if i % 3 == 0 else names[i] for i in range(239)]
     task = Multilabel(sorted(TOPICS))
-    targets = task.encode(both)
+    targets = task.encode({"label": both})
     got = TfidfModel.fit(joined, targets, task, 0).logits(joined)
     matrix, _ = union(joined)
     for column in range(3):
@@ -114,7 +114,7 @@ def test_probabilities_are_as_sure_as_the_model_is_right(kind):
     # A tenth of the labels is wrong, so a calibrated model is sure of nine in ten.
     noisy = [[str(random.choice(list(TOPICS)))] if random.random() < 0.15 else name for name in names]
     task = kind(sorted(TOPICS))
-    model = TfidfModel.fit(texts, task.encode(noisy), task, 0)
+    model = TfidfModel.fit(texts, task.encode({"label": noisy}), task, 0)
     probabilities = task.probabilities(model.logits(corpus(300, list(TOPICS), seed=5)[0]))
     assert 0.75 < probabilities.max(axis=1).mean() < 0.97
 
@@ -125,18 +125,20 @@ def test_features_are_chosen_by_what_helps():
     random = np.random.default_rng(2)
     # Every word has an ending of its own, so that only its parts are seen twice.
     ended = [" ".join(word + "".join(random.choice(list("qxzjkv"), 5)) for word in text.split()) for text in texts]
-    assert TfidfModel.fit(ended, task.encode(names), task, 0).grams
+    assert TfidfModel.fit(ended, task.encode({"label": names}), task, 0).grams
     # Words of two letters under labels that only their order tells: parts add nothing.
     orders = ["ab cd" if row % 2 else "cd ab" for row in range(300)]
     told = Classification(["no", "yes"])
-    model = TfidfModel.fit(orders, told.encode([["yes"] if row % 2 else ["no"] for row in range(300)]), told, 0)
+    model = TfidfModel.fit(
+        orders, told.encode({"label": [["yes"] if row % 2 else ["no"] for row in range(300)]}), told, 0
+    )
     assert not model.grams
 
 
 def test_the_stored_weights_are_bounded(monkeypatch):
     texts, names = corpus(300, list(TOPICS))
     task = Classification(sorted(TOPICS))
-    targets = task.encode(names)
+    targets = task.encode({"label": names})
     with_all_features(monkeypatch)
     whole = TfidfModel.fit(texts, targets, task, 0)
     monkeypatch.setattr(tfidf_fit, "_MAX_WEIGHTS", 600)
@@ -145,14 +147,14 @@ def test_the_stored_weights_are_bounded(monkeypatch):
     assert len(whole.coef) > 200
     assert len(cut.vocabulary) + len(cut.grams) == 200
     fresh, wanted = corpus(90, list(TOPICS), seed=3)
-    assert task.metrics(task.encode(wanted), cut.logits(fresh))["macro_f1"] > 0.9
+    assert task.metrics(task.encode({"label": wanted}), cut.logits(fresh))["macro_f1"] > 0.9
 
 
 def test_data_with_too_many_parts_are_fitted_on_words(monkeypatch):
     monkeypatch.setattr(tfidf_fit, "_MAX_GRAM_COUNTS", 100)
     texts, names = corpus(60, list(TOPICS))
     task = Classification(sorted(TOPICS))
-    assert not TfidfModel.fit(texts, task.encode(names), task, 0).grams
+    assert not TfidfModel.fit(texts, task.encode({"label": names}), task, 0).grams
 
 
 def test_a_sample_chooses_for_large_data(monkeypatch):
@@ -163,13 +165,13 @@ def test_a_sample_chooses_for_large_data(monkeypatch):
     monkeypatch.setattr(tfidf_fit, "_unseen_decisions", lambda m, t, *rest: seen.append(len(t)) or fold(m, t, *rest))
     texts, names = corpus(300, list(TOPICS))
     task = Classification(sorted(TOPICS))
-    TfidfModel.fit(texts, task.encode(names), task, 0)
+    TfidfModel.fit(texts, task.encode({"label": names}), task, 0)
     assert set(seen) == {60}
 
 
 def test_texts_without_words_are_no_error():
     task = Classification(["film", "money"])
-    model = TfidfModel.fit(["", " "] * 10, task.encode([["film"], ["money"]] * 10), task, 0)
+    model = TfidfModel.fit(["", " "] * 10, task.encode({"label": [["film"], ["money"]] * 10}), task, 0)
     assert np.isfinite(model.logits(["", "x"])).all()
 
 
@@ -206,36 +208,38 @@ def test_a_model_of_an_older_release_predicts_as_it_did(version, tmp_path):
 def test_fit_learns_the_topics(fitted):
     task = Classification(sorted(TOPICS))
     texts, names = corpus(90, list(TOPICS), seed=3)
-    assert task.metrics(task.encode(names), fitted.logits(texts))["macro_f1"] > 0.9
+    assert task.metrics(task.encode({"label": names}), fitted.logits(texts))["macro_f1"] > 0.9
 
 
 def test_labels_without_examples_are_never_chosen():
     texts, names = corpus(60, ["film", "money"])
     task = Classification(["absent", "film", "money"])
-    probabilities = task.probabilities(TfidfModel.fit(texts, task.encode(names), task, 0).logits(texts))
+    probabilities = task.probabilities(TfidfModel.fit(texts, task.encode({"label": names}), task, 0).logits(texts))
     assert probabilities[:, 0].max() < 1e-4
     several = Multilabel(["absent", "film", "money"])
-    probabilities = several.probabilities(TfidfModel.fit(texts, several.encode(names), several, 0).logits(texts))
+    probabilities = several.probabilities(
+        TfidfModel.fit(texts, several.encode({"label": names}), several, 0).logits(texts)
+    )
     assert probabilities[:, 0].max() < 1e-4
 
 
 def test_a_label_on_every_row_is_always_chosen():
     texts, names = corpus(60, ["film", "money"])
     task = Multilabel(["always", "film", "money"])
-    targets = task.encode([["always", *name] for name in names])
+    targets = task.encode({"label": [["always", *name] for name in names]})
     assert task.probabilities(TfidfModel.fit(texts, targets, task, 0).logits(texts))[:, 0].min() > 0.99
 
 
 def test_a_handful_of_rows_is_enough():
     texts, names = corpus(4, ["film", "money"])
     task = Classification(["film", "money"])
-    assert TfidfModel.fit(texts, task.encode(names), task, 0).logits(["movie"]).shape == (1, 2)
+    assert TfidfModel.fit(texts, task.encode({"label": names}), task, 0).logits(["movie"]).shape == (1, 2)
 
 
 def test_fits_are_reproducible(fitted):
     texts, names = corpus(300, list(TOPICS))
     task = Classification(sorted(TOPICS))
-    again = TfidfModel.fit(texts, task.encode(names), task, 0)
+    again = TfidfModel.fit(texts, task.encode({"label": names}), task, 0)
     assert again.strength == fitted.strength
     assert np.array_equal(again.coef, fitted.coef)
 

@@ -27,8 +27,8 @@ def test_threshold():
 
 def test_rows_are_stratified_by_their_rarest_label():
     rows = [["common", "rare"], ["common"], [], ["rare", "common"], ["common"]]
-    assert Multilabel(["common", "rare"]).strata(rows) == ["rare", "common", "", "rare", "common"]
-    assert Classification(["a"]).strata([["a"]]) == ["a"]
+    assert Multilabel(["common", "rare"]).strata({"label": rows}) == ["rare", "common", "", "rare", "common"]
+    assert Classification(["a"]).strata({"label": [["a"]]}) == ["a"]
 
 
 def test_class_weights_of_absent_labels_are_one():
@@ -64,6 +64,6 @@ def test_distill_loss_of_multilabel_is_zero_at_the_teacher():
 
 
 def test_encode_of_multilabel_rejects_an_unknown_label():
-    assert Multilabel(["a", "b"]).encode([["b"], []]).tolist() == [[0.0, 1.0], [0.0, 0.0]]
+    assert Multilabel(["a", "b"]).encode({"label": [["b"], []]}).tolist() == [[0.0, 1.0], [0.0, 0.0]]
     with pytest.raises(DataError, match="'c'"):
-        Multilabel(["a"]).encode([["c"]])
+        Multilabel(["a"]).encode({"label": [["c"]]})

@@ -67,6 +67,6 @@ def test_real_labels(shared_dir):
     column = pq.read_table(shared_dir / "data" / "goemotions" / "dev.parquet", columns=["labels"]).column(0)
     rows = Multilabel.read_targets(column.combine_chunks())
     task = Multilabel(sorted({name for names in rows for name in names}))
-    truth = task.encode(rows)
+    truth = task.encode({"label": rows})
     logits = (truth - 0.5 + np.random.default_rng(0).normal(size=truth.shape)).astype(np.float32)
     assert task.metrics(truth, logits) == pytest.approx(theirs(truth.astype(int), (logits >= 0).astype(int)), abs=1e-12)

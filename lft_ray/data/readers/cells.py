@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from lft_ray.data.findings import LISTED_ROWS, FileFindings
-from lft_ray.data.readers.table import FileColumns
+from lft_ray.tasks.findings import LISTED_ROWS, FileFindings
 from lft_ray.texts import shown
 
-__all__ = ["Cells", "is_vector", "parse_list", "read_cells"]
+__all__ = ["NameCells", "is_vector", "parse_list", "read_cells"]
 
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 _BITS = {"0", "1", "-1", "true", "false"}
@@ -39,7 +40,7 @@ _LIST_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class NameCells:
     """A label column as it was understood.
 
     Attributes:
@@ -53,38 +54,38 @@ class Cells:
     is_usable: bool = True
 
 
-def read_cells(part: FileColumns, *, several: bool, findings: FileFindings) -> Cells:
+def read_cells(column: pa.Array, row_numbers: NDArray[np.int64], *, several: bool, findings: FileFindings) -> NameCells:
     """Return the label column with lists parsed.
 
     Args:
-        part: columns of a file.
+        column: the raw label column of a file.
+        row_numbers: row number of each cell.
         several: whether a row may have several labels.
         findings: collects errors and warnings of the file.
     """
-    column = part.labels
     if pa.types.is_nested(column.type):
         rows = [None if row is None else [_text(item) for item in row] for row in column.to_pylist()]
         holed = [at for at, row in enumerate(column.to_pylist()) if row is not None and None in row]
         if holed:
-            row = int(part.row_numbers[holed[0]])
+            row = int(row_numbers[holed[0]])
             told = f"lists of labels with a null: {len(holed):,}; the null is left out"
             findings.warning("null_label", told, row=row, count=len(holed), fix="remove the nulls")
-        return Cells(column, is_usable=not _report_vectors(rows, findings))
+        return NameCells(column, is_usable=not _report_vectors(rows, findings))
     cells = [cell for cell in column.unique().to_pylist() if cell is not None and str(cell).strip()]
     if not cells or not isinstance(cells[0], str):
-        return Cells(column)
+        return NameCells(column)
     if all(_JOINED_BITS.match(cell.strip()) for cell in cells):
         _vector_error(f"vectors of 0 and 1, such as {shown(cells[0])}", findings)
-        return Cells(column, is_usable=False)
+        return NameCells(column, is_usable=False)
     if len({len(cell.strip()) for cell in cells}) == 1 and all(_BIT_STRING.match(cell.strip()) for cell in cells):
         message = f"labels are strings of 0 and 1 of one length, such as {shown(cells[0])}: vectors of 0 and 1?"
         findings.warning("label_vector", message, fix="write the names of the labels instead")
-    found = _Parsed.of(part, cells)
+    found = _Parsed.of(column, row_numbers, cells)
     if found.lists or found.dictionaries or found.broken:
         read = _lists(found, several=several, findings=findings)
         if read is not None:
             return read
-    return _broken_into_lines(part, findings) if several else Cells(column)
+    return _broken_into_lines(column, row_numbers, findings) if several else NameCells(column)
 
 
 def parse_list(cell: str) -> list[str] | dict[str, str] | None:
@@ -172,7 +173,8 @@ def _scanned(cell: str) -> list[str] | dict[str, str] | None:
 class _Parsed:
     """Cells of a column by what they hold."""
 
-    part: FileColumns
+    column: pa.Array
+    row_numbers: NDArray[np.int64]
     cells: list[str]
     lists: dict[str, list[str]]
     """Cell -> names."""
@@ -182,7 +184,7 @@ class _Parsed:
     counts: Counter[str]
 
     @classmethod
-    def of(cls, part: FileColumns, cells: list[str]) -> "_Parsed":
+    def of(cls, column: pa.Array, row_numbers: NDArray[np.int64], cells: list[str]) -> "_Parsed":
         lists: dict[str, list[str]] = {}
         dictionaries: dict[str, None] = {}
         broken: dict[str, str] = {}
@@ -197,8 +199,8 @@ class _Parsed:
             elif value is not None:
                 lists[cell] = value
         listlike = lists or dictionaries or broken
-        counts = Counter(part.labels.to_pylist()) if listlike else Counter()
-        return cls(part, cells, lists, dictionaries, broken, counts)
+        counts = Counter(column.to_pylist()) if listlike else Counter()
+        return cls(column, row_numbers, cells, lists, dictionaries, broken, counts)
 
     def share(self, cells: Iterable[str]) -> float:
         """Share of the filled rows that hold one of some cells."""
@@ -207,14 +209,12 @@ class _Parsed:
     def rows(self, cells: Iterable[str]) -> list[int]:
         """Row numbers of some cells."""
         wanted = set(cells)
-        return [
-            int(self.part.row_numbers[at]) for at, cell in enumerate(self.part.labels.to_pylist()) if cell in wanted
-        ]
+        return [int(self.row_numbers[at]) for at, cell in enumerate(self.column.to_pylist()) if cell in wanted]
 
 
-def _lists(found: _Parsed, *, several: bool, findings: FileFindings) -> Cells | None:
+def _lists(found: _Parsed, *, several: bool, findings: FileFindings) -> NameCells | None:
     """Decide about cells that can be parsed as lists; None: they are names."""
-    column = found.part.labels
+    column = found.column
     listlike = {*found.lists, *found.dictionaries, *found.broken}
     # "[v2]" alone is a name; a comma, a quote or nothing between the brackets makes a list.
     plain = {cell for cell, names in found.lists.items() if len(names) == 1 and not set(",'\"") & set(cell)}
@@ -232,28 +232,28 @@ def _lists(found: _Parsed, *, several: bool, findings: FileFindings) -> Cells | 
         message = f"the label column holds dictionaries written as text, such as {shown(example)}"
         fix = "write the names of the labels that apply, separated by commas"
         findings.error("label_dictionary", message, row=found.rows([example])[0], fix=fix)
-        return Cells(column, is_usable=False)
+        return NameCells(column, is_usable=False)
     if _report_vectors(list(found.lists.values()), findings):
-        return Cells(column, is_usable=False)
+        return NameCells(column, is_usable=False)
     example = next(iter(found.lists or found.broken))
     if not several:
         message = f"the label column holds lists written as text, such as {shown(example)}, expected one name per row"
         fix = "--set task.kind=multilabel for several labels per text, or write the name alone, without brackets"
         findings.error("label_list", message, row=found.rows([example])[0], fix=fix)
-        return Cells(column, is_usable=False)
+        return NameCells(column, is_usable=False)
     odd = [cell for cell in found.cells if cell not in found.lists] if is_rule else [*found.lists, *found.broken]
     if odd:
         _report_odd(found, odd, is_rule=is_rule, findings=findings)
-        return Cells(column, is_usable=False)
+        return NameCells(column, is_usable=False)
     rows = [found.lists.get(cell) if cell is not None else None for cell in column.to_pylist()]
     names = found.lists[example]
     read_as = f"label cells are lists written as text: {shown(example)} has the labels {', '.join(map(shown, names))}"
-    return Cells(pa.array(rows, pa.large_list(pa.large_string())), read_as if names else read_as + "none")
+    return NameCells(pa.array(rows, pa.large_list(pa.large_string())), read_as if names else read_as + "none")
 
 
 def _report_odd(found: _Parsed, odd: list[str], *, is_rule: bool, findings: FileFindings) -> None:
     rows = found.rows(odd)
-    cells = dict(zip((int(row) for row in found.part.row_numbers), found.part.labels.to_pylist(), strict=True))
+    cells = dict(zip((int(row) for row in found.row_numbers), found.column.to_pylist(), strict=True))
 
     def told(row: int) -> str:
         why = found.broken.get(cells[row], "not a list, unlike most" if is_rule else "a list, unlike most")
@@ -285,15 +285,15 @@ def _vector_error(what: str, findings: FileFindings) -> None:
     )
 
 
-def _broken_into_lines(part: FileColumns, findings: FileFindings) -> Cells:
+def _broken_into_lines(column: pa.Array, row_numbers: NDArray[np.int64], findings: FileFindings) -> NameCells:
     """Read line breaks between the names of a cell as commas."""
-    cells = part.labels.to_pylist()
+    cells = column.to_pylist()
     broken = [at for at, cell in enumerate(cells) if cell is not None and _BREAKS.search(cell.strip())]
     if not broken:
-        return Cells(part.labels)
+        return NameCells(column)
     first = broken[0]
     told = f"label cells with line breaks: {len(broken):,}, such as {shown(cells[first])}; read as several labels"
-    row = int(part.row_numbers[first])
+    row = int(row_numbers[first])
     findings.warning("label_line_break", told, row=row, count=len(broken), fix="separate labels by commas")
     joined = [None if cell is None else _BREAKS.sub(",", cell) for cell in cells]
-    return Cells(pa.array(joined, pa.large_string()), "line breaks in label cells separate labels")
+    return NameCells(pa.array(joined, pa.large_string()), "line breaks in label cells separate labels")

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from lft_ray.data.findings import FileFindings
 from lft_ray.data.readers.columns import WantedColumns
 from lft_ray.data.readers.decoding import find_bad_byte, text_encoding
 from lft_ray.data.readers.packed import open_binary
+from lft_ray.tasks.findings import FileFindings
 
 __all__ = ["ReadContext"]
 

@@ -1,4 +1,4 @@
-"""Read CSV and TSV strictly. In: a path. Out: two string columns with line numbers. Never guesses or converts a type.
+"""Read CSV and TSV strictly. In: a path. Out: columns by role with line numbers. Never guesses or converts a type.
 
 Every value stays a string (``NA``, ``01`` and ``1e5`` are ordinary labels), every row must have as many fields as the
 header, and every quote must be closed. Violations are errors with their row.
@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
-from lft_ray.data.findings import FileFindings
 from lft_ray.data.readers.context import ReadContext
+from lft_ray.data.readers.kinds import kind_of
 from lft_ray.data.readers.quotes import Record, plain_rows, swallowed
 from lft_ray.data.readers.table import FileColumns
+from lft_ray.tasks.columns import Column, input_columns
+from lft_ray.tasks.findings import FileFindings
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -28,7 +29,7 @@ _DELIMITER_FIX = {"\t": "rename the file to end in .tsv", ",": "rename the file 
 
 
 def read_delimited(context: ReadContext, *, delimiter: str) -> FileColumns | None:
-    """Read the text and label columns of a CSV or TSV file; a UTF-8 byte order mark is dropped.
+    """Read the wanted columns of a CSV or TSV file; a UTF-8 byte order mark is dropped.
 
     Args:
         context: file to read.
@@ -42,7 +43,7 @@ def read_delimited(context: ReadContext, *, delimiter: str) -> FileColumns | Non
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
         header = _header(reader, delimiter, context)
         if header is not None:
-            table = _read(reader, header, keep_blank=context.wanted.only_text)
+            table = _read(reader, header, keep_blank=context.wanted.to_answer)
             suspects = _swallowed(table, header, delimiter, context)
             columns = _unquoted(table, suspects, header, delimiter, context)
             if columns is None:
@@ -62,11 +63,16 @@ def _no_field_limit() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """Column names as written in the file, and the positions of text and label."""
+    """Column names as written in the file, the wanted columns, and role -> position."""
 
     names: list[str]
-    text_at: int
-    label_at: int
+    wanted: tuple[Column, ...]
+    positions: dict[str, int]
+
+    @property
+    def texts_at(self) -> set[int]:
+        """Positions of the inputs, whose values name nothing."""
+        return {self.positions[column.role] for column in input_columns(self.wanted)}
 
 
 def header_names(reader: "Reader") -> list[str]:
@@ -101,7 +107,7 @@ def _header(reader: "Reader", delimiter: str, context: ReadContext) -> _Header |
             return None
     positions = context.wanted.find(names, findings)
     if positions is not None:
-        return _Header(names, *positions)
+        return _Header(names, context.wanted.columns, positions)
     inside = next((mark for mark in ";\t|" if mark != delimiter and any(mark in name for name in names)), None)
     if inside is not None:
         message = f"the header holds {_NAMES[inside]} ({inside!r}) inside a column name: is it the delimiter?"
@@ -113,8 +119,8 @@ def _header(reader: "Reader", delimiter: str, context: ReadContext) -> _Header |
 class _Table:
     """Rows of a file as they were read with quotes."""
 
-    texts: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
+    cells: dict[str, list[str]]
+    """Role -> cells."""
     rows: list[int] = field(default_factory=list)
     ragged: list[tuple[int, int]] = field(default_factory=list)
     """Row and number of fields of each row that has too few or too many."""
@@ -123,25 +129,27 @@ class _Table:
     spans: list[tuple[int, int]] = field(default_factory=list)
     """First and last line of each record that spans several lines."""
 
+    @classmethod
+    def of(cls, header: _Header) -> "_Table":
+        return cls({role: [] for role in header.positions})
+
     def add(self, fields: list[str], row: int, header: _Header) -> None:
-        self.texts.append(fields[header.text_at])
-        self.labels.append(fields[header.label_at])
+        for role, at in header.positions.items():
+            self.cells[role].append(fields[at])
         self.rows.append(row)
 
     def columns(self, header: _Header, read_as: str = "") -> FileColumns:
         return FileColumns(
-            texts=self.texts,
-            labels=pa.array(self.labels, pa.large_string()),
+            values={column.role: kind_of(column).from_strings(self.cells[column.role]) for column in header.wanted},
+            names={role: header.names[at].strip() for role, at in header.positions.items()},
             row_numbers=np.array(self.rows, dtype=np.int64),
-            text_column=header.names[header.text_at].strip(),
-            label_column=header.names[header.label_at].strip(),
             read_as=read_as,
         )
 
 
 def _read(reader: "Reader", header: _Header, *, keep_blank: bool) -> _Table:
     width = len(header.names)
-    table = _Table()
+    table = _Table.of(header)
     start, blank = reader.line_num + 1, list[int]()
     try:
         for fields in reader:
@@ -168,7 +176,7 @@ def _swallowed(table: _Table, header: _Header, delimiter: str, context: ReadCont
     if not table.spans:
         return []
     with context.text(newline="") as lines:
-        return swallowed(lines, table.spans, delimiter=delimiter, width=len(header.names), text_at=header.text_at)
+        return swallowed(lines, table.spans, delimiter=delimiter, width=len(header.names), texts_at=header.texts_at)
 
 
 def _unquoted(
@@ -184,7 +192,7 @@ def _unquoted(
         rows = plain_rows(stream, delimiter, len(header.names))
     if rows is None or len(rows) < 2:
         return None
-    plain = _Table()
+    plain = _Table.of(header)
     for row, fields in rows[1:]:
         plain.add(fields, row, header)
     first = table.open_quote[0] if table.open_quote else (suspects[0].row if suspects else None)
@@ -215,8 +223,8 @@ def _quoted(table: _Table, suspects: list[Record], header: _Header, context: Rea
         ]
         fix = 'write a quotation mark that belongs to the text twice, in a quoted field: """Great"" film"'
         findings.error_rows("swallowed_rows", found, summary="a quote that swallows the rows after it", fix=fix)
-    _report_ragged(table.ragged, len(table.texts), len(header.names), findings)
-    if not table.texts and not table.ragged:
+    _report_ragged(table.ragged, len(table.rows), len(header.names), findings)
+    if not table.rows and not table.ragged:
         findings.error("no_rows", "the file has a header and no rows", fix=context.wanted.rows_fix)
     long = f"{len(table.spans):,} rows span several lines, in quoted fields" if table.spans else ""
     return table.columns(header, long)

@@ -15,7 +15,6 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lft_ray.data.findings import Findings
 from lft_ray.data.readers.columnar import class_names_of, parquet_source
 from lft_ray.data.readers.columns import WantedColumns
 from lft_ray.data.readers.context import ReadContext
@@ -27,6 +26,7 @@ from lft_ray.data.readers.json_shapes import other_shape
 from lft_ray.data.readers.packed import PackedError, check_packed, open_binary
 from lft_ray.data.readers.sniff import Format, sniff
 from lft_ray.errors import DataError
+from lft_ray.tasks.findings import Findings
 
 __all__ = ["KEPT_ROWS", "Preview", "preview"]
 
@@ -73,7 +73,7 @@ def preview(path: Path, encoding: str | None = None) -> Preview:
         if kind is None:
             problem = findings.problems[0]
             raise DataError(f"{path}: {problem.message}", fix=problem.fix)
-        rows, names = _rows(ReadContext(path, chosen, WantedColumns(None, None, ()), findings.of(str(path))), kind)
+        rows, names = _rows(ReadContext(path, chosen, WantedColumns(()), findings.of(str(path))), kind)
     except PackedError as error:
         raise DataError(f"{path}: {error}", fix=error.fix) from None
     if findings.has_errors:

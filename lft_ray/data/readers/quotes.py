@@ -5,7 +5,7 @@ A quote that opens a field and closes lines later either holds a text of several
 its lines are rows by themselves: each has as many fields as the header, and its label is one of other rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = ["Record", "plain_rows", "swallowed"]
@@ -32,7 +32,7 @@ class Record:
 
 
 def swallowed(
-    lines: Iterable[str], spans: Sequence[tuple[int, int]], *, delimiter: str, width: int, text_at: int
+    lines: Iterable[str], spans: Sequence[tuple[int, int]], *, delimiter: str, width: int, texts_at: Collection[int]
 ) -> list[Record]:
     """Return the records of several lines whose lines look like rows.
 
@@ -41,7 +41,7 @@ def swallowed(
         spans: first and last line number of each record of several lines, ascending.
         delimiter: delimiter of the file.
         width: number of columns.
-        text_at: position of the text column, whose values name nothing.
+        texts_at: positions of columns with texts, whose values name nothing.
     """
     records = [Record(first, []) for first, _ in spans]
     values: list[set[str]] = [set() for _ in range(width)]
@@ -59,7 +59,7 @@ def swallowed(
     naming = {
         column: known
         for column, known in enumerate(values)
-        if column != text_at and len(known) * _ROWS_PER_VALUE <= max(rows, 4) and len(known) <= _MOST_VALUES
+        if column not in texts_at and len(known) * _ROWS_PER_VALUE <= max(rows, 4) and len(known) <= _MOST_VALUES
     }
     return [record for record in records if width > 1 and _looks_like_rows(record.lines, naming, delimiter, width)]
 

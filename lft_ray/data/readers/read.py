@@ -7,30 +7,32 @@ import difflib
 import glob
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lft_ray.data.findings import FileFindings, Findings, raise_on_errors
-from lft_ray.data.readers.cells import Cells, read_cells
 from lft_ray.data.readers.columnar import HUB_PREFIX, read_hub, read_parquet
 from lft_ray.data.readers.columns import WantedColumns
 from lft_ray.data.readers.context import ReadContext
 from lft_ray.data.readers.decoding import check_encoding
 from lft_ray.data.readers.delimited import read_delimited
 from lft_ray.data.readers.json_rows import read_json
+from lft_ray.data.readers.kinds import kind_of
 from lft_ray.data.readers.packed import PackedError, check_packed
 from lft_ray.data.readers.sniff import Format, sniff
-from lft_ray.data.readers.table import FileColumns, RawTable
+from lft_ray.data.readers.table import FileColumns
 from lft_ray.errors import DataError
 from lft_ray.records import Problem
 from lft_ray.system.paths import matches, resolve
 from lft_ray.tasks.base import Task
-from lft_ray.texts import is_blank
+from lft_ray.tasks.columns import TEXT, Column, column_key, input_columns
+from lft_ray.tasks.findings import Findings, raise_on_errors
+from lft_ray.tasks.rows import RawTable
 
-__all__ = ["file_sha256", "read_table", "read_texts"]
+__all__ = ["file_sha256", "read_inputs", "read_table", "read_texts"]
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://")
 
@@ -38,9 +40,8 @@ _URL = re.compile(r"^[a-z][a-z0-9+.-]*://")
 def read_table(
     spec: str | list[str],
     *,
-    text: str | None = None,
-    label: str | None = None,
     task: type[Task],
+    names: Mapping[str, str | None] | None = None,
     encoding: str = "utf-8",
     hub_split: str = "train",
 ) -> RawTable:
@@ -48,9 +49,8 @@ def read_table(
 
     Args:
         spec: file, glob or ``hub:owner/name[@revision][:config]``, or a list of these.
-        text: name of the text column; None: try the usual names.
-        label: name of the label column; None: try the usual names.
-        task: task class; parses the label column and supplies its usual names.
+        task: task class; says which columns there must be, and parses those with names.
+        names: role -> name of its column; None or absent: try the usual names.
         encoding: encoding of CSV, TSV and JSON files.
         hub_split: name of the split of a hub data set.
 
@@ -61,7 +61,7 @@ def read_table(
         ConfigError: ``encoding`` is not a known codec.
     """
     check_encoding(encoding)
-    wanted = WantedColumns(text, label, task.label_names)
+    wanted = WantedColumns(task.columns, names or {})
     findings = Findings()
     parts: list[tuple[str, FileColumns]] = []
     files: dict[str, str] = {}
@@ -101,19 +101,45 @@ def read_texts(
     Raises:
         DataError: the file has errors; the message lists them by row.
     """
+    return read_inputs(file, (TEXT,), names={TEXT.role: text}, encoding=encoding, warnings=warnings)[TEXT.role]
+
+
+def read_inputs(
+    file: str,
+    columns: Sequence[Column],
+    *,
+    names: Mapping[str, str | None] | None = None,
+    encoding: str = "utf-8",
+    warnings: list[Problem] | None = None,
+) -> dict[str, list[Any]]:
+    """Read the inputs of one file whose rows are to be answered, in file order; it may have truth or not.
+
+    Args:
+        file: path of the file; not a glob.
+        columns: columns of the task; those of the truth are not looked for.
+        names: role -> name of its column; None or absent: try the usual names.
+        encoding: encoding of CSV, TSV and JSON files.
+        warnings: receives how the file was read, where that is not plain.
+
+    Returns:
+        Role -> value of each row.
+
+    Raises:
+        DataError: the file has errors; the message lists them by row.
+    """
     check_encoding(encoding)
     findings = Findings()
-    columns, wanted = None, WantedColumns(text, None, (), only_text=True)
+    part, wanted = None, WantedColumns(input_columns(columns), names or {}, to_answer=True)
     path = resolve(file)
     # One file, never a pattern: its name may have brackets and asterisks.
     if path.is_file() or (not glob.has_magic(file) and _expand(file, findings)):
-        columns = _read_file(ReadContext(path, encoding, wanted, findings.of(file)))
+        part = _read_file(ReadContext(path, encoding, wanted, findings.of(file)))
     raise_on_errors(findings.problems)
     if warnings is not None:
         warnings += findings.problems
-    if columns is None:
+    if part is None:
         raise DataError(f"{file} cannot be read", fix="pass one CSV, TSV, JSONL or Parquet file")
-    return columns.texts
+    return {role: cells if isinstance(cells, list) else cells.to_pylist() for role, cells in part.values.items()}
 
 
 def _is_same_file(file: str, other: str) -> bool:
@@ -188,82 +214,42 @@ def _read_unpacked(context: ReadContext) -> FileColumns | None:
 def _assemble(
     parts: Sequence[tuple[str, FileColumns]], files: dict[str, str], task: type[Task], findings: Findings
 ) -> RawTable:
-    texts: list[str] = []
-    labels: list[list[str]] = []
-    lengths: list[int] = []
-    read_as = {file: part.read_as for file, part in parts}
-    unread: set[str] = set()
+    values: dict[str, list[Any]] = {column.role: [] for column in task.columns}
+    read_as: dict[str, str] = {}
+    truth_is_read = True
     for file, part in parts:
-        names, told = _targets(part, task, findings.of(file))
-        if names is None:
-            # No labels, but the rows stay: other problems of the file are reported too.
-            names = [[] for _ in part.texts]
-            unread.add(file)
-        read_as[file] = "; ".join(filter(None, (part.read_as, told)))
-        texts += part.texts
-        labels += _trim(names, file, part, findings)
-        lengths.append(len(part.texts))
+        told = [part.read_as]
+        for column in task.columns:
+            kind = kind_of(column)
+            rows, how = kind.rows(column, part, task, findings.of(file))
+            if rows is None:
+                # Nothing in this column, but the rows stay: other problems of the file are reported too.
+                rows = [kind.missing() for _ in part.row_numbers]
+                truth_is_read = False
+            told.append(how)
+            values[column.role] += rows
+        read_as[file] = "; ".join(filter(None, told))
     _same_columns(parts, findings)
     row_numbers = [part.row_numbers for _, part in parts] or [np.empty(0, dtype=np.int64)]
     return RawTable(
-        texts=texts,
-        labels=labels,
+        columns=task.columns,
+        values=values,
+        names=parts[0][1].names if parts else {},
         paths=[file for file, _ in parts],
-        file_index=np.repeat(np.arange(len(parts), dtype=np.int32), lengths),
+        file_index=np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.row_numbers) for _, part in parts]),
         row_numbers=np.concatenate(row_numbers),
-        text_column=parts[0][1].text_column if parts else "",
-        label_column=parts[0][1].label_column if parts else "",
         problems=findings.problems,
         files=files,
         read_as={file: how for file, how in read_as.items() if how},
-        labels_are_read=not unread,
+        truth_is_read=truth_is_read,
     )
-
-
-def _targets(part: FileColumns, task: type[Task], findings: FileFindings) -> tuple[list[list[str]] | None, str]:
-    """Return the label names of each row, and how their cells were read; None after an error was added."""
-    cells = Cells(part.labels)
-    # A plug-in that parses cells itself decides what they mean.
-    if task.read_targets.__module__.startswith("lft_ray.tasks."):
-        cells = read_cells(part, several=task.allows_empty(), findings=findings)
-    if not cells.is_usable:
-        return None, ""
-    try:
-        return task.read_targets(cells.column), cells.read_as
-    except DataError as error:
-        findings.error("label_type", error.message, fix=error.fix)
-        return None, ""
-
-
-def _trim(rows: list[list[str]], file: str, part: FileColumns, findings: Findings) -> list[list[str]]:
-    trimmed: dict[str, str] = {}
-    padded: list[int] = []
-    result: list[list[str]] = []
-    for index, names in enumerate(rows):
-        for name in names:
-            if name not in trimmed:
-                trimmed[name] = name.strip()
-        # One string object per label rather than per row: a million rows share a few label names.
-        clean = [trimmed[name] for name in names]
-        if clean != names:
-            padded.append(index)
-        result.append(list(dict.fromkeys(name for name in clean if not is_blank(name))))
-    if padded:
-        first = padded[0]
-        message = (
-            f"label {next(name for name in rows[first] if name != trimmed[name])!r} has surrounding spaces, trimmed"
-        )
-        at = (file, int(part.row_numbers[first]))
-        findings.warning("padded_label", message, at=at, count=len(padded), fix="remove the spaces")
-    return result
 
 
 def _same_columns(parts: Sequence[tuple[str, FileColumns]], findings: Findings) -> None:
     for file, part in parts[1:]:
-        first = parts[0][1]
-        if (part.text_column, part.label_column) != (first.text_column, first.label_column):
-            message = (
-                f"text and label are {part.text_column!r} and {part.label_column!r} here, but "
-                f"{first.text_column!r} and {first.label_column!r} in {parts[0][0]}"
-            )
-            findings.error("columns_differ", message, file=file, fix="name them with task.text and task.label")
+        first_file, first = parts[0]
+        if part.names != first.names:
+            here, there = (" and ".join(map(repr, names.values())) for names in (part.names, first.names))
+            message = f"{' and '.join(part.names)} are {here} here, but {there} in {first_file}"
+            fix = f"name them with {' and '.join(map(column_key, part.names))}"
+            findings.error("columns_differ", message, file=file, fix=fix)

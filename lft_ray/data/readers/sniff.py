@@ -4,10 +4,10 @@ import codecs
 from enum import StrEnum
 from pathlib import Path
 
-from lft_ray.data.findings import FileFindings
 from lft_ray.data.readers.decoding import marked_encoding, text_encoding
 from lft_ray.data.readers.foreign import foreign
 from lft_ray.data.readers.packed import inner_name, open_binary
+from lft_ray.tasks.findings import FileFindings
 
 __all__ = ["Format", "sniff"]
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from lft_ray.config import ModelSpec
 from lft_ray.data.near import NearPair, near_duplicates
-from lft_ray.data.readers.table import CleanRows
+from lft_ray.errors import InputError
 from lft_ray.records import Record
 from lft_ray.tasks.base import Task
+from lft_ray.tasks.columns import LABEL
+from lft_ray.tasks.rows import CleanRows
 from lft_ray.train.deep.features import find_encoder, network_features, tfidf_matrix
 from lft_ray.train.deep.folds import FOLDS, fold_of_rows, out_of_fold
 from lft_ray.train.deep.noise import LIKELY, POSSIBLE, Scored, binary, scored
@@ -101,9 +103,9 @@ class _Rows:
         parts = [splits[name] for name in ("train", "validation", "test") if name in splits]
         return cls(
             parts,
-            np.concatenate([[0], np.cumsum([len(part.texts) for part in parts])]).astype(np.int64),
-            [text for part in parts for text in part.texts],
-            [names for part in parts for names in part.labels],
+            np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64),
+            [text for part in parts for text in part.identity],
+            [names for part in parts for names in part.values["label"]],
             np.concatenate([part.keys for part in parts]),
         )
 
@@ -133,7 +135,12 @@ def deep_check(
         max_length: maximum number of tokens per text.
         seed: seed of the folds.
         log: receives progress messages.
+
+    Raises:
+        InputError: the task has no labels.
     """
+    if LABEL not in {column.role for column in task.columns}:
+        raise InputError(f"task {task.kind} has no labels that could be wrong", fix="run lft check without --deep")
     rows = _Rows.of(splits)
     pairs = near_duplicates(rows.texts, rows.keys)
     near = [_near(rows, pair) for pair in pairs]
@@ -143,13 +150,13 @@ def deep_check(
         if log is not None:
             log(f"features: {len(rows.texts):,} texts through {encoder.name}")
         views.append(network_features(encoder, rows.texts, max_length=max_length, log=log))
-    targets = task.encode(rows.labels)
+    targets = task.encode({"label": rows.labels})
     # Of several labels TF-IDF takes one fit for each label, fold and pass: minutes, where a network is there anyway.
     if encoder is None or task.is_exclusive:
         views.append(tfidf_matrix(rows.texts, max_length=max_length))
     told = [encoder.name] if encoder is not None else []
     told += ["TF-IDF"] if len(views) > len(told) else []
-    fold = fold_of_rows(groups(rows.keys, pairs), task.strata(rows.labels), seed=seed)
+    fold = fold_of_rows(groups(rows.keys, pairs), task.strata({"label": rows.labels}), seed=seed)
     probabilities = out_of_fold(views, targets, task, fold, seed=seed)
     is_judged = judged(targets, rows.keys, task)
     return DeepReport(

@@ -4,18 +4,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lft_ray.data.findings import Findings
 from lft_ray.data.readers.cells import is_vector, parse_list, read_cells
-from lft_ray.data.readers.table import FileColumns
+from lft_ray.tasks.findings import Findings
 
 NAN = float("nan")
 
 
 def read(cells, *, several=True, kind=None):
     column = pa.array(cells, kind)
-    part = FileColumns([f"text {i}" for i in range(len(cells))], column, np.arange(2, len(cells) + 2), "text", "label")
     findings = Findings()
-    found = read_cells(part, several=several, findings=findings.of("a.csv"))
+    found = read_cells(column, np.arange(2, len(cells) + 2), several=several, findings=findings.of("a.csv"))
     return found, [(problem.severity, problem.code, problem.row) for problem in findings.problems]
 
 

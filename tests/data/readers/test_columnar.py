@@ -9,9 +9,9 @@ import pytest
 
 from lft_ray.data.readers.preview import preview
 from lft_ray.data.readers.read import read_table
-from lft_ray.data.readers.table import RawTable
 from lft_ray.tasks.classification import Classification
 from lft_ray.tasks.multilabel import Multilabel
+from lft_ray.tasks.rows import RawTable
 
 
 def read(path: Path, table: pa.Table, task: type = Classification) -> RawTable:
@@ -41,26 +41,29 @@ def codes(table: RawTable) -> list[tuple[str, str]]:
 )
 def test_label_types(tmp_path, column, names):
     table = read(tmp_path / "a.parquet", pa.table({"text": ["a", "b"], "label": column}))
-    assert (table.labels, table.problems) == (names, [])
+    assert (table.values["label"], table.problems) == (names, [])
     assert table.origin(1) == (str(tmp_path / "a.parquet"), 2)
 
 
 def test_class_numbers_become_class_names(tmp_path):
     feature = {"names": ["neg", "pos"], "_type": "ClassLabel"}
     table = pa.table({"text": ["a", "b", "c", "d"], "label": [1, 0, -1, None]})
-    assert read(tmp_path / "a.parquet", with_features(table, feature)).labels == [["pos"], ["neg"], [], []]
+    assert read(tmp_path / "a.parquet", with_features(table, feature)).values["label"] == [["pos"], ["neg"], [], []]
 
 
 @pytest.mark.parametrize("wrap", [lambda f: {"feature": f, "_type": "Sequence"}, lambda f: [f]])
 def test_lists_of_class_numbers(tmp_path, wrap):
     feature = wrap({"names": ["neg", "pos"], "_type": "ClassLabel"})
     table = pa.table({"text": ["a", "b"], "label": [[1, 0], []]})
-    assert read(tmp_path / "a.parquet", with_features(table, feature), Multilabel).labels == [["pos", "neg"], []]
+    assert read(tmp_path / "a.parquet", with_features(table, feature), Multilabel).values["label"] == [
+        ["pos", "neg"],
+        [],
+    ]
 
 
 def test_lists_of_names(tmp_path):
     table = pa.table({"text": ["a", "b", "c"], "labels": [["x", "y"], [], None]})
-    assert read(tmp_path / "a.parquet", table, Multilabel).labels == [["x", "y"], [], []]
+    assert read(tmp_path / "a.parquet", table, Multilabel).values["label"] == [["x", "y"], [], []]
 
 
 def test_types_that_are_no_text_or_label(tmp_path):
@@ -69,7 +72,7 @@ def test_types_that_are_no_text_or_label(tmp_path):
     structs = pa.table({"text": ["a", "b"], "label": [{"x": 1}, {"x": 2}]})
     assert codes(read(tmp_path / "b.parquet", structs)) == [("error", "label_type")]
     numbers = read(tmp_path / "c.parquet", pa.table({"text": [1, 2], "label": ["x", "y"]}))
-    assert (numbers.texts, codes(numbers)) == (["1", "2"], [("warning", "numeric_text")])
+    assert (numbers.values["text"], codes(numbers)) == (["1", "2"], [("warning", "numeric_text")])
 
 
 def test_cut_off_file(tmp_path):
@@ -83,7 +86,7 @@ def test_cut_off_file(tmp_path):
 
 def test_wrong_extension_is_read_with_a_warning(tmp_path):
     table = read(tmp_path / "a.csv", pa.table({"text": ["a"], "label": ["x"]}))
-    assert (table.texts, codes(table)) == (["a"], [("warning", "wrong_extension")])
+    assert (table.values["text"], codes(table)) == (["a"], [("warning", "wrong_extension")])
 
 
 def test_empty_table(tmp_path):
@@ -93,7 +96,7 @@ def test_empty_table(tmp_path):
 
 def test_real_data(shared_dir):
     table = read_table(str(shared_dir / "data" / "goemotions" / "dev.parquet"), task=Multilabel)
-    assert (len(table.texts), table.label_column, table.problems) == (5426, "labels", [])
+    assert (len(table.values["text"]), table.names["label"], table.problems) == (5426, "labels", [])
 
 
 def test_hub_name_that_cannot_be_loaded(monkeypatch):
@@ -118,7 +121,7 @@ def test_hub_data_set_through_its_library(tmp_path, monkeypatch):
     (tmp_path / "owner" / "pets" / "data").mkdir(parents=True)
     source.to_parquet(tmp_path / "owner" / "pets" / "data" / "train-00000.parquet")
     table = read_table("hub:owner/pets", task=Classification)
-    assert (table.texts, table.labels, table.problems) == (["a", "b"], [["pos"], ["neg"]], [])
+    assert (table.values["text"], table.values["label"], table.problems) == (["a", "b"], [["pos"], ["neg"]], [])
     assert list(table.files) == ["hub:owner/pets#train"]
     missing = read_table("hub:owner/pets", task=Classification, hub_split="test")
     assert codes(missing) == [("error", "hub")]
@@ -131,14 +134,14 @@ NAN = float("nan")
 def test_nan_is_a_missing_label_and_whole_floats_are_whole_numbers(tmp_path, kind):
     labels = pa.array([0.0, 1.0, NAN, None], pa.float64()).cast(kind)
     table = read(tmp_path / "a.parquet", pa.table({"text": list("abcd"), "label": labels}))
-    assert table.labels == [["0"], ["1"], [], []]
+    assert table.values["label"] == [["0"], ["1"], [], []]
     assert codes(table) == [("warning", "nan_label"), ("warning", "float_label_column")]
     assert [problem.row for problem in table.problems] == [3, None]
 
 
 def test_nan_does_not_hide_fractions(tmp_path):
     table = read(tmp_path / "a.parquet", pa.table({"text": list("abc"), "label": [0.5, NAN, 1.0]}))
-    assert table.labels == [["0.5"], [], ["1"]] or table.labels == [["0.5"], [], ["1.0"]]
+    assert table.values["label"] == [["0.5"], [], ["1"]] or table.values["label"] == [["0.5"], [], ["1.0"]]
     assert codes(table) == [("warning", "nan_label")]
 
 
@@ -149,7 +152,7 @@ def test_infinite_labels_are_an_error_with_their_rows(tmp_path):
 
 def test_nan_is_a_missing_text(tmp_path):
     table = read(tmp_path / "a.parquet", pa.table({"text": [1.5, NAN], "label": ["x", "y"]}))
-    assert table.texts == ["1.5", ""]
+    assert table.values["text"] == ["1.5", ""]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_nan_is_a_missing_text(tmp_path):
 def test_vectors_are_refused(tmp_path, labels, task):
     table = read(tmp_path / "a.parquet", pa.table({"text": ["a", "b"], "label": labels}), task)
     assert codes(table) == [("error", "label_vector")]
-    assert not table.labels_are_read
+    assert not table.truth_is_read
 
 
 NAMES = [["x"], None, ["y", "z"]]
@@ -180,12 +183,12 @@ def test_every_kind_of_list_of_names_is_read_with_all_rows(tmp_path, kind):
     table = read(
         tmp_path / "a.parquet", pa.table({"text": ["a", "b", "c"], "label": pa.array(NAMES, kind)}), Multilabel
     )
-    assert (table.labels, table.problems) == ([["x"], [], ["y", "z"]], [])
+    assert (table.values["label"], table.problems) == ([["x"], [], ["y", "z"]], [])
 
 
 def test_bytes_are_read_as_utf8_with_a_warning(tmp_path):
     table = read(tmp_path / "a.parquet", pa.table({"text": ["ä".encode(), b"b"], "label": [b"x", None]}))
-    assert (table.texts, table.labels) == (["ä", "b"], [["x"], []])
+    assert (table.values["text"], table.values["label"]) == (["ä", "b"], [["x"], []])
     assert codes(table) == [("warning", "binary_column")] * 2
 
 
@@ -201,10 +204,10 @@ def test_bytes_that_are_no_text_are_an_error(tmp_path):
 )
 def test_metadata_that_others_wrote_is_no_metadata(tmp_path, metadata):
     table = pa.table({"text": ["a", "b"], "label": [0, 1]}).replace_schema_metadata({"huggingface": metadata})
-    assert read(tmp_path / "a.parquet", table).labels == [["0"], ["1"]]
+    assert read(tmp_path / "a.parquet", table).values["label"] == [["0"], ["1"]]
     assert preview(tmp_path / "a.parquet").columns["label"] == [0, 1]
     nameless = with_features(pa.table({"text": ["a", "b"], "label": [0, 1]}), {"_type": "ClassLabel"})
-    assert read(tmp_path / "b.parquet", nameless).labels == [["0"], ["1"]]
+    assert read(tmp_path / "b.parquet", nameless).values["label"] == [["0"], ["1"]]
 
 
 @pytest.mark.parametrize(("labels", "task"), [([0, 1, 2], Classification), ([[0], [], [1, 2]], Multilabel)])

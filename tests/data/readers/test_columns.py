@@ -2,15 +2,18 @@
 
 import pytest
 
-from lft_ray.data.findings import Findings
 from lft_ray.data.readers.columns import WantedColumns
+from lft_ray.tasks.columns import TEXT, Column, input_columns
+from lft_ray.tasks.findings import Findings
 
-NAMES = ("label", "class")
+COLUMNS = (TEXT, Column("label", ("label", "class"), "names", "truth"))
 
 
-def find(names, text=None, label=None, *, only_text=False):
+def find(names, columns=COLUMNS, *, to_answer=False, **given):
     findings = Findings()
-    found = WantedColumns(text, label, NAMES, only_text).find(names, findings.of("a.csv"))
+    wanted = input_columns(columns) if to_answer else columns
+    found = WantedColumns(wanted, given, to_answer).find(names, findings.of("a.csv"))
+    found = found and tuple(found[column.role] for column in wanted)
     return found, [problem.code for problem in findings.problems]
 
 
@@ -21,7 +24,7 @@ def find(names, text=None, label=None, *, only_text=False):
         (["Text", "LABEL"], {}, (0, 1)),
         (["text", "body", "label"], {"text": "body"}, (1, 2)),
         (["Body", "body", "label"], {"text": "body"}, (1, 2)),  # an exact name is not ambiguous
-        (["text"], {"only_text": True}, (0, 0)),
+        (["text"], {"to_answer": True}, (0,)),
     ],
 )
 def test_find_prefers_exact_then_usual_names(names, options, expected):
@@ -35,11 +38,55 @@ def test_find_prefers_exact_then_usual_names(names, options, expected):
         (["Body", "BODY", "label"], {"text": "body"}, "ambiguous_column"),
         (["text", "label"], {"text": "label"}, "same_column"),
         (["text"], {}, "no_label_column"),
-        (["label"], {"only_text": True}, "no_text_column"),
+        (["label"], {"to_answer": True}, "no_text_column"),
     ],
 )
 def test_find_reports_why_a_column_cannot_be_chosen(names, options, code):
     assert find(names, **options) == (None, [code])
+
+
+PAIR = (
+    Column("text_a", ("text_a", "question"), "text", "input"),
+    Column("text_b", ("text_b", "answer"), "text", "input"),
+    *COLUMNS[1:],
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "expected"),
+    [
+        (["label", "answer", "question"], {}, (2, 1, 0)),
+        (["label", "a", "b"], {"text_a": "b", "text_b": "a"}, (2, 1, 0)),
+    ],
+)
+def test_find_takes_any_number_of_columns(names, given, expected):
+    assert find(names, PAIR, **given) == (expected, [])
+    assert find(names, PAIR, to_answer=True, **given) == (expected[:2], [])
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "codes"),
+    [
+        (["label"], {}, ["no_text_a_column", "no_text_b_column"]),
+        (["question", "label"], {"text_b": "question"}, ["same_column"]),
+        (["question", "answer", "label"], {"text_b": "label"}, ["same_column"]),
+        (["question", "Answer", "ANSWER", "label"], {}, ["ambiguous_column"]),
+    ],
+)
+def test_find_reports_every_role(names, given, codes):
+    found = WantedColumns(PAIR, given)
+    findings = Findings()
+    assert found.find(names, findings.of("a.csv")) is None
+    assert [problem.code for problem in findings.problems] == codes
+
+
+def test_a_hint_for_the_truth_is_no_usual_name_of_an_input():
+    columns = (TEXT, Column("label", ("posts",), "names", "truth"))
+    findings = Findings()
+    assert WantedColumns(columns).find(["text", "note", "my_posts"], findings.of("a.csv")) is None
+    assert "Did you mean 'my_posts'?" in findings.problems[0].message
+    assert WantedColumns(columns).find(["text", "post"], findings.of("b.csv")) is None
+    assert "Did you mean" not in findings.problems[1].message
 
 
 def test_find_trims_padded_names_with_a_warning():

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lft_ray.data.findings import Findings
 from lft_ray.data.readers.columns import WantedColumns
 from lft_ray.data.readers.context import ReadContext
 from lft_ray.data.readers.decoding import text_encoding
+from lft_ray.tasks.findings import Findings
 
 
 def opened(path, content: bytes, encoding: str = "utf-8"):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lft_ray.data.readers.read import read_table
-from lft_ray.data.readers.table import RawTable
 from lft_ray.tasks.classification import Classification
+from lft_ray.tasks.rows import RawTable
 
 
 def read(path: Path, content: str | bytes, **options: str) -> RawTable:
@@ -21,29 +21,29 @@ def codes(table: RawTable) -> list[tuple[str, str, int | None]]:
 def test_strings_stay_strings(tmp_path):
     labels = ["NA", "None", "null", "01", "1", "True", "1e5", "nan"]
     table = read(tmp_path / "a.csv", "text,label\n" + "".join(f"t,{name}\n" for name in labels))
-    assert [names[0] for names in table.labels] == labels
+    assert [names[0] for names in table.values["label"]] == labels
     assert table.problems == []
 
 
 def test_numeric_text_stays_text(tmp_path):
-    assert read(tmp_path / "a.csv", "text,label\n007,a\n1.50,b\n").texts == ["007", "1.50"]
+    assert read(tmp_path / "a.csv", "text,label\n007,a\n1.50,b\n").values["text"] == ["007", "1.50"]
 
 
 def test_quotes_newlines_and_row_numbers(tmp_path):
     table = read(tmp_path / "a.csv", 'id,text,label\n1,"a ""big"",\nstory",x\n\n2,plain "word" here,y\n')
-    assert table.texts == ['a "big",\nstory', 'plain "word" here']
+    assert table.values["text"] == ['a "big",\nstory', 'plain "word" here']
     assert [table.origin(i)[1] for i in range(2)] == [2, 5]
     assert table.problems == []
 
 
 def test_byte_order_mark_is_dropped(tmp_path):
     table = read(tmp_path / "a.csv", b"\xef\xbb\xbftext,label\nhi,a\n")
-    assert (table.text_column, table.texts, table.problems) == ("text", ["hi"], [])
+    assert (table.names["text"], table.values["text"], table.problems) == ("text", ["hi"], [])
 
 
 def test_tab_separated(tmp_path):
     table = read(tmp_path / "a.tsv", "label\tsentence\na\tone, two\n")
-    assert (table.texts, table.labels) == (["one, two"], [["a"]])
+    assert (table.values["text"], table.values["label"]) == (["one, two"], [["a"]])
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_bad_byte_is_placed(tmp_path):
     table = read(tmp_path / "a.csv", b"text,label\nok,a\nsch\xf6n,b\n")
     assert "byte 0xf6 at byte 19" in table.problems[0].message
     assert table.problems[0].row == 3
-    assert read(tmp_path / "b.csv", b"text,label\nsch\xf6n,b\n", encoding="cp1252").texts == ["sch\u00f6n"]
+    assert read(tmp_path / "b.csv", b"text,label\nsch\xf6n,b\n", encoding="cp1252").values["text"] == ["sch\u00f6n"]
 
 
 def test_utf16_is_read_when_named(tmp_path):
     content = "text,label\nhi,a\n".encode("utf-16")
-    assert read(tmp_path / "a.csv", content, encoding="utf-16").texts == ["hi"]
+    assert read(tmp_path / "a.csv", content, encoding="utf-16").values["text"] == ["hi"]
     assert "utf-16" in read(tmp_path / "b.csv", content).problems[0].fix
 
 
@@ -107,12 +107,12 @@ def test_all_problems_of_all_files_are_reported(tmp_path):
     (tmp_path / "b.csv").write_text("text;label\na;b\n")
     table = read_table([str(tmp_path / "*.csv"), str(tmp_path / "c.csv")], task=Classification)
     assert [problem.code for problem in table.problems] == ["field_count", "delimiter", "no_file"]
-    assert table.texts == ["fine"]
+    assert table.values["text"] == ["fine"]
 
 
 def test_padding_is_trimmed_with_a_warning(tmp_path):
     table = read(tmp_path / "a.csv", "text, label \nhi, a\nho,a\n")
-    assert table.labels == [["a"], ["a"]]
+    assert table.values["label"] == [["a"], ["a"]]
     assert {(p.severity, p.code, p.count) for p in table.problems} == {
         ("warning", "padded_header", 1),
         ("warning", "padded_label", 1),
@@ -121,7 +121,7 @@ def test_padding_is_trimmed_with_a_warning(tmp_path):
 
 def test_long_fields_pass_the_csv_modules_limit(tmp_path):
     long = "word " * 50_000
-    assert read(tmp_path / "a.csv", f"text,label\n{long},a\n").texts == [long]
+    assert read(tmp_path / "a.csv", f"text,label\n{long},a\n").values["text"] == [long]
 
 
 def test_hundred_thousand_rows_take_less_than_ten_seconds_of_one_core(tmp_path):
@@ -131,7 +131,7 @@ def test_hundred_thousand_rows_take_less_than_ten_seconds_of_one_core(tmp_path):
     rows = "".join(f"{text}{i},{'abcd'[i % 4]}\n" for i in range(100_000))
     before = time.process_time()
     table = read(tmp_path / "a.csv", "text,label\n" + rows)
-    assert len(table.texts) == 100_000
+    assert len(table.values["text"]) == 100_000
     assert time.process_time() - before < 5
 
 

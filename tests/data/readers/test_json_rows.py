@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lft_ray.data.readers.read import read_table
-from lft_ray.data.readers.table import RawTable
 from lft_ray.tasks.classification import Classification
 from lft_ray.tasks.multilabel import Multilabel
+from lft_ray.tasks.rows import RawTable
 
 
-def read(path: Path, content: str, task: type = Classification, **options: str) -> RawTable:
+def read(path: Path, content: str, task: type = Classification, **options: Any) -> RawTable:
     path.write_text(content, encoding="utf-8")
     return read_table(str(path), task=task, **options)
 
@@ -22,33 +23,33 @@ def lines(*rows: object) -> str:
 
 def test_lines(tmp_path):
     table = read(tmp_path / "a.jsonl", lines({"id": 1, "text": "a", "label": "x"}, {"text": "b", "label": "01"}) + "\n")
-    assert (table.texts, table.labels, table.problems) == (["a", "b"], [["x"], ["01"]], [])
+    assert (table.values["text"], table.values["label"], table.problems) == (["a", "b"], [["x"], ["01"]], [])
 
 
 @pytest.mark.parametrize(("name", "warned"), [("a.json", False), ("a.jsonl", True)])
 def test_array(tmp_path, name, warned):
     table = read(tmp_path / name, json.dumps([{"text": "a", "label": "x"}, {"text": "b", "label": "y"}], indent=1))
-    assert table.texts == ["a", "b"]
+    assert table.values["text"] == ["a", "b"]
     assert [table.origin(i)[1] for i in range(2)] == [1, 2]
     assert [problem.code for problem in table.problems] == (["wrong_extension"] if warned else [])
 
 
 def test_lines_in_json_file(tmp_path):
-    assert read(tmp_path / "a.json", lines({"text": "a", "label": "x"})).texts == ["a"]
+    assert read(tmp_path / "a.json", lines({"text": "a", "label": "x"})).values["text"] == ["a"]
 
 
 def test_numbers_and_truth_values_become_labels_as_written(tmp_path):
-    assert read(tmp_path / "a.jsonl", lines({"text": "a", "label": 1}, {"text": "b", "label": 0})).labels == [
+    assert read(tmp_path / "a.jsonl", lines({"text": "a", "label": 1}, {"text": "b", "label": 0})).values["label"] == [
         ["1"],
         ["0"],
     ]
-    assert read(tmp_path / "b.jsonl", lines({"text": "a", "label": True})).labels == [["true"]]
-    assert read(tmp_path / "c.jsonl", lines({"text": "a", "label": None})).labels == [[]]
+    assert read(tmp_path / "b.jsonl", lines({"text": "a", "label": True})).values["label"] == [["true"]]
+    assert read(tmp_path / "c.jsonl", lines({"text": "a", "label": None})).values["label"] == [[]]
 
 
 def test_numeric_texts_are_read_with_a_warning(tmp_path):
     table = read(tmp_path / "a.jsonl", lines({"text": 12, "label": "a"}))
-    assert table.texts == ["12"]
+    assert table.values["text"] == ["12"]
     assert [(p.severity, p.code) for p in table.problems] == [("warning", "numeric_text")]
 
 
@@ -103,15 +104,15 @@ def test_several_kinds_of_error_at_once(tmp_path):
 
 def test_lists_of_labels(tmp_path):
     rows = lines({"text": "a", "labels": ["x", "y"]}, {"text": "b", "labels": []}, {"text": "c", "labels": None})
-    assert read(tmp_path / "a.jsonl", rows, Multilabel).labels == [["x", "y"], [], []]
-    table = read(tmp_path / "b.jsonl", rows, label="labels")
+    assert read(tmp_path / "a.jsonl", rows, Multilabel).values["label"] == [["x", "y"], [], []]
+    table = read(tmp_path / "b.jsonl", rows, names={"label": "labels"})
     assert [(p.severity, p.code) for p in table.problems] == [("error", "label_type")]
     assert "multilabel" in table.problems[0].fix
 
 
 def test_joined_labels(tmp_path):
     rows = lines({"text": "a", "labels": "x, y,,x"}, {"text": "b", "labels": ""})
-    assert read(tmp_path / "a.jsonl", rows, Multilabel).labels == [["x", "y"], []]
+    assert read(tmp_path / "a.jsonl", rows, Multilabel).values["label"] == [["x", "y"], []]
 
 
 def test_empty_rows(tmp_path):

@@ -54,8 +54,12 @@ def test_packed_reads_as_plain(tmp_path, suffix, encoding):
     other.write_bytes(PACK[suffix](CSV.encode(encoding)))
     keys = {} if encoding == "utf-8-sig" else {"encoding": encoding}
     expected, found = table(plain, **keys), table(other, **keys)
-    assert (found.texts, found.labels, found.problems) == (expected.texts, expected.labels, [])
-    assert len(found.texts) == 50
+    assert (found.values["text"], found.values["label"], found.problems) == (
+        expected.values["text"],
+        expected.values["label"],
+        [],
+    )
+    assert len(found.values["text"]) == 50
     assert "unpacked" in found.read_as[str(other)]
     assert len(read_texts(str(other), **keys)) == 50
 
@@ -63,11 +67,11 @@ def test_packed_reads_as_plain(tmp_path, suffix, encoding):
 def test_the_name_inside_gives_the_format(tmp_path):
     path = tmp_path / "x.tsv.gz"
     path.write_bytes(gzip.compress(b'text\tlabel\nsay "a\tx\nsay b"\ty\n'))
-    assert table(path).texts == ['say "a', 'say b"']
+    assert table(path).values["text"] == ['say "a', 'say b"']
     assert inner_name(path).name == "x.tsv"
     lines = tmp_path / "x.jsonl.zst"
     lines.write_bytes(PACK[".zst"](b'{"text": "a", "label": "b"}\n'))
-    assert table(lines).texts == ["a"]
+    assert table(lines).values["text"] == ["a"]
 
 
 def test_packed_parquet(tmp_path):
@@ -75,13 +79,13 @@ def test_packed_parquet(tmp_path):
     pq.write_table(pa.table({"text": ["a", "b"], "label": ["x", "y"]}), buffer)
     path = tmp_path / "x.parquet.gz"
     path.write_bytes(gzip.compress(buffer.getvalue()))
-    assert table(path).texts == ["a", "b"]
+    assert table(path).values["text"] == ["a", "b"]
 
 
 def test_a_name_that_does_not_say_packed(tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(gzip.compress(CSV.encode()))
-    assert len(table(path).texts) == 50
+    assert len(table(path).values["text"]) == 50
 
 
 @pytest.mark.parametrize("suffix", PACK)

@@ -30,21 +30,21 @@ def test_a_quote_that_swallows_csv_rows_is_an_error(tmp_path):
 def test_texts_of_several_lines_are_read(tmp_path, text):
     found = table(tmp_path, "text,label\n" + "".join(ROWS) + f"{text},pos\n")
     assert not codes(found)
-    assert len(found.texts) == 21
+    assert len(found.values["text"]) == 21
     assert "span several lines" in next(iter(found.read_as.values()))
 
 
 def test_tsv_whose_quotes_are_characters_is_read_whole(tmp_path):
     rows = ['"Great start\tpos', "plain row\tneg", "only inches: 5\tpos", '"\tneg', '"Fine" film\tpos']
     found = table(tmp_path, "text\tlabel\n" + "\n".join(rows) + "\n", "a.tsv")
-    assert found.texts == [row.split("\t")[0] for row in rows]
+    assert found.values["text"] == [row.split("\t")[0] for row in rows]
     assert [severity for severity, *_ in codes(found)] == ["warning"]
     assert "characters of the text" in next(iter(found.read_as.values()))
 
 
 def test_tsv_with_quoted_fields_is_unquoted(tmp_path):
     found = table(tmp_path, 'text\tlabel\n"a ""b"" c"\tpos\n"two\nlines"\tneg\n', "a.tsv")
-    assert found.texts == ['a "b" c', "two\nlines"]
+    assert found.values["text"] == ['a "b" c', "two\nlines"]
     assert not codes(found)
 
 
@@ -55,7 +55,7 @@ def test_tsv_with_a_row_too_short_stays_an_error(tmp_path):
 
 def test_swallowed_needs_lines_that_look_like_rows():
     lines = ["text,label\n", *ROWS, '"start,pos\n', "x,neg\n", '",pos\n']
-    options = {"delimiter": ",", "width": 2, "text_at": 0}
+    options = {"delimiter": ",", "width": 2, "texts_at": {0}}
     assert [record.row for record in swallowed(lines, [(22, 24)], **options)] == [22]
     lines[21] = '"start,elsewhere\n'
     assert not swallowed(lines, [(22, 24)], **options)

@@ -12,7 +12,7 @@ def test_glob_and_list_in_order(tmp_path):
     for name in ("b.csv", "a.csv", "c.tsv"):
         (tmp_path / name).write_text(f"text,label\n{name},x\n".replace(",", "\t" if name == "c.tsv" else ","))
     table = read_table([str(tmp_path / "c.tsv"), str(tmp_path / "*.csv")], task=Classification)
-    assert table.texts == ["c.tsv", "a.csv", "b.csv"]
+    assert table.values["text"] == ["c.tsv", "a.csv", "b.csv"]
     assert table.origin(2) == (str(tmp_path / "b.csv"), 2)
     assert len(table.files) == 3
     assert all(len(digest) == 64 for digest in table.files.values())
@@ -21,7 +21,7 @@ def test_glob_and_list_in_order(tmp_path):
 def test_a_file_named_twice_is_read_once(tmp_path):
     (tmp_path / "a.csv").write_text("text,label\nhi,x\n")
     table = read_table([str(tmp_path / "a.csv"), str(tmp_path / "*.csv")], task=Classification)
-    assert table.texts == ["hi"]
+    assert table.values["text"] == ["hi"]
     assert [problem.code for problem in table.problems] == ["file_twice"]
 
 
@@ -60,15 +60,15 @@ def test_columns_are_found_by_name(tmp_path, header, columns):
     path = tmp_path / "a.csv"
     path.write_text(f"{header}\n{','.join('abc'[: header.count(',') + 1])}\n")
     table = read_table(str(path), task=Classification)
-    assert (table.text_column, table.label_column) == columns
+    assert (table.names["text"], table.names["label"]) == columns
     assert table.problems == []
 
 
 def test_given_columns(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("text,label,Fine_Label,body\na,b,c,d\n")
-    table = read_table(str(path), text="body", label="fine_label", task=Classification)
-    assert (table.texts, table.labels) == (["d"], [["c"]])
+    table = read_table(str(path), names={"text": "body", "label": "fine_label"}, task=Classification)
+    assert (table.values["text"], table.values["label"]) == (["d"], [["c"]])
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_given_columns(tmp_path):
 def test_given_columns_that_are_not_there(tmp_path, options, code, words):
     path = tmp_path / "a.csv"
     path.write_text("text,label\na,b\n")
-    problem = read_table(str(path), task=Classification, **options).problems[0]
+    problem = read_table(str(path), task=Classification, names=options).problems[0]
     assert problem.code == code
     assert all(word in problem.message for word in words)
 
@@ -121,7 +121,7 @@ def test_files_with_different_columns(tmp_path):
 def test_content_goes_before_the_name(tmp_path, name, content, warned):
     (tmp_path / name).write_text(content)
     table = read_table(str(tmp_path / name), task=Classification)
-    assert (table.texts, table.labels) == (["hi"], [["x"]])
+    assert (table.values["text"], table.values["label"]) == (["hi"], [["x"]])
     assert [p.code for p in table.problems] == (["wrong_extension"] if warned else [])
 
 
@@ -129,7 +129,7 @@ def test_multilabel_looks_for_labels_first(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('text,label,labels\nhi,q," x,y"\n')
     table = read_table(str(path), task=Multilabel)
-    assert (table.label_column, table.labels) == ("labels", [["x", "y"]])
+    assert (table.names["label"], table.values["label"]) == ("labels", [["x", "y"]])
 
 
 def test_one_file_by_several_paths_is_read_once(tmp_path, monkeypatch):
@@ -137,7 +137,7 @@ def test_one_file_by_several_paths_is_read_once(tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text("text,label\na,x\nb,y\n")
     (tmp_path / "link.csv").symlink_to("a.csv")
     table = read_table(["a.csv", "./a.csv", "link.csv", str(tmp_path / "a.csv")], task=Classification)
-    assert table.texts == ["a", "b"]
+    assert table.values["text"] == ["a", "b"]
     assert [problem.code for problem in table.problems] == ["file_twice"] * 3
     assert table.problems[1].message == "the file is listed twice, also as a.csv; it is read once"
 

@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from lft_ray.data.findings import Findings
 from lft_ray.data.readers.sniff import Format, sniff
+from lft_ray.tasks.findings import Findings
 
 
 def sniffed(path, content: bytes, encoding: str = "utf-8"):

@@ -8,6 +8,8 @@ import pytest
 from lft_ray.config import DataSpec, TaskSpec
 from lft_ray.data.prepare import inspect_rows
 from lft_ray.errors import InputError
+from lft_ray.tasks.classification import Classification
+from lft_ray.tasks.columns import Column
 from lft_ray.train.deep.check import DeepReport, NearDuplicate, Suspect
 from lft_ray.train.deep.review import NO_LABEL, REMOVE, quoted, unquoted, write_fixed, write_review
 
@@ -154,3 +156,14 @@ def test_several_labels_are_fixed(tmp_path):
     fixed = write_fixed(review, found.splits, found.task, tmp_path / "fixed")
     lines = [json.loads(line) for line in open(fixed.files["train"], encoding="utf-8")]  # noqa: SIM115, PTH123
     assert [line["labels"] for line in lines[:3]] == [["b", "a"], [], ["a", "b"]]
+
+
+def test_fixes_need_rows_of_one_text(tmp_path, data):
+    class Pairs(Classification):
+        columns = (*Classification.columns, Column("other", ("other",), "text", "input"))
+
+    found, file = data
+    review = filled(tmp_path, file, {2: "dog"})
+    with pytest.raises(InputError, match="reads other too"):
+        write_fixed(review, found.splits, Pairs(["cat", "dog"]), tmp_path / "fixed")
+    assert not (tmp_path / "fixed").exists()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lft_ray.data.findings import Findings
-from lft_ray.data.labels import check_labels, check_unseen, label_counts, sorted_labels
-from tests.data.tables import clean_rows
+from lft_ray.tasks.findings import Findings
+from lft_ray.tasks.labels.checks import check_labels, check_unseen, label_counts, sorted_labels
+from tests.tasks.tables import clean_rows
 
 
 def rows_of(counts: dict[str, int]):
@@ -22,11 +22,11 @@ def codes(counts: dict[str, int], *, splits: int = 1) -> set[str]:
     [(["10", "9", "1"], ["1", "9", "10"]), (["b", "10", "a"], ["10", "a", "b"]), (["01", "1"], ["01", "1"])],
 )
 def test_sorted_labels_is_numeric_only_for_whole_numbers(labels, expected):
-    assert sorted_labels(rows_of(dict.fromkeys(labels, 1))) == expected
+    assert sorted_labels(rows_of(dict.fromkeys(labels, 1)).values) == expected
 
 
 def test_label_counts_are_by_frequency_then_by_name():
-    assert list(label_counts(rows_of({"b": 1, "c": 2, "a": 1})).items()) == [("c", 2), ("a", 1), ("b", 1)]
+    assert list(label_counts(rows_of({"b": 1, "c": 2, "a": 1}).values).items()) == [("c", 2), ("a", 1), ("b", 1)]
 
 
 def test_check_labels_needs_one_distinct_text_for_each_split():

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from lft_ray.data.findings import Findings
-from lft_ray.data.readers.table import CleanRows
-from lft_ray.data.spelling import first_row
+from lft_ray.tasks.findings import Findings
+from lft_ray.tasks.labels.spelling import first_row
+from lft_ray.tasks.rows import CleanRows
 from lft_ray.texts import shown
 
 __all__ = ["check_separator", "joined_names"]

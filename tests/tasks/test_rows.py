@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.data.tables import clean_rows
+from tests.tasks.tables import clean_rows
 
 
 def test_origin_of_a_clean_row_skips_dropped_rows():
@@ -13,7 +13,7 @@ def test_origin_of_a_clean_row_skips_dropped_rows():
 def test_take_keeps_every_column_in_step():
     rows = clean_rows([("a", ["x"]), ("b c", ["y"]), ("d", ["z"])])
     part = rows.take("test", np.array([2, 1]))
-    assert (part.split, part.texts, part.labels) == ("test", ["d", "b c"], [["z"], ["y"]])
+    assert (part.split, part.values["text"], part.values["label"]) == ("test", ["d", "b c"], [["z"], ["y"]])
     assert (part.row_ids.tolist(), part.words.tolist()) == ([2, 1], [1, 2])
     assert part.keys.tolist() == rows.keys[[2, 1]].tolist()
     assert part.origin(0) == ("a.csv", 4)

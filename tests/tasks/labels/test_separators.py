@@ -2,10 +2,10 @@
 
 import pytest
 
-from lft_ray.data.findings import Findings
-from lft_ray.data.labels import label_counts
-from lft_ray.data.separators import check_separator, joined_names
-from tests.data.tables import clean_rows
+from lft_ray.tasks.findings import Findings
+from lft_ray.tasks.labels.checks import label_counts
+from lft_ray.tasks.labels.separators import check_separator, joined_names
+from tests.tasks.tables import clean_rows
 
 
 @pytest.mark.parametrize("mark", [";", "|", "#", "/", ";;", "||", "\t", "\\", " "])
@@ -34,6 +34,6 @@ def test_marks_inside_names(names, several):
 def test_one_label_per_row_may_be_a_joined_list_too():
     rows = clean_rows([(f"t {i}", [name]) for i, name in enumerate(["sun,rain", "rain,wind", "sun", "rain", "wind"])])
     findings = Findings()
-    check_separator(rows, label_counts(rows), several=False, findings=findings)
+    check_separator(rows, label_counts(rows.values), several=False, findings=findings)
     assert [problem.code for problem in findings.problems] == ["label_separator"]
     assert "multilabel" in findings.problems[0].fix

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lft_ray.data.findings import Findings
-from lft_ray.data.labels import label_counts
-from lft_ray.data.spelling import check_spelling, lookalike, one_spelling
-from tests.data.tables import clean_rows
+from lft_ray.tasks.findings import Findings
+from lft_ray.tasks.labels.checks import label_counts
+from lft_ray.tasks.labels.spelling import check_spelling, lookalike, one_spelling
+from tests.tasks.tables import clean_rows
 
 
 def rows_of(*names: str):
@@ -17,8 +17,8 @@ def test_spellings_that_look_the_same_become_the_most_frequent_one(other):
     findings = Findings()
     train = rows_of("caf\u00e9", "caf\u00e9", other, "tea")
     found = one_spelling({"train": train, "test": rows_of(other, "tea")}, findings)
-    assert label_counts(found["train"]) == {"caf\u00e9": 3, "tea": 1}
-    assert found["test"].labels == [["caf\u00e9"], ["tea"]]
+    assert label_counts(found["train"].values) == {"caf\u00e9": 3, "tea": 1}
+    assert found["test"].values["label"] == [["caf\u00e9"], ["tea"]]
     assert [(p.severity, p.code, p.row, p.count) for p in findings.problems] == [
         ("warning", "label_unicode", 4, 1),
         ("warning", "label_unicode", 2, 1),
@@ -28,7 +28,7 @@ def test_spellings_that_look_the_same_become_the_most_frequent_one(other):
 
 def test_a_row_with_both_spellings_has_the_label_once():
     rows = clean_rows([("a", ["two words", "two\u00a0words"]), ("b", ["two words"])])
-    assert one_spelling({"train": rows}, Findings())["train"].labels == [["two words"], ["two words"]]
+    assert one_spelling({"train": rows}, Findings())["train"].values["label"] == [["two words"], ["two words"]]
 
 
 def test_plain_labels_are_left_alone():
@@ -49,7 +49,7 @@ def test_plain_labels_are_left_alone():
 def test_look_alikes_are_told_with_their_code_points(name, other, point):
     findings = Findings()
     rows = rows_of(*[other] * 3, *[name] * 3)
-    check_spelling(rows, label_counts(rows), findings)
+    check_spelling(rows, label_counts(rows.values), findings)
     assert [problem.code for problem in findings.problems] == ["label_lookalike"]
     assert point in findings.problems[0].message
 

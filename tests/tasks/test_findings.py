@@ -2,8 +2,8 @@
 
 import pytest
 
-from lft_ray.data.findings import LISTED_ROWS, Findings, raise_on_errors
 from lft_ray.errors import DataError
+from lft_ray.tasks.findings import LISTED_ROWS, Findings, raise_on_errors
 
 
 def test_error_rows_lists_the_first_rows_and_counts_the_others():

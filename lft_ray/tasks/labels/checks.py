@@ -1,14 +1,15 @@
-"""Count and check labels. In: clean rows. Out: the label list, and findings. Never changes a label."""
+"""Count and check labels. In: rows with label names. Out: the label list, counts, findings. Never changes a label."""
 
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable
 
-from lft_ray.data.findings import LISTED_ROWS, Findings
-from lft_ray.data.readers.table import CleanRows
-from lft_ray.data.separators import check_separator
-from lft_ray.data.spelling import check_spelling, first_row, lookalike
+from lft_ray.tasks.columns import LABEL
+from lft_ray.tasks.findings import LISTED_ROWS, Findings
+from lft_ray.tasks.labels.separators import check_separator
+from lft_ray.tasks.labels.spelling import check_spelling, first_row, lookalike
+from lft_ray.tasks.rows import CleanRows, Values
 from lft_ray.texts import shown
 
 __all__ = ["check_labels", "check_unseen", "label_counts", "sorted_labels"]
@@ -27,15 +28,15 @@ _NAN_WORDS = {"nan", "<na>", "nat", "#n/a"}
 _LISTED_LABELS = 8
 
 
-def label_counts(rows: CleanRows) -> dict[str, int]:
+def label_counts(values: Values) -> dict[str, int]:
     """Return the number of rows of each label, most frequent first, ties by name."""
-    counts = Counter(name for names in rows.labels for name in names)
+    counts = Counter(name for names in values[LABEL] for name in names)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def sorted_labels(rows: CleanRows) -> list[str]:
+def sorted_labels(values: Values) -> list[str]:
     """Return the label list, in numeric order where all labels are whole numbers, else by name."""
-    names = {name for labels in rows.labels for name in labels}
+    names = {name for labels in values[LABEL] for name in labels}
     if all(name.isdecimal() and name.isascii() for name in names):
         return sorted(names, key=lambda name: (int(name), name))
     return sorted(names)
@@ -50,12 +51,12 @@ def check_labels(rows: CleanRows, *, splits: int, allows_empty: bool, findings: 
         allows_empty: whether a row may have no label.
         findings: collects errors and warnings.
     """
-    counts = label_counts(rows)
+    counts = label_counts(rows.values)
     _check_line_breaks(rows, counts, findings)
     _check_quotes(rows, counts, findings)
-    if len(rows.texts) < FEW_ROWS:
-        message = f"only {len(rows.texts)} train rows: scores will be unreliable"
-        findings.warning("few_rows", message, count=len(rows.texts), fix=f"label at least {FEW_ROWS}, preferably 500")
+    if len(rows) < FEW_ROWS:
+        message = f"only {len(rows)} train rows: scores will be unreliable"
+        findings.warning("few_rows", message, count=len(rows), fix=f"label at least {FEW_ROWS}, preferably 500")
     if not _has_two_classes(rows, counts, allows_empty=allows_empty, findings=findings):
         return
     if _looks_like_numbers(rows, counts, findings):
@@ -68,8 +69,8 @@ def check_labels(rows: CleanRows, *, splits: int, allows_empty: bool, findings: 
 
 def check_unseen(train: CleanRows, other: CleanRows, findings: Findings) -> None:
     """Compare a given split's labels with train: labels unseen in train are errors, missing ones warnings."""
-    known = label_counts(train)
-    counts = label_counts(other)
+    known = label_counts(train.values)
+    counts = label_counts(other.values)
     unseen = [name for name in counts if name not in known]
     found = [(*first_row(other, name), _unseen(name, other.split, known)) for name in unseen[: LISTED_ROWS + 1]]
     fix = "add train rows with the label, or correct its spelling"
@@ -94,9 +95,9 @@ def _has_two_classes(rows: CleanRows, counts: dict[str, int], *, allows_empty: b
     if not counts:
         findings.error("no_labels", "no row has a label", fix="is it the right column? --set task.label=NAME")
         return False
-    if len(counts) == 1 and not (allows_empty and any(not names for names in rows.labels)):
+    if len(counts) == 1 and not (allows_empty and any(not names for names in rows.values[LABEL])):
         name = next(iter(counts))
-        message = f"all {len(rows.texts):,} rows have the label {name!r}: there is nothing to learn"
+        message = f"all {len(rows):,} rows have the label {name!r}: there is nothing to learn"
         findings.error("one_label", message, fix="add rows with another label, or name another column")
         return False
     return True
@@ -123,8 +124,8 @@ def _looks_like_numbers(rows: CleanRows, counts: dict[str, int], findings: Findi
         file, row = first_row(rows, fraction)
         findings.error("float_label", message, file=file, row=row, fix=fix)
         return True
-    if len(counts) > 2 and len(counts) > len(rows.texts) / 2:
-        message = f"{len(counts):,} different labels in {len(rows.texts):,} rows: an id or a free text column?"
+    if len(counts) > 2 and len(counts) > len(rows) / 2:
+        message = f"{len(counts):,} different labels in {len(rows):,} rows: an id or a free text column?"
         findings.error("too_many_labels", message, fix=fix)
         return True
     return False
@@ -153,7 +154,7 @@ def _check_line_breaks(rows: CleanRows, counts: dict[str, int], findings: Findin
 def _check_support(rows: CleanRows, counts: dict[str, int], splits: int, findings: Findings) -> None:
     # Texts, not rows: equal texts stay in one split.
     keys: dict[str, set[int]] = {name: set() for name in counts}
-    for key, names in zip(rows.keys.tolist(), rows.labels, strict=True):
+    for key, names in zip(rows.keys.tolist(), rows.values[LABEL], strict=True):
         for name in names:
             if len(keys[name]) < FEW_TEXTS_OF_LABEL:
                 keys[name].add(key)

@@ -7,8 +7,9 @@ made one, with a warning. Names that look alike or differ by case or one letter 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from lft_ray.data.findings import Findings
-from lft_ray.data.readers.table import CleanRows
+from lft_ray.tasks.columns import LABEL
+from lft_ray.tasks.findings import Findings
+from lft_ray.tasks.rows import CleanRows
 from lft_ray.texts import canonical, differences, invisible_key, shown, skeleton
 
 __all__ = ["check_spelling", "first_row", "lookalike", "one_spelling"]
@@ -28,7 +29,7 @@ def one_spelling(rows: Mapping[str, CleanRows], findings: Findings) -> dict[str,
     result: dict[str, CleanRows] = {}
     for split, part in rows.items():
         counts: dict[str, int] = {}
-        for names in part.labels:
+        for names in part.values[LABEL]:
             for name in names:
                 counts[name] = counts.get(name, 0) + 1
         keys = {name: invisible_key(name) for name in counts}
@@ -48,13 +49,13 @@ def one_spelling(rows: Mapping[str, CleanRows], findings: Findings) -> dict[str,
 
 
 def _renamed(rows: CleanRows, names: Mapping[str, str]) -> CleanRows:
-    labels = [list(dict.fromkeys(names.get(name, name) for name in row)) for row in rows.labels]
-    return replace(rows, labels=labels)
+    labels = [list(dict.fromkeys(names.get(name, name) for name in row)) for row in rows.values[LABEL]]
+    return replace(rows, values={**rows.values, LABEL: labels})
 
 
 def first_row(rows: CleanRows, label: str) -> tuple[str, int]:
     """File and row of the first row with a label."""
-    return rows.origin(next(index for index, names in enumerate(rows.labels) if label in names))
+    return rows.origin(next(index for index, names in enumerate(rows.values[LABEL]) if label in names))
 
 
 def lookalike(name: str, others: Iterable[str]) -> str:

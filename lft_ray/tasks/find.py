@@ -1,0 +1,34 @@
+"""Find the class of a task. In: ``task.kind``. Out: the class, with all that the data stage asks of it, or an error."""
+
+from typing import Any
+
+from lft_ray.errors import ConfigError
+from lft_ray.plugins import resolve
+from lft_ray.tasks import TASKS
+from lft_ray.tasks.base import Task
+
+__all__ = ["find_task"]
+
+_DATA_VERBS = (
+    "columns", "allows_empty", "learn", "of", "identity", "counts", "report_missing", "unify", "check", "check_other",
+    "check_repeats", "check_split", "encode", "strata",
+)  # fmt: skip
+
+
+def find_task(kind: str) -> type[Task]:
+    """Return the class of a task, built in or a plug-in.
+
+    Raises:
+        ConfigError: it is unknown, cannot be imported, or lacks what the data stage needs.
+    """
+    task: Any = resolve(kind, TASKS, where="task.kind")
+    fix = "see the guide for task plug-ins; a class built on lft_ray.tasks.classification.Classification has them all"
+    lacking = [verb for verb in _DATA_VERBS if not hasattr(task, verb)]
+    if lacking:
+        raise ConfigError(f"task.kind: {kind} is no task for this version: it lacks {', '.join(lacking)}", fix=fix)
+    if hasattr(task, "label_names"):
+        # Its names would be ignored without a word, and another column might be read.
+        message = f"task.kind: {kind} sets label_names, which this version does not read"
+        raise ConfigError(message, fix='set columns, such as (TEXT, Column("label", NAMES, "names", "truth"))')
+    found: type[Task] = task
+    return found

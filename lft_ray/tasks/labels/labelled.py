@@ -1,0 +1,103 @@
+"""Base of tasks whose truth is names of labels. In: rows by role. Out: what the data stage asks of a task.
+
+What a label means for the head, the loss and the metrics is up to the task itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from lft_ray.tasks.columns import LABEL, Column, input_columns
+from lft_ray.tasks.facts import Facts, LabelFacts
+from lft_ray.tasks.findings import Findings
+from lft_ray.tasks.labels.checks import check_labels, check_unseen, label_counts, sorted_labels
+from lft_ray.tasks.labels.repeats import check_conflicts, report_unlabelled
+from lft_ray.tasks.labels.spelling import one_spelling
+from lft_ray.tasks.rows import CleanRows, RawTable, Repeats, Values
+
+__all__ = ["Labelled"]
+
+_BETWEEN_INPUTS = " \u241f "
+"""Stands between the inputs of one row (the symbol for a unit separator): a plain space would make the pairs "a", "b c"
+and "a b", "c" one."""
+
+
+class Labelled:
+    """Rows with label names in the role ``label``, and text in every input.
+
+    Args:
+        labels: label names, in the order of the head's outputs.
+    """
+
+    columns: tuple[Column, ...]
+
+    def __init__(self, labels: list[str]) -> None:
+        self.labels = list(labels)
+
+    @classmethod
+    def allows_empty(cls) -> bool:
+        """Return False: every row has a label."""
+        return False
+
+    @classmethod
+    def learn(cls, train: Values) -> LabelFacts:
+        """Return the labels, in numeric order where all are whole numbers, else by name."""
+        return LabelFacts(labels=sorted_labels(train))
+
+    @classmethod
+    def of(cls, facts: Facts) -> Self:
+        """Make the task with the labels that were learned.
+
+        Raises:
+            TypeError: these are the facts of another kind of task.
+        """
+        if not isinstance(facts, LabelFacts):
+            raise TypeError(f"{cls.__name__} needs LabelFacts, got {type(facts).__name__}")
+        return cls(facts.labels)
+
+    @classmethod
+    def identity(cls, values: Values) -> list[str]:
+        """Return the text of each row; several inputs are joined by a mark."""
+        texts: list[Sequence[str]] = [values[column.role] for column in input_columns(cls.columns)]
+        return list(texts[0]) if len(texts) == 1 else [_BETWEEN_INPUTS.join(row) for row in zip(*texts, strict=True)]
+
+    @classmethod
+    def counts(cls, values: Values) -> dict[str, int]:
+        """Return the number of rows of each label, most frequent first."""
+        return label_counts(values)
+
+    @classmethod
+    def report_missing(cls, table: RawTable, split: str, is_missing: Sequence[bool], findings: Findings) -> None:
+        """Report rows without a label."""
+        report_unlabelled(table, split, is_missing, findings)
+
+    @classmethod
+    def unify(cls, rows: Mapping[str, CleanRows], findings: Findings) -> dict[str, CleanRows]:
+        """Give spellings of a label that look the same the most frequent one."""
+        return one_spelling(rows, findings)
+
+    @classmethod
+    def check(cls, train: CleanRows, *, splits: int, findings: Findings) -> None:
+        """Check the labels of the train rows: their number, support, spelling."""
+        check_labels(train, splits=splits, allows_empty=cls.allows_empty(), findings=findings)
+
+    @classmethod
+    def check_other(cls, train: CleanRows, other: CleanRows, findings: Findings) -> None:
+        """Compare the labels of a given split with those of train."""
+        check_unseen(train, other, findings)
+
+    @classmethod
+    def check_repeats(cls, rows: CleanRows, repeats: Repeats, findings: Findings) -> int:
+        """Warn of texts that occur with different labels; return the number of such texts."""
+        return check_conflicts(rows, repeats, findings)
+
+    def check_split(self, rows: CleanRows, findings: Findings) -> None:
+        """Report labels that train, or a split carved from it, has no row of."""
+        name = rows.split
+        missing = sorted(set(self.labels) - {label for names in rows.values[LABEL] for label in names})
+        if not len(rows) or (missing and name == "train"):
+            message = f"no row of {missing[0]!r} is left for {name}" if missing else f"no row is left for {name}"
+            findings.error("split_too_small", message, fix="add rows, or raise data.max_rows or the split's share")
+        elif missing:
+            lacking = f"lacks {len(missing)} of the labels, such as {missing[0]!r}: its macro-F1 leaves them out"
+            message = f"the {name} split carved from train {lacking}"
+            findings.warning("label_missing_in_split", message, count=len(missing), fix="label more texts of these")
