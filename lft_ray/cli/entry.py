@@ -5,13 +5,16 @@ In: nothing. Out: the exit of the process. Never more than the first moments: `l
 
 import os
 import signal
-from collections.abc import Callable
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
 
 __all__ = ["main"]
 
 
-def main() -> NoReturn:
+def main() -> "NoReturn":
     """Run the ``lft`` command."""
     # Nothing has been started yet, so there is nothing to clean up.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -23,7 +26,7 @@ def main() -> NoReturn:
     run(_load)
 
 
-def _leave(number: int, frame: object) -> NoReturn:
+def _leave(number: int, frame: object) -> "NoReturn":
     del frame
     try:
         os.write(2, b"interrupted\n")
@@ -31,7 +34,7 @@ def _leave(number: int, frame: object) -> NoReturn:
         os._exit(128 + number)
 
 
-def _load() -> Callable[[], object]:
+def _load() -> "Callable[[], object]":
     from lft_ray.cli.app import app
 
     return app

@@ -17,7 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from lft_ray.cluster.driver import ended_by_force, forget_token, has_token, job_config, keeping_signals, own_token
+from lft_ray.cluster.driver import (
+    ended_by_force,
+    forget_token,
+    has_token,
+    job_config,
+    keeping_signals,
+    keeping_sigterm,
+    own_token,
+    shut_down,
+)
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
 from lft_ray.cluster.start import PATIENCE_ENV, RAYLET_S, START_TIMEOUT_WORDS, starting_ray
@@ -174,7 +183,7 @@ class ClusterHandle:
             if is_dead:
                 _shut_down_dead(self.watch)
             else:
-                ray.shutdown()
+                shut_down()
         self._environment.close()
         if self.scratch is not None:
             self.scratch.remove()
@@ -208,8 +217,9 @@ def _shut_down_dead(watch: CoreWatch | None) -> None:
     if watch is not None:
         watch.end_family()
     thread = threading.Thread(target=ray.shutdown, name="ray-shutdown", daemon=True)
-    thread.start()
-    thread.join(timeout=SHUTDOWN_S)
+    with keeping_sigterm():
+        thread.start()
+        thread.join(timeout=SHUTDOWN_S)
 
 
 def this_machine() -> ClusterHandle:
@@ -250,7 +260,6 @@ def connect(spec: ClusterSpec, *, object_store_mb: int = 256, needs_dashboard: b
 
 
 def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
-    import ray
 
     _sweep_dead_folders()
     # Paths of Unix sockets are limited to 107 characters, so the folder must be short, whatever TMPDIR is.
@@ -275,7 +284,7 @@ def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
         )
     except BaseException:
         if signals.received() is None:
-            ray.shutdown()
+            shut_down()
             environment.close()
             # Agents of a raylet that has died at its start would create the folder anew.
             scratch.end_users_of(made.path)
@@ -306,7 +315,7 @@ def _init_local(folder: Path, object_store_mb: int, *, needs_dashboard: bool) ->
                     _temp_dir=str(folder),
                 )
         except Exception as error:
-            ray.shutdown()
+            shut_down()
             end_started(str(folder))
             if START_TIMEOUT_WORDS not in str(error):
                 raise
@@ -358,7 +367,7 @@ def _connect_existing(address: str) -> ClusterHandle:
         check_environments(target)
         found = fleet()
     except BaseException:
-        ray.shutdown()
+        shut_down()
         raise
     return ClusterHandle(target, found.nodes, owned=False, may_start=found.may_start)
 

@@ -7,7 +7,9 @@ the latter abort the process with a stack. Where the command owns the signals, t
 import os
 import secrets
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +20,7 @@ from lft_ray.system import signals
 
 __all__ = [
     "end_cluster", "ended_by_force", "forget_token", "has_token", "is_ending_by_force", "job_config", "keeping_signals",
-    "own_token",
+    "keeping_sigterm", "own_token", "shut_down",
 ]  # fmt: skip
 
 _started: list[Path] = []
@@ -72,6 +74,45 @@ def keeping_signals() -> Iterator[None]:
     finally:
         _raylet.CoreWorker, utils.set_sigterm_handler = core_worker, set_handler  # type: ignore[attr-defined]
         signals.reinstall()
+
+
+@contextmanager
+def keeping_sigterm() -> Iterator[None]:
+    """Leave SIGTERM in the same hands while the block calls ``ray.shutdown``.
+
+    Ray's C++ code gives it back to the kernel when the driver leaves: the next one would end this process without a
+    word, its temporary folders left behind. So the handler is set again before the processes of an owned cluster are
+    ended, which takes a second or more, and after the block.
+    """
+    from ray._private import worker
+
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def restore() -> None:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+    node: Any = worker._global_node
+    if node is not None:
+        end_processes = node.kill_all_processes
+
+        def restore_and_end(*args: Any, **options: Any) -> Any:
+            restore()
+            return end_processes(*args, **options)
+
+        node.kill_all_processes = restore_and_end
+    try:
+        yield
+    finally:
+        restore()
+
+
+def shut_down() -> None:
+    """``ray.shutdown``, with SIGTERM in the same hands as before."""
+    import ray
+
+    with keeping_sigterm():
+        ray.shutdown()
 
 
 @contextmanager

@@ -74,14 +74,29 @@ def test_only_the_processes_of_the_cluster_are_ended(tmp_path):
             process.stdout.close()
 
 
+AFTER = STARTED.replace(
+    """        sys.stderr.write(f"ready {cluster.temp_dir}\\n")
+        sys.stderr.flush()
+        time.sleep(120)""",
+    """    sys.stderr.write(f"ready {cluster.temp_dir}\\n")
+    sys.stderr.flush()
+    time.sleep(120)""",
+)
+"""The same with the cluster ended: Ray's shutdown gives SIGTERM back to the kernel."""
+
+
 @pytest.mark.cluster
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
-def test_a_signal_ends_the_command_and_its_cluster(tmp_path, name, code):
+@pytest.mark.parametrize(
+    ("script", "name", "code"),
+    [(STARTED, "SIGTERM", 143), (STARTED, "SIGINT", 130), (AFTER, "SIGTERM", 143)],
+    ids=["SIGTERM", "SIGINT", "SIGTERM afterwards"],
+)
+def test_a_signal_ends_the_command_and_its_cluster(tmp_path, script, name, code):
     # A module of this name beside the data must not replace that of Python in the workers.
     (tmp_path / "secrets.py").write_text("raise ImportError('the wrong module')")
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", STARTED],
+        [sys.executable, "-P", "-c", script],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": root, "HOME": "/proc"},
         # Tests may run in the background, where a shell has SIGINT ignored.
