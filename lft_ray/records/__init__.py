@@ -125,7 +125,7 @@ class DatasetRecord(Record):
             raise ValueError(f"the split {missing[0]!r} is missing")
         if repeated := [name for name, count in Counter(self.labels).items() if count > 1]:
             raise ValueError(f"the label {repeated[0]!r} is there twice")
-        for split in self.splits.values():
+        for split in self.splits.values() if self.labels else ():
             if unknown := sorted(split.label_counts.keys() - set(self.labels)):
                 raise ValueError(f"{split.name} has rows of {unknown[0]!r}, which is not one of the labels")
         return self

@@ -7,7 +7,9 @@ from lft_ray.search.preflight import check_distillation, check_experiment, check
 from lft_ray.tasks.classification import Classification
 
 _MEMBERS = {name: value for name, value in vars(Classification).items() if name not in {"__dict__", "__weakref__"}}
-NoDistillLoss = type("NoDistillLoss", (), {name: _MEMBERS[name] for name in _MEMBERS if name != "distill_loss"})
+NoDistillLoss = type(
+    "NoDistillLoss", Classification.__bases__, {name: _MEMBERS[name] for name in _MEMBERS if name != "distill_loss"}
+)
 """A task that cannot be distilled."""
 
 

@@ -138,7 +138,7 @@ def test_hundred_thousand_rows_take_less_than_ten_seconds_of_one_core(tmp_path):
 @pytest.mark.parametrize(("start", "row"), [("\n\n", 4), ("sep=,\n", 3), ("\ufeffsep=,\r\n", 3), ("\r\n", 3)])
 def test_the_header_is_the_first_line_that_names_columns(tmp_path, start, row):
     table = read(tmp_path / "a.csv", start + "text,label\na,x\n")
-    assert (table.texts, table.labels, table.problems) == (["a"], [["x"]], [])
+    assert (table.values["text"], table.values["label"], table.problems) == (["a"], [["x"]], [])
     assert table.origin(0)[1] == row
 
 

@@ -25,7 +25,7 @@ class Turns:
     def from_strings(self, cells):
         return [json.loads(cell) for cell in cells]
 
-    def from_arrow(self, wanted, cells, class_names, findings):
+    def from_arrow(self, wanted, cells, class_names, findings, option):
         return cells
 
     def json_cells(self, wanted):
