@@ -111,7 +111,7 @@ def export_tfidf(folder: Path, name: str, repeats: int) -> Bundle:
     task = Classification(LABELS)
     texts = [f"{word} number {n}" for n in range(repeats) for words in WORDS.values() for word in words.split()]
     names = [[label] for _ in range(repeats) for label, words in WORDS.items() for _ in words.split()]
-    model = TfidfModel.fit(texts, task.encode(names), task, 0, max_length=64)
+    model = TfidfModel.fit(texts, task.encode({"label": names}), task, 0, max_length=64)
     checkpoint = folder / f"checkpoint-{name}"
     checkpoint.mkdir()
     model.save(checkpoint)
