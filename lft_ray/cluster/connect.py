@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import socket
 import threading
 from contextlib import ExitStack, suppress
@@ -182,11 +183,17 @@ class ClusterHandle:
         if self.connected_here and ray.is_initialized():
             if is_dead:
                 _shut_down_dead(self.watch)
+                if self.scratch is not None:
+                    scratch.end_users_of(self.scratch.path)
             else:
                 shut_down()
         self._environment.close()
         if self.scratch is not None:
             self.scratch.remove()
+            if is_dead and self.scratch.path.exists():
+                # An agent that the watch had not seen yet wrote its log, in a folder that nobody owns now.
+                scratch.end_users_of(self.scratch.path)
+                shutil.rmtree(self.scratch.path, ignore_errors=True)
 
     def __enter__(self) -> "ClusterHandle":
         return self

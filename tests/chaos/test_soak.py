@@ -39,6 +39,7 @@ RECOVERED_S = 240.0
 """Bound on a machine that searches beside it."""
 GROWTH_BYTES = 30_000_000
 """The supervisor holds 45 MB; a leak of 1 MB a minute would be found in half an hour."""
+CONNECTING = "Failed to register worker to Raylet"
 OF_SEARCH = ("driver", "trial", "search raylet", "search gcs")
 OF_ENDPOINT = ("replica", "haproxy", "manager", "raylet", "controller", "child")
 """As `tests.chaos.endpoint_faults` names them."""
@@ -218,7 +219,10 @@ def test_a_search_and_an_endpoint_survive_a_kill_each_minute(tmp_path, tiny_bert
         memory = f"supervisor {sizes[0] / 1e6:.0f} to {sizes[-1] / 1e6:.0f} MB, {searches.number} searches finished"
         outcome.note = f"{dict(clients.statuses())}; {dict(struck)}; {memory}; drivers ended {searches.ends}"
     assert (searches.lost, differing, wrong, left) == (0, [], {}, [])
-    assert set(searches.ends) <= {0, -9, 4}
+    # A raylet that dies while the driver connects ends it in Ray's C++ code, with Ray's words: no line of ours runs.
+    told = [words for path in tmp_path.glob("said-*.txt") if CONNECTING in (words := path.read_text())]
+    assert searches.ends.count(1) <= len(told)
+    assert set(searches.ends) <= {0, -9, 4, 1}
     # Refused is for the moment between the death of HAProxy and the stand-in's start.
     refused = [answer for answer in clients.answers if "refused" in answer.detail]
     assert len(refused) <= 100 * (struck["haproxy"] + struck["manager"]), "the port stays open"

@@ -137,5 +137,6 @@ def _error_line(text: str) -> str:
     if not lines:
         return ""
     line = lines[-1].partition(". Worker exit type")[0]
-    is_actor = "actor" in line.lower() and any(words in line for words in ("is dead", "died", "unavailable"))
+    ended = any(words in line for words in ("is dead", "died", "unavailable", "never ran"))
+    is_actor = ended and "actor" in line.lower()
     return (line if not is_actor or "Error" in line.partition(" ")[0] else f"ActorDiedError: {line}")[:300]

@@ -45,12 +45,17 @@ def test_an_error_of_the_rule_is_stored_for_the_study(tmp_path):
     assert str(searcher.fatal) == "bad rule"
 
 
-def test_a_dead_worker_is_replaced_under_another_attempt(tmp_path):
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The actor is dead because its worker process has died",
+        "The actor never ran - it was cancelled before it started running.",
+    ],
+)
+def test_a_dead_worker_is_replaced_under_another_attempt(tmp_path, said):
     scheduler, searcher, trial = scheduler_with(tmp_path, None)
     error = tmp_path / "error.txt"
-    error.write_text(
-        "Traceback\nThe actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR\n"
-    )
+    error.write_text(f"Traceback\n{said}. Worker exit type: SYSTEM_ERROR\n")
     trial.error_file = str(error)
     for number, name in enumerate("xyz"):
         scheduler.on_trial_error(None, trial)
@@ -62,7 +67,7 @@ def test_a_dead_worker_is_replaced_under_another_attempt(tmp_path):
             searcher.note_lost(name)
     (record,) = searcher.dispatcher.ledger.records()
     assert (record.attempt, record.status, record.cause) == (3, "failed", "worker_killed")
-    assert record.reason.endswith("its worker process has died (attempt 3)")
+    assert record.reason == f"ActorDiedError: {said} (attempt 3)"
 
 
 def test_trouble_of_the_machine_that_a_worker_reports_is_no_record(tmp_path):
