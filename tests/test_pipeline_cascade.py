@@ -115,7 +115,7 @@ def test_it_answers_as_its_two_models_do(run, made):
         asked += answer == large_answer and answer != small_answer
     assert model.info.large_share == pytest.approx(asked / len(texts))
     assert model.info.model == f"{halves[0].info.model} > tfidf"
-    assert [sample.label for sample in model.run_samples(texts)] == [answer[0].label for answer in both]
+    assert [sample.bucket for sample in model.run_samples(texts)] == [answer[0].label for answer in both]
     assert model.version == version_of(found.storage.local_folder("cascade"))
     for opened in (model, *halves):
         asyncio.run(opened.retire())

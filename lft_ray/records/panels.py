@@ -1,9 +1,9 @@
 """Tables that a task adds to report and card: scores by name, counts of one name against another. Pure values."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lft_ray.records.base import Record
 
@@ -29,6 +29,16 @@ class Panel(Record):
     is_matrix: bool = False
     """Counts of the rows' names against the columns' names: each cell is shaded by its fraction of the row."""
 
+    @model_validator(mode="after")
+    def _check_cells(self) -> Self:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"a row of {self.title!r} has {len(row)} cells, expected {len(self.columns)}")
+            for column, cell in zip(self.columns, row, strict=True):
+                if isinstance(cell, str) != (column.kind == "text"):
+                    raise ValueError(f"{self.title!r} has {cell!r} in its column {column.name!r} of kind {column.kind}")
+        return self
+
 
 def score_panel(title: str, noun: str, rows: Sequence[tuple[str, float, float, float, int]]) -> Panel:
     """Precision, recall, F1 and rows of each name; ``noun`` is what the names are."""
@@ -51,13 +61,20 @@ def former_panels(values: Mapping[str, Any]) -> list[Panel]:
         ValueError: the values are not those tables.
     """
     scores, counts = values.get("per_label") or [], values.get("confusion") or []
-    try:
-        rows = [(row["label"], row["precision"], row["recall"], row["f1"], row["support"]) for row in scores]
-        is_square = len(counts) == len(rows) > 0 and all(len(row) == len(rows) for row in counts)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"per_label or confusion is damaged: {error!r}") from None
+    rows = [_former_row(number, row) for number, row in enumerate(scores)]
+    is_square = len(counts) == len(rows) > 0 and all(len(row) == len(rows) for row in counts)
     panels = [score_panel("Labels", "Label", rows)] if rows else []
     if is_square:
         caption = "Rows: true label. Columns: predicted label. Shading: fraction of the row."
         panels.append(matrix_panel("Confusion matrix", caption, [row[0] for row in rows], counts))
     return panels
+
+
+def _former_row(number: int, row: Any) -> tuple[str, float, float, float, int]:
+    values = row if isinstance(row, dict) else {}
+    for key in ("label", "precision", "recall", "f1", "support"):
+        if key not in values:
+            raise ValueError(f"per_label.{number}: {key} is missing")
+        if key != "label" and not isinstance(values[key], int | float):
+            raise ValueError(f"per_label.{number}: {key} is {values[key]!r}, which is no number")
+    return str(values["label"]), values["precision"], values["recall"], values["f1"], values["support"]

@@ -100,7 +100,7 @@ def test_no_hub_for_data(tmp_path, experiment):
 
 def test_missing_run(tmp_path):
     for command in (["leaderboard"], ["status"], ["report"], ["export"], ["deploy"], ["down"]):
-        assert_refused(lft(*command, "runs/none", cwd=tmp_path), "no run at runs/none")
+        assert_refused(lft(*command, "runs/none", cwd=tmp_path), "no run at 'runs/none'")
 
 
 def test_check_lists_every_problem_and_exits_2(tmp_path, experiment):

@@ -178,11 +178,11 @@ CONTRADICTIONS = {
     "a label twice": ("dataset.json", {"labels": ["red", "red"]}, "is there twice"),
     "a label of no data": ("dataset.json", {"labels": ["rad"]}, "which is not one of the labels"),
     "no train": ("dataset.json", {"splits": {}}, "the split 'train' is missing"),
-    "no label score": ("selection.json", {"per_label": [{"x": 1}]}, "per_label.0.label"),
+    "no label score": ("selection.json", {"per_label": [{"x": 1}]}, "per_label.0: label is missing"),
     "a word as a score": (
         "selection.json",
         {"per_label": [{"label": "a", "precision": "x", "recall": 1, "f1": 1, "support": 1}]},
-        "per_label.0.precision",
+        "per_label.0: precision is 'x', which is no number",
     ),
     "the decision of another run": ("selection.json", {"checkpoint_f1": 0.123}, "does not belong to"),
 }

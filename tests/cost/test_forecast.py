@@ -10,10 +10,15 @@ def usage(seconds, wall=None, device_s=0.0):
     return Usage(core_s=seconds, wall_s=wall or seconds, device_s=device_s)
 
 
+def split(name):
+    return {"name": name, "uri": "", "rows": 0, "label_counts": {}}
+
+
 def dataset(**change):
     base = {
         "fingerprint": "f", "source_files": {}, "task_kind": "classification", "text_column": "text",
-        "label_column": "label", "labels": ["a", "b"], "splits": {}, "words_quantiles": {},
+        "label_column": "label", "labels": ["a", "b"], "words_quantiles": {},
+        "splits": {name: split(name) for name in ("train", "validation")},
     }  # fmt: skip
     return DatasetRecord(**{**base, **change})
 

@@ -106,7 +106,7 @@ def test_an_endpoint_file_of_another_version_is_named_before_anything_is_deleted
         (" ", "its path is empty"),
         ("runs", "Runs in this folder: news"),
         ("runs/news/experiment.yaml", "this is a file, a run is a folder"),
-        ("x" * 5000, "experiment.yaml is missing"),
+        ("x" * 5000, "is not a path: it is too long"),
     ],
 )
 def test_what_is_no_run_is_described(tmp_path, monkeypatch, named, why):

@@ -90,7 +90,9 @@ def test_every_name_that_may_be_a_plug_in_is_resolved_before_anything_is_spent(k
 def test_what_is_no_task_is_refused_with_what_it_lacks():
     for kind in ("os:system", "tests.search.test_preflight:NoTask"):
         made = experiment(kind, ["full"])
-        with pytest.raises(ConfigError, match=f"'{kind}' at task.kind is no task: it has no allows_empty, answer_table, "):
+        with pytest.raises(
+            ConfigError, match=f"'{kind}' at task.kind is no task: it has no allows_empty, answer_table, "
+        ):
             check_experiment(Candidates.of(made), made.training)
 
 

@@ -48,6 +48,7 @@ def main(folder: Path) -> None:
     text = SERVE.format(
         folder=folder / "h",
         port=state.port,
+        grpc=free_port(),
         metrics=launch.metrics_port,
         stats=launch.stats_port,
         use=USE,
