@@ -19,7 +19,14 @@ from pathlib import Path
 from types import TracebackType
 
 from lft_ray.cluster.driver import (
-    ended_by_force, forget_token, has_token, job_config, keeping_signals, keeping_sigterm, own_token, shut_down,
+    ended_by_force,
+    forget_token,
+    has_token,
+    job_config,
+    keeping_signals,
+    keeping_sigterm,
+    own_token,
+    shut_down,
 )  # fmt: skip
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
