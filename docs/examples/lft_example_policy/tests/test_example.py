@@ -1,5 +1,6 @@
 """The plug-ins do what they say. Run from the repository: ``pytest docs/examples/lft_example_policy``."""
 
+import numpy as np
 import pytest
 import torch
 from lft_ray.records import FrontPoint
@@ -56,3 +57,12 @@ def test_a_rating_further_off_costs_more():
     near, far = torch.zeros(1, 5), torch.zeros(1, 5)
     near[0, 1] = far[0, 4] = 4.0
     assert task.loss(near, target, None) < task.loss(far, target, None)
+
+
+def test_a_rating_further_off_scores_less_and_any_weighting_of_rows_is_scored_alike():
+    task, targets = Stars(RATINGS), np.array([0, 4, 2, 2])
+    near, far = np.array([1, 3, 2, 1]), np.array([4, 0, 2, 1])
+    runs = [task.row_scores(targets, answers) for answers in (near, far)]
+    weights = np.array([[1, 1, 1, 1], [0, 2, 0, 2]], dtype=np.float32)
+    assert task.weighted_metric("closeness", runs)(weights).tolist() == [[0.8125, 0.4375], [0.75, 0.375]]
+    assert task.panels(targets, near)[0].rows == [["0", 1], ["1", 3], ["2", 0], ["3", 0], ["4", 0]]
