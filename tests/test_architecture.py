@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -227,3 +228,26 @@ def test_opening_an_onnx_bundle_never_loads_torch():
         "lft_ray.engines.onnx_engine, lft_ray.engines.bulk, lft_ray.export.batch_predict, lft_ray.serve.model.open"
     )
     assert not {"torch", "transformers", "onnx", "ray", "sklearn"} & cold(f"import {modules}, onnxruntime")
+
+
+WORDS_OF_TASKS = {
+    # An experiment file names a metric, and runs and bundles of earlier releases did not.
+    "macro_f1": {"config/experiment.py", "config/former.py", "export/bundle.py", "export/card.py"},
+    "micro_f1": {"config/experiment.py"},
+    "weighted_f1": {"config/experiment.py"},
+    # Selections of 0.2.0 and earlier.
+    "per_label": {"records/judgement.py", "records/panels.py"},
+    "confusion": {"records/judgement.py", "records/panels.py"},
+}
+"""Word -> files that may use it beside those of tasks, models, engines and training."""
+OWNERS = {"tasks", "models", "engines", "train"}
+
+
+@pytest.mark.parametrize("word", WORDS_OF_TASKS)
+def test_a_task_owns_its_words(word):
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in python_files()
+        if noun(path) not in OWNERS and re.search(rf"\b{word}\b", path.read_text(encoding="utf-8"))
+    }
+    assert found == WORDS_OF_TASKS[word]
