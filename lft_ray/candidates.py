@@ -19,6 +19,7 @@ from lft_ray.records import DatasetRecord, Record, Variant
 from lft_ray.run.folder import RunFolder
 from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Task
+from lft_ray.tasks.columns import input_columns
 
 __all__ = ["Candidates", "TaskRecord"]
 
@@ -59,6 +60,11 @@ class TaskRecord(Record):
             metric=metric or next(iter(metrics), ""),
             can_distill=hasattr(found, "distill_loss"),
         )
+
+    @property
+    def segments(self) -> int:
+        """Texts of one input: 2 for pairs."""
+        return len(input_columns(resolve(self.kind, TASKS, where="task.kind").columns))
 
     @property
     def metric_name(self) -> str:

@@ -9,6 +9,7 @@ import unicodedata
 from difflib import SequenceMatcher
 
 __all__ = [
+    "Text",
     "canonical",
     "differences",
     "invisible_key",
@@ -18,7 +19,11 @@ __all__ = [
     "repaired",
     "shown",
     "skeleton",
+    "whole",
 ]
+
+Text = str | tuple[str, str]
+"""One input of a model: a text, or two of them."""
 
 _TAGS = range(0xE0020, 0xE0080)
 """Tag characters tell the flags of England, Scotland and Wales apart: they are not ignorable."""
@@ -56,6 +61,11 @@ def normal_text(text: str) -> str:
     """Return the text as models read it: `repaired`, in NFC (a letter and its accent are one character)."""
     text = repaired(text)
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def whole(text: Text) -> str:
+    """Return an input as one string: two texts with a blank between them."""
+    return text if isinstance(text, str) else " ".join(text)
 
 
 def is_blank(text: str) -> bool:

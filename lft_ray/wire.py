@@ -26,6 +26,7 @@ VISIBLE = re.compile(f"[^{_INVISIBLE}]")
 
 Text = Annotated[str, Field(json_schema_extra={"minLength": 1, "pattern": VISIBLE.pattern})]
 """A text to classify. The limits stand in the schema; `lft_ray.serve.protocols.base.check_texts` words the refusals."""
+Pairs = Annotated[list["TextPair"], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})]
 Texts = Annotated[list[Text], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})]
 
 
@@ -94,18 +95,31 @@ class Options(RequestBody):
     """Has no effect: the endpoint's own hardware is used."""
 
 
-class PredictRequest(RequestBody):
-    """Body of ``POST /``: one text or a list of texts."""
+class TextPair(RequestBody):
+    """Two texts that are classified together."""
 
-    inputs: Text | Texts
+    text: Text
+    text_pair: Text
+
+
+class PredictRequest(RequestBody):
+    """Body of ``POST /``: one text or a list of texts; of a task on pairs, one pair or a list of pairs."""
+
+    inputs: Text | TextPair | Pairs | Texts
     parameters: Parameters | None = None
     options: Options | None = None
     """Has no effect: options of the hosted inference service."""
 
     @property
-    def texts(self) -> list[str]:
-        """The inputs as a list, also for a single text."""
-        return [self.inputs] if isinstance(self.inputs, str) else self.inputs
+    def texts(self) -> list[str | tuple[str, str]]:
+        """The inputs as a list, also for a single one."""
+        given = self.inputs if isinstance(self.inputs, list) else [self.inputs]
+        return [(one.text, one.text_pair) if isinstance(one, TextPair) else one for one in given]
+
+
+def wire_input(text: str | tuple[str, str]) -> str | dict[str, str]:
+    """Return an input as ``POST /`` takes it."""
+    return text if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
 
 
 Prediction = list[LabelScore]
@@ -139,6 +153,8 @@ class Info(ResponseBody):
     task: str
     labels: list[str]
     max_length: int
+    segments: int = 1
+    """Texts of one input: 2 for pairs."""
     max_batch: int
     max_body_bytes: int
     engine: str

@@ -8,6 +8,7 @@ from lft_ray.cli.endpoint import is_url, read_lines, url_of
 from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
 from lft_ray.errors import InputError
 from lft_ray.run.folder import RunFolder
+from lft_ray.texts import Text
 
 __all__ = ["bench"]
 
@@ -52,7 +53,7 @@ def bench(
     next_command(f"lft bench {target} --rate {max(1.0, round(max(row.requests_per_s for row in rows) / 2))}")
 
 
-def _texts_of(target: str) -> list[str]:
+def _texts_of(target: str) -> list[Text]:
     """Sample texts of the run's data, or a few built-in texts for a URL."""
     if is_url(target):
         return list(TEXTS)

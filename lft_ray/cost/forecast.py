@@ -12,6 +12,7 @@ from statistics import median
 
 from lft_ray.config.methods import FREEZE, LINEAR_PROBE, LORA
 from lft_ray.records import DatasetRecord, TrialConfig, TrialResult, Usage
+from lft_ray.texts import whole
 
 __all__ = [
     "DEFAULT_RATES",
@@ -129,7 +130,7 @@ def rough_tokens(text: str) -> float:
 def mean_tokens(dataset: DatasetRecord, max_length: int) -> float:
     """Mean tokens per text after truncation to ``max_length``, from the sample texts or else the length quantiles."""
     if dataset.sample_texts:
-        tokens = [min(max_length, rough_tokens(text)) for text in dataset.sample_texts]
+        tokens = [min(max_length, rough_tokens(whole(text))) for text in dataset.sample_texts]
         return sum(tokens) / len(tokens)
     quantiles = dataset.words_quantiles
     middle, high = quantiles.get("p50", 0.0), quantiles.get("p95", 0.0)

@@ -5,6 +5,7 @@ lengths need no second file. Uses only the tokenizers library: importing transfo
 """
 
 import hashlib
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lft_ray.data.batches import collate
-from lft_ray.data.store import create_once, load_split, target_array, target_column, write_batch
+from lft_ray.data.store import MOST_TEXTS, Split, create_once, load_split, target_array, target_column, write_batch
 from lft_ray.errors import ModelError
+from lft_ray.models.segments import PairTemplate
+from lft_ray.models.tokens import Pair
 from lft_ray.records import DatasetRecord
 from lft_ray.run.checksums import is_sealed, seal
-from lft_ray.texts import normal_text
+from lft_ray.texts import Text, normal_text
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +46,7 @@ class TokenFile:
         targets: int64 [n] class indices, or float32 [n, c] of 0 and 1.
         row_ids: position of each row in its source, uint32 [n].
         end_id: id of the special token that the tokenizer appends to every text, or None.
+        first: of pairs, tokens of the first text without special ones, int32 [n]; None for single texts.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,6 +60,9 @@ class TokenFile:
         self.targets: NDArray[Any] = target_array(batch.column("target"))
         self.row_ids: NDArray[np.uint32] = batch.column("row_id").to_numpy()
         self.end_id = int(metadata[b"end_id"]) if metadata[b"end_id"] else None
+        is_pair = b"pair" in metadata
+        self.first: NDArray[np.int32] | None = batch.column("first").to_numpy() if is_pair else None
+        self._template = PairTemplate.from_json(metadata[b"pair"].decode()) if is_pair else None
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -76,8 +83,14 @@ class TokenFile:
         """Return the share of rows that are truncated at ``max_length`` tokens."""
         return float((np.diff(self.offsets) > max_length).mean()) if len(self) else 0.0
 
-    def gather(self, rows: NDArray[np.int64], max_length: int) -> list[NDArray[Any]]:
-        """Return the ids of some rows, truncated to ``max_length``; a truncated text keeps its end token, if any."""
+    def gather(self, rows: NDArray[np.int64], max_length: int) -> list[Any]:
+        """Return the ids of some rows, truncated to ``max_length``; a truncated text keeps its end token, if any.
+
+        Returns:
+            Arrays, or `Pair` of two texts, of which the longer is truncated.
+        """
+        if self._template is not None:
+            return [self._pair(self._template, int(row), max_length) for row in rows]
         result = []
         for row in rows:
             ids = self.values[self.offsets[row] : self.offsets[row + 1]]
@@ -87,9 +100,27 @@ class TokenFile:
             result.append(ids)
         return result
 
+    def _pair(self, template: PairTemplate, row: int, max_length: int) -> Pair:
+        assert self.first is not None
+        ids = self.values[self.offsets[row] : self.offsets[row + 1]]
+        start = len(template.before)
+        end = start + int(self.first[row])
+        second = ids[end + len(template.between) : len(ids) - len(template.after)]
+        return Pair(*template.joined(ids[start:end].tolist(), second.tolist(), max_length))
+
     def tensors(self, rows: NDArray[np.int64], max_length: int, pad_id: int) -> "tuple[torch.Tensor, torch.Tensor]":
-        """Return ids and mask of some rows, padded with ``pad_id``; see `lft_ray.data.batches.collate`."""
-        return collate(self.gather(rows, max_length), pad_id)
+        """Return ids and mask of some rows, padded with ``pad_id``; see `lft_ray.data.batches.collate`.
+
+        Of pairs the ids are [k, t, 2], with the number of the text of each token.
+        """
+        encoded = self.gather(rows, max_length)
+        if self._template is None:
+            return collate(encoded, pad_id)
+        import torch
+
+        ids, mask = collate([np.array(pair, np.int64) for pair in encoded], pad_id)
+        types, _ = collate([np.array(pair.types, np.int64) for pair in encoded], 0)
+        return torch.stack([ids, types], dim=-1), mask
 
 
 class RenumberedTokens(TokenFile):
@@ -100,6 +131,7 @@ class RenumberedTokens(TokenFile):
         self._numbers = numbers
         self.values = numbers[self.values]
         self.end_id = None if self.end_id is None else int(numbers[self.end_id])
+        self._template = None if self._template is None else self._template.renumbered(numbers)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (RenumberedTokens, (self.path, self._numbers))
@@ -148,33 +180,53 @@ def _build(record: DatasetRecord, split_name: str, source: Path, path: Path) -> 
     tokenizer.enable_truncation(MAX_TOKENS)
     # 2 bytes per token where the vocabulary allows it: the file is read through the page cache.
     small = tokenizer.get_vocab_size(with_added_tokens=True) < 65_536
-    lengths, values = _ids(tokenizer, split.text_column, np.uint16 if small else np.uint32)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    parts = _encoded(tokenizer, split, np.uint16 if small else np.uint32)
+    offsets = np.concatenate([[0], np.cumsum(parts.lengths)]).astype(np.int64)
     end_id = _end_id(tokenizer)
-    batch = pa.record_batch(
-        {
-            "row_id": pa.array(split.row_ids),
-            "ids": pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values)),
-            "target": target_column(split.targets),
-        }
-    )
-    schema = batch.schema.with_metadata({"end_id": "" if end_id is None else str(end_id), "format": _FORMAT})
-    write_batch(batch.replace_schema_metadata(schema.metadata), path)
+    columns = {
+        "row_id": pa.array(split.row_ids),
+        "ids": pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(parts.values)),
+        "target": target_column(split.targets),
+    }
+    metadata = {"end_id": "" if end_id is None else str(end_id), "format": _FORMAT}
+    if len(split.inputs) == MOST_TEXTS:
+        columns["first"] = pa.array(parts.first)
+        tokenizer.no_truncation()
+        metadata["pair"] = PairTemplate.of(tokenizer).to_json()
+    batch = pa.record_batch(columns)
+    write_batch(batch.replace_schema_metadata(metadata), path)
     seal(path)
 
 
-def _ids(tokenizer: "Tokenizer", texts: pa.Array, kind: type) -> tuple[NDArray[np.int64], NDArray[Any]]:
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """Token ids of n rows: their numbers, all of them one after the other, and the tokens of each first text."""
+
+    lengths: NDArray[np.int64]
+    values: NDArray[Any]
+    first: NDArray[np.int32]
+
+
+def _encoded(tokenizer: "Tokenizer", split: Split, kind: type) -> _Encoded:
     lengths: list[int] = []
+    first: list[int] = []
     parts: list[NDArray[Any]] = []
-    for start in range(0, len(texts), CHUNK_TEXTS):
-        chunk = map(normal_text, texts.slice(start, CHUNK_TEXTS).to_pylist())
-        encodings = tokenizer.encode_batch_fast(list(chunk))
+    for start in range(0, len(split), CHUNK_TEXTS):
+        chunk = [_normal(text) for text in split.slice(start, CHUNK_TEXTS)]
+        encodings = tokenizer.encode_batch_fast(chunk)
         # A text made only of characters that the tokenizer drops has no tokens, and networks need at least one: use
         # token 0.
         rows = [encoding.ids or [0] for encoding in encodings]
         lengths += map(len, rows)
+        if len(split.inputs) == MOST_TEXTS:
+            first += [encoding.sequence_ids.count(0) for encoding in encodings]
         parts.append(np.fromiter(chain.from_iterable(rows), dtype=kind))
-    return np.array(lengths, dtype=np.int64), np.concatenate(parts) if parts else np.empty(0, dtype=kind)
+    values = np.concatenate(parts) if parts else np.empty(0, dtype=kind)
+    return _Encoded(np.array(lengths, dtype=np.int64), values, np.array(first, dtype=np.int32))
+
+
+def _normal(text: Text) -> Text:
+    return normal_text(text) if isinstance(text, str) else (normal_text(text[0]), normal_text(text[1]))
 
 
 def _end_id(tokenizer: "Tokenizer") -> int | None:

@@ -18,7 +18,7 @@ from lft_ray.data.check import CheckResult, DataCard, check
 from lft_ray.data.keys import shuffled_keys
 from lft_ray.data.readers.read import file_sha256, read_table
 from lft_ray.data.split import carve, sample
-from lft_ray.data.store import fingerprint, split_bytes
+from lft_ray.data.store import MOST_TEXTS, fingerprint, split_bytes
 from lft_ray.errors import ConfigError, DataError, nearest
 from lft_ray.records import DatasetRecord, SplitRecord
 from lft_ray.run.storage import Storage
@@ -28,6 +28,7 @@ from lft_ray.tasks.facts import Facts
 from lft_ray.tasks.find import find_task
 from lft_ray.tasks.findings import Findings, raise_on_errors
 from lft_ray.tasks.rows import CleanRows, RawTable
+from lft_ray.texts import Text
 
 __all__ = ["Inspected", "check_unchanged", "inspect", "inspect_rows", "prepare", "sample_texts", "words_quantiles"]
 
@@ -45,19 +46,24 @@ def words_quantiles(words: NDArray[np.int64]) -> dict[str, float]:
     return {"p50": float(middle), "p95": float(high), "p99": float(higher), "max": float(words.max())}
 
 
-def sample_texts(rows: CleanRows, *, seed: int, count: int = SAMPLE_TEXTS) -> list[str]:
-    """Return texts at evenly spaced ranks of length, shuffled.
+def sample_texts(rows: CleanRows, *, seed: int, count: int = SAMPLE_TEXTS) -> list[Text]:
+    """Return inputs at evenly spaced ranks of length, shuffled.
 
     The mean length of a plain random sample of 512 texts is off by a few percent; that of evenly spaced ranks is not.
     """
-    texts = rows.identity
-    lengths = np.array([len(text) for text in texts], dtype=np.int64)
+    lengths = np.array([len(text) for text in rows.identity], dtype=np.int64)
     hashes = shuffled_keys(rows.keys, seed=seed, salt="sample texts")
     by_length = np.lexsort((hashes, lengths))
     number = min(count, len(by_length))
     steps = (np.arange(number) + 0.5) * len(by_length) / max(number, 1)
     chosen = by_length[steps.astype(np.int64)]
-    return [texts[index][:SAMPLE_CHARACTERS] for index in chosen[np.argsort(hashes[chosen], kind="stable")]]
+    inputs = list(rows.inputs().values())
+    return [_input(inputs, index) for index in chosen[np.argsort(hashes[chosen], kind="stable")].tolist()]
+
+
+def _input(inputs: list[list[str]], row: int) -> Text:
+    texts = [str(column[row])[:SAMPLE_CHARACTERS] for column in inputs]
+    return (texts[0], texts[1]) if len(texts) == MOST_TEXTS else " ".join(texts)
 
 
 @dataclass(frozen=True, slots=True)

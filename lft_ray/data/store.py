@@ -27,8 +27,9 @@ from lft_ray.errors import DataError
 from lft_ray.records import DatasetRecord
 from lft_ray.run.checksums import check_path, file_sha256
 from lft_ray.run.storage import Storage
-from lft_ray.tasks.columns import TEXT, input_columns
+from lft_ray.tasks.columns import input_columns
 from lft_ray.tasks.rows import CleanRows
+from lft_ray.texts import Text
 
 __all__ = [
     "Split",
@@ -45,6 +46,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+MOST_TEXTS = 2
+"""Texts that a network reads as one sequence."""
 _ROW_ID, _TARGET = "row_id", "target"
 _RESTORE = "restore the file from a backup, or start over with --replace"
 
@@ -60,25 +63,27 @@ class Split:
     """Class indices int64 [n], or float32 [n, c] of 0 and 1."""
     row_ids: NDArray[np.uint32]
 
-    @property
-    def text_column(self) -> pa.Array:
-        """Column of the one input of tasks on single texts, large_string [n].
+    @cached_property
+    def texts(self) -> list[Text]:
+        """Input of each row, created on first access: a text, or two of them.
 
         Raises:
             DataError: the task has other inputs.
         """
-        if list(self.inputs) != [TEXT.role]:
-            raise DataError(
-                f"the rows of the {self.name} split have the inputs {', '.join(self.inputs)}, expected a text alone",
-                fix="choose a model that reads these inputs, or a task.kind on single texts",
-            )
-        return self.inputs[TEXT.role]
+        return list(self.slice(0, len(self)))
 
-    @cached_property
-    def texts(self) -> list[str]:
-        """Texts of `text_column` as a list, created on first access."""
-        texts: list[str] = self.text_column.to_pylist()
-        return texts
+    def slice(self, start: int, count: int) -> Iterator[Text]:
+        """Yield the inputs of ``count`` rows from ``start`` on; raises as `texts`."""
+        columns = [column.slice(start, count).to_pylist() for column in self.inputs.values()]
+        if len(columns) == 1:
+            yield from columns[0]
+        elif len(columns) == MOST_TEXTS:
+            yield from zip(*columns, strict=True)
+        else:
+            raise DataError(
+                f"the rows of the {self.name} split have the inputs {', '.join(self.inputs)}, expected one text or two",
+                fix="choose a task.kind on one text or on pairs",
+            )
 
     def __len__(self) -> int:
         return len(self.row_ids)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.models.engine_card import EngineCard
-from lft_ray.models.tokens import Text
+from lft_ray.texts import Text
 
-__all__ = ["Encoded", "Engine", "EngineCard", "Runner", "Text", "padded", "segment_numbers"]
+__all__ = ["Encoded", "Engine", "EngineCard", "Runner", "padded", "segment_numbers"]
 
 Encoded = Any
 """One encoded text; ``len(encoded)`` is its length in tokens (TF-IDF: words), at most max_length. A truncated one is a

@@ -19,9 +19,10 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded, Runner, Text
+from lft_ray.engines.base import Encoded, Runner
 from lft_ray.engines.pending import Item, PendingQueue, Request
 from lft_ray.errors import LftError
+from lft_ray.texts import Text
 
 __all__ = [
     "BATCH_TOKENS",

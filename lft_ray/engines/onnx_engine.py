@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded, Text, padded, segment_numbers
+from lft_ray.engines.base import Encoded, padded, segment_numbers
 from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.tokens import TextTokenizer
+from lft_ray.texts import Text
 
 __all__ = ["GRAPH", "OnnxEngine", "OnnxRunner", "input_names"]
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded, Text
+from lft_ray.engines.base import Encoded
 from lft_ray.models.tokens import Truncated, Unread
+from lft_ray.texts import Text
 
 __all__ = ["Item", "PendingQueue", "Request"]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded, Text
+from lft_ray.engines.base import Encoded
 from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.tfidf import TfidfModel
+from lft_ray.texts import Text
 
 __all__ = ["SklearnEngine", "SklearnRunner"]
 

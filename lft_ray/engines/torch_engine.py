@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded, Text, padded, segment_numbers
+from lft_ray.engines.base import Encoded, padded, segment_numbers
 from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.tokens import TextTokenizer
+from lft_ray.texts import Text
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from lft_ray.candidates import Candidates
 from lft_ray.cluster.environment import environment
 from lft_ray.config import DistillSpec
 from lft_ray.config.methods import FREEZE, LINEAR_PROBE, LORA
-from lft_ray.data.store import load_split
+from lft_ray.data.store import MOST_TEXTS, load_split
 from lft_ray.engines.onnx_build import NotExportableError
 from lft_ray.errors import InputError
 from lft_ray.export.bundle import ExportPlan, export_bundle
@@ -21,6 +21,7 @@ from lft_ray.records import Bundle, DatasetRecord, ScoredVariant, Selection, Tri
 from lft_ray.run.checksums import check_folder
 from lft_ray.run.storage import Storage
 from lft_ray.selection.predictions import saved_predictions
+from lft_ray.texts import Text
 
 __all__ = ["CANDIDATE", "ExportJob", "export_trial"]
 
@@ -142,9 +143,17 @@ def _plan(attempt: _Attempt, facts: CardFacts, dataset: DatasetRecord, *, as_won
         max_length=attempt.variant.max_length,
         task_kind=dataset.task_kind,
         labels=dataset.labels,
-        samples=[*SAMPLES, *(label.replace("_", " ") for label in dataset.labels[:12])],
+        samples=_samples(dataset),
         facts=facts,
     )
+
+
+def _samples(dataset: DatasetRecord) -> list[Text]:
+    """Texts of the smoke test, which are public: made up, and the names of labels. Pairs pair each with the next."""
+    texts = [*SAMPLES, *(label.replace("_", " ") for label in dataset.labels[:12])]
+    if len(dataset.columns) == MOST_TEXTS:
+        return list(texts)
+    return list(zip(texts, [*texts[1:], texts[0]], strict=True))
 
 
 def _precision_notes(chosen: Selection | None) -> list[str]:

@@ -29,6 +29,7 @@ from lft_ray.records import Bundle, Record
 from lft_ray.run.storage import Storage
 from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Task
+from lft_ray.texts import Text
 
 __all__ = [
     "MANIFEST",
@@ -184,7 +185,7 @@ class PredictorSpec(Record):
 class Smoke(Record):
     """``smoke.json``: a few texts, and the logits of the engine at export."""
 
-    texts: list[str]
+    texts: list[Text]
     logits: list[list[float]]
 
 
@@ -198,7 +199,7 @@ class ExportPlan(Record):
     """Length in tokens at which texts are truncated, at most that of training; None: that of training."""
     task_kind: str
     labels: list[str]
-    samples: list[str]
+    samples: list[Text]
     """1 to 64 texts for the smoke test. They are stored in the bundle, so they must not be confidential."""
     facts: CardFacts
 

@@ -15,6 +15,7 @@ from lft_ray.errors import BundleError
 from lft_ray.export.bundle import TOLERANCES, open_bundle
 from lft_ray.records import Record
 from lft_ray.selection.stage import MIN_AGREEMENT
+from lft_ray.texts import Text
 
 __all__ = ["ParityError", "ParityReport", "check_parity"]
 
@@ -35,7 +36,7 @@ class ParityReport(Record):
     """Number of texts whose predictions differ although all scores are within the tolerance of the precision."""
 
 
-def check_parity(bundle_folder: Path, texts: Sequence[str], expected: NDArray[np.float32]) -> ParityReport:
+def check_parity(bundle_folder: Path, texts: Sequence[Text], expected: NDArray[np.float32]) -> ParityReport:
     """Run the texts through the bundle and compare with the head outputs of the trainer.
 
     Args:

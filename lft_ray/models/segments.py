@@ -4,6 +4,7 @@ In: a tokenizer, and token ids of two texts. Out: ids and segment numbers of the
 text, as ``longest_first`` of the tokenizers library does.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 from lft_ray.errors import BundleError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
 __all__ = ["PairTemplate", "Specials", "kept_lengths"]
@@ -71,6 +74,26 @@ class PairTemplate:
             specials(end_second, len(places)),
             (probe.type_ids[first], probe.type_ids[second]),
         )
+
+    def renumbered(self, numbers: "NDArray[np.uint32]") -> "PairTemplate":
+        """Return the template with each token id i replaced by ``numbers[i]``."""
+        before, between, after = (Specials(tuple(int(numbers[i]) for i in p.ids), p.types) for p in self._parts)
+        return PairTemplate(before, between, after, self.types)
+
+    @property
+    def _parts(self) -> tuple[Specials, Specials, Specials]:
+        return self.before, self.between, self.after
+
+    def to_json(self) -> str:
+        """Return the template as JSON."""
+        return json.dumps([*([list(part.ids), list(part.types)] for part in self._parts), list(self.types)])
+
+    @classmethod
+    def from_json(cls, text: str) -> "PairTemplate":
+        """Return the template that `to_json` wrote."""
+        *parts, types = json.loads(text)
+        before, between, after = (Specials(tuple(ids), tuple(kinds)) for ids, kinds in parts)
+        return cls(before, between, after, (types[0], types[1]))
 
     def __len__(self) -> int:
         """Number of special tokens."""

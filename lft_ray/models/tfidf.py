@@ -19,9 +19,9 @@ from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.grams import grams, units
 from lft_ray.models.tfidf_fit import fit_terms, ngrams
-from lft_ray.models.tokens import Text
 from lft_ray.models.words import MAX_WORDS, WORDS, known_version, split_input
 from lft_ray.tasks.base import Task
+from lft_ray.texts import Text
 
 __all__ = ["TfidfModel"]
 

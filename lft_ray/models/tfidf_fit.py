@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.models.grams import grams, units
-from lft_ray.models.tokens import Text
 from lft_ray.models.words import split_input
 from lft_ray.tasks.base import Task
+from lft_ray.texts import Text
 
 __all__ = ["FittedTerms", "fit_terms", "ngrams"]
 

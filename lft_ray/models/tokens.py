@@ -11,12 +11,9 @@ from typing import Any
 from lft_ray.errors import BundleError
 from lft_ray.models.convert import TOKENIZER
 from lft_ray.models.segments import PairTemplate
-from lft_ray.texts import normal_text
+from lft_ray.texts import Text, normal_text
 
-__all__ = ["Pair", "Text", "TextTokenizer", "Truncated", "Unread"]
-
-Text = str | tuple[str, str]
-"""One input of a model: a text, or two of them."""
+__all__ = ["Pair", "TextTokenizer", "Truncated", "Unread"]
 
 _CHARS_PER_TOKEN = 6
 """Characters per token in the first look at a long text; English has about 4.5, Chinese 1 to 2."""

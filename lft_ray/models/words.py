@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from itertools import accumulate, islice
 
-from lft_ray.models.tokens import Text, Truncated, Unread
-from lft_ray.texts import normal_text
+from lft_ray.models.tokens import Truncated, Unread
+from lft_ray.texts import Text, normal_text
 
 __all__ = ["MAX_WORDS", "OVERLAP", "WORDS", "is_unspaced", "known_version", "split_input", "split_words"]
 

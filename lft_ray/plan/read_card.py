@@ -7,6 +7,7 @@ from lft_ray.config import DataSpec, TaskSpec
 from lft_ray.config.experiment import ModelSpec
 from lft_ray.data.fit import fit_problems, token_fits
 from lft_ray.data.prepare import Inspected, inspect_rows, sample_texts
+from lft_ray.texts import whole
 
 __all__ = ["read_card"]
 
@@ -27,6 +28,6 @@ def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_l
     train = read.splits.get("train")
     if train is None or not len(train):
         return read
-    fits = token_fits(sample_texts(train, seed=0), models, max_length)
+    fits = token_fits(list(map(whole, sample_texts(train, seed=0))), models, max_length)
     card = read.card.replace(tokens=fits, problems=[*read.card.problems, *fit_problems(fits)])
     return replace(read, card=card)

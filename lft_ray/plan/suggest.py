@@ -29,6 +29,7 @@ from lft_ray.plan.serving_costs import matmul_flops_per_core_s
 from lft_ray.search.confirm import max_seeds
 from lft_ray.selection.power import power_of
 from lft_ray.system.paths import resolve
+from lft_ray.texts import whole
 
 __all__ = ["Asked", "Suggestion", "minutes_of", "suggest"]
 
@@ -114,7 +115,7 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     data = _data(files, encoding)
     read = inspect_rows(task, data)
     train = read.splits.get("train")
-    texts = sample_texts(train, seed=0) if train is not None and len(train) else []
+    texts = list(map(whole, sample_texts(train, seed=0))) if train is not None and len(train) else []
     fit = token_fit(texts, ModelSpec(base=BASE), 512)
     length, length_told = _length(texts, fit)
     fit = fit and token_fit(texts, ModelSpec(base=BASE), length)

@@ -16,6 +16,7 @@ from lft_ray.profile.replica import BatchTimes, ProfileRequest
 from lft_ray.profile.session import ProfileSession, profile_replica
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile
 from lft_ray.serve.loadgen import text_bodies
+from lft_ray.texts import Text
 
 __all__ = ["ProfileRequest", "is_current", "measure_profiles", "settings_changed", "warnings_of"]
 
@@ -127,7 +128,7 @@ class _Ingress:
     requests_per_s: float
 
 
-def _measure_ingress(session: ProfileSession, texts: list[str], seconds: float) -> _Ingress:
+def _measure_ingress(session: ProfileSession, texts: list[Text], seconds: float) -> _Ingress:
     session.prepare(None)
     bodies = text_bodies(texts)
     session.load(bodies, _WARM_UP_S, None)
@@ -152,7 +153,7 @@ def _measure_ingress(session: ProfileSession, texts: list[str], seconds: float) 
 def _measure(
     session: ProfileSession,
     request: ProfileRequest,
-    texts: list[str],
+    texts: list[Text],
     ingress: _Ingress,
     spec: ServeSpec,
     seconds: float,
@@ -207,7 +208,7 @@ def _out_of_order(requests: Sequence[ProfileRequest], profiles: Sequence[Serving
     return sorted(wrong)
 
 
-def _shuffled(texts: Sequence[str]) -> list[str]:
+def _shuffled(texts: Sequence[Text]) -> list[Text]:
     # The load cycles through the texts in this order; sorted lengths would make batches unrealistically uniform.
     shuffled = list(texts)
     random.Random(0).shuffle(shuffled)

@@ -29,6 +29,7 @@ from lft_ray.serve.rollout.service import Service
 from lft_ray.serve.rollout.state import DesiredState
 from lft_ray.tasks.base import Task
 from lft_ray.tasks.classification import Classification
+from lft_ray.texts import Text
 from lft_ray.wire import Info, LabelScore, Predictions
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class ProfileRequest:
     max_length: int
     task_kind: str
     labels: tuple[str, ...]
+    segments: int = 1
+    """Texts of one input."""
     files: tuple[tuple[str, bytes], ...] = ()
     """Engine files by name, for a model that cannot be random (TF-IDF: its vocabulary determines the cost)."""
 
@@ -107,13 +110,13 @@ class IdleModel:
             model=IDLE, version=self.version, task="", labels=[], max_length=0, engine="", precision="", **limits
         )
         self.task: Task = Classification([IDLE])
-        self.samples: list[str] = []
+        self.samples: list[Text] = []
 
-    async def predict(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Predictions:
+    async def predict(self, texts: Sequence[Text], *, top_k: int | None, function: str | None) -> Predictions:
         """One constant label per text."""
         return [[LabelScore(label=IDLE, score=1.0)] for _ in texts]
 
-    def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
+    def run_samples(self, texts: Sequence[Text]) -> list[SampleResult]:
         """One constant result per text, in no time."""
         return [SampleResult(IDLE, 0.0) for _ in texts]
 
@@ -163,7 +166,7 @@ class ProfileReplica:
         status = await self._service.reconfigure(DesiredState(current=key, serial=next(self._serial)))
         return status.reason
 
-    async def run_batches(self, texts: list[str], seconds: float) -> BatchTimes:
+    async def run_batches(self, texts: list[Text], seconds: float) -> BatchTimes:
         """Run with `CONCURRENCY` texts in flight through the batcher for ``seconds``, without HTTP."""
         cycle = itertools.cycle(texts)
         texts_done = 0
@@ -260,6 +263,7 @@ def _save_random(request: ProfileRequest, folder: Path) -> None:
         outputs=len(request.labels),
         max_length=request.max_length,
         pooling=request.size.pooling,
+        segments=request.segments,
     )
     network = build(base, request.size, len(request.labels), random=True)
     save(network, folder, tokenizer_from=base.folder, card=card)

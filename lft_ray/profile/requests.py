@@ -34,6 +34,7 @@ def profile_requests(candidates: Candidates, dataset: DatasetRecord) -> list[Pro
             max_length=variant.max_length,
             task_kind=task.kind,
             labels=tuple(task.labels),
+            segments=task.segments,
             files=_fitted(dataset, task, variant.max_length) if size.is_linear else (),
         )
         for size in candidates.sizes

@@ -30,6 +30,7 @@ from lft_ray.records.judgement import (
     VerdictKind,
 )
 from lft_ray.run_paths import RunUri
+from lft_ray.texts import Text
 
 __all__ = [
     "Bundle", "CanaryRecord", "Cascade", "CascadeBook", "Comparison", "ConfirmationCount", "CurvePoint",
@@ -96,7 +97,7 @@ class DatasetRecord(Record):
     carved: dict[str, float] = Field(default_factory=dict)
     """Splits that were cut from train, with their fraction; splits that the user gave are absent."""
     problems: list[Problem] = Field(default_factory=list)
-    sample_texts: list[str] = Field(default_factory=list)
+    sample_texts: list[Text] = Field(default_factory=list)
     """At most 512 training texts (seeded) with the length distribution of the data, used for profiling."""
     other_columns: dict[str, str] = Field(default_factory=dict)
     """Role -> column, of a task with other columns than a text and a label."""

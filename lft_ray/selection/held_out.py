@@ -25,6 +25,7 @@ from lft_ray.run.storage import Storage
 from lft_ray.selection.evidence import Evidence, Scorer
 from lft_ray.selection.intervals import agreement_sentence
 from lft_ray.system.limits import cores
+from lft_ray.texts import Text
 
 __all__ = ["HeldOutScores", "evaluate_held_out", "predict_logits", "tested"]
 
@@ -114,13 +115,13 @@ def _earlier(run: RunFolder) -> Selection | None:
         return None
 
 
-def predict_logits(record: TrialRecord, point: FrontPoint, texts: Sequence[str]) -> NDArray[np.float32]:
+def predict_logits(record: TrialRecord, point: FrontPoint, texts: Sequence[Text]) -> NDArray[np.float32]:
     """Logits of a trial's checkpoint through the engine that would serve it.
 
     Args:
         record: the trial.
         point: sets precision and length.
-        texts: n texts.
+        texts: n texts, or pairs of texts.
 
     Returns:
         float32 [n, outputs].

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from lft_ray.records import Record
+from lft_ray.texts import Text
+from lft_ray.wire import wire_input
 
 __all__ = ["LoadResult", "LoadRow", "closed_loop", "load_test", "open_loop", "quantile_ms", "text_bodies"]
 
@@ -100,9 +102,9 @@ def quantile_ms(latencies_ms: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1))]
 
 
-def text_bodies(texts: Sequence[str]) -> list[bytes]:
+def text_bodies(texts: Sequence[Text]) -> list[bytes]:
     """One JSON request body per text."""
-    return [json.dumps({"inputs": text}).encode() for text in texts]
+    return [json.dumps({"inputs": wire_input(text)}).encode() for text in texts]
 
 
 async def closed_loop(
@@ -177,7 +179,7 @@ async def open_loop(
 
 def load_test(
     url: str,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     *,
     rates: Sequence[float] = (),
     seconds: float = 10.0,

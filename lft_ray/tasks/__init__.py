@@ -6,6 +6,7 @@ To add one, write a class with the members of `lft_ray.tasks.base.Task` and set 
 TASKS = {
     "classification": "lft_ray.tasks.classification:Classification",
     "multilabel": "lft_ray.tasks.multilabel:Multilabel",
+    "pairs": "lft_ray.tasks.pairs:Pairs",
 }
 
 __all__ = ["TASKS"]

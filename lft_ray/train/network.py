@@ -24,6 +24,7 @@ from lft_ray.models.sizes import ModelSize, check_lengths, find_size
 from lft_ray.records import CurvePoint, ScoredVariant, TrialStatus
 from lft_ray.run.checksums import Stored, StoredFolder
 from lft_ray.tasks.base import Task
+from lft_ray.tasks.columns import input_columns
 from lft_ray.train.artifacts import attempt_name, node_folder, put_checkpoint, put_predictions, variant
 from lft_ray.train.device.meter import Meter, shared_usage
 from lft_ray.train.device.precision import training_precision
@@ -82,6 +83,7 @@ def run_network(
         outputs=task.outputs,
         max_length=job.config.max_length,
         pooling=size.pooling,
+        segments=len(input_columns(task.columns)),
     )
     put = partial(save, cast("TextNetwork", loop_job.network), tokenizer_from=base.folder, card=card)
     variants = _variants(job, loop_job, ended, put)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lft_ray.tasks.base import Task
+from lft_ray.texts import Text
 from lft_ray.wire import Info, LabelScore, Predictions
 
 __all__ = ["Model", "ReplicaThreads", "SampleResult", "ScoredTexts"]
@@ -80,7 +81,7 @@ class Model(Protocol):
     version: str
     task: Task
     """The task that its predictions answer."""
-    samples: list[str]
+    samples: list[Text]
     """The smoke samples that it was verified with at its export."""
 
     @property
@@ -91,10 +92,10 @@ class Model(Protocol):
     def queued(self) -> int:
         """Number of texts in the queue."""
 
-    async def predict(self, texts: Sequence[str], *, top_k: int | None, function: str | None) -> Predictions:
+    async def predict(self, texts: Sequence[Text], *, top_k: int | None, function: str | None) -> Predictions:
         """Label scores of each text, best first; as `ScoredTexts` where token counts and truncation are known."""
 
-    def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
+    def run_samples(self, texts: Sequence[Text]) -> list[SampleResult]:
         """Kind of the prediction and latency of each text, run one after the other and without the queue. Blocks."""
 
     def check(self) -> None:

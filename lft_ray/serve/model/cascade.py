@@ -12,6 +12,7 @@ from lft_ray.engines.batching import UnreadableText
 from lft_ray.export.cascade import CascadeSpec
 from lft_ray.serve.model.base import SampleResult, ScoredTexts
 from lft_ray.serve.model.predictor import Predictor, RawOutput
+from lft_ray.texts import Text
 from lft_ray.wire import Info, Predictions
 
 __all__ = ["Cascade"]
@@ -55,7 +56,7 @@ class Cascade:
         return self._small.queued + self._large.queued
 
     async def predict(
-        self, texts: Sequence[str], *, top_k: int | None = None, function: str | None = None
+        self, texts: Sequence[Text], *, top_k: int | None = None, function: str | None = None
     ) -> Predictions:
         """Label scores of each text as `ScoredTexts`, from the model that decided on it. Raises `Overloaded`."""
         output = await self._small.infer(texts)
@@ -75,13 +76,13 @@ class Cascade:
                 unread[number] = large_output.unread[row]
         return ScoredTexts(scores, tokens, truncated, unread)
 
-    async def _infer_large(self, texts: Sequence[str], numbers: Sequence[int]) -> RawOutput:
+    async def _infer_large(self, texts: Sequence[Text], numbers: Sequence[int]) -> RawOutput:
         try:
             return await self._large.infer(texts)
         except UnreadableText as error:  # named by its place in the request, not among the unsure texts
             raise UnreadableText(error.message, numbers[error.row]) from error
 
-    def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
+    def run_samples(self, texts: Sequence[Text]) -> list[SampleResult]:
         """Kind of the prediction and latency of each text, run alone and without the queues. Blocks."""
         results = []
         for text in texts:

@@ -16,6 +16,8 @@ from lft_ray.engines.batching import Batcher, BatchObserver
 from lft_ray.records import Bundle
 from lft_ray.serve.model.base import ReplicaThreads, SampleResult, ScoredTexts
 from lft_ray.tasks.base import ConfidentTask, Task
+from lft_ray.tasks.columns import input_columns
+from lft_ray.texts import Text
 from lft_ray.wire import Info, Predictions
 
 __all__ = ["Predictor", "RawOutput"]
@@ -62,7 +64,7 @@ class Predictor:
         *,
         layout: ReplicaThreads,
         limits: dict[str, int],
-        samples: Sequence[str] = (),
+        samples: Sequence[Text] = (),
         observe: BatchObserver | None = None,
     ) -> None:
         self.version = bundle.version
@@ -72,6 +74,7 @@ class Predictor:
             task=bundle.task_kind,
             labels=bundle.labels,
             max_length=bundle.max_length,
+            segments=len(input_columns(task.columns)),
             engine=bundle.engine,
             precision=bundle.precision,
             **limits,
@@ -88,7 +91,7 @@ class Predictor:
         self._idle.set()
 
     async def predict(
-        self, texts: Sequence[str], *, top_k: int | None = None, function: str | None = None
+        self, texts: Sequence[Text], *, top_k: int | None = None, function: str | None = None
     ) -> Predictions:
         """Predict the label scores of each text.
 
@@ -108,7 +111,7 @@ class Predictor:
         scores = self.decode(output.logits, top_k=top_k, function=function)
         return ScoredTexts(scores, output.tokens, output.truncated, output.unread)
 
-    async def infer(self, texts: Sequence[str]) -> RawOutput:
+    async def infer(self, texts: Sequence[Text]) -> RawOutput:
         """Run the engine on at least one text, batched with those of other requests. Raises `Overloaded`."""
         # After a pause the time since the last result says nothing about the engine.
         if not self._in_flight:
@@ -141,7 +144,7 @@ class Predictor:
         """Number of texts in the queue."""
         return self._batcher.queued
 
-    def run_samples(self, texts: Sequence[str]) -> list[SampleResult]:
+    def run_samples(self, texts: Sequence[Text]) -> list[SampleResult]:
         """Kind of the prediction and latency of each text, run alone and without the queue. Blocks."""
         results = []
         for text in texts:
@@ -151,7 +154,7 @@ class Predictor:
             results.append(SampleResult(self.task.bucket(self.decode(logits)[0]), latency_ms))
         return results
 
-    def run_alone(self, text: str) -> NDArray[np.float32]:
+    def run_alone(self, text: Text) -> NDArray[np.float32]:
         """Logits [1, labels] of one text, run without the queue. Blocks."""
         return self._runner.run(self._runner.encode([text]))
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson
+from lft_ray.texts import Text
 from lft_ray.wire import MAX_BATCH, VISIBLE, Info, Predictions
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Protocol",
     "RequestHead",
     "check_model",
+    "check_segments",
     "check_texts",
 ]
 
@@ -47,7 +49,7 @@ class RequestHead:
 class InferenceRequest:
     """An inference request, independent of the protocol."""
 
-    texts: list[str]
+    texts: list[Text]
     top_k: int | None = None
     """Return only the best k labels of each text; None: all."""
     function: Function | None = None
@@ -104,8 +106,8 @@ class Protocol:
     """Maps an error to the status and ``error_type`` of the protocol."""
 
 
-def check_texts(texts: Sequence[Any], *, where: str) -> list[str]:
-    """Return the texts if each of them is valid model input.
+def check_texts(texts: Sequence[Any], *, where: str) -> list[Text]:
+    """Return the texts, or pairs of texts, if each of them is valid model input.
 
     Args:
         texts: values of a request.
@@ -118,18 +120,34 @@ def check_texts(texts: Sequence[Any], *, where: str) -> list[str]:
     if not texts:
         raise BadJson(f"{where} contains no text", 422)
     for text in texts:
-        if not isinstance(text, str):
-            raise BadJson(f"{where} must contain only texts", 422)
-        if not VISIBLE.search(text):
-            raise BadJson(f"{where}: a text is empty, or has invisible characters only", 422)
-        if not text.isascii():  # encoding every text would cost more than this check
-            try:
-                text.encode("utf-8")
-            except UnicodeEncodeError:
-                # JSON can carry a lone surrogate, which no tokenizer accepts.
-                message = f"{where}: a text holds half of a surrogate pair, which is not Unicode text"
-                raise BadJson(message, 422) from None
+        for part in text if isinstance(text, tuple) else (text,):
+            _check_text(part, where)
     return list(texts)
+
+
+def _check_text(text: Any, where: str) -> None:
+    if not isinstance(text, str):
+        raise BadJson(f"{where} must contain only texts", 422)
+    if not VISIBLE.search(text):
+        raise BadJson(f"{where}: a text is empty, or has invisible characters only", 422)
+    if not text.isascii():  # encoding every text would cost more than this check
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            # JSON can carry a lone surrogate, which no tokenizer accepts.
+            message = f"{where}: a text holds half of a surrogate pair, which is not Unicode text"
+            raise BadJson(message, 422) from None
+
+
+def check_segments(texts: Sequence[Text], info: Info, *, where: str) -> None:
+    """Refuse pairs where the model reads single texts, and single texts where it reads pairs.
+
+    Raises:
+        BadJson: naming what the model reads (422).
+    """
+    if any(isinstance(text, tuple) != (info.segments > 1) for text in texts):
+        told = "two texts" if info.segments > 1 else "one text"
+        raise BadJson(f"{where}: each input of this model must be {told}", 422)
 
 
 def check_model(name: str, info: Info) -> None:

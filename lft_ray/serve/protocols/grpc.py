@@ -34,6 +34,7 @@ from lft_ray.serve.protocols.open_inference_pb2 import (
     ServerReadyResponse,
 )
 from lft_ray.serve.rollout.service import NotReady, Service
+from lft_ray.texts import Text
 from lft_ray.wire import Info
 
 __all__ = ["GrpcService"]
@@ -172,7 +173,7 @@ class GrpcService:
         return info
 
 
-def _texts(request: ModelInferRequest) -> list[str]:
+def _texts(request: ModelInferRequest) -> list[Text]:
     if len(request.inputs) != 1 or (request.inputs[0].name, request.inputs[0].datatype) != (kserve.INPUT, "BYTES"):
         raise BadJson(f"inputs must be one tensor: {kserve.INPUT}, of datatype BYTES", 422)
     tensor, raw = request.inputs[0], request.raw_input_contents

@@ -10,7 +10,14 @@ from pydantic import ConfigDict, TypeAdapter
 
 from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.strict_json import read_object
-from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, Protocol, RequestHead, check_texts
+from lft_ray.serve.protocols.base import (
+    InferenceRequest,
+    InferenceResponse,
+    Protocol,
+    RequestHead,
+    check_segments,
+    check_texts,
+)
 from lft_ray.wire import Predictions, PredictRequest
 
 __all__ = ["EXAMPLE", "HF", "SAGEMAKER", "write_response"]
@@ -23,7 +30,10 @@ _PREDICTIONS: TypeAdapter[Predictions] = TypeAdapter(Predictions)
 class _Body(PredictRequest):
     model_config = ConfigDict(title="PredictRequest")
 
-    expects: ClassVar[dict[str, str]] = {"inputs": "must be a text or a list of texts, none of them empty"}
+    expects: ClassVar[dict[str, str]] = {
+        "inputs": "must be a text or a list of texts, none of them empty; of a model on pairs, objects with text and "
+        "text_pair"
+    }
 
 
 def write_response(predictions: Predictions) -> bytes:
@@ -31,9 +41,10 @@ def write_response(predictions: Predictions) -> bytes:
     return _PREDICTIONS.dump_json(predictions)
 
 
-def _read(body: bytes, _: RequestHead) -> InferenceRequest:
+def _read(body: bytes, head: RequestHead) -> InferenceRequest:
     parsed = read_object(body, _Body)
     texts = check_texts(parsed.texts, where="inputs")
+    check_segments(texts, head.info, where="inputs")
     parameters = parsed.parameters
     if parameters is None:
         return InferenceRequest(texts)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from lft_ray.serve.loadgen import quantile_ms
 from lft_ray.serve.model.base import Model
+from lft_ray.texts import Text, whole
 
 __all__ = ["NEVER_SLOW_MS", "compare", "distinct_key"]
 
@@ -26,15 +27,15 @@ _ALPHA = 0.05
 """Significance level of the test of that share."""
 
 
-def distinct_key(text: str) -> str:
+def distinct_key(text: Text) -> str:
     """Key by which two texts count as one: a monitor repeats one text, perhaps with another time or counter in it."""
-    return re.sub(r"\d+", "0", " ".join(unicodedata.normalize("NFKC", text).casefold().split()))
+    return re.sub(r"\d+", "0", " ".join(unicodedata.normalize("NFKC", whole(text)).casefold().split()))
 
 
 def compare(
     candidate: Model,
     running: Model,
-    recent: Sequence[str],
+    recent: Sequence[Text],
     *,
     max_slowdown: float | None,
     min_agreement: float,
@@ -69,7 +70,7 @@ def _task_mismatch(candidate: Model, running: Model) -> str:
     )
 
 
-def _disagreement(candidate: Model, running: Model, recent: Iterable[str], min_agreement: float) -> str:
+def _disagreement(candidate: Model, running: Model, recent: Iterable[Text], min_agreement: float) -> str:
     if not min_agreement:
         return ""
     samples = _distinct(candidate.samples)
@@ -90,11 +91,11 @@ def _disagreement(candidate: Model, running: Model, recent: Iterable[str], min_a
     return ""
 
 
-def _distinct(texts: Iterable[str]) -> list[str]:
+def _distinct(texts: Iterable[Text]) -> list[Text]:
     return list({distinct_key(text): text for text in texts}.values())
 
 
-def _agreement(candidate: Model, running: Model, texts: Sequence[str]) -> int:
+def _agreement(candidate: Model, running: Model, texts: Sequence[Text]) -> int:
     """Number of texts with the same kind of prediction from both models."""
     if not texts:
         return 0

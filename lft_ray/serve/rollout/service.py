@@ -16,6 +16,7 @@ from lft_ray.serve.model.base import Model
 from lft_ray.serve.rollout.gate import compare, distinct_key
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus
 from lft_ray.serve.rollout.traffic_split import CanaryRoute
+from lft_ray.texts import Text
 from lft_ray.wire import Info, Predictions
 
 __all__ = ["NotReady", "Service"]
@@ -43,7 +44,7 @@ class Service:
         self._open = open_model
         self._current: Model | None = None
         self._candidate: CanaryRoute | None = None
-        self._recent: OrderedDict[str, str] = OrderedDict()
+        self._recent: OrderedDict[str, Text] = OrderedDict()
         """Distinct recent texts by their key, the latest last: a text that is sent each second displaces no other."""
         self._lock = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -87,7 +88,7 @@ class Service:
 
     async def predict(
         self,
-        texts: Sequence[str],
+        texts: Sequence[Text],
         *,
         top_k: int | None = None,
         function: str | None = None,
@@ -139,7 +140,7 @@ class Service:
             )
             return self.status
 
-    def _remember(self, text: str) -> None:
+    def _remember(self, text: Text) -> None:
         key = distinct_key(text)
         self._recent[key] = text
         self._recent.move_to_end(key)

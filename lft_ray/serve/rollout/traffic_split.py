@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from lft_ray.serve.model.base import Model
 from lft_ray.serve.rollout.gate import distinct_key
 from lft_ray.serve.rollout.stats import CanaryStats, RequestStats, merged
+from lft_ray.texts import Text
 from lft_ray.wire import Canary, Predictions
 
 __all__ = ["CANDIDATE_TIMEOUT_S", "CanaryRoute", "in_canary"]
@@ -68,7 +69,7 @@ class CanaryRoute:
         )
 
     async def predict(
-        self, running: Model, texts: Sequence[str], *, top_k: int | None, function: str | None, key: str | None
+        self, running: Model, texts: Sequence[Text], *, top_k: int | None, function: str | None, key: str | None
     ) -> tuple[Predictions, str]:
         """Predict with the model that the key selects, or with the running one if the candidate fails.
 
@@ -97,7 +98,7 @@ class CanaryRoute:
             raise
 
     async def _predict_counted(
-        self, model: Model, texts: Sequence[str], top_k: int | None, function: str | None
+        self, model: Model, texts: Sequence[Text], top_k: int | None, function: str | None
     ) -> Predictions:
         is_candidate = model is self.model
         stats = self._candidate_stats if is_candidate else self._running_stats
