@@ -1,8 +1,8 @@
 """The text-embeddings-inference protocol: ``POST /predict``. In: bytes. Out: an `InferenceRequest`, response bytes.
 
 ``"a"`` is one text and gets a flat response; ``["a", "b"]`` is ONE pair of texts, unlike in Hugging Face's task;
-``[["a"], ["b"]]`` is a batch and gets a nested response. Errors have the statuses and names of that protocol: 413 and
-422 validation, 424 backend, 429 overloaded.
+``[["a"], ["b"]]`` is a batch and gets a nested response. Models read single texts, or pairs. Errors have the statuses
+and names of that protocol: 413 and 422 validation, 424 backend, 429 overloaded.
 """
 
 from http import HTTPStatus
@@ -22,7 +22,7 @@ __all__ = ["EXAMPLE", "TEI", "TeiRequest"]
 EXAMPLE = {"inputs": [["the first text"], ["the second text"]], "raw_scores": False, "truncate": True}
 
 
-_One = Annotated[list[Text], Field(json_schema_extra={"minItems": 1, "maxItems": 1})]
+_One = Annotated[list[Text], Field(json_schema_extra={"minItems": 1, "maxItems": 2})]
 
 
 class NoParameters(RequestBody):
@@ -34,11 +34,12 @@ class TeiRequest(RequestBody):
 
     model_config = ConfigDict(title="TeiRequest")
     expects: ClassVar[dict[str, str]] = {
-        "inputs": "must be a text, a list with one text, or a batch: a list of lists with one text each"
+        "inputs": "must be a text, a list with one text, or a batch: a list of lists with one text each; of a model on "
+        "pairs, two texts in each list"
     }
 
     inputs: Text | _One | Annotated[list[_One], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})]
-    """One text, one text in a list, or a batch of lists with one text each. Pairs of texts are refused."""
+    """One text, one text in a list, or a batch of lists with one text each; of a model on pairs, two texts in each."""
     raw_scores: bool | None = None
     """true: return logits instead of probabilities."""
     truncate: bool | None = None
@@ -49,19 +50,23 @@ class TeiRequest(RequestBody):
     """Must be empty, as huggingface_hub sends it: its options are those of POST /."""
 
 
-def _read(body: bytes, _: RequestHead) -> InferenceRequest:
+def _read(body: bytes, head: RequestHead) -> InferenceRequest:
     parsed = read_object(body, TeiRequest)
     is_batch = isinstance(parsed.inputs, list) and any(isinstance(row, list) for row in parsed.inputs)
     rows: list[Any] = parsed.inputs if is_batch and isinstance(parsed.inputs, list) else [parsed.inputs]
     return InferenceRequest(
-        texts=check_texts([_single_text(row) for row in rows], where="inputs"),
+        texts=check_texts([_input(row, pairs=head.info.segments > 1) for row in rows], where="inputs"),
         function="none" if parsed.raw_scores else None,
         truncate=parsed.truncate is not False,
         extra=is_batch,
     )
 
 
-def _single_text(row: str | list[str]) -> str:
+def _input(row: str | list[str], *, pairs: bool) -> str | tuple[str, str]:
+    if pairs:
+        if isinstance(row, str) or len(row) != 2:
+            raise BadJson("inputs: each list must contain two texts: this model reads pairs", 422)
+        return row[0], row[1]
     if isinstance(row, str):
         return row
     if len(row) == 2:
