@@ -27,7 +27,7 @@ from lft_ray.cluster.driver import (
     keeping_sigterm,
     own_token,
     shut_down,
-)  # fmt: skip
+)
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
 from lft_ray.cluster.start import PATIENCE_ENV, RAYLET_S, START_TIMEOUT_WORDS, starting_ray
