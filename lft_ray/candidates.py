@@ -79,10 +79,8 @@ class TaskRecord(Record):
         """
         found = resolve(self.kind, TASKS, where="task.kind")
         # Labels are set when a task is made; without a distill_loss, a task cannot be distilled.
-        members = {name for name in vars(Task) if not name.startswith("_")} - {"distill_loss"} | {
-            "columns",
-            "metric_names",
-        }
+        verbs = {name for name in vars(Task) if not name.startswith("_")} - {"distill_loss"}
+        members = verbs | {"columns", "metric_names"}
         if missing := sorted(name for name in members if not hasattr(found, name)):
             listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
             raise ConfigError(

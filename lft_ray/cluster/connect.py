@@ -27,7 +27,7 @@ from lft_ray.cluster.driver import (
     keeping_sigterm,
     own_token,
     shut_down,
-)  # fmt: skip
+)
 from lft_ray.cluster.environment import WORKER_ENV, environment_variables
 from lft_ray.cluster.nodes import SCALE_UP_S, Node, describe, fleet, run_on
 from lft_ray.cluster.start import PATIENCE_ENV, RAYLET_S, START_TIMEOUT_WORDS, starting_ray
@@ -268,7 +268,7 @@ def connect(spec: ClusterSpec, *, object_store_mb: int = 256, needs_dashboard: b
 
 def _start_local(object_store_mb: int, needs_dashboard: bool) -> ClusterHandle:
 
-    _sweep_dead_folders()
+    scratch.sweep()  # what drivers that were killed have left
     # Paths of Unix sockets are limited to 107 characters, so the folder must be short, whatever TMPDIR is.
     made = scratch.make(TEMP_PREFIX, scratch.short_parent())
     environment = ExitStack()
@@ -497,8 +497,3 @@ def _gcs_address() -> str:
     import ray
 
     return str(ray.get_runtime_context().gcs_address)
-
-
-def _sweep_dead_folders() -> None:
-    """Delete temporary folders of drivers that were killed before they could clean up."""
-    scratch.sweep()

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from lft_ray.records.base import Record
 
-__all__ = ["Panel", "PanelColumn", "former_panels", "matrix_panel", "score_panel"]
+__all__ = ["Panel", "PanelColumn", "confusion_panel", "former_panels", "label_panel"]
 
 
 class PanelColumn(Record):
@@ -40,18 +40,19 @@ class Panel(Record):
         return self
 
 
-def score_panel(title: str, noun: str, rows: Sequence[tuple[str, float, float, float, int]]) -> Panel:
-    """Precision, recall, F1 and rows of each name; ``noun`` is what the names are."""
+def label_panel(rows: Sequence[tuple[str, float, float, float, int]]) -> Panel:
+    """Label, precision, recall, F1 and rows of each label."""
     scores = [PanelColumn(name=name, kind="score") for name in ("Precision", "Recall", "F1")]
-    columns = [PanelColumn(name=noun), *scores, PanelColumn(name="Rows", kind="count")]
-    return Panel(title=title, columns=columns, rows=[list(row) for row in rows])
+    columns = [PanelColumn(name="Label"), *scores, PanelColumn(name="Rows", kind="count")]
+    return Panel(title="Labels", columns=columns, rows=[list(row) for row in rows])
 
 
-def matrix_panel(title: str, caption: str, names: Sequence[str], counts: Sequence[Sequence[int]]) -> Panel:
-    """Counts [n][n] of the names in rows against the names in columns."""
-    columns = [PanelColumn(name=""), *(PanelColumn(name=name, kind="count") for name in names)]
-    rows: list[list[str | int | float]] = [[name, *row] for name, row in zip(names, counts, strict=True)]
-    return Panel(title=title, caption=caption, columns=columns, rows=rows, is_matrix=True)
+def confusion_panel(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Panel:
+    """Counts [c][c] of each true label against each predicted one."""
+    columns = [PanelColumn(name=""), *(PanelColumn(name=label, kind="count") for label in labels)]
+    rows: list[list[str | int | float]] = [[label, *row] for label, row in zip(labels, counts, strict=True)]
+    caption = "Rows: true label. Columns: predicted label. Shading: fraction of the row."
+    return Panel(title="Confusion matrix", caption=caption, columns=columns, rows=rows, is_matrix=True)
 
 
 def former_panels(values: Mapping[str, Any]) -> list[Panel]:
@@ -63,11 +64,8 @@ def former_panels(values: Mapping[str, Any]) -> list[Panel]:
     scores, counts = values.get("per_label") or [], values.get("confusion") or []
     rows = [_former_row(number, row) for number, row in enumerate(scores)]
     is_square = len(counts) == len(rows) > 0 and all(len(row) == len(rows) for row in counts)
-    panels = [score_panel("Labels", "Label", rows)] if rows else []
-    if is_square:
-        caption = "Rows: true label. Columns: predicted label. Shading: fraction of the row."
-        panels.append(matrix_panel("Confusion matrix", caption, [row[0] for row in rows], counts))
-    return panels
+    panels = [label_panel(rows)] if rows else []
+    return [*panels, confusion_panel([row[0] for row in rows], counts)] if is_square else panels
 
 
 def _former_row(number: int, row: Any) -> tuple[str, float, float, float, int]:

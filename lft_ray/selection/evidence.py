@@ -45,6 +45,14 @@ class Scorer:
         """The metric of row scores."""
         return partial(self.task.weighted_metric, self.metric)
 
+    def can_weigh(self, targets: NDArray[Any], answers: Answers) -> bool:
+        """Whether the task computes this metric under row weights: a plug-in may have it in ``metrics`` alone."""
+        try:
+            self.metric_of([self.task.row_scores(targets, answers)])
+        except ValueError:
+            return False
+        return True
+
     def scores(self, targets: NDArray[Any], answers: Sequence[Answers]) -> Floats64:
         """F1 of each run on all rows, float64 [runs]."""
         runs = [self.task.row_scores(targets, found) for found in answers]

@@ -71,7 +71,8 @@ def _held_out_of(selection: Selection | None, chosen: Selection) -> HeldOutScore
 
     Selecting again, as a resume does, must not look at the test split a second time.
     """
-    if selection is None or not selection.panels:
+    # Tables alone do not tell: a task may have none.
+    if selection is None or not (selection.panels or selection.test_rows):
         return None
     ours, theirs = (
         (s.winner_seed_trial_id, s.winner.precision, s.winner.max_length, s.checkpoint_f1) for s in (selection, chosen)
@@ -81,8 +82,10 @@ def _held_out_of(selection: Selection | None, chosen: Selection) -> HeldOutScore
 
 def _interval(scorer: Scorer, targets: NDArray[Any], logits: NDArray[np.float32], seed: int) -> Interval | None:
     """Interval of a test score; None if the task's weighted metric is not its metric."""
-    key = ("", "", 0)
-    evidence = Evidence(scorer, np.asarray(targets), {key: scorer.task.answers(logits)}, seed)
+    key, answers = ("", "", 0), scorer.task.answers(logits)
+    if not scorer.can_weigh(targets, answers):
+        return None
+    evidence = Evidence(scorer, np.asarray(targets), {key: answers}, seed)
     f1 = scorer.task.metrics(targets, logits)[scorer.metric]
     return evidence.intervals([key])[0] if evidence.reproduces([key], [f1]) else None
 

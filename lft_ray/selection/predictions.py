@@ -72,7 +72,9 @@ def _load(
         targets = found if targets is None else targets
         if np.array_equal(targets, found):
             answers[key] = scorer.task.answers(outputs)
-    return None if targets is None else Evidence(scorer, targets, answers, seed)
+    if targets is None or not scorer.can_weigh(targets, next(iter(answers.values()))):
+        return None
+    return Evidence(scorer, targets, answers, seed)
 
 
 def read_outputs(variant: ScoredVariant) -> tuple[NDArray[Any], NDArray[np.float32]]:

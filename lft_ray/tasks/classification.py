@@ -1,30 +1,27 @@
 """One label per text. Head: one output per label; loss: cross-entropy; prediction: the most probable label."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.errors import DataError
-from lft_ray.records.panels import Panel
+from lft_ray.records.panels import Panel, confusion_panel, label_panel
 from lft_ray.tasks.base import Floats
 from lft_ray.tasks.calibration import fit_temperature, top_probability
 from lft_ray.tasks.columns import LABEL, TEXT, Column
 from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
-from lft_ray.tasks.label_answers import label_mismatch, largest_change, ranked, table
-from lft_ray.tasks.label_metrics import METRIC_NAMES, LabelMetric, one_hot, row_spread
-from lft_ray.tasks.label_panels import confusion_panel, label_panel
+from lft_ray.tasks.label_answers import table
+from lft_ray.tasks.label_metrics import LabelMetric, one_hot
 from lft_ray.tasks.labels.labelled import Labelled
 from lft_ray.tasks.rows import Values
-from lft_ray.tasks.scores import balanced_weights, confusion, count_labels, f1_averages
-from lft_ray.wire import LabelScore, Prediction
+from lft_ray.tasks.scores import balanced_weights, confusion, count_labels, f1_averages, label_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lft_ray.tasks.base import Task
 
 __all__ = ["Classification"]
 
@@ -45,7 +42,6 @@ class Classification(Labelled):
     kind = "classification"
     columns: tuple[Column, ...] = (TEXT, Column(LABEL, LABEL_NAMES, "names", "truth"))
 
-    metric_names: Mapping[str, str] = METRIC_NAMES
     is_exclusive = True
 
     @classmethod
@@ -79,11 +75,6 @@ class Classification(Labelled):
         except (KeyError, IndexError) as error:
             raise DataError(f"a row has no label that this task knows: {error}", fix="run lft check") from None
 
-    @property
-    def outputs(self) -> int:
-        """Number of head outputs: one per label."""
-        return len(self.labels)
-
     def loss(self, logits: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor | None") -> "torch.Tensor":
         """Return the SUM over the texts of the cross-entropy, in fp32.
 
@@ -111,11 +102,6 @@ class Classification(Labelled):
         target = functional.log_softmax(teacher.float() / temperature, dim=1)
         student = functional.log_softmax(logits.float() / temperature, dim=1)
         return temperature**2 * functional.kl_div(student, target, reduction="sum", log_target=True)
-
-    @classmethod
-    def row_spread(cls, metric: str, counts: Mapping[str, int], rows: int) -> float:
-        """Return 1 / the number of rows that the metric rests on: macro-F1 on the rarest labels."""
-        return row_spread(metric, counts, rows)
 
     def units(self, targets: NDArray[Any], weights: Floats | None) -> float:
         """Return the number of texts, or the total weight of their labels."""
@@ -172,18 +158,6 @@ class Classification(Labelled):
         """Return the probability of the predicted label after temperature scaling, float64 [n]."""
         return top_probability(outputs, temperature)
 
-    def score_change(self, ours: Floats, theirs: Floats) -> NDArray[np.float64]:
-        """Return the largest change of a probability of each row."""
-        return largest_change(self.probabilities(ours), self.probabilities(theirs))
-
-    def bucket(self, prediction: Prediction) -> str:
-        """Return the label of the highest score."""
-        return prediction[0].label
-
-    def mismatch(self, other: "Task") -> str:
-        """Return which labels are missing and added; empty if both tasks have the same."""
-        return label_mismatch(self.labels, other.labels)
-
     def answer_table(self, outputs: Floats, blank: NDArray[np.bool_]) -> "pa.Table":
         """Return the columns label, score (of the top label) and scores (in the order of the labels)."""
         import pyarrow as pa
@@ -197,13 +171,9 @@ class Classification(Labelled):
         """Return the scores of each label, and the confusion matrix."""
         table = confusion(targets, answers, self.outputs)
         return [
-            label_panel(count_labels(targets, answers, self.outputs), self.labels),
-            confusion_panel(table.tolist(), self.labels),
+            label_panel(label_rows(count_labels(targets, answers, self.outputs), self.labels)),
+            confusion_panel(self.labels, table.tolist()),
         ]
-
-    def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
-        """Return all labels of each text with their scores, highest first."""
-        return ranked(self.labels, probabilities)
 
     def chosen(self, probabilities: Floats) -> list[list[str]]:
         """Return the most probable label of each text."""

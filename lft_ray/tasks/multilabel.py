@@ -1,30 +1,27 @@
 """Any number of labels per text. Head: one output per label; loss: binary cross-entropy; prediction: scores >= 0.5."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.errors import DataError
-from lft_ray.records.panels import Panel
+from lft_ray.records.panels import Panel, label_panel
 from lft_ray.tasks.base import Floats
 from lft_ray.tasks.columns import LABEL, TEXT, Column
 from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
-from lft_ray.tasks.label_answers import label_mismatch, largest_change, ranked, table
-from lft_ray.tasks.label_metrics import METRIC_NAMES, LabelMetric, rarest_label, row_spread
-from lft_ray.tasks.label_panels import label_panel
+from lft_ray.tasks.label_answers import table
+from lft_ray.tasks.label_metrics import LabelMetric, rarest_label
 from lft_ray.tasks.labels.labelled import Labelled
 from lft_ray.tasks.rows import Values
-from lft_ray.tasks.scores import balanced_weights, count_matrix, f1_averages
-from lft_ray.wire import LabelScore, Prediction
+from lft_ray.tasks.scores import balanced_weights, count_matrix, f1_averages, label_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lft_ray.tasks.base import Task
 
 __all__ = ["Multilabel"]
 
@@ -48,7 +45,6 @@ class Multilabel(Labelled):
     kind = "multilabel"
     columns: tuple[Column, ...] = (TEXT, Column(LABEL, LABEL_NAMES, "names", "truth"))
 
-    metric_names: Mapping[str, str] = METRIC_NAMES
     is_exclusive = False
 
     @classmethod
@@ -84,11 +80,6 @@ class Multilabel(Labelled):
             raise DataError(f"a row has a label that this task does not know: {error}", fix="run lft check") from None
         return matrix
 
-    @property
-    def outputs(self) -> int:
-        """Number of head outputs: one per label."""
-        return len(self.labels)
-
     def loss(self, logits: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor | None") -> "torch.Tensor":
         """Return the SUM over texts and labels of the binary cross-entropy, in fp32.
 
@@ -119,11 +110,6 @@ class Multilabel(Labelled):
         target = functional.log_softmax(teacher.float().unsqueeze(2) * halves, dim=2)
         student = functional.log_softmax(logits.float().unsqueeze(2) * halves, dim=2)
         return temperature**2 * functional.kl_div(student, target, reduction="sum", log_target=True)
-
-    @classmethod
-    def row_spread(cls, metric: str, counts: Mapping[str, int], rows: int) -> float:
-        """Return 1 / the number of rows that the metric rests on: macro-F1 on the rarest labels."""
-        return row_spread(metric, counts, rows)
 
     def units(self, targets: NDArray[Any], weights: Floats | None) -> float:
         """Return the number of texts."""
@@ -172,18 +158,6 @@ class Multilabel(Labelled):
         equal: NDArray[np.bool_] = (ours == theirs).all(axis=1)
         return equal
 
-    def score_change(self, ours: Floats, theirs: Floats) -> NDArray[np.float64]:
-        """Return the largest change of a probability of each row."""
-        return largest_change(self.probabilities(ours), self.probabilities(theirs))
-
-    def bucket(self, prediction: Prediction) -> str:
-        """Return the label of the highest score."""
-        return prediction[0].label
-
-    def mismatch(self, other: "Task") -> str:
-        """Return which labels are missing and added; empty if both tasks have the same."""
-        return label_mismatch(self.labels, other.labels)
-
     def answer_table(self, outputs: Floats, blank: NDArray[np.bool_]) -> "pa.Table":
         """Return the columns labels (a list), score (of the top label) and scores (in the order of the labels)."""
         import pyarrow as pa
@@ -194,11 +168,7 @@ class Multilabel(Labelled):
 
     def panels(self, targets: NDArray[Any], answers: Answers) -> list[Panel]:
         """Return the scores of each label; a confusion matrix is not defined for several labels per row."""
-        return [label_panel(count_matrix(targets >= THRESHOLD, answers), self.labels)]
-
-    def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
-        """Return all labels of each text with their scores, highest first."""
-        return ranked(self.labels, probabilities)
+        return [label_panel(label_rows(count_matrix(targets >= THRESHOLD, answers), self.labels))]
 
     def chosen(self, probabilities: Floats) -> list[list[str]]:
         """Return the labels of each text with a probability of 0.5 or more; there may be none."""

@@ -4,12 +4,11 @@ Follows scikit-learn with ``zero_division=0``: a label that is never predicted h
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Counts", "balanced_weights", "confusion", "count_labels", "count_matrix", "f1_averages", "per_label"]
+__all__ = ["Counts", "balanced_weights", "confusion", "count_labels", "count_matrix", "f1_averages", "label_rows"]
 
 Floats64 = NDArray[np.float64]
 
@@ -86,13 +85,10 @@ def f1_averages(counts: Counts) -> dict[str, float]:
     }
 
 
-def per_label(counts: Counts, labels: list[str]) -> list[dict[str, Any]]:
-    """Return one dictionary per label: label, precision, recall, f1, support (rows)."""
+def label_rows(counts: Counts, labels: list[str]) -> list[tuple[str, float, float, float, int]]:
+    """Return label, precision, recall, F1 and support (rows) of each label."""
     columns = zip(labels, counts.precision, counts.recall, counts.f1, counts.support, strict=True)
-    return [
-        {"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
-        for name, p, r, f, s in columns
-    ]
+    return [(name, float(p), float(r), float(f), int(s)) for name, p, r, f, s in columns]
 
 
 def balanced_weights(support: Floats64) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 import yaml
 
 from lft_ray.export.card import CardFacts, CardSubject, render_card
-from lft_ray.records.panels import score_panel
+from lft_ray.records.panels import label_panel
 
 SUBJECT = CardSubject(
     task_kind="classification",
@@ -21,7 +21,7 @@ FACTS = CardFacts(
     validation={"macro_f1": 0.8912},
     test={"macro_f1": 0.8854, "accuracy": 0.8861},
     test_rows=2000,
-    panels=[score_panel("Labels", "Label", [("a | b", 0.9, 0.8, 0.847, 500)])],
+    panels=[label_panel([("a | b", 0.9, 0.8, 0.847, 500)])],
     train_rows=8000,
     data_fingerprint="ab" * 32,
     usd_per_million_predictions=0.1234,

@@ -17,7 +17,7 @@ from lft_ray.records import (
     TrialStatus,
     Usage,
 )
-from lft_ray.records.panels import matrix_panel, score_panel
+from lft_ray.records.panels import confusion_panel, label_panel
 from lft_ray.selection.decide import decide
 
 SIZES = {"tfidf": (0.00005, 0.88), "minilm:3": (0.0015, 0.912), "minilm:6": (0.003, 0.915)}
@@ -108,8 +108,8 @@ def records():
 def panels():
     labels = dataset().labels
     return [
-        score_panel("Labels", "Label", [(label, 0.9, 0.91, 0.905, 50) for label in labels]),
-        matrix_panel("Confusion matrix", "Rows: true label.", labels, [[46, 4], [5, 45]]),
+        label_panel([(label, 0.9, 0.91, 0.905, 50) for label in labels]),
+        confusion_panel(labels, [[46, 4], [5, 45]]),
     ]
 
 

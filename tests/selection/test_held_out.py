@@ -90,6 +90,10 @@ def test_selecting_again_does_not_look_at_the_test_split_again(rows, tmp_path, m
     run.put("selection.json", first)
     monkeypatch.setattr(held_out, "predict_logits", lambda *_: pytest.fail("the test split was read again"))
     assert again(chosen) == first
+    # A task may have no tables.
+    run.put("selection.json", first.replace(panels=[]))
+    assert again(chosen) == first.replace(panels=[])
+    run.put("selection.json", first)
     with pytest.raises(pytest.fail.Exception, match="read again"):
         again(chosen.replace(checkpoint_f1=0.91))
     run.storage.put("selection.json", "{")

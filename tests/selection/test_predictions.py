@@ -9,7 +9,7 @@ from lft_ray.records import ScoredVariant
 from lft_ray.run.checksums import file_sha256
 from lft_ray.run.storage import Storage
 from lft_ray.selection.evidence import Scorer
-from lft_ray.selection.predictions import load_evidence, saved_predictions
+from lft_ray.selection.predictions import load_evidence, load_saved, saved_predictions
 from lft_ray.tasks import TASKS
 from lft_ray.train.artifacts import put_predictions
 from tests.selection.builders import trial
@@ -97,3 +97,11 @@ def test_saved_predictions_that_were_changed_are_named(save, tmp_path):
     with pytest.raises(DamagedFileError, match="was changed after it was written"):
         saved_predictions(variant)
     assert saved_predictions(variant.replace(predictions_uri=good)).num_rows == 3
+
+
+def test_a_metric_that_the_task_cannot_weigh_is_no_evidence(save):
+    """Of a plug-in that has it in ``metrics`` alone: no bound then, and no error after the training was paid."""
+    uri = save("a.parquet", [0, 1, 2], [[9, 0, 0]] * 3)
+    unknown = Scorer(ONE.task, "rmse")
+    assert load_evidence([record("t1", uri)], [("t1", "bf16", 64)], unknown, seed=0) is None
+    assert load_saved([record("t1", uri)], unknown) is None

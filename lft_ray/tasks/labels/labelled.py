@@ -1,18 +1,26 @@
-"""Base of tasks whose truth is names of labels. In: rows by role. Out: what the data stage asks of a task.
+"""Base of tasks whose truth is names of labels. In: rows by role, or probabilities. Out: what a task is asked for.
 
-What a label means for the head, the loss and the metrics is up to the task itself.
+Here is what one label per row and several have in common; loss, probabilities and predictions are up to the task.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lft_ray.tasks.base import Floats, Task
 from lft_ray.tasks.columns import LABEL, Column, input_columns
 from lft_ray.tasks.facts import Facts, LabelFacts
 from lft_ray.tasks.findings import Findings
+from lft_ray.tasks.label_answers import label_mismatch, largest_change, ranked
+from lft_ray.tasks.label_metrics import METRIC_NAMES, row_spread
 from lft_ray.tasks.labels.checks import check_labels, check_unseen, label_counts, sorted_labels
 from lft_ray.tasks.labels.repeats import check_conflicts, report_unlabelled
 from lft_ray.tasks.labels.spelling import one_spelling
 from lft_ray.tasks.rows import CleanRows, RawTable, Repeats, Values
+from lft_ray.wire import Prediction
 
 __all__ = ["Labelled"]
 
@@ -21,7 +29,7 @@ _BETWEEN_INPUTS = " \u241f "
 and "a b", "c" one."""
 
 
-class Labelled:
+class Labelled(ABC):
     """Rows with label names in the role ``label``, and text in every input.
 
     Args:
@@ -29,6 +37,7 @@ class Labelled:
     """
 
     columns: tuple[Column, ...]
+    metric_names: Mapping[str, str] = METRIC_NAMES
 
     def __init__(self, labels: list[str]) -> None:
         self.labels = list(labels)
@@ -101,3 +110,33 @@ class Labelled:
             lacking = f"lacks {len(missing)} of the labels, such as {missing[0]!r}: its macro-F1 leaves them out"
             message = f"the {name} split carved from train {lacking}"
             findings.warning("label_missing_in_split", message, count=len(missing), fix="label more texts of these")
+
+    @property
+    def outputs(self) -> int:
+        """Number of head outputs: one per label."""
+        return len(self.labels)
+
+    @classmethod
+    def row_spread(cls, metric: str, counts: Mapping[str, int], rows: int) -> float:
+        """Return 1 / the number of rows that the metric rests on: macro-F1 on the rarest labels."""
+        return row_spread(metric, counts, rows)
+
+    @abstractmethod
+    def probabilities(self, logits: Floats) -> Floats:
+        """Return a score in 0..1 for each logit, float32 [n, c]."""
+
+    def score_change(self, ours: Floats, theirs: Floats) -> NDArray[np.float64]:
+        """Return the largest change of a probability of each row."""
+        return largest_change(self.probabilities(ours), self.probabilities(theirs))
+
+    def decode(self, probabilities: Floats) -> list[Prediction]:
+        """Return all labels of each text with their scores, highest first."""
+        return ranked(self.labels, probabilities)
+
+    def bucket(self, prediction: Prediction) -> str:
+        """Return the label of the highest score."""
+        return prediction[0].label
+
+    def mismatch(self, other: Task) -> str:
+        """Return which labels are missing and added; empty if both tasks have the same."""
+        return label_mismatch(self.labels, other.labels)
