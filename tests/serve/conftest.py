@@ -153,3 +153,18 @@ async def make_pair_service() -> Service:
     service = Service(opened)
     await service.reconfigure(DesiredState(current="somewhere"))
     return service
+
+
+def export_tfidf_pairs(folder: Path) -> Bundle:
+    """A small real bundle on pairs: whether the second text has a word of the first."""
+    task = Pairs(["different", "same"])
+    words = [word for text in WORDS.values() for word in text.split()]
+    texts = [(f"{one} x", f"{two} y") for one in words for two in words]
+    names = [["same" if one == two else "different"] for one in words for two in words]
+    model = TfidfModel.fit(texts, task.encode({"label": names}), task, 0, max_length=64)
+    (folder / "checkpoint").mkdir()
+    model.save(folder / "checkpoint")
+    plan = ExportPlan(
+        precision="fp32", task_kind="pairs", labels=task.labels, samples=texts[:5], facts=CardFacts(name="test")
+    )
+    return export_bundle(folder / "checkpoint", plan, Storage(folder), "bundle")
