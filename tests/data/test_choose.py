@@ -126,7 +126,7 @@ def test_a_question_that_comes_back_with_each_of_its_answers_is_half_of_a_pair()
         {"title": WORDS, "body": LONG, "label": YES_NO},
         {"text": WORDS, "comment": REPLIES, "label": YES_NO},
         {"question": WORDS, "answer": REPLIES, "topic": [f"t{i % 8}" for i in range(N)]},
-        {"text": WORDS, "data": REPLIES, "datb": LONG, "label": YES_NO},
+        {"text": WORDS, "data": REPLIES, "datb": REPLIES, "label": YES_NO},
         {"text": WORDS, "note1": REPLIES, "note2": REPLIES, "note3": REPLIES, "label": YES_NO},
     ],
 )
