@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lft_ray.data.keys import normalise
 from lft_ray.errors import InputError, nearest
@@ -178,7 +179,7 @@ def _rows(table: RawTable, task: Task, changed: Mapping[int, list[str] | None]) 
         if labels is not None:
             value = labels if several else (labels[0] if labels else None)
             # A lone surrogate cannot be written as UTF-8; the data check repairs it the same way.
-            fields = {table.names[role]: repaired(table.values[role][row]) for role in inputs}
+            fields: dict[str, Any] = {table.names[role]: repaired(table.values[role][row]) for role in inputs}
             fields[table.names[LABEL]] = value
             yield json.dumps(fields, ensure_ascii=False) + "\n"
 
