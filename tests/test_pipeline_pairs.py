@@ -79,7 +79,7 @@ def test_every_size_is_trained_and_the_words_in_common_are_found(run):
 
 
 def test_the_card_asks_for_a_pair(run):
-    card = (Path(export(run).uri) / "README.md").read_text()
+    card = (Path(export(run).uri) / "MODEL_CARD.md").read_text()
     assert '"text_pair": "a second text"' in card
 
 

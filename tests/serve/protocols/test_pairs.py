@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+from pathlib import Path
 
 import grpc
 import httpx
@@ -10,11 +11,23 @@ import numpy as np
 import pytest
 
 from lft_ray.client import AsyncClient, Client
+from lft_ray.engines.batching import run_sorted
 from lft_ray.errors import InputError
+from lft_ray.export.bundle import ExportPlan, export_bundle, open_bundle
+from lft_ray.export.card import CardFacts
+from lft_ray.report.status import words_to_try
+from lft_ray.run.bundle_site import BundleSite
+from lft_ray.run.storage import Storage
+from lft_ray.serve.api.app import LIMITS
+from lft_ray.serve.model.base import ReplicaThreads
+from lft_ray.serve.model.open import open_predictor
 from lft_ray.serve.protocols import messages
 from lft_ray.serve.protocols.base import MAX_BATCH
 from lft_ray.serve.protocols.tensors import pack_texts
-from tests.serve.conftest import PAIR_LABELS, client_of, make_pair_service, make_service
+from lft_ray.serve.rollout.service import Service
+from lft_ray.serve.rollout.state import DesiredState
+from tests.engines.networks import trained
+from tests.serve.conftest import PAIR_LABELS, client_of, export_tfidf_pairs, make_pair_service, make_service
 from tests.serve.running import running
 
 pytestmark = pytest.mark.anyio
@@ -338,3 +351,60 @@ async def test_a_pair_that_counts_as_one_text(pairs_http):
     single = await make_service()
     assert single.info.segments == 1
     await single.current.retire()
+
+
+# ---------------------------------------------------------------- real bundles
+
+
+@pytest.fixture(scope="module", params=["sklearn", "onnxruntime"])
+def real_bundle(request, tmp_path_factory, tiny_bert):
+    folder = tmp_path_factory.mktemp("bundle")
+    if request.param == "sklearn":
+        return export_tfidf_pairs(folder).uri
+    trained(folder / "trained", tiny_bert, segments=2, spread=10.0)
+    facts = CardFacts(name="test")
+    labels = ["contradicts", "follows", "neither"]
+    plan = ExportPlan(precision="fp32", task_kind="pairs", labels=labels, samples=PAIRS, facts=facts)
+    bundle = export_bundle(folder / "trained", plan, Storage(folder), "bundle")
+    assert bundle.engine == "onnxruntime"
+    return bundle.uri
+
+
+def test_stock_clients_get_the_answers_of_the_engine(real_bundle):
+    from tritonclient import grpc as triton_grpc
+    from tritonclient import http as triton
+
+    opened = open_bundle(Path(real_bundle))
+    expected = opened.task().probabilities(run_sorted(opened.open_runner(), PAIRS))
+    labels = opened.bundle.labels
+
+    async def make() -> Service:
+        service = Service(lambda uri: open_predictor(uri, ReplicaThreads(1), limits=LIMITS))
+        status = await service.reconfigure(DesiredState(current=real_bundle))
+        assert status.state == "ready", status.reason
+        return service
+
+    def matrix(rows) -> np.ndarray:
+        return np.array([[{one["label"]: one["score"] for one in row}[label] for label in labels] for row in rows])
+
+    with running(make=make) as live:
+        with Client(live.url) as client:
+            ours = matrix([[one.model_dump() for one in row] for row in client.predict(PAIRS)])
+        hf = matrix(httpx.post(live.url, json={"inputs": OBJECTS}).json())
+        tei = matrix(httpx.post(f"{live.url}/predict", json={"inputs": [list(pair) for pair in PAIRS]}).json())
+        found = [ours, hf, tei]
+        for kind, port in ((triton, live.port), (triton_grpc, live.grpc_port)):
+            with kind.InferenceServerClient(f"127.0.0.1:{port}") as client:
+                inputs = [kind.InferInput(name, [3], "BYTES") for name in ("text_a", "text_b")]
+                for column, one in enumerate(inputs):
+                    one.set_data_from_numpy(np.array([pair[column] for pair in PAIRS], dtype=object))
+                found.append(client.infer("classifier", inputs).as_numpy("probabilities"))
+    for scores in found:
+        np.testing.assert_allclose(scores, expected, atol=2e-6)
+    assert np.ptp(expected, axis=0).max() > 1e-3, "the pairs have different answers"
+
+
+def test_a_bundle_says_how_it_is_asked_for_a_pair(real_bundle):
+    card = (Path(real_bundle) / "MODEL_CARD.md").read_text()
+    assert '{"inputs": {"text": "a first text", "text_pair": "a second text"}}' in card
+    assert words_to_try(BundleSite(real_bundle)) == "'first text' 'second text'"
