@@ -50,7 +50,8 @@ class TaskSpec(Spec):
     """The learning task: columns, kind and metric."""
 
     kind: str = "classification"
-    """classification (one label per text), multilabel (any number of labels), or package.module:Name."""
+    """classification (one label per text), multilabel (any number of labels), pairs (two texts with one label), or
+    package.module:Name."""
     text: str | None = None
     """Column with the text; detected by its name when omitted."""
     label: str | None = None
