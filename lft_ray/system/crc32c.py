@@ -2,8 +2,8 @@
 
 In: bytes. Out: a number. The checksum is the remainder of a division of polynomials over GF(2), so a multiple of the
 divisor may be added anywhere. One with four terms, in powers of x^32, moves a word of four bytes to three later words
-by exclusive or alone: numpy folds a buffer of any size into 21 kB so. Tables then carry rows of words forward, and a table
-of bytes finishes. Never needs a library of its own, and imports numpy for large buffers only.
+by exclusive or alone: numpy folds a buffer of any size into 21 kB so. Tables then carry rows of words forward, and a
+table of bytes finishes. Never needs a library of its own, and imports numpy for large buffers only.
 """
 
 from functools import lru_cache
@@ -88,7 +88,7 @@ def _one_row(words: "Words") -> "Words":
     grid = words[head:].reshape(rows, _ROW)
     if head:
         grid[0, _ROW - head :] ^= low[words[:head] & 0xFFFF] ^ high[words[:head] >> 16]
-    state = grid[0]
+    state: Words = grid[0]
     for row in grid[1:]:
         state = low[state & 0xFFFF] ^ high[state >> 16] ^ row
     return state
