@@ -30,7 +30,7 @@ def test_an_imported_checkpoint_is_a_model_like_any_other(tmp_path):
             "name": "imported",
             "data": {"train": str(tmp_path / "rows.csv"), "split": {"validation": 0.25, "test": 0.2}},
             "models": [{"base": "tfidf"}, {"base": str(base), "layers": [1, 2]}],
-            "training": {"learning_rate": 1e-2, "batch_size": 8, "epochs": 3, "max_length": 16, "method": "full"},
+            "training": {"learning_rate": 1e-2, "batch_size": 8, "epochs": 3, "max_length": 16, "method": ["full"]},
             "search": {"trials": 3, "sampler": "random", "object_store_mb": 100},
             "selection": {"confirmation_fraction": 0.0},
             "storage": str(tmp_path / "runs"),

@@ -6,6 +6,7 @@ understood is an error with its name.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,8 +161,10 @@ class Checkpoint:
         path = self.data_file(entry.shard)
         try:
             with path.open("rb") as stream:
-                stream.seek(entry.offset)
-                data = stream.read(entry.size)
+                # Before reading: a size from a damaged index may be larger than any memory.
+                has = os.fstat(stream.fileno()).st_size
+                stream.seek(min(entry.offset, has))
+                data = stream.read(entry.size) if entry.offset + entry.size <= has else b""
         except FileNotFoundError:
             raise ModelError(
                 f"{path} is missing, which holds tensor {name} (file {entry.shard + 1} of {self.shards})",
@@ -170,7 +173,6 @@ class Checkpoint:
         except OSError as error:
             raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
         if len(data) < entry.size:
-            has = path.stat().st_size
             raise ModelError(
                 f"{path} is cut off: it has {has:,} bytes, and tensor {name} ends at byte "
                 f"{entry.offset + entry.size:,}",

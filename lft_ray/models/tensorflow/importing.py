@@ -39,6 +39,7 @@ SUFFIX = "-hf"
 _OURS = frozenset({CONFIG, SAFE_WEIGHTS, TOKENIZER, SETTINGS, WORDPIECE})
 """Files that an import writes: a folder with others is never replaced."""
 _PAD = "[PAD]"
+_NEEDED = ("[UNK]", "[CLS]", "[SEP]")
 _PREFIX = ".lft-import-"
 
 
@@ -115,7 +116,7 @@ def import_checkpoint(
     vocabulary = _vocabulary(source / WORDPIECE, net)
     cased = casing(lower, source.resolve().name, vocabulary)
     pad_id = vocabulary.get(_PAD, 0)
-    with _writing(target) as made:
+    with _writing(target, source) as made:
         _write_small_files(made, config, net, cased, pad_id=pad_id, source=source)
         _save(_weights(checkpoint, found), made / SAFE_WEIGHTS)
         # The library makes a file of mode 0600, and others may share the folder.
@@ -176,6 +177,12 @@ def _vocabulary(path: Path, net: Architecture) -> dict[str, int]:
             f"{path} has {most:,} tokens, and the embedding table has {net.vocab:,} rows",
             fix="use the vocab.txt of this checkpoint",
         )
+    lacking = [token for token in _NEEDED if token not in found]
+    if lacking:
+        raise ModelError(
+            f"{path} has no {', '.join(map(repr, lacking))}, which every text of a BERT needs",
+            fix="use the vocab.txt of this checkpoint",
+        )
     return found
 
 
@@ -189,7 +196,8 @@ def _write_small_files(
     shutil.copyfile(source / WORDPIECE, made / WORDPIECE)
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": cased.lower, "model_max_length": net.positions}
     (made / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    wordpiece_tokenizer(made).save(str(made / TOKENIZER))
+    # Not the library's own save, which raises a plain Exception on a full disk.
+    (made / TOKENIZER).write_text(wordpiece_tokenizer(made).to_str(pretty=True), encoding="utf-8")
 
 
 def _weights(checkpoint: Checkpoint, found: Plan) -> "dict[str, NDArray[np.float32]]":
@@ -221,12 +229,14 @@ def _save(weights: "Mapping[str, NDArray[np.float32]]", path: Path) -> None:
 
 
 @contextmanager
-def _writing(target: Path) -> Iterator[Path]:
+def _writing(target: Path, source: Path) -> Iterator[Path]:
     """Give a folder beside the target, which is removed at the end, also when the command must leave at once.
 
     Raises:
+        ModelError: of the block, with ``source`` in place of that folder.
         StorageError: the disk is full or cannot be written.
     """
+    made = target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch.sweep_in(target.parent.resolve(), _PREFIX)
@@ -238,6 +248,10 @@ def _writing(target: Path) -> Iterator[Path]:
                 yield made
         finally:
             private.remove()
+    except ModelError as error:
+        # The folder that is being written has no name for the user yet.
+        message, fix = (text.replace(str(made), str(source)) for text in (error.message, error.fix))
+        raise ModelError(message, fix=fix) from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise StorageError(
