@@ -22,7 +22,9 @@ _LISTED = 4
 def import_model(
     folder: Annotated[
         str,
-        typer.Argument(help="Folder with bert_model.ckpt.*, bert_config.json and vocab.txt.", show_default=False),
+        typer.Argument(
+            metavar="FOLDER", help="Folder with bert_model.ckpt.*, bert_config.json and vocab.txt.", show_default=False
+        ),
     ],
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Folder to write; default: the folder's name and -hf.")
