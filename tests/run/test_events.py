@@ -125,6 +125,17 @@ def test_trouble_ends_no_trial(tmp_path, caplog):
     assert "is not written" in caplog.text
 
 
+def test_a_bucket_gets_the_file_when_the_trial_ends(tmp_path):
+    (tmp_path / "t000").mkdir()
+    storage = Storage(tmp_path / "t000")
+    storage.is_local, storage.uri = False, f"file://{tmp_path / 't000'}"
+    file = EventFile(storage, "t000", 1, AT)
+    file.show(CURVE[:2])
+    assert files_of(tmp_path / "t000") == []
+    file.close(record())
+    assert list(scalars_of(tmp_path / "t000" / file.name)["validation/f1"]) == [0, 8, 16]
+
+
 def test_the_ledger_writes_them(tmp_path):
     storage = Storage(tmp_path)
     ledger = Ledger(storage)
