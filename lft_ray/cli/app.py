@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lft_ray.cli import bench, data, endpoint, plan, predict, quickstart, runs
+from lft_ray.cli import bench, data, endpoint, import_model, plan, predict, quickstart, runs
 from lft_ray.cli.output import guarded, next_command, print_json, stderr, stdout
 from lft_ray.cli.process import run
 from lft_ray.system import signals
@@ -110,6 +110,7 @@ def train(
 
 app.command()(data.init)
 app.command()(data.check)
+app.command("import")(import_model.import_model)
 app.command()(plan.plan)
 app.command()(runs.status)
 app.command()(runs.leaderboard)

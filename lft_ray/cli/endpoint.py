@@ -8,7 +8,7 @@ import typer
 
 from lft_ray.cli.output import guarded, next_command, print_json, print_line, print_message
 from lft_ray.cli.runs import shown, typed
-from lft_ray.errors import InputError
+from lft_ray.errors import InputError, nearest
 from lft_ray.run.bundle_site import BundleSite, run_or_bundle
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["deploy", "down", "export", "is_url", "rollback", "url_of"]
 
 _HOST_PORT = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}(/.*)?")
+
+FORMATS = ("bundle", "litert")
+"""What `lft export` writes."""
 
 Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
 Served = Annotated[str, typer.Argument(help="Run folder, such as runs/news, or a bundle.", show_default=False)]
@@ -35,6 +38,9 @@ def export(
     sign: Annotated[
         Path | None, typer.Option("--sign", metavar="KEY", help="Sign the bundle with this private key (PEM).")
     ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="bundle, or litert: a .tflite file, which needs the extra tensorflow.")
+    ] = "bundle",
     as_json: Json = False,
 ) -> None:
     """Write the verified bundle of the winner (or of a trial): weights, tokenizer, labels, manifest, model card.
@@ -44,7 +50,14 @@ def export(
     from lft_ray import pipeline
     from lft_ray.export.signature import check_key, sign_bundle
 
+    if form not in FORMATS:
+        raise InputError(f"--format is {form!r}: expected one of {', '.join(FORMATS)}.{nearest(form, FORMATS)}")
     found = RunFolder.find(run)
+    if form == "litert":
+        if sign is not None:
+            raise InputError("--sign is for bundles, and --format litert writes none", fix="leave one of them out")
+        _export_litert(found, trial, as_json=as_json)
+        return
     if sign is not None:
         check_key(sign)
     bundle = pipeline.export(found, trial_id=trial)
@@ -56,6 +69,21 @@ def export(
         print_json(bundle.model_dump(mode="json"))
     else:
         print_line(f"{shown(bundle.uri)}  version {bundle.version}, {bundle.bytes / 1e6:.1f} MB, {bundle.model_size}")
+    next_command(f"lft deploy {typed(found.uri)}")
+
+
+def _export_litert(found: RunFolder, trial: str | None, *, as_json: bool) -> None:
+    from lft_ray.export.of_run import export_run_as_litert
+
+    card, uri = export_run_as_litert(found, trial)
+    if as_json:
+        print_json({"uri": uri, **card.model_dump(mode="json")})
+    else:
+        print_line(
+            f"{shown(uri)}  {card.model_size}, {card.max_length} tokens, {card.bytes / 1e6:.1f} MB; "
+            f"{card.parity_agreement:.1%} of {card.parity_texts} validation texts as the trained network, "
+            f"largest change of a logit {card.parity_largest_logit_change:.1g}"
+        )
     next_command(f"lft deploy {typed(found.uri)}")
 
 

@@ -15,9 +15,10 @@ from lft_ray.errors import BundleError
 from lft_ray.export.bundle import TOLERANCES, open_bundle
 from lft_ray.records import Record
 from lft_ray.selection.stage import MIN_AGREEMENT
+from lft_ray.tasks.base import Task
 from lft_ray.texts import Text
 
-__all__ = ["ParityError", "ParityReport", "check_parity"]
+__all__ = ["ParityError", "ParityReport", "check_parity", "compared"]
 
 
 class ParityError(BundleError):
@@ -49,29 +50,47 @@ def check_parity(bundle_folder: Path, texts: Sequence[Text], expected: NDArray[n
         BundleError: the bundle is damaged.
     """
     opened = open_bundle(bundle_folder)
-    task = opened.task()
     got = run_sorted(opened.open_runner(), texts)
+    what = f"bundle {opened.bundle.version}"
+    return compared(opened.task(), got, expected, precision=opened.spec.precision, what=what)
+
+
+def compared(
+    task: Task, got: NDArray[np.float32], expected: NDArray[np.float32], *, precision: str, what: str
+) -> ParityReport:
+    """Compare head outputs, float32 [n, c], with those of the trainer.
+
+    Args:
+        task: turns them into predictions.
+        got: head outputs to check.
+        expected: those of the trainer, at the same precision.
+        precision: the precision.
+        what: what is checked, for the message.
+
+    Raises:
+        ParityError: agreement is below `MIN_AGREEMENT`, or scores have another shape or are not finite.
+    """
     if got.shape != expected.shape or not np.isfinite(got).all():
         raise ParityError(
-            f"bundle {opened.bundle.version} returns {got.shape} outputs, all finite: {bool(np.isfinite(got).all())}; "
+            f"{what} returns {got.shape} outputs, all finite: {bool(np.isfinite(got).all())}; "
             f"the trainer's are {expected.shape}"
         )
     changes = task.score_change(got, expected)
     differs = ~task.same(task.answers(got), task.answers(expected))
     # A prediction can flip between two nearly equal scores without any real change: a tie is not a disagreement.
-    ties = differs & (changes <= TOLERANCES[opened.spec.precision])
+    ties = differs & (changes <= TOLERANCES[precision])
     agreement = 1.0 - float((differs & ~ties).mean())
     report = ParityReport(
-        texts=len(texts),
+        texts=len(expected),
         agreement=agreement,
         largest_score_change=float(changes.max()),
         ties=int(ties.sum()),
     )
-    minimum = MIN_AGREEMENT[opened.spec.precision]
+    minimum = MIN_AGREEMENT[precision]
     if agreement < minimum:
         raise ParityError(
-            f"bundle {opened.bundle.version} gives {agreement:.4f} of {len(texts)} texts the prediction that "
-            f"training measured; at {opened.spec.precision} at least {minimum} must agree",
+            f"{what} gives {agreement:.4f} of {len(expected)} texts the prediction that "
+            f"training measured; at {precision} at least {minimum} must agree",
             fix="report this with the bundle: training and serving process the texts differently",
         )
     return report

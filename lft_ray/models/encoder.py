@@ -152,7 +152,8 @@ def run_layers(layers: Iterable[nn.Module], states: Tensor, attention_mask: Tens
 def _padding_bias(mask: Tensor, dtype: torch.dtype) -> Tensor | None:
     # [n, 1, 1, t] broadcasts; a full [n, 1, t, t] mask would take t times the memory for the same result.
     # On a GPU, reading mask.all() would wait for the device; an unpadded batch there gets a bias of zeros.
-    if mask.device.type == "cpu" and bool(mask.all()):
+    # A graph that is exported once for all texts cannot ask.
+    if mask.device.type == "cpu" and not torch.compiler.is_exporting() and bool(mask.all()):
         return None
     return (1 - mask[:, None, None, :]).to(dtype) * _MASKED_SCORE
 

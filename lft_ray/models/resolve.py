@@ -21,6 +21,7 @@ from lft_ray.models.ladder import LADDER, LadderEntry
 from lft_ray.models.tokenizer_check import check_base_files
 from lft_ray.models.wordpiece import WORDPIECE, WORDPIECE_FAMILIES
 from lft_ray.system.paths import resolve as resolve_path
+from lft_ray.system.text import quoted
 
 __all__ = ["BaseFiles", "find_base", "read_architecture"]
 
@@ -106,7 +107,10 @@ def _in_folder(base: str, tried: list[str]) -> BaseFiles | None:
     folder = resolve_path(base)
     if (folder / CONFIG).is_file():
         return BaseFiles(folder.resolve(), "folder", "local")
-    tried.append(f"local folder: {folder} {'has no config.json' if folder.is_dir() else 'does not exist'}")
+    why = "has no config.json" if folder.is_dir() else "does not exist"
+    if folder.is_dir() and any(folder.glob("*.ckpt*.index")):
+        why = f"holds a checkpoint of TensorFlow: `lft import {quoted(str(folder))}` makes a base model of it"
+    tried.append(f"local folder: {folder} {why}")
     return None
 
 

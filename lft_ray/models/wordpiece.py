@@ -13,7 +13,7 @@ from lft_ray.errors import ModelError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["WORDPIECE", "WORDPIECE_FAMILIES", "wordpiece_tokenizer"]
+__all__ = ["SETTINGS", "WORDPIECE", "WORDPIECE_FAMILIES", "read_vocabulary", "wordpiece_tokenizer"]
 
 WORDPIECE = "vocab.txt"
 WORDPIECE_FAMILIES = ("bert", "distilbert")
@@ -51,7 +51,7 @@ def wordpiece_tokenizer(folder: Path) -> "Tokenizer":
 
     settings = _read_object(folder / _SPECIAL_MAP) | _read_object(folder / SETTINGS)
     _refuse_others(settings, folder)
-    vocabulary = _read_vocabulary(folder / WORDPIECE)
+    vocabulary = read_vocabulary(folder / WORDPIECE)
     specials = {key: _special(settings, key, default, folder) for key, default in _SPECIALS.items()}
     for key in _NEEDED:
         if specials[key] not in vocabulary:
@@ -98,7 +98,12 @@ def _refuse_others(settings: dict[str, Any], folder: Path) -> None:
         )
 
 
-def _read_vocabulary(path: Path) -> dict[str, int]:
+def read_vocabulary(path: Path) -> dict[str, int]:
+    """Return the tokens of a ``vocab.txt`` and their ids.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
     try:
         # Universal newlines: with Windows line ends every token would carry a carriage return and match no text.
         lines = path.read_text(encoding="utf-8-sig").split("\n")

@@ -234,6 +234,10 @@ class CurvePoint(Record):
     step: int = 0
     train_loss: float | None = None
     """Mean training loss per text since the previous point; None at fraction 0."""
+    learning_rate: float | None = None
+    """Learning rate of the last step; None at fraction 0."""
+    core_s: float | None = None
+    """Processor seconds of all workers so far, earlier attempts included; None in runs of 0.2.0 and earlier."""
 
 
 class Usage(Record):

@@ -8,15 +8,27 @@ Never unpickles, never computes costs.
     trials/<id>/result-<attempt>.json result of a worker; not written once a later attempt has started
     trials/<id>/record.json           how the trial ended; written once
     trials/<id>/failed-<attempt>.json the record of a failed trial that was told to run again
+    trials/<id>/events.out.tfevents.* its curve for TensorBoard (`lft_ray.run.events`)
 """
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from lft_ray.errors import DamagedFileError, InputError, LftWarning
-from lft_ray.records import FrontPoint, Record, Role, Selection, TrialConfig, TrialRecord, TrialResult, TrialStatus
+from lft_ray.records import (
+    CurvePoint,
+    FrontPoint,
+    Record,
+    Role,
+    Selection,
+    TrialConfig,
+    TrialRecord,
+    TrialResult,
+    TrialStatus,
+)
+from lft_ray.run.events import EventFile
 from lft_ray.run.files import parse_record, read_record, write_record
 from lft_ray.run.lock import DriverLock
 from lft_ray.run.storage import Storage
@@ -181,6 +193,7 @@ class Ledger:
         self.storage = storage
         self._records: dict[str, TrialRecord] | None = None
         self._started: dict[str, StartedTrial] = {}
+        self._events: dict[str, EventFile] = {}
 
     def records(self, role: Role | None = None) -> list[TrialRecord]:
         """Records of all ended trials, sorted by id.
@@ -238,6 +251,12 @@ class Ledger:
         DriverLock.check_held(self.storage)
         write_record(self.storage, f"trials/{trial.trial_id}/started.json", trial)
         self._started[trial.trial_id] = trial
+        self._events.pop(trial.trial_id, None)
+
+    def note_curve(self, trial_id: str, curve: Sequence[CurvePoint]) -> None:
+        """Show the curve of a running trial, so far, in its event file. Raises nothing."""
+        if trial_id in self._started:
+            self._event_file(self._started[trial_id]).show(curve)
 
     def put(self, record: TrialRecord) -> None:
         """Write ``record.json``. The trial is never run again after this.
@@ -249,6 +268,9 @@ class Ledger:
         DriverLock.check_held(self.storage)
         write_record(self.storage, f"trials/{record.trial_id}/record.json", record)
         self._load()[record.trial_id] = record
+        if (started := self._started.get(record.trial_id)) is not None:
+            self._event_file(started).close(record)
+            del self._events[record.trial_id]
 
     def result(self, trial_id: str, attempt: int) -> TrialResult | None:
         """Result that a worker wrote in this attempt, or None."""
@@ -296,6 +318,12 @@ class Ledger:
         attempts = range(1, self._started[trial_id].attempt + 1 if trial_id in self._started else 1)
         found = [self._read(f"trials/{trial_id}/failed-{attempt}.json", TrialRecord) for attempt in attempts]
         return [record for record in found if record is not None]
+
+    def _event_file(self, trial: StartedTrial) -> EventFile:
+        if trial.trial_id not in self._events:
+            folder = self.storage.child("trials", trial.trial_id)
+            self._events[trial.trial_id] = EventFile(folder, trial.trial_id, trial.attempt, trial.started_at)
+        return self._events[trial.trial_id]
 
     def _newest_result(self, trial: StartedTrial) -> TrialResult | None:
         """The result that ends a trial: a finished one of any attempt, else that of the latest attempt.

@@ -157,6 +157,7 @@ class Dispatcher:
         """Add a point to a running trial's learning curve."""
         if (live := self._live.get(trial_id)) is not None:
             live.note(point)
+            self.ledger.note_curve(trial_id, live.curve)
             self.listener.on_point(trial_id, point)
 
     def reason_to_stop(self, trial_id: str) -> str:

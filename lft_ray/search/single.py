@@ -3,10 +3,12 @@
 The serving cost stays unknown: only a search measures serving profiles.
 """
 
+from typing import Any
+
 from lft_ray.candidates import Candidates
 from lft_ray.config import TrainingSpec
 from lft_ray.cost.dollars import training_usd
-from lft_ray.records import DatasetRecord, TrialRecord, TrialResult, now_utc
+from lft_ray.records import CurvePoint, DatasetRecord, TrialRecord, TrialResult, now_utc
 from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.search.space import start_table
 from lft_ray.train.job import TrialJob
@@ -46,7 +48,13 @@ def train_one(
     job = TrialJob.of(candidates, dataset, training, ledger.storage.uri)
     lengths = list(dict.fromkeys(variant.max_length for variant in candidates.variants[chosen.name]))
     job = job.replace(trial_id=trial_id, config=config, max_lengths=lengths)
-    result = run_trial(job, lambda _: None)
+    curve: list[CurvePoint] = []
+
+    def note(point: dict[str, Any]) -> None:
+        curve.append(CurvePoint.model_validate(point))
+        ledger.note_curve(trial_id, curve)
+
+    result = run_trial(job, note)
     record = TrialRecord(
         **{name: getattr(result, name) for name in TrialResult.model_fields},
         start=True,

@@ -21,7 +21,7 @@ from lft_ray.system import signals
 
 __all__ = [
     "LOCK", "MAX_SOCKET_PARENT", "Scratch", "end_users_of", "make", "own", "short_parent", "sweep",
-    "system_folder", "traceback_file", "without",
+    "sweep_in", "system_folder", "traceback_file", "without",
 ]  # fmt: skip
 
 LOCK = ".lft-lock"
@@ -131,9 +131,15 @@ def sweep() -> list[Path]:
     swept: list[Path] = []
     for parent in _parents():
         for prefix in SWEPT:
-            with suppress(OSError):
-                swept += [folder for folder in sorted(parent.glob(f"{prefix}*")) if _sweep(folder)]
+            swept += sweep_in(parent, prefix)
     return swept
+
+
+def sweep_in(parent: Path, prefix: str) -> list[Path]:
+    """Delete the folders of this user below ``parent`` whose owner has died; ``prefix``: start of their names."""
+    with suppress(OSError):
+        return [folder for folder in sorted(parent.glob(f"{prefix}*")) if _sweep(folder)]
+    return []
 
 
 def without(variables: Mapping[str, str]) -> dict[str, str]:

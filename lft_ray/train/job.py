@@ -22,7 +22,7 @@ _SEEN: set[str] = set()
 """Run folders that this process has seen."""
 
 Report = Callable[[dict[str, Any]], None]
-"""Called with ``{"fraction", "f1", "loss", "train_s", "step"}`` for each new point of a trial's learning curve."""
+"""Called with the fields of a `CurvePoint` for each new point of a trial's learning curve."""
 
 
 class TrialJob(Record):

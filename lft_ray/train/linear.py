@@ -37,7 +37,12 @@ def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurveP
         logits = np.asarray(model.logits(validation.texts), np.float32)
         scores = score(task, validation.targets, logits)
     point = CurvePoint(
-        fraction=1.0, f1=scores.metrics[job.metric], loss=scores.loss, train_s=meter.wall_without_eval_s, step=1
+        fraction=1.0,
+        f1=scores.metrics[job.metric],
+        loss=scores.loss,
+        train_s=meter.wall_without_eval_s,
+        step=1,
+        core_s=add_usage(meter.carried, meter.own()).core_s,
     )
     report(point)
     stored, checkpoint = Stored("", ""), StoredFolder("", {})

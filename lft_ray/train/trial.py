@@ -37,7 +37,7 @@ def run_trial(job: TrialJob, report: Report) -> TrialResult:
 
     Args:
         job: the trial to run.
-        report: called with ``{"fraction", "f1", "loss", "train_s", "step"}`` for each new point of the curve. The point
+        report: called with the fields of each new `CurvePoint` of the learning curve. The point
             at fraction 1 is reported after the result is written. After a resume, points may be reported again.
 
     Returns:
@@ -86,7 +86,7 @@ def execute(job: TrialJob, report: Report, meter: Meter, is_cancelled: Callable[
     last: list[dict[str, Any]] = []
 
     def pass_on(point: CurvePoint) -> None:
-        plain = point.model_dump(include={"fraction", "f1", "loss", "train_s", "step"})
+        plain = point.model_dump()
         # The last point is held back until the result is written, since its receiver may treat the trial as finished.
         if point.fraction < 1.0:
             report(plain)

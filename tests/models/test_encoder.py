@@ -38,3 +38,16 @@ def test_lower_and_run_layers_give_the_whole_network(network):
     states = run_layers(network.layers[2:], network.lower(IDS, MASK, 2), MASK, causal=network.shape.causal)
     states = network.norm(states) if network.shape.causal else states
     assert torch.allclose(states, network(IDS, MASK), atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:::torch")
+def test_an_exported_graph_still_asks_for_the_mask(network):
+    """Without padding the encoder adds no bias on a processor; a graph for all texts must not remember that."""
+    exported = torch.export.export(network, (IDS[:1], MASK[:1]), strict=False).module()
+    with torch.no_grad():
+        for row in (0, 1):
+            expected = network(IDS[row : row + 1], MASK[row : row + 1])
+            real = MASK[row].bool()
+            got = exported(IDS[row : row + 1], MASK[row : row + 1])
+            assert torch.allclose(got[0, real], expected[0, real], atol=1e-5)

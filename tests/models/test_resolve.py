@@ -14,6 +14,7 @@ from lft_ray.errors import ModelError
 from lft_ray.models.network import build
 from lft_ray.models.resolve import find_base
 from lft_ray.models.sizes import model_sizes
+from tests.models.tensorflow.write_checkpoint import FOLDER
 
 
 @pytest.fixture
@@ -75,6 +76,11 @@ def test_the_error_lists_all_that_was_tried(cache):
 def test_an_unknown_name_gets_the_nearest(cache):
     with pytest.raises(ModelError, match="Did you mean 'distilgpt2'"):
         find_base(ModelSpec(base="distilgtp2"))
+
+
+def test_a_checkpoint_of_tensorflow_is_told_how_to_become_a_base(cache):
+    with pytest.raises(ModelError, match=rf"holds a checkpoint of TensorFlow: `lft import {FOLDER}`"):
+        find_base(ModelSpec(base=str(FOLDER)))
 
 
 def test_a_path_is_never_looked_up_on_the_hub(tmp_path, cache):

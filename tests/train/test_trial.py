@@ -12,7 +12,7 @@ import torch
 
 from lft_ray.causes import EndCause, MachineError
 from lft_ray.models.network import load
-from lft_ray.records import TrialResult, TrialStatus, Usage
+from lft_ray.records import CurvePoint, TrialResult, TrialStatus, Usage
 from lft_ray.run.ledger import Allowance, StartedTrial, read_result
 from lft_ray.run.storage import Storage
 from lft_ray.train.device.usage_notes import noted_usage, noting, replace_notes
@@ -41,7 +41,7 @@ def test_result_files_and_points(trial_job, loop_job):
     assert result.status is TrialStatus.DONE
     assert result == stored(job)
     assert [exists for _, exists in seen] == [False, False, False, True]
-    assert set(seen[0][0]) == {"fraction", "f1", "loss", "train_s", "step"}
+    assert set(seen[0][0]) == set(CurvePoint.model_fields)
     assert [point["f1"] for point, _ in seen] == [point.f1 for point in result.curve]
     assert [variant.precision for variant in result.variants] == ["fp32", "bf16"]
     assert result.variants[0].f1 == result.curve[-1].f1 == result.variants[0].metrics["macro_f1"]

@@ -14,7 +14,7 @@ from torch import nn
 
 from lft_ray.data.batches import plan_steps
 from lft_ray.errors import ConfigError, first_line
-from lft_ray.records import CurvePoint, TrialStatus
+from lft_ray.records import CurvePoint, TrialStatus, Usage
 from lft_ray.train.device.memory import OutOfMemoryError, is_out_of_memory, memory_bytes
 from lft_ray.train.device.meter import session_usage, shared_usage
 from lft_ray.train.device.parallel import needs_shards
@@ -237,6 +237,7 @@ class _Run:
         return score(self.job.task, np.asarray(self.job.validation.targets), logits)
 
     def _add_point(self, fraction: float, scores: Scores, train_loss: float | None) -> None:
+        usage = session_usage(self.job.meter, self.group)
         point = CurvePoint(
             fraction=fraction,
             f1=scores.metrics[self.job.metric],
@@ -244,11 +245,13 @@ class _Run:
             train_s=self.job.meter.wall_without_eval_s,
             step=self.step,
             train_loss=train_loss,
+            learning_rate=self._peak_rate * self._schedule.factor(self.step - 1) if self.step else None,
+            core_s=self.job.meter.carried.core_s + usage.core_s,
         )
         self.curve.append(point)
         if self.job.states is not None and fraction < 1.0:
             # A stop rule may end the trial at this point, so its usage must already be on storage.
-            self._record_usage(self.job.states)
+            self._put_usage(self.job.states, usage)
         if self.group.is_lead:
             self._report(point)
 
@@ -259,7 +262,7 @@ class _Run:
         is_save_due, is_record_due = self.group.broadcast((is_save_due, now - self._recorded_at >= USAGE_EVERY_S))
         if not (is_save_due or is_record_due):
             return
-        self._record_usage(states)
+        self._put_usage(states, session_usage(self.job.meter, self.group))
         loss_sum = self.group.all_sum([float(self._stepper.loss_sum)])[0]
         if is_save_due:
             stepper, weight = self._stepper, self._stepper.loss_weight
@@ -267,8 +270,7 @@ class _Run:
             states.save(stepper.network, stepper.optimizer, progress, self.group)
         self._saved_at = time.monotonic() if is_save_due else self._saved_at
 
-    def _record_usage(self, states: StateStore) -> None:
-        usage = session_usage(self.job.meter, self.group)
+    def _put_usage(self, states: StateStore, usage: Usage) -> None:
         if self.group.is_lead:
             states.put_usage(usage)
         self._recorded_at = time.monotonic()
