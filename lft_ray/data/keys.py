@@ -7,6 +7,8 @@ import unicodedata
 import numpy as np
 from numpy.typing import NDArray
 
+from lft_ray.scripts import count_words
+
 __all__ = ["normalise", "shuffled_keys", "text_keys"]
 
 _GAMMA = 0x9E3779B97F4A7C15
@@ -43,8 +45,9 @@ def text_keys(texts: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     words = np.empty(len(texts), dtype=np.int64)
     for index, text in enumerate(texts):
         parts = _parts(text)
-        words[index] = len(parts)
-        keys += hashlib.blake2b(" ".join(parts).encode(), digest_size=8).digest()
+        normal = " ".join(parts)
+        words[index] = len(parts) if text.isascii() else count_words(normal)
+        keys += hashlib.blake2b(normal.encode(), digest_size=8).digest()
     return np.frombuffer(bytes(keys), dtype="<u8").astype(np.uint64), words
 
 

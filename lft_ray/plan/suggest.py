@@ -14,7 +14,7 @@ from lft_ray.candidates import TaskRecord
 from lft_ray.cluster.connect import ClusterHandle, this_machine
 from lft_ray.config import DataSpec, ModelSpec, TaskSpec, TrainingSpec
 from lft_ray.config.loader import inline
-from lft_ray.cost.forecast import DEFAULT_RATES, rough_tokens
+from lft_ray.cost.forecast import DEFAULT_RATES
 from lft_ray.data.beside import Files, find_files, run_name
 from lft_ray.data.check import DataCard
 from lft_ray.data.choose import Chosen, choose
@@ -26,6 +26,7 @@ from lft_ray.data.readers.preview import Preview, preview
 from lft_ray.errors import InputError
 from lft_ray.models.sizes import model_sizes
 from lft_ray.plan.serving_costs import matmul_flops_per_core_s
+from lft_ray.scripts import rough_tokens
 from lft_ray.search.confirm import max_seeds
 from lft_ray.selection.power import power_of
 from lft_ray.system.paths import resolve

@@ -8,7 +8,6 @@ import pytest
 from lft_ray.cluster.connect import ClusterHandle, Node
 from lft_ray.config import Experiment
 from lft_ray.config.loader import load_yaml
-from lft_ray.cost.forecast import rough_tokens
 from lft_ray.errors import InputError
 from lft_ray.plan.suggest import Asked, minutes_of, suggest
 
@@ -119,12 +118,6 @@ def test_minutes_grow_with_rows_tokens_and_a_slow_machine():
     assert huge.layers == (1,)
     assert "left out" in huge.told
     assert "max_rows" in huge.told
-
-
-def test_letters_without_spaces_are_tokens():
-    assert rough_tokens("中文" * 50) == pytest.approx(102)
-    assert rough_tokens("สวัสดีครับ") == pytest.approx(12)
-    assert rough_tokens("two words") == pytest.approx(4.8)
 
 
 def test_long_chinese_is_not_short(tmp_path):
