@@ -253,11 +253,12 @@ def plan(experiment: Experiment) -> "Estimate":
     from lft_ray.data.prepare import prepare as read_data
     from lft_ray.plan.estimate import PlanJob, estimate
     from lft_ray.plan.history import load_history
+    from lft_ray.plan.read_card import with_fits
     from lft_ray.plan.serving_costs import matmul_flops_per_core_s
 
     _checked(experiment)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
-        dataset = read_data(experiment.task, experiment.data, Storage(folder))
+        dataset = with_fits(read_data(experiment.task, experiment.data, Storage(folder)), experiment)
     job = PlanJob(
         name=experiment.name,
         candidates=Candidates.of(experiment, dataset),
@@ -265,8 +266,8 @@ def plan(experiment: Experiment) -> "Estimate":
         specs=_specs(experiment),
         cluster_address=experiment.cluster.address,
     )
-    max_length = experiment.training.max_length
-    earlier = load_history(experiment.run_uri, dataset, max_length=max_length, serve=experiment.serve)
+    uri, length = experiment.run_uri, experiment.training.max_length
+    earlier = load_history(uri, dataset, max_length=length, serve=experiment.serve)
     return estimate(job, this_machine(), earlier, matmul_flops_per_core_s)
 
 
@@ -279,11 +280,14 @@ def prepare(run: RunFolder, experiment: Experiment, log: "Log") -> Prepared:
         DataError: listing every problem with file and row.
         ConfigError: the run was started with other candidates.
     """
+    from lft_ray.plan.read_card import note_fits
+
     dataset = _dataset(run, experiment, log)
     candidates = Candidates.of(experiment, dataset)
     found = run.find_record("candidates.json", Candidates)
     if found is None:
         candidates = candidates.with_weights(dataset)
+        dataset = note_fits(run, dataset, experiment, log)
     else:
         found.check_same(candidates, where=run.uri)
         # Prices may change on resume: costs are computed from measured seconds.

@@ -6,7 +6,7 @@ also about a token of any tokenizer.
 
 import re
 
-__all__ = ["UNSPACED", "count_words", "rough_tokens"]
+__all__ = ["UNSPACED", "count_words", "is_unspaced", "rough_tokens"]
 
 UNSPACED = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f\u3005-\u3007"
@@ -28,6 +28,11 @@ _LETTERS = re.compile(rf"(?=[{UNSPACED}])\w")
 _WORD = re.compile(r"\w")
 _OTHERS = re.compile("[\u0370-\u1dff\u2c00-\u2dff\ua000-\ud7ff\ufb13-\ufdff\ufe70-\ufeff\U00010000-\U0001efff]")
 """Letters and marks of scripts with spaces that are not Latin."""
+
+
+def is_unspaced(character: str) -> bool:
+    """Whether a character belongs to a script that is written without spaces."""
+    return _UNSPACED.match(character) is not None
 
 
 def count_words(text: str) -> int:

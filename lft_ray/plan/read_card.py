@@ -1,14 +1,20 @@
-"""The rows of an experiment with their card, and how its bases read the texts. In: task, data, bases. Out: rows."""
+"""The rows of an experiment with their card, and how its bases read the texts. In: task, data, bases. Out: rows.
 
-from collections.abc import Sequence
+How the bases read the texts is known as soon as their files are here: to ``lft check`` and ``lft plan`` where they have
+been used before, to a search always.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lft_ray.config import DataSpec, TaskSpec
-from lft_ray.config.experiment import ModelSpec
+from lft_ray.config.experiment import Experiment, ModelSpec
 from lft_ray.data.fit import fit_problems, token_fits
 from lft_ray.data.prepare import Inspected, inspect_rows, sample_texts
+from lft_ray.records import DatasetRecord
+from lft_ray.run.folder import RunFolder
 
-__all__ = ["read_card"]
+__all__ = ["note_fits", "read_card", "with_fits"]
 
 
 def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_length: int) -> Inspected:
@@ -30,3 +36,21 @@ def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_l
     fits = token_fits(sample_texts(train, seed=0), models, max_length)
     card = read.card.replace(tokens=fits, problems=[*read.card.problems, *fit_problems(fits)])
     return replace(read, card=card)
+
+
+def with_fits(dataset: DatasetRecord, experiment: Experiment) -> DatasetRecord:
+    """Add to the problems of prepared data how the bases that are on this machine read it."""
+    fits = token_fits(dataset.sample_texts, experiment.models, experiment.training.max_length)
+    return dataset.replace(problems=[*dataset.problems, *fit_problems(fits)])
+
+
+def note_fits(
+    run: RunFolder, dataset: DatasetRecord, experiment: Experiment, log: Callable[[str], None]
+) -> DatasetRecord:
+    """`with_fits`, told and written to the run, whose report then has it."""
+    noted = with_fits(dataset, experiment)
+    for problem in noted.problems[len(dataset.problems) :]:
+        log(f"{problem.severity}: {problem.message}; {problem.fix}")
+    if noted != dataset:
+        run.put("dataset.json", noted)
+    return noted
