@@ -27,7 +27,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     size = write(args.tokenizer, args.output, args.layers, args.hidden, args.positions, args.seed)
-    print(f"{args.output}: {args.layers} layers x {args.hidden}, {size / 1e6:.1f}M parameters, random (seed {args.seed})")
+    print(
+        f"{args.output}: {args.layers} layers x {args.hidden}, {size / 1e6:.1f}M parameters, random (seed {args.seed})"
+    )
 
 
 def write(tokenizer: Path, output: Path, layers: int, hidden: int, positions: int, seed: int) -> int:

@@ -250,15 +250,14 @@ def plan(experiment: Experiment) -> "Estimate":
     from tempfile import TemporaryDirectory
 
     from lft_ray.cluster.connect import this_machine
-    from lft_ray.data.prepare import prepare as read_data
     from lft_ray.plan.estimate import PlanJob, estimate
     from lft_ray.plan.history import load_history
-    from lft_ray.plan.read_card import with_fits
+    from lft_ray.plan.read_card import prepared
     from lft_ray.plan.serving_costs import matmul_flops_per_core_s
 
     _checked(experiment)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
-        dataset = with_fits(read_data(experiment.task, experiment.data, Storage(folder)), experiment)
+        dataset = prepared(experiment, Storage(folder))
     job = PlanJob(
         name=experiment.name,
         candidates=Candidates.of(experiment, dataset),
@@ -266,8 +265,8 @@ def plan(experiment: Experiment) -> "Estimate":
         specs=_specs(experiment),
         cluster_address=experiment.cluster.address,
     )
-    uri, length = experiment.run_uri, experiment.training.max_length
-    earlier = load_history(uri, dataset, max_length=length, serve=experiment.serve)
+    max_length = experiment.training.max_length
+    earlier = load_history(experiment.run_uri, dataset, max_length=max_length, serve=experiment.serve)
     return estimate(job, this_machine(), earlier, matmul_flops_per_core_s)
 
 

@@ -10,11 +10,12 @@ from dataclasses import replace
 from lft_ray.config import DataSpec, TaskSpec
 from lft_ray.config.experiment import Experiment, ModelSpec
 from lft_ray.data.fit import fit_problems, token_fits
-from lft_ray.data.prepare import Inspected, inspect_rows, sample_texts
+from lft_ray.data.prepare import Inspected, inspect_rows, prepare, sample_texts
 from lft_ray.records import DatasetRecord
 from lft_ray.run.folder import RunFolder
+from lft_ray.run.storage import Storage
 
-__all__ = ["note_fits", "read_card", "with_fits"]
+__all__ = ["note_fits", "prepared", "read_card", "with_fits"]
 
 
 def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_length: int) -> Inspected:
@@ -38,10 +39,20 @@ def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_l
     return replace(read, card=card)
 
 
+def prepared(experiment: Experiment, target: Storage) -> DatasetRecord:
+    """The prepared data of an experiment, with how its bases read it.
+
+    Raises:
+        DataError: the data is unusable.
+    """
+    return with_fits(prepare(experiment.task, experiment.data, target), experiment)
+
+
 def with_fits(dataset: DatasetRecord, experiment: Experiment) -> DatasetRecord:
     """Add to the problems of prepared data how the bases that are on this machine read it."""
     fits = token_fits(dataset.sample_texts, experiment.models, experiment.training.max_length)
-    return dataset.replace(problems=[*dataset.problems, *fit_problems(fits)])
+    new = [problem for problem in fit_problems(fits) if problem not in dataset.problems]
+    return dataset.replace(problems=[*dataset.problems, *new])
 
 
 def note_fits(
