@@ -15,6 +15,7 @@ from lft_ray.models.convert import TOKENIZER
 from lft_ray.models.ladder import LADDER
 from lft_ray.models.resolve import find_base
 from lft_ray.records import Problem, Record
+from lft_ray.tasks.labels.labelled import BETWEEN_INPUTS
 from lft_ray.texts import normal_text, shown
 
 __all__ = ["FIT_CODES", "MAX_TRUNCATED", "MAX_UNKNOWN", "TokenFit", "fit_problems", "token_fit", "token_fits"]
@@ -100,6 +101,8 @@ def token_fit(texts: Sequence[str], spec: ModelSpec, max_length: int) -> TokenFi
     folder = _folder(spec)
     if folder is None or not texts:
         return None
+    # Of two texts each is read by itself, never the mark that stands between them in a sample.
+    texts = [text.replace(BETWEEN_INPUTS, " ") for text in texts]
     fit = _fit(spec.base, folder, texts, max_length)
     if fit is None or fit.reads:
         return fit

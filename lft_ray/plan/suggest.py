@@ -142,6 +142,7 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
         "effort": effort.told,
         "margin": margin_told,
         "weights": f"labels are {ratio:.0f}:1, the most to the least frequent",
+        "instead": fit.instead if fit else "",
     }
     content = _yaml(name, task, data, length, effort, (margin, ratio), told)
     warnings = [f"{problem.message}; {problem.fix}" for problem in problems]
@@ -343,6 +344,9 @@ def _yaml(
         lines.append(
             f"  split: {{{shares}}}   # cut from train; give data.validation / data.test instead when you have them"
         )
+    instead = ""
+    if told["instead"]:
+        instead = f"\n  # - {{base: {told['instead']}, layers: [2, 4, 12]}}  # reads these texts, which {BASE} does not"
     weights = f"\n  class_weights: [none, balanced]            # {told['weights']}" if ratio > IMBALANCE else ""
     return _TEMPLATE.format(
         name=inline(name),
@@ -350,6 +354,7 @@ def _yaml(
         data="\n".join(lines),
         base=BASE,
         layers=inline(list(effort.layers)),
+        instead=instead,
         weights=weights,
         length=length,
         length_told=told["length"],
@@ -372,7 +377,7 @@ data:
 
 models:
   - {{base: tfidf}}                            # n-grams and logistic regression: the baseline
-  - {{base: {base}, layers: {layers}}}  # model size = base x number of layers; `lft env --models` lists bases
+  - {{base: {base}, layers: {layers}}}  # model size = base x number of layers; `lft env --models` lists bases{instead}
 
 training:
   method: [full, linear_probe]               # all weights; or the head alone, one forward pass

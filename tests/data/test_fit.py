@@ -114,3 +114,8 @@ def test_dropped_marks_are_a_warning(tmp_path, monkeypatch):
     assert fit.dropped_share == pytest.approx(4 / 6)
     assert codes(fit) == ["marks_dropped"]
     assert codes(token_fit(["caf\u00e9 " + "cafe " * 9], base, 64)) == []
+
+
+def test_the_mark_between_two_texts_is_no_unknown_token(base):
+    fit = token_fit(["good film \u241f bad film"] * 9, base, 64)
+    assert (fit.unknown_share, fit.tokens["max"]) == (0.0, 6.0)
