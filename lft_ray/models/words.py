@@ -187,12 +187,11 @@ def _found(text: str, version: int) -> Iterator[re.Match[str]]:
         return _WORD_1.finditer(text.lower())
     # Lower-casing can split a letter into a letter and a mark (Turkish dotted capital I).
     plain = normal_text(normal_text(text).lower())
-    is_new, unseen = (_is_new_4, _UNSEEN_4) if version > 3 else (_is_new, _UNSEEN)
-    if plain.isascii() or not any(map(is_new, set(plain))):
+    if plain.isascii() or not any(map(_is_new_4 if version > 3 else _is_new, set(plain))):
         # 10 times as fast, with the same result.
         return (_WORD_3 if version > 2 else _WORD_1).finditer(plain)
-    folded = plain.translate(_folds() if version > 3 else _FULL_WIDTH)
-    return _word(version).finditer(normal_text(unseen.sub("", folded).lower()))
+    folds, unseen = (_folds(), _UNSEEN_4) if version > 3 else (_FULL_WIDTH, _UNSEEN)
+    return _word(version).finditer(normal_text(unseen.sub("", plain.translate(folds)).lower()))
 
 
 def known_version(version: object) -> int:

@@ -123,5 +123,8 @@ def test_minutes_grow_with_rows_tokens_and_a_slow_machine():
 def test_long_chinese_is_not_short(tmp_path):
     draw = random.Random(0)
     table = [("".join(chr(0x4E00 + draw.randrange(400)) for _ in range(300)), "ab"[i % 2]) for i in range(100)]
-    _, experiment = suggested(write(tmp_path / "zh.csv", table))
+    found, experiment = suggested(write(tmp_path / "zh.csv", table))
     assert experiment.training.max_length >= 256
+    assert any("does not know" in warning for warning in found.warnings)
+    assert "# - {base: multilingual-e5-small" in found.content
+    assert [spec.base for spec in experiment.models] == ["tfidf", "minilm"]
