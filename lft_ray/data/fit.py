@@ -175,7 +175,8 @@ def _fit(base: str, folder: Path, texts: Sequence[str], max_length: int) -> Toke
         return None
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    unknown_id = _unknown_id(tokenizer)
+    # SentencePiece gives the blank before a text the place of its first letter.
+    unknown_id, blank_id = _unknown_id(tokenizer), tokenizer.token_to_id("\u2581")
     normal = [normal_text(text[:_READ_CHARACTERS]) for text in texts]
     lengths, unknown, total, example = [], 0, 0, ""
     known: list[list[tuple[int, int]]] = []
@@ -190,7 +191,7 @@ def _fit(base: str, folder: Path, texts: Sequence[str], max_length: int) -> Toke
         total += len(own)
         strange = [span for token, span in own if token == unknown_id]
         unknown += len(strange)
-        known.append([span for token, span in own if token != unknown_id])
+        known.append([span for token, span in own if token not in (unknown_id, blank_id)])
         if strange and not example:
             example = text[strange[0][0] : strange[0][1]]
     letters = letters_of(normal, known, tokenizer.normalizer and tokenizer.normalizer.normalize_str)

@@ -119,3 +119,17 @@ def test_dropped_marks_are_a_warning(tmp_path, monkeypatch):
 def test_the_mark_between_two_texts_is_no_unknown_token(base):
     fit = token_fit(["good film \u241f bad film"] * 9, base, 64)
     assert (fit.unknown_share, fit.tokens["max"]) == (0.0, 6.0)
+
+
+def test_the_blank_of_sentencepiece_is_no_piece_of_a_word(tmp_path, monkeypatch):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = ["\u2581", "\uc704\uc6d0", "\ud68c\ub294", "hel", "lo"]
+    tokenizer = Tokenizer(models.Unigram([("<unk>", 0.0), *((word, -3.0) for word in words)], 0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    monkeypatch.setattr(module, "_folder", lambda spec: tmp_path if spec.base == "tiny" else None)
+    base = ModelSpec(base="tiny")
+    assert token_fit(["\uc704\uc6d0\ud68c\ub294 \uc704\uc6d0"], base, 64).spelled_share == 0.0
+    fit = token_fit(["hello hello"], base, 64)
+    assert (fit.pieces_per_word, fit.letters_per_piece) == (2.0, 2.5)
