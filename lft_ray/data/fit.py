@@ -3,13 +3,13 @@
 Without it, Chinese in an English base looks like short texts of few words. Never downloads anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lft_ray.config import ModelSpec
-from lft_ray.data.letters import letters_of
+from lft_ray.data.letters import latin_share, letters_of
 from lft_ray.errors import LftError
 from lft_ray.models.convert import TOKENIZER
 from lft_ray.models.ladder import LADDER
@@ -18,9 +18,12 @@ from lft_ray.records import Problem, Record
 from lft_ray.tasks.labels.labelled import BETWEEN_INPUTS
 from lft_ray.texts import normal_text, shown
 
-__all__ = ["FIT_CODES", "MAX_TRUNCATED", "MAX_UNKNOWN", "TokenFit", "fit_problems", "token_fit", "token_fits"]
+__all__ = [
+    "FIT_CODES", "MAX_TRUNCATED", "MAX_UNKNOWN", "TokenFit", "fit_problems", "script_problems", "token_fit",
+    "token_fits",
+]  # fmt: skip
 
-FIT_CODES = ("unknown_tokens", "spelled_out", "words_cut", "marks_dropped", "truncated")
+FIT_CODES = ("unknown_tokens", "spelled_out", "words_cut", "marks_dropped", "other_script", "truncated")
 """Codes of the warnings of `fit_problems`."""
 
 MAX_UNKNOWN = 0.05
@@ -35,6 +38,10 @@ MAX_DROPPED = 0.08
 LEAST_LETTERS, MOST_PIECES = 2.8, 1.5
 """A base knows few words where a Latin word has more pieces than this and a piece fewer letters. English in an English
 base: 1.0 to 1.2 pieces of 3.3 (chat) to 4.8 letters; German, French, Finnish, Turkish in it: 1.6 to 3 of 2.1 to 2.6."""
+LEAST_LATIN = 0.7
+"""Share of Latin letters below which texts are not English, whatever else is in them."""
+_INSTEAD = "models: [{{base: {base}}}] knows some 100 languages"
+_BEST = "best is a base trained on this language, by its hub id or folder; tfidf reads any language"
 _READ_CHARACTERS = 20_000
 """Characters of a text that are tokenised."""
 
@@ -113,8 +120,8 @@ def fit_problems(fits: Sequence[TokenFit]) -> list[Problem]:
     """Warnings: a base that does not know the texts, texts that lose their end."""
     problems = []
     for fit in fits:
-        other = f"models: [{{base: {fit.instead}}}] knows some 100 languages" if fit.instead else "name another base"
-        fix = f"{other}; best is a base trained on this language, by its hub id or folder; tfidf reads any language"
+        other = _INSTEAD.format(base=fit.instead) if fit.instead else "name another base"
+        fix = f"{other}; {_BEST}"
         problems += [Problem(severity="warning", code=code, message=message, fix=fix) for code, message in _unread(fit)]
         if fit.truncated_share > MAX_TRUNCATED:
             message = (
@@ -124,6 +131,40 @@ def fit_problems(fits: Sequence[TokenFit]) -> list[Problem]:
             fix = f"--set training.max_length={min(512, round(fit.tokens['p95']))}, unless the beginning decides"
             problems.append(Problem(severity="warning", code="truncated", message=message, fix=fix))
     return problems
+
+
+def script_problems(texts: Sequence[str], models: Sequence[ModelSpec], fits: Sequence[TokenFit]) -> list[Problem]:
+    """Warnings of English bases for texts in another script, where a base is not on this machine to be asked.
+
+    Args:
+        texts: a sample.
+        models: bases.
+        fits: of the bases that are on this machine.
+    """
+    asked = {fit.base for fit in fits}
+    latin = latin_share(texts)
+    english = [spec.base for spec in models if spec.base not in asked and _is_english(spec.base)]
+    if latin >= LEAST_LATIN:
+        return []
+    return [
+        Problem(
+            severity="warning",
+            code="other_script",
+            message=f"base {base} has learned English, and {1 - latin:.0%} of the letters of these texts are not Latin",
+            fix=f"{_INSTEAD.format(base=next(iter(_multilingual(base)), 'a multilingual one'))}; {_BEST}",
+        )
+        for base in dict.fromkeys(english)
+    ]
+
+
+def _is_english(base: str) -> bool:
+    entry = LADDER.get(base)
+    return entry is not None and entry.has_network and not entry.is_multilingual
+
+
+def _multilingual(base: str) -> Iterator[str]:
+    """The multilingual bases of the ladder, without this one."""
+    return (name for name, entry in LADDER.items() if entry.is_multilingual and name != base)
 
 
 def _unread(fit: TokenFit) -> list[tuple[str, str]]:
@@ -228,9 +269,7 @@ def _unknown_id(tokenizer: object) -> int | None:
 
 def _better(texts: Sequence[str], base: str) -> str:
     """A multilingual base of the ladder; one that is on this machine must read the texts."""
-    for name, entry in LADDER.items():
-        if not entry.is_multilingual or name == base:
-            continue
+    for name in _multilingual(base):
         folder = _folder(ModelSpec(base=name))
         fit = _fit(name, folder, texts[:100], 128) if folder is not None else None
         if fit is None or fit.reads:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from lft_ray.scripts import is_unspaced
 
-__all__ = ["Letters", "letters_of"]
+__all__ = ["Letters", "latin_share", "letters_of"]
 
 _SHORT_WORD = 3
 """Letters of a word from which on it is spelled out if a token holds one: "a" and "is" are not."""
@@ -86,6 +86,17 @@ def letters_of(
         if total >= _MOST_LETTERS:
             break
     return Letters(total, spelled, dropped, *(latin if latin[1] >= _LATIN_SHARE * total else ()))
+
+
+def latin_share(texts: Sequence[str]) -> float:
+    """Share of Latin letters among the letters of texts; 1 without letters."""
+    total = latin = 0
+    for text in texts:
+        total += len(text) if text.isascii() else sum(map(str.isalpha, text))
+        latin += len(text) if text.isascii() else sum(map(len, _LATIN.findall(text)))
+        if total >= _MOST_LETTERS:
+            break
+    return latin / total if total else 1.0
 
 
 def _spelled(text: str, letters: Sequence[bool], spans: Sequence[Span]) -> int:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from lft_ray.config import DataSpec, TaskSpec
 from lft_ray.config.experiment import Experiment, ModelSpec
-from lft_ray.data.fit import fit_problems, token_fits
+from lft_ray.data.fit import fit_problems, script_problems, token_fits
 from lft_ray.data.prepare import Inspected, inspect_rows, prepare, sample_texts
 from lft_ray.records import DatasetRecord
 from lft_ray.run.folder import RunFolder
@@ -34,8 +34,10 @@ def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_l
     train = read.splits.get("train")
     if train is None or not len(train):
         return read
-    fits = token_fits(sample_texts(train, seed=0), models, max_length)
-    card = read.card.replace(tokens=fits, problems=[*read.card.problems, *fit_problems(fits)])
+    texts = sample_texts(train, seed=0)
+    fits = token_fits(texts, models, max_length)
+    found = [*fit_problems(fits), *script_problems(texts, models, fits)]
+    card = read.card.replace(tokens=fits, problems=[*read.card.problems, *found])
     return replace(read, card=card)
 
 
@@ -50,8 +52,10 @@ def prepared(experiment: Experiment, target: Storage) -> DatasetRecord:
 
 def with_fits(dataset: DatasetRecord, experiment: Experiment) -> DatasetRecord:
     """Add to the problems of prepared data how the bases that are on this machine read it."""
-    fits = token_fits(dataset.sample_texts, experiment.models, experiment.training.max_length)
-    new = [problem for problem in fit_problems(fits) if problem not in dataset.problems]
+    texts, models = dataset.sample_texts, experiment.models
+    fits = token_fits(texts, models, experiment.training.max_length)
+    found = [*fit_problems(fits), *script_problems(texts, models, fits)]
+    new = [problem for problem in found if problem not in dataset.problems]
     return dataset.replace(problems=[*dataset.problems, *new])
 
 

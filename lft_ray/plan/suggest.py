@@ -18,7 +18,7 @@ from lft_ray.cost.forecast import DEFAULT_RATES
 from lft_ray.data.beside import Files, find_files, run_name
 from lft_ray.data.check import DataCard
 from lft_ray.data.choose import Chosen, choose
-from lft_ray.data.fit import TokenFit, fit_problems, token_fit
+from lft_ray.data.fit import TokenFit, fit_problems, script_problems, token_fit
 from lft_ray.data.prepare import inspect_rows, sample_texts
 from lft_ray.data.readers.columnar import HUB_PREFIX
 from lft_ray.data.readers.packed import open_binary
@@ -126,7 +126,8 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     margin, margin_told = _margin(read.card, task)
     ratio = _imbalance(read.card)
     name = run_name(asked.name) if asked.name else files.name
-    problems = fit_problems([fit] if fit else [])
+    fits = [fit] if fit else []
+    problems = [*fit_problems(fits), *script_problems(texts, [ModelSpec(base=BASE)], fits)]
     lines = [
         *chosen.told,
         *files.told,

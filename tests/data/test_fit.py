@@ -4,7 +4,7 @@ import pytest
 
 from lft_ray.config import ModelSpec
 from lft_ray.data import fit as module
-from lft_ray.data.fit import FIT_CODES, TokenFit, fit_problems, token_fit, token_fits
+from lft_ray.data.fit import FIT_CODES, TokenFit, fit_problems, script_problems, token_fit, token_fits
 
 
 @pytest.fixture
@@ -133,3 +133,14 @@ def test_the_blank_of_sentencepiece_is_no_piece_of_a_word(tmp_path, monkeypatch)
     assert token_fit(["\uc704\uc6d0\ud68c\ub294 \uc704\uc6d0"], base, 64).spelled_share == 0.0
     fit = token_fit(["hello hello"], base, 64)
     assert (fit.pieces_per_word, fit.letters_per_piece) == (2.0, 2.5)
+
+
+def test_a_base_that_is_not_here_is_judged_by_the_script():
+    chinese = ["\u4e2d\u6587\u62a5\u7eb8 CCTV"] * 5
+    models = [ModelSpec(base=name) for name in ("tfidf", "bert-base-uncased", "multilingual-e5-small", "owner/name")]
+    [problem] = script_problems(chinese, models, [])
+    assert (problem.code, problem.severity) == ("other_script", "warning")
+    assert "bert-base-uncased" in problem.message
+    assert "multilingual-e5-small" in problem.fix
+    assert script_problems(["plain English with a \u4e2d", "caf\u00e9"], models, []) == []
+    assert script_problems(["123"], models, []) == []
