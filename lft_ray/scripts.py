@@ -42,9 +42,9 @@ def count_words(text: str) -> int:
     """
     if text.isascii():
         return len(text.split())
-    return len(_LETTERS.findall(text)) + sum(
-        _WORD.search(word) is not None for word in _UNSPACED.sub(" ", text).split()
-    )
+    spaced, unspaced = _UNSPACED.subn(" ", text)
+    letters = len(_LETTERS.findall(text)) if unspaced else 0
+    return letters + sum(_WORD.search(word) is not None for word in spaced.split())
 
 
 def rough_tokens(text: str) -> float:
