@@ -250,14 +250,14 @@ def plan(experiment: Experiment) -> "Estimate":
     from tempfile import TemporaryDirectory
 
     from lft_ray.cluster.connect import this_machine
-    from lft_ray.data.prepare import prepare as read_data
     from lft_ray.plan.estimate import PlanJob, estimate
     from lft_ray.plan.history import load_history
+    from lft_ray.plan.read_card import prepared
     from lft_ray.plan.serving_costs import matmul_flops_per_core_s
 
     _checked(experiment)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
-        dataset = read_data(experiment.task, experiment.data, Storage(folder))
+        dataset = prepared(experiment, Storage(folder))
     job = PlanJob(
         name=experiment.name,
         candidates=Candidates.of(experiment, dataset),
@@ -279,11 +279,14 @@ def prepare(run: RunFolder, experiment: Experiment, log: "Log") -> Prepared:
         DataError: listing every problem with file and row.
         ConfigError: the run was started with other candidates.
     """
+    from lft_ray.plan.read_card import note_fits
+
     dataset = _dataset(run, experiment, log)
     candidates = Candidates.of(experiment, dataset)
     found = run.find_record("candidates.json", Candidates)
     if found is None:
         candidates = candidates.with_weights(dataset)
+        dataset = note_fits(run, dataset, experiment, log)
     else:
         found.check_same(candidates, where=run.uri)
         # Prices may change on resume: costs are computed from measured seconds.

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lft_ray"
 
 # Left may be imported by right, never the other way round; names on one line are neighbours without arrows.
 LAYERS = [
-    {"errors", "processes", "run_paths", "strict_json", "texts"},
+    {"errors", "processes", "run_paths", "scripts", "strict_json", "texts"},
     {"system"},
     {"wire", "plugins", "config", "causes"},
     {"client"},

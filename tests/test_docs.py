@@ -139,6 +139,24 @@ def test_the_readme_is_one_page():
     assert len((REPO / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
+def test_the_chinese_readme_says_the_same():
+    english, chinese = ((REPO / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
+    commands = [[match["text"] for match in FENCE.finditer(page) if match["language"]] for page in (english, chinese)]
+    assert len(commands[0]) >= 4
+    assert commands[1] == commands[0]
+    fronts = [
+        re.search(r"<!-- front:begin -->(.*?)<!-- front:end -->", page, re.DOTALL)[1] for page in (english, chinese)
+    ]
+    rows = [
+        [re.findall(r"[\w.:]+", row.rpartition("| ")[0]) for row in front.splitlines()[2:] if "|" in row]
+        for front in fronts
+    ]
+    assert [row[:3] for row in rows[1]] == [row[:3] for row in rows[0]]
+    assert "(README.zh.md)" in english
+    for target in re.findall(r"\]\(([^)#:]+)\)", chinese):
+        assert (REPO / target).exists(), target
+
+
 def test_blocks_that_are_not_run_are_listed():
     every = [block for language in ("python", "bash", "yaml", "json") for block in blocks(language)]
     kinds = Counter(block.needs for block in every)

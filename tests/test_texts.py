@@ -1,6 +1,10 @@
 """Unicode rules: what is repaired, what counts as the same name, and what is shown of a difference."""
 
+import unicodedata
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lft_ray.texts import canonical, differences, invisible_key, is_blank, normal_text, repaired, shown, skeleton
 
@@ -53,3 +57,18 @@ def test_texts_are_repaired_and_composed():
 def test_blank_texts():
     assert all(map(is_blank, ["", " ", "\t\n", "\u200b\ufeff", "\u00a0\u00ad", "\0"]))
     assert not any(map(is_blank, ["a", "\u200ba", "?!", "\U0001f600"]))
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_normal_forms_are_reached_in_one_step(text):
+    for normal in (repaired, normal_text, canonical, invisible_key):
+        assert normal(normal(text)) == normal(text)
+    normal_text(text).encode()
+
+
+@given(st.text(), st.sampled_from(["NFC", "NFD"]))
+def test_a_text_is_the_same_in_either_form(text, form):
+    other = unicodedata.normalize(form, text)
+    assert normal_text(other) == normal_text(text)
+    assert invisible_key(other) == invisible_key(text)
+    assert canonical(other) == canonical(text)

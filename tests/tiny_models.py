@@ -113,8 +113,19 @@ FOREIGN: dict[str, dict[str, Any]] = {
     },
     "mpnet": {"pad_token_id": 1},
     "qwen2": {"num_key_value_heads": 2, "bos_token_id": None, "eos_token_id": 3, "pad_token_id": None},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 16, "bos_token_id": None, "eos_token_id": 3, "pad_token_id": None},
+    "llama": {"num_key_value_heads": 2, "rope_theta": 1e5, "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": None},
+    "t5": {"d_kv": 8, "num_decoder_layers": 2, "feed_forward_proj": "gated-gelu", "eos_token_id": 3},
 }
 """Architectures that only transformers knows: what their configs need beside the common values."""
+_T5_NAMES = {
+    "hidden_size": "d_model",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "intermediate_size": "d_ff",
+    "max_position_embeddings": "n_positions",
+}
+"""T5 has its own names for the common values; its positions are relative."""
 
 
 def write_tiny_foreign(folder: Path, family: str) -> Path:
@@ -130,6 +141,8 @@ def write_tiny_foreign(folder: Path, family: str) -> Path:
         "max_position_embeddings": 128,
         "pad_token_id": 0,
     }
+    if family == "t5":
+        common = {_T5_NAMES.get(name, name): value for name, value in common.items()}
     generator = torch.Generator().manual_seed(0)
     model = AutoModel.from_config(AutoConfig.for_model(family, **(common | FOREIGN[family])))
     for weights in model.parameters():

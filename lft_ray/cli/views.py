@@ -235,7 +235,7 @@ def print_card(card: "DataCard", console: "Console") -> None:
     for split, rows in card.rows.items():
         _plain(console, f"{split:11} {rows:8,} rows   {_label_counts(card.label_counts.get(split, {}))}")
     words = ", ".join(f"{name} {value:.0f}" for name, value in card.words_quantiles.items())
-    _plain(console, f"words per text: {words}")
+    _plain(console, f"words per text (where a script has no spaces, letters): {words}")
     for fit in card.tokens:
         _plain(console, f"tokens per text in {fit.base}: {fit.sentence}")
     if card.carved:

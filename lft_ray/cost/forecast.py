@@ -5,13 +5,13 @@ a configuration; `Forecast` fits one line ``seconds = a + b x FLOPs`` per device
 shared its cores with another process does not bend it.
 """
 
-import re
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
 
 from lft_ray.config.methods import FREEZE, LINEAR_PROBE, LORA
 from lft_ray.records import DatasetRecord, TrialConfig, TrialResult, Usage
+from lft_ray.scripts import SPECIAL_TOKENS, TOKENS_PER_WORD, rough_tokens
 from lft_ray.texts import whole
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "Rate",
     "mean_tokens",
     "passes_of",
-    "rough_tokens",
     "schedule_share",
     "trial_flops",
 ]  # fmt: skip
@@ -77,14 +76,6 @@ def passes_of(config: TrialConfig, *, layers: int, hidden: int, is_cached: bool)
     return FULL_FINE_TUNING
 
 
-TOKENS_PER_WORD = 1.4
-"""An English word has about 1.3 word pieces; rounded up, since overestimating the cost is the safe error."""
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-"""Letters of scripts that are written without spaces between words."""
-SPECIAL_TOKENS = 2
-"""Special tokens per text, such as [CLS] and [SEP]."""
 MIN_WORST_CASE_FACTOR = 1.3
 """Worst case relative to the prediction, however well the measurements agree."""
 UNMEASURED_WORST_CASE_FACTOR = 3.0
@@ -115,16 +106,6 @@ DEFAULT_RATES = {
 """Initial guesses per device, until its first trial is measured; all deliberately slow. cpu: 20 GFLOP/s on one core, as
 a plain fp32 loop reaches on an old server core. cuda: half of a T4's fp32 peak. linear: TF-IDF, which spends its time
 counting words rather than on arithmetic."""
-
-
-def rough_tokens(text: str) -> float:
-    """Tokens of a text as a guess without a tokenizer: by words, and by letters in scripts written without spaces.
-
-    In Chinese, Japanese, Thai, Lao, Khmer and Burmese a letter is about one token of any tokenizer.
-    """
-    unspaced = len(_UNSPACED.findall(text))
-    words = len(_UNSPACED.sub(" ", text).split()) if unspaced else len(text.split())
-    return words * TOKENS_PER_WORD + unspaced + SPECIAL_TOKENS
 
 
 def mean_tokens(dataset: DatasetRecord, max_length: int) -> float:

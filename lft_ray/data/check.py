@@ -35,7 +35,7 @@ class DataCard(Record):
     label_counts: dict[str, dict[str, int]]
     """Split -> group that the task counts, such as a label -> rows, most frequent first."""
     words_quantiles: dict[str, float]
-    """Whitespace words per train text: p50, p95, p99, max."""
+    """Words per train text, by `lft_ray.scripts.count_words`: p50, p95, p99, max."""
     duplicates: int
     conflicts: int
     overlaps: dict[str, int]

@@ -14,6 +14,7 @@ from typing import Any
 from lft_ray.data.pair_names import named_pair
 from lft_ray.data.readers.preview import Preview
 from lft_ray.errors import InputError, nearest
+from lft_ray.scripts import UNSPACED
 from lft_ray.tasks import classification, multilabel
 from lft_ray.tasks.columns import TEXT_NAMES
 from lft_ray.tasks.labels.separators import joined_names
@@ -22,7 +23,7 @@ __all__ = ["Chosen", "choose"]
 
 _NUMBER = re.compile(r"^[-+]?(\d+([.,]\d+)?|\.\d+)([eE][-+]?\d+)?%?$")
 _DATE = re.compile(r"^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?$|^\d{1,2}:\d{2}(:\d{2})?$")
-_WORDS = re.compile(r"[^\W\d_]\S*\s+\S*[^\W\d_]|[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{2}")
+_WORDS = re.compile(rf"[^\W\d_]\S*\s+\S*[^\W\d_]|[{UNSPACED}]{{2}}")
 """Two words, or two letters of a script that is written without spaces."""
 _SPLITS = {"train", "training", "test", "dev", "val", "valid", "validation", "eval", "unsupervised"}
 _GENERIC = ("label", "labels", "class", "classes", "target", "targets", "y")

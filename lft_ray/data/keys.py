@@ -7,13 +7,15 @@ import unicodedata
 import numpy as np
 from numpy.typing import NDArray
 
+from lft_ray.scripts import count_words
+
 __all__ = ["normalise", "shuffled_keys", "text_keys"]
 
 _GAMMA = 0x9E3779B97F4A7C15
 """Increment of splitmix64: 2**64 divided by the golden ratio, odd."""
-_HIDDEN = re.compile("[\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
-"""Characters that a copied text gains or loses unseen: soft hyphens, zero-width spaces, directions, byte order marks.
-The joiners and selectors of emoji are visible.
+_HIDDEN = re.compile("[\u00ad\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0100-\U000e01ef]")
+"""Characters that a copied text gains or loses unseen: soft hyphens, zero-width spaces, directions, byte order marks,
+variants of Chinese characters. The joiners and selectors of emoji are visible.
 """
 
 
@@ -26,7 +28,11 @@ def normalise(text: str) -> str:
 
 
 def _parts(text: str) -> list[str]:
-    return unicodedata.normalize("NFKC", text if text.isascii() else _HIDDEN.sub("", text)).casefold().split()
+    if text.isascii():
+        return text.casefold().split()
+    # Case folding can undo the composition (of \u1fb7, for one), hence twice.
+    folded = unicodedata.normalize("NFKC", _HIDDEN.sub("", text)).casefold()
+    return unicodedata.normalize("NFKC", folded).split()
 
 
 def text_keys(texts: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -43,8 +49,9 @@ def text_keys(texts: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     words = np.empty(len(texts), dtype=np.int64)
     for index, text in enumerate(texts):
         parts = _parts(text)
-        words[index] = len(parts)
-        keys += hashlib.blake2b(" ".join(parts).encode(), digest_size=8).digest()
+        normal = " ".join(parts)
+        words[index] = len(parts) if text.isascii() else count_words(normal)
+        keys += hashlib.blake2b(normal.encode(), digest_size=8).digest()
     return np.frombuffer(bytes(keys), dtype="<u8").astype(np.uint64), words
 
 

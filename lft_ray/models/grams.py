@@ -5,7 +5,7 @@ N-grams lie within a word, so those of a word are the same in every text: whoeve
 
 from collections.abc import Sequence
 
-from lft_ray.models.words import OVERLAP, is_unspaced
+from lft_ray.models.words import OVERLAP, WORDS, is_unspaced
 
 __all__ = ["grams", "units"]
 
@@ -14,14 +14,19 @@ _LONGEST_WORD = 256
 """Characters of a word that are read: a word of 1 MiB would give 4 million n-grams."""
 
 
-def units(words: Sequence[str]) -> Sequence[str]:
-    """Return the words, with adjacent letters of scripts without spaces (Chinese, Thai) joined to one."""
+def units(words: Sequence[str], *, version: int = WORDS) -> Sequence[str]:
+    """Return the words, with adjacent letters of scripts without spaces (Chinese, Thai) joined to one.
+
+    Args:
+        words: words of a text.
+        version: version of the rules by which they were cut.
+    """
     if "".join(words).isascii():
         return words
     joined: list[str] = []
     is_open = False
     for word in words:
-        if not is_unspaced(word):
+        if not is_unspaced(word, version=version):
             joined.append(word)
             is_open = False
             continue

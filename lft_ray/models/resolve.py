@@ -83,7 +83,7 @@ def _sources(
     spec: ModelSpec, files: list[str], *, download: bool = True
 ) -> list[Callable[[list[str]], BaseFiles | None]]:
     entry = LADDER.get(spec.base)
-    if entry is not None and entry.architecture is None:
+    if entry is not None and not entry.has_network:
         raise ModelError(f"{spec.base!r} has no files: it is fitted on the training data alone")
     revision = spec.revision or (entry.revision if entry else "main")
     # A cache filled by older tools stores these models under their short names.

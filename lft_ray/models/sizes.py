@@ -110,14 +110,15 @@ def check_lengths(sizes: Sequence[ModelSize], max_length: int) -> None:
 
 def _sizes_of(spec: ModelSpec) -> list[ModelSize]:
     entry = LADDER.get(spec.base)
-    if entry is not None and entry.architecture is None:
+    shape = entry.shape() if entry is not None else None
+    if entry is not None and shape is None:
         if spec.layers is not None:
             raise ModelError(
                 f"{spec.base!r} has no layers to select", fix=f"write {{base: {spec.base}}} without layers"
             )
         return [_linear(spec.base)]
-    if entry is not None and entry.architecture is not None:
-        return _cuts(spec, entry.architecture, entry.pooling, entry.licence, entry.learning_rates)
+    if entry is not None and shape is not None:
+        return _cuts(spec, shape, entry.pooling, entry.licence, entry.learning_rates)
     # Only a base outside the ladder needs its files; the import is local because it needs the hub client.
     from lft_ray.models.resolve import read_architecture
 

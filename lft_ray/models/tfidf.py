@@ -110,7 +110,7 @@ class TfidfModel:
             rows = np.fromiter(counts, dtype=np.int32, count=len(counts))
             logits = self._weigh(rows, np.fromiter(counts.values(), dtype=np.float32, count=len(counts))) + logits
         if self.grams and words:
-            found = np.concatenate([self._rows_of(unit) for unit in units(words)])
+            found = np.concatenate([self._rows_of(unit) for unit in units(words, version=self.words)])
             if len(found):
                 logits = self._weigh(*_counted(found)) + logits
         return logits

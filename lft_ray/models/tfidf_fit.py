@@ -89,7 +89,7 @@ def fit_terms(
     """
     found = [split_input(text, max_length, version=words) for text in texts]
     blocks = [_block(*_counts(map(ngrams, found)), limit=_MAX_TERMS)]
-    if (letters := _gram_counts(found)) is not None:
+    if (letters := _gram_counts(found, words)) is not None:
         blocks.append(_block(*letters, limit=_MAX_GRAMS))
     chosen = _choose(blocks, targets, task, seed)
     used = blocks[: chosen.blocks]
@@ -144,9 +144,9 @@ def _counts(rows: Iterable[Sequence[str]]) -> tuple[list[str], Any]:
     return list(places), csr_matrix((np.array(data, dtype=np.float32), indices, ends), shape=shape)
 
 
-def _gram_counts(words: Sequence[Sequence[str]]) -> tuple[list[str], Any] | None:
+def _gram_counts(words: Sequence[Sequence[str]], version: int) -> tuple[list[str], Any] | None:
     """Like `_counts`, of character n-grams; None: too many."""
-    names, in_texts = _counts(map(units, words))
+    names, in_texts = _counts(units(row, version=version) for row in words)
     found, in_units = _counts(map(grams, names))
     # Counting by word and multiplying takes a tenth of the time of counting by text.
     lengths = np.diff(in_units.indptr)

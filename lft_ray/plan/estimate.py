@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from lft_ray.candidates import Candidates
 from lft_ray.cluster.connect import ClusterHandle
 from lft_ray.cost.forecast import DEFAULT_RATES, mean_tokens
+from lft_ray.data.fit import FIT_CODES
 from lft_ray.models.sizes import ModelSize
 from lft_ray.plan.history import RunHistory
 from lft_ray.plan.serving_costs import ServingCosts, Source
@@ -296,4 +297,5 @@ def _notes(
         share = f"{len(simulation.started)} of {search.trials} trials"
         limits = f"search.{' and search.'.join(given)}" if given else "the space"
         notes.append(f"{limits}: {share} fit" + (" if each takes its predicted time and cost" if given else ""))
+    notes += [f"{problem.message}; {problem.fix}" for problem in job.dataset.problems if problem.code in FIT_CODES]
     return notes

@@ -1,15 +1,22 @@
-"""The rows of an experiment with their card, and how its bases read the texts. In: task, data, bases. Out: rows."""
+"""The rows of an experiment with their card, and how its bases read the texts. In: task, data, bases. Out: rows.
 
-from collections.abc import Sequence
+How the bases read the texts is known as soon as their files are here: to ``lft check`` and ``lft plan`` where they have
+been used before, to a search always.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lft_ray.config import DataSpec, TaskSpec
-from lft_ray.config.experiment import ModelSpec
-from lft_ray.data.fit import fit_problems, token_fits
-from lft_ray.data.prepare import Inspected, inspect_rows, sample_texts
+from lft_ray.config.experiment import Experiment, ModelSpec
+from lft_ray.data.fit import fit_problems, script_problems, token_fits
+from lft_ray.data.prepare import Inspected, inspect_rows, prepare, sample_texts
+from lft_ray.records import DatasetRecord
+from lft_ray.run.folder import RunFolder
+from lft_ray.run.storage import Storage
 from lft_ray.texts import whole
 
-__all__ = ["read_card"]
+__all__ = ["note_fits", "prepared", "read_card", "with_fits"]
 
 
 def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_length: int) -> Inspected:
@@ -28,6 +35,38 @@ def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_l
     train = read.splits.get("train")
     if train is None or not len(train):
         return read
-    fits = token_fits(list(map(whole, sample_texts(train, seed=0))), models, max_length)
-    card = read.card.replace(tokens=fits, problems=[*read.card.problems, *fit_problems(fits)])
+    texts = list(map(whole, sample_texts(train, seed=0)))
+    fits = token_fits(texts, models, max_length)
+    found = [*fit_problems(fits), *script_problems(texts, models, fits)]
+    card = read.card.replace(tokens=fits, problems=[*read.card.problems, *found])
     return replace(read, card=card)
+
+
+def prepared(experiment: Experiment, target: Storage) -> DatasetRecord:
+    """The prepared data of an experiment, with how its bases read it.
+
+    Raises:
+        DataError: the data is unusable.
+    """
+    return with_fits(prepare(experiment.task, experiment.data, target), experiment)
+
+
+def with_fits(dataset: DatasetRecord, experiment: Experiment) -> DatasetRecord:
+    """Add to the problems of prepared data how the bases that are on this machine read it."""
+    texts, models = list(map(whole, dataset.sample_texts)), experiment.models
+    fits = token_fits(texts, models, experiment.training.max_length)
+    found = [*fit_problems(fits), *script_problems(texts, models, fits)]
+    new = [problem for problem in found if problem not in dataset.problems]
+    return dataset.replace(problems=[*dataset.problems, *new])
+
+
+def note_fits(
+    run: RunFolder, dataset: DatasetRecord, experiment: Experiment, log: Callable[[str], None]
+) -> DatasetRecord:
+    """`with_fits`, told and written to the run, whose report then has it."""
+    noted = with_fits(dataset, experiment)
+    for problem in noted.problems[len(dataset.problems) :]:
+        log(f"{problem.severity}: {problem.message}; {problem.fix}")
+    if noted != dataset:
+        run.put("dataset.json", noted)
+    return noted

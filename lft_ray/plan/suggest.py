@@ -14,11 +14,11 @@ from lft_ray.candidates import TaskRecord
 from lft_ray.cluster.connect import ClusterHandle, this_machine
 from lft_ray.config import DataSpec, ModelSpec, TaskSpec, TrainingSpec
 from lft_ray.config.loader import inline
-from lft_ray.cost.forecast import DEFAULT_RATES, rough_tokens
+from lft_ray.cost.forecast import DEFAULT_RATES
 from lft_ray.data.beside import Files, find_files, run_name
 from lft_ray.data.check import DataCard
 from lft_ray.data.choose import PAIRS, Chosen, choose
-from lft_ray.data.fit import TokenFit, fit_problems, token_fit
+from lft_ray.data.fit import TokenFit, fit_problems, script_problems, token_fit
 from lft_ray.data.prepare import inspect_rows, sample_texts
 from lft_ray.data.readers.columnar import HUB_PREFIX
 from lft_ray.data.readers.packed import open_binary
@@ -26,6 +26,7 @@ from lft_ray.data.readers.preview import Preview, preview
 from lft_ray.errors import InputError
 from lft_ray.models.sizes import model_sizes
 from lft_ray.plan.serving_costs import matmul_flops_per_core_s
+from lft_ray.scripts import rough_tokens
 from lft_ray.search.confirm import max_seeds
 from lft_ray.selection.power import power_of
 from lft_ray.system.paths import resolve
@@ -130,7 +131,8 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     margin, margin_told = _margin(read.card, task)
     ratio = _imbalance(read.card)
     name = run_name(asked.name) if asked.name else files.name
-    problems = fit_problems([fit] if fit else [])
+    fits = [fit] if fit else []
+    problems = [*fit_problems(fits), *script_problems(texts, [ModelSpec(base=BASE)], fits)]
     lines = [
         *chosen.told,
         *files.told,
@@ -146,6 +148,7 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
         "effort": effort.told,
         "margin": margin_told,
         "weights": f"labels are {ratio:.0f}:1, the most to the least frequent",
+        "instead": fit.instead if fit else "",
     }
     content = _yaml(name, task, data, length, effort, (margin, ratio), told)
     warnings = [f"{problem.message}; {problem.fix}" for problem in problems]
@@ -353,6 +356,9 @@ def _yaml(
         lines.append(
             f"  split: {{{shares}}}   # cut from train; give data.validation / data.test instead when you have them"
         )
+    instead = ""
+    if told["instead"]:
+        instead = f"\n  # - {{base: {told['instead']}, layers: [2, 4, 12]}}  # reads these texts, which {BASE} does not"
     weights = f"\n  class_weights: [none, balanced]            # {told['weights']}" if ratio > IMBALANCE else ""
     return _TEMPLATE.format(
         name=inline(name),
@@ -360,6 +366,7 @@ def _yaml(
         data="\n".join(lines),
         base=BASE,
         layers=inline(list(effort.layers)),
+        instead=instead,
         weights=weights,
         length=length,
         length_told=told["length"],
@@ -382,7 +389,7 @@ data:
 
 models:
   - {{base: tfidf}}                            # n-grams and logistic regression: the baseline
-  - {{base: {base}, layers: {layers}}}  # model size = base x number of layers; `lft env --models` lists bases
+  - {{base: {base}, layers: {layers}}}  # model size = base x number of layers; `lft env --models` lists bases{instead}
 
 training:
   method: [full, linear_probe]               # all weights; or the head alone, one forward pass

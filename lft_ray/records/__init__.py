@@ -93,7 +93,7 @@ class DatasetRecord(Record):
     """Labels in the order of the outputs; empty where the task learns none."""
     splits: dict[str, SplitRecord]
     words_quantiles: dict[str, float]
-    """Quantiles of whitespace-separated words per text: keys p50, p95, p99, max."""
+    """Quantiles of words per text, by `lft_ray.scripts.count_words`: keys p50, p95, p99, max."""
     carved: dict[str, float] = Field(default_factory=dict)
     """Splits that were cut from train, with their fraction; splits that the user gave are absent."""
     problems: list[Problem] = Field(default_factory=list)

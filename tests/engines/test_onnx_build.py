@@ -42,7 +42,7 @@ def test_architectures_of_transformers_are_exported_alike(family, tmp_path):
     source = trained(tmp_path / "trained", write_tiny_foreign(tmp_path / "base", family))
     build_onnx(source, tmp_path / "onnx", precision="fp32")
     got, expected = logits_of(OnnxEngine, tmp_path / "onnx", "fp32"), logits_of(TorchEngine, source, "fp32")
-    assert np.abs(got - expected).max() < 1e-4
+    assert np.abs(got - expected).max() < 1e-5
 
 
 def test_more_tokens_than_positions_are_refused(tiny_gpt, tmp_path):

@@ -205,6 +205,18 @@ def test_a_model_of_an_older_release_predicts_as_it_did(version, tmp_path):
     assert TfidfModel.load(tmp_path / "again").words == version
 
 
+@pytest.mark.parametrize(("version", "logit"), [(3, 1.0), (4, 2.0)])
+def test_parts_of_words_are_those_of_the_release_that_fitted_them(version, logit, tmp_path):
+    # Version 3 took the iteration mark for a word between two runs, version 4 for a letter of one.
+    facts = {"strength": 1.0, "words": version, "terms": [], "grams": [" \u4eba ", " \u4eba\u3005 "]}
+    (tmp_path / "vocabulary.json").write_text(json.dumps(facts))
+    coef = np.array([[1.0, 0.0], [2.0, 0.0]], np.float32)
+    arrays = {"idf": np.ones(2, np.float32), "coef": coef, "intercept": np.zeros(2, np.float32)}
+    save_file(arrays, tmp_path / "linear.safetensors")
+    EngineCard(engine="sklearn", model_size="tfidf", outputs=2, max_length=9).write(tmp_path)
+    assert TfidfModel.load(tmp_path).logits(["\u4eba\u3005"])[0].tolist() == [logit, 0.0]
+
+
 def test_fit_learns_the_topics(fitted):
     task = Classification(sorted(TOPICS))
     texts, names = corpus(90, list(TOPICS), seed=3)

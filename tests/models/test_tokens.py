@@ -2,9 +2,12 @@
 
 import random
 import re
+import unicodedata
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lft_ray.errors import BundleError
 from lft_ray.models.tokens import TextTokenizer, Truncated, Unread
@@ -98,3 +101,18 @@ def test_a_damaged_tokenizer_is_refused(content, tmp_path):
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(BundleError, match="cannot be read as a tokenizer"):
         TextTokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("fixture", ["tiny_bert", "tiny_gpt"])
+def test_any_text_in_any_form_has_tokens(fixture, request):
+    tokenizer = TextTokenizer(request.getfixturevalue(fixture))
+
+    @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+    @given(st.text(st.characters(exclude_categories=[])), st.integers(4, 40))
+    def check(text, length):
+        [ids] = tokenizer.encode([text], length)
+        assert 1 <= len(ids) <= length
+        for form in ("NFC", "NFD"):
+            assert tokenizer.encode([unicodedata.normalize(form, text)], length) == [ids]
+
+    check()

@@ -8,7 +8,6 @@ import pytest
 from lft_ray.cluster.connect import ClusterHandle, Node
 from lft_ray.config import Experiment
 from lft_ray.config.loader import load_yaml
-from lft_ray.cost.forecast import rough_tokens
 from lft_ray.errors import InputError
 from lft_ray.plan.suggest import Asked, minutes_of, suggest
 
@@ -121,17 +120,14 @@ def test_minutes_grow_with_rows_tokens_and_a_slow_machine():
     assert "max_rows" in huge.told
 
 
-def test_letters_without_spaces_are_tokens():
-    assert rough_tokens("中文" * 50) == pytest.approx(102)
-    assert rough_tokens("สวัสดีครับ") == pytest.approx(12)
-    assert rough_tokens("two words") == pytest.approx(4.8)
-
-
 def test_long_chinese_is_not_short(tmp_path):
     draw = random.Random(0)
     table = [("".join(chr(0x4E00 + draw.randrange(400)) for _ in range(300)), "ab"[i % 2]) for i in range(100)]
-    _, experiment = suggested(write(tmp_path / "zh.csv", table))
+    found, experiment = suggested(write(tmp_path / "zh.csv", table))
     assert experiment.training.max_length >= 256
+    assert any("does not know" in warning for warning in found.warnings)
+    assert "# - {base: multilingual-e5-small" in found.content
+    assert [spec.base for spec in experiment.models] == ["tfidf", "minilm"]
 
 
 def test_a_file_of_pairs_becomes_a_task_on_pairs(tmp_path):

@@ -8,6 +8,7 @@ from itertools import combinations
 from lft_ray.errors import nearest
 from lft_ray.tasks.columns import Column, column_key, input_columns
 from lft_ray.tasks.findings import FileFindings
+from lft_ray.texts import canonical, differences
 
 __all__ = ["WantedColumns"]
 
@@ -74,6 +75,11 @@ class WantedColumns:
         return _Sought(column.role, given, column.names, self.option(column.role), not_meant)
 
 
+def _how(name: str, other: str) -> str:
+    """In what two spellings of one name differ."""
+    return "in case" if name.casefold() == other.casefold() else f"in its characters ({differences(name, other)})"
+
+
 _CLOSE = 0.7
 """Least likeness of a column name to a usual one for a hint: 0.75 for one swapped letter in four."""
 
@@ -95,19 +101,20 @@ class _Sought:
     """Names that are not offered for a missing column."""
 
     def find(self, names: Sequence[str], findings: FileFindings) -> int | None:
-        folded = [name.casefold() for name in names]
+        folded = list(map(canonical, names))
         for wanted in [self.given] if self.given is not None else self.usual:
             if wanted in names:
                 return names.index(wanted)
-            if folded.count(wanted.casefold()) > 1:
-                same = [name for name in names if name.casefold() == wanted.casefold()]
+            if folded.count(canonical(wanted)) > 1:
+                same = [name for name in names if canonical(name) == canonical(wanted)]
                 message = f"several columns match the {self.role}: {', '.join(map(repr, same))}"
                 findings.error("ambiguous_column", message, fix=f"{self.option}{same[0]}")
                 return None
-            if wanted.casefold() in folded:
-                at = folded.index(wanted.casefold())
+            if canonical(wanted) in folded:
+                at = folded.index(canonical(wanted))
                 if self.given is not None:
-                    message = f"column {names[at]!r} is read as the {self.role}: {wanted!r} differs from it in case"
+                    how = _how(wanted, names[at])
+                    message = f"column {names[at]!r} is read as the {self.role}: {wanted!r} differs from it {how}"
                     findings.warning("column_case", message, fix=f"{self.option}{names[at]}")
                 return at
         self._report_missing(names, findings)

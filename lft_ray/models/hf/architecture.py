@@ -11,7 +11,7 @@ from typing import Any
 
 from lft_ray.errors import ModelError, nearest
 from lft_ray.models.architecture import FAMILIES, Architecture, refuse_code
-from lft_ray.models.hf.measure import measure, quiet, read_config
+from lft_ray.models.hf.measure import ENCODER_HALVES, measure, quiet, read_config
 
 __all__ = ["HfArchitecture", "Shape", "read_shape"]
 
@@ -159,8 +159,9 @@ def _parse(config: dict[str, Any], where: str) -> Any:
 
 def _reject_unsupported(config: Any, where: str) -> None:
     reason = ""
-    if getattr(config, "is_encoder_decoder", False):
-        reason = "is an encoder-decoder; only encoders and decoders are supported"
+    if getattr(config, "is_encoder_decoder", False) and config.model_type not in ENCODER_HALVES:
+        halves = ", ".join(ENCODER_HALVES)
+        reason = f"is an encoder-decoder; of these only {halves} are supported, with their encoder alone"
     elif getattr(config, "sub_configs", None):
         reason = "consists of several networks (such as text and image)"
     elif getattr(config, "quantization_config", None):

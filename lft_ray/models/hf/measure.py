@@ -13,8 +13,13 @@ from typing import Any
 
 from lft_ray.errors import ModelError
 
-__all__ = ["NetworkStats", "drop_pooler", "empty_model", "measure", "quiet", "read_config", "states_without_weights"]
+__all__ = [
+    "ENCODER_HALVES", "NetworkStats", "auto_class", "drop_unused", "empty_model", "measure", "quiet", "read_config",
+    "states_without_weights",
+]  # fmt: skip
 
+ENCODER_HALVES = ("t5", "mt5", "umt5")
+"""Encoder-decoders whose encoder is a network of its own in transformers; the decoder is left out."""
 _PROBE_TOKENS = 128
 """Tokens of the counted forward pass: the length at which a model size states its FLOPs."""
 
@@ -61,10 +66,9 @@ def quiet() -> Iterator[None]:
 def empty_model(config_json: str) -> tuple[Any, dict[str, bool]]:
     """Return the network on the meta device without a pooler, and the constructor options that omit the pooler."""
     import torch
-    from transformers import AutoModel
 
     with quiet(), torch.device("meta"):
-        auto: Any = AutoModel
+        auto = auto_class(read_config(config_json))
         model = auto.from_config(read_config(config_json), attn_implementation="eager", trust_remote_code=False)
         options = {"add_pooling_layer": False} if "add_pooling_layer" in signature(type(model)).parameters else {}
         # Whether the class takes the option is only known once it is built, which is cheap on the meta device.
@@ -72,14 +76,25 @@ def empty_model(config_json: str) -> tuple[Any, dict[str, bool]]:
             model = auto.from_config(
                 read_config(config_json), attn_implementation="eager", trust_remote_code=False, **options
             )
-    drop_pooler(model)
+    drop_unused(model)
     return model, options
 
 
-def drop_pooler(model: Any) -> None:
-    """Remove a pooler that the constructor could not omit: its weights would never get a gradient."""
+def auto_class(config: Any) -> Any:
+    """The class of transformers that builds the network of a config: of an encoder-decoder, its encoder."""
+    from transformers import AutoModel, AutoModelForTextEncoding
+
+    return AutoModelForTextEncoding if config.model_type in ENCODER_HALVES else AutoModel
+
+
+def drop_unused(model: Any) -> None:
+    """Remove what the hidden states do not need: a pooler that the constructor could not omit, whose weights would
+    never get a gradient, and the second name of an encoder half's token embedding, which no file could hold twice.
+    """
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
+    if model.config.model_type in ENCODER_HALVES:
+        model.shared = None
 
 
 @lru_cache(maxsize=64)

@@ -16,11 +16,21 @@ from lft_ray.errors import ModelError
 from lft_ray.models.convert import SAFE_WEIGHTS
 from lft_ray.models.encoder import apart
 from lft_ray.models.hf.architecture import HfArchitecture
-from lft_ray.models.hf.measure import drop_pooler, empty_model, quiet, read_config, states_without_weights
+from lft_ray.models.hf.measure import (
+    ENCODER_HALVES,
+    auto_class,
+    drop_unused,
+    empty_model,
+    quiet,
+    read_config,
+    states_without_weights,
+)
 
 __all__ = ["HfBackbone", "initialised", "pretrained", "restored"]
 
 _POOLER = "pooler."
+_SHARED, _TOKENS = "shared.weight", "encoder.embed_tokens.weight"
+"""Two names of the token embedding of an encoder half; we store the second."""
 
 
 class HfBackbone(nn.Module):
@@ -88,16 +98,13 @@ def _names_below(shape: HfArchitecture, layers: int) -> tuple[str, ...]:
 
 def initialised(shape: HfArchitecture, seed: int) -> HfBackbone:
     """Build a backbone with the architecture's own random initialisation. The global random state is not changed."""
-    from transformers import AutoModel
-
     _, options = empty_model(shape.config)
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
-        auto: Any = AutoModel
-        model = auto.from_config(
+        model = auto_class(read_config(shape.config)).from_config(
             read_config(shape.config), attn_implementation="eager", trust_remote_code=False, **options
         )
-    drop_pooler(model)
+    drop_unused(model)
     return HfBackbone(shape, model.float())
 
 
@@ -158,6 +165,8 @@ def _assembled(shape: HfArchitecture, state: Mapping[str, Tensor], where: str) -
 def _loaded(shape: HfArchitecture, state: dict[str, Tensor], where: str) -> Any:
     """Build the network with these weights; names of other parts (heads, removed layers) are ignored."""
     empty, options = empty_model(shape.config)
+    if shape.family in ENCODER_HALVES and _SHARED not in state and _TOKENS in state:
+        state = {**state, _SHARED: state[_TOKENS]}
     try:
         with torch.random.fork_rng(devices=[]), quiet():
             # No path, so that only these tensors are loaded: no adapters, no pickles, no hub.
@@ -182,5 +191,5 @@ def _loaded(shape: HfArchitecture, state: dict[str, Tensor], where: str) -> Any:
             "which their config.json requires",
             fix="download the base model again, or choose another",
         )
-    drop_pooler(model)
+    drop_unused(model)
     return model.eval()

@@ -22,9 +22,9 @@ from lft_ray.tasks.labels.spelling import one_spelling
 from lft_ray.tasks.rows import CleanRows, RawTable, Repeats, Values
 from lft_ray.wire import Prediction
 
-__all__ = ["Labelled"]
+__all__ = ["BETWEEN_INPUTS", "Labelled"]
 
-_BETWEEN_INPUTS = " \u241f "
+BETWEEN_INPUTS = " \u241f "
 """Stands between the inputs of one row (the symbol for a unit separator): a plain space would make the pairs "a", "b c"
 and "a b", "c" one."""
 
@@ -67,7 +67,7 @@ class Labelled(ABC):
     def identity(cls, values: Values) -> list[str]:
         """Return the text of each row; several inputs are joined by a mark."""
         texts: list[Sequence[str]] = [values[column.role] for column in input_columns(cls.columns)]
-        return list(texts[0]) if len(texts) == 1 else [_BETWEEN_INPUTS.join(row) for row in zip(*texts, strict=True)]
+        return list(texts[0]) if len(texts) == 1 else [BETWEEN_INPUTS.join(row) for row in zip(*texts, strict=True)]
 
     @classmethod
     def counts(cls, values: Values) -> dict[str, int]:

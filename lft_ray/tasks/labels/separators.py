@@ -14,9 +14,11 @@ from lft_ray.texts import shown
 
 __all__ = ["check_separator", "joined_names"]
 
-_MARKS = (";;", "||", "::", ";", "|", "#", "/", "\\", "&", "+", "~", "^", "\t", ":", "_", "-", " ")
+_WIDE = ("\uff0c", "\u3001", "\uff1b", "\uff5c", "\u060c", "\u061b")
+"""Commas, semicolons and bars of Chinese, Japanese and Arabic."""
+_MARKS = (";;", "||", "::", ";", "|", *_WIDE, "#", "/", "\\", "&", "+", "~", "^", "\t", ":", "_", "-", " ")
 """Marks that exports put between labels, the longer and clearer first."""
-_CLEAR = {";;", "||", ";", "|", "\t"}
+_CLEAR = {";;", "||", ";", "|", "\t", *_WIDE}
 """Marks that hardly occur inside a name."""
 _WEAK = {":", "_", "-", " ", "&", "+"}
 """Marks that are common inside names: one recombined name proves nothing."""

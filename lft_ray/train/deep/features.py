@@ -93,7 +93,7 @@ def find_encoder(models: Sequence[ModelSpec]) -> Encoder | None:
     Returns:
         The encoder; None where no such network is on this machine.
     """
-    networks = [spec for spec in models if (entry := LADDER.get(spec.base)) is None or entry.architecture is not None]
+    networks = [spec for spec in models if (entry := LADDER.get(spec.base)) is None or entry.has_network]
     listed = sorted(networks, key=lambda spec: spec.base != _PREFERRED)
     for spec in listed or [ModelSpec(base=_PREFERRED)]:
         whole = spec.model_copy(update={"layers": None})

@@ -91,3 +91,9 @@ def test_a_hint_for_the_truth_is_no_usual_name_of_an_input():
 
 def test_find_trims_padded_names_with_a_warning():
     assert find([" text", "label"]) == ((0, 1), ["padded_header"])
+
+
+def test_a_name_in_another_unicode_form_is_the_column_and_told():
+    assert find(["\uff34\uff25\uff38\uff34", "label"], text="text") == ((0, 1), ["column_case"])
+    assert find(["Re\u0301sume\u0301", "label"], text="r\u00e9sum\u00e9") == ((0, 1), ["column_case"])
+    assert find(["\u6587\u672c", "\u6807\u7b7e"], text="\u6587\u672c", label="\u6807\u7b7e") == ((0, 1), [])

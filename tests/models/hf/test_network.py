@@ -20,13 +20,14 @@ from tests.models.hf.networks import batch, network_of
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_states_are_those_of_transformers(folder, layers):
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig, AutoModel, T5EncoderModel
 
     config = AutoConfig.from_pretrained(folder)
+    network_class = T5EncoderModel if config.model_type == "t5" else AutoModel
     config.num_hidden_layers = layers
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[:layers]
-    reference = AutoModel.from_pretrained(folder, config=config, attn_implementation="eager").eval()
+    reference = network_class.from_pretrained(folder, config=config, attn_implementation="eager").eval()
     network = network_of(folder, layers)
     ids, mask = batch(network.pad_id)
     with torch.inference_mode():

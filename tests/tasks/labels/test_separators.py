@@ -8,7 +8,9 @@ from lft_ray.tasks.labels.separators import check_separator, joined_names
 from tests.tasks.tables import clean_rows
 
 
-@pytest.mark.parametrize("mark", [";", "|", "#", "/", ";;", "||", "\t", "\\", " "])
+@pytest.mark.parametrize(
+    "mark", [";", "|", "#", "/", ";;", "||", "\t", "\\", " ", "\uff0c", "\u3001", "\uff1b", "\u060c"]
+)
 def test_marks_between_labels(mark):
     names = [f"sun{mark}rain", f"sun{mark}wind", f"rain{mark}wind", "sun", "rain"]
     assert next(joined_names(names, several=True)).mark == mark
