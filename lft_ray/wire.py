@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validat
 
 __all__ = [
     "MAX_BATCH", "VISIBLE", "Canary", "ErrorBody", "Info", "LabelScore", "Options", "Parameters", "PredictRequest",
-    "Prediction", "Predictions", "RequestBody", "ResponseBody", "Text", "Texts", "Wire",
+    "Prediction", "Predictions", "RequestBody", "ResponseBody", "SpanAnswer", "Text", "Texts", "Wire",
 ]  # fmt: skip
 
 MAX_BATCH = 128
@@ -65,6 +65,19 @@ class LabelScore(ResponseBody):
 
     label: str
     score: float
+
+
+class SpanAnswer(ResponseBody):
+    """One answer: a piece of the context, ``context[start:end]``."""
+
+    answer: str
+    """The answer; empty: there is none."""
+    start: int
+    """First character of the answer, counted from 0 in Unicode code points."""
+    end: int
+    """Character after the answer."""
+    score: float
+    """Its probability."""
 
 
 class Parameters(RequestBody):
@@ -122,8 +135,8 @@ def wire_input(text: str | tuple[str, str]) -> str | dict[str, str]:
     return text if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
 
 
-Prediction = list[LabelScore]
-"""Labels of one text with their scores, best first."""
+Prediction = list[LabelScore] | list[SpanAnswer]
+"""Labels of one text, or answers to one question, with their scores, best first."""
 Predictions = list[Prediction]
 
 

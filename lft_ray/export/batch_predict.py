@@ -204,7 +204,7 @@ def _prediction_table(bulk: BulkRunner, task: Task, start: int, texts: Sequence[
         ) from error
     # A text of nothing has no prediction: the model would give it the one that it gives most often.
     blank = np.fromiter(map(is_blank, texts), dtype=np.bool_, count=len(texts))
-    answers = task.answer_table(outputs, blank)
+    answers = task.answer_table(outputs, blank, texts)
     rows = pa.table(
         {
             "row": pa.array(np.arange(start, start + len(texts), dtype=np.int64)),

@@ -3,6 +3,7 @@
 A maximum length that truncates no sample text is skipped: its profile would equal that of the next longer one.
 """
 
+import json
 import random
 import tempfile
 from collections.abc import Sequence
@@ -33,7 +34,9 @@ def profile_requests(candidates: Candidates, dataset: DatasetRecord) -> list[Pro
             precision=variant.precision,
             max_length=variant.max_length,
             task_kind=task.kind,
-            labels=tuple(task.labels),
+            facts=json.dumps(task.facts),
+            head=task.head,
+            outputs=task.outputs,
             segments=task.segments,
             files=_fitted(dataset, task, variant.max_length) if size.is_linear else (),
         )

@@ -120,6 +120,6 @@ def export_tfidf(folder: Path, name: str, repeats: int) -> Bundle:
         task_kind="classification",
         labels=LABELS,
         samples=texts[:5],
-        facts=CardFacts(name="test"),
+        card=CardFacts(name="test"),
     )
     return export_bundle(checkpoint, plan, Storage(folder), f"bundle-{name}")

@@ -14,7 +14,7 @@ from lft_ray.config import ModelSpec
 from lft_ray.data.near import NearPair, near_duplicates
 from lft_ray.errors import InputError
 from lft_ray.records import Record
-from lft_ray.tasks.base import Task
+from lft_ray.tasks.base import LabelTask
 from lft_ray.tasks.columns import LABEL
 from lft_ray.tasks.rows import CleanRows
 from lft_ray.train.deep.features import find_encoder, network_features, tfidf_matrix
@@ -119,7 +119,7 @@ class _Rows:
 
 def deep_check(
     splits: Mapping[str, CleanRows],
-    task: Task,
+    task: LabelTask,
     models: Sequence[ModelSpec],
     *,
     max_length: int,
@@ -172,7 +172,7 @@ def deep_check(
     )
 
 
-def judged(targets: NDArray[Any], keys: NDArray[np.uint64], task: Task) -> NDArray[np.bool_]:
+def judged(targets: NDArray[Any], keys: NDArray[np.uint64], task: LabelTask) -> NDArray[np.bool_]:
     """Which labels have enough different texts to be judged, bool [c]."""
     carried = [targets == label if task.is_exclusive else targets[:, label] > 0.5 for label in range(task.outputs)]
     return np.array([len(np.unique(keys[rows])) >= LEAST_TEXTS for rows in carried], np.bool_)
@@ -188,7 +188,11 @@ def groups(keys: NDArray[np.uint64], pairs: Sequence[NearPair]) -> NDArray[np.ui
 
 
 def _suspects(
-    rows: _Rows, targets: NDArray[Any], probabilities: NDArray[np.float64], task: Task, is_judged: NDArray[np.bool_]
+    rows: _Rows,
+    targets: NDArray[Any],
+    probabilities: NDArray[np.float64],
+    task: LabelTask,
+    is_judged: NDArray[np.bool_],
 ) -> list[Suspect]:
     if task.is_exclusive:
         found = scored(probabilities, targets)
@@ -203,7 +207,7 @@ def _suspects(
 
 
 def _several(
-    targets: NDArray[Any], probabilities: NDArray[np.float64], task: Task, is_judged: NDArray[np.bool_]
+    targets: NDArray[Any], probabilities: NDArray[np.float64], task: LabelTask, is_judged: NDArray[np.bool_]
 ) -> tuple[Scored, list[list[str]]]:
     """Each of several labels judged by itself; a row is as suspicious as its most suspicious label."""
     scores = np.full(targets.shape, -np.inf)
