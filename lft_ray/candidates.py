@@ -8,10 +8,12 @@ from collections.abc import Mapping
 
 from pydantic import Field, JsonValue
 
-from lft_ray.config import CostSpec, Experiment, ModelSpec, Precision
+from lft_ray.config import CostSpec, Experiment, ModelSpec, Precision, TrainingSpec
+from lft_ray.config.methods import FULL, LINEAR_PROBE, LORA
 from lft_ray.cost.prices import Price, price_of
 from lft_ray.engines.variants import variants_of
 from lft_ray.errors import ConfigError, ModelError, nearest
+from lft_ray.models.floors import FLOORS
 from lft_ray.models.sizes import ModelSize, model_sizes
 from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, Learned, Record, Variant
@@ -22,6 +24,10 @@ from lft_ray.tasks.columns import input_columns
 from lft_ray.tasks.find import make_task
 
 __all__ = ["Candidates", "TaskRecord"]
+
+
+METHODS_OF_TOKENS = (FULL, LORA)
+"""Training methods for a head that reads tokens: the others train on one vector of each text."""
 
 
 class TaskRecord(Learned):
@@ -99,6 +105,28 @@ class TaskRecord(Learned):
                 fix="write a class with the members of lft_ray.tasks.base.Task",
             )
 
+    def usable(self, training: TrainingSpec) -> TrainingSpec:
+        """Return the settings without those defaults that the task cannot use, whose head reads tokens.
+
+        These are the linear probe, as a method and as the first head: it is fitted on one vector of each text.
+
+        Raises:
+            ConfigError: a setting that is no default cannot be used, or no training method is left.
+        """
+        if self.head == "vector":
+            return training
+        methods = [method for method in training.method if method != LINEAR_PROBE]
+        if not methods or not set(methods) <= set(METHODS_OF_TOKENS):
+            raise ConfigError(
+                f"training.method lists {', '.join(training.method)}, but the head of task {self.kind!r} reads tokens: "
+                f"expected some of {', '.join(METHODS_OF_TOKENS)}",
+                fix="--set training.method=[full]",
+            )
+        if training.class_weights != "none":
+            message = f"training.class_weights is {training.class_weights!r}, but task {self.kind!r} has no classes"
+            raise ConfigError(message, fix="--set training.class_weights=none")
+        return training.replace(method=methods, head_init="random")
+
     def row_spread(self, counts: Mapping[str, int], rows: int) -> float:
         """`Task.row_spread` of the metric that the search maximises."""
         found: type[Task] = resolve(self.kind, TASKS, where="task.kind")
@@ -165,6 +193,22 @@ class Candidates(Record):
         """
         found = run.find_record("candidates.json", cls)
         return found if found is not None else cls.of(run.experiment(), run.dataset())
+
+    def check_floors(self) -> None:
+        """Refuse models without a network that are not for the task.
+
+        Raises:
+            ConfigError: names them, and those that are.
+        """
+        wrong = [size.base for size in self.sizes if size.is_linear and FLOORS[size.family].head != self.task.head]
+        if wrong:
+            right = " or ".join(family for family, floor in FLOORS.items() if floor.head == self.task.head)
+            message = f"models lists {wrong[0]!r}, which cannot be fitted for task {self.task.kind!r}"
+            raise ConfigError(f"{message}: expected {right}, or networks", fix=f"put {right} under models")
+
+    def usable(self, experiment: Experiment) -> Experiment:
+        """Return the experiment with the training settings that its task can use; see `TaskRecord.usable`."""
+        return experiment.replace(training=self.task.usable(experiment.training))
 
     def check_weights(self) -> None:
         """Check that the files of every base model can be found.

@@ -200,7 +200,7 @@ def run_search(
         experiment = run.experiment()
         given = experiment.to_yaml()
         prepared = prepare(run, experiment, log)
-        experiment = _usable(experiment, prepared.candidates)
+        experiment = prepared.candidates.usable(experiment)
         check_intact(run, prepared.ledger, prepared.dataset)
         if retry_failed:
             log(reopened(prepared.ledger))
@@ -242,13 +242,6 @@ def _checked(experiment: Experiment) -> Candidates:
     return candidates
 
 
-def _usable(experiment: Experiment, candidates: Candidates) -> Experiment:
-    """The experiment with the training settings that its task can use."""
-    from lft_ray.search.preflight import usable_training
-
-    return experiment.replace(training=usable_training(experiment.training, candidates.task))
-
-
 def plan(experiment: Experiment) -> "Estimate":
     """Predict cost and candidates of a search; trains nothing, starts no cluster, writes no run folder, works offline.
 
@@ -263,7 +256,7 @@ def plan(experiment: Experiment) -> "Estimate":
     from lft_ray.plan.history import load_history
     from lft_ray.plan.serving_costs import matmul_flops_per_core_s
 
-    experiment = _usable(experiment, _checked(experiment))
+    experiment = _checked(experiment).usable(experiment)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
         dataset = read_data(experiment.task, experiment.data, Storage(folder))
     job = PlanJob(
@@ -474,7 +467,7 @@ def run_train(
     ):
         experiment = run.experiment()
         prepared = prepare(run, experiment, _printer(None))
-        experiment = _usable(experiment, prepared.candidates)
+        experiment = prepared.candidates.usable(experiment)
         run.settle()
         run.note_environment(environment())
         candidates, dataset, ledger = prepared.candidates, prepared.dataset, prepared.ledger

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.config import ModelSpec
 from lft_ray.engines.build import build_folder, serving_engine
 from lft_ray.engines.onnx_build import NotExportableError
+from lft_ray.models.floors import FLOORS
 from lft_ray.models.sizes import ModelSize
 from lft_ray.records import Bundle
 from lft_ray.serve.model.base import Model, ReplicaThreads, SampleResult
@@ -80,7 +81,7 @@ class ProfileRequest:
     @property
     def engine(self) -> str:
         """The preferred engine; another one serves the model if this one cannot."""
-        return "sklearn" if self.size.is_linear else serving_engine("torch", self.precision)
+        return FLOORS[self.size.family].engine if self.size.is_linear else serving_engine("torch", self.precision)
 
 
 @dataclass(frozen=True, slots=True)

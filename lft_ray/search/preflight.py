@@ -1,9 +1,9 @@
 """Check an experiment before anything is spent. In: candidates, config sections. Out: errors. Trains nothing."""
 
-from lft_ray.candidates import Candidates, TaskRecord
+from lft_ray.candidates import Candidates
 from lft_ray.config import SearchSpec, TrainingSpec
 from lft_ray.config.base import SCHEDULERS
-from lft_ray.config.methods import DISTILL, FULL, LINEAR_PROBE, LORA
+from lft_ray.config.methods import DISTILL, LORA
 from lft_ray.errors import ConfigError, nearest
 from lft_ray.models.architecture import FAMILIES, LINEAR_LAYERS
 from lft_ray.models.sizes import check_lengths
@@ -12,10 +12,7 @@ from lft_ray.search import SAMPLERS
 from lft_ray.search.space import possible_methods
 from lft_ray.selection import POLICIES
 
-__all__ = ["check_distillation", "check_experiment", "check_methods", "check_plugins", "usable_training"]
-
-METHODS_OF_TOKENS = (FULL, LORA)
-"""Training methods for a head that reads tokens: the others train on one vector of each text."""
+__all__ = ["check_distillation", "check_experiment", "check_methods", "check_plugins"]
 
 
 def check_experiment(candidates: Candidates, training: TrainingSpec) -> None:
@@ -26,7 +23,8 @@ def check_experiment(candidates: Candidates, training: TrainingSpec) -> None:
         ConfigError: the task is none or does not support distillation, or no method can train a model size.
     """
     candidates.task.check()
-    check_methods(candidates, usable_training(training, candidates.task))
+    candidates.check_floors()
+    check_methods(candidates, candidates.task.usable(training))
     check_lengths(candidates.sizes, training.max_length)
 
 
@@ -43,29 +41,6 @@ def check_plugins(search: SearchSpec, policy: str) -> None:
     resolve(search.sampler, SAMPLERS, where="search.sampler")
     resolve(search.scheduler, SCHEDULERS, where="search.scheduler")
     resolve(policy, POLICIES, where="selection.policy")
-
-
-def usable_training(training: TrainingSpec, task: TaskRecord) -> TrainingSpec:
-    """Return the settings without those defaults that a task cannot use, whose head reads tokens.
-
-    These are the linear probe, as a method and as the first head: it is fitted on one vector of each text.
-
-    Raises:
-        ConfigError: a setting that is no default cannot be used, or no training method is left.
-    """
-    if task.head == "vector":
-        return training
-    methods = [method for method in training.method if method != LINEAR_PROBE]
-    if not methods or not set(methods) <= set(METHODS_OF_TOKENS):
-        raise ConfigError(
-            f"training.method lists {', '.join(training.method)}, but the head of task {task.kind!r} reads tokens: "
-            f"expected some of {', '.join(METHODS_OF_TOKENS)}",
-            fix="--set training.method=[full]",
-        )
-    if training.class_weights != "none":
-        message = f"training.class_weights is {training.class_weights!r}, but task {task.kind!r} has no classes"
-        raise ConfigError(message, fix="--set training.class_weights=none")
-    return training.replace(method=methods, head_init="random")
 
 
 def check_methods(candidates: Candidates, training: TrainingSpec) -> None:
