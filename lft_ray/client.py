@@ -1,8 +1,8 @@
 """Typed clients of an endpoint, blocking and async, with retries.
 
-In: texts. Out: label scores. Requests are idempotent, so they are retried with exponential backoff and jitter when the
-connection breaks or the server is overloaded. Never imports more of the package than ``wire``, ``errors`` and
-``system.http``.
+In: texts, or pairs of texts. Out: label scores. Requests are idempotent, so they are retried with exponential backoff
+and jitter when the connection breaks or the server is overloaded. Never imports more of the package than ``wire``,
+``errors`` and ``system.http``.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lft_ray.errors import InputError, LftError, UnreachableError
 from lft_ray.system.http import make_client
-from lft_ray.wire import VISIBLE, Info, LabelScore
+from lft_ray.wire import PAIR_TEXTS, VISIBLE, Info, LabelScore, wire_input
 
 __all__ = ["AsyncClient", "Attempt", "Client", "RetryPolicy", "retry_after_s"]
 
@@ -39,6 +39,8 @@ _INFO: TypeAdapter[Info] = TypeAdapter(Info)
 
 Scores = list[list[LabelScore]]
 _SCORES: TypeAdapter[Scores] = TypeAdapter(Scores)
+Input = str | Sequence[str]
+"""A text; for a model on pairs a tuple of two texts."""
 Parsed = TypeVar("Parsed")
 
 
@@ -137,18 +139,19 @@ class Client:
         self._http: httpx.Client = _connect(httpx.Client, url, api_key, timeout_s)
         self._info: Info | None = None
 
-    def predict(self, texts: Sequence[str], top_k: int | None = None) -> Scores:
+    def predict(self, texts: Sequence[Input], top_k: int | None = None) -> Scores:
         """Score the labels of each text.
 
         Args:
-            texts: any number of texts; they are split into several requests if the server's limits require it.
+            texts: any number of texts; they are split into several requests if the server's limits require it. For a
+                model on pairs, tuples of two texts.
             top_k: return only the k best labels of each text; None: all.
 
         Returns:
             One list of label scores per text, in the order of the texts, best label first.
 
         Raises:
-            InputError: a text is empty or not a str, or the key is wrong.
+            InputError: a text is empty or not a str, the model reads pairs and it is none, or the key is wrong.
             UnreachableError: the endpoint cannot be reached, or stays overloaded.
         """
         given = _listed(texts)
@@ -235,7 +238,7 @@ class AsyncClient:
         self._free = asyncio.Semaphore(connections)
         self._info: Info | None = None
 
-    async def predict(self, texts: Sequence[str], top_k: int | None = None) -> Scores:
+    async def predict(self, texts: Sequence[Input], top_k: int | None = None) -> Scores:
         """Score the labels of each text; several requests are sent concurrently. See `Client.predict`."""
         given = _listed(texts)
         if not given:
@@ -378,7 +381,7 @@ def _reason(response: httpx.Response) -> str:
     return next((reason for reason in found if isinstance(reason, str) and reason), "no error message in the response")
 
 
-def _listed(texts: Sequence[str]) -> list[str]:
+def _listed(texts: Sequence[Input]) -> list[Input]:
     # A str is a sequence of str: without this check each character would be classified as a text.
     if isinstance(texts, str):
         raise InputError("predict expects a list of texts, got a single str", fix="predict([text])")
@@ -392,22 +395,42 @@ def _listed(texts: Sequence[str]) -> list[str]:
     raise InputError(f"predict expects a list of texts, got a {type(texts).__name__}", fix="predict([text, ...])")
 
 
-def _bodies(texts: Sequence[str], top_k: int | None, info: Info) -> list[dict[str, Any]]:
+def _bodies(texts: Sequence[Input], top_k: int | None, info: Info) -> list[dict[str, Any]]:
     parameters = {"parameters": {"top_k": _whole(top_k)}} if top_k is not None else {}
     limit = info.max_body_bytes - _ENVELOPE_BYTES
-    parts: list[list[str]] = [[]]
+    parts: list[list[str | dict[str, str]]] = [[]]
     size = 0
-    for number, text in enumerate(texts):
+    for number, given in enumerate(texts):
+        text = _pair(number, given) if info.segments == PAIR_TEXTS else _single(number, given)
         length = _json_bytes(number, text) + 1
         if length > limit:
             message = f"a text of {length:,} bytes in JSON is longer than the {limit:,} that a request may hold"
-            raise InputError(f"{message}; it begins {text[:40]!r}", fix="pass its beginning: the model reads no more")
+            begins = text if isinstance(text, str) else text[0]
+            raise InputError(f"{message}; it begins {begins[:40]!r}", fix="pass its beginning: the model reads no more")
         if parts[-1] and (len(parts[-1]) == info.max_batch or size + length > limit):
             parts.append([])
             size = 0
-        parts[-1].append(text)
+        parts[-1].append(wire_input(text))
         size += length
     return [{"inputs": part} | parameters for part in parts]
+
+
+def _single(number: int, given: Any) -> str:
+    if isinstance(given, str):
+        return given
+    if isinstance(given, tuple | list) and len(given) == PAIR_TEXTS:
+        raise InputError(f"text {number} is a pair, and this model reads single texts", fix="predict([text, ...])")
+    raise InputError(f"text {number} is a {type(given).__name__}, not a str")
+
+
+def _pair(number: int, given: Any) -> tuple[str, str]:
+    fix = "predict([(text_a, text_b), ...])"
+    if isinstance(given, str):
+        raise InputError(f"text {number} is a single text, and this model reads pairs of texts", fix=fix)
+    if not isinstance(given, tuple | list) or len(given) != PAIR_TEXTS:
+        told = f"has {len(given)} texts" if isinstance(given, tuple | list) else f"is a {type(given).__name__}"
+        raise InputError(f"text {number} {told}, and this model reads pairs of texts", fix=fix)
+    return given[0], given[1]
 
 
 def _whole(top_k: int) -> int:
@@ -419,12 +442,14 @@ def _whole(top_k: int) -> int:
     raise InputError(f"top_k is a {type(top_k).__name__}, not a whole number")
 
 
-def _json_bytes(number: int, text: str) -> int:
-    if not isinstance(text, str):
-        raise InputError(f"text {number} is a {type(text).__name__}, not a str")
-    if not VISIBLE.search(text):
-        raise InputError(f"text {number} is blank", fix="leave it out: there is nothing to classify")
+def _json_bytes(number: int, text: str | tuple[str, str]) -> int:
+    for part in (text,) if isinstance(text, str) else text:
+        if not isinstance(part, str):
+            raise InputError(f"text {number} holds a {type(part).__name__}, not a str")
+        if not VISIBLE.search(part):
+            told = "is blank" if isinstance(text, str) else "has a blank side"
+            raise InputError(f"text {number} {told}", fix="leave it out: there is nothing to classify")
     try:
-        return len(json.dumps(text, ensure_ascii=False).encode())
+        return len(json.dumps(wire_input(text), ensure_ascii=False).encode())
     except UnicodeEncodeError:
         raise InputError(f"text {number} contains an unpaired surrogate, which is not valid Unicode") from None

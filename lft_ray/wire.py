@@ -11,12 +11,35 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
 __all__ = [
-    "MAX_BATCH", "VISIBLE", "Canary", "ErrorBody", "Info", "LabelScore", "Options", "Parameters", "PredictRequest",
-    "Prediction", "Predictions", "RequestBody", "ResponseBody", "SpanAnswer", "Text", "Texts", "Wire",
+    "MAX_BATCH",
+    "PAIR_TEXTS",
+    "VISIBLE",
+    "Canary",
+    "ErrorBody",
+    "Info",
+    "LabelScore",
+    "Options",
+    "Pairs",
+    "Parameters",
+    "PredictOptions",
+    "PredictPairsRequest",
+    "PredictRequest",
+    "Prediction",
+    "Predictions",
+    "RequestBody",
+    "ResponseBody",
+    "SpanAnswer",
+    "Text",
+    "TextPair",
+    "Texts",
+    "Wire",
+    "wire_input",
 ]  # fmt: skip
 
 MAX_BATCH = 128
-"""Maximum number of texts per request."""
+"""Maximum number of texts, or pairs of texts, per request."""
+PAIR_TEXTS = 2
+"""Texts of one input of a model on pairs."""
 _INVISIBLE = (
     r"\s\u0000-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f"
     r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
@@ -112,22 +135,34 @@ class TextPair(RequestBody):
     """Two texts that are classified together."""
 
     text: Text
+    """The first text."""
     text_pair: Text
+    """The second text."""
 
 
-class PredictRequest(RequestBody):
-    """Body of ``POST /``: one text or a list of texts; of a task on pairs, one pair or a list of pairs."""
+class PredictOptions(RequestBody):
+    """What a body of ``POST /`` has besides its inputs."""
 
-    inputs: Text | TextPair | Pairs | Texts
     parameters: Parameters | None = None
     options: Options | None = None
     """Has no effect: options of the hosted inference service."""
 
+
+class PredictRequest(PredictOptions):
+    """Body of ``POST /``: one text or a list of texts."""
+
+    inputs: Text | Texts
+
     @property
-    def texts(self) -> list[str | tuple[str, str]]:
+    def texts(self) -> list[str]:
         """The inputs as a list, also for a single one."""
-        given = self.inputs if isinstance(self.inputs, list) else [self.inputs]
-        return [(one.text, one.text_pair) if isinstance(one, TextPair) else one for one in given]
+        return self.inputs if isinstance(self.inputs, list) else [self.inputs]
+
+
+class PredictPairsRequest(PredictOptions):
+    """Body of ``POST /`` of a model on pairs of texts: one pair or a list of pairs."""
+
+    inputs: TextPair | Pairs
 
 
 def wire_input(text: str | tuple[str, str]) -> str | dict[str, str]:

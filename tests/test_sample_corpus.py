@@ -45,3 +45,42 @@ def test_a_bag_of_words_does_not_solve_it(rows):
     model = TfidfModel.fit(list(texts[train]), targets[train], task, 0)
     logits = np.asarray(model.logits(list(texts[held_out])), np.float32)
     assert 0.65 < task.metrics(targets[held_out], logits)["macro_f1"] < 0.9
+
+
+# ---------------------------------------------------------------- pairs
+
+PAIRS = CORPUS.with_name("replies.csv")
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[dict[str, str]]:
+    with PAIRS.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_each_question_has_a_reply_that_answers_it_and_one_that_does_not(pairs):
+    assert len(pairs) >= 120
+    labels: dict[str, list[str]] = {}
+    for row in pairs:
+        labels.setdefault(row["question"], []).append(row["label"])
+    assert {tuple(sorted(of)) for of in labels.values()} == {("no", "yes")}
+    assert Counter(row["reply"] for row in pairs).most_common(1)[0][1] == 1
+
+
+def test_length_does_not_tell_the_replies_apart(pairs):
+    words = {
+        label: np.mean([len(row["reply"].split()) for row in pairs if row["label"] == label]) for label in ("yes", "no")
+    }
+    assert abs(words["yes"] - words["no"]) < 3
+
+
+def test_the_experiment_on_pairs_reads_them(monkeypatch, pairs):
+    from lft_ray.config import Experiment
+    from lft_ray.data.prepare import inspect
+
+    monkeypatch.chdir(CORPUS.parent.parent.parent)
+    experiment = Experiment.load("experiments/pairs.yaml")
+    card = inspect(experiment.task, experiment.data)
+    assert not card.errors
+    assert {problem.code for problem in card.problems} <= {"few_rows"}, card.problems
+    assert sum(card.rows.values()) == len(pairs)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lft_ray.cli import bench, data, endpoint, plan, quickstart, runs
+from lft_ray.cli import bench, data, endpoint, plan, predict, quickstart, runs
 from lft_ray.cli.output import guarded, next_command, print_json, stderr, stdout
 from lft_ray.cli.process import run
 from lft_ray.system import signals
@@ -118,7 +118,7 @@ app.command()(endpoint.export)
 app.command()(endpoint.deploy)
 app.command()(bench.bench)
 app.command()(endpoint.rollback)
-app.command()(endpoint.predict)
+app.command()(predict.predict)
 app.command()(endpoint.down)
 app.command()(runs.env)
 

@@ -4,11 +4,14 @@ from typing import Annotated
 
 import typer
 
-from lft_ray.cli.endpoint import is_url, read_lines, url_of
+from lft_ray.cli.endpoint import is_url, url_of
+from lft_ray.cli.lines import read_lines
 from lft_ray.cli.output import guarded, next_command, print_json, print_message, stdout
+from lft_ray.cli.pair_inputs import read_pairs
 from lft_ray.errors import InputError
 from lft_ray.run.folder import RunFolder
 from lft_ray.texts import Text
+from lft_ray.wire import PAIR_TEXTS
 
 __all__ = ["bench"]
 
@@ -23,7 +26,7 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="Length of each run.")] = 10.0,
     connections: Annotated[int, typer.Option("--connections", min=1, max=2000, help="Maximum connections.")] = 32,
-    file: Annotated[str | None, typer.Option("--input", help="File with one text per line.")] = None,
+    file: Annotated[str | None, typer.Option("--input", help="File with one text per line, or with pairs.")] = None,
     api_key: Annotated[str | None, typer.Option("--api-key", envvar="LFT_API_KEY", help="Bearer key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON on stdout.")] = False,
 ) -> None:
@@ -40,7 +43,8 @@ def bench(
         raise InputError("the load generator supports http:// only", fix="bench the endpoint behind the TLS proxy")
     with Client(url, api_key=api_key) as client:
         info = client.info()
-    texts = read_lines(file) if file is not None else _texts_of(target)
+    pairs = info.segments == PAIR_TEXTS
+    texts = _texts_of(target, pairs=pairs) if file is None else _read(file, pairs=pairs)
     print_message(f"{info.model}, version {info.version}: {len(texts)} texts in rotation, one per request")
     rows = []
     for row in load_test(url, texts, rates=rates or (), seconds=seconds, connections=connections, api_key=api_key):
@@ -53,12 +57,16 @@ def bench(
     next_command(f"lft bench {target} --rate {max(1.0, round(max(row.requests_per_s for row in rows) / 2))}")
 
 
-def _texts_of(target: str) -> list[Text]:
+def _read(file: str, *, pairs: bool) -> list[Text]:
+    return read_pairs(None, file, "utf-8", {}) if pairs else list(read_lines(file))
+
+
+def _texts_of(target: str, *, pairs: bool) -> list[Text]:
     """Sample texts of the run's data, or a few built-in texts for a URL."""
-    if is_url(target):
-        return list(TEXTS)
-    dataset = RunFolder.find(target).dataset()
-    return (dataset.sample_texts if dataset is not None else []) or list(TEXTS)
+    dataset = None if is_url(target) else RunFolder.find(target).dataset()
+    if dataset is not None and dataset.sample_texts:
+        return dataset.sample_texts
+    return list(zip(TEXTS, [*TEXTS[1:], TEXTS[0]], strict=True)) if pairs else list(TEXTS)
 
 
 def _print(rows: list[dict[str, object]]) -> None:

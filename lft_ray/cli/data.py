@@ -25,10 +25,14 @@ def init(
         typer.Argument(metavar="FILES...", help="CSV, TSV, JSONL or Parquet files, also .gz, .zst, .zip; or a folder."),
     ],
     text: Annotated[str | None, typer.Option("--text", help="Text column; default: the one that holds text.")] = None,
+    text_a: Annotated[str | None, typer.Option("--text-a", help="Of pairs of texts: column of the first.")] = None,
+    text_b: Annotated[str | None, typer.Option("--text-b", help="Of pairs of texts: column of the second.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Label column; default: the one with labels.")] = None,
     encoding: Annotated[str | None, typer.Option("--encoding", help="Encoding; default: what reads the files.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of runs; default: after the data.")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="classification or multilabel; default: as seen.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="classification, multilabel or pairs; default: as seen.")
+    ] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Experiment file; default: <name>.yaml.")] = None,
 ) -> None:
     """Write an experiment file for your labelled text: columns, splits, encoding, lengths and minutes are seen.
@@ -39,7 +43,7 @@ def init(
 
     if output:
         _check_free(resolve(output))
-    found = suggest(files, Asked(text, label, kind, encoding, name))
+    found = suggest(files, Asked(text, label, kind, encoding, name, _pair(text, text_a, text_b, kind)))
     target = resolve(output) if output else Path(f"{found.name}.yaml")
     _check_free(target)
     try:
@@ -49,6 +53,19 @@ def init(
     for line in (*found.told, *(f"warning: {warning}" for warning in found.warnings), f"wrote {target}"):
         print_message(line)
     next_command(shlex.join(["lft", "check", str(target)]))
+
+
+def _pair(text: str | None, first: str | None, second: str | None, kind: str | None) -> tuple[str, str] | None:
+    if first is None and second is None:
+        if text is not None and kind == "pairs":
+            raise InputError("pairs have two texts: --text names one", fix="--text-a FIRST --text-b SECOND")
+        return None
+    if first is None or second is None:
+        raise InputError("--text-a and --text-b belong together", fix="name both columns")
+    if text is not None or kind not in (None, "pairs"):
+        other = "--text" if text is not None else f"--kind {kind}"
+        raise InputError(f"{other} and --text-a, --text-b cannot be combined", fix=f"leave {other} out")
+    return first, second
 
 
 def _check_free(target: Path) -> None:

@@ -78,6 +78,9 @@ def print_deep(report: "DeepReport") -> None:
     leaked = ", ".join(f"{count:,} of {split} repeat an earlier split" for split, count in report.leaked.items())
     counts = f"{len(report.near_duplicates):,} rows, {report.conflicting:,} with another label than the row they repeat"
     _plain(f"near-duplicates {counts}" + (f"; {leaked}" if leaked else ""))
+    for split, counts_of in report.shared.items():
+        told = " and ".join(f"{count:,} of {role}" for role, count in counts_of.items())
+        _plain(f"shared      of {split}, {told} occur in an earlier split too, with the same partner or another")
     # Leaks first: they make a score too high.
     pairs = sorted(report.near_duplicates, key=lambda pair: pair.split == pair.other_split)
     for pair in pairs[:LISTED_PAIRS]:

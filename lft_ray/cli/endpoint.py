@@ -1,31 +1,24 @@
-"""``lft export | deploy | rollback | predict | down``: from a chosen trial to predictions."""
+"""``lft export | deploy | rollback | down``: from a chosen trial to an endpoint."""
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lft_ray.cli.output import guarded, next_command, print_json, print_json_line, print_line, print_message
+from lft_ray.cli.output import guarded, next_command, print_json, print_line, print_message
 from lft_ray.cli.runs import shown, typed
 from lft_ray.errors import InputError
-from lft_ray.run.bundle_site import BundleSite, is_bundle, run_or_bundle
+from lft_ray.run.bundle_site import BundleSite, run_or_bundle
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
-from lft_ray.run.trouble import naming_storage_errors
-from lft_ray.system.paths import resolve
-from lft_ray.texts import is_blank
 
 if TYPE_CHECKING:
     from lft_ray.records import Endpoint
 
-__all__ = ["deploy", "down", "export", "is_url", "predict", "read_lines", "rollback", "url_of"]
+__all__ = ["deploy", "down", "export", "is_url", "rollback", "url_of"]
 
 _HOST_PORT = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}(/.*)?")
-
-_TABLES = {".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json"}
-"""Suffixes of files that hold more than one text a line."""
 
 Run = Annotated[str, typer.Argument(help="Run folder, such as runs/news.", show_default=False)]
 Served = Annotated[str, typer.Argument(help="Run folder, such as runs/news, or a bundle.", show_default=False)]
@@ -160,75 +153,6 @@ def _print_endpoint(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> N
 
 
 @guarded
-def predict(
-    target: Annotated[str, typer.Argument(help="Run folder with a live endpoint, or its URL; a bundle with --output.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; default: lines of stdin.")] = None,
-    file: Annotated[
-        str | None,
-        typer.Option("--input", help="One text per line; with --output: CSV, TSV, JSONL or Parquet."),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option("--output", help="Parquet file: predict --input in this process, without an endpoint."),
-    ] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Text column of --input; default: detected.")] = None,
-    encoding: Annotated[
-        str, typer.Option("--encoding", help="Encoding of --input or stdin, such as cp1252.")
-    ] = "utf-8",
-    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Return only the k best labels.")] = None,
-    api_key: Annotated[str | None, typer.Option("--api-key", envvar="LFT_API_KEY", help="Bearer key.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per text.")] = False,
-) -> None:
-    """Predict texts with an endpoint: one line per text with its label and score, or JSON lines.
-
-    With --output, the run's bundle predicts a whole file on this machine, on all cores; a repeated call resumes.
-
-    Example: lft predict runs/news "Shares fell after the report"
-    """
-    _check_options(texts, file, output, text, top_k)
-    if output is not None:
-        _predict_file(target, file, output, text, encoding, as_json=as_json)
-        return
-    from lft_ray.client import Client
-
-    url = url_of(target)
-    inputs = texts or read_lines(file, encoding)
-    if all(map(is_blank, inputs)):
-        raise InputError("no text given: every text is blank", fix="pass a text")
-    with Client(url, api_key=api_key) as client:
-        # A blank line keeps its place in the answers, and has no label.
-        answers = iter(client.predict([text for text in inputs if not is_blank(text)], top_k=top_k))
-    predictions = [[] if is_blank(text) else next(answers) for text in inputs]
-    if blank := sum(map(is_blank, inputs)):
-        print_message(f"{blank:,} of {len(inputs):,} texts are blank and have no label")
-    for text, scores in zip(inputs, predictions, strict=True):
-        if as_json:
-            print_json_line({"text": text, "labels": [score.model_dump() for score in scores]})
-        elif scores:
-            print_line(f"{scores[0].score:6.3f}  {scores[0].label:16}  {text}")
-        else:
-            print_line(f"{'-':>6}  {'(blank)':16}")
-
-
-def _check_options(
-    texts: list[str] | None, file: str | None, output: str | None, text: str | None, top_k: int | None
-) -> None:
-    """Refuse options that would be ignored: the user would take the answer for that of another question."""
-    if texts and (file is not None or output is not None):
-        other = "--input" if file is not None else "--output"
-        raise InputError(f"texts and {other} cannot be combined", fix="put the texts into the file of --input")
-    if output is not None and top_k is not None:
-        fix = "leave --top-k out: the column scores has the scores of all labels"
-        raise InputError("--top-k cannot be combined with --output", fix=fix)
-    if output is None and text is not None:
-        fix = "add --output FILE.parquet, which predicts the rows of a table"
-        raise InputError("--text needs --output: without it, every line of --input is one text", fix=fix)
-    if output is None and file is not None and Path(file).suffix.lower() in _TABLES:
-        told = f"every line of {file} is read as one text, also its header"
-        print_message(f"note: {told}; --output FILE.parquet reads its text column")
-
-
-@guarded
 def down(run: Served) -> None:
     """Stop the endpoint of a run: its process and its child processes, nothing else.
 
@@ -239,34 +163,6 @@ def down(run: Served) -> None:
     found = run_or_bundle(run)
     endpoint = pipeline.down(found)
     print_message(f"stopped {endpoint.url}" if endpoint else f"{run} has no live endpoint")
-
-
-def _predict_file(
-    target: str, file: str | None, output: str, text: str | None, encoding: str, *, as_json: bool
-) -> None:
-    from lft_ray import pipeline
-    from lft_ray.export.batch_predict import predict_file
-
-    if file is None:
-        raise InputError("--output needs --input FILE", fix="lft predict RUN --input rows.csv --output out.parquet")
-    if is_url(target):
-        raise InputError("--output needs a bundle, not an endpoint", fix="pass the run folder or a bundle")
-    bundle = target if is_bundle(Storage(target)) else pipeline.bundle_of(RunFolder.find(target)).uri
-    with naming_storage_errors(output):
-        done = predict_file(bundle, file, output, text=text, encoding=encoding, progress=_print_progress)
-    if as_json:
-        print_json(done.model_dump(mode="json"))
-    else:
-        resumed = f", {done.resumed_rows:,} of them by an earlier call" if done.resumed_rows else ""
-        print_line(f"{done.output}  {done.rows:,} rows{resumed}, {done.rows_per_s:,.0f} rows/s ({done.engine})")
-    for problem in done.warnings:
-        print_message(f"warning: {problem.message}")
-    if done.blank_rows:
-        print_message(f"{done.blank_rows:,} rows have no text: their label and scores are null")
-
-
-def _print_progress(done: int, rows: int, rows_per_s: float) -> None:
-    print_message(f"{done:,} of {rows:,} rows, {rows_per_s:,.0f} rows/s, {(rows - done) / rows_per_s:.0f} s left")
 
 
 def is_url(target: str) -> bool:
@@ -288,28 +184,3 @@ def url_of(target: str) -> str:
     if _HOST_PORT.fullmatch(target) and not Path(target).exists():
         raise InputError(f"{target} is no run; an address begins with http://", fix=f"http://{target}")
     return require_live(run_or_bundle(target).storage).url
-
-
-def read_lines(file: str | None, encoding: str = "utf-8") -> list[str]:
-    """Read texts from a file or stdin, one per line; a blank line is a blank text.
-
-    Args:
-        file: path of a file or a pipe; None or ``-``: stdin.
-        encoding: encoding of the file or of stdin; a byte order mark is dropped.
-
-    Raises:
-        InputError: the file does not exist or is not text in the encoding, stdin is a terminal, or there is no text.
-        ConfigError: the encoding is unknown.
-    """
-    from lft_ray.data.readers import decoding
-
-    path = None if file is None or (file == "-" and not Path(file).exists()) else resolve(file)
-    if path is not None and (path.is_dir() or not path.exists()):
-        raise InputError(f"file not found: {file}" if not path.is_dir() else f"{file} is a folder", fix="name a file")
-    if path is None and sys.stdin.isatty():
-        raise InputError("no text given", fix="pass texts as arguments, with --input FILE, or through a pipe")
-    source = None if path is None else str(path)
-    lines = decoding.read_lines(source, sys.stdin.buffer if path is None else None, encoding=encoding)
-    if all(map(is_blank, lines)):
-        raise InputError(f"no text given: {file or 'stdin'} is empty", fix="put one text on each line")
-    return lines

@@ -1,7 +1,7 @@
 """Choose the text and the label column of a file by what they hold. In: a `Preview`. Out: `Chosen`, or an error.
 
 Text: words, long, hardly repeated. Label: few values, short, repeated. Names decide only between columns that could
-both be it; where they do not, the candidates are listed and none is taken.
+both be it, and whether two columns of text are a pair; where they do not, the candidates are listed and none is taken.
 """
 
 import re
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from lft_ray.data.pair_names import named_pair
 from lft_ray.data.readers.preview import Preview
 from lft_ray.errors import InputError, nearest
 from lft_ray.tasks import classification, multilabel
@@ -29,6 +30,11 @@ _GENERIC = ("label", "labels", "class", "classes", "target", "targets", "y")
 _DWARFED = 3.0
 """A column of texts this many times shorter than another is not chosen for its name: a title beside the story."""
 _FAR_LONGER = 4.0
+PAIRS = "pairs"
+LEAST_CHARACTERS = 15
+"""Mean length from which values that come back are sentences and no names of labels."""
+MOST_OF_CLEAR, MOST_OF_LIKELY = 20, 5
+"""Most values of the label of a pair, where the names of the columns mean one, and where they might."""
 MOST_LABELS = 2000
 MOST_NUMBERS = 30
 """Most different numbers that are labels: stars and grades are, years and counts are not."""
@@ -38,12 +44,20 @@ MOST_NUMBERS = 30
 class Chosen:
     """The columns, and what to say of the choice."""
 
-    text: str
+    text: str | None
+    """None of pairs."""
     label: str
     kind: str
-    """classification or multilabel."""
+    """classification, multilabel or pairs."""
     told: tuple[str, ...]
     """Sentences for people: what was chosen and why."""
+    pair: tuple[str, str] | None = None
+    """Columns of the first and the second text of pairs."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that a file must have."""
+        return (*(self.pair or (str(self.text),)), self.label)
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,13 @@ class _Column:
             return False
         # Few and repeated is a label, however many words its names have.
         return self.share(_WORDS.search) >= 0.3 and len(self.counts) > max(2, 0.2 * len(self.filled))
+
+    @cached_property
+    def is_repeated_text(self) -> bool:
+        """Sentences that come back, as a question does with each of its answers."""
+        if self.is_list or self.is_number or any(isinstance(value, dict | list) for value in self.filled[:50]):
+            return False
+        return self.share(_WORDS.search) >= 0.3 and len(self.counts) > 2 and self.chars >= LEAST_CHARACTERS
 
     @cached_property
     def is_word(self) -> bool:
@@ -130,14 +151,22 @@ def _fraction(number: str) -> float:
     return float(number.strip("%").replace(",", ".")) % 1
 
 
-def choose(found: Preview, *, text: str | None = None, label: str | None = None, kind: str | None = None) -> Chosen:
+def choose(
+    found: Preview,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    kind: str | None = None,
+    pair: tuple[str, str] | None = None,
+) -> Chosen:
     """Choose the columns of a file.
 
     Args:
         found: the file.
         text: name of the text column; None: the one that holds text.
         label: name of the label column; None: the one that holds labels.
-        kind: classification or multilabel; None: as the labels look.
+        kind: classification, multilabel or pairs; None: as texts and labels look.
+        pair: columns of the two texts of pairs; None: by their names, unless ``text`` is given.
 
     Raises:
         InputError: a named column is missing, none fits, or several do; says which option decides.
@@ -148,6 +177,10 @@ def choose(found: Preview, *, text: str | None = None, label: str | None = None,
         fix = "one column for the text and one for its label are needed; is the delimiter a comma (.csv) or tab (.tsv)?"
         raise InputError(f"{found.path}: columns found: {listed}", fix=fix)
     _check_header(found, columns)
+    if pair is not None or (text is None and kind in (None, PAIRS)):
+        chosen = _choose_pair(found, columns, pair, label, asked=kind == PAIRS)
+        if chosen is not None:
+            return chosen
     text_column = _named(found, columns, text, "text") if text else None
     label_column = _named(found, columns, label, "label") if label else None
     rest = [column for column in columns if column not in (text_column, label_column)]
@@ -165,6 +198,49 @@ def choose(found: Preview, *, text: str | None = None, label: str | None = None,
         *((f"kind: {seen}, since rows have several labels",) if kind is None and seen == "multilabel" else ()),
     )
     return Chosen(text_column.name, label_column.name, seen, told)
+
+
+def _choose_pair(
+    found: Preview, columns: Sequence[_Column], pair: tuple[str, str] | None, label: str | None, *, asked: bool
+) -> Chosen | None:
+    """The columns of pairs of texts; None where the file has none, unless they were asked for."""
+    label_column = _named(found, columns, label, "label") if label else None
+    rest = [column for column in columns if column is not label_column]
+    if pair is not None:
+        first, second = (_named(found, columns, name, f"text-{side}") for name, side in zip(pair, "ab", strict=True))
+        why = "as you said"
+        if first is second or label_column in (first, second):
+            raise InputError("two of the texts and the label are one column", fix="name three columns")
+    else:
+        texts = [column for column in rest if column.is_text or column.is_word or column.is_repeated_text]
+        named = named_pair([column.name for column in texts])
+        if named is not None:
+            first, second = (next(c for c in texts if c.name == name) for name in (named.first, named.second))
+            why = "a pair by their names (--text chooses one of them alone)"
+        elif asked and len(texts) == 2:
+            (first, second), why = texts, "the only two that hold text"
+        elif asked:
+            few = "fewer than two columns hold text" if len(texts) < 2 else "several columns hold text"
+            raise _undecided(found, "text-a and --text-b", few, texts or rest)
+        else:
+            return None
+    label_told = "as you said"
+    if label_column is None:
+        others = [column for column in rest if column not in (first, second)]
+        if not asked and pair is None and not any(column.is_label for column in others):
+            return None  # the second text may be the label: the choice of a single text says what is missing
+        label_column, label_told = _choose_label(found, others)
+    values = len(label_column.counts)
+    if not asked and pair is None and named is not None:
+        # Beside a topic of many values, a reply or a second question is a remark on the text.
+        most = MOST_OF_CLEAR if named.is_clear else MOST_OF_LIKELY
+        if values > most:
+            return None
+    told = (
+        f"kind: {PAIRS}; text_a: column {first.name!r}, text_b: column {second.name!r}, {why}",
+        f"label: column {label_column.name!r}, {label_told}; {values:,} different values",
+    )
+    return Chosen(None, label_column.name, PAIRS, told, (first.name, second.name))
 
 
 def _check_header(found: Preview, columns: Sequence[_Column]) -> None:
@@ -238,5 +314,7 @@ def _says_the_same(one: _Column, other: _Column) -> bool:
 def _undecided(found: Preview, what: str, why: str, columns: Sequence[_Column]) -> InputError:
     listed = "".join(f"\n    {column.sight}" for column in columns[:12])
     more = f"\n    and {len(columns) - 12} more" if len(columns) > 12 else ""
+    if " and " in what:
+        return InputError(f"{found.path}: {why}:{listed}{more}", fix=f"name them with --{what}")
     example = next((column.name for column in columns), "NAME")
     return InputError(f"{found.path}: {why}:{listed}{more}", fix=f"name it with --{what}, such as --{what} {example!r}")

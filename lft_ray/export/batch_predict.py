@@ -4,8 +4,9 @@ In: a bundle, a file. Out: a Parquet file. Resumable: every `CHUNK_ROWS` rows ar
 the output, and a second call continues after the last part. Never starts Ray or an endpoint.
 """
 
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from lft_ray.data.readers.read import file_sha256, read_texts
+from lft_ray.data.readers.read import file_sha256, read_inputs
 from lft_ray.engines.base import Runner
 from lft_ray.engines.batching import UnreadableText
 from lft_ray.engines.bulk import BulkRunner
@@ -25,7 +26,8 @@ from lft_ray.run.storage import Storage
 from lft_ray.system.limits import cores
 from lft_ray.system.paths import resolve
 from lft_ray.tasks.base import Task
-from lft_ray.texts import is_blank, repaired
+from lft_ray.tasks.columns import TEXT, input_columns
+from lft_ray.texts import Text, is_blank, repaired
 
 __all__ = ["FilePredicted", "Progress", "predict_file"]
 
@@ -37,10 +39,10 @@ JOB = "job.json"
 class FilePredicted(Record):
     """Summary of a batch prediction.
 
-    The output has the columns ``row`` (int64, from 0), ``text``, ``label`` (multilabel: ``labels``, a list),
-    ``score`` (of the top label) and ``scores`` (list<float32>, in the order of the labels, which are stored in the
-    metadata of the file under ``labels``, one a line, and under ``labels_json``). A row without a text has no label and
-    no scores (null): there is one row for each row of the input, blank lines included.
+    The output has the columns ``row`` (int64, from 0), ``text`` (of pairs ``text_a`` and ``text_b``), ``label``
+    (multilabel: ``labels``, a list), ``score`` (of the top label) and ``scores`` (list<float32>, in the order of the
+    labels, which are stored in the metadata of the file under ``labels``, one a line, and under ``labels_json``). A row
+    without a text has no label and no scores (null): there is one row for each row of the input, blank lines included.
     """
 
     output: str
@@ -80,7 +82,7 @@ def predict_file(
     source: str,
     output: str,
     *,
-    text: str | None = None,
+    text: str | Mapping[str, str | None] | None = None,
     encoding: str = "utf-8",
     progress: Progress = lambda done, rows, rate: None,
     workers: int | None = None,
@@ -91,7 +93,7 @@ def predict_file(
         bundle: folder or URI of the bundle.
         source: CSV, TSV, JSONL, JSON or Parquet file with a text column; label columns are ignored.
         output: Parquet file to write; its parts are in ``<output>.parts`` until it is complete.
-        text: name of the text column; None: detected by its name.
+        text: name of the text column; for pairs, role -> name of its column; None: detected by their names.
         encoding: encoding of a CSV, TSV or JSON file.
         progress: see `Progress`.
         workers: number of cores to use; None: all that this process may use.
@@ -104,17 +106,19 @@ def predict_file(
     started, target = time.perf_counter(), _checked_output(output)
     opened, runner = _opened(bundle)
     warnings: list[Problem] = []
-    texts = [repaired(given) for given in read_texts(source, text=text, encoding=encoding, warnings=warnings)]
-    parts = _Parts(target, _job(source, text, opened, len(texts), encoding))
-    resumed = sum(min(CHUNK_ROWS, len(texts) - start) for start in parts.done())
+    names = _names(text, opened.task())
+    columns = read_inputs(source, opened.task().columns, names=names, encoding=encoding, warnings=warnings)
+    rows = _Rows({role: [repaired(given) for given in columns[role]] for role in names})
+    parts = _Parts(target, _job(source, names, opened, len(rows), encoding))
+    resumed = sum(min(CHUNK_ROWS, len(rows) - start) for start in parts.done())
     with closing(BulkRunner(runner, workers=workers or cores())) as bulk:
-        rate = _fill(parts, texts, bulk, opened.task(), lambda done, rate: progress(resumed + done, len(texts), rate))
+        rate = _fill(parts, rows, bulk, opened.task(), lambda done, rate: progress(resumed + done, len(rows), rate))
     parts.join(target)
     return FilePredicted(
         output=str(target),
-        rows=len(texts),
+        rows=len(rows),
         resumed_rows=resumed,
-        blank_rows=sum(map(is_blank, texts)),
+        blank_rows=int(rows.blank.sum()),
         seconds=time.perf_counter() - started,
         rows_per_s=rate,
         warnings=warnings,
@@ -122,15 +126,47 @@ def predict_file(
     )
 
 
-def _fill(
-    parts: "_Parts", texts: list[str], bulk: BulkRunner, task: Task, progress: Callable[[int, float], None]
-) -> float:
+def _names(text: str | Mapping[str, str | None] | None, task: Task) -> dict[str, str | None]:
+    """Role -> name of its column, for the inputs of the task.
+
+    Raises:
+        InputError: a column is named for a role that the task does not have.
+    """
+    roles = [column.role for column in input_columns(task.columns)]
+    given = {TEXT.role: text} if text is None or isinstance(text, str) else dict(text)
+    wrong = [role for role, name in given.items() if name is not None and role not in roles]
+    if wrong:
+        options = " and ".join(f"--{role.replace('_', '-')}" for role in roles)
+        message = f"--{wrong[0].replace('_', '-')} names a column, and this model reads {' and '.join(roles)}"
+        raise InputError(message, fix=f"name {'it' if len(roles) == 1 else 'them'} with {options}")
+    return {role: given.get(role) for role in roles}
+
+
+class _Rows:
+    """The inputs of all rows, by role."""
+
+    def __init__(self, columns: Mapping[str, list[str]]) -> None:
+        self.columns = columns
+        # A row without one of its texts has no prediction: the model would give it the one it gives most often.
+        blank = [list(map(is_blank, cells)) for cells in columns.values()]
+        self.blank = np.any(np.array(blank, dtype=np.bool_).reshape(len(blank), -1), axis=0)
+
+    def __len__(self) -> int:
+        return len(self.blank)
+
+    def texts(self, start: int) -> list[Text]:
+        """Inputs of a part."""
+        parts = [cells[start : start + CHUNK_ROWS] for cells in self.columns.values()]
+        return list(parts[0]) if len(parts) == 1 else [(first, second) for first, second in zip(*parts, strict=True)]
+
+
+def _fill(parts: "_Parts", rows: _Rows, bulk: BulkRunner, task: Task, progress: Callable[[int, float], None]) -> float:
     """Predict the missing parts. Returns rows per second."""
     predicted, started = 0, time.perf_counter()
     for start in parts.missing():
-        chunk = texts[start : start + CHUNK_ROWS]
-        parts.put(start, _prediction_table(bulk, task, start, chunk))
-        predicted += len(chunk)
+        table = _prediction_table(bulk, task, start, rows)
+        parts.put(start, table)
+        predicted += table.num_rows
         progress(predicted, predicted / (time.perf_counter() - started))
     return predicted / max(time.perf_counter() - started, 1e-9)
 
@@ -194,7 +230,8 @@ def _name(start: int) -> str:
     return f"part-{start // CHUNK_ROWS:06d}.parquet"
 
 
-def _prediction_table(bulk: BulkRunner, task: Task, start: int, texts: Sequence[str]) -> pa.Table:
+def _prediction_table(bulk: BulkRunner, task: Task, start: int, rows: _Rows) -> pa.Table:
+    texts = rows.texts(start)
     try:
         outputs = bulk.run(texts)
     except UnreadableText as error:
@@ -202,24 +239,21 @@ def _prediction_table(bulk: BulkRunner, task: Task, start: int, texts: Sequence[
             f"row {start + error.row} of the input, counted from 0: {error.message}",
             fix="leave this row out, or export the model again from an intact base",
         ) from error
-    # A text of nothing has no prediction: the model would give it the one that it gives most often.
-    blank = np.fromiter(map(is_blank, texts), dtype=np.bool_, count=len(texts))
-    answers = task.answer_table(outputs, blank, texts)
-    rows = pa.table(
-        {
-            "row": pa.array(np.arange(start, start + len(texts), dtype=np.int64)),
-            "text": pa.array(texts, pa.large_string()),
-        }
-    )
+    end = start + len(outputs)
+    answers = task.answer_table(outputs, rows.blank[start:end], texts)
+    table = pa.table({"row": pa.array(np.arange(start, end, dtype=np.int64))})
+    for role, cells in rows.columns.items():
+        table = table.append_column(role, pa.array(cells[start:end], pa.large_string()))
     for name in answers.column_names:
-        rows = rows.append_column(name, answers[name])
-    return rows.replace_schema_metadata(answers.schema.metadata)
+        table = table.append_column(name, answers[name])
+    return table.replace_schema_metadata(answers.schema.metadata)
 
 
-def _job(source: str, text: str | None, opened: OpenedBundle, rows: int, encoding: str) -> _Job:
+def _job(source: str, names: Mapping[str, str | None], opened: OpenedBundle, rows: int, encoding: str) -> _Job:
     return _Job(
         input_sha256=file_sha256(resolve(source)),
-        text=text or "",
+        # One column is kept as its name alone, as it was before there were tasks with several.
+        text=next(iter(names.values())) or "" if len(names) == 1 else json.dumps(names),
         version=opened.bundle.version,
         rows=rows,
         chunk_rows=CHUNK_ROWS,

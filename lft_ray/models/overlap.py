@@ -41,9 +41,9 @@ _SCALE = 8.0
 """Factor from a share of the question's words to a score, which a softmax turns to a probability."""
 _KIND_BONUS = 0.15
 """Share that is added to a piece of the kind that the question asks for, and taken from one that cannot be."""
-_WORD = re.compile(r"[^\W_]+(?:['’.,:/-][^\W_]+)*")
-_SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s)|[。！？؟।]+|\n+")
-_BREAK = re.compile(r"[,;:()\[\]\"“”–—]")
+_WORD = re.compile(r"[^\W_]+(?:['\u2019.,:/-][^\W_]+)*")
+_SENTENCE_END = re.compile(r"[.!?]+[\"'\u201d\u2019)\]]*(?=\s)|[\u3002\uff01\uff1f\u061f\u0964]+|\n+")
+_BREAK = re.compile(r"[,;:()\[\]\"\u201c\u201d\u2013\u2014]")
 _NUMBER = re.compile(
     r"\b(when|how (many|much|old|long|far|often|large|big|high|tall)|what (year|date|day|percent\w*))\b"
 )

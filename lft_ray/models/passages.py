@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lft_ray.models.segments import PairTemplate
 from lft_ray.models.spans import ContextPart
 from lft_ray.models.tokens import Pair, Truncated, Unread
-from lft_ray.texts import same_length
+from lft_ray.texts import WITHOUT_BLANKS, same_length
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -106,7 +106,7 @@ class PassageTokenizer:
         texts = [same_length(context[:most]) for context in contexts]
         encoded: list[Encoding] = self._tokenizer.encode_batch(texts, add_special_tokens=False)
         return [
-            ContextTokens(encoding.ids, _trimmed(text, encoding), is_whole=len(context) <= most)
+            ContextTokens(encoding.ids, _places(text, encoding), is_whole=len(context) <= most)
             for context, text, encoding in zip(contexts, texts, encoded, strict=True)
         ]
 
@@ -120,8 +120,39 @@ class PassageTokenizer:
         ]
 
 
+def _places(text: str, encoding: "Encoding") -> NDArray[np.int32]:
+    """Characters of each token, int32 [k, 2]: without the blanks at its ends, and as far as the word that it is in.
+
+    Byte-level tokens begin with the blank before a word. A piece of a word is no answer, so tokens reach to the ends of
+    their word: of the letters and digits around them, unless these are of a script without blanks.
+    """
+    places = _trimmed(text, encoding)
+    if not text:
+        return places
+    in_word = np.fromiter(map(str.isalnum, text), dtype=np.bool_, count=len(text))
+    if not text.isascii():
+        for found in WITHOUT_BLANKS.finditer(text):
+            in_word[found.start()] = False
+    begins, ends = _runs(in_word)
+    starts, stops = places[:, 0], places[:, 1]
+    some = starts < stops
+    starts[some] = begins[starts[some]]
+    stops[some] = ends[stops[some] - 1]
+    return places
+
+
+def _runs(in_word: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """First character, and the one after the last, of the word at each character; a single one where there is none."""
+    at = np.arange(len(in_word), dtype=np.int32)
+    joins = np.concatenate([[False], in_word[1:] & in_word[:-1]])
+    begins = np.maximum.accumulate(np.where(joins, 0, at)).astype(np.int32)
+    last = np.concatenate([~joins[1:], [True]])
+    ends = np.minimum.accumulate(np.where(last, at, len(in_word))[::-1])[::-1].astype(np.int32) + 1
+    return begins, ends
+
+
 def _trimmed(text: str, encoding: "Encoding") -> NDArray[np.int32]:
-    """Characters of each token without the blanks at its ends: byte-level tokens begin with the blank before a word."""
+    """Characters of each token without the blanks at its ends."""
     offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
     blank = np.fromiter((character.isspace() for character in text), dtype=np.bool_, count=len(text))
     if not blank.any():

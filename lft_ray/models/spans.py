@@ -14,6 +14,8 @@ from lft_ray.tasks.questions.layout import CANDIDATES, LOW, row_of
 __all__ = ["ContextPart", "best_spans"]
 
 Floats = NDArray[np.float32]
+_LOOKED_AT = 8 * CANDIDATES
+"""Spans of tokens among which different pieces of the context are sought: a word of three tokens has nine of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,13 @@ def best_spans(logits: Floats, part: ContextPart, longest: int) -> Floats:
         return row_of(np.empty((0, 3)), LOW, none_score)
     log_total = float(highest + np.log(np.exp(scores - highest).sum()))
     flat = scores.ravel()
-    count = min(CANDIDATES, int(np.isfinite(flat).sum()))
+    count = min(_LOOKED_AT, int(np.isfinite(flat).sum()))
     chosen = np.argpartition(-flat, count - 1)[:count]
     # Ties go to the earlier and the shorter span, whatever the order of the partition.
     lengths, begins = np.divmod(chosen, tokens)
     order = np.lexsort((lengths, begins, -flat[chosen]))
     lengths, begins, chosen = lengths[order], begins[order], chosen[order]
-    spans = np.stack([part.starts[begins], part.ends[begins + lengths], flat[chosen]], axis=1)
-    return row_of(spans.astype(np.float64), log_total, none_score)
+    spans = np.stack([part.starts[begins], part.ends[begins + lengths], flat[chosen]], axis=1).astype(np.float64)
+    # Several tokens of one word stand for the same place: its best score counts.
+    _, first = np.unique(spans[:, :2], axis=0, return_index=True)
+    return row_of(spans[np.sort(first)[:CANDIDATES]], log_total, none_score)

@@ -17,7 +17,7 @@ from lft_ray.config.loader import inline
 from lft_ray.cost.forecast import DEFAULT_RATES, rough_tokens
 from lft_ray.data.beside import Files, find_files, run_name
 from lft_ray.data.check import DataCard
-from lft_ray.data.choose import Chosen, choose
+from lft_ray.data.choose import PAIRS, Chosen, choose
 from lft_ray.data.fit import TokenFit, fit_problems, token_fit
 from lft_ray.data.prepare import inspect_rows, sample_texts
 from lft_ray.data.readers.columnar import HUB_PREFIX
@@ -33,6 +33,7 @@ from lft_ray.texts import whole
 
 __all__ = ["Asked", "Suggestion", "minutes_of", "suggest"]
 
+PAIR_ROLES = ("text_a", "text_b")
 BASE = "minilm"
 LAYERS = (1, 2, 3, 4, 6)
 TRIALS = (24, 16, 12)
@@ -63,6 +64,8 @@ class Asked:
     kind: str | None = None
     encoding: str | None = None
     name: str | None = None
+    pair: tuple[str, str] | None = None
+    """Columns of the two texts of pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     """
     look = _hub(given, asked) if any(entry.startswith(HUB_PREFIX) for entry in given) else _look(given, asked)
     files, chosen, encoding = look.files, look.chosen, look.encoding
-    task = TaskSpec(kind=chosen.kind, text=chosen.text, label=chosen.label)
+    pair = dict(zip(PAIR_ROLES, chosen.pair, strict=True)) if chosen.pair else {}
+    task = TaskSpec(kind=chosen.kind, text=chosen.text, label=chosen.label, columns=pair)
     data = _data(files, encoding)
     read = inspect_rows(task, data)
     train = read.splits.get("train")
@@ -153,22 +157,26 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
 def _look(given: Sequence[str], asked: Asked) -> _Look:
     files = find_files(given)
     seen = {entry: preview(resolve(entry), asked.encoding) for entry in files.train}
-    chosen = choose(seen[files.train[0]], text=asked.text, label=asked.label, kind=asked.kind)
+    chosen = choose(seen[files.train[0]], text=asked.text, label=asked.label, kind=asked.kind, pair=asked.pair)
     files, dropped = _usable(files, given, chosen, seen, asked)
     return _Look(files, chosen, *_one_encoding(seen), tuple(dropped))
 
 
 def _hub(given: Sequence[str], asked: Asked) -> _Look:
     """A hub data set: its columns are found by their names."""
-    kind = asked.kind or "classification"
-    card = inspect_rows(TaskSpec(kind=kind, text=asked.text, label=asked.label), DataSpec(train=list(given))).card
-    if not card.text_column or not card.label_column:
+    kind = asked.kind or (PAIRS if asked.pair else "classification")
+    named = dict(zip(PAIR_ROLES, asked.pair, strict=True)) if asked.pair else {}
+    spec = TaskSpec(kind=kind, text=asked.text, label=asked.label, columns=named)
+    card = inspect_rows(spec, DataSpec(train=list(given))).card
+    if not all(card.columns.values()):
         told = "\n".join(problem.message for problem in card.errors) or f"{given[0]}: no text and label column found"
-        raise InputError(told, fix="name the columns with --text and --label")
+        options = "--text-a, --text-b" if kind == PAIRS else "--text"
+        raise InputError(told, fix=f"name the columns with {options} and --label")
     name = run_name(re.split(r"[@:]", given[0].removeprefix(HUB_PREFIX))[0].rpartition("/")[2])
-    columns = (f"text: column {card.text_column!r}, by its name", f"label: column {card.label_column!r}, by its name")
-    files = Files(list(given), [], [], name)
-    return _Look(files, Chosen(card.text_column, card.label_column, kind, columns), "utf-8", "", ())
+    told_columns = tuple(f"{role}: column {column!r}, by its name" for role, column in card.columns.items())
+    pair = (card.columns[PAIR_ROLES[0]], card.columns[PAIR_ROLES[1]]) if kind == PAIRS else None
+    chosen = Chosen(card.text_column or None, card.label_column, kind, told_columns, pair)
+    return _Look(Files(list(given), [], [], name), chosen, "utf-8", "", ())
 
 
 def minutes_of(rows: int, tokens: float, machine: ClusterHandle, speed: Callable[[], float]) -> _Effort:
@@ -239,7 +247,7 @@ def _usable(
         for entry in files.validation if split == "validation" else files.test:
             found = preview(resolve(entry), asked.encoding)
             names = {name.casefold(): values for name, values in found.columns.items()}
-            missing = [name for name in (chosen.text, chosen.label) if name.casefold() not in names]
+            missing = [name for name in chosen.columns if name.casefold() not in names]
             labels = names.get(chosen.label.casefold(), [])
             empty = not missing and not any(value not in (None, "", []) for value in labels)
             if not missing and not empty:
@@ -248,7 +256,9 @@ def _usable(
                 continue
             why = f"has no column {missing[0]!r}" if missing else "has no labels"
             if entry in given:
-                raise InputError(f"{entry} {why}", fix=f"leave it out, or add it: {split} rows need text and label")
+                raise InputError(
+                    f"{entry} {why}", fix=f"leave it out, or add it: {split} rows need {' and '.join(chosen.columns)}"
+                )
             dropped.append(f"{split}: {entry} is left out, it {why}")
     return Files(files.train, kept["validation"], kept["test"], files.name, files.told), dropped
 
@@ -328,7 +338,7 @@ def _yaml(
     margin, ratio = measured
     wanted = {
         "kind": task.kind,
-        "text": task.text,
+        **({"columns": task.columns} if task.columns else {"text": task.text}),
         "label": task.label,
         "metric": TaskRecord.of(task.kind, task.metric).metric,
     }

@@ -129,7 +129,7 @@ class _Ingress:
 
 
 def _measure_ingress(session: ProfileSession, texts: list[Text], seconds: float) -> _Ingress:
-    session.prepare(None)
+    session.prepare(None, 1 if isinstance(texts[0], str) else len(texts[0]))
     bodies = text_bodies(texts)
     session.load(bodies, _WARM_UP_S, None)
     costs, rates, count = [], [], 0

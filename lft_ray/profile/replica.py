@@ -111,10 +111,9 @@ class IdleModel:
     version = "0" * 12
     queued = 0
 
-    def __init__(self, limits: dict[str, int]) -> None:
-        self.info = Info(
-            model=IDLE, version=self.version, task="", labels=[], max_length=0, engine="", precision="", **limits
-        )
+    def __init__(self, limits: dict[str, int], segments: int = 1) -> None:
+        facts = {"model": IDLE, "version": self.version, "task": "", "labels": [], "engine": "", "precision": ""}
+        self.info = Info.model_validate({**facts, "max_length": 0, "segments": segments, **limits})
         self.task: Task = Classification([IDLE])
         self.samples: list[Text] = []
 
@@ -140,6 +139,8 @@ class ProfileReplica:
         self._layout = ReplicaThreads(cores, preset)
         self._serial = itertools.count()
         self._requests: dict[str, tuple[ProfileRequest, PreparedFolder]] = {}
+        self._idle = {IDLE: 1, f"{IDLE} pairs": 2}
+        """Key of an empty model -> texts of one input."""
         self._service = Service(self._open)
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -151,21 +152,23 @@ class ProfileReplica:
     def _open(self, key: str) -> Model:
         from lft_ray.serve.api.app import LIMITS
 
-        if key == IDLE:
-            return IdleModel(LIMITS)
+        if key in self._idle:
+            return IdleModel(LIMITS, self._idle[key])
         request, prepared = self._requests[key]
         try:
             return open_request(request, prepared, self._layout, limits=LIMITS)
         finally:
             shutil.rmtree(prepared.folder, ignore_errors=True)
 
-    async def prepare(self, request: ProfileRequest | None, prepared: PreparedFolder | None = None) -> str:
-        """Serve ``request`` from the folder ``prepared``; None: the empty model.
+    async def prepare(
+        self, request: ProfileRequest | None, prepared: PreparedFolder | None = None, segments: int = 1
+    ) -> str:
+        """Serve ``request`` from the folder ``prepared``; None: the empty model, with ``segments`` texts an input.
 
         Returns:
             Why that is not possible; empty on success.
         """
-        key = IDLE
+        key = next(name for name, texts in self._idle.items() if texts == segments)
         if request is not None and prepared is not None:
             key = request.name
             self._requests[key] = (request, prepared)

@@ -117,8 +117,8 @@ class ProfileSession:
         """Call a method of `ProfileReplica`."""
         return getattr(self.handle, method).remote(*arguments).result(timeout_s=_START_S)
 
-    def prepare(self, request: ProfileRequest | None) -> PreparedFolder | None:
-        """Make the replica serve ``request``; None: the empty model.
+    def prepare(self, request: ProfileRequest | None, segments: int = 1) -> PreparedFolder | None:
+        """Make the replica serve ``request``; None: the empty model, with ``segments`` texts an input.
 
         Returns:
             The folder that is served, or one with ``refused`` set if no engine can; None for the empty model.
@@ -132,7 +132,7 @@ class ProfileSession:
             made = made or self._run_on_node(build_request_folder, request)
         if made is not None and made.refused:
             return made
-        reason = self.call("prepare", request, made)
+        reason = self.call("prepare", request, made, segments)
         if reason:
             raise LftError(f"{request.size.name if request else 'the empty model'} cannot be profiled: {reason}")
         return made

@@ -2,10 +2,13 @@
 
 from lft_ray.tasks.classification import LABEL_NAMES, Classification
 from lft_ray.tasks.columns import LABEL, Column
+from lft_ray.tasks.findings import Findings
+from lft_ray.tasks.pair_checks import check_pairs
+from lft_ray.tasks.rows import CleanRows
 
 __all__ = ["Pairs"]
 
-
+FIRST_ROLE, SECOND_ROLE = "text_a", "text_b"
 FIRST_NAMES = (
     "text_a", "text1", "sentence1", "sentence_a", "premise", "question1", "question", "query", "first", "left",
 )  # fmt: skip
@@ -13,6 +16,7 @@ SECOND_NAMES = (
     "text_b", "text2", "sentence2", "sentence_b", "hypothesis", "question2", "text_pair", "answer", "passage",
     "document", "sentence", "second", "right",
 )  # fmt: skip
+TRUTH_NAMES = (*LABEL_NAMES, "gold_label", "relation", "judgement", "is_duplicate", "entailment")
 """Column names tried where the experiment file names none, in order of preference."""
 
 
@@ -25,7 +29,19 @@ class Pairs(Classification):
 
     kind = "pairs"
     columns: tuple[Column, ...] = (
-        Column("text_a", FIRST_NAMES, "text", "input"),
-        Column("text_b", SECOND_NAMES, "text", "input"),
-        Column(LABEL, LABEL_NAMES, "names", "truth"),
+        Column(FIRST_ROLE, FIRST_NAMES, "text", "input"),
+        Column(SECOND_ROLE, SECOND_NAMES, "text", "input"),
+        Column(LABEL, TRUTH_NAMES, "names", "truth"),
     )
+
+    @classmethod
+    def check(cls, train: CleanRows, *, splits: int, findings: Findings) -> None:
+        """Check the labels, pairs of equal texts, and pairs that occur the other way round with another label."""
+        super().check(train, splits=splits, findings=findings)
+        check_pairs(train, (FIRST_ROLE, SECOND_ROLE), findings)
+
+    @classmethod
+    def check_other(cls, train: CleanRows, other: CleanRows, findings: Findings) -> None:
+        """Compare the labels of a given split with those of train, and check its pairs as those of train."""
+        super().check_other(train, other, findings)
+        check_pairs(other, (FIRST_ROLE, SECOND_ROLE), findings)

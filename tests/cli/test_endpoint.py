@@ -17,7 +17,7 @@ from lft_ray.processes import alive
 from lft_ray.run.folder import RunFolder
 from lft_ray.serve.endpoint import record as endpoints
 from lft_ray.wire import LabelScore
-from tests.serve.conftest import bundles  # noqa: F401
+from tests.serve.conftest import bundles, make_predictor  # noqa: F401
 from tests.serve.endpoint.conftest import fakes  # noqa: F401
 
 
@@ -67,6 +67,9 @@ class Answering:
 
     def __exit__(self, *_):
         pass
+
+    def info(self):
+        return make_predictor().info
 
     def predict(self, texts, top_k=None):
         assert all(text.strip() for text in texts), "an endpoint refuses blank texts"

@@ -91,3 +91,62 @@ def test_a_name_that_is_none_is_told_with_the_nearest():
     with pytest.raises(InputError, match="no column 'txet'"):
         choose(found(text=WORDS, label=TOPICS), text="txet")
     assert choose(found(Text=WORDS, label=TOPICS), text="text").text == "Text"
+
+
+# ---------------------------------------------------------------- pairs of texts
+
+YES_NO = ["yes", "no"] * (N // 2)
+REPLIES = [f"the courier has it since day {i}" for i in range(N)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("text_a", "text_b"), ("text1", "text2"), ("sentence1", "sentence2"), ("Sentence_A", "Sentence_B"),
+        ("premise", "hypothesis"), ("question1", "question2"), ("tweet.1", "tweet.2"), ("question", "sentence"),
+        ("query", "passage"), ("question", "answer"), ("text", "text_pair"),
+    ],
+)  # fmt: skip
+def test_two_columns_with_names_of_a_pair_are_one(first, second):
+    chosen = choose(found(id=IDS, **{second: REPLIES, "label": YES_NO, first: WORDS}))
+    assert (chosen.kind, chosen.pair, chosen.label, chosen.text) == ("pairs", (first, second), "label", None)
+    assert "--text chooses one of them alone" in chosen.told[0]
+    alone = choose(found(**{second: REPLIES, "label": YES_NO, first: WORDS}), text=first)
+    assert (alone.kind, alone.pair, alone.text) == ("classification", None, first)
+
+
+def test_a_question_that_comes_back_with_each_of_its_answers_is_half_of_a_pair():
+    chosen = choose(found(question=[f"where is parcel number {i // 20}" for i in range(N)], passage=WORDS, y=YES_NO))
+    assert chosen.pair == ("question", "passage")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"title": WORDS, "body": LONG, "label": YES_NO},
+        {"text": WORDS, "comment": REPLIES, "label": YES_NO},
+        {"question": WORDS, "answer": REPLIES, "topic": [f"t{i % 8}" for i in range(N)]},
+        {"text": WORDS, "data": REPLIES, "datb": REPLIES, "label": YES_NO},
+        {"text": WORDS, "note1": REPLIES, "note2": REPLIES, "note3": REPLIES, "label": YES_NO},
+    ],
+)
+def test_a_remark_beside_a_text_makes_no_pair(columns):
+    chosen = choose(found(**columns))
+    assert (chosen.kind, chosen.pair) == ("classification", None)
+
+
+def test_pairs_that_are_asked_for_need_no_names():
+    asked = choose(found(before=WORDS, after=REPLIES, same=YES_NO), kind="pairs")
+    assert asked.pair == ("before", "after")
+    named = choose(found(before=WORDS, after=REPLIES, note=LONG, same=YES_NO), pair=("After", "before"))
+    assert (named.kind, named.pair) == ("pairs", ("after", "before"))
+    for columns, told in (
+        ({"before": WORDS, "after": REPLIES, "note": LONG, "same": YES_NO}, "several columns hold text"),
+        ({"before": WORDS, "same": YES_NO}, "fewer than two columns"),
+    ):
+        with pytest.raises(InputError, match=told) as caught:
+            choose(found(**columns), kind="pairs")
+        assert "--text-a and --text-b" in caught.value.fix
+    for pair, told in ((("before", "before"), "are one column"), (("before", "gone"), "has no column 'gone'")):
+        with pytest.raises(InputError, match=told):
+            choose(found(before=WORDS, after=REPLIES, same=YES_NO), pair=pair)

@@ -1,6 +1,7 @@
 """Tasks with other columns than a text and a label go through the data stage with nothing but a class of their own."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -131,15 +132,17 @@ def test_pairs_are_split_and_stored_by_role(tmp_path):
     record = prepare(spec, DataSpec(train=pairs(tmp_path / "a.csv")), Storage(tmp_path / "run"))
     train = load_split(record, "train")
     assert list(train.inputs) == ["text_a", "text_b"]
-    with pytest.raises(DataError, match="have the inputs text_a, text_b, expected a text alone"):
-        _ = train.texts
+    assert train.texts == list(zip(*(column.to_pylist() for column in train.inputs.values()), strict=True))
+    three = replace(train, inputs={**train.inputs, "text_c": train.inputs["text_a"]})
+    with pytest.raises(DataError, match="have the inputs text_a, text_b, text_c, expected one text or two"):
+        _ = three.texts
     number = {text.rpartition(" ")[2] for text in train.inputs["text_a"].to_pylist()}
     assert number == {text.rpartition(" ")[2] for text in train.inputs["text_b"].to_pylist()}
     for text, target in zip(train.inputs["text_b"].to_pylist(), train.targets, strict=True):
         assert record.labels[target] == ("yes" if "animal" in text else "no")
     assert record.columns == {"text_a": "premise", "text_b": "hypothesis", "label": "label"}
     assert DatasetRecord.model_validate_json(record.model_dump_json()) == record
-    assert {text.count("\u241f") for text in record.sample_texts} == {1}
+    assert {len(text) for text in record.sample_texts} == {2}
     assert list(read_inputs(str(tmp_path / "a.csv"), Pairs.columns)) == ["text_a", "text_b"]
 
 

@@ -214,7 +214,8 @@ def test_a_file_is_labelled_as_the_training_texts_were_read(bundle, tmp_path):
 
 
 def test_a_label_with_a_line_break_shifts_no_name(tmp_path):
-    table = module._prediction_table(BulkOf([[0.0, 1.0], [1.0, 0.0]]), Classification(["x\ny", "z"]), 0, ["a", "b"])
+    rows = module._Rows({"text": ["a", "b"]})
+    table = module._prediction_table(BulkOf([[0.0, 1.0], [1.0, 0.0]]), Classification(["x\ny", "z"]), 0, rows)
     assert table.schema.metadata[b"labels"].decode().split("\n") == ["x y", "z"]
     assert json.loads(table.schema.metadata[b"labels_json"]) == ["x\ny", "z"]
 

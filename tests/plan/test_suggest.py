@@ -132,3 +132,19 @@ def test_long_chinese_is_not_short(tmp_path):
     table = [("".join(chr(0x4E00 + draw.randrange(400)) for _ in range(300)), "ab"[i % 2]) for i in range(100)]
     _, experiment = suggested(write(tmp_path / "zh.csv", table))
     assert experiment.training.max_length >= 256
+
+
+def test_a_file_of_pairs_becomes_a_task_on_pairs(tmp_path):
+    for name, count in (("train", 200), ("dev", 60)):
+        lines = [f"please help me with problem {i},it is about item {i % 50},{'yn'[i % 2]}" for i in range(count)]
+        (tmp_path / f"{name}.csv").write_text("premise,hypothesis,gold\n" + "\n".join(lines))
+    found, experiment = suggested(str(tmp_path / "train.csv"))
+    assert (experiment.task.kind, experiment.task.text, experiment.task.label) == ("pairs", None, "gold")
+    assert experiment.task.columns == {"text_a": "premise", "text_b": "hypothesis"}
+    assert experiment.data.validation == str(tmp_path / "dev.csv")
+    assert found.told[0].startswith("kind: pairs; text_a: column 'premise', text_b: column 'hypothesis'")
+    assert (
+        suggested(str(tmp_path / "train.csv"), pair=("hypothesis", "premise"))[1].task.columns["text_a"] == "hypothesis"
+    )
+    single = suggested(str(tmp_path / "train.csv"), text="premise")[1].task
+    assert (single.kind, single.text, single.columns) == ("classification", "premise", {})

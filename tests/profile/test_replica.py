@@ -48,6 +48,7 @@ def test_build_request_folder_writes_the_fitted_files_of_tfidf(experiment, datas
 
 
 def test_idle_model_returns_one_constant_label_per_text():
+    assert IdleModel(LIMITS, 2).info.segments == 2
     model = IdleModel(LIMITS)
     predictions = asyncio.run(model.predict(["a", "b"], top_k=None, function=None))
     assert [[score.label for score in scores] for scores in predictions] == [[IDLE], [IDLE]]

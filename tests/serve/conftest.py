@@ -21,6 +21,7 @@ from lft_ray.serve.model.predictor import Predictor
 from lft_ray.serve.rollout.service import Service
 from lft_ray.serve.rollout.state import DesiredState
 from lft_ray.tasks.classification import Classification
+from lft_ray.tasks.pairs import Pairs
 
 LABELS = ["business", "science", "sport"]
 
@@ -123,3 +124,47 @@ def export_tfidf(folder: Path, name: str, repeats: int) -> Bundle:
         card=CardFacts(name="test"),
     )
     return export_bundle(checkpoint, plan, Storage(folder), f"bundle-{name}")
+
+
+# ---------------------------------------------------------------- pairs of texts
+
+PAIR_LABELS = ["first", "second"]
+
+
+class PairRunner:
+    """Scores a label by the words of its text, so that the order of the two texts matters."""
+
+    max_length = 32
+
+    def encode(self, texts):
+        assert all(isinstance(text, tuple) and len(text) == 2 for text in texts), "the model reads pairs"
+        return [[len(first.split()), len(second.split())] for first, second in texts]
+
+    def run(self, batch):
+        return np.array(batch, dtype=np.float32)
+
+
+async def make_pair_service() -> Service:
+    bundle = make_bundle().replace(task_kind="pairs", labels=PAIR_LABELS)
+
+    def opened(_: str) -> Predictor:
+        return Predictor(bundle, PairRunner(), Pairs(PAIR_LABELS), layout=ReplicaThreads(1), limits=LIMITS)
+
+    service = Service(opened)
+    await service.reconfigure(DesiredState(current="somewhere"))
+    return service
+
+
+def export_tfidf_pairs(folder: Path) -> Bundle:
+    """A small real bundle on pairs: whether the second text has a word of the first."""
+    task = Pairs(["different", "same"])
+    words = [word for text in WORDS.values() for word in text.split()]
+    texts = [(f"{one} x", f"{two} y") for one in words for two in words]
+    names = [["same" if one == two else "different"] for one in words for two in words]
+    model = TfidfModel.fit(texts, task.encode({"label": names}), task, 0, max_length=64)
+    (folder / "checkpoint").mkdir()
+    model.save(folder / "checkpoint")
+    plan = ExportPlan(
+        precision="fp32", task_kind="pairs", labels=task.labels, samples=texts[:5], card=CardFacts(name="test")
+    )
+    return export_bundle(folder / "checkpoint", plan, Storage(folder), "bundle")

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,8 +43,13 @@ def grpc_server(grpc_service: GrpcService) -> grpc.aio.Server:
 
 
 @contextmanager
-def running(keys: ApiKeys | None = None, *, service: Service | None = None) -> Iterator[Running]:
-    """Serve until the end of the body. ``service`` must not have been used in another loop."""
+def running(
+    keys: ApiKeys | None = None,
+    *,
+    service: Service | None = None,
+    make: Callable[[], Awaitable[Service]] = make_service,
+) -> Iterator[Running]:
+    """Serve until the end of the body. ``service`` must not have been used in another loop; else one is made."""
     port = free_port()
     started = threading.Event()
     found: list[Running] = []
@@ -52,7 +57,7 @@ def running(keys: ApiKeys | None = None, *, service: Service | None = None) -> I
     server = uvicorn.Server(config)
 
     async def serve() -> None:
-        own = service or await make_service()
+        own = service or await make()
         metrics = metrics_of(own)
         config.app = create_app(own, keys=keys, metrics=metrics)
         rpc = grpc_server(GrpcService(own, keys=keys or ApiKeys(), local_only=True, metrics=metrics))

@@ -29,7 +29,7 @@ class WantedColumns:
         A file of texts to label is read by ``lft predict``, which has no experiment.
         """
         if self.to_answer:
-            return f"--{what} "
+            return f"--{what.replace('_', '-')} "
         return "--set data.encoding=" if what == "encoding" else f"--set {column_key(what)}="
 
     @property

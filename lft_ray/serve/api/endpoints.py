@@ -19,7 +19,7 @@ from lft_ray.serve.protocols import hf, kserve, tei, vllm
 from lft_ray.serve.protocols.base import MODEL_NAMES, Protocol, check_model
 from lft_ray.serve.protocols.inference import MAX_BATCH, InferenceHandler
 from lft_ray.serve.rollout.service import NotReady, Service
-from lft_ray.wire import Info, LabelScore, Predictions, PredictRequest
+from lft_ray.wire import PAIR_TEXTS, Info, LabelScore, Predictions, PredictPairsRequest, PredictRequest
 
 __all__ = ["TITLE", "inference_routes", "status_routes"]
 
@@ -44,9 +44,11 @@ def inference_routes(inference: InferenceHandler) -> list[Route]:
 
     summary = "Label scores of each text, best first: Hugging Face text classification"
     task: dict[str, Any] = {"request": PredictRequest, "example": hf.EXAMPLE, "response": Predictions}
+    task |= {"pairs_request": PredictPairsRequest, "pairs_example": hf.PAIRS_EXAMPLE}
     classify: dict[str, Any] = {"request": vllm.ClassifyRequest, "example": vllm.EXAMPLE, "response": dict[str, Any]}
     classify |= {"summary": "vLLM classification", "statuses": (*_STATUSES, 404)}
     infer: dict[str, Any] = {"request": kserve.InferRequest, "example": kserve.EXAMPLE, "response": dict[str, Any]}
+    infer |= {"pairs_request": kserve.InferPairsRequest, "pairs_example": kserve.PAIRS_EXAMPLE}
     infer |= {"summary": "Open Inference Protocol (KServe, Triton)", "statuses": (*_STATUSES, 404)}
     return [
         post(
@@ -70,6 +72,8 @@ def inference_routes(inference: InferenceHandler) -> list[Route]:
             summary="text-embeddings-inference classification",
             request=tei.TeiRequest,
             example=tei.EXAMPLE,
+            pairs_request=tei.TeiPairsRequest,
+            pairs_example=tei.PAIRS_EXAMPLE,
             response=list[LabelScore] | Predictions,
             statuses=(*_STATUSES, 424, 429),
         ),
@@ -94,7 +98,9 @@ def status_routes(
     status = _StatusHandlers(service)
 
     async def schema(_: Request) -> Response:
-        return _json(document(routes(), title=TITLE, with_keys=with_keys))
+        reads_pairs = service.version and service.info.segments == PAIR_TEXTS
+        found = [route.of_pairs for route in routes()] if reads_pairs else routes()
+        return _json(document(found, title=TITLE, with_keys=with_keys))
 
     async def metrics_text(_: Request) -> Response:
         return Response(await asyncio.to_thread(metrics), media_type=MEDIA_TYPE)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -32,6 +32,10 @@ class Route:
     """Schema of the JSON body; None: no body."""
     example: Any = None
     """Example of the JSON body."""
+    pairs_request: type[BaseModel] | None = None
+    """Schema of the JSON body where the model reads pairs of texts; None: it takes no pairs."""
+    pairs_example: Any = None
+    """Example of that body."""
     response: Any = None
     """Type of the JSON body of a 200; None: the body is not JSON."""
     statuses: tuple[int, ...] = (200,)
@@ -44,6 +48,14 @@ class Route:
     """Media type of a 200."""
     translate: Callable[[HttpError], HttpError] = field(default=lambda error: error)
     """Maps an error to the status and ``error_type`` of the protocol."""
+
+    @property
+    def of_pairs(self) -> "Route":
+        """The route as a model on pairs of texts has it; not public if it takes no pairs."""
+        if self.request is None:
+            return self
+        takes = self.pairs_request is not None
+        return replace(self, request=self.pairs_request, example=self.pairs_example, is_public=self.is_public and takes)
 
 
 class Router:

@@ -13,7 +13,7 @@ from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson
 from lft_ray.texts import Text
-from lft_ray.wire import MAX_BATCH, VISIBLE, Info, LabelScore, Predictions
+from lft_ray.wire import MAX_BATCH, PAIR_TEXTS, VISIBLE, Info, LabelScore, Predictions
 
 __all__ = [
     "MAX_BATCH",
@@ -144,15 +144,22 @@ def _check_text(text: Any, where: str) -> None:
             raise BadJson(message, 422) from None
 
 
-def check_segments(texts: Sequence[Text], info: Info, *, where: str) -> None:
+def check_segments(texts: Sequence[Text], info: Info, *, where: str, pair: str) -> None:
     """Refuse pairs where the model reads single texts, and single texts where it reads pairs.
+
+    Args:
+        texts: inputs of a request.
+        info: description of the model.
+        where: name of their field, for the message.
+        pair: how the protocol writes a pair, for the message.
 
     Raises:
         BadJson: naming what the model reads (422).
     """
-    if any(isinstance(text, tuple) != (info.segments > 1) for text in texts):
-        told = "two texts" if info.segments > 1 else "one text"
-        raise BadJson(f"{where}: each input of this model must be {told}", 422)
+    wants_pairs = info.segments == PAIR_TEXTS
+    if any(isinstance(text, tuple) != wants_pairs for text in texts):
+        reads = f"pairs of texts: each must be {pair}" if wants_pairs else f"single texts, and {pair} is a pair"
+        raise BadJson(f"{where}: this model reads {reads}", 422)
 
 
 def check_model(name: str, info: Info) -> None:

@@ -16,7 +16,7 @@ from lft_ray.serve.http.errors import HttpError, busy, request_id
 from lft_ray.serve.http.metrics import Metrics
 from lft_ray.serve.http.strict_json import BadJson
 from lft_ray.serve.protocols import kserve, tensors
-from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, check_model, check_texts
+from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, check_model
 from lft_ray.serve.protocols.inference import InferenceHandler, indexes
 from lft_ray.serve.protocols.messages import message
 from lft_ray.serve.protocols.open_inference_pb2 import (
@@ -151,13 +151,13 @@ class GrpcService:
                 getattr(response, side).add(**tensor)
 
     async def _model_infer(self, request: ModelInferRequest, response: ModelInferResponse, call_id: str) -> str:
-        self._info(request.model_name, request.model_version)
+        info = self._info(request.model_name, request.model_version)
         outputs = [output.name for output in request.outputs] or list(kserve.OUTPUTS)
         kserve.check_outputs(outputs)
         kserve.check_parameters(request.parameters, kserve.REQUEST_PARAMETERS, where="parameters")
         for output in request.outputs:
             kserve.check_parameters(output.parameters, kserve.OUTPUT_PARAMETERS, where="outputs.parameters")
-        texts = _texts(request)
+        texts = _texts(request, info)
         result = await self._inference.infer(InferenceRequest(texts), call_id)
         _fill(response, outputs, result)
         response.id, response.model_name = request.id, request.model_name
@@ -173,18 +173,25 @@ class GrpcService:
         return info
 
 
-def _texts(request: ModelInferRequest) -> list[Text]:
-    if len(request.inputs) != 1 or (request.inputs[0].name, request.inputs[0].datatype) != (kserve.INPUT, "BYTES"):
-        raise BadJson(f"inputs must be one tensor: {kserve.INPUT}, of datatype BYTES", 422)
-    tensor, raw = request.inputs[0], request.raw_input_contents
-    kserve.check_parameters(tensor.parameters, kserve.INPUT_PARAMETERS, where="inputs.parameters")
-    if len(raw) > 1 or (raw and tensor.HasField("contents")):
-        raise BadJson("the texts must be given once, in contents or in raw_input_contents", 422)
-    if sum(map(len, raw or tensor.contents.bytes_contents)) > MAX_BODY_BYTES:
+def _texts(request: ModelInferRequest, info: Info) -> list[Text]:
+    kserve.check_inputs([(tensor.name, tensor.datatype) for tensor in request.inputs], info)
+    for tensor in request.inputs:
+        kserve.check_parameters(tensor.parameters, kserve.INPUT_PARAMETERS, where="inputs.parameters")
+    raw = request.raw_input_contents
+    if raw and (len(raw) != len(request.inputs) or any(tensor.HasField("contents") for tensor in request.inputs)):
+        raise BadJson("the texts must be given once, in contents or in raw_input_contents, one for each tensor", 422)
+    sizes = map(len, raw) if raw else (len(text) for one in request.inputs for text in one.contents.bytes_contents)
+    if sum(sizes) > MAX_BODY_BYTES:
         raise HttpError(413, f"the texts exceed the limit of {MAX_BODY_BYTES} bytes")
-    decoded = tensors.unpack_texts(raw[0]) if raw else [tensors.decode(one) for one in tensor.contents.bytes_contents]
-    texts = check_texts(decoded, where="inputs")
-    kserve.check_shape(tensor.shape, len(texts))
+    columns = {
+        tensor.name: tensors.unpack_texts(raw[number])
+        if raw
+        else [tensors.decode(one) for one in tensor.contents.bytes_contents]
+        for number, tensor in enumerate(request.inputs)
+    }
+    texts = kserve.joined(columns, info)
+    for tensor in request.inputs:
+        kserve.check_shape(tensor.name, tensor.shape, len(texts))
     return texts
 
 

@@ -1,8 +1,8 @@
 """The Open Inference Protocol (KServe, Triton) over REST, with its binary tensor extension: ``/v2``.
 
-In: bytes. Out: an `InferenceRequest`, and the response bytes. One input tensor ``text`` (BYTES [n] or [n, 1]); outputs
-``label`` (BYTES [n], the best label), ``score`` (FP32 [n]) and ``probabilities`` (FP32 [n, labels], in the order of
-/info).
+In: bytes. Out: an `InferenceRequest`, and the response bytes. One input tensor ``text`` (BYTES [n] or [n, 1]), or two,
+``text_a`` and ``text_b`` of equal shape, for a model on pairs; outputs ``label`` (BYTES [n], the best label),
+``score`` (FP32 [n]) and ``probabilities`` (FP32 [n, labels], in the order of /info).
 """
 
 import json
@@ -25,18 +25,26 @@ from lft_ray.serve.protocols.base import (
     check_model,
     check_texts,
 )
-from lft_ray.wire import MAX_BATCH, Info, RequestBody
+from lft_ray.texts import Text
+from lft_ray.wire import MAX_BATCH, PAIR_TEXTS, Info, RequestBody
 
 __all__ = [
-    "EXAMPLE", "INPUT", "KSERVE", "OUTPUTS", "InferRequest", "check_parameters", "check_version", "metadata",
-    "server_metadata",
+    "EXAMPLE", "KSERVE", "OUTPUTS", "PAIRS_EXAMPLE", "InferPairsRequest", "InferRequest", "check_inputs",
+    "check_parameters", "check_version", "input_names", "joined", "metadata", "server_metadata",
 ]  # fmt: skip
 
 INPUT = "text"
+PAIR_INPUTS = ("text_a", "text_b")
 OUTPUTS = ("label", "score", "probabilities")
 LENGTH_HEADER = "inference-header-content-length"
 EXAMPLE = {
     "inputs": [{"name": INPUT, "shape": [2], "datatype": "BYTES", "data": ["the first text", "the second text"]}]
+}
+PAIRS_EXAMPLE = {
+    "inputs": [
+        {"name": name, "shape": [2], "datatype": "BYTES", "data": data}
+        for name, data in zip(PAIR_INPUTS, (["a question", "a question"], ["its answer", "another text"]), strict=True)
+    ]
 }
 
 
@@ -79,6 +87,12 @@ class InputTensor(RequestBody):
     """The texts, or lists with one text each; absent if they follow the JSON as binary data."""
 
 
+class PairInputTensor(InputTensor):
+    """An input of an inference request to a model on pairs: the first texts, or the second ones."""
+
+    name: Annotated[str, Field(json_schema_extra={"enum": list(PAIR_INPUTS)})]
+
+
 class RequestedOutput(RequestBody):
     """An output that the client requests."""
 
@@ -97,6 +111,15 @@ class InferRequest(RequestBody):
     parameters: _parameters(REQUEST_PARAMETERS) | None = None  # type: ignore[valid-type]
     outputs: list[RequestedOutput] | None = None
     """null or none: all outputs."""
+
+
+class InferPairsRequest(InferRequest):
+    """Body of ``POST /v2/models/{model}/infer`` of a model on pairs of texts."""
+
+    model_config = ConfigDict(title="InferPairsRequest")
+
+    inputs: Annotated[list[PairInputTensor], Field(json_schema_extra={"minItems": 2, "maxItems": 2})]  # type: ignore[assignment]
+    """The tensors text_a and text_b, of equal shape: row i of both is pair i."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +145,55 @@ def metadata(name: str, info: Info) -> dict[str, Any]:
         "name": name,
         "versions": [info.version],
         "platform": f"lft_ray_{info.engine}",
-        "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
+        "inputs": [{"name": tensor, "datatype": "BYTES", "shape": [-1]} for tensor in input_names(info)],
         "outputs": [
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
             {"name": "score", "datatype": "FP32", "shape": [-1]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(info.labels)]},
         ],
     }
+
+
+def input_names(info: Info) -> tuple[str, ...]:
+    """Names of the input tensors of a model."""
+    return PAIR_INPUTS if info.segments == PAIR_TEXTS else (INPUT,)
+
+
+def check_inputs(given: Sequence[tuple[str, str]], info: Info) -> None:
+    """Check the name and datatype of the input tensors, which may come in any order.
+
+    Raises:
+        BadJson: they are not those of the model (422).
+    """
+    names = input_names(info)
+    if sorted(given) == [(name, "BYTES") for name in names]:
+        return
+    sent = {name for name, _ in given}
+    if len(names) == 1:
+        why = ": this model reads single texts" if sent & set(PAIR_INPUTS) else ""
+        raise BadJson(f"inputs must be one tensor: {INPUT}, of datatype BYTES{why}", 422)
+    told = " and ".join(names)
+    raise BadJson(f"inputs must be two tensors: {told}, of datatype BYTES: this model reads pairs of texts", 422)
+
+
+def joined(columns: Mapping[str, Sequence[Any]], info: Info) -> list[Text]:
+    """Return the inputs of the model: the texts of its one tensor, or row by row the pairs of its two.
+
+    Args:
+        columns: values of each input tensor, which `check_inputs` has found right.
+        info: description of the model.
+
+    Raises:
+        BadJson: the tensors have different numbers of texts, or one is no valid text (422).
+    """
+    names = input_names(info)
+    parts = [check_texts(columns[name], where=name if len(names) > 1 else "inputs") for name in names]
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts[0]) != len(parts[1]):
+        counts = " and ".join(f"{name} has {len(part)}" for name, part in zip(names, parts, strict=True))
+        raise BadJson(f"inputs: {counts} texts, and row i of both is pair i", 422)
+    return [(str(first), str(second)) for first, second in zip(*parts, strict=True)]
 
 
 def check_version(version: str, info: Info) -> None:
@@ -141,14 +206,14 @@ def check_version(version: str, info: Info) -> None:
         raise HttpError(404, f"no such version: the model has version {info.version}")
 
 
-def check_shape(shape: Sequence[int], texts: int) -> None:
-    """Check that ``shape`` is [texts] or [texts, 1].
+def check_shape(name: str, shape: Sequence[int], texts: int) -> None:
+    """Check that the shape of an input is [texts] or [texts, 1].
 
     Raises:
         BadJson: it is not (422).
     """
     if tuple(shape) not in ((texts,), (texts, 1)):
-        raise BadJson(f"the shape of {INPUT} must be [n] or [n, 1] for its n texts", 422)
+        raise BadJson(f"the shape of {name} must be [n] or [n, 1] for its n texts", 422)
 
 
 def check_outputs(names: Sequence[str]) -> None:
@@ -175,16 +240,20 @@ def check_parameters(names: Iterable[str] | None, known: Mapping[str, str], *, w
         raise BadJson(f"unknown key in {where}; known are {', '.join(known)}", 422)
 
 
+_NO_DATA = "inputs: data is missing, or the bytes after the JSON belong to no tensor"
+
+
 def _read(body: bytes, head: RequestHead) -> InferenceRequest:
     check_model(head.parameters["model"], head.info)
     check_version(head.parameters.get("version", ""), head.info)
     text, binary = _split(body, head.header(LENGTH_HEADER.encode()))
     parsed = read_object(text, InferRequest)
     check_parameters(parsed.parameters, REQUEST_PARAMETERS, where="parameters")
-    if len(parsed.inputs) != 1 or parsed.inputs[0].name != INPUT or parsed.inputs[0].datatype != "BYTES":
-        raise BadJson(f"inputs must be one tensor: {INPUT}, of datatype BYTES", 422)
-    texts = check_texts(_texts(parsed.inputs[0], binary), where="inputs")
-    check_shape(parsed.inputs[0].shape, len(texts))
+    check_inputs([(tensor.name, tensor.datatype) for tensor in parsed.inputs], head.info)
+    columns = _columns(parsed.inputs, binary)
+    texts = joined(columns, head.info)
+    for tensor in parsed.inputs:
+        check_shape(tensor.name, tensor.shape, len(texts))
     response_format = ResponseFormat(parsed.id or "", _outputs(parsed), head.parameters["model"])
     return InferenceRequest(texts, extra=response_format)
 
@@ -197,19 +266,28 @@ def _split(body: bytes, header: str) -> tuple[bytes, bytes | None]:
     return body[: int(header)], body[int(header) :]
 
 
-def _texts(tensor: InputTensor, binary: bytes | None) -> list[Any]:
-    parameters = tensor.parameters or {}
-    check_parameters(parameters, INPUT_PARAMETERS, where="inputs.parameters")
-    size = parameters.get("binary_data_size")
-    if size is None:
-        if tensor.data is None or binary:
-            raise BadJson("inputs: data is missing, or the bytes after the JSON belong to no tensor", 422)
-        rows = tensor.data
-        return [row[0] if isinstance(row, list) and len(row) == 1 else row for row in rows]
-    # JSON's true equals 1 in Python, so it would pass as the size of one byte.
-    if tensor.data is not None or binary is None or size is True or size != len(binary):
-        raise BadJson("binary_data_size is not the number of bytes after the JSON", 422)
-    return tensors.unpack_texts(binary)
+def _columns(inputs: Sequence[InputTensor], binary: bytes | None) -> dict[str, list[Any]]:
+    """Values of each tensor. The bytes after the JSON are those of the tensors that declare a size, in their order."""
+    columns: dict[str, list[Any]] = {}
+    rest = binary
+    for tensor in inputs:
+        parameters = tensor.parameters or {}
+        check_parameters(parameters, INPUT_PARAMETERS, where="inputs.parameters")
+        size = parameters.get("binary_data_size")
+        if size is None:
+            if tensor.data is None:
+                raise BadJson(_NO_DATA, 422)
+            columns[tensor.name] = [row[0] if isinstance(row, list) and len(row) == 1 else row for row in tensor.data]
+            continue
+        # JSON's true equals 1 in Python, so it would pass as the size of one byte.
+        fits = isinstance(size, int) and size is not True and rest is not None and 0 <= size <= len(rest)
+        if tensor.data is not None or rest is None or not fits:
+            raise BadJson("binary_data_size is not the number of bytes after the JSON", 422)
+        columns[tensor.name], rest = tensors.unpack_texts(rest[:size]), rest[size:]
+    if rest:
+        sized = any("binary_data_size" in (tensor.parameters or {}) for tensor in inputs)
+        raise BadJson("binary_data_size is not the number of bytes after the JSON" if sized else _NO_DATA, 422)
+    return columns
 
 
 def _outputs(parsed: InferRequest) -> tuple[tuple[str, bool], ...]:

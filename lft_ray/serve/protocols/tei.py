@@ -15,31 +15,25 @@ from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson, read_object
 from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, Protocol, RequestHead, check_texts
 from lft_ray.serve.protocols.hf import write_response
-from lft_ray.wire import MAX_BATCH, RequestBody, Text
+from lft_ray.wire import MAX_BATCH, PAIR_TEXTS, RequestBody, Text
 
-__all__ = ["EXAMPLE", "TEI", "TeiRequest"]
+__all__ = ["EXAMPLE", "PAIRS_EXAMPLE", "TEI", "TeiPairsRequest", "TeiRequest"]
 
 EXAMPLE = {"inputs": [["the first text"], ["the second text"]], "raw_scores": False, "truncate": True}
+PAIRS_EXAMPLE = {"inputs": [["a question", "its answer"], ["a question", "another text"]], "truncate": True}
 
 
-_One = Annotated[list[Text], Field(json_schema_extra={"minItems": 1, "maxItems": 2})]
+_One = Annotated[list[Text], Field(json_schema_extra={"minItems": 1, "maxItems": 1})]
+_Two = Annotated[list[Text], Field(json_schema_extra={"minItems": PAIR_TEXTS, "maxItems": PAIR_TEXTS})]
 
 
 class NoParameters(RequestBody):
     """An empty object: clients of Hugging Face's task send one even where they ask for nothing."""
 
 
-class TeiRequest(RequestBody):
-    """Body of ``POST /predict``."""
+class _TeiOptions(RequestBody):
+    """What a body of ``POST /predict`` has besides its inputs."""
 
-    model_config = ConfigDict(title="TeiRequest")
-    expects: ClassVar[dict[str, str]] = {
-        "inputs": "must be a text, a list with one text, or a batch: a list of lists with one text each; of a model on "
-        "pairs, two texts in each list"
-    }
-
-    inputs: Text | _One | Annotated[list[_One], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})]
-    """One text, one text in a list, or a batch of lists with one text each; of a model on pairs, two texts in each."""
     raw_scores: bool | None = None
     """true: return logits instead of probabilities."""
     truncate: bool | None = None
@@ -50,12 +44,37 @@ class TeiRequest(RequestBody):
     """Must be empty, as huggingface_hub sends it: its options are those of POST /."""
 
 
+class TeiRequest(_TeiOptions):
+    """Body of ``POST /predict``."""
+
+    model_config = ConfigDict(title="TeiRequest")
+    expects: ClassVar[dict[str, str]] = {
+        "inputs": "must be a text, a list with one text, or a batch: a list of lists with one text each"
+    }
+
+    inputs: Text | _One | Annotated[list[_One], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})]
+    """One text, one text in a list, or a batch of lists with one text each."""
+
+
+class TeiPairsRequest(_TeiOptions):
+    """Body of ``POST /predict`` of a model on pairs of texts."""
+
+    model_config = ConfigDict(title="TeiPairsRequest")
+    expects: ClassVar[dict[str, str]] = {
+        "inputs": "must be a list with the two texts of a pair, or a batch: a list of lists with two texts each"
+    }
+
+    inputs: _Two | Annotated[list[_Two], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})]
+    """The two texts of one pair, or a batch of lists with two texts each."""
+
+
 def _read(body: bytes, head: RequestHead) -> InferenceRequest:
-    parsed = read_object(body, TeiRequest)
+    pairs = head.info.segments == PAIR_TEXTS
+    parsed = read_object(body, TeiPairsRequest) if pairs else read_object(body, TeiRequest)
     is_batch = isinstance(parsed.inputs, list) and any(isinstance(row, list) for row in parsed.inputs)
     rows: list[Any] = parsed.inputs if is_batch and isinstance(parsed.inputs, list) else [parsed.inputs]
     return InferenceRequest(
-        texts=check_texts([_input(row, pairs=head.info.segments > 1) for row in rows], where="inputs"),
+        texts=check_texts([_input(row, pairs=pairs) for row in rows], where="inputs"),
         function="none" if parsed.raw_scores else None,
         truncate=parsed.truncate is not False,
         extra=is_batch,
@@ -64,12 +83,12 @@ def _read(body: bytes, head: RequestHead) -> InferenceRequest:
 
 def _input(row: str | list[str], *, pairs: bool) -> str | tuple[str, str]:
     if pairs:
-        if isinstance(row, str) or len(row) != 2:
-            raise BadJson("inputs: each list must contain two texts: this model reads pairs", 422)
+        if isinstance(row, str) or len(row) != PAIR_TEXTS:
+            raise BadJson("inputs: this model reads pairs of texts: each list must contain the two texts of one", 422)
         return row[0], row[1]
     if isinstance(row, str):
         return row
-    if len(row) == 2:
+    if len(row) == PAIR_TEXTS:
         raise BadJson(
             "inputs: two texts in one list are a pair, and this model reads single texts; "
             "a batch is a list of lists with one text each",

@@ -17,11 +17,17 @@ from lft_ray.serve.protocols.base import (
     check_model,
     check_texts,
 )
-from lft_ray.wire import Info, RequestBody, Text, Texts
+from lft_ray.wire import PAIR_TEXTS, Info, RequestBody, Text, Texts
 
 __all__ = ["EXAMPLE", "VLLM", "ClassifyRequest", "models"]
 
 EXAMPLE = {"model": "classifier", "input": ["the first text", "the second text"]}
+
+
+_NO_PAIRS = (
+    "input: this model reads pairs of texts, for which this protocol has no form; POST / takes objects with text and "
+    "text_pair, POST /predict lists of two texts, and /v2 the tensors text_a and text_b"
+)
 
 
 class _WithoutEffect(RequestBody):
@@ -80,6 +86,8 @@ def _read(body: bytes, head: RequestHead) -> InferenceRequest:
     parsed = read_object(body, ClassifyRequest)
     if parsed.model is not None:
         check_model(parsed.model, head.info)
+    if head.info.segments == PAIR_TEXTS:
+        raise BadJson(_NO_PAIRS, 422)
     tokens = parsed.truncate_prompt_tokens
     if tokens is not None and -1 < tokens < head.info.max_length:
         raise BadJson(f"truncate_prompt_tokens: must be -1 or at least {head.info.max_length}, the max_length", 422)

@@ -11,14 +11,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+from lft_ray.texts import WITHOUT_BLANKS
+
 __all__ = ["exact_and_f1", "is_written_without_blanks", "normalised", "words_of"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = frozenset(string.punctuation)
-_WITHOUT_BLANKS = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]"
-)
-"""Letters of scripts without blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
 
 
 def normalised(text: str) -> str:
@@ -30,14 +28,14 @@ def normalised(text: str) -> str:
 def words_of(text: str, *, by_character: bool = False) -> list[str]:
     """Words of an answer as F1 counts them; by character, each letter of a script without blanks is a word."""
     if by_character:
-        text = _WITHOUT_BLANKS.sub(lambda found: f" {found.group()} ", unicodedata.normalize("NFKC", text))
+        text = WITHOUT_BLANKS.sub(lambda found: f" {found.group()} ", unicodedata.normalize("NFKC", text))
     return normalised(text).split()
 
 
 def is_written_without_blanks(texts: Sequence[str]) -> bool:
     """Whether most letters of these texts are of scripts that put no blanks between words."""
     letters = sum(character.isalpha() for text in texts for character in text)
-    return bool(letters) and sum(len(_WITHOUT_BLANKS.findall(text)) for text in texts) > letters / 2
+    return bool(letters) and sum(len(WITHOUT_BLANKS.findall(text)) for text in texts) > letters / 2
 
 
 def exact_and_f1(

@@ -9,17 +9,20 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from lft_ray.config import ModelSpec
+from lft_ray.data.keys import text_keys
 from lft_ray.data.near import NearPair, near_duplicates
 from lft_ray.errors import InputError
 from lft_ray.records import Record
 from lft_ray.tasks.base import LabelTask
 from lft_ray.tasks.columns import LABEL
 from lft_ray.tasks.rows import CleanRows
-from lft_ray.train.deep.features import find_encoder, network_features, tfidf_matrix
+from lft_ray.train.deep.features import Encoder, find_encoder, network_features, tfidf_matrix
 from lft_ray.train.deep.folds import FOLDS, fold_of_rows, out_of_fold
 from lft_ray.train.deep.noise import LIKELY, POSSIBLE, Scored, binary, scored
+from lft_ray.wire import PAIR_TEXTS
 
 __all__ = ["DeepReport", "NearDuplicate", "Suspect", "deep_check", "groups", "judged"]
 
@@ -81,6 +84,9 @@ class DeepReport(Record):
     """Held-out split -> its rows that nearly repeat a row of an earlier split."""
     conflicting: int
     """Near-duplicates with different labels."""
+    shared: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Of a task with several inputs: held-out split -> role of an input -> rows whose input occurs in an earlier split
+    too, beside other partners."""
 
     @property
     def likely(self) -> int:
@@ -149,7 +155,7 @@ def deep_check(
     if encoder is not None:
         if log is not None:
             log(f"features: {len(rows.texts):,} texts through {encoder.name}")
-        views.append(network_features(encoder, rows.texts, max_length=max_length, log=log))
+        views.append(_features(encoder, rows, max_length, log))
     targets = task.encode({"label": rows.labels})
     # Of several labels TF-IDF takes one fit for each label, fold and pass: minutes, where a network is there anyway.
     if encoder is None or task.is_exclusive:
@@ -169,7 +175,35 @@ def deep_check(
         near_duplicates=near,
         leaked={part.split: sum(one.split == part.split != one.other_split for one in near) for part in rows.parts[1:]},
         conflicting=sum(one.label != one.other_label for one in near),
+        shared=_shared(rows.parts),
     )
+
+
+def _features(
+    encoder: Encoder, rows: "_Rows", max_length: int, log: Callable[[str], None] | None
+) -> NDArray[np.float32]:
+    """Vectors of the texts; of pairs what the vectors of their texts have in common, and where they differ."""
+    roles = list(rows.parts[0].inputs())
+    if len(roles) != PAIR_TEXTS:
+        return network_features(encoder, rows.texts, max_length=max_length, log=log)
+    sides = [[text for part in rows.parts for text in part.values[role]] for role in roles]
+    one, two = (network_features(encoder, side, max_length=max_length, log=log) for side in sides)
+    return np.hstack([one * two, np.abs(one - two)])
+
+
+def _shared(parts: Sequence[CleanRows]) -> dict[str, dict[str, int]]:
+    roles = list(parts[0].inputs())
+    if len(roles) < PAIR_TEXTS:
+        return {}
+    known: dict[str, set[int]] = {role: set() for role in roles}
+    found: dict[str, dict[str, int]] = {}
+    for part in parts:
+        for role in roles:
+            keys = text_keys(part.values[role])[0].tolist()
+            if known[role]:
+                found.setdefault(part.split, {})[role] = sum(key in known[role] for key in keys)
+            known[role].update(keys)
+    return found
 
 
 def judged(targets: NDArray[Any], keys: NDArray[np.uint64], task: LabelTask) -> NDArray[np.bool_]:

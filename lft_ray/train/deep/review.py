@@ -12,11 +12,13 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lft_ray.data.keys import normalise
 from lft_ray.errors import InputError, nearest
 from lft_ray.records import Record
 from lft_ray.tasks.base import LabelTask
+from lft_ray.tasks.columns import LABEL, input_columns
 from lft_ray.tasks.rows import CleanRows, RawTable
 from lft_ray.texts import repaired, shown
 from lft_ray.train.deep.check import SHOWN_CHARACTERS, DeepReport
@@ -120,7 +122,7 @@ def unquoted(cell: str) -> str:
 
 
 def write_fixed(review: Path, splits: Mapping[str, CleanRows], task: LabelTask, folder: Path) -> Fixed:
-    """Write the rows of each source with the fixes of a review, as ``train.jsonl`` and so on, with text and label.
+    """Write the rows of each source with the fixes of a review, as ``train.jsonl`` and so on, texts and label.
 
     Args:
         review: file of `write_review` with its column ``fix`` filled in; other columns and lines may have been removed.
@@ -131,19 +133,20 @@ def write_fixed(review: Path, splits: Mapping[str, CleanRows], task: LabelTask, 
     Raises:
         InputError: the review does not belong to this data or a fix is no label; nothing is written then.
     """
-    others = [column.role for column in task.columns if column.role not in ("text", "label")]
+    others = [one.role for one in task.columns if one.role != LABEL and (one.of, one.kind) != ("input", "text")]
     if others:
-        told = f"fixes are written for rows of a text and a label; task {task.kind} reads {', '.join(others)} too"
+        told = f"fixes are written for rows of texts and a label; task {task.kind} reads {', '.join(others)} too"
         raise InputError(told, fix="correct the rows in your own files")
     fixes, unfixed = _read(review)
     # Splits that were cut from train share its table.
     tables = {name: rows.raw for name, rows in splits.items() if name == "train" or rows.raw is not splits["train"].raw}
+    texts = {name: task.identity(table.values) for name, table in tables.items()}
     places = {table.origin(row): (name, row) for name, table in tables.items() for row in range(len(table))}
     changed: dict[tuple[str, int], list[str] | None] = {}
     for fix in fixes:
         place = places.get((fix.file, fix.row))
         name, row = place or ("", 0)
-        if place is None or not _same_text(fix.text, tables[name].values["text"][row]):
+        if place is None or not _same_text(fix.text, texts[name][row]):
             raise InputError(
                 f"{review}:{fix.line}: row {fix.row} of {fix.file} is another text or does not exist: the data has "
                 "changed since the check",
@@ -170,12 +173,14 @@ def write_fixed(review: Path, splits: Mapping[str, CleanRows], task: LabelTask, 
 
 def _rows(table: RawTable, task: LabelTask, changed: Mapping[int, list[str] | None]) -> Iterator[str]:
     several = task.allows_empty()
-    for row, text in enumerate(table.values["text"]):
-        labels = changed.get(row, table.values["label"][row])
+    inputs = [column.role for column in input_columns(task.columns)]
+    for row, given in enumerate(table.values[LABEL]):
+        labels = changed.get(row, given)
         if labels is not None:
             value = labels if several else (labels[0] if labels else None)
             # A lone surrogate cannot be written as UTF-8; the data check repairs it the same way.
-            fields = {table.names["text"]: repaired(text), table.names["label"]: value}
+            fields: dict[str, Any] = {table.names[role]: repaired(table.values[role][row]) for role in inputs}
+            fields[table.names[LABEL]] = value
             yield json.dumps(fields, ensure_ascii=False) + "\n"
 
 

@@ -15,6 +15,7 @@ import pytest
 from lft_ray.serve.http.auth import ApiKeys, hash_keys
 from lft_ray.serve.http.pages import DOCS, UI
 from tests.serve.browser import browsing
+from tests.serve.conftest import make_pair_service
 from tests.serve.running import running
 
 WIDE, PHONE = 1200, 400
@@ -175,3 +176,79 @@ def test_the_pages_fit(browser, live, width, dark):
         assert (colour == "rgb(255, 255, 255)") is not dark
         if shots:
             browser.screenshot(Path(shots) / f"{name}-{width}-{'dark' if dark else 'light'}.png")
+
+
+# ---------------------------------------------------------------- a model on pairs of texts
+
+
+@pytest.fixture(scope="module")
+def live_pairs():
+    with running(make=make_pair_service) as found:
+        yield found
+
+
+def ask_pair(browser, live, first: str, second: str, **how) -> None:
+    browser.open(f"{live.url}/ui", **how)
+    browser.wait("!document.querySelector('#second').hidden")
+    browser.fill("#text", first)
+    browser.fill("#text-b", second)
+    browser.click("#classify")
+    browser.wait("document.querySelector('#message').textContent !== ''")
+
+
+@pytest.mark.slow
+def test_a_pair_has_two_fields_and_its_commands_run_as_they_are(browser, live_pairs):
+    ask_pair(browser, live_pairs, "one", """it's "two" $HOME""")
+    assert browser.text("#bars span") == "second"
+    shell = subprocess.run(["bash", "-c", browser.text("#curl")], capture_output=True, check=True)
+    assert json.loads(shell.stdout)[0][0]["label"] == "second"
+    python = [sys.executable, "-c", browser.text("#python")]
+    done = subprocess.run(python, capture_output=True, text=True, check=True, env=os.environ.copy())
+    assert "LabelScore(label='second'" in done.stdout
+    browser.fill("#text-b", " ")
+    browser.click("#classify")
+    browser.wait("document.querySelector('#message').textContent === 'Enter both texts first.'")
+
+
+@pytest.mark.slow
+def test_many_pairs_are_lines_with_a_tab_or_a_bar(browser, live_pairs, tmp_path):
+    browser.open(f"{live_pairs.url}/ui")
+    browser.wait("!document.querySelector('#second').hidden")
+    browser.click("#tab-many")
+    browser.fill("#lines", "one|two three\nfour five\tsix | seven\nonly one")
+    browser.click("#classify-many")
+    browser.wait("document.querySelector('#message-many').textContent === 'Without a second text: only one | '")
+    browser.fill("#lines", "one|two three\nfour five six seven\tsix | eight")
+    browser.click("#classify-many")
+    browser.wait("document.querySelector('#message-many').textContent.startsWith('2 pairs in')")
+    cells = browser.run("[...document.querySelectorAll('#rows td')].map((one) => one.textContent)")
+    assert cells[:3] == ["one", "two three", "second"]
+    assert cells[4:7] == ["four five six seven", "six | eight", "first"]
+    with browser.downloads_to(tmp_path):
+        browser.click("#csv")
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "predictions.csv").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["text_a"], row["text_b"], row["label"]) for row in rows][1] == (
+        "four five six seven", "six | eight", "first",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_form_for_pairs_fits(browser, live_pairs, width, dark):
+    ask_pair(
+        browser, live_pairs, "Where is my parcel? " * 6, "It left the depot this morning. " * 6, width=width, dark=dark
+    )
+    assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+    if shots := os.environ.get("LFT_SCREENSHOTS"):
+        browser.screenshot(Path(shots) / f"pairs-{width}-{'dark' if dark else 'light'}.png")
+        browser.click("#tab-many")
+        browser.fill("#lines", "Where is my parcel?|It left the depot this morning.\nCan I pay later?|We are closed.")
+        browser.click("#classify-many")
+        browser.wait("document.querySelector('#message-many').textContent.startsWith('2 pairs in')")
+        browser.screenshot(Path(shots) / f"pairs-many-{width}-{'dark' if dark else 'light'}.png")

@@ -113,3 +113,37 @@ def test_near_duplicates_across_splits_are_leaks(tmp_path, without_network):
     assert leaks == {(2, 2), (3, 3), (4, 4)}
     assert report.conflicting == 1
     assert DeepReport.model_validate_json(report.model_dump_json()) == report
+
+
+def pair_rows(count: int) -> list[tuple[str, str, str]]:
+    generator = random.Random(1)
+    rows = []
+    for number in range(count):
+        topic = list(TOPICS)[number % 3]
+        other = topic if number % 2 else list(TOPICS)[(number + 1) % 3]
+        words = [" ".join(generator.choices(TOPICS[name], k=6)) for name in (topic, other)]
+        rows.append((f"{words[0]} {number // 4}", words[1], "same" if number % 2 else "other"))
+    return rows
+
+
+def test_texts_that_splits_share_are_counted_by_side(tmp_path, without_network):
+    header = "text_a,text_b,label\n"
+    rows = pair_rows(120)
+    held = [(first, f"quite another partner {n}", label) for n, (first, _, label) in enumerate(rows[:20])]
+    held += [(f"not yet seen here {n}", f"nor was this one {n}", "same") for n in range(20)]
+    for name, table in (("a", rows), ("b", held)):
+        (tmp_path / f"{name}.csv").write_text(header + "".join(",".join(one) + "\n" for one in table))
+    spec = DataSpec(train=str(tmp_path / "a.csv"), validation=str(tmp_path / "b.csv"), split={"test": 0.0})
+    found = inspect_rows(TaskSpec(kind="pairs"), spec)
+    report = report_of(found)
+    assert report.shared == {"validation": {"text_a": 20, "text_b": 0}}
+    assert report_of(inspected(tmp_path / "c.csv", rows_of(60, 3)[0])).shared == {}
+
+
+def test_pairs_are_read_side_by_side_by_a_network(tmp_path, tiny_bert):
+    (tmp_path / "a.csv").write_text("text_a,text_b,label\n" + "".join(",".join(one) + "\n" for one in pair_rows(120)))
+    found = inspect_rows(TaskSpec(kind="pairs"), DataSpec(train=str(tmp_path / "a.csv")))
+    report = report_of(found, [ModelSpec(base=str(tiny_bert))])
+    assert report.rows == 120
+    assert "TF-IDF" in report.features
+    assert report.features != "TF-IDF"

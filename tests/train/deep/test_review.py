@@ -10,6 +10,7 @@ from lft_ray.data.prepare import inspect_rows
 from lft_ray.errors import InputError
 from lft_ray.tasks.classification import Classification
 from lft_ray.tasks.columns import Column
+from lft_ray.tasks.pairs import Pairs
 from lft_ray.train.deep.check import DeepReport, NearDuplicate, Suspect
 from lft_ray.train.deep.review import NO_LABEL, REMOVE, quoted, unquoted, write_fixed, write_review
 
@@ -159,11 +160,36 @@ def test_several_labels_are_fixed(tmp_path):
 
 
 def test_fixes_need_rows_of_one_text(tmp_path, data):
-    class Pairs(Classification):
-        columns = (*Classification.columns, Column("other", ("other",), "text", "input"))
+    class Other(Classification):
+        columns = (*Classification.columns, Column("other", ("other",), "names", "truth"))
 
     found, file = data
     review = filled(tmp_path, file, {2: "dog"})
-    with pytest.raises(InputError, match="reads other too"):
-        write_fixed(review, found.splits, Pairs(["cat", "dog"]), tmp_path / "fixed")
+    with pytest.raises(InputError, match="rows of texts and a label"):
+        write_fixed(review, found.splits, Other(["cat", "dog"]), tmp_path / "fixed")
     assert not (tmp_path / "fixed").exists()
+
+
+def test_pairs_are_fixed_with_both_texts(tmp_path):
+    path = tmp_path / "p.csv"
+    rows = [(f"where is parcel {number}", f"it left, number {number}", "yn"[number % 2]) for number in range(60)]
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("question", "reply", "answers"), *rows])
+    columns = {"text_a": "question", "text_b": "reply"}
+    spec = TaskSpec(kind="pairs", label="answers", columns=columns)
+    found = inspect_rows(spec, DataSpec(train=str(path)))
+    review = tmp_path / "review.csv"
+    write_review(
+        report(suspect(str(path), 2, Pairs.identity({"text_a": [rows[0][0]], "text_b": [rows[0][1]]})[0])), review
+    )
+    with review.open(newline="", encoding="utf-8-sig") as stream:
+        [line] = csv.DictReader(stream)
+    with review.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(line))
+        writer.writeheader()
+        writer.writerow(line | {"fix": "n"})
+    fixed = write_fixed(review, found.splits, found.task, tmp_path / "fixed")
+    assert fixed.relabelled == 1
+    first = json.loads((tmp_path / "fixed" / "train.jsonl").read_text("utf-8").splitlines()[0])
+    assert first == {"question": rows[0][0], "reply": rows[0][1], "answers": "n"}
+    assert inspect_rows(spec, DataSpec(train=fixed.files["train"])).card.errors == []
