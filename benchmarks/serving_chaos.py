@@ -74,7 +74,7 @@ def two_bundles(folder: Path) -> list[Bundle]:
             checkpoint,
             ExportPlan(
                 precision="fp32", task_kind="classification", labels=LABELS,
-                samples=["A short text.", "Is there anything else?"], facts=CardFacts(name=name),
+                samples=["A short text.", "Is there anything else?"], card=CardFacts(name=name),
             ),
             Storage(folder),
             name,

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lft_ray.models.tfidf import TfidfModel
-from lft_ray.tasks.base import Task
+from lft_ray.tasks.base import LabelTask
 from lft_ray.tasks.classification import Classification
 from lft_ray.tasks.multilabel import Multilabel
 
@@ -95,7 +95,7 @@ def _columns(table: pd.DataFrame, text: str, label: str) -> Split:
 def _compare(path: Path, train: Split, test: Split) -> Row:
     labels = sorted({name for names in train[1] for name in names})
     several = any(len(names) != 1 for names in train[1])
-    task: Task = Multilabel(labels) if several else Classification(labels)
+    task: LabelTask = Multilabel(labels) if several else Classification(labels)
     known = [row for row, names in enumerate(test[1]) if set(names) <= set(labels)]
     texts, targets = [test[0][row] for row in known], task.encode({"label": [test[1][row] for row in known]})
     own = task.encode({"label": train[1]})

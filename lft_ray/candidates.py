@@ -4,27 +4,33 @@ In: an `Experiment` and its prepared data. Out: `Candidates`, ``candidates.json`
 experiment are resolved to values here, so that no later stage looks them up again. Never measures.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Mapping
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
-from lft_ray.config import CostSpec, Experiment, ModelSpec, Precision
+from lft_ray.config import CostSpec, Experiment, ModelSpec, Precision, TrainingSpec
+from lft_ray.config.methods import FULL, LINEAR_PROBE, LORA
 from lft_ray.cost.prices import Price, price_of
 from lft_ray.engines.variants import variants_of
 from lft_ray.errors import ConfigError, ModelError, nearest
+from lft_ray.models.floors import FLOORS
 from lft_ray.models.sizes import ModelSize, model_sizes
 from lft_ray.plugins import resolve
-from lft_ray.records import DatasetRecord, Record, Variant
+from lft_ray.records import DatasetRecord, Learned, Record, Variant
 from lft_ray.run.folder import RunFolder
 from lft_ray.tasks import TASKS
-from lft_ray.tasks.base import Task
+from lft_ray.tasks.base import Head, Task
 from lft_ray.tasks.columns import input_columns
+from lft_ray.tasks.find import make_task
 
 __all__ = ["Candidates", "TaskRecord"]
 
 
-class TaskRecord(Record):
+METHODS_OF_TOKENS = (FULL, LORA)
+"""Training methods for a head that reads tokens: the others train on one vector of each text."""
+
+
+class TaskRecord(Learned):
     """The learning task, without the columns of the data."""
 
     kind: str
@@ -35,15 +41,17 @@ class TaskRecord(Record):
     metric: str
     can_distill: bool
     """Whether the task defines a distillation loss."""
+    other_facts: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the task learned from train, where that is not a list of labels alone."""
 
     @classmethod
-    def of(cls, kind: str, metric: str | None, labels: Sequence[str] = ()) -> "TaskRecord":
+    def of(cls, kind: str, metric: str | None, facts: Mapping[str, JsonValue] | None = None) -> "TaskRecord":
         """Resolve a task by its name.
 
         Args:
             kind: built-in name or ``package.module:Name``.
             metric: metric that the search maximises; None: the default of the task.
-            labels: label names; empty before the data is read.
+            facts: what the task learned from the data; None: the data is not read yet.
 
         Raises:
             ConfigError: there is no such task, or it has no such metric.
@@ -53,12 +61,14 @@ class TaskRecord(Record):
         if metric is not None and metric not in metrics:
             hint = f"expected one of {', '.join(metrics)}.{nearest(metric, metrics)}"
             raise ConfigError(f"unknown metric {metric!r} at task.metric: {hint}")
+        task = make_task(kind, facts) if facts else None
         return cls(
             kind=kind,
-            labels=list(labels),
-            outputs=found(list(labels)).outputs if labels else 0,
+            labels=task.labels if task else [],
+            outputs=task.outputs if task else 0,
             metric=metric or next(iter(metrics), ""),
             can_distill=hasattr(found, "distill_loss"),
+            other_facts={} if facts is None or set(facts) == {"labels"} else dict(facts),
         )
 
     @property
@@ -67,9 +77,16 @@ class TaskRecord(Record):
         return len(input_columns(resolve(self.kind, TASKS, where="task.kind").columns))
 
     @property
+    def head(self) -> Head:
+        """What the head of a network reads."""
+        found: type[Task] = resolve(self.kind, TASKS, where="task.kind")
+        return getattr(found, "head", "vector")
+
+    @property
     def metric_name(self) -> str:
         """What F1 is called in sentences, such as macro-F1."""
-        return self.make().metric_names.get(self.metric, self.metric)
+        found: type[Task] = resolve(self.kind, TASKS, where="task.kind")
+        return found.metric_names.get(self.metric, self.metric)
 
     def check(self) -> None:
         """Refuse a class that is no task.
@@ -88,6 +105,28 @@ class TaskRecord(Record):
                 fix="write a class with the members of lft_ray.tasks.base.Task",
             )
 
+    def usable(self, training: TrainingSpec) -> TrainingSpec:
+        """Return the settings without those defaults that the task cannot use, whose head reads tokens.
+
+        These are the linear probe, as a method and as the first head: it is fitted on one vector of each text.
+
+        Raises:
+            ConfigError: a setting that is no default cannot be used, or no training method is left.
+        """
+        if self.head == "vector":
+            return training
+        methods = [method for method in training.method if method != LINEAR_PROBE]
+        if not methods or not set(methods) <= set(METHODS_OF_TOKENS):
+            raise ConfigError(
+                f"training.method lists {', '.join(training.method)}, but the head of task {self.kind!r} reads tokens: "
+                f"expected some of {', '.join(METHODS_OF_TOKENS)}",
+                fix="--set training.method=[full]",
+            )
+        if training.class_weights != "none":
+            message = f"training.class_weights is {training.class_weights!r}, but task {self.kind!r} has no classes"
+            raise ConfigError(message, fix="--set training.class_weights=none")
+        return training.replace(method=methods, head_init="random")
+
     def row_spread(self, counts: Mapping[str, int], rows: int) -> float:
         """`Task.row_spread` of the metric that the search maximises."""
         found: type[Task] = resolve(self.kind, TASKS, where="task.kind")
@@ -95,7 +134,7 @@ class TaskRecord(Record):
 
     def make(self) -> "Task":
         """Instantiate the task; a record holds plain values only, so each process creates its own instance."""
-        return cast("Task", resolve(self.kind, TASKS, where="task.kind")(list(self.labels)))
+        return make_task(self.kind, self.facts)
 
 
 class Candidates(Record):
@@ -142,7 +181,7 @@ class Candidates(Record):
             max_lengths=lengths,
             variants={size.name: variants_of(size, precisions, lengths) for size in sizes},
             price=price_of(experiment.cost),
-            task=TaskRecord.of(task.kind, task.metric, dataset.labels if dataset is not None else ()),
+            task=TaskRecord.of(task.kind, task.metric, dataset.facts if dataset is not None else None),
         )
 
     @classmethod
@@ -154,6 +193,22 @@ class Candidates(Record):
         """
         found = run.find_record("candidates.json", cls)
         return found if found is not None else cls.of(run.experiment(), run.dataset())
+
+    def check_floors(self) -> None:
+        """Refuse models without a network that are not for the task.
+
+        Raises:
+            ConfigError: names them, and those that are.
+        """
+        wrong = [size.base for size in self.sizes if size.is_linear and FLOORS[size.family].head != self.task.head]
+        if wrong:
+            right = " or ".join(family for family, floor in FLOORS.items() if floor.head == self.task.head)
+            message = f"models lists {wrong[0]!r}, which cannot be fitted for task {self.task.kind!r}"
+            raise ConfigError(f"{message}: expected {right}, or networks", fix=f"put {right} under models")
+
+    def usable(self, experiment: Experiment) -> Experiment:
+        """Return the experiment with the training settings that its task can use; see `TaskRecord.usable`."""
+        return experiment.replace(training=self.task.usable(experiment.training))
 
     def check_weights(self) -> None:
         """Check that the files of every base model can be found.

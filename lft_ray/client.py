@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lft_ray.errors import InputError, LftError, UnreachableError
 from lft_ray.system.http import make_client
-from lft_ray.wire import PAIR_TEXTS, VISIBLE, Info, LabelScore, Predictions, wire_input
+from lft_ray.wire import PAIR_TEXTS, VISIBLE, Info, LabelScore, wire_input
 
 __all__ = ["AsyncClient", "Attempt", "Client", "RetryPolicy", "retry_after_s"]
 
@@ -35,10 +35,10 @@ _MAX_BACKOFF_S = 5.0
 _ENVELOPE_BYTES = 256
 """Bytes reserved for the JSON around the texts of one request."""
 _CONNECTIONS = 8
-_PREDICTIONS: TypeAdapter[Predictions] = TypeAdapter(Predictions)
 _INFO: TypeAdapter[Info] = TypeAdapter(Info)
 
 Scores = list[list[LabelScore]]
+_SCORES: TypeAdapter[Scores] = TypeAdapter(Scores)
 Input = str | Sequence[str]
 """A text; for a model on pairs a tuple of two texts."""
 Parsed = TypeVar("Parsed")
@@ -315,7 +315,7 @@ class _Until(httpx.SyncByteStream):
 
 def _scores(response: httpx.Response, body: dict[str, Any], url: str) -> Scores:
     """The scores of one request: as many rows as texts, or the answers of all that follow would be those of others."""
-    rows = _parse(_PREDICTIONS, response, url)
+    rows = _parse(_SCORES, response, url)
     sent = len(body["inputs"])
     if len(rows) != sent:
         raise LftError(f"{url} returned {len(rows)} rows for {sent} texts, so it cannot be told which are whose")

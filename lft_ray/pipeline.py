@@ -200,6 +200,7 @@ def run_search(
         experiment = run.experiment()
         given = experiment.to_yaml()
         prepared = prepare(run, experiment, log)
+        experiment = prepared.candidates.usable(experiment)
         check_intact(run, prepared.ledger, prepared.dataset)
         if retry_failed:
             log(reopened(prepared.ledger))
@@ -255,7 +256,7 @@ def plan(experiment: Experiment) -> "Estimate":
     from lft_ray.plan.read_card import prepared
     from lft_ray.plan.serving_costs import matmul_flops_per_core_s
 
-    _checked(experiment)
+    experiment = _checked(experiment).usable(experiment)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
         dataset = prepared(experiment, Storage(folder))
     job = PlanJob(
@@ -309,7 +310,8 @@ def _dataset(run: RunFolder, experiment: Experiment, log: "Log") -> DatasetRecor
         log(f"{problem.severity}: {problem.file}: {problem.message}")
     rows = ", ".join(f"{split.rows:,} {name}" for name, split in dataset.splits.items())
     carved = ", ".join(f"{share:.0%} for {name}" for name, share in dataset.carved.items())
-    log(f"data: {rows} rows, {len(dataset.labels)} labels" + (f" (split off train: {carved})" if carved else ""))
+    labels = f", {len(dataset.labels)} labels" if dataset.labels else ""
+    log(f"data: {rows} rows{labels}" + (f" (split off train: {carved})" if carved else ""))
     run.put("dataset.json", dataset)
     return dataset
 
@@ -469,6 +471,7 @@ def run_train(
     ):
         experiment = run.experiment()
         prepared = prepare(run, experiment, _printer(None))
+        experiment = prepared.candidates.usable(experiment)
         run.settle()
         run.note_environment(environment())
         candidates, dataset, ledger = prepared.candidates, prepared.dataset, prepared.ledger

@@ -9,6 +9,7 @@ import unicodedata
 from difflib import SequenceMatcher
 
 __all__ = [
+    "WITHOUT_BLANKS",
     "Text",
     "canonical",
     "differences",
@@ -17,6 +18,7 @@ __all__ = [
     "normal_text",
     "one_line",
     "repaired",
+    "same_length",
     "shown",
     "skeleton",
     "whole",
@@ -41,6 +43,11 @@ _LOOKALIKES = str.maketrans(
 """Cyrillic, Greek and Armenian letters that look like a Latin letter in common typefaces."""
 
 
+WITHOUT_BLANKS = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]"
+)
+"""Letters of scripts without blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+_HALVES = re.compile("[\ud800-\udfff]")
 _FILLERS = frozenset("\u115f\u1160\u2065\u3164\uffa0")
 """Hangul fillers, which are letters by their category and have no glyph, and an unassigned code point among marks."""
 
@@ -61,6 +68,21 @@ def normal_text(text: str) -> str:
     """Return the text as models read it: `repaired`, in NFC (a letter and its accent are one character)."""
     text = repaired(text)
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def same_length(text: str) -> str:
+    """Return the text with a blank for NUL and U+FFFD for half of a surrogate pair: each character keeps its place.
+
+    Where places in a text matter, it is read as it is and not in NFC, which may join two characters to one.
+    """
+    if "\0" in text:
+        text = text.replace("\0", " ")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = _HALVES.sub("\ufffd", text)
+    return text
 
 
 def whole(text: Text) -> str:

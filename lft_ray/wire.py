@@ -28,6 +28,7 @@ __all__ = [
     "Predictions",
     "RequestBody",
     "ResponseBody",
+    "SpanAnswer",
     "Text",
     "TextPair",
     "Texts",
@@ -87,6 +88,19 @@ class LabelScore(ResponseBody):
 
     label: str
     score: float
+
+
+class SpanAnswer(ResponseBody):
+    """One answer: a piece of the context, ``context[start:end]``."""
+
+    answer: str
+    """The answer; empty: there is none."""
+    start: int
+    """First character of the answer, counted from 0 in Unicode code points."""
+    end: int
+    """Character after the answer."""
+    score: float
+    """Its probability."""
 
 
 class Parameters(RequestBody):
@@ -156,8 +170,8 @@ def wire_input(text: str | tuple[str, str]) -> str | dict[str, str]:
     return text if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
 
 
-Prediction = list[LabelScore]
-"""Labels of one text with their scores, best first."""
+Prediction = list[LabelScore] | list[SpanAnswer]
+"""Labels of one text, or answers to one question, with their scores, best first."""
 Predictions = list[Prediction]
 
 

@@ -17,6 +17,7 @@ from lft_ray.config import Experiment
 from lft_ray.engines.batching import run_sorted
 from lft_ray.export.bundle import open_bundle
 from lft_ray.pipeline import deploy, down, export, report, run_search
+from lft_ray.tasks.base import LabelTask
 from tests.test_docs import ADDRESS, blocks, execute
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -67,7 +68,9 @@ def endpoint(run):
 
 def expected(run, pairs) -> np.ndarray:
     opened = open_bundle(Path(export(run).uri))
-    return opened.task().probabilities(run_sorted(opened.open_runner(), pairs))
+    task = opened.task()
+    assert isinstance(task, LabelTask)
+    return task.probabilities(run_sorted(opened.open_runner(), pairs))
 
 
 def test_every_size_is_trained_and_the_words_in_common_are_found(run):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from lft_ray.export.bundle import open_bundle
+from lft_ray.tasks.base import LabelTask
 
 __all__ = ["Classifier"]
 
@@ -29,5 +30,6 @@ class Classifier:
 
     def decoded(self, logits: np.ndarray) -> list[dict[str, str | float]]:
         """Best labels of rows of logits."""
+        assert isinstance(self._task, LabelTask)
         answers = self._task.decode(self._task.probabilities(logits))
         return [{"label": scores[0].label, "score": float(scores[0].score)} for scores in answers]

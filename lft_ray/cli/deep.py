@@ -10,6 +10,7 @@ from lft_ray.texts import one_line
 if TYPE_CHECKING:
     from lft_ray.config import Experiment
     from lft_ray.data.prepare import Inspected
+    from lft_ray.tasks.base import LabelTask, Task
     from lft_ray.train.deep.check import DeepReport
 
 __all__ = ["check_options", "look_deeper", "print_deep", "write_fixes"]
@@ -46,7 +47,7 @@ def look_deeper(experiment: "Experiment", inspected: "Inspected", output: str | 
 
     report = deep_check(
         inspected.splits,
-        inspected.task,
+        _of_labels(inspected.task),
         experiment.models,
         max_length=experiment.training.max_length,
         seed=experiment.data.split.seed,
@@ -89,11 +90,21 @@ def print_deep(report: "DeepReport") -> None:
         _plain(f"  {places}, {pair.similarity:.2f}: {pair.text[:SHOWN]}")
 
 
+def _of_labels(task: "Task") -> "LabelTask":
+    """Return the task if its truth is labels, of which wrong ones can be told."""
+    from lft_ray.tasks.base import LabelTask
+
+    if not isinstance(task, LabelTask):
+        message = f"--deep looks for wrong labels, and task {task.kind} has none"
+        raise InputError(message, fix="leave out --deep: lft check looks at the answers themselves")
+    return task
+
+
 def write_fixes(inspected: "Inspected", review: str, output: str, *, file: str, as_json: bool) -> None:
     """Write the rows with the fixes of a review into the folder ``output``, and say how to use it."""
     from lft_ray.train.deep.review import write_fixed
 
-    fixed = write_fixed(resolve(review), inspected.splits, inspected.task, resolve(output))
+    fixed = write_fixed(resolve(review), inspected.splits, _of_labels(inspected.task), resolve(output))
     if as_json:
         print_json(fixed.model_dump(mode="json"))
     else:

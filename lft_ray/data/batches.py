@@ -5,7 +5,7 @@ sum of losses over the step, divided by its text count, is the same for 1 and N 
 """
 
 import heapq
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Inputs", "collate", "eval_batches", "micro_batches", "plan_steps"]
+__all__ = ["Inputs", "Pieces", "collate", "eval_batches", "micro_batches", "plan_steps"]
 
 Rows = NDArray[np.int64]
 
@@ -22,10 +22,14 @@ class Inputs(Protocol):
     """A split as a network reads it: token ids (`lft_ray.data.encode.TokenFile`) or cached frozen-layer activations.
 
     Attributes:
-        targets: int64 [n] class indices, or float32 [n, c] of 0 and 1.
+        targets: what the loss compares the outputs with: class indices int64 [n], or float32 [n, c] of 0 and 1.
     """
 
     targets: NDArray[Any]
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        """What rows are judged by, as the task encodes it: ``targets``, unless rows are read in pieces."""
 
     def __len__(self) -> int:
         """Number of rows n."""
@@ -35,6 +39,17 @@ class Inputs(Protocol):
 
     def tensors(self, rows: Rows, max_length: int, pad_id: int) -> "tuple[torch.Tensor, torch.Tensor]":
         """Network inputs for k rows: inputs [k, ...] and attention mask [k, t]."""
+
+
+@runtime_checkable
+class Pieces(Inputs, Protocol):
+    """Inputs of which several belong to one row of the data, such as the windows of a context."""
+
+    def summary(self, rows: Rows, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the model says of k pieces, [k, width], from its outputs of their tokens [k, t, c]."""
+
+    def merged(self, summaries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What it says of the rows of the data [n, width], from the summaries of all pieces."""
 
 
 def plan_steps(lengths: Rows, batch_size: int, *, seed: int, epoch: int, window: int = 32) -> list[Rows]:

@@ -67,6 +67,20 @@ class TokenFile:
     def __len__(self) -> int:
         return len(self.row_ids)
 
+    @property
+    def truth(self) -> NDArray[Any]:
+        """What each row is judged by: its target."""
+        return self.targets
+
+    def at(self, max_length: int) -> "TokenFile":
+        """Return these tokens: they are truncated when they are read."""
+        del max_length
+        return self
+
+    def encoded(self, max_length: int) -> list[Any]:
+        """All rows as an engine encodes them."""
+        return self.gather(np.arange(len(self)), max_length)
+
     def __reduce__(self) -> tuple[object, ...]:
         return (TokenFile, (self.path,))
 
@@ -150,14 +164,40 @@ def encode_split(record: DatasetRecord, split_name: str, tokenizer_folder: Path,
         ModelError: there is no usable ``tokenizer.json``.
         DataError: the split cannot be opened.
     """
+    source, path = token_path(record, split_name, tokenizer_folder, folder)
+    tokens = create_once(path, lambda: _open(path), lambda: _build(record, split_name, source, path))
+    return TokenFile(path) if tokens is None else tokens
+
+
+def token_path(record: DatasetRecord, split_name: str, tokenizer_folder: Path, folder: Path) -> tuple[Path, Path]:
+    """Return the ``tokenizer.json`` of a folder, and the file for the tokens of a split under it.
+
+    Raises:
+        ModelError: there is no ``tokenizer.json``.
+    """
     source = tokenizer_folder / "tokenizer.json"
     try:
         digest = hashlib.sha256(source.read_bytes()).hexdigest()
     except OSError as error:
         raise ModelError(f"no tokenizer at {source}: {error}", fix="use a model with a tokenizer.json") from error
-    path = folder / f"{record.fingerprint[:12]}-{digest[:12]}-{split_name}.arrow"
-    tokens = create_once(path, lambda: _open(path), lambda: _build(record, split_name, source, path))
-    return TokenFile(path) if tokens is None else tokens
+    return source, folder / f"{record.fingerprint[:12]}-{digest[:12]}-{split_name}.arrow"
+
+
+def read_tokenizer(source: Path) -> "Tokenizer":
+    """Read a ``tokenizer.json``.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(source))
+    except Exception as error:  # the library raises plain Exception for a damaged file
+        raise ModelError(f"cannot read {source}: {error}", fix="download the model again") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
 
 
 def _open(path: Path) -> TokenFile | None:
@@ -169,14 +209,8 @@ def _open(path: Path) -> TokenFile | None:
 
 
 def _build(record: DatasetRecord, split_name: str, source: Path, path: Path) -> None:
-    from tokenizers import Tokenizer
-
     split = load_split(record, split_name, cache=path.parent)
-    try:
-        tokenizer = Tokenizer.from_file(str(source))
-    except Exception as error:  # the library raises plain Exception for a damaged file
-        raise ModelError(f"cannot read {source}: {error}", fix="download the model again") from error
-    tokenizer.no_padding()
+    tokenizer = read_tokenizer(source)
     tokenizer.enable_truncation(MAX_TOKENS)
     # 2 bytes per token where the vocabulary allows it: the file is read through the page cache.
     small = tokenizer.get_vocab_size(with_added_tokens=True) < 65_536

@@ -60,7 +60,7 @@ class Split:
     inputs: dict[str, pa.Array]
     """Role -> column [n]; of texts, large_string."""
     targets: NDArray[Any]
-    """Class indices int64 [n], or float32 [n, c] of 0 and 1."""
+    """As the task encodes them: class indices int64 [n], float32 [n, c] of 0 and 1, or dictionaries, object [n]."""
     row_ids: NDArray[np.uint32]
 
     @cached_property
@@ -104,12 +104,18 @@ def fingerprint(identity: list[str], splits: Mapping[str, CleanRows], targets: M
         for values in rows.inputs().values():
             add([name, *(value if isinstance(value, str) else json.dumps(value) for value in values)])
         digest.update(rows.row_ids.astype("<u4").tobytes())
-        digest.update(np.ascontiguousarray(targets[name]).astype("<f4" if targets[name].ndim > 1 else "<i8").tobytes())
+        if targets[name].dtype == object:
+            add([json.dumps(target) for target in targets[name]])
+        else:
+            kind = "<f4" if targets[name].ndim > 1 else "<i8"
+            digest.update(np.ascontiguousarray(targets[name]).astype(kind).tobytes())
     return digest.hexdigest()
 
 
 def target_column(targets: NDArray[Any]) -> pa.Array:
-    """Return targets as an Arrow column: int64, or fixed-size lists of float32."""
+    """Return targets as an Arrow column: int64, fixed-size lists of float32, or structs for dictionaries."""
+    if targets.dtype == object:
+        return pa.array(list(targets))
     if targets.ndim == 1:
         return pa.array(targets, pa.int64())
     flat = pa.array(np.ascontiguousarray(targets, dtype=np.float32).reshape(-1), pa.float32())
@@ -117,7 +123,14 @@ def target_column(targets: NDArray[Any]) -> pa.Array:
 
 
 def target_array(column: pa.Array) -> NDArray[Any]:
-    """Return a column written by `target_column` as int64 [n] or float32 [n, c], without a copy where possible."""
+    """Return a column written by `target_column` as int64 [n] or float32 [n, c], without a copy where possible.
+
+    Structs are returned as dictionaries, object [n].
+    """
+    if pa.types.is_struct(column.type):
+        rows = np.empty(len(column), dtype=object)
+        rows[:] = column.to_pylist()
+        return rows
     if pa.types.is_fixed_size_list(column.type):
         flat: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
         return flat.reshape(len(column), column.type.list_size)

@@ -7,6 +7,7 @@ To add one, write a class with the members of `lft_ray.engines.base.Engine` and 
 ENGINES = {
     "onnxruntime": "lft_ray.engines.onnx_engine:OnnxEngine",
     "torch": "lft_ray.engines.torch_engine:TorchEngine",
+    "overlap": "lft_ray.engines.overlap_engine:OverlapEngine",
     "sklearn": "lft_ray.engines.sklearn_engine:SklearnEngine",
 }
 

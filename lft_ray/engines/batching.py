@@ -13,13 +13,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.engines.base import Encoded, Runner
+from lft_ray.engines.base import BATCH_TOKENS, Encoded, Runner, sorted_batches
 from lft_ray.engines.pending import Item, PendingQueue, Request
 from lft_ray.errors import LftError
 from lft_ray.texts import Text
@@ -39,12 +39,6 @@ __all__ = [
 logger = logging.getLogger("lft_ray.engines")
 
 Logits = NDArray[np.float32]
-BATCH_TOKENS = 384
-"""Padded tokens per batch. Larger batches exceed the cache of a core: with 32 queued texts of AG News, MiniLM in int8
-takes 8.8 ms of CPU time per text at 2048, 6.5 at 384 and 6.1 at 256; fp32 18.9, 14.6 and 14.1; torch in bf16 11.5, 9.4
-and 9.9."""
-
-
 _SLICE_TEXTS = 16
 """Texts of one request that are tokenised before another request's: of 128 texts at once, the next request would wait
 for all of them."""
@@ -345,15 +339,3 @@ def run_encoded(
     for rows in sorted_batches([len(text) for text in encoded], max_batch_tokens, max_batch):
         logits |= zip(rows, runner.run([encoded[row] for row in rows]), strict=True)
     return np.stack([logits[row] for row in range(len(encoded))])
-
-
-def sorted_batches(lengths: Sequence[int], max_batch_tokens: int, max_batch: int) -> Iterator[list[int]]:
-    """Yield the text indices of each batch, shortest texts first; a text above the budget is a batch of its own."""
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) == max_batch or (len(batch) + 1) * lengths[row] > max_batch_tokens):
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch

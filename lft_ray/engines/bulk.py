@@ -9,8 +9,8 @@ from itertools import chain
 
 import numpy as np
 
-from lft_ray.engines.base import Encoded, Runner
-from lft_ray.engines.batching import BATCH_TOKENS, Logits, UnreadableText, sorted_batches
+from lft_ray.engines.base import BATCH_TOKENS, Encoded, Runner, sorted_batches
+from lft_ray.engines.batching import Logits, UnreadableText
 from lft_ray.texts import Text
 
 __all__ = ["BulkRunner"]

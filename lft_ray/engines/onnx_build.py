@@ -23,7 +23,7 @@ import numpy as np
 from lft_ray.engines.onnx_engine import GRAPH, OnnxEngine, input_names
 from lft_ray.errors import BundleError, first_line
 from lft_ray.models.convert import TOKENIZER
-from lft_ray.models.engine_card import EngineCard
+from lft_ray.models.engine_card import TOKENS, EngineCard
 from lft_ray.models.tokens import Pair
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def _export(network: "TextNetwork", path: Path, segments: int) -> None:
     ids, mask, types = _batch(*_TRACED_SHAPE, network.pad_id)
     names = input_names(segments)
     arrays = [torch.from_numpy(array) for array in (ids, mask, types)[: len(names)]]
-    axes = {name: {0: "n", 1: "t"} for name in names} | {"logits": {0: "n"}}
+    per_token = {1: "t"} if network.pooling == TOKENS else {}
+    axes = {name: {0: "n", 1: "t"} for name in names} | {"logits": {0: "n", **per_token}}
     try:
         with _quiet(), torch.no_grad():
             torch.onnx.export(
@@ -141,7 +142,7 @@ def _compare(network: "TextNetwork", folder: Path, card: EngineCard) -> None:
             with torch.inference_mode():
                 expected = network(torch.from_numpy(read), torch.from_numpy(mask)).float().numpy()
             rows = zip(ids, types, mask == 1, strict=True)
-            got = runner.run([Pair(row[real].tolist(), kinds[real].tolist()) for row, kinds, real in rows])
+            got = runner.forward([Pair(row[real].tolist(), kinds[real].tolist()) for row, kinds, real in rows])
             change = float(np.abs(got - expected).max() / max(1.0, float(np.abs(expected).max())))
             # "not <=" also rejects NaN.
             if not change <= _MAX_LOGIT_CHANGE:

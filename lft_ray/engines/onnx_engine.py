@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.engines.base import Encoded, padded, segment_numbers
+from lft_ray.engines.reading import Reader, reader_of
 from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
-from lft_ray.models.tokens import TextTokenizer
 from lft_ray.texts import Text
 
 __all__ = ["GRAPH", "OnnxEngine", "OnnxRunner", "input_names"]
@@ -51,7 +51,7 @@ class OnnxEngine:
         card = whole.with_max_length(max_length)
         # A second thread pool, in the tokenizer, would use more cores than the replica was allocated.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        return OnnxRunner(_session(folder, threads, input_names(card.segments)), TextTokenizer(folder), card)
+        return OnnxRunner(_session(folder, threads, input_names(card.segments)), reader_of(folder, card), card)
 
 
 class OnnxRunner:
@@ -59,23 +59,27 @@ class OnnxRunner:
 
     Args:
         session: onnxruntime session; thread-safe.
-        tokenizer: tokenizer of the same folder.
+        reader: reads texts for the model of the same folder.
         card: engine card of the folder; gives the maximum length and the padding id.
     """
 
-    def __init__(self, session: Any, tokenizer: TextTokenizer, card: EngineCard) -> None:
+    def __init__(self, session: Any, reader: Reader, card: EngineCard) -> None:
         self.max_length = card.max_length
         self._session = session
-        self._tokenizer = tokenizer
+        self._reader = reader
         self._pad_id = card.pad_id
         self._has_segments = card.segments > 1
 
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
-        """Token ids of each text or pair; truncated texts keep their end token."""
-        return self._tokenizer.encode(texts, self.max_length)
+        """Encode each text or pair; truncated texts keep their end token."""
+        return self._reader.encode(texts)
 
     def run(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
-        """Compute logits [n, outputs] of a batch, padded to its longest text."""
+        """Compute one row for each text of a batch, [n, k]."""
+        return self._reader.rows(batch, self.forward)
+
+    def forward(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
+        """Compute logits [n, outputs] or [n, t, outputs] of sequences, padded to the longest."""
         ids, mask = padded(batch, self._pad_id)
         inputs = {"input_ids": ids, "attention_mask": mask}
         if self._has_segments:

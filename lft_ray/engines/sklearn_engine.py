@@ -4,7 +4,6 @@ In: texts. Out: float32 logits. Never imports scikit-learn or torch: a replica s
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from lft_ray.engines.base import Encoded
 from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
+from lft_ray.models.floors import FloorModel
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.texts import Text
 
@@ -23,6 +23,7 @@ class SklearnEngine:
     """Opens folders written by `lft_ray.models.tfidf.TfidfModel.save`."""
 
     name = "sklearn"
+    model: type[FloorModel] = TfidfModel
     precisions: tuple[str, ...] = ("fp32",)
 
     @classmethod
@@ -30,7 +31,7 @@ class SklearnEngine:
         """Open a folder.
 
         Args:
-            folder: folder with ``vocabulary.json`` and ``linear.safetensors``.
+            folder: folder written by the ``save`` of ``model``.
             precision: fp32.
             threads: ignored; a text takes microseconds on one core.
             max_length: maximum words per text, at most the card's; None: the card's.
@@ -39,15 +40,15 @@ class SklearnEngine:
             BundleError: files are missing or inconsistent, or the precision or the length is not supported.
         """
         if precision not in cls.precisions:
-            raise BundleError(f"engine sklearn has no precision {precision!r}: expected fp32")
-        model = TfidfModel.load(folder)
-        return SklearnRunner(replace(model, max_length=EngineCard.read(folder).with_max_length(max_length).max_length))
+            raise BundleError(f"engine {cls.name} has no precision {precision!r}: expected fp32")
+        length = EngineCard.read(folder).with_max_length(max_length).max_length
+        return SklearnRunner(cls.model.load(folder).with_max_length(length))
 
 
 class SklearnRunner:
     """An opened linear model."""
 
-    def __init__(self, model: TfidfModel) -> None:
+    def __init__(self, model: FloorModel) -> None:
         self.max_length = model.max_length
         self._model = model
 
@@ -56,5 +57,5 @@ class SklearnRunner:
         return self._model.encode(texts)
 
     def run(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
-        """Compute logits [n, outputs] of a batch."""
+        """What the model says of each text of a batch, [n, k]."""
         return self._model.run(batch)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.engines.base import Encoded, padded, segment_numbers
+from lft_ray.engines.reading import Reader, reader_of
 from lft_ray.errors import BundleError
 from lft_ray.models.engine_card import EngineCard
-from lft_ray.models.tokens import TextTokenizer
 from lft_ray.texts import Text
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ class TorchEngine:
         if precision == "fp32":
             fast_fp32_matmul()
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        tokenizer = TextTokenizer(folder)
-        return TorchRunner(at_precision(network, precision).eval().to(device), tokenizer, card)
+        return TorchRunner(at_precision(network, precision).eval().to(device), reader_of(folder, card), card)
 
 
 class TorchRunner:
@@ -76,23 +75,27 @@ class TorchRunner:
 
     Args:
         network: network in evaluation mode, on its device.
-        tokenizer: tokenizer of the same folder.
+        reader: reads texts for the model of the same folder.
         card: engine card of the folder; gives the maximum length and the number of texts of an input.
     """
 
-    def __init__(self, network: "TextNetwork", tokenizer: TextTokenizer, card: EngineCard) -> None:
+    def __init__(self, network: "TextNetwork", reader: Reader, card: EngineCard) -> None:
         self.max_length = card.max_length
         self._has_segments = card.segments > 1
         self._network = network
-        self._tokenizer = tokenizer
+        self._reader = reader
         self._device = network.head.weight.device
 
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
-        """Token ids of each text or pair; truncated texts keep their end token."""
-        return self._tokenizer.encode(texts, self.max_length)
+        """Encode each text or pair; truncated texts keep their end token."""
+        return self._reader.encode(texts)
 
     def run(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
-        """Compute logits [n, outputs] of a batch, padded to its longest text."""
+        """Compute one row for each text of a batch, [n, k]."""
+        return self._reader.rows(batch, self.forward)
+
+    def forward(self, batch: Sequence[Encoded]) -> NDArray[np.float32]:
+        """Compute logits [n, outputs] or [n, t, outputs] of sequences, padded to the longest."""
         import torch
 
         ids, mask = padded(batch, self._network.pad_id)

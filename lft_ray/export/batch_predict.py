@@ -231,15 +231,16 @@ def _name(start: int) -> str:
 
 
 def _prediction_table(bulk: BulkRunner, task: Task, start: int, rows: _Rows) -> pa.Table:
+    texts = rows.texts(start)
     try:
-        outputs = bulk.run(rows.texts(start))
+        outputs = bulk.run(texts)
     except UnreadableText as error:
         raise InputError(
             f"row {start + error.row} of the input, counted from 0: {error.message}",
             fix="leave this row out, or export the model again from an intact base",
         ) from error
     end = start + len(outputs)
-    answers = task.answer_table(outputs, rows.blank[start:end])
+    answers = task.answer_table(outputs, rows.blank[start:end], texts)
     table = pa.table({"row": pa.array(np.arange(start, end, dtype=np.int64))})
     for role, cells in rows.columns.items():
         table = table.append_column(role, pa.array(cells[start:end], pa.large_string()))

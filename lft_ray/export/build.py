@@ -144,7 +144,8 @@ def _plan(attempt: _Attempt, facts: CardFacts, dataset: DatasetRecord, *, as_won
         task_kind=dataset.task_kind,
         labels=dataset.labels,
         samples=_samples(dataset),
-        facts=facts,
+        card=facts,
+        other_facts=dataset.other_facts,
     )
 
 

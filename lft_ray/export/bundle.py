@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from lft_ray.engines import ENGINES
 from lft_ray.engines.base import EngineCard, Runner
@@ -25,10 +25,10 @@ from lft_ray.errors import BundleError
 from lft_ray.export.bom import render_bom
 from lft_ray.export.card import CardFacts, CardSubject, render_card
 from lft_ray.plugins import resolve
-from lft_ray.records import Bundle, Record
+from lft_ray.records import Bundle, Learned, Record
 from lft_ray.run.storage import Storage
-from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Task
+from lft_ray.tasks.find import make_task
 from lft_ray.texts import Text
 
 __all__ = [
@@ -170,8 +170,8 @@ def _version(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()[:12]
 
 
-class PredictorSpec(Record):
-    """``predictor.json``: task, labels and engine of the bundle."""
+class PredictorSpec(Learned):
+    """``predictor.json``: task, labels or other facts, and engine of the bundle."""
 
     task_kind: str
     labels: list[str]
@@ -180,6 +180,8 @@ class PredictorSpec(Record):
     model_size: str
     max_length: int
     metric: str = "macro_f1"
+    other_facts: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the task learned from train, where that is not a list of labels alone."""
 
 
 class Smoke(Record):
@@ -189,7 +191,7 @@ class Smoke(Record):
     logits: list[list[float]]
 
 
-class ExportPlan(Record):
+class ExportPlan(Learned):
     """How to export a checkpoint folder."""
 
     precision: str
@@ -201,7 +203,9 @@ class ExportPlan(Record):
     labels: list[str]
     samples: list[Text]
     """1 to 64 texts for the smoke test. They are stored in the bundle, so they must not be confidential."""
-    facts: CardFacts
+    card: CardFacts
+    other_facts: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the task learned from train, where that is not a list of labels alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +218,8 @@ class OpenedBundle:
     smoke: Smoke
 
     def task(self) -> Task:
-        """The task of the bundle, with its labels."""
-        return make_task(self.spec.task_kind, self.spec.labels)
+        """The task of the bundle, with what it learned."""
+        return make_task(self.spec.task_kind, self.spec.facts)
 
     def open_runner(self, *, threads: int = 1) -> Runner:
         """Load the model into its engine.
@@ -235,7 +239,7 @@ class OpenedBundle:
         """
         got = run_sorted(runner, self.smoke.texts)
         task = self.task()
-        _check_logits(got, (len(self.smoke.texts), task.outputs), f"bundle {self.bundle.version}")
+        _check_logits(got, (len(self.smoke.texts), task.row_width), f"bundle {self.bundle.version}")
         worst = float(task.score_change(got, np.asarray(self.smoke.logits, dtype=np.float32)).max())
         limit = TOLERANCES[self.spec.precision]
         if worst > limit:
@@ -244,12 +248,6 @@ class OpenedBundle:
                 f"{worst:.4f}, allowed is {limit}",
                 fix="export the bundle again on this kind of machine",
             )
-
-
-def make_task(kind: str, labels: list[str]) -> Task:
-    """Create a task from its kind and labels."""
-    task: Task = resolve(kind, TASKS, where="task.kind")(labels)
-    return task
 
 
 def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) -> Bundle:
@@ -273,18 +271,19 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
         folder = Path(scratch) / "bundle"
         built = build_folder(source, folder, precision=plan.precision, max_length=plan.max_length, engine=plan.engine)
         facts = (
-            plan.facts
+            plan.card
             if not built.note
-            else plan.facts.replace(serving_note=f"{plan.facts.serving_note} {built.note}".strip())
+            else plan.card.replace(serving_note=f"{plan.card.serving_note} {built.note}".strip())
         )
         spec = _spec(built, plan)
         # One thread, so that the logits in the smoke test do not depend on the number of cores.
         logits = run_sorted(built.open(threads=1), plan.samples)
-        _check_logits(logits, (len(plan.samples), built.card.outputs), f"the checkpoint {source}")
+        width = make_task(plan.task_kind, plan.facts).row_width
+        _check_logits(logits, (len(plan.samples), width), f"the checkpoint {source}")
         _write(folder / PREDICTOR, spec.model_dump())
         _write(folder / SMOKE, {"texts": plan.samples, "logits": logits.tolist()})
         segments = 1 if isinstance(plan.samples[0], str) else len(plan.samples[0])
-        subject = CardSubject(**spec.model_dump(exclude={"metric"}), segments=segments)
+        subject = CardSubject(**spec.model_dump(exclude={"metric", "other_facts"}), segments=segments)
         (folder / CARD).write_text(render_card(subject, facts), encoding="utf-8")
         digests = {name: _digest_of(folder / name).sha256 for name in _listed(folder)}
         _write(folder / BOM, render_bom(subject, facts, digests))
@@ -303,7 +302,8 @@ def _spec(built: Built, plan: ExportPlan) -> PredictorSpec:
         precision=plan.precision,
         model_size=built.card.model_size,
         max_length=built.card.max_length,
-        metric=plan.facts.metric,
+        metric=plan.card.metric,
+        other_facts=plan.other_facts,
     )
 
 
@@ -348,10 +348,10 @@ def open_bundle(folder: Path) -> OpenedBundle:
 def _check_plan(plan: ExportPlan, card: EngineCard) -> None:
     if plan.precision not in TOLERANCES:
         raise BundleError(f"unknown precision {plan.precision!r}: expected one of {', '.join(TOLERANCES)}")
-    outputs = make_task(plan.task_kind, plan.labels).outputs
+    outputs = make_task(plan.task_kind, plan.facts).outputs
     if outputs != card.outputs:
         raise BundleError(
-            f"the checkpoint returns {card.outputs} logits, the task of {len(plan.labels)} labels needs {outputs}"
+            f"the head of the checkpoint has {card.outputs} outputs, the task {plan.task_kind} needs {outputs}"
         )
     if not 1 <= len(plan.samples) <= 64:
         raise BundleError(f"a bundle needs 1 to 64 sample texts, got {len(plan.samples)}")

@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from lft_ray.errors import BundleError
 
-__all__ = ["ENGINE_FILE", "EngineCard"]
+__all__ = ["ENGINE_FILE", "TOKENS", "EngineCard"]
 
+TOKENS = "tokens"
+"""``pooling`` of a network whose head is applied to each token."""
 ENGINE_FILE = "engine.json"
 
 
@@ -24,7 +26,7 @@ class EngineCard(BaseModel):
     outputs: PositiveInt
     max_length: PositiveInt
     pooling: str = ""
-    """mean, cls or last; empty for models without a network."""
+    """What the head reads: mean, cls, last or tokens; empty for models without a network."""
     precision: str = ""
     """Precision of the files; empty where the engine converts them to the requested precision when opening."""
     pad_id: int = 0
@@ -32,6 +34,14 @@ class EngineCard(BaseModel):
 
     segments: int = 1
     """Texts that one input consists of: 2 for pairs."""
+
+    longest_answer: int = 0
+    """Maximum tokens of an answer, of a model that answers with a piece of the second text; 0 for others."""
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the head is applied to each token, and not to one vector of a text."""
+        return self.pooling == TOKENS
 
     def with_max_length(self, max_length: int | None) -> "EngineCard":
         """Return the card of the same model with a shorter maximum length; None: this card.

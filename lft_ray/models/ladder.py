@@ -30,7 +30,7 @@ class LadderEntry:
 
     name: str
     family: str
-    """bert, distilbert, gpt2 or tfidf, or a ``model_type`` of transformers."""
+    """bert, distilbert, gpt2, or a ``model_type`` of transformers; without a network: tfidf, overlap."""
     hub_id: str
     revision: str
     """Hub commit where it is pinned; ``main`` otherwise (the resolved commit is recorded)."""
@@ -350,6 +350,16 @@ _ENTRIES: tuple[LadderEntry, ...] = (
         pooling="",
         architecture=None,
         note="word and character n-grams, linear; no weights to download",
+    ),
+    LadderEntry(
+        name="overlap",
+        family="overlap",
+        hub_id="",
+        revision="",
+        licence="",
+        pooling="",
+        architecture=None,
+        note="words shared with the question, for question answering; no weights to download",
     ),
     LadderEntry(
         name="minilm",

@@ -1,4 +1,4 @@
-"""A text classifier network: a transformer, pooling and a linear head. Build from a base, save, load.
+"""A network: a transformer, and a linear head on one vector of each text or on each token. Build, save, load.
 
 In: `BaseFiles` and a `ModelSize`, or a folder written by `save`. Out: a `TextNetwork` in float32, dropout 0. Never
 trains, never tokenises, never downloads.
@@ -16,14 +16,16 @@ from lft_ray.errors import BundleError, LftError, ModelError
 from lft_ray.models.architecture import Architecture
 from lft_ray.models.convert import CONFIG, SAFE_WEIGHTS, TOKENIZER, TOKENIZER_FILES
 from lft_ray.models.encoder import Transformer
-from lft_ray.models.engine_card import EngineCard
+from lft_ray.models.engine_card import TOKENS, EngineCard
+from lft_ray.models.heads import READINGS, masked, pooled, reading_of
 from lft_ray.models.hf.architecture import HfArchitecture, Shape, read_shape
 from lft_ray.models.hf.network import HfBackbone, initialised, pretrained, restored
 from lft_ray.models.resolve import BaseFiles
 from lft_ray.models.sizes import ModelSize
 from lft_ray.models.weights import base_state
+from lft_ray.tasks.base import Head
 
-__all__ = ["PRECISIONS", "HeadedNetwork", "TextNetwork", "at_precision", "build", "load", "pooled", "save"]
+__all__ = ["PRECISIONS", "HeadedNetwork", "TextNetwork", "at_precision", "build", "load", "save"]
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Precision as named in an experiment -> dtype of the backbone."""
@@ -31,32 +33,11 @@ _INITIAL_STD = 0.02
 """Standard deviation of randomly initialised weights, as in BERT and GPT-2."""
 
 
-def pooled(states: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
-    """Reduce hidden states to one vector per text.
-
-    Args:
-        states: hidden states [n, t, hidden].
-        attention_mask: int64 [n, t], 1 for tokens and 0 for padding; each text has at least one token.
-        pooling: mean, cls or last.
-
-    Returns:
-        float32 [n, hidden].
-    """
-    if pooling == "cls":
-        return states[:, 0].float()
-    if pooling == "last":
-        last = attention_mask.sum(1) - 1
-        return states[torch.arange(states.shape[0], device=states.device), last].float()
-    # Sum in float32: in bf16 the mean of 128 states has only two correct digits.
-    weights = attention_mask.to(torch.float32).unsqueeze(-1)
-    return (states.float() * weights).sum(1) / weights.sum(1)
-
-
 class HeadedNetwork(nn.Module, ABC):
-    """A linear classification head on top of a feature extractor.
+    """A linear head on top of a feature extractor.
 
     Attributes:
-        pooling: mean, cls or last.
+        pooling: what the head reads: mean, cls, last or tokens.
         head: linear layer from the hidden size to c outputs.
     """
 
@@ -65,31 +46,34 @@ class HeadedNetwork(nn.Module, ABC):
 
     @abstractmethod
     def features(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """Features of each text, float32 [n, hidden], from ``inputs`` [n, t, ...] and a mask [n, t] (1 for tokens)."""
+        """Features of each text, float32 [n, hidden], from ``inputs`` [n, t, ...] and a mask [n, t] (1 for tokens).
+
+        Where the head reads tokens, those of each token: [n, t, hidden].
+        """
 
     def forward(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits, float32 [n, outputs]; arguments as for ``features``."""
+        """Logits, float32 [n, outputs], of tokens [n, t, outputs]; arguments as for ``features``."""
         vectors = self.features(inputs, attention_mask)
         # The head runs in float32 even under autocast: the cost is negligible, and rounding would flip near ties.
         with torch.autocast(vectors.device.type, enabled=False):
             logits: Tensor = self.head(vectors.to(self.head.weight.dtype))
-        return logits.float()
+        return masked(logits.float(), attention_mask) if self.pooling == TOKENS else logits.float()
 
 
 class TextNetwork(HeadedNetwork):
-    """Text classifier: token ids to logits.
+    """Token ids to logits.
 
     Args:
         shape: architecture of the transformer, already cut to the layers to keep.
         outputs: number of head outputs c.
-        pooling: mean, cls or last.
+        pooling: what the head reads: mean, cls, last or tokens.
         backbone: network of the same architecture; None: our own encoder, for an `Architecture`.
     """
 
     def __init__(self, shape: Shape, outputs: int, pooling: str, backbone: HfBackbone | None = None) -> None:
         super().__init__()
-        if pooling not in {"mean", "cls", "last"}:
-            raise ModelError(f"unknown pooling {pooling!r}: expected mean, cls or last")
+        if pooling not in READINGS:
+            raise ModelError(f"unknown pooling {pooling!r}: expected one of {', '.join(READINGS)}")
         self.shape = shape
         self.pooling = pooling
         self.backbone: Transformer | HfBackbone
@@ -112,7 +96,7 @@ class TextNetwork(HeadedNetwork):
         return self.head.out_features
 
     def features(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """Features of each text, float32 [n, hidden], from token ids; arguments as for ``states``."""
+        """What the head reads of each text, float32 [n, hidden] or [n, t, hidden]; arguments as for ``states``."""
         return pooled(self.states(inputs, attention_mask), attention_mask, self.pooling)
 
     def states(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
@@ -127,13 +111,16 @@ class TextNetwork(HeadedNetwork):
         return states
 
 
-def build(base: BaseFiles, size: ModelSize, outputs: int, *, random: bool = False, seed: int = 0) -> TextNetwork:
+def build(
+    base: BaseFiles, size: ModelSize, outputs: int, *, head: Head = "vector", random: bool = False, seed: int = 0
+) -> TextNetwork:
     """Build a network from a base cut to ``size.layers``, with a randomly initialised head.
 
     Args:
         base: files of the base model; with ``random`` only its config is read.
         size: model size; gives pooling and number of layers.
         outputs: number of head outputs.
+        head: what the head reads.
         random: initialise all weights randomly, to profile an architecture whose weights are not available.
         seed: seed of the random weights. The global random state is not changed.
 
@@ -147,7 +134,7 @@ def build(base: BaseFiles, size: ModelSize, outputs: int, *, random: bool = Fals
         backbone = initialised(shape, seed) if random else pretrained(base.folder, whole, shape)
     # Built without storage: every tensor is assigned below, so nothing is initialised twice.
     with torch.device("meta"):
-        network = TextNetwork(shape, outputs, size.pooling, backbone)
+        network = TextNetwork(shape, outputs, reading_of(size, head), backbone)
     generator = torch.Generator().manual_seed(seed)
     state = _random_state(network.head, "head.", generator)
     if isinstance(whole, HfArchitecture) or isinstance(network.backbone, HfBackbone):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lft_ray.config import ModelSpec
 from lft_ray.errors import ModelError, nearest
+from lft_ray.models.floors import FLOORS
 from lft_ray.models.ladder import BASE_RATES, LADDER, SMALL_RATES
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class ModelSize:
 
     @property
     def is_linear(self) -> bool:
-        """Whether this is a linear model over word counts: without learning rate, epochs and tokeniser."""
-        return self.family == "tfidf"
+        """Whether this is a model over words, without a network: no learning rate, epochs and tokeniser."""
+        return self.family in FLOORS
 
     def flops_per_text(self, tokens: int) -> float:
         """Forward FLOPs of one text of ``tokens`` tokens."""
@@ -116,7 +117,7 @@ def _sizes_of(spec: ModelSpec) -> list[ModelSize]:
             raise ModelError(
                 f"{spec.base!r} has no layers to select", fix=f"write {{base: {spec.base}}} without layers"
             )
-        return [_linear(spec.base)]
+        return [_linear(spec.base, entry.family)]
     if entry is not None and shape is not None:
         return _cuts(spec, shape, entry.pooling, entry.licence, entry.learning_rates)
     # Only a base outside the ladder needs its files; the import is local because it needs the hub client.
@@ -127,11 +128,11 @@ def _sizes_of(spec: ModelSpec) -> list[ModelSize]:
     return _cuts(spec, architecture, "last" if architecture.causal else "mean", "", rates)
 
 
-def _linear(name: str) -> ModelSize:
+def _linear(name: str, family: str) -> ModelSize:
     return ModelSize(
         name=name,
         base=name,
-        family="tfidf",
+        family=family,
         layers=None,
         params=0,
         encoder_params=0,

@@ -8,7 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,10 @@ class TfidfModel:
             strength=fitted.strength,
             grams={gram: row for row, gram in enumerate(fitted.grams, start=len(fitted.terms))},
         )
+
+    def with_max_length(self, max_length: int) -> "TfidfModel":
+        """Return the same model for texts of at most so many words."""
+        return replace(self, max_length=max_length)
 
     def encode(self, texts: Sequence[Text]) -> list[list[str]]:
         """Split each text or pair into words, at most ``max_length``."""

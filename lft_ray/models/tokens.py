@@ -6,14 +6,17 @@ tokenises a text far beyond what the model reads: for 1 MiB of Chinese that woul
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lft_ray.errors import BundleError
 from lft_ray.models.convert import TOKENIZER
 from lft_ray.models.segments import PairTemplate
 from lft_ray.texts import Text, normal_text
 
-__all__ = ["Pair", "TextTokenizer", "Truncated", "Unread"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["Pair", "TextTokenizer", "Truncated", "Unread", "open_tokenizer"]
 
 _CHARS_PER_TOKEN = 6
 """Characters per token in the first look at a long text; English has about 4.5, Chinese 1 to 2."""
@@ -53,6 +56,24 @@ class UnreadPair(Pair, Unread):
     """A pair of texts without a token of their own."""
 
 
+def open_tokenizer(folder: Path) -> "Tokenizer":
+    """Read ``tokenizer.json``, without the truncation and padding stored in it: they would override max_length.
+
+    Raises:
+        BundleError: the file is missing or damaged.
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / TOKENIZER
+    try:
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # tokenizers raises plain Exception for bad content
+        raise BundleError(f"{path} cannot be read as a tokenizer: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
 class TextTokenizer:
     """A tokenizer read from ``tokenizer.json``. Thread-safe.
 
@@ -67,16 +88,7 @@ class TextTokenizer:
     """
 
     def __init__(self, folder: Path) -> None:
-        from tokenizers import Tokenizer
-
-        path = folder / TOKENIZER
-        try:
-            self._tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except Exception as error:  # tokenizers raises plain Exception for bad content
-            raise BundleError(f"{path} cannot be read as a tokenizer: {error}") from error
-        # Truncation and padding stored in the file would override max_length.
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = open_tokenizer(folder)
         probe = self._tokenizer.encode("a")
         self.end_id: int | None = probe.ids[-1] if probe.ids and probe.special_tokens_mask[-1] else None
         self._special = int(self._tokenizer.num_special_tokens_to_add(False))

@@ -15,6 +15,7 @@ from lft_ray.config import ServeSpec
 from lft_ray.cost.forecast import mean_tokens, schedule_share
 from lft_ray.engines.build import serving_engine
 from lft_ray.errors import LftError
+from lft_ray.models.floors import FLOORS
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile, TrialStatus, Usage
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger
@@ -23,6 +24,7 @@ from lft_ray.search.budget.workload import Workload
 
 __all__ = ["RunHistory", "load_history"]
 
+_FLOOR_ENGINES = {floor.engine for floor in FLOORS.values()}
 MAX_RUNS_READ = 20
 """Maximum run folders read, in the order of their names: more would make a plan slow."""
 LENGTH_TOLERANCE = 0.1
@@ -92,7 +94,7 @@ def _add_run(found: RunHistory, run: RunFolder, dataset: DatasetRecord, max_leng
     similar_length = abs(mean_tokens(data, max_length) - tokens) <= LENGTH_TOLERANCE * tokens
     for profile in book.profiles:
         key = (profile.model_size, profile.precision, profile.max_length)
-        needs_same_data = profile.engine == "sklearn"
+        needs_same_data = profile.engine in _FLOOR_ENGINES
         applies = data.fingerprint == dataset.fingerprint if needs_same_data else similar_length
         if applies and key not in found.profiles and _has_same_replica(profile, serve):
             found.profiles[key] = profile
@@ -106,7 +108,7 @@ def _add_run(found: RunHistory, run: RunFolder, dataset: DatasetRecord, max_leng
 
 def _has_same_replica(profile: ServingProfile, spec: ServeSpec) -> bool:
     """Whether a replica of the experiment would use the same engine, cores and preset."""
-    engine = "sklearn" if profile.engine == "sklearn" else serving_engine("torch", profile.precision)
+    engine = profile.engine if profile.engine in _FLOOR_ENGINES else serving_engine("torch", profile.precision)
     return (profile.engine, profile.threads, profile.preset) == (engine, spec.cpus_per_replica, spec.preset)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import gc
 import itertools
+import json
 import shutil
 import tempfile
 import time
@@ -22,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.config import ModelSpec
 from lft_ray.engines.build import build_folder, serving_engine
 from lft_ray.engines.onnx_build import NotExportableError
+from lft_ray.models.floors import FLOORS
 from lft_ray.models.sizes import ModelSize
 from lft_ray.records import Bundle
 from lft_ray.serve.model.base import Model, ReplicaThreads, SampleResult
 from lft_ray.serve.rollout.service import Service
 from lft_ray.serve.rollout.state import DesiredState
-from lft_ray.tasks.base import Task
+from lft_ray.tasks.base import Head, Task, longest_answer_of
 from lft_ray.tasks.classification import Classification
 from lft_ray.texts import Text
 from lft_ray.wire import Info, LabelScore, Predictions
@@ -61,7 +63,11 @@ class ProfileRequest:
     precision: str
     max_length: int
     task_kind: str
-    labels: tuple[str, ...]
+    facts: str
+    """What the task learned from train, as JSON: a request is compared and sent to other processes."""
+    outputs: int
+    """Outputs of the head."""
+    head: Head = "vector"
     segments: int = 1
     """Texts of one input."""
     files: tuple[tuple[str, bytes], ...] = ()
@@ -75,7 +81,7 @@ class ProfileRequest:
     @property
     def engine(self) -> str:
         """The preferred engine; another one serves the model if this one cannot."""
-        return "sklearn" if self.size.is_linear else serving_engine("torch", self.precision)
+        return FLOORS[self.size.family].engine if self.size.is_linear else serving_engine("torch", self.precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,19 +262,22 @@ def build_request_folder(request: ProfileRequest, below: Path | None = None) -> 
 def _save_random(request: ProfileRequest, folder: Path) -> None:
     """Write a checkpoint with random weights. Runs on the node of the replica, where the base model is resolved."""
     from lft_ray.models.engine_card import EngineCard
+    from lft_ray.models.heads import reading_of
     from lft_ray.models.network import build, save
     from lft_ray.models.resolve import find_base
+    from lft_ray.tasks.find import make_task
 
     base = find_base(request.model)
     card = EngineCard(
         engine="torch",
         model_size=request.size.name,
-        outputs=len(request.labels),
+        outputs=request.outputs,
         max_length=request.max_length,
-        pooling=request.size.pooling,
+        pooling=reading_of(request.size, request.head),
         segments=request.segments,
+        longest_answer=longest_answer_of(make_task(request.task_kind, json.loads(request.facts))),
     )
-    network = build(base, request.size, len(request.labels), random=True)
+    network = build(base, request.size, request.outputs, head=request.head, random=True)
     save(network, folder, tokenizer_from=base.folder, card=card)
 
 
@@ -279,17 +288,17 @@ def open_request(
     from lft_ray.engines import ENGINES
     from lft_ray.plugins import resolve
     from lft_ray.serve.model.predictor import Predictor
-    from lft_ray.tasks import TASKS
+    from lft_ray.tasks.find import make_task
 
     folder = Path(prepared.folder) if request.size.is_linear else Path(prepared.folder) / "served"
-    task = resolve(request.task_kind, TASKS, where="task.kind")(list(request.labels))
+    task = make_task(request.task_kind, json.loads(request.facts))
     bundle = Bundle(
         uri=str(folder),
         version="0" * 12,
         engine=prepared.engine,
         precision=request.precision,
         task_kind=request.task_kind,
-        labels=list(request.labels),
+        labels=task.labels,
         model_size=request.size.name,
         max_length=request.max_length,
         bytes=0,

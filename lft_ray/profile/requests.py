@@ -3,6 +3,7 @@
 A maximum length that truncates no sample text is skipped: its profile would equal that of the next longer one.
 """
 
+import json
 import random
 import tempfile
 from collections.abc import Sequence
@@ -33,9 +34,11 @@ def profile_requests(candidates: Candidates, dataset: DatasetRecord) -> list[Pro
             precision=variant.precision,
             max_length=variant.max_length,
             task_kind=task.kind,
-            labels=tuple(task.labels),
+            facts=json.dumps(task.facts),
+            head=task.head,
+            outputs=task.outputs,
             segments=task.segments,
-            files=_fitted(dataset, task, variant.max_length) if size.is_linear else (),
+            files=_fitted(dataset, task, size.family, variant.max_length) if size.is_linear else (),
         )
         for size in candidates.sizes
         for variant in candidates.distinct_variants(size)
@@ -53,15 +56,15 @@ def skipped_lengths(candidates: Candidates, requests: Sequence[ProfileRequest]) 
     ]
 
 
-def _fitted(dataset: DatasetRecord, task: TaskRecord, max_length: int) -> tuple[tuple[str, bytes], ...]:
+def _fitted(dataset: DatasetRecord, task: TaskRecord, family: str, max_length: int) -> tuple[tuple[str, bytes], ...]:
     from lft_ray.data.store import load_split
-    from lft_ray.models.tfidf import TfidfModel
+    from lft_ray.models.floors import floor_model
 
     split = load_split(dataset, "train")
     rows = min(len(split), _ROWS_FOR_TFIDF)
     chosen = sorted(random.Random(0).sample(range(len(split)), rows))
     texts, targets = [split.texts[row] for row in chosen], split.targets[chosen]
-    model = TfidfModel.fit(texts, targets, task.make(), 0, max_length=max_length)
+    model = floor_model(family).fit(texts, targets, task.make(), 0, max_length=max_length)
     with tempfile.TemporaryDirectory(prefix="lft-profile-") as folder:
         model.save(Path(folder))
         return tuple((path.name, path.read_bytes()) for path in sorted(Path(folder).iterdir()))

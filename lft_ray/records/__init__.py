@@ -6,15 +6,15 @@ record holds what was measured or decided. Never computes.
 
 from collections import Counter
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from lft_ray.causes import EndCause
 from lft_ray.config.base import Dollars, Score
 from lft_ray.config.serving import ServeSpec
 from lft_ray.processes import ProcessIdentity
-from lft_ray.records.base import Record, now_utc
+from lft_ray.records.base import Learned, Record, now_utc
 from lft_ray.records.judgement import (
     Comparison,
     ConfirmationCount,
@@ -34,7 +34,7 @@ from lft_ray.texts import Text
 
 __all__ = [
     "Bundle", "CanaryRecord", "Cascade", "CascadeBook", "Comparison", "ConfirmationCount", "CurvePoint",
-    "DatasetRecord", "Endpoint", "FrontPoint", "IngressProfile", "Interval", "JudgedPoint", "LadderRow",
+    "DatasetRecord", "Endpoint", "FrontPoint", "IngressProfile", "Interval", "JudgedPoint", "LadderRow", "Learned",
     "NotCompared", "PrecisionCheck", "PricedVariant", "Problem", "ProfileBook", "Record", "Role",
     "ScoredVariant", "Selection", "ServedVersion", "ServingProfile", "SizeCoverage", "SizeOutcome", "SplitRecord",
     "TrialConfig", "TrialRecord", "TrialResult", "TrialStatus", "Usage", "Variant", "VerdictKind", "now_utc",
@@ -73,7 +73,7 @@ class SplitRecord(Record):
     """As all checksums of records, empty in runs of 0.2.0 and earlier."""
 
 
-class DatasetRecord(Record):
+class DatasetRecord(Learned):
     """The prepared data: columns, what the task learned from train, splits and findings of the data check.
 
     Ask `columns` and `facts` for what holds for every task. Text, label and labels are stored apart and anything else
@@ -108,16 +108,6 @@ class DatasetRecord(Record):
     def columns(self) -> dict[str, str]:
         """Role -> name of its column in the source files."""
         return self.other_columns or {"text": self.text_column, "label": self.label_column}
-
-    @property
-    def facts(self) -> dict[str, JsonValue]:
-        """What the task learned from train, for the facts class of the task."""
-        return self.other_facts or {"labels": list(self.labels)}
-
-    @model_serializer(mode="wrap")
-    def _without_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        stored: dict[str, Any] = dump(self)
-        return {key: value for key, value in stored.items() if value or not key.startswith("other_")}
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:

@@ -23,7 +23,8 @@ def check_experiment(candidates: Candidates, training: TrainingSpec) -> None:
         ConfigError: the task is none or does not support distillation, or no method can train a model size.
     """
     candidates.task.check()
-    check_methods(candidates, training)
+    candidates.check_floors()
+    check_methods(candidates, candidates.task.usable(training))
     check_lengths(candidates.sizes, training.max_length)
 
 

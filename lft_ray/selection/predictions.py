@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lft_ray.data.store import target_array
 from lft_ray.errors import DamagedFileError, first_line
 from lft_ray.records import ScoredVariant, TrialRecord, TrialStatus
 from lft_ray.run.checksums import RESTORE, check_bytes
@@ -117,6 +118,8 @@ def _columns(table: pa.Table) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _matrix(column: pa.ChunkedArray) -> NDArray[Any]:
     values = column.combine_chunks()
+    if pa.types.is_struct(values.type):
+        return target_array(values)
     if not pa.types.is_list(values.type):
         plain: NDArray[Any] = values.to_numpy(zero_copy_only=False)
         return plain

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from lft_ray.config import SelectionSpec
+from lft_ray.models.floors import FLOORS
 from lft_ray.records import FrontPoint
 from lft_ray.selection.evidence import Evidence, Key
 from lft_ray.selection.significance import CONFIDENCE, unseen_rate
@@ -51,8 +52,8 @@ def key_of(point: FrontPoint) -> Key:
 
 
 def is_linear(model_size: str) -> bool:
-    """Whether a model size is a linear model on TF-IDF features, without a transformer. Its training has no seed."""
-    return model_size.partition(":")[0] == "tfidf"
+    """Whether a model size is a model over words, without a transformer. Its training has no seed."""
+    return model_size.partition(":")[0] in FLOORS
 
 
 def seeds_variance(*points: FrontPoint) -> float:

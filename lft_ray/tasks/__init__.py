@@ -7,6 +7,7 @@ TASKS = {
     "classification": "lft_ray.tasks.classification:Classification",
     "multilabel": "lft_ray.tasks.multilabel:Multilabel",
     "pairs": "lft_ray.tasks.pairs:Pairs",
+    "question_answering": "lft_ray.tasks.questions.task:Questions",
 }
 
 __all__ = ["TASKS"]

@@ -1,11 +1,13 @@
 """The task protocol. Pure values in and out; torch is imported only inside the losses.
 
-Shapes: n texts, c head outputs. Targets are a single numpy array, so that they can be stored in Arrow and sent between
-processes.
+Shapes: n rows, c outputs of the head, k numbers that describe what a model says of one row. These are the outputs of
+the head themselves where the head reads a whole text, and a summary of them where it reads tokens. Targets are a single
+numpy array whose first axis is the rows, so that they can be stored in Arrow and sent between processes: of numbers, or
+of objects that JSON can hold.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,26 +18,43 @@ from lft_ray.tasks.facts import Facts
 from lft_ray.tasks.findings import Findings
 from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
 from lft_ray.tasks.rows import CleanRows, RawTable, Repeats, Values
+from lft_ray.texts import Text
 from lft_ray.wire import LabelScore, Prediction
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-__all__ = ["Column", "ConfidentTask", "Facts", "Task", "Values"]
+__all__ = [
+    "AnsweringTask",
+    "Column",
+    "ConfidentTask",
+    "Facts",
+    "Head",
+    "LabelTask",
+    "Task",
+    "Values",
+    "longest_answer_of",
+]
 
 Floats = NDArray[np.float32]
+Head = Literal["vector", "tokens"]
+"""What the head of a network reads: one vector for each text, or the states of its tokens."""
 
 
 class Task(Protocol):
-    """Protocol of a task. An instance is made with what was learned from the train rows, for labels ``Kind(labels)``.
+    """Protocol of a task. An instance is made by `of`, with what was learned from the train rows.
 
     The verbs of the data stage take `Values`, the columns of n rows by role, or `CleanRows` and `RawTable` where they
     report file and row of a problem; they never change the rows they are given.
     """
 
     kind: str
+    facts_type: type[Facts]
+    """Class of what `learn` returns."""
+    head: Head
     labels: list[str]
+    """Names of the outputs; empty where they have none."""
     columns: tuple[Column, ...]
     """What a file must have; the experiment names a column, or its usual names are tried."""
     metric_names: Mapping[str, str]
@@ -43,8 +62,6 @@ class Task(Protocol):
 
     is_exclusive: bool
     """Whether a row has exactly one label, so that the outputs compete, and not any number of them."""
-
-    def __init__(self, labels: list[str]) -> None: ...
 
     @classmethod
     def read_targets(cls, column: "pa.Array") -> list[list[str]]:
@@ -114,7 +131,10 @@ class Task(Protocol):
         """Check a split as it will be used: train, after sampling and carving, or one that was carved from it."""
 
     def encode(self, values: Values) -> NDArray[Any]:
-        """Convert the truth to targets: int64 [n] for one label per text, float32 [n, c] of 0 and 1 for several."""
+        """Convert the truth to targets: int64 [n] for one label per text, float32 [n, c] of 0 and 1 for several.
+
+        Of other tasks, an object array [n] of dictionaries.
+        """
 
     def strata(self, values: Values) -> list[str]:
         """Stratum of each row [n], by which splits are stratified."""
@@ -123,14 +143,21 @@ class Task(Protocol):
     def outputs(self) -> int:
         """Number of head outputs c."""
 
+    @property
+    def row_width(self) -> int:
+        """Numbers k that describe what a model says of one row."""
+
     def loss(self, logits: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor | None") -> "torch.Tensor":
         """SUM of the loss over the texts (the training loop divides by the number of texts in the global step).
 
         Args:
-            logits: float [n, c].
-            targets: output of ``encode`` as a tensor.
+            logits: float [n, c]; where the head reads tokens [n, t, c].
+            targets: output of ``encode`` as a tensor; where the head reads tokens, positions [n, c] in the sequence.
             weights: float [c] class weights, or None.
         """
+
+    def judged_loss(self, targets: NDArray[Any], outputs: Floats) -> float:
+        """Mean loss of n rows [n, k], as the learning curve shows it; smaller is better."""
 
     def distill_loss(self, logits: "torch.Tensor", teacher: "torch.Tensor", temperature: float) -> "torch.Tensor":
         """SUM over the texts of the divergence from a teacher's predictions, times the temperature squared.
@@ -165,14 +192,11 @@ class Task(Protocol):
     def class_weights(self, targets: NDArray[Any]) -> Floats:
         """Balanced class weights [c], inversely proportional to frequency, mean 1 over the rows."""
 
-    def probabilities(self, logits: Floats) -> Floats:
-        """Convert logits [n, c] to scores [n, c] in 0..1, as the endpoint returns them."""
-
     def metrics(self, targets: NDArray[Any], logits: Floats) -> dict[str, float]:
-        """Metrics macro_f1, micro_f1, weighted_f1 and accuracy (multilabel: share of rows with every label right)."""
+        """All metrics of ``metric_names``, of n rows [n, k]."""
 
     def answers(self, outputs: Floats) -> Answers:
-        """Predictions of n rows from head outputs [n, c]. Their first axis is the rows; only the task reads them."""
+        """Predictions of n rows from outputs [n, k]. Their first axis is the rows; only the task reads them."""
 
     def row_scores(self, targets: NDArray[Any], answers: Answers) -> RowScores:
         """What the metrics need to know of each row, [n, k]: enough to compute them under any weights of the rows."""
@@ -201,17 +225,51 @@ class Task(Protocol):
     def mismatch(self, other: "Task") -> str:
         """Why models of this task cannot replace models of ``other``, of the same kind, in words; empty if they can."""
 
-    def answer_table(self, outputs: Floats, blank: NDArray[np.bool_]) -> "pa.Table":
+    def predictions(
+        self, outputs: Floats, inputs: Sequence[Text], *, top_k: int | None = None, function: str | None = None
+    ) -> list[Prediction]:
+        """What the endpoint returns for n rows, each with its most probable part first.
+
+        Args:
+            outputs: float32 [n, k].
+            inputs: what the model read, [n].
+            top_k: number of parts of each prediction; None: as many as the task gives unless it is asked.
+            function: ``softmax``, ``sigmoid`` or ``none`` instead of the task's own probabilities.
+        """
+
+    def answer_table(self, outputs: Floats, blank: NDArray[np.bool_], inputs: Sequence[Text]) -> "pa.Table":
         """Predictions of n rows as columns of a file; rows that are ``blank`` have none (null)."""
 
     def panels(self, targets: NDArray[Any], answers: Answers) -> list[Panel]:
         """Tables for report and card: where the predictions of these rows are right, and where not."""
+
+
+@runtime_checkable
+class LabelTask(Task, Protocol):
+    """A task whose outputs are labels."""
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """Convert logits [n, c] to scores [n, c] in 0..1, as the endpoint returns them."""
 
     def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
         """All labels of each text with their scores, highest first, as the endpoint returns them."""
 
     def chosen(self, probabilities: Floats) -> list[list[str]]:
         """Predicted label names of each text."""
+
+
+@runtime_checkable
+class AnsweringTask(Protocol):
+    """What a task offers that answers with a piece of its second input."""
+
+    @property
+    def longest_answer(self) -> int:
+        """Maximum tokens of an answer."""
+
+
+def longest_answer_of(task: Task) -> int:
+    """Return the maximum tokens of an answer; 0 for tasks that do not answer with a piece of a text."""
+    return task.longest_answer if isinstance(task, AnsweringTask) else 0
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ from lft_ray.tasks.label_metrics import LabelMetric, one_hot
 from lft_ray.tasks.labels.labelled import Labelled
 from lft_ray.tasks.rows import Values
 from lft_ray.tasks.scores import balanced_weights, confusion, count_labels, f1_averages, label_rows
+from lft_ray.texts import Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -158,10 +159,11 @@ class Classification(Labelled):
         """Return the probability of the predicted label after temperature scaling, float64 [n]."""
         return top_probability(outputs, temperature)
 
-    def answer_table(self, outputs: Floats, blank: NDArray[np.bool_]) -> "pa.Table":
+    def answer_table(self, outputs: Floats, blank: NDArray[np.bool_], inputs: Sequence[Text]) -> "pa.Table":
         """Return the columns label, score (of the top label) and scores (in the order of the labels)."""
         import pyarrow as pa
 
+        del inputs
         scores = self.probabilities(outputs)
         chosen = [None if nothing else names for nothing, names in zip(blank, self.chosen(scores), strict=True)]
         names = pa.array([names and names[0] for names in chosen], pa.string())

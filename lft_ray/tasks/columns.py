@@ -15,8 +15,9 @@ TEXT_NAMES = (
 )  # fmt: skip
 """Column names tried for the text when the experiment file does not name one, in order of preference."""
 
-ColumnKind = Literal["text", "names"]
-"""What the cells of a column hold: one text, or the names of labels. `lft_ray.data.readers.kinds` reads each kind."""
+ColumnKind = Literal["text", "names", "spans"]
+"""What the cells of a column hold: one text, names of labels, or answers with their place. `lft_ray.data.readers.kinds`
+reads each kind."""
 
 
 @dataclass(frozen=True, slots=True)

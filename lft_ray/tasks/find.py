@@ -1,13 +1,17 @@
-"""Find the class of a task. In: ``task.kind``. Out: the class, with all that the data stage asks of it, or an error."""
+"""Find the class of a task, and make it. In: ``task.kind``, facts. Out: class or instance, or an error."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from lft_ray.errors import ConfigError
+from pydantic import ValidationError
+
+from lft_ray.errors import ConfigError, first_line
 from lft_ray.plugins import resolve
 from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Task
+from lft_ray.tasks.facts import LabelFacts
 
-__all__ = ["find_task"]
+__all__ = ["find_task", "make_task"]
 
 _DATA_VERBS = (
     "columns", "allows_empty", "learn", "of", "identity", "counts", "report_missing", "unify", "check", "check_other",
@@ -32,3 +36,21 @@ def find_task(kind: str) -> type[Task]:
         raise ConfigError(message, fix='set columns, such as (TEXT, Column("label", NAMES, "names", "truth"))')
     found: type[Task] = task
     return found
+
+
+def make_task(kind: str, facts: Mapping[str, Any]) -> Task:
+    """Make a task with what it learned from the train rows.
+
+    Args:
+        kind: built-in name or ``package.module:Name``.
+        facts: fields of the task's facts, such as ``labels``.
+
+    Raises:
+        ConfigError: there is no such task, or these are not its facts.
+    """
+    found: type[Task] = resolve(kind, TASKS, where="task.kind")
+    learned = getattr(found, "facts_type", LabelFacts)
+    try:
+        return found.of(learned.model_validate(dict(facts)))
+    except ValidationError as error:
+        raise ConfigError(f"these are not the facts of task {kind}: {first_line(error)}", fix="start over") from error

@@ -6,23 +6,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.wire import LabelScore, Prediction
+from lft_ray.wire import LabelScore
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["label_mismatch", "largest_change", "ranked", "table"]
+__all__ = ["label_mismatch", "largest_change", "ranked", "scores_by", "table"]
 
 Floats = NDArray[np.float32]
 
 
-def ranked(labels: list[str], scores: Floats) -> list[Prediction]:
+def ranked(labels: list[str], scores: Floats) -> list[list[LabelScore]]:
     """Return the labels of each row of scores [n, c] by descending score; ties are in label order."""
     order = np.argsort(-scores, axis=1, kind="stable")
     return [
         [LabelScore(label=labels[position], score=float(row[position])) for position in positions]
         for row, positions in zip(scores, order, strict=True)
     ]
+
+
+def scores_by(function: str, logits: Floats) -> Floats:
+    """Convert logits [n, c] to scores [n, c] by ``softmax`` or ``sigmoid``; any other function leaves them."""
+    if function == "sigmoid":
+        # Clipped: exp of less than -88 overflows in fp32.
+        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0))), dtype=np.float32)
+    if function == "softmax":
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float32)
+    return logits
 
 
 def largest_change(ours: Floats, theirs: Floats) -> NDArray[np.float64]:

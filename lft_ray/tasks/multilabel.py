@@ -17,6 +17,7 @@ from lft_ray.tasks.label_metrics import LabelMetric, rarest_label
 from lft_ray.tasks.labels.labelled import Labelled
 from lft_ray.tasks.rows import Values
 from lft_ray.tasks.scores import balanced_weights, count_matrix, f1_averages, label_rows
+from lft_ray.texts import Text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -158,10 +159,11 @@ class Multilabel(Labelled):
         equal: NDArray[np.bool_] = (ours == theirs).all(axis=1)
         return equal
 
-    def answer_table(self, outputs: Floats, blank: NDArray[np.bool_]) -> "pa.Table":
+    def answer_table(self, outputs: Floats, blank: NDArray[np.bool_], inputs: Sequence[Text]) -> "pa.Table":
         """Return the columns labels (a list), score (of the top label) and scores (in the order of the labels)."""
         import pyarrow as pa
 
+        del inputs
         scores = self.probabilities(outputs)
         chosen = [None if nothing else names for nothing, names in zip(blank, self.chosen(scores), strict=True)]
         return table(self.labels, {"labels": pa.array(chosen, pa.list_(pa.string()))}, scores, blank)

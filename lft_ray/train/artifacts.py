@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lft_ray.data.store import target_column
 from lft_ray.records import ScoredVariant
 from lft_ray.run.checksums import Stored, StoredFolder, sha256s
 from lft_ray.run.storage import Storage
@@ -64,10 +65,11 @@ def put_predictions(
         storage: the trial's folder.
         name: file name relative to ``storage``.
         row_ids: [n].
-        targets: int64 [n] or float32 [n, c].
-        logits: float32 [n, c].
+        targets: as the task encodes them, [n].
+        logits: what the model says of each row, float32 [n, k].
     """
-    table = pa.table({"row_id": pa.array(row_ids), "target": _column(targets), "logits": _column(logits)})
+    target = target_column(targets) if targets.dtype == object else _column(targets)
+    table = pa.table({"row_id": pa.array(row_ids), "target": target, "logits": _column(logits)})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     payload = sink.getvalue().to_pybytes()

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from lft_ray.candidates import Candidates
 from lft_ray.config import ModelSpec, Precision, TrainingSpec
-from lft_ray.records import CurvePoint, DatasetRecord, Record, Role, ScoredVariant, TrialConfig, TrialStatus, Usage
+from lft_ray.records import CurvePoint, DatasetRecord, Learned, Role, ScoredVariant, TrialConfig, TrialStatus, Usage
 from lft_ray.run.ledger import Allowance
 from lft_ray.run.storage import Storage
 
@@ -25,7 +25,7 @@ Report = Callable[[dict[str, Any]], None]
 """Called with the fields of a `CurvePoint` for each new point of a trial's learning curve."""
 
 
-class TrialJob(Record):
+class TrialJob(Learned):
     """Everything a worker needs to run one trial; serializes to JSON and pickle."""
 
     trial_id: str
@@ -52,6 +52,8 @@ class TrialJob(Record):
     role: Role = "search"
     node: str = ""
     """Node name for the record; the host name if empty."""
+    other_facts: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the task learned from train, where that is not a list of labels alone."""
 
     @classmethod
     def of(cls, candidates: Candidates, dataset: DatasetRecord, training: TrainingSpec, run_uri: str) -> "TrialJob":
@@ -70,6 +72,7 @@ class TrialJob(Record):
             models=candidates.models,
             task_kind=candidates.task.kind,
             labels=candidates.task.labels,
+            other_facts=candidates.task.other_facts,
             metric=candidates.task.metric,
             dataset=dataset.replace(sample_texts=[], problems=[]),
             training=training,

@@ -1,4 +1,4 @@
-"""Train a TF-IDF trial: one fit on one core, one curve point. In: a `TrialJob`. Out: an `Outcome`. Never batches."""
+"""Train a model without a network, such as TF-IDF: one fit, one curve point. In: a `TrialJob`. Out: an `Outcome`."""
 
 import uuid
 from collections.abc import Callable
@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from lft_ray.data.store import load_split
-from lft_ray.models.tfidf import TfidfModel
+from lft_ray.models.floors import floor_model
+from lft_ray.models.sizes import find_size
 from lft_ray.models.words import MAX_WORDS
 from lft_ray.records import CurvePoint, TrialStatus, Usage
 from lft_ray.run.checksums import Stored, StoredFolder
@@ -32,7 +33,9 @@ def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurveP
     state = trial_storage(job).child(STATE)
     meter.carried = noted_usage(state) or Usage()
     with noting(state, f"{job.attempt}-{uuid.uuid4().hex[:8]}", meter.own), meter.training():
-        model = TfidfModel.fit(train.texts, train.targets, task, job.config.seed, max_length=length)
+        model = floor_model(find_size(job.models, job.config.model_size)[1].family).fit(
+            train.texts, train.targets, task, job.config.seed, max_length=length
+        )
     with meter.evaluating():
         logits = np.asarray(model.logits(validation.texts), np.float32)
         scores = score(task, validation.targets, logits)

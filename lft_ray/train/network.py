@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from lft_ray.config.methods import DISTILL, FREEZE, FULL, LINEAR_PROBE, LORA
 from lft_ray.data.encode import TokenFile, encode_split
+from lft_ray.data.windows import QuestionTokens, WindowTokens, encode_questions
 from lft_ray.models.convert import SAFE_WEIGHTS
 from lft_ray.models.engine_card import EngineCard
+from lft_ray.models.heads import reading_of
 from lft_ray.models.network import TextNetwork, build, save
 from lft_ray.models.resolve import BaseFiles, find_base
 from lft_ray.models.sizes import ModelSize, check_lengths, find_size
-from lft_ray.records import CurvePoint, ScoredVariant, TrialStatus
+from lft_ray.records import CurvePoint, DatasetRecord, ScoredVariant, TrialStatus
 from lft_ray.run.checksums import Stored, StoredFolder
-from lft_ray.tasks.base import Task
+from lft_ray.tasks.base import Head, Task, longest_answer_of
 from lft_ray.tasks.columns import input_columns
 from lft_ray.train.artifacts import attempt_name, node_folder, put_checkpoint, put_predictions, variant
 from lft_ray.train.device.meter import Meter, shared_usage
@@ -54,7 +56,13 @@ TRAINERS: dict[str, Callable[[LoopJob, Callable[[CurvePoint], None], Callable[[]
 MAX_TOKEN_FILES = 8
 """Memory maps open at a time in a process: train and validation of four tokenizers."""
 
-_TOKENS: OrderedDict[tuple[str, str, str], TokenFile] = OrderedDict()
+ENCODERS: dict[Head, Callable[[DatasetRecord, str, Path, Path], TokenFile | QuestionTokens]] = {
+    "vector": encode_split,
+    "tokens": encode_questions,
+}
+"""What the head reads -> function that tokenises a split for it."""
+
+_TOKENS: OrderedDict[tuple[str, str, str], TokenFile | QuestionTokens] = OrderedDict()
 
 
 def run_network(
@@ -82,8 +90,9 @@ def run_network(
         model_size=size.name,
         outputs=task.outputs,
         max_length=job.config.max_length,
-        pooling=size.pooling,
+        pooling=reading_of(size, task.head),
         segments=len(input_columns(task.columns)),
+        longest_answer=longest_answer_of(task),
     )
     put = partial(save, cast("TextNetwork", loop_job.network), tokenizer_from=base.folder, card=card)
     variants = _variants(job, loop_job, ended, put)
@@ -98,13 +107,13 @@ def _loop_job(job: TrialJob, task: Task, meter: Meter, base: BaseFiles, size: Mo
     dtype = training_precision(job.training.precision, device)
     with meter.training():
         teacher = find_teacher(job, device)
-    network = build(base, size, task.outputs, seed=job.config.seed).to(device)
+    network = build(base, size, task.outputs, head=task.head, seed=job.config.seed).to(device)
     return LoopJob(
         network=network,
         task=task,
         metric=job.metric,
-        train=_tokens(job, "train", base),
-        validation=_tokens(job, "validation", base),
+        train=_tokens(job, task, "train", base).at(job.config.max_length),
+        validation=_tokens(job, task, "validation", base).at(job.config.max_length),
         config=job.config,
         training=job.trained,
         pad_id=network.pad_id,
@@ -125,50 +134,47 @@ def _variants(job: TrialJob, loop_job: LoopJob, ended: LoopResult, put: Callable
     The first of both is the reference variant, whose logits come from the last validation pass of the loop. ``put``
     writes the network into a folder.
     """
-    validation, trained = cast("TokenFile", loop_job.validation), job.config.max_length
-    targets = np.asarray(validation.targets)
+    validation, trained = cast("TokenFile | WindowTokens", loop_job.validation), job.config.max_length
+    truth = np.asarray(validation.truth)
+    variants, lengths = [], sorted({trained, *job.max_lengths}, reverse=True)
+    by_length = {length: validation.at(length) for length in lengths}
+    width = {length: int(tokens.lengths(length).max(initial=0)) for length, tokens in by_length.items()}
     # One pass per distinct set of token ids: truncation beyond the longest validation text changes nothing.
     passes: dict[tuple[int, str], tuple[NDArray[np.float32], dict[str, float]]] = {}
     if ended.logits is not None:
-        passes[_width(validation, trained), loop_job.final_precision] = (ended.logits, ended.metrics)
-    variants, lengths = [], sorted({trained, *job.max_lengths}, reverse=True)
+        passes[width[trained], loop_job.final_precision] = (ended.logits, ended.metrics)
     if "int8" in job.precisions:
-        different = {_width(validation, length): length for length in lengths}
+        different = {width[length]: length for length in lengths}
         with loop_job.meter.evaluating():
             threads = max(1, int(job.training.resources.cpu))
-            logits_by_length = int8_logits(put, validation, list(different.values()), threads=threads)
-            for length, logits in logits_by_length.items():
-                scores = score(loop_job.task, targets, logits)
-                passes[_width(validation, length), "int8"] = (logits, scores.metrics)
+            encoded = {length: by_length[length].encoded(length) for length in different.values()}
+            for length, logits in int8_logits(put, encoded, threads=threads).items():
+                scores = score(loop_job.task, truth, logits)
+                passes[width[length], "int8"] = (logits, scores.metrics)
     for length in lengths:
         batching = Batching(length, job.training.micro_batch_tokens, loop_job.pad_id, loop_job.device)
         for precision in job.precisions:
-            key = (_width(validation, length), precision)
+            key = (width[length], precision)
             if key not in passes:
                 if precision == "int8":
                     continue  # this architecture cannot be exported to ONNX
                 with loop_job.meter.evaluating():
-                    logits = predict(loop_job.network, validation, batching, precision)
-                    passes[key] = (logits, score(loop_job.task, targets, logits).metrics)
+                    logits = predict(loop_job.network, by_length[length], batching, precision)
+                    passes[key] = (logits, score(loop_job.task, truth, logits).metrics)
             logits, metrics = passes[key]
             stored = Stored("", "")
             if current_group().is_lead:
                 name = f"{attempt_name('predictions', job.attempt)}/{precision}-{length}.parquet"
-                stored = put_predictions(trial_storage(job), name, validation.row_ids, targets, logits)
+                stored = put_predictions(trial_storage(job), name, validation.row_ids, truth, logits)
             variants.append(variant(precision, length, metrics, metric=job.metric, predictions=stored))
     return variants
 
 
-def _width(tokens: TokenFile, max_length: int) -> int:
-    """Tokens in the longest row after truncation."""
-    return int(tokens.lengths(max_length).max(initial=0))
-
-
-def _tokens(job: TrialJob, split: str, base: BaseFiles) -> TokenFile:
+def _tokens(job: TrialJob, task: Task, split: str, base: BaseFiles) -> TokenFile | QuestionTokens:
     """Tokens of a split, encoded once per node and memory-mapped once per process."""
     key = (job.dataset.fingerprint, split, str(base.folder))
     if key not in _TOKENS:
-        _TOKENS[key] = encode_split(job.dataset, split, base.folder, node_folder(run_storage(job), "tokens"))
+        _TOKENS[key] = ENCODERS[task.head](job.dataset, split, base.folder, node_folder(run_storage(job), "tokens"))
         while len(_TOKENS) > MAX_TOKEN_FILES:
             _TOKENS.popitem(last=False)
     _TOKENS.move_to_end(key)
@@ -183,7 +189,8 @@ def _activations(job: TrialJob, base: BaseFiles) -> ActivationStore:
 
 
 def _probe_key(job: TrialJob, base: BaseFiles, dtype: str) -> tuple[object, ...]:
-    task = (job.dataset.fingerprint, job.task_kind, tuple(job.labels), job.trained.class_weights)
+    learned = tuple(job.labels) or json.dumps(job.facts, sort_keys=True)
+    task = (job.dataset.fingerprint, job.task_kind, learned, job.trained.class_weights)
     return (*task, job.config.model_size, str(base.folder), base.revision, job.config.max_length, dtype)
 
 

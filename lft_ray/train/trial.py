@@ -18,10 +18,9 @@ from typing import Any
 from lft_ray.causes import EndCause, MachineError, fault_of
 from lft_ray.errors import RunGoneError
 from lft_ray.models.sizes import find_size
-from lft_ray.plugins import resolve
 from lft_ray.records import CurvePoint, TrialResult, TrialStatus, Usage, now_utc
 from lft_ray.run.ledger import put_result
-from lft_ray.tasks import TASKS
+from lft_ray.tasks.find import make_task
 from lft_ray.train.device.memory import cap_memory
 from lft_ray.train.device.meter import Meter, UsageLimit, add_usage
 from lft_ray.train.device.usage_notes import STATE
@@ -158,7 +157,7 @@ def _train(
     A job crosses processes and carries names only, so task and model size are resolved here, in the process that
     trains.
     """
-    task = resolve(job.task_kind, TASKS, where="task.kind")(job.labels)
+    task = make_task(job.task_kind, job.facts)
     if find_size(job.models, job.config.model_size)[1].is_linear:
         from lft_ray.train.linear import run_linear
 

@@ -29,6 +29,6 @@ def linear_bundle(folder: Path, *, model: TfidfModel | None = None, labels: Sequ
         task_kind="classification",
         labels=list(labels),
         samples=list(TEXTS),
-        facts=CardFacts(name="news"),
+        card=CardFacts(name="news"),
     )
     return Path(export_bundle(folder / "trained", plan, Storage(folder), "bundle").uri)

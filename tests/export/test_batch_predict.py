@@ -32,7 +32,7 @@ def make_bundle(folder: Path, kind, repeats: int = 6) -> Path:
     (folder / "trained").mkdir(parents=True)
     TfidfModel.fit(texts, task.encode({"label": names}), task, 0, max_length=64).save(folder / "trained")
     plan = ExportPlan(
-        precision="fp32", task_kind=task.kind, labels=LABELS, samples=["bread", "wave"], facts=CardFacts(name="x")
+        precision="fp32", task_kind=task.kind, labels=LABELS, samples=["bread", "wave"], card=CardFacts(name="x")
     )
     return Path(export_bundle(folder / "trained", plan, Storage(folder), "bundle").uri)
 

@@ -49,7 +49,7 @@ def linear(tmp_path_factory) -> Path:
 
 def plan(**changes) -> ExportPlan:
     facts = {"precision": "fp32", "task_kind": "classification", "labels": LABELS, "samples": SAMPLES}
-    return ExportPlan(**(facts | {"facts": CardFacts(name="news")} | changes))
+    return ExportPlan(**(facts | {"card": CardFacts(name="news")} | changes))
 
 
 @pytest.fixture

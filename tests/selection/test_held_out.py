@@ -48,7 +48,7 @@ def rows_of(found):
 
 def test_evaluate_held_out_scores_the_test_split(rows, tmp_path):
     dataset = prepared(rows, tmp_path / "run", validation=0.2, test=0.3)
-    task = TaskRecord.of("classification", "accuracy", dataset.labels)
+    task = TaskRecord.of("classification", "accuracy", dataset.facts)
     save_checkpoint(dataset, task, tmp_path / "checkpoint")
     record = trial("t1", "tfidf", 0.9, 0.1).replace(checkpoint_uri=str(tmp_path / "checkpoint"))
     found = evaluate_held_out(record, POINT, dataset, task)
@@ -64,7 +64,7 @@ def test_evaluate_held_out_scores_the_test_split(rows, tmp_path):
 
 def test_evaluate_held_out_without_a_test_split_has_tables_of_validation_and_no_score(rows, tmp_path):
     dataset = prepared(rows, tmp_path / "run", validation=0.3, test=0.0)
-    task = TaskRecord.of("classification", "macro_f1", dataset.labels)
+    task = TaskRecord.of("classification", "macro_f1", dataset.facts)
     save_checkpoint(dataset, task, tmp_path / "checkpoint")
     record = trial("t1", "tfidf", 0.9, 0.1).replace(checkpoint_uri=str(tmp_path / "checkpoint"))
     found = evaluate_held_out(record, POINT, dataset, task)
@@ -74,7 +74,7 @@ def test_evaluate_held_out_without_a_test_split_has_tables_of_validation_and_no_
 
 def test_selecting_again_does_not_look_at_the_test_split_again(rows, tmp_path, monkeypatch):
     dataset = prepared(rows, tmp_path / "run", validation=0.2, test=0.3)
-    task = TaskRecord.of("classification", "accuracy", dataset.labels)
+    task = TaskRecord.of("classification", "accuracy", dataset.facts)
     folder = tmp_path / "run" / "trials" / "t1" / "checkpoint-1"
     save_checkpoint(dataset, task, folder)
     record = trial("t1", "tfidf", 0.9, 0.1).replace(checkpoint_uri=str(folder))

@@ -15,7 +15,7 @@ from tests.selection.builders import trial
 from tests.selection.labels import scorer, scores
 
 ROWS = 2000
-TASK = TaskRecord.of("classification", "macro_f1", ["no", "yes"])
+TASK = TaskRecord.of("classification", "macro_f1", {"labels": ["no", "yes"]})
 USD = {"fp32": 0.10, "bf16": 0.06, "int8": 0.04}
 
 

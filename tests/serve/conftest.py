@@ -121,7 +121,7 @@ def export_tfidf(folder: Path, name: str, repeats: int) -> Bundle:
         task_kind="classification",
         labels=LABELS,
         samples=texts[:5],
-        facts=CardFacts(name="test"),
+        card=CardFacts(name="test"),
     )
     return export_bundle(checkpoint, plan, Storage(folder), f"bundle-{name}")
 
@@ -165,6 +165,6 @@ def export_tfidf_pairs(folder: Path) -> Bundle:
     (folder / "checkpoint").mkdir()
     model.save(folder / "checkpoint")
     plan = ExportPlan(
-        precision="fp32", task_kind="pairs", labels=task.labels, samples=texts[:5], facts=CardFacts(name="test")
+        precision="fp32", task_kind="pairs", labels=task.labels, samples=texts[:5], card=CardFacts(name="test")
     )
     return export_bundle(folder / "checkpoint", plan, Storage(folder), "bundle")

@@ -7,6 +7,7 @@ are errors with their row.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
@@ -16,6 +17,7 @@ from lft_ray.data.readers.context import ReadContext
 from lft_ray.data.readers.json_shapes import other_shape
 from lft_ray.data.readers.json_values import Refused, kind_name
 from lft_ray.data.readers.kinds import kind_of
+from lft_ray.data.readers.squad import squad_rows
 from lft_ray.data.readers.table import FileColumns
 from lft_ray.strict_json import NotFinite, RepeatedKeys, parse_marked
 from lft_ray.tasks.columns import Column
@@ -73,6 +75,10 @@ def read_json(context: ReadContext, *, is_array: bool) -> FileColumns | None:
         The columns, or None if the file as a whole is unusable.
     """
     errors, columns = _Errors(), None
+    if not is_array and (questions := squad_rows(context)) is not None:
+        columns = _columns(iter(questions), context, errors)
+        errors.report(context.findings)
+        return columns and replace(columns, read_as="SQuAD's articles, a row for each question")
     if not is_array and (shape := other_shape(context)) is not None:
         context.findings.error("json_shape", shape[0], fix=shape[1])
         return None

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from lft_ray.data.readers.json_values import JsonCells
 from lft_ray.data.readers.name_cells import NamesKind
+from lft_ray.data.readers.span_cells import SpansKind
 from lft_ray.data.readers.table import Cells, FileColumns
 from lft_ray.data.readers.text_cells import TextKind
 from lft_ray.tasks.base import Task
@@ -57,7 +58,7 @@ class Kind(Protocol):
         """Return input values as a column of a split file."""
 
 
-KINDS: Mapping[str, Kind] = {"text": TextKind(), "names": NamesKind()}
+KINDS: Mapping[str, Kind] = {"text": TextKind(), "names": NamesKind(), "spans": SpansKind()}
 
 
 def kind_of(column: Column) -> Kind:

@@ -10,13 +10,13 @@ from typing import Protocol
 
 from lft_ray.tasks.base import Task
 from lft_ray.texts import Text
-from lft_ray.wire import Info, LabelScore, Predictions
+from lft_ray.wire import Info, Prediction, Predictions
 
 __all__ = ["Model", "ReplicaThreads", "SampleResult", "ScoredTexts"]
 
 
-class ScoredTexts(list[list[LabelScore]]):
-    """Label scores of each text, best first: `lft_ray.wire.Predictions` with what was read of each text.
+class ScoredTexts(list[Prediction]):
+    """Predictions of each text, most probable part first: `lft_ray.wire.Predictions` with what was read of each text.
 
     Attributes:
         tokens: number of tokens of each text that the model read (TF-IDF: words).
@@ -26,7 +26,7 @@ class ScoredTexts(list[list[LabelScore]]):
 
     def __init__(
         self,
-        scores: list[list[LabelScore]],
+        scores: Sequence[Prediction],
         tokens: Sequence[int] = (),
         truncated: Sequence[bool] = (),
         unread: Sequence[bool] = (),
@@ -93,7 +93,7 @@ class Model(Protocol):
         """Number of texts in the queue."""
 
     async def predict(self, texts: Sequence[Text], *, top_k: int | None, function: str | None) -> Predictions:
-        """Label scores of each text, best first; as `ScoredTexts` where token counts and truncation are known."""
+        """Prediction of each text, most probable part first; `ScoredTexts` where it is known what was read."""
 
     def run_samples(self, texts: Sequence[Text]) -> list[SampleResult]:
         """Kind of the prediction and latency of each text, run one after the other and without the queue. Blocks."""

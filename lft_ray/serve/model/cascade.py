@@ -60,15 +60,16 @@ class Cascade:
     ) -> Predictions:
         """Label scores of each text as `ScoredTexts`, from the model that decided on it. Raises `Overloaded`."""
         output = await self._small.infer(texts)
-        scores = self._small.decode(output.logits, top_k=top_k, function=function)
+        scores = self._small.task.predictions(output.logits, texts, top_k=top_k, function=function)
         tokens, truncated, unread = list(output.tokens), list(output.truncated), list(output.unread)
         confidences = self._small.confidence(output.logits, self._spec.temperature)
         unsure: list[int] = np.flatnonzero(confidences < self._spec.threshold).tolist()
         self._texts += len(texts)
         self._escalated += len(unsure)
         if unsure:
-            large_output = await self._infer_large([texts[number] for number in unsure], unsure)
-            large_scores = self._large.decode(large_output.logits, top_k=top_k, function=function)
+            passed = [texts[number] for number in unsure]
+            large_output = await self._infer_large(passed, unsure)
+            large_scores = self._large.task.predictions(large_output.logits, passed, top_k=top_k, function=function)
             for row, number in enumerate(unsure):
                 scores[number] = large_scores[row]
                 tokens[number] += large_output.tokens[row]  # both models have read this text
@@ -92,7 +93,8 @@ class Cascade:
             if self._small.confidence(logits, self._spec.temperature)[0] < self._spec.threshold:
                 model, logits = self._large, self._large.run_alone(text)
             latency_ms = (time.perf_counter() - started_at) * 1000.0
-            results.append(SampleResult(model.task.bucket(model.decode(logits)[0]), latency_ms))
+            [prediction] = model.task.predictions(logits, [text])
+            results.append(SampleResult(model.task.bucket(prediction), latency_ms))
         return results
 
     def check(self) -> None:

@@ -31,7 +31,7 @@ class RawOutput:
     """Engine output for n texts.
 
     Attributes:
-        logits: array of shape [n, labels].
+        logits: what the model says of each text, [n, k].
         tokens: number of tokens that the model read of each text.
         truncated: whether each text was truncated.
         unread: whether each text has no token of its own.
@@ -93,22 +93,22 @@ class Predictor:
     async def predict(
         self, texts: Sequence[Text], *, top_k: int | None = None, function: str | None = None
     ) -> Predictions:
-        """Predict the label scores of each text.
+        """Predict each text.
 
         Args:
             texts: at least one.
-            top_k: return only the best k labels of each text; None: all.
+            top_k: return only the k most probable parts of each prediction; None: as many as the task gives.
             function: ``softmax``, ``sigmoid`` or ``none`` instead of the task's own probabilities.
 
         Returns:
-            One list per text, best label first, as `ScoredTexts`.
+            One prediction per text, most probable part first, as `ScoredTexts`.
 
         Raises:
             Overloaded: the queue is full.
             UnreadableText: the engine fails on one of the texts alone.
         """
         output = await self.infer(texts)
-        scores = self.decode(output.logits, top_k=top_k, function=function)
+        scores = self.task.predictions(output.logits, texts, top_k=top_k, function=function)
         return ScoredTexts(scores, output.tokens, output.truncated, output.unread)
 
     async def infer(self, texts: Sequence[Text]) -> RawOutput:
@@ -127,13 +127,6 @@ class Predictor:
                 self._idle.set()
         return RawOutput(logits, request.tokens, request.cut, request.unread)
 
-    def decode(
-        self, logits: NDArray[np.float32], *, top_k: int | None = None, function: str | None = None
-    ) -> Predictions:
-        """Label scores of logits [n, labels], best first."""
-        rows = self.task.decode(_scores(self.task, logits, function))
-        return rows if top_k is None else [scores[:top_k] for scores in rows]
-
     def confidence(self, logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
         """How sure each prediction is, float64 [n]; of a task without a confidence there is no cascade that asks."""
         assert isinstance(self.task, ConfidentTask)
@@ -151,11 +144,12 @@ class Predictor:
             started_at = time.perf_counter()
             logits = self.run_alone(text)
             latency_ms = (time.perf_counter() - started_at) * 1000.0
-            results.append(SampleResult(self.task.bucket(self.decode(logits)[0]), latency_ms))
+            [prediction] = self.task.predictions(logits, [text])
+            results.append(SampleResult(self.task.bucket(prediction), latency_ms))
         return results
 
     def run_alone(self, text: Text) -> NDArray[np.float32]:
-        """Logits [1, labels] of one text, run without the queue. Blocks."""
+        """What the model says of one text, [1, k],, run without the queue. Blocks."""
         return self._runner.run(self._runner.encode([text]))
 
     def check(self) -> None:
@@ -170,15 +164,3 @@ class Predictor:
         """Wait for the requests in flight, then stop the worker threads."""
         await self._idle.wait()
         await asyncio.to_thread(self._batcher.close)
-
-
-def _scores(task: Task, logits: NDArray[np.float32], function: str | None) -> NDArray[np.float32]:
-    if function is None:
-        return task.probabilities(logits)
-    if function == "none":
-        return logits
-    if function == "sigmoid":
-        # Clipped: exp of less than -88 overflows in fp32.
-        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0))), dtype=np.float32)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float32)

@@ -7,13 +7,13 @@ input raises `BadJson` or `HttpError`; a protocol with its own statuses and erro
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson
 from lft_ray.texts import Text
-from lft_ray.wire import MAX_BATCH, PAIR_TEXTS, VISIBLE, Info, Predictions
+from lft_ray.wire import MAX_BATCH, PAIR_TEXTS, VISIBLE, Info, LabelScore, Predictions
 
 __all__ = [
     "MAX_BATCH",
@@ -78,15 +78,20 @@ class InferenceResponse:
     """Unix time in seconds."""
 
     @property
+    def label_scores(self) -> list[list[LabelScore]]:
+        """The predictions of a model whose outputs are labels."""
+        return cast("list[list[LabelScore]]", self.predictions)
+
+    @property
     def labels(self) -> list[str]:
         """All labels in the order of the model; best first of the first text if `info` has other labels by now."""
-        predicted = [score.label for score in self.predictions[0]]
+        predicted = [score.label for score in self.label_scores[0]]
         return self.info.labels if set(predicted) == set(self.info.labels) else predicted
 
     def matrix(self) -> list[list[float]]:
         """Scores of shape [texts, labels], with columns in the order of `labels`."""
         labels = self.labels
-        rows = ({score.label: score.score for score in scores} for scores in self.predictions)
+        rows = ({score.label: score.score for score in scores} for scores in self.label_scores)
         return [[row[label] for label in labels] for row in rows]
 
 

@@ -342,10 +342,10 @@ def output_tensor(name: str, response: InferenceResponse) -> tuple[dict[str, Any
     """Name, datatype and shape of an output, and its values as one flat list in row-major order."""
     texts = len(response.predictions)
     if name == "label":
-        labels = [scores[0].label for scores in response.predictions]
+        labels = [scores[0].label for scores in response.label_scores]
         return {"name": name, "datatype": "BYTES", "shape": [texts]}, labels
     if name == "score":
-        best = [scores[0].score for scores in response.predictions]
+        best = [scores[0].score for scores in response.label_scores]
         return {"name": name, "datatype": "FP32", "shape": [texts]}, best
     shape = [texts, len(response.labels)]
     return {"name": name, "datatype": "FP32", "shape": shape}, [value for row in response.matrix() for value in row]

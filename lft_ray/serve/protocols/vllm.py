@@ -99,7 +99,7 @@ def _read(body: bytes, head: RequestHead) -> InferenceRequest:
 
 
 def _write(_: InferenceRequest, response: InferenceResponse) -> Response:
-    rows = zip(response.predictions, response.matrix(), strict=True)
+    rows = zip(response.label_scores, response.matrix(), strict=True)
     data: list[dict[str, Any]] = [
         {"index": number, "label": scores[0].label, "probs": probs, "num_classes": len(probs)}
         for number, (scores, probs) in enumerate(rows)

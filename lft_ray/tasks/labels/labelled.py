@@ -5,22 +5,26 @@ Here is what one label per row and several have in common; loss, probabilities a
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.tasks.base import Floats, Task
+from lft_ray.tasks.base import Floats, Head, Task
 from lft_ray.tasks.columns import LABEL, Column, input_columns
 from lft_ray.tasks.facts import Facts, LabelFacts
 from lft_ray.tasks.findings import Findings
-from lft_ray.tasks.label_answers import label_mismatch, largest_change, ranked
+from lft_ray.tasks.label_answers import label_mismatch, largest_change, ranked, scores_by
 from lft_ray.tasks.label_metrics import METRIC_NAMES, row_spread
 from lft_ray.tasks.labels.checks import check_labels, check_unseen, label_counts, sorted_labels
 from lft_ray.tasks.labels.repeats import check_conflicts, report_unlabelled
 from lft_ray.tasks.labels.spelling import one_spelling
 from lft_ray.tasks.rows import CleanRows, RawTable, Repeats, Values
-from lft_ray.wire import Prediction
+from lft_ray.texts import Text
+from lft_ray.wire import LabelScore, Prediction
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["BETWEEN_INPUTS", "Labelled"]
 
@@ -38,6 +42,8 @@ class Labelled(ABC):
 
     columns: tuple[Column, ...]
     metric_names: Mapping[str, str] = METRIC_NAMES
+    facts_type: type[Facts] = LabelFacts
+    head: Head = "vector"
 
     def __init__(self, labels: list[str]) -> None:
         self.labels = list(labels)
@@ -116,6 +122,22 @@ class Labelled(ABC):
         """Number of head outputs: one per label."""
         return len(self.labels)
 
+    @property
+    def row_width(self) -> int:
+        """Number of outputs: they are what a model says of a text."""
+        return self.outputs
+
+    @abstractmethod
+    def loss(self, logits: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor | None") -> "torch.Tensor":
+        """Return the SUM of the loss over the texts."""
+
+    def judged_loss(self, targets: NDArray[Any], outputs: Floats) -> float:
+        """Return the plain mean of the loss, without class weights."""
+        import torch
+
+        # A copy: targets are a read-only memory map, and torch.from_numpy warns about read-only arrays.
+        return float(self.loss(torch.from_numpy(outputs), torch.from_numpy(np.array(targets)), None)) / len(targets)
+
     @classmethod
     def row_spread(cls, metric: str, counts: Mapping[str, int], rows: int) -> float:
         """Return 1 / the number of rows that the metric rests on: macro-F1 on the rarest labels."""
@@ -129,13 +151,30 @@ class Labelled(ABC):
         """Return the largest change of a probability of each row."""
         return largest_change(self.probabilities(ours), self.probabilities(theirs))
 
-    def decode(self, probabilities: Floats) -> list[Prediction]:
+    def predictions(
+        self, outputs: Floats, inputs: Sequence[Text], *, top_k: int | None = None, function: str | None = None
+    ) -> list[Prediction]:
+        """Return the labels of each text with their scores, highest first.
+
+        Args:
+            outputs: logits, float32 [n, c].
+            inputs: the texts; not needed.
+            top_k: return only the best k labels of each text; None: all.
+            function: ``softmax``, ``sigmoid`` or ``none`` instead of the task's own probabilities.
+        """
+        del inputs
+        rows = self.decode(self.probabilities(outputs) if function is None else scores_by(function, outputs))
+        return list(rows) if top_k is None else [scores[:top_k] for scores in rows]
+
+    def decode(self, probabilities: Floats) -> list[list[LabelScore]]:
         """Return all labels of each text with their scores, highest first."""
         return ranked(self.labels, probabilities)
 
     def bucket(self, prediction: Prediction) -> str:
         """Return the label of the highest score."""
-        return prediction[0].label
+        first = prediction[0]
+        assert isinstance(first, LabelScore)
+        return first.label
 
     def mismatch(self, other: Task) -> str:
         """Return which labels are missing and added; empty if both tasks have the same."""

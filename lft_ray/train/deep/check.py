@@ -16,7 +16,7 @@ from lft_ray.data.keys import text_keys
 from lft_ray.data.near import NearPair, near_duplicates
 from lft_ray.errors import InputError
 from lft_ray.records import Record
-from lft_ray.tasks.base import Task
+from lft_ray.tasks.base import LabelTask
 from lft_ray.tasks.columns import LABEL
 from lft_ray.tasks.rows import CleanRows
 from lft_ray.train.deep.features import Encoder, find_encoder, network_features, tfidf_matrix
@@ -126,7 +126,7 @@ class _Rows:
 
 def deep_check(
     splits: Mapping[str, CleanRows],
-    task: Task,
+    task: LabelTask,
     models: Sequence[ModelSpec],
     *,
     max_length: int,
@@ -217,7 +217,7 @@ def _shared(parts: Sequence[CleanRows]) -> dict[str, dict[str, int]]:
     return found
 
 
-def judged(targets: NDArray[Any], keys: NDArray[np.uint64], task: Task) -> NDArray[np.bool_]:
+def judged(targets: NDArray[Any], keys: NDArray[np.uint64], task: LabelTask) -> NDArray[np.bool_]:
     """Which labels have enough different texts to be judged, bool [c]."""
     carried = [targets == label if task.is_exclusive else targets[:, label] > 0.5 for label in range(task.outputs)]
     return np.array([len(np.unique(keys[rows])) >= LEAST_TEXTS for rows in carried], np.bool_)
@@ -233,7 +233,11 @@ def groups(keys: NDArray[np.uint64], pairs: Sequence[NearPair]) -> NDArray[np.ui
 
 
 def _suspects(
-    rows: _Rows, targets: NDArray[Any], probabilities: NDArray[np.float64], task: Task, is_judged: NDArray[np.bool_]
+    rows: _Rows,
+    targets: NDArray[Any],
+    probabilities: NDArray[np.float64],
+    task: LabelTask,
+    is_judged: NDArray[np.bool_],
 ) -> list[Suspect]:
     if task.is_exclusive:
         found = scored(probabilities, targets)
@@ -248,7 +252,7 @@ def _suspects(
 
 
 def _several(
-    targets: NDArray[Any], probabilities: NDArray[np.float64], task: Task, is_judged: NDArray[np.bool_]
+    targets: NDArray[Any], probabilities: NDArray[np.float64], task: LabelTask, is_judged: NDArray[np.bool_]
 ) -> tuple[Scored, list[list[str]]]:
     """Each of several labels judged by itself; a row is as suspicious as its most suspicious label."""
     scores = np.full(targets.shape, -np.inf)

@@ -61,6 +61,7 @@ class TextInputs:
 
     def __init__(self, texts: Sequence[str], tokenizer: TextTokenizer, max_length: int) -> None:
         self.targets: NDArray[Any] = np.zeros(len(texts), np.int64)
+        self.truth = self.targets
         encoded = (
             tokenizer.encode(texts[at : at + _CHUNK_TEXTS], max_length) for at in range(0, len(texts), _CHUNK_TEXTS)
         )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.data.keys import shuffled_keys
-from lft_ray.tasks.base import Task
+from lft_ray.tasks.base import LabelTask
 from lft_ray.train.deep.noise import binary, confident_errors
 
 __all__ = ["FOLDS", "fold_of_rows", "out_of_fold"]
@@ -47,7 +47,9 @@ def fold_of_rows(groups: NDArray[np.uint64], strata: Sequence[str], *, seed: int
     return fold[of_row]
 
 
-def out_of_fold(views: Sequence[Any], targets: NDArray[Any], task: Task, fold: NDArray[Any], *, seed: int) -> Floats:
+def out_of_fold(
+    views: Sequence[Any], targets: NDArray[Any], task: LabelTask, fold: NDArray[Any], *, seed: int
+) -> Floats:
     """Mean probabilities of one linear model for each view, float64 [n, c].
 
     Of one label per text they are under equally frequent labels; of several, as frequent as in the data.
@@ -65,7 +67,7 @@ def out_of_fold(views: Sequence[Any], targets: NDArray[Any], task: Task, fold: N
     return mean
 
 
-def _two_passes(view: Any, targets: NDArray[Any], task: Task, fold: NDArray[Any], seed: int) -> Floats:
+def _two_passes(view: Any, targets: NDArray[Any], task: LabelTask, fold: NDArray[Any], seed: int) -> Floats:
     kept = np.ones(len(targets), np.bool_)
     probabilities = _pass(view, targets, task, fold, kept, seed)
     if task.is_exclusive:
@@ -77,7 +79,7 @@ def _two_passes(view: Any, targets: NDArray[Any], task: Task, fold: NDArray[Any]
     return _pass(view, targets, task, fold, kept, seed)
 
 
-def _needed(targets: NDArray[Any], kept: NDArray[np.bool_], task: Task) -> NDArray[np.bool_]:
+def _needed(targets: NDArray[Any], kept: NDArray[np.bool_], task: LabelTask) -> NDArray[np.bool_]:
     """Rows of labels of which fewer than half would be left: what is called an error of most is the label itself."""
     needed = np.zeros(len(kept), np.bool_)
     columns = targets[:, None] == np.unique(targets) if task.is_exclusive else targets > 0.5
@@ -88,7 +90,7 @@ def _needed(targets: NDArray[Any], kept: NDArray[np.bool_], task: Task) -> NDArr
 
 
 def _pass(
-    view: Any, targets: NDArray[Any], task: Task, fold: NDArray[Any], kept: NDArray[np.bool_], seed: int
+    view: Any, targets: NDArray[Any], task: LabelTask, fold: NDArray[Any], kept: NDArray[np.bool_], seed: int
 ) -> Floats:
     result = np.zeros((len(targets), task.outputs))
     for number in np.unique(fold):
@@ -98,7 +100,7 @@ def _pass(
     return result
 
 
-def _dense(train: Any, targets: NDArray[Any], held_out: Any, task: Task, seed: int) -> Floats:
+def _dense(train: Any, targets: NDArray[Any], held_out: Any, task: LabelTask, seed: int) -> Floats:
     del seed  # LBFGS from zero has none
     from lft_ray.train.loop.probe import fit_head
 
@@ -107,7 +109,7 @@ def _dense(train: Any, targets: NDArray[Any], held_out: Any, task: Task, seed: i
     return np.asarray(task.probabilities(held_out @ weight.T + bias), np.float64)
 
 
-def _sparse(train: Any, targets: NDArray[Any], held_out: Any, task: Task, seed: int) -> Floats:
+def _sparse(train: Any, targets: NDArray[Any], held_out: Any, task: LabelTask, seed: int) -> Floats:
     if task.is_exclusive:
         return _regression(train, targets, held_out, task.outputs, seed, balanced=True)
     columns = [_regression(train, column, held_out, 2, seed) for column in (targets > 0.5).astype(np.int64).T]

@@ -17,7 +17,7 @@ from typing import Any
 from lft_ray.data.keys import normalise
 from lft_ray.errors import InputError, nearest
 from lft_ray.records import Record
-from lft_ray.tasks.base import Task
+from lft_ray.tasks.base import LabelTask
 from lft_ray.tasks.columns import LABEL, input_columns
 from lft_ray.tasks.rows import CleanRows, RawTable
 from lft_ray.texts import repaired, shown
@@ -121,7 +121,7 @@ def unquoted(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
-def write_fixed(review: Path, splits: Mapping[str, CleanRows], task: Task, folder: Path) -> Fixed:
+def write_fixed(review: Path, splits: Mapping[str, CleanRows], task: LabelTask, folder: Path) -> Fixed:
     """Write the rows of each source with the fixes of a review, as ``train.jsonl`` and so on, texts and label.
 
     Args:
@@ -171,7 +171,7 @@ def write_fixed(review: Path, splits: Mapping[str, CleanRows], task: Task, folde
     )
 
 
-def _rows(table: RawTable, task: Task, changed: Mapping[int, list[str] | None]) -> Iterator[str]:
+def _rows(table: RawTable, task: LabelTask, changed: Mapping[int, list[str] | None]) -> Iterator[str]:
     several = task.allows_empty()
     inputs = [column.role for column in input_columns(task.columns)]
     for row, given in enumerate(table.values[LABEL]):
@@ -219,7 +219,7 @@ def _same_text(told: str, text: str) -> bool:
     return normalise(told) == normalise(repaired(text)[:SHOWN_CHARACTERS])
 
 
-def _labels(fix: _Fix, review: Path, task: Task) -> list[str] | None:
+def _labels(fix: _Fix, review: Path, task: LabelTask) -> list[str] | None:
     """Labels that a fix asks for; None to remove the row."""
     import pyarrow as pa
 

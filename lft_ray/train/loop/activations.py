@@ -70,6 +70,7 @@ class TokenStates:
         if not len(self._ends) or self._chunk_ends[-1] != self._ends[-1]:
             raise ValueError(f"{path} holds the states of other tokens: expected {self._lengths.sum()} tokens")
         self.targets: NDArray[Any] = tokens.targets
+        self.truth: NDArray[Any] = tokens.truth
         self._max_length = max_length
 
     def __len__(self) -> int:
@@ -113,7 +114,7 @@ class TextFeatures:
     """
 
     def __init__(self, features: NDArray[np.float32], targets: NDArray[Any]) -> None:
-        self.features, self.targets = features, targets
+        self.features, self.targets, self.truth = features, targets, targets
 
     def __len__(self) -> int:
         return len(self.features)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lft_ray.data.batches import Inputs, eval_batches
+from lft_ray.data.batches import Inputs, Pieces, eval_batches
 from lft_ray.models.network import HeadedNetwork, TextNetwork, at_precision
 from lft_ray.tasks.base import Task
 from lft_ray.train.device.memory import agree_on_oom
@@ -51,7 +51,7 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Metrics of the task, and the mean loss per text."""
+    """Metrics of the task, and its mean loss."""
 
     metrics: dict[str, float]
     loss: float
@@ -65,7 +65,9 @@ def predict(
     *,
     group: Group | None = None,
 ) -> NDArray[np.float32]:
-    """Logits float32 [n, c] in row order, equal on every process of ``group`` (default: this trial's group).
+    """What the model says of each row, float32 [n, k], in order, equal on every process of ``group``.
+
+    That is its logits, unless rows are read in pieces. The group is by default that of this trial.
 
     ``bf16`` (weights cast to bf16, as in serving) applies only to a whole `TextNetwork`.
     """
@@ -88,10 +90,8 @@ def extract_features(
 
 
 def score(task: Task, targets: NDArray[Any], logits: NDArray[np.float32]) -> Scores:
-    """Score logits [n, c] against the split's targets; the loss is the plain mean, without class weights."""
-    # A copy: targets are a read-only memory map, and torch.from_numpy warns about read-only arrays.
-    loss = float(task.loss(torch.from_numpy(logits), torch.from_numpy(np.array(targets)), None))
-    return Scores(task.metrics(targets, logits), loss / len(targets))
+    """Score what the model says of each row [n, k] against the split's truth."""
+    return Scores(task.metrics(targets, logits), task.judged_loss(targets, logits))
 
 
 def _run(
@@ -118,6 +118,8 @@ def _run(
             batch = part if len(part) else np.zeros(1, np.int64)
             read, mask = inputs.tensors(batch if rows is None else rows[batch], batching.max_length, batching.pad_id)
             result = forward(read.to(batching.device), mask.to(batching.device)).float().cpu().numpy()
+            if isinstance(inputs, Pieces):
+                result = inputs.summary(batch, result)
             if output is None:
                 output = np.zeros((len(lengths), result.shape[1]), np.float32)
             output[part] = result[: len(part)]
@@ -129,7 +131,9 @@ def _run(
         # A process without rows learns the width from the others.
         width = int(group.all_max(0 if output is None else output.shape[1]))
         output = group.sum_rows(np.zeros((len(lengths), width), np.float32) if output is None else output)
-    return np.zeros((0, 0), np.float32) if output is None else output
+    if output is None:
+        return np.zeros((0, 0), np.float32)
+    return inputs.merged(output) if isinstance(inputs, Pieces) else output
 
 
 def _modes(

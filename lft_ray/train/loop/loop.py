@@ -234,7 +234,7 @@ class _Run:
         return scores
 
     def _scored(self, logits: NDArray[np.float32]) -> Scores:
-        return score(self.job.task, np.asarray(self.job.validation.targets), logits)
+        return score(self.job.task, np.asarray(self.job.validation.truth), logits)
 
     def _add_point(self, fraction: float, scores: Scores, train_loss: float | None) -> None:
         usage = session_usage(self.job.meter, self.group)

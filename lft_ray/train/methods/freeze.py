@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from lft_ray.data.batches import Inputs
 from lft_ray.errors import ConfigError
 from lft_ray.models.encoder import Transformer, run_layers
-from lft_ray.models.network import HeadedNetwork, TextNetwork, pooled
+from lft_ray.models.heads import pooled
+from lft_ray.models.network import HeadedNetwork, TextNetwork
 from lft_ray.records import CurvePoint
 from lft_ray.train.device.process_group import current_group
 from lft_ray.train.loop.activations import Splits, text_features

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lft_ray.data.encode import TokenFile
+from lft_ray.data.windows import WindowTokens
 from lft_ray.models.encoder import Transformer
 from lft_ray.models.network import TextNetwork
 from lft_ray.records import CurvePoint, TrialStatus
@@ -27,6 +28,7 @@ from lft_ray.train.loop.schedule import Schedule
 
 __all__ = ["seen_tokens", "train_seen_tokens"]
 
+Tokens = TokenFile | WindowTokens
 MAX_SEEN_SHARE = 0.8
 """Largest share of seen tokens at which the table is still reduced. A choice: only the rest of the table is saved."""
 
@@ -46,7 +48,7 @@ def train_seen_tokens(
     if not isinstance(backbone, Transformer):
         return train(job, report, should_stop)
     table = backbone.tokens
-    seen = seen_tokens(cast("list[TokenFile]", splits), job.pad_id, table.num_embeddings)
+    seen = seen_tokens(cast("list[Tokens]", splits), job.pad_id, table.num_embeddings)
     if len(seen) > MAX_SEEN_SHARE * table.num_embeddings:
         return train(job, report, should_stop)
     backbone.tokens = nn.Embedding(
@@ -61,7 +63,7 @@ def train_seen_tokens(
     return result
 
 
-def seen_tokens(splits: Sequence[TokenFile], pad_id: int, vocab: int) -> NDArray[np.int64]:
+def seen_tokens(splits: Sequence[Tokens], pad_id: int, vocab: int) -> NDArray[np.int64]:
     """Ids below ``vocab`` of the padding token and of all tokens in the splits, ascending and unique; int64 [u]."""
     is_seen = np.zeros(vocab, dtype=bool)
     is_seen[pad_id] = True
@@ -73,7 +75,7 @@ def seen_tokens(splits: Sequence[TokenFile], pad_id: int, vocab: int) -> NDArray
 def _renumbered(job: LoopJob, seen: NDArray[np.int64], vocab: int) -> LoopJob:
     numbers = np.zeros(vocab, dtype=np.uint32)
     numbers[seen] = np.arange(len(seen))
-    train, validation = cast("tuple[TokenFile, TokenFile]", (job.train, job.validation))
+    train, validation = cast("tuple[Tokens, Tokens]", (job.train, job.validation))
     return replace(
         job,
         train=train.renumbered(numbers),

@@ -63,7 +63,7 @@ def test_a_replica_of_an_onnx_bundle_never_loads_torch(tiny_bert, tmp_path):
         task_kind="classification",
         labels=["a", "b", "c"],
         samples=["the team won", "stocks fell"],
-        facts=CardFacts(name="cold"),
+        card=CardFacts(name="cold"),
     )
     bundle = export_bundle(tmp_path / "trained", plan, Storage(tmp_path), "bundle")
     code = (

@@ -1,0 +1,1 @@
+"""Questions about a context, answered by a piece of it."""
