@@ -21,7 +21,7 @@ from lft_ray.run.folder import RunFolder
 from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Head, Task
 from lft_ray.tasks.columns import input_columns
-from lft_ray.tasks.find import make_task
+from lft_ray.tasks.find import head_of, make_task
 
 __all__ = ["Candidates", "TaskRecord"]
 
@@ -79,8 +79,7 @@ class TaskRecord(Learned):
     @property
     def head(self) -> Head:
         """What the head of a network reads."""
-        found: type[Task] = resolve(self.kind, TASKS, where="task.kind")
-        return getattr(found, "head", "vector")
+        return head_of(self.kind)
 
     @property
     def metric_name(self) -> str:

@@ -308,10 +308,7 @@ def _dataset(run: RunFolder, experiment: Experiment, log: "Log") -> DatasetRecor
         dataset = read_data(experiment.task, experiment.data, run.storage)
     for problem in dataset.problems:
         log(f"{problem.severity}: {problem.file}: {problem.message}")
-    rows = ", ".join(f"{split.rows:,} {name}" for name, split in dataset.splits.items())
-    carved = ", ".join(f"{share:.0%} for {name}" for name, share in dataset.carved.items())
-    labels = f", {len(dataset.labels)} labels" if dataset.labels else ""
-    log(f"data: {rows} rows{labels}" + (f" (split off train: {carved})" if carved else ""))
+    log(dataset.sentence)
     run.put("dataset.json", dataset)
     return dataset
 

@@ -6,7 +6,7 @@ also about a token of any tokenizer.
 
 import re
 
-__all__ = ["UNSPACED", "count_words", "is_unspaced", "rough_tokens"]
+__all__ = ["UNSPACED", "UNSPACED_LETTER", "count_words", "is_unspaced", "rough_tokens"]
 
 UNSPACED = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f\u3005-\u3007"
@@ -23,7 +23,8 @@ OTHERS_PER_TOKEN = 2.0
 """The same in Cyrillic, Arabic, Devanagari, Hangul and all others: 2 to 3 in multilingual tokenizers."""
 SPECIAL_TOKENS = 2
 """Special tokens per text, such as [CLS] and [SEP]."""
-_UNSPACED = re.compile(f"[{UNSPACED}]")
+UNSPACED_LETTER = re.compile(f"[{UNSPACED}]")
+"""A character of such a script."""
 _LETTERS = re.compile(rf"(?=[{UNSPACED}])\w")
 _WORD = re.compile(r"\w")
 _OTHERS = re.compile("[\u0370-\u1dff\u2c00-\u2dff\ua000-\ud7ff\ufb13-\ufdff\ufe70-\ufeff\U00010000-\U0001efff]")
@@ -32,7 +33,7 @@ _OTHERS = re.compile("[\u0370-\u1dff\u2c00-\u2dff\ua000-\ud7ff\ufb13-\ufdff\ufe7
 
 def is_unspaced(character: str) -> bool:
     """Whether a character belongs to a script that is written without spaces."""
-    return _UNSPACED.match(character) is not None
+    return UNSPACED_LETTER.match(character) is not None
 
 
 def count_words(text: str) -> int:
@@ -42,7 +43,7 @@ def count_words(text: str) -> int:
     """
     if text.isascii():
         return len(text.split())
-    spaced, unspaced = _UNSPACED.subn(" ", text)
+    spaced, unspaced = UNSPACED_LETTER.subn(" ", text)
     letters = len(_LETTERS.findall(text)) if unspaced else 0
     return letters + sum(_WORD.search(word) is not None for word in spaced.split())
 
@@ -52,7 +53,7 @@ def rough_tokens(text: str) -> float:
     if text.isascii():
         words = text.split()
         return max(len(words) * TOKENS_PER_WORD, sum(map(len, words)) / LATIN_PER_TOKEN) + SPECIAL_TOKENS
-    spaced, unspaced = _UNSPACED.subn(" ", text)
+    spaced, unspaced = UNSPACED_LETTER.subn(" ", text)
     words = spaced.split()
     others = len(_OTHERS.findall(spaced))
     characters = (sum(map(len, words)) - others) / LATIN_PER_TOKEN + others / OTHERS_PER_TOKEN

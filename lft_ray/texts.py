@@ -9,7 +9,6 @@ import unicodedata
 from difflib import SequenceMatcher
 
 __all__ = [
-    "WITHOUT_BLANKS",
     "Text",
     "canonical",
     "differences",
@@ -43,10 +42,6 @@ _LOOKALIKES = str.maketrans(
 """Cyrillic, Greek and Armenian letters that look like a Latin letter in common typefaces."""
 
 
-WITHOUT_BLANKS = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]"
-)
-"""Letters of scripts without blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
 _HALVES = re.compile("[\ud800-\udfff]")
 _FILLERS = frozenset("\u115f\u1160\u2065\u3164\uffa0")
 """Hangul fillers, which are letters by their category and have no glyph, and an unassigned code point among marks."""

@@ -10,9 +10,11 @@ from itertools import combinations
 from statistics import median
 
 from lft_ray.config.methods import FREEZE, LINEAR_PROBE, LORA
+from lft_ray.models.passages import window_starts
 from lft_ray.records import DatasetRecord, TrialConfig, TrialResult, Usage
 from lft_ray.scripts import SPECIAL_TOKENS, TOKENS_PER_WORD, rough_tokens
-from lft_ray.texts import whole
+from lft_ray.tasks.find import head_of
+from lft_ray.texts import Text, whole
 
 __all__ = [
     "DEFAULT_RATES",
@@ -98,6 +100,9 @@ class Rate:
         return self.start_s + flops / self.flops_per_s
 
 
+PAIR_TOKENS = 3
+"""Special tokens of two texts that are read as one sequence."""
+
 DEFAULT_RATES = {
     "cpu": Rate(start_s=10.0, flops_per_s=2e10),
     "cuda": Rate(start_s=15.0, flops_per_s=4e12),
@@ -111,7 +116,8 @@ counting words rather than on arithmetic."""
 def mean_tokens(dataset: DatasetRecord, max_length: int) -> float:
     """Mean tokens per text after truncation to ``max_length``, from the sample texts or else the length quantiles."""
     if dataset.sample_texts:
-        tokens = [min(max_length, rough_tokens(whole(text))) for text in dataset.sample_texts]
+        read = _in_windows if head_of(dataset.task_kind) == "tokens" else _truncated
+        tokens = [read(text, max_length) for text in dataset.sample_texts]
         return sum(tokens) / len(tokens)
     quantiles = dataset.words_quantiles
     middle, high = quantiles.get("p50", 0.0), quantiles.get("p95", 0.0)
@@ -119,6 +125,21 @@ def mean_tokens(dataset: DatasetRecord, max_length: int) -> float:
     shares = [(i + 0.5) / 20 for i in range(20)]
     words = [2 * q * middle if q <= 0.5 else middle + (q - 0.5) * 2 * (high - middle) for q in shares]
     return sum(min(max_length, w * TOKENS_PER_WORD + SPECIAL_TOKENS) for w in words) / len(words)
+
+
+def _truncated(text: Text, max_length: int) -> float:
+    return min(max_length, rough_tokens(whole(text)))
+
+
+def _in_windows(text: Text, max_length: int) -> float:
+    """Tokens of all windows of a context, each with the whole question."""
+    question, context = ("", text) if isinstance(text, str) else text
+    asked, told = (max(0.0, rough_tokens(part) - SPECIAL_TOKENS) for part in (question, context))
+    asked = min(asked, max_length / 2)
+    part = max(1, round(max_length - asked - PAIR_TOKENS))
+    starts = window_starts(round(told), part)
+    read = sum(min(part, round(told) - start) for start in starts)
+    return read + len(starts) * (asked + PAIR_TOKENS)
 
 
 def schedule_share(result: TrialResult) -> float:

@@ -54,7 +54,9 @@ class TokenFit(Record):
     """Tokens per text, special ones included: p50, p95, p99, mean and max."""
     max_length: int
     truncated_share: float
-    """Share of the texts with more than ``max_length`` tokens, which lose their end."""
+    """Share of the texts with more than ``max_length`` tokens, which lose their end unless they are read in windows."""
+    in_windows: bool = False
+    """Whether longer texts are read in several windows."""
     unknown_share: float
     """Share of the tokens that the base does not know."""
     unknown_example: str
@@ -89,17 +91,27 @@ class TokenFit(Record):
         spelled = f", {self.spelled_share:.0%} of the letters spelled out" if self.spelled_share > MAX_SPELLED else ""
         dropped = f", {self.dropped_share:.0%} lose a mark" if self.dropped_share > MAX_DROPPED else ""
         pieces = f", {self.pieces_per_word:.1f} pieces a word" if self.cuts_words else ""
-        told = f"{self.truncated_share:.1%} of the texts are cut at {self.max_length}"
+        what = "are read in several windows of" if self.in_windows else "are cut at"
+        told = f"{self.truncated_share:.1%} of the texts {what} {self.max_length}"
         return f"{lengths}; {told}{unknown}{spelled}{dropped}{pieces}"
 
 
-def token_fits(texts: Sequence[str], models: Sequence[ModelSpec], max_length: int) -> list[TokenFit]:
-    """How each base reads the texts, for those that are on this machine and have a tokenizer."""
+def token_fits(
+    texts: Sequence[str], models: Sequence[ModelSpec], max_length: int, *, in_windows: bool = False
+) -> list[TokenFit]:
+    """How each base reads the texts, for those that are on this machine and have a tokenizer.
+
+    Args:
+        texts: a sample.
+        models: bases.
+        max_length: tokens that are read at once.
+        in_windows: whether longer texts are read in several windows, and not cut.
+    """
     fits = []
     for spec in {spec.base: spec for spec in models}.values():
         fit = token_fit(texts, spec, max_length)
         if fit is not None:
-            fits.append(fit)
+            fits.append(fit.replace(in_windows=in_windows))
     return fits
 
 
@@ -123,7 +135,7 @@ def fit_problems(fits: Sequence[TokenFit]) -> list[Problem]:
         other = _INSTEAD.format(base=fit.instead) if fit.instead else "name another base"
         fix = f"{other}; {_BEST}"
         problems += [Problem(severity="warning", code=code, message=message, fix=fix) for code, message in _unread(fit)]
-        if fit.truncated_share > MAX_TRUNCATED:
+        if fit.truncated_share > MAX_TRUNCATED and not fit.in_windows:
             message = (
                 f"{fit.truncated_share:.0%} of the texts have more than max_length {fit.max_length} tokens in base "
                 f"{fit.base} and lose their end (p95 is {fit.tokens['p95']:.0f})"

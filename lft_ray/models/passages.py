@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from lft_ray.models.segments import PairTemplate
 from lft_ray.models.spans import ContextPart
 from lft_ray.models.tokens import Pair, Truncated, Unread
-from lft_ray.texts import WITHOUT_BLANKS, same_length
+from lft_ray.scripts import UNSPACED_LETTER
+from lft_ray.texts import same_length
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -131,7 +132,7 @@ def _places(text: str, encoding: "Encoding") -> NDArray[np.int32]:
         return places
     in_word = np.fromiter(map(str.isalnum, text), dtype=np.bool_, count=len(text))
     if not text.isascii():
-        for found in WITHOUT_BLANKS.finditer(text):
+        for found in UNSPACED_LETTER.finditer(text):
             in_word[found.start()] = False
     begins, ends = _runs(in_word)
     starts, stops = places[:, 0], places[:, 1]

@@ -14,6 +14,7 @@ from lft_ray.data.prepare import Inspected, inspect_rows, prepare, sample_texts
 from lft_ray.records import DatasetRecord
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
+from lft_ray.tasks.find import head_of
 from lft_ray.texts import whole
 
 __all__ = ["note_fits", "prepared", "read_card", "with_fits"]
@@ -36,7 +37,7 @@ def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_l
     if train is None or not len(train):
         return read
     texts = list(map(whole, sample_texts(train, seed=0)))
-    fits = token_fits(texts, models, max_length)
+    fits = token_fits(texts, models, max_length, in_windows=head_of(task.kind) == "tokens")
     found = [*fit_problems(fits), *script_problems(texts, models, fits)]
     card = read.card.replace(tokens=fits, problems=[*read.card.problems, *found])
     return replace(read, card=card)
@@ -54,7 +55,8 @@ def prepared(experiment: Experiment, target: Storage) -> DatasetRecord:
 def with_fits(dataset: DatasetRecord, experiment: Experiment) -> DatasetRecord:
     """Add to the problems of prepared data how the bases that are on this machine read it."""
     texts, models = list(map(whole, dataset.sample_texts)), experiment.models
-    fits = token_fits(texts, models, experiment.training.max_length)
+    in_windows = head_of(experiment.task.kind) == "tokens"
+    fits = token_fits(texts, models, experiment.training.max_length, in_windows=in_windows)
     found = [*fit_problems(fits), *script_problems(texts, models, fits)]
     new = [problem for problem in found if problem not in dataset.problems]
     return dataset.replace(problems=[*dataset.problems, *new])

@@ -31,6 +31,7 @@ from lft_ray.search.confirm import max_seeds
 from lft_ray.selection.power import power_of
 from lft_ray.system.paths import resolve
 from lft_ray.tasks.base import Head
+from lft_ray.tasks.find import head_of
 from lft_ray.texts import whole
 
 __all__ = ["Asked", "Suggestion", "minutes_of", "suggest"]
@@ -120,7 +121,7 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     roles = dict(zip(PAIR_ROLES, chosen.pair, strict=True)) if chosen.pair else dict(chosen.roles)
     label = None if chosen.roles else chosen.label
     task = TaskSpec(kind=chosen.kind, text=chosen.text, label=label, columns=roles)
-    is_read_in_windows = TaskRecord.of(task.kind, None).head == "tokens"
+    is_read_in_windows = head_of(task.kind) == "tokens"
     data = _data(files, encoding)
     read = inspect_rows(task, data)
     train = read.splits.get("train")
@@ -135,7 +136,7 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     margin, margin_told = _margin(read.card, task)
     ratio = 1.0 if is_read_in_windows else _imbalance(read.card)
     name = run_name(asked.name) if asked.name else files.name
-    fits = [fit] if fit else []
+    fits = [fit.replace(in_windows=is_read_in_windows)] if fit else []
     problems = [*fit_problems(fits), *script_problems(texts, [ModelSpec(base=BASE)], fits)]
     lines = [
         *chosen.told,

@@ -109,6 +109,14 @@ class DatasetRecord(Learned):
         """Role -> name of its column in the source files."""
         return self.other_columns or {"text": self.text_column, "label": self.label_column}
 
+    @property
+    def sentence(self) -> str:
+        """Rows of each split, labels, and what was cut from train, for people."""
+        rows = ", ".join(f"{split.rows:,} {name}" for name, split in self.splits.items())
+        carved = ", ".join(f"{share:.0%} for {name}" for name, share in self.carved.items())
+        labels = f", {len(self.labels)} labels" if self.labels else ""
+        return f"data: {rows} rows{labels}" + (f" (split off train: {carved})" if carved else "")
+
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         """Refuse a record whose parts contradict each other: labels are the columns of every prediction."""

@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from lft_ray.errors import ConfigError, first_line
 from lft_ray.plugins import resolve
 from lft_ray.tasks import TASKS
-from lft_ray.tasks.base import Task
+from lft_ray.tasks.base import Head, Task
 from lft_ray.tasks.facts import LabelFacts
 
-__all__ = ["find_task", "make_task"]
+__all__ = ["find_task", "head_of", "make_task"]
 
 _DATA_VERBS = (
     "columns", "allows_empty", "learn", "of", "identity", "counts", "report_missing", "unify", "check", "check_other",
@@ -36,6 +36,16 @@ def find_task(kind: str) -> type[Task]:
         raise ConfigError(message, fix='set columns, such as (TEXT, Column("label", NAMES, "names", "truth"))')
     found: type[Task] = task
     return found
+
+
+def head_of(kind: str) -> Head:
+    """Return what the head of a network reads for a task.
+
+    Raises:
+        ConfigError: there is no such task.
+    """
+    found: type[Task] = resolve(kind, TASKS, where="task.kind")
+    return getattr(found, "head", "vector")
 
 
 def make_task(kind: str, facts: Mapping[str, Any]) -> Task:

@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-from lft_ray.texts import WITHOUT_BLANKS
+from lft_ray.scripts import UNSPACED_LETTER
 
 __all__ = ["exact_and_f1", "is_written_without_blanks", "normalised", "words_of"]
 
@@ -28,14 +28,14 @@ def normalised(text: str) -> str:
 def words_of(text: str, *, by_character: bool = False) -> list[str]:
     """Words of an answer as F1 counts them; by character, each letter of a script without blanks is a word."""
     if by_character:
-        text = WITHOUT_BLANKS.sub(lambda found: f" {found.group()} ", unicodedata.normalize("NFKC", text))
+        text = UNSPACED_LETTER.sub(lambda found: f" {found.group()} ", unicodedata.normalize("NFKC", text))
     return normalised(text).split()
 
 
 def is_written_without_blanks(texts: Sequence[str]) -> bool:
     """Whether most letters of these texts are of scripts that put no blanks between words."""
     letters = sum(character.isalpha() for text in texts for character in text)
-    return bool(letters) and sum(len(WITHOUT_BLANKS.findall(text)) for text in texts) > letters / 2
+    return bool(letters) and sum(len(UNSPACED_LETTER.findall(text)) for text in texts) > letters / 2
 
 
 def exact_and_f1(
