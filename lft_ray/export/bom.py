@@ -54,7 +54,7 @@ def _model(subject: CardSubject, facts: CardFacts) -> dict[str, Any]:
         "modelArchitecture": subject.model_size,
         "approach": {"type": "supervised"},
         "inputs": [{"format": "text"}],
-        "outputs": [{"format": f"probabilities of {len(subject.labels)} labels"}],
+        "outputs": [{"format": subject.described.outputs}],
     }
     if facts.data_fingerprint:
         parameters["datasets"] = [{"ref": "data"}]
@@ -66,7 +66,7 @@ def _model(subject: CardSubject, facts: CardFacts) -> dict[str, Any]:
         "type": "machine-learning-model",
         "bom-ref": "model",
         "name": facts.name,
-        "description": facts.reason or f"Text classifier ({subject.task_kind})",
+        "description": facts.reason or subject.described.noun,
         "modelCard": card,
         "properties": [
             {"name": "lft-ray:engine", "value": subject.engine},

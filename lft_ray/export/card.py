@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lft_ray.records import Interval, Record
 from lft_ray.records.panels import Panel, PanelColumn
-from lft_ray.wire import PAIR_TEXTS
+from lft_ray.tasks.base import Description
 
 __all__ = ["CardFacts", "CardSubject", "render_card"]
 
@@ -65,8 +65,8 @@ class CardSubject(Record):
     precision: str
     model_size: str
     max_length: int
-    segments: int = 1
-    """Texts of one input: 2 for pairs."""
+    described: Description
+    """What models of the task are."""
 
 
 def render_card(subject: CardSubject, facts: CardFacts) -> str:
@@ -79,26 +79,24 @@ def render_card(subject: CardSubject, facts: CardFacts) -> str:
         _section("Measured", _measured_rows(facts)),
         _tables(subject, facts),
         _section("Data", _data_rows(facts)),
-        _USE.format(inputs=_PAIR if subject.segments == PAIR_TEXTS else '"some text"'),
+        _USE.format(inputs=subject.described.example, response=subject.described.response),
     ]
     return "\n".join(part for part in parts if part)
 
 
 def _summary(subject: CardSubject, facts: CardFacts) -> str:
-    count = len(subject.labels)
-    opening = f"Text classifier ({subject.task_kind}) with {count} label{'' if count == 1 else 's'}."
     sentences = " ".join(_plain(sentence) for sentence in [facts.reason, *facts.remarks])
-    return f"{opening} {sentences}".strip() + "\n"
+    return f"{subject.described.noun}. {sentences}".strip() + "\n"
 
 
 def _header(subject: CardSubject, facts: CardFacts) -> str:
     # One line a value: a line break would let a value end the header.
     header: dict[str, object] = {
-        "pipeline_tag": "text-classification",
+        "pipeline_tag": subject.described.pipeline_tag,
         "library_name": "lft-ray",
         "license": " ".join(facts.base_licence.split()),
         "base_model": " ".join(facts.base_model.split()),
-        "metrics": ["f1", "accuracy"],
+        "metrics": subject.described.metrics,
         "tags": [subject.engine, subject.precision, subject.model_size],
     }
     filled = {key: value for key, value in header.items() if value}
@@ -198,7 +196,6 @@ def _plain(text: str) -> str:
     return flat
 
 
-_PAIR = '{"text": "a first text", "text_pair": "a second text"}'
 _USE = """## Use
 
 ```bash
@@ -206,6 +203,6 @@ lft deploy PATH_OF_THIS_FOLDER
 curl -s http://127.0.0.1:8000/ -H 'Content-Type: application/json' -d '{{"inputs": {inputs}}}'
 ```
 
-The response is in Hugging Face's text-classification format: for each text a list of labels with scores, best first.
+{response}
 `manifest.json` holds the SHA-256 of every file, and a changed bundle is refused.
 """

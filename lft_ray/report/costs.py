@@ -107,7 +107,8 @@ def data_view(dataset: DatasetRecord) -> dict[str, Any]:
     """Splits, labels and findings of the data."""
     splits = [dataset.splits[name] for name in ("train", "validation", "test") if name in dataset.splits]
     labels = []
-    for label in dataset.labels:
+    groups = dataset.labels or (list(splits[0].label_counts) if splits else [])
+    for label in groups:
         counts = [split.label_counts.get(label, 0) for split in splits]
         labels.append({"label": label, "counts": counts, "share": counts[0] / max(1, splits[0].rows) if splits else 0})
     return {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkabl
 import numpy as np
 from numpy.typing import NDArray
 
+from lft_ray.records import Record
 from lft_ray.records.panels import Panel
 from lft_ray.tasks.columns import Column
 from lft_ray.tasks.facts import Facts
@@ -29,6 +30,7 @@ __all__ = [
     "AnsweringTask",
     "Column",
     "ConfidentTask",
+    "Description",
     "Facts",
     "Head",
     "LabelTask",
@@ -40,6 +42,23 @@ __all__ = [
 Floats = NDArray[np.float32]
 Head = Literal["vector", "tokens"]
 """What the head of a network reads: one vector for each text, or the states of its tokens."""
+
+
+class Description(Record):
+    """What models of a task are to people who do not know it, for the model card and the bill of materials."""
+
+    noun: str
+    """Such as ``Text classifier (multilabel) with 3 labels``."""
+    pipeline_tag: str
+    """Name of the task on the Hugging Face hub."""
+    metrics: list[str]
+    """Names of its metrics there."""
+    outputs: str
+    """Such as ``probabilities of 3 labels``."""
+    example: str
+    """An input as JSON, as ``POST /`` takes it."""
+    response: str
+    """What ``POST /`` returns, in one sentence."""
 
 
 class Task(Protocol):
@@ -221,6 +240,10 @@ class Task(Protocol):
 
     def bucket(self, prediction: Prediction) -> str:
         """Coarse kind of a prediction as the endpoint returns it: drift is a change of how often each kind occurs."""
+
+    @property
+    def description(self) -> Description:
+        """What its models are to people."""
 
     def mismatch(self, other: "Task") -> str:
         """Why models of this task cannot replace models of ``other``, of the same kind, in words; empty if they can."""

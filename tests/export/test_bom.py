@@ -9,15 +9,18 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from lft_ray.export.bom import render_bom
 from lft_ray.export.card import CardFacts, CardSubject
+from lft_ray.tasks.classification import Classification
 from tests.export.linear_bundles import linear_bundle
 
+LABELS = ["a", "b"]
 SUBJECT = CardSubject(
     task_kind="classification",
-    labels=["a", "b"],
+    labels=LABELS,
     engine="onnx",
     precision="int8",
     model_size="minilm:3",
     max_length=64,
+    described=Classification(LABELS).description,
 )
 FACTS = CardFacts(
     name="news",

@@ -4,14 +4,17 @@ import yaml
 
 from lft_ray.export.card import CardFacts, CardSubject, render_card
 from lft_ray.records.panels import label_panel
+from lft_ray.tasks.classification import Classification
 
+LABELS = ["World", "a | b", "<script>alert(1)</script>"]
 SUBJECT = CardSubject(
     task_kind="classification",
-    labels=["World", "a | b", "<script>alert(1)</script>"],
+    labels=LABELS,
     engine="torch",
     precision="bf16",
     model_size="minilm:3",
     max_length=128,
+    described=Classification(LABELS).description,
 )
 FACTS = CardFacts(
     name="news",

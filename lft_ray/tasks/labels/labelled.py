@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lft_ray.tasks.base import Floats, Head, Task
+from lft_ray.tasks.base import Description, Floats, Head, Task
 from lft_ray.tasks.columns import LABEL, Column, input_columns
 from lft_ray.tasks.facts import Facts, LabelFacts
 from lft_ray.tasks.findings import Findings
@@ -21,7 +21,7 @@ from lft_ray.tasks.labels.repeats import check_conflicts, report_unlabelled
 from lft_ray.tasks.labels.spelling import one_spelling
 from lft_ray.tasks.rows import CleanRows, RawTable, Repeats, Values
 from lft_ray.texts import Text
-from lft_ray.wire import LabelScore, Prediction
+from lft_ray.wire import PAIR_TEXTS, LabelScore, Prediction
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +40,7 @@ class Labelled(ABC):
         labels: label names, in the order of the head's outputs.
     """
 
+    kind: str
     columns: tuple[Column, ...]
     metric_names: Mapping[str, str] = METRIC_NAMES
     facts_type: type[Facts] = LabelFacts
@@ -175,6 +176,24 @@ class Labelled(ABC):
         first = prediction[0]
         assert isinstance(first, LabelScore)
         return first.label
+
+    @property
+    def description(self) -> Description:
+        """Return that its models classify texts, or pairs of texts."""
+        count, pairs = len(self.labels), len(input_columns(self.columns)) == PAIR_TEXTS
+        labels = f"{count} label{'' if count == 1 else 's'}"
+        what = "pair" if pairs else "text"
+        return Description(
+            noun=f"Text classifier ({self.kind}) with {labels}",
+            pipeline_tag="text-classification",
+            metrics=["f1", "accuracy"],
+            outputs=f"probabilities of {count} labels",
+            example='{"text": "a first text", "text_pair": "a second text"}' if pairs else '"some text"',
+            response=(
+                f"The response is in Hugging Face's text-classification format: for each {what} a list of labels with "
+                "scores, best first."
+            ),
+        )
 
     def mismatch(self, other: Task) -> str:
         """Return which labels are missing and added; empty if both tasks have the same."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lft_ray.errors import DataError
 from lft_ray.records.panels import Panel
-from lft_ray.tasks.base import Floats, Task
+from lft_ray.tasks.base import Description, Floats, Task
 from lft_ray.tasks.columns import Column
 from lft_ray.tasks.facts import Facts
 from lft_ray.tasks.findings import Findings
@@ -326,6 +326,21 @@ class Questions:
         """Return nothing: all models that answer questions may replace each other."""
         del other
         return ""
+
+    @property
+    def description(self) -> Description:
+        """Return that its models answer questions with a piece of their context."""
+        return Description(
+            noun="Model that answers questions with a piece of their context",
+            pipeline_tag="question-answering",
+            metrics=["f1", "exact_match"],
+            outputs="first and last character of an answer, with a probability",
+            example='{"question": "Who wrote it?", "context": "It was written by Ada in May."}',
+            response=(
+                "The response is in Hugging Face's question-answering format: answer, start, end and score; the answer "
+                "is `context[start:end]`."
+            ),
+        )
 
     def predictions(
         self, outputs: Floats, inputs: Sequence[Text], *, top_k: int | None = None, function: str | None = None
