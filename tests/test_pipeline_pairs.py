@@ -16,7 +16,7 @@ from lft_ray.client import Client
 from lft_ray.config import Experiment
 from lft_ray.engines.batching import run_sorted
 from lft_ray.export.bundle import open_bundle
-from lft_ray.pipeline import deploy, down, export, report, run_search
+from lft_ray.pipeline import bundle_of, deploy, down, export, run_search
 from lft_ray.tasks.base import LabelTask
 from tests.test_docs import ADDRESS, blocks, execute
 
@@ -67,22 +67,20 @@ def endpoint(run):
 
 
 def expected(run, pairs) -> np.ndarray:
-    opened = open_bundle(Path(export(run).uri))
+    opened = open_bundle(Path(bundle_of(run).uri))
     task = opened.task()
     assert isinstance(task, LabelTask)
     return task.probabilities(run_sorted(opened.open_runner(), pairs))
 
 
 def test_every_size_is_trained_and_the_words_in_common_are_found(run):
-    trials = json.loads(run.storage.get("selection.json"))
-    assert trials["winner"]["f1"] > 0.9
-    html = run.storage.get("report.html").decode()
-    assert "text_a from column" in html
-    report(run)
+    assert run.selection().winner.f1 > 0.9
+    assert {point.model_size for point in run.selection().ladder} >= {"tfidf"}
+    assert "text_a from column" in run.storage.get("report.html").decode()
 
 
 def test_the_card_asks_for_a_pair(run):
-    card = (Path(export(run).uri) / "MODEL_CARD.md").read_text()
+    card = (Path(bundle_of(run).uri) / "MODEL_CARD.md").read_text()
     assert '"text_pair": "a second text"' in card
 
 
