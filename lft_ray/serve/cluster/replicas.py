@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.config import ServeSpec
 from lft_ray.errors import LftError, UnreachableError
 from lft_ray.serve.cluster.deployment import APP_NAME, DEPLOYMENT_NAME, build_app
+from lft_ray.serve.patience import Patience
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus
 from lft_ray.serve.waiting import wait_until
 
@@ -45,6 +46,7 @@ def settle(
     *,
     timeout_s: float,
     interrupted: Callable[[], bool] = lambda: False,
+    patience: Patience | None = None,
 ) -> list[ReplicaStatus]:
     """Wait until every running replica has decided about ``desired``.
 
@@ -53,6 +55,7 @@ def settle(
         desired: the desired state that was applied.
         timeout_s: seconds until they must have decided.
         interrupted: called between polls; True ends the wait.
+        patience: waits on beyond ``timeout_s`` while the processes of a starting endpoint work; None: no longer.
 
     Raises:
         UnreachableError: the replicas did not decide in time, or ``interrupted`` returned True.
@@ -66,10 +69,11 @@ def settle(
         statuses = [s for s in poll.statuses.values() if s.serial == desired.serial and s.has_decided]
         return statuses if running and len(statuses) >= running else []
 
-    statuses = wait_until(decided, timeout_s=timeout_s, give_up=interrupted)
+    patience = patience or Patience(timeout_s, lambda: 0.0)
+    statuses = wait_until(decided, timeout_s=float("inf"), give_up=lambda: interrupted() or patience.is_over())
     if not statuses:
         responses = f"{len(poll.statuses)} responded. {poll.problem}".rstrip()
-        raise UnreachableError(f"the replicas were not ready within {timeout_s:.0f} s: {responses}")
+        raise UnreachableError(f"the replicas were not ready within {patience.waited_s:.0f} s: {responses}")
     return statuses
 
 
