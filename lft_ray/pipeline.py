@@ -198,7 +198,7 @@ def run_search(
     ):
         run.on_stage = on_stage
         experiment = run.experiment()
-        given = experiment.to_yaml()
+        given = experiment
         prepared = prepare(run, experiment, log)
         check_intact(run, prepared.ledger, prepared.dataset)
         if retry_failed:
