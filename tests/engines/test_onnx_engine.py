@@ -1,5 +1,6 @@
 """The onnxruntime engine: what it opens, what it refuses, and that it runs without torch."""
 
+import os
 import subprocess
 import sys
 
@@ -38,3 +39,18 @@ def test_running_loads_neither_torch_nor_transformers(tiny_bert, tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.split() == []
+
+
+def test_running_reports_to_nobody_and_leaves_no_file(tiny_bert, tmp_path):
+    build_onnx(trained(tmp_path / "trained", tiny_bert), tmp_path / "onnx", precision="fp32")
+    code = (
+        "from pathlib import Path\nfrom lft_ray.engines.onnx_engine import OnnxEngine\n"
+        f"OnnxEngine.open(Path({str(tmp_path / 'onnx')!r}), precision='fp32', threads=1)"
+    )
+    own = tmp_path / "own"
+    own.mkdir()
+    unset = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment |= {"HOME": str(own), "TMPDIR": str(own)}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)
+    assert list(own.rglob("*")) == []
