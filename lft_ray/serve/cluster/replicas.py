@@ -3,6 +3,7 @@
 In: a `DesiredState`. Out: the `ReplicaStatus` of every running replica.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,10 @@ from lft_ray.serve.waiting import wait_until
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
-__all__ = ["apply", "describe", "settle", "survey", "survey_app"]
+__all__ = ["apply", "describe", "one_line", "settle", "survey", "survey_app"]
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_REASON_CHARS = 200
 
 
 @dataclass(slots=True)
@@ -103,9 +107,15 @@ def describe() -> str:
     deployment = app.deployments[DEPLOYMENT_NAME]
     states = {str(getattr(state, "value", state)).lower(): n for state, n in deployment.replica_states.items() if n}
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none running"
-    reason = " ".join(deployment.message.split())
+    reason = one_line(deployment.message)
     is_well = set(states) <= {"running"}
     return f"replicas: {counts}" + ("" if is_well or not reason else f": {reason}")
+
+
+def one_line(message: str) -> str:
+    """What Serve says about a replica, without colours; of a traceback the beginning, and its end, which says why."""
+    text = " ".join(_ANSI.sub("", message).split())
+    return text if len(text) <= 2 * _REASON_CHARS else f"{text[:_REASON_CHARS]} ... {text[-_REASON_CHARS:]}"
 
 
 def _running_replicas() -> int:

@@ -204,6 +204,8 @@ class Supervisor:
         if time.monotonic() - self._looked_at < _REPLICAS_S:
             return
         self._looked_at = time.monotonic()
+        if self._site.keep(self._endpoint):
+            log("the record of this endpoint was deleted, and has been written again")
         seen = replicas.describe()
         if seen != self._replicas_seen:
             if self._replicas_seen or not seen.endswith("running"):
