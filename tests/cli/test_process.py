@@ -136,7 +136,8 @@ def test_a_command_whose_cluster_died_leaves_nothing(start, tmp_path):
     runs.leave(UnreachableError("gone"), next_line="lft search x.yaml --resume")
 """
     process = start(body)
-    _, said = process.communicate(timeout=30)
+    said = process.stderr.read()  # some of it may have been read with the first line
+    process.wait(timeout=30)
     assert (process.returncode, said) == (4, "error: gone\nnext: lft search x.yaml --resume\n")
     assert list(tmp_path.iterdir()) == []
 
