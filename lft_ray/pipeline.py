@@ -198,7 +198,7 @@ def run_search(
     ):
         run.on_stage = on_stage
         experiment = run.experiment()
-        given = experiment.to_yaml()
+        given = experiment
         prepared = prepare(run, experiment, log)
         experiment = prepared.candidates.usable(experiment)
         check_intact(run, prepared.ledger, prepared.dataset)
@@ -334,7 +334,7 @@ def profile(run: RunFolder, experiment: Experiment, prepared: Prepared, log: "Lo
     from lft_ray.profile.requests import profile_requests, skipped_lengths
 
     kept, has_ended = run.profiles(), bool(prepared.ledger.records())
-    if kept is not None and is_current(kept, experiment.serve, keeps=has_ended, log=log):
+    if kept is not None and is_current(kept, experiment.serve, prepared.candidates, keeps=has_ended, log=log):
         return kept
     requests = profile_requests(prepared.candidates, prepared.dataset)
     for sentence in skipped_lengths(prepared.candidates, requests):

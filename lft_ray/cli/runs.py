@@ -10,6 +10,7 @@ from lft_ray.cli.output import guarded, next_command, print_json, print_line, pr
 from lft_ray.errors import TrialsFailedError, UnreachableError
 from lft_ray.run.bundle_site import run_or_bundle
 from lft_ray.run.folder import RunFolder
+from lft_ray.system import signals
 from lft_ray.system.text import quoted
 
 __all__ = [
@@ -60,6 +61,7 @@ def leave(error: UnreachableError, *, next_line: str) -> NoReturn:
     """End the process because its Ray cluster died and a call into it does not return. Its last words are the error."""
     print_message(f"error: {error}")
     next_command(next_line)
+    signals.leave(error.exit_code, is_told=True)
     os._exit(error.exit_code)
 
 

@@ -20,9 +20,12 @@ START_TIMEOUT_WORDS = "timed out during startup"
 PATIENCE_ENV = {
     # The raylet ends if one of its agents has not started in this time, by default 30 s.
     "RAY_agent_register_timeout_ms": "120000",
+    # A worker that has not registered in this time, by default 60 s, is killed, and so is the next one.
+    "RAY_worker_register_timeout_seconds": "300",
 }
 """Environment variables for the processes of a cluster that is started here."""
 _AGENT_PORTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
+_PRESTARTED = "--num_prestart_python_workers="
 _HELPERS = ("start_monitor", "start_log_monitor", "start_api_server")
 _DASHBOARD = "start_api_server"
 
@@ -39,6 +42,9 @@ def starting_ray(*, with_dashboard: bool = False) -> Iterator[None]:
     start for what nobody reads. Ray starts them whatever it is told; a version without these methods starts as it
     likes. The agent of the dashboard stays: the raylet does not start without it.
 
+    No worker is started before it is wanted: the raylet answers the driver only when all of these have registered. With
+    both cores taken they did not within Ray's limit, were killed, and ``ray.init`` never came back, deaf to signals.
+
     Args:
         with_dashboard: start the dashboard too, for its State API.
     """
@@ -47,11 +53,36 @@ def starting_ray(*, with_dashboard: bool = False) -> Iterator[None]:
 
     get_node: Any = services.get_node
     start_raylet: Any = Node.start_raylet
-    unwanted = [name for name in _HELPERS if hasattr(Node, name) and not (with_dashboard and name == _DASHBOARD)]
-    before = {name: getattr(Node, name) for name in unwanted}
+    start_process: Any = services.start_ray_process
+    before = _unwanted(Node, with_dashboard=with_dashboard)
 
     nodes: list[Any] = []
 
+    def with_ports(self: Any, *arguments: Any, **options: Any) -> Any:
+        _give_ports(self)
+        nodes.append(self)
+        return start_raylet(self, *arguments, **options)
+
+    def without_workers(command: list[str], *arguments: Any, **options: Any) -> Any:
+        return start_process(_without_workers(command), *arguments, **options)
+
+    def nothing(self: Any, **_: object) -> None:
+        self._webui_url = None
+
+    services.get_node, services.start_ray_process = _patient(get_node, nodes), without_workers
+    Node.start_raylet = with_ports  # type: ignore[method-assign]
+    for name in before:
+        setattr(Node, name, nothing)
+    try:
+        yield
+    finally:
+        services.get_node, services.start_ray_process = get_node, start_process
+        Node.start_raylet = start_raylet  # type: ignore[method-assign]
+        for name, method in before.items():
+            setattr(Node, name, method)
+
+
+def _patient(get_node: Any, nodes: list[Any]) -> Any:
     def patient(*arguments: Any, **options: Any) -> Any:
         # Ray's 30 s are counted from call to call of this function.
         deadline = time.monotonic() + RAYLET_S
@@ -65,25 +96,16 @@ def starting_ray(*, with_dashboard: bool = False) -> Iterator[None]:
                     raise RayletDiedError(f"the raylet {START_TIMEOUT_WORDS}: it died") from error
                 time.sleep(0.1)
 
-    def with_ports(self: Any, *arguments: Any, **options: Any) -> Any:
-        _give_ports(self)
-        nodes.append(self)
-        return start_raylet(self, *arguments, **options)
+    return patient
 
-    def nothing(self: Any, **_: object) -> None:
-        self._webui_url = None
 
-    services.get_node = patient
-    Node.start_raylet = with_ports  # type: ignore[method-assign]
-    for name in before:
-        setattr(Node, name, nothing)
-    try:
-        yield
-    finally:
-        services.get_node = get_node
-        Node.start_raylet = start_raylet  # type: ignore[method-assign]
-        for name, method in before.items():
-            setattr(Node, name, method)
+def _unwanted(node: Any, *, with_dashboard: bool) -> dict[str, Any]:
+    names = [name for name in _HELPERS if not (with_dashboard and name == _DASHBOARD)]
+    return {name: getattr(node, name) for name in names if hasattr(node, name)}
+
+
+def _without_workers(command: list[str]) -> list[str]:
+    return [f"{_PRESTARTED}0" if str(word).startswith(_PRESTARTED) else word for word in command]
 
 
 def _give_ports(node: Any) -> None:

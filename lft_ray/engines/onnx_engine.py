@@ -93,9 +93,17 @@ def input_names(segments: int) -> list[str]:
     return ["input_ids", "attention_mask", *(["token_type_ids"] if segments > 1 else [])]
 
 
-def _session(folder: Path, threads: int, names: list[str]) -> Any:
+def _onnxruntime() -> Any:
+    # From 1.32 on its import starts to send usage to its maker, also on Linux, with an id kept in the home folder and a
+    # file left in the temporary one. Who sets the variable to 0 wants that.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
+    return onnxruntime
+
+
+def _session(folder: Path, threads: int, names: list[str]) -> Any:
+    onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lft_ray.candidates import Candidates
 from lft_ray.cluster.environment import machine
 from lft_ray.config import ServeSpec
 from lft_ray.profile.replica import BatchTimes, ProfileRequest
@@ -100,15 +101,27 @@ def warnings_of(book: ProfileBook) -> list[str]:
     return noisy + [f"{variant} is not offered: {reason}" for variant, reason in book.refused.items()]
 
 
-def is_current(book: ProfileBook, spec: ServeSpec, *, keeps: bool, log: Callable[[str], None]) -> bool:
+def is_current(
+    book: ProfileBook, spec: ServeSpec, candidates: Candidates, *, keeps: bool, log: Callable[[str], None]
+) -> bool:
     """Whether the profiles of an earlier session are used, and not measured again.
 
     Args:
         book: profiles that an earlier session measured.
         spec: the serving settings of the experiment now.
+        candidates: what may be trained: a size none of whose variants was measured could not be priced.
         keeps: whether trials have been priced with them: prices from two measurements cannot be compared.
         log: told where they are used although something changed.
     """
+    measured = {(profile.model_size, profile.precision, profile.max_length) for profile in book.profiles}
+    unpriced = [
+        name
+        for name, offered in candidates.variants.items()
+        if not any((name, variant.precision, variant.max_length) in measured for variant in offered)
+    ]
+    if unpriced:
+        log(f"serving costs are measured again: {', '.join(unpriced)} was measured as an earlier version served it")
+        return False
     change = settings_changed(book, spec)
     if change and keeps:
         log(f"warning: serving costs stay as measured at first, although {change}; --replace measures them anew")

@@ -16,13 +16,13 @@ from lft_ray.cluster.driver import is_ending_by_force
 from lft_ray.cluster.nodes import Fleet, fleet, run_on
 from lft_ray.config import ServeSpec
 from lft_ray.errors import InputError, LftError, UnreachableError
-from lft_ray.profile.patience import wait_while_moving
 from lft_ray.profile.replica import CONCURRENCY, PreparedFolder, ProfileReplica, ProfileRequest, build_request_folder
 from lft_ray.serve.cluster.deployment import SERVE_RESOURCE
 from lft_ray.serve.cluster.environment import cluster_environment, free_port, serving_environment
 from lft_ray.serve.cluster.placement import Placement, place
 from lft_ray.serve.cluster.start import serve_starting
 from lft_ray.serve.loadgen import LoadResult, closed_loop, open_loop
+from lft_ray.serve.patience import wait_while_moving
 from lft_ray.serve.waiting import wait_healthy
 from lft_ray.system import scratch
 

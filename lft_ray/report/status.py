@@ -29,7 +29,7 @@ def status_of(run: RunFolder, ledger: Ledger) -> dict[str, Any]:
     is_ready = view is not None and view.state == "ready"
     may_serve = selection is not None or isinstance(run, BundleSite)
     target = quoted(run.typed)
-    start = f"lft deploy {target}" if may_serve else f"lft search {quoted(f'{run.uri}/experiment.yaml')} --resume"
+    start = f"lft deploy {target}" if may_serve else run.search_command()
     return {
         "run": run.typed,
         "trials": dict(Counter(str(record.status) for record in records)),

@@ -35,8 +35,11 @@ __all__ = ["RunFolder"]
 RecordT = TypeVar("RecordT", bound=Record)
 _Environment = dict[str, str | list[dict[str, str]]]
 
-# Keys that may change when a search is resumed: none of them changes a trial that has finished.
+# Keys that may change when a search is resumed: none of them changes a trial that has finished. The first two are where
+# the folder lies, which may have been moved or renamed.
 _FREE_ON_RESUME = (
+    "name",
+    "storage",
     "search.trials",
     "search.minutes",
     "search.budget_usd",
@@ -86,6 +89,14 @@ class RunFolder:
     def typed(self) -> str:
         """What a user types to name this run."""
         return self.uri
+
+    def search_command(self) -> str:
+        """The command that continues this run where its folder lies now, and not the one from which it was copied."""
+        words = ["lft", "search", f"{self.uri}/experiment.yaml"]
+        if self.storage.exists("experiment.yaml") and Storage(self.experiment().run_uri).uri != self.uri:
+            storage, _, name = self.uri.rpartition("/")
+            words += ["--set", f"storage={storage}", "--set", f"name={name}"]
+        return " ".join(quoted(word) for word in [*words, "--resume"])
 
     @classmethod
     def find(cls, uri: str | Path) -> "RunFolder":

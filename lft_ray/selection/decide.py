@@ -200,7 +200,7 @@ def _why_unconfirmed(point: FrontPoint, records: Sequence[TrialRecord]) -> str:
     runs = [r for r in records if r.role == "confirm" and r.confirms == point.trial_id]
     return (
         confirmation_sentence(confirmation_count(runs))
-        or "no confirmation run of it fitted the time and money that were left"
+        or "selection.confirmation_fraction left no confirmation run for it"
     )
 
 

@@ -189,8 +189,14 @@ def tell(write: Callable[[str], None] | None = None) -> None:
         os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
-def leave(code: int) -> None:
-    """Run the acts, and end the process without unwinding and without the exit handlers of any library."""
+def leave(code: int, *, is_told: bool = False) -> None:
+    """Run the acts, and end the process without unwinding and without the exit handlers of any library.
+
+    Args:
+        code: exit code of the process.
+        is_told: the user has been told why; nothing is printed.
+    """
+    _owner.has_told = _owner.has_told or is_told
     if not _owner.leaving.acquire(blocking=False):
         time.sleep(2 * LAST_ACTS_S)
     limit = threading.Timer(LAST_ACTS_S, os._exit, args=(code,))

@@ -128,6 +128,20 @@ def test_an_error_behind_the_signal_is_the_signal(start):
     assert (process.returncode, said) == (143, WORDS)
 
 
+def test_a_command_whose_cluster_died_leaves_nothing(start, tmp_path):
+    body = """
+    from lft_ray.cli import runs
+    from lft_ray.errors import UnreachableError
+    ready()
+    runs.leave(UnreachableError("gone"), next_line="lft search x.yaml --resume")
+"""
+    process = start(body)
+    said = process.stderr.read()  # some of it may have been read with the first line
+    process.wait(timeout=30)
+    assert (process.returncode, said) == (4, "error: gone\nnext: lft search x.yaml --resume\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_imports_has_no_traceback(number):
     process = subprocess.Popen(

@@ -1,5 +1,6 @@
 """Ray's start under load: more time than Ray gives, ports for its agents, no helpers that nobody reads."""
 
+import inspect
 from types import SimpleNamespace
 
 import pytest
@@ -80,3 +81,24 @@ def test_a_raylet_that_died_is_not_waited_for(node, monkeypatch):
         node.start_raylet()
         with pytest.raises(start.RayletDiedError, match=start.START_TIMEOUT_WORDS):
             services.get_node("gcs", "id")
+
+
+def test_no_worker_is_started_before_it_is_wanted(monkeypatch):
+    """A driver whose raylet starts workers first hangs for good if they do not register in time."""
+    started = []
+
+    def start_ray_process(command, kind, *, fate_share):
+        started.append((command, kind, fate_share))
+
+    monkeypatch.setattr(services, "start_ray_process", start_ray_process)
+    with starting_ray():
+        services.start_ray_process(["raylet", "--num_prestart_python_workers=2", "--head"], "raylet", fate_share=True)
+    assert started == [(["raylet", "--num_prestart_python_workers=0", "--head"], "raylet", True)]
+    assert services.start_ray_process is start_ray_process
+
+
+def test_ray_still_calls_what_is_replaced():
+    """Of the Ray that is installed: an argument by another name would be let through, and the hang would be back."""
+    source = inspect.getsource(services.start_raylet)
+    assert '"--num_prestart_python_workers={}"' in source
+    assert "start_ray_process(\n        command," in source

@@ -1,5 +1,6 @@
 """The onnxruntime engine: what it opens, what it refuses, and that it runs without torch."""
 
+import os
 import subprocess
 import sys
 
@@ -56,3 +57,18 @@ def test_pairs_have_the_logits_of_torch_alone_and_in_any_batch(tiny_bert, tmp_pa
     np.testing.assert_allclose(alone, together, atol=1e-4 if precision == "fp32" else 0.5)
     swapped = runner.run(runner.encode([(second, first) for first, second in pairs]))
     assert np.abs(swapped - together).max() > 1e-2
+
+
+def test_running_reports_to_nobody_and_leaves_no_file(tiny_bert, tmp_path):
+    build_onnx(trained(tmp_path / "trained", tiny_bert), tmp_path / "onnx", precision="fp32")
+    code = (
+        "from pathlib import Path\nfrom lft_ray.engines.onnx_engine import OnnxEngine\n"
+        f"OnnxEngine.open(Path({str(tmp_path / 'onnx')!r}), precision='fp32', threads=1)"
+    )
+    own = tmp_path / "own"
+    own.mkdir()
+    unset = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment |= {"HOME": str(own), "TMPDIR": str(own)}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)
+    assert list(own.rglob("*")) == []

@@ -1,12 +1,16 @@
 """Status of a run: counts, cost, and the command that continues it."""
 
+import shlex
+import shutil
+
 import pytest
 
+from lft_ray.config import Experiment
 from lft_ray.report.status import status_of
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.serve.endpoint.look import EndpointView
-from tests.report.builders import record, selection
+from tests.report.builders import experiment, record, selection
 
 
 @pytest.fixture
@@ -56,3 +60,17 @@ def test_the_next_command_can_be_typed_for_any_path(tmp_path):
     run = RunFolder(tmp_path / "my run")
     Ledger(run.storage).put(record("t001", "minilm:3"))
     assert status_of(run, Ledger(run.storage))["next"] == f"lft search '{run.uri}/experiment.yaml' --resume"
+
+
+def test_a_run_that_was_copied_is_continued_and_not_its_original(tmp_path):
+    original = RunFolder.begin(experiment().replace(storage=str(tmp_path)), resume=False, replace=False)
+    copy = RunFolder(shutil.copytree(original.uri, tmp_path / "copies" / "second"))
+    Ledger(copy.storage).put(record("t001", "minilm:3"))
+    assert (
+        status_of(original, Ledger(original.storage))["next"] == f"lft search {original.uri}/experiment.yaml --resume"
+    )
+    words = shlex.split(status_of(copy, Ledger(copy.storage))["next"])
+    assert words[-1] == "--resume"
+    resumed = Experiment.load(words[2], words[4:-1:2])
+    assert RunFolder.begin(resumed, resume=True, replace=False).uri == copy.uri
+    assert [found.trial_id for found in Ledger(RunFolder(resumed.run_uri).storage).records()] == ["t001"]

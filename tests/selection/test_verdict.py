@@ -170,7 +170,7 @@ def test_a_finalist_that_was_not_confirmed_keeps_the_choice_from_being_proven():
     choice = decide([r for r in records if r.confirms != "t0"], SPEC, COST, evidence=evidence)
     assert (choice.winner.trial_id, choice.verdict) == ("t1", "incomplete")
     assert [(n.model_size, n.trial_id) for n in choice.not_compared] == [("m:0", "t0")]
-    assert "no confirmation run of it fitted the time and money that were left" in choice.remarks[0]
+    assert "selection.confirmation_fraction left no confirmation run for it" in choice.remarks[0]
     assert choice.reason.endswith("not proven: m:0 could not be compared.")
     end = {"status": TrialStatus.FAILED, "reason": "out of memory", "variants": []}
     failed = [r.replace(**end) if r.confirms == "t0" else r for r in records]

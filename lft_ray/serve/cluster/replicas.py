@@ -3,6 +3,7 @@
 In: a `DesiredState`. Out: the `ReplicaStatus` of every running replica.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 from lft_ray.config import ServeSpec
 from lft_ray.errors import LftError, UnreachableError
 from lft_ray.serve.cluster.deployment import APP_NAME, DEPLOYMENT_NAME, build_app
+from lft_ray.serve.patience import Patience
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus
 from lft_ray.serve.waiting import wait_until
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
 
-__all__ = ["apply", "describe", "settle", "survey", "survey_app"]
+__all__ = ["apply", "describe", "one_line", "settle", "survey", "survey_app"]
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_REASON_CHARS = 200
 
 
 @dataclass(slots=True)
@@ -45,6 +50,7 @@ def settle(
     *,
     timeout_s: float,
     interrupted: Callable[[], bool] = lambda: False,
+    patience: Patience | None = None,
 ) -> list[ReplicaStatus]:
     """Wait until every running replica has decided about ``desired``.
 
@@ -53,6 +59,7 @@ def settle(
         desired: the desired state that was applied.
         timeout_s: seconds until they must have decided.
         interrupted: called between polls; True ends the wait.
+        patience: waits on beyond ``timeout_s`` while the processes of a starting endpoint work; None: no longer.
 
     Raises:
         UnreachableError: the replicas did not decide in time, or ``interrupted`` returned True.
@@ -66,10 +73,11 @@ def settle(
         statuses = [s for s in poll.statuses.values() if s.serial == desired.serial and s.has_decided]
         return statuses if running and len(statuses) >= running else []
 
-    statuses = wait_until(decided, timeout_s=timeout_s, give_up=interrupted)
+    patience = patience or Patience(timeout_s, lambda: 0.0)
+    statuses = wait_until(decided, timeout_s=float("inf"), give_up=lambda: interrupted() or patience.is_over())
     if not statuses:
         responses = f"{len(poll.statuses)} responded. {poll.problem}".rstrip()
-        raise UnreachableError(f"the replicas were not ready within {timeout_s:.0f} s: {responses}")
+        raise UnreachableError(f"the replicas were not ready within {patience.waited_s:.0f} s: {responses}")
     return statuses
 
 
@@ -99,9 +107,15 @@ def describe() -> str:
     deployment = app.deployments[DEPLOYMENT_NAME]
     states = {str(getattr(state, "value", state)).lower(): n for state, n in deployment.replica_states.items() if n}
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none running"
-    reason = " ".join(deployment.message.split())
+    reason = one_line(deployment.message)
     is_well = set(states) <= {"running"}
     return f"replicas: {counts}" + ("" if is_well or not reason else f": {reason}")
+
+
+def one_line(message: str) -> str:
+    """What Serve says about a replica, without colours; of a traceback the beginning, and its end, which says why."""
+    text = " ".join(_ANSI.sub("", message).split())
+    return text if len(text) <= 2 * _REASON_CHARS else f"{text[:_REASON_CHARS]} ... {text[-_REASON_CHARS:]}"
 
 
 def _running_replicas() -> int:

@@ -43,6 +43,7 @@ class BundleCopies:
         self.sources = dict(sources or {})
         self._parent = _writable(store_of(folder)) or _writable(folder / "bundles")
         self._files: dict[str, dict[str, int]] = {copy: _sizes(Path(copy)) for copy in self.sources}
+        self._told: dict[str, str] = {}
 
     def add(self, uri: str, *, serial: int) -> str:
         """Copy a bundle. Returns the path of the copy."""
@@ -65,7 +66,7 @@ class BundleCopies:
                     self._files.pop(str(folder), None)
 
     def restore(self) -> list[str]:
-        """Copy again what is no longer complete. Returns a line for the log about each such copy."""
+        """Copy again what is no longer complete. Returns a line for the log about each such copy, once."""
         found = []
         for copy, files in self._files.items():
             if files and _sizes(Path(copy)) == files:
@@ -75,8 +76,12 @@ class BundleCopies:
                 _copy(source, Path(copy))
             except OSError as error:
                 # FileNotFoundError of storage among them: the run has moved, or its bundle was replaced.
-                found.append(f"files of the bundle copy {copy} are gone, and {source} cannot be read: {error}")
+                line = f"files of the bundle copy {copy} are gone, and {source} cannot be read: {error}"
+                if self._told.get(copy) != line:
+                    found.append(line)
+                self._told[copy] = line
                 continue
+            self._told.pop(copy, None)
             if files and (now := _sizes(Path(copy))) != files:
                 self._files[copy] = now
                 found.append(f"files of the bundle copy {copy} were gone; {source} holds another bundle by now")

@@ -26,6 +26,7 @@ from lft_ray.serve.endpoint.leftovers import clean_up_dead, end_and_remove
 from lft_ray.serve.endpoint.locks import one_command, release_command, served_last, serving
 from lft_ray.serve.endpoint.look import presence, require_live, wait_started
 from lft_ray.serve.endpoint.promote import Wanted, change, send
+from lft_ray.serve.patience import Patience, cpu_s_below
 from lft_ray.serve.waiting import wait_until
 from lft_ray.system import scratch, signals
 from lft_ray.system.text import quoted
@@ -64,7 +65,8 @@ def deploy(
             they are refused. It keeps its own value of all others.
         address: an existing Ray cluster (``auto`` or ``host:port``); None: start a cluster for the endpoint.
         foreground: return only when the endpoint stops; its log goes to stderr.
-        wait_s: seconds until the endpoint must be ready, or the promotion must be decided.
+        wait_s: seconds until the endpoint must be ready, or the promotion must be decided. A start gets as long again
+            while its processes work, five times at most: on a busy machine all takes longer.
 
     Returns:
         The endpoint: ``ready``, with ``canary`` if one has started (the endpoint ends it without further calls, see
@@ -322,9 +324,10 @@ def _wait_ready(process: "subprocess.Popen[bytes]", storage: Storage, log: Path,
             raise LftError(f"the endpoint did not start: {reason}", fix=f"read {log}")
         return None
 
-    endpoint = wait_until(ready, timeout_s=wait_s)
+    patience = Patience(wait_s, lambda: cpu_s_below(process.pid))
+    endpoint = wait_until(ready, timeout_s=float("inf"), give_up=patience.is_over)
     if endpoint is None:
-        raise UnreachableError(f"the endpoint was not ready within {wait_s:.0f} s", fix=f"read {log}")
+        raise UnreachableError(f"the endpoint was not ready within {patience.waited_s:.0f} s", fix=f"read {log}")
     return endpoint
 
 

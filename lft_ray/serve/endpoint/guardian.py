@@ -31,6 +31,7 @@ from lft_ray.serve.endpoint import leftovers, messages, process_tree
 from lft_ray.serve.endpoint.locks import EndpointSite
 from lft_ray.serve.endpoint.outcome import failure_of
 from lft_ray.serve.http.errors import REQUEST_ID_PATTERN
+from lft_ray.serve.patience import Patience
 from lft_ray.serve.waiting import wait_until
 
 __all__ = ["WITH_RAY", "Guardian", "first_state", "log"]
@@ -172,7 +173,7 @@ class Guardian:
         self._tell_site()
         command = [sys.executable, "-P", "-m", self._program, str(self._folder), WITH_RAY]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + self._request.wait_s + _START_EXTRA_S
+        patience = Patience(self._request.wait_s + _START_EXTRA_S)
         core: list[tuple[str, ProcessIdentity]] = []
         was_ready = False
         while True:
@@ -198,8 +199,8 @@ class Guardian:
                 return self._after_death(dead)
             if self._child.poll() is not None:
                 return self._after_death([])
-            if not is_ready and time.monotonic() > deadline:
-                return f"the endpoint was not ready within {self._request.wait_s + _START_EXTRA_S:.0f} s"
+            if not is_ready and patience.is_over():
+                return f"the endpoint was not ready within {patience.waited_s:.0f} s"
             if is_ready and self._promotion_waits:
                 self._promotion_waits = False
                 self._child.send_signal(signal.SIGHUP)

@@ -47,6 +47,14 @@ class Site:
                     return self._storage if place == self._storage.uri else Storage(place)
         return None
 
+    def keep(self, endpoint: Endpoint) -> bool:
+        """Record the endpoint again if somebody has deleted its record. Returns whether it was missing."""
+        storage = self.find()
+        if storage is None or storage.exists(endpoints.ENDPOINT_FILE):
+            return False
+        self.write(endpoint)
+        return True
+
     def write(self, endpoint: Endpoint) -> Endpoint:
         """Record the endpoint, unless its run folder is gone or cannot be written: serving goes on without a record."""
         storage = self.find()

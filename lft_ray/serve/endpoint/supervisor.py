@@ -25,6 +25,7 @@ from lft_ray.serve.endpoint.bundle_copies import BundleCopies
 from lft_ray.serve.endpoint.guardian import WITH_RAY, Guardian, first_state, log
 from lft_ray.serve.endpoint.outcome import failure_of, recorded
 from lft_ray.serve.endpoint.site import Site
+from lft_ray.serve.patience import Patience
 from lft_ray.serve.rollout.controller import RolloutController, RolloutResult
 from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus, rejection, version_of
 from lft_ray.serve.waiting import wait_until
@@ -152,7 +153,14 @@ class Supervisor:
         from lft_ray.serve.cluster import replicas
 
         self._handle = replicas.apply(self._request.spec, desired, key_hashes=self._key_hashes)
-        return replicas.settle(self._handle, desired, timeout_s=self._request.wait_s, interrupted=self._stop_requested)
+        patience = None if self._endpoint.state == "ready" else Patience(self._request.wait_s)
+        return replicas.settle(
+            self._handle,
+            desired,
+            timeout_s=self._request.wait_s,
+            interrupted=self._stop_requested,
+            patience=patience,
+        )
 
     def _survey(self) -> list[ReplicaStatus]:
         from lft_ray.serve.cluster import replicas
@@ -196,6 +204,8 @@ class Supervisor:
         if time.monotonic() - self._looked_at < _REPLICAS_S:
             return
         self._looked_at = time.monotonic()
+        if self._site.keep(self._endpoint):
+            log("the record of this endpoint was deleted, and has been written again")
         seen = replicas.describe()
         if seen != self._replicas_seen:
             if self._replicas_seen or not seen.endswith("running"):

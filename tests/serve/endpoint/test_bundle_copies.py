@@ -67,6 +67,13 @@ def test_a_source_that_is_gone_or_another_is_said(private, source):
     shutil.rmtree(copy)
     shutil.rmtree(source)
     assert "cannot be read" in copies.restore()[0]
+    assert copies.restore() == [], "every two seconds, for as long as it lasts"
+    source.mkdir()
+    (source / "model.onnx").write_text("a longer model")
+    assert "another bundle by now" in copies.restore()[0]
+    shutil.rmtree(copy)
+    shutil.rmtree(source)
+    assert "cannot be read" in copies.restore()[0]
 
 
 def test_a_successor_restores_what_its_predecessor_copied(private, source):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from lft_ray.processes import alive, this_process
 from lft_ray.records import Endpoint
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.storage import Storage
+from lft_ray.serve.endpoint import deploy as deploy_module
 from lft_ray.serve.endpoint import record as endpoints
 from lft_ray.serve.endpoint.deploy import deploy, down, rollback
 from lft_ray.serve.endpoint.locks import one_command, serving
@@ -78,6 +80,29 @@ def test_a_starting_endpoint_is_shown_and_waited_for(fakes, bundles):
     starter.join()
     assert require_live(Storage(run)) == results[0]
     down(run)
+
+
+def test_a_start_is_waited_for_while_its_processes_work(fakes, bundles, monkeypatch):
+    seconds = count(step=1000)
+
+    def working(pid: int) -> float:
+        if found := next(seconds):  # the first round is over
+            fakes.mode("")
+        return float(found)
+
+    monkeypatch.setattr(deploy_module, "cpu_s_below", working)
+    run = fakes.new()
+    fakes.mode("slow")
+    assert deploy(run, bundles["first"], SPEC, wait_s=1.0).state == "ready"
+    down(run)
+
+
+def test_a_start_in_which_nothing_moves_is_given_up(fakes, bundles):
+    run = fakes.new()
+    fakes.mode("slow")
+    with pytest.raises(UnreachableError, match="was not ready within 1 s"):
+        deploy(run, bundles["first"], SPEC, wait_s=1.0)
+    assert serving(Storage(run)) is None
 
 
 def test_a_dead_endpoint_is_named_by_every_command(fakes, bundles):

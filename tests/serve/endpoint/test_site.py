@@ -41,3 +41,17 @@ def test_a_deleted_run_folder_stays_deleted(tmp_path, endpoint, again):
         run.mkdir()  # another run of the same name, which is not ours
     assert site.write(endpoint) == endpoint
     assert not (run / "endpoint.json").exists()
+
+
+def test_a_record_that_was_deleted_is_written_again(tmp_path, endpoint):
+    run = tmp_path / "run"
+    run.mkdir()
+    site = Site(str(run))
+    site.write(endpoint)
+    assert not site.keep(endpoint)
+    (run / "endpoint.json").unlink()
+    assert site.keep(endpoint)
+    assert endpoints.read(Storage(run)) == endpoint
+    shutil.rmtree(run)
+    assert not site.keep(endpoint)
+    assert not run.exists()
