@@ -2,8 +2,7 @@
 
 In: an `Experiment`, or the `RunFolder` of one. Out: records, also written to the run folder. A stage reads only
 records, so it can be rerun alone, on another machine. `run_search` runs the stages up to the report; `run_train` trains
-a single configuration without a cluster; `plan` predicts the cost of a search; `status`, `leaderboard`, `report` and
-`write_study` read a run and change none of its results. Never loops over rows.
+one configuration without a cluster; `plan` predicts the cost; the others read a run. Never loops over rows.
 """
 
 from dataclasses import dataclass
@@ -251,14 +250,16 @@ def plan(experiment: Experiment) -> "Estimate":
     from tempfile import TemporaryDirectory
 
     from lft_ray.cluster.connect import this_machine
+    from lft_ray.data.prepare import prepare as read_data
     from lft_ray.plan.estimate import PlanJob, estimate
     from lft_ray.plan.history import load_history
-    from lft_ray.plan.read_card import prepared
+    from lft_ray.plan.read_card import with_fits
     from lft_ray.plan.serving_costs import matmul_flops_per_core_s
 
     experiment = _checked(experiment).usable(experiment)
     with TemporaryDirectory(prefix="lft-plan-") as folder:
-        dataset = prepared(experiment, Storage(folder))
+        dataset = read_data(experiment.task, experiment.data, Storage(folder))
+    dataset = with_fits(dataset, experiment.models, max_length := experiment.training.max_length)
     job = PlanJob(
         name=experiment.name,
         candidates=Candidates.of(experiment, dataset),
@@ -266,7 +267,6 @@ def plan(experiment: Experiment) -> "Estimate":
         specs=_specs(experiment),
         cluster_address=experiment.cluster.address,
     )
-    max_length = experiment.training.max_length
     earlier = load_history(experiment.run_uri, dataset, max_length=max_length, serve=experiment.serve)
     return estimate(job, this_machine(), earlier, matmul_flops_per_core_s)
 
@@ -287,7 +287,7 @@ def prepare(run: RunFolder, experiment: Experiment, log: "Log") -> Prepared:
     found = run.find_record("candidates.json", Candidates)
     if found is None:
         candidates = candidates.with_weights(dataset)
-        dataset = note_fits(run, dataset, experiment, log)
+        dataset = note_fits(run, dataset, experiment.models, experiment.training.max_length, log)
     else:
         found.check_same(candidates, where=run.uri)
         # Prices may change on resume: costs are computed from measured seconds.

@@ -4,8 +4,8 @@ import ast
 
 import pytest
 
-from lft_ray.candidates import Candidates
-from lft_ray.config import CostSpec, Experiment
+from lft_ray.candidates import Candidates, TaskRecord
+from lft_ray.config import CostSpec, Experiment, ModelSpec, TrainingSpec
 from lft_ray.cost.prices import price_of
 from lft_ray.data.prepare import prepare as read_data
 from lft_ray.errors import ConfigError, ModelError
@@ -142,6 +142,8 @@ MAY_MAKE_A_TASK = {
 MAY_SEE_THE_EXPERIMENT = {
     "__init__.py", "pipeline.py", "candidates.py", "config/__init__.py", "config/former.py", "run/folder.py",
     "quickstart.py",
+    # Whether the whole of it is what the run ended with.
+    "run/finished.py",
 }  # fmt: skip
 
 
@@ -159,3 +161,37 @@ def test_names_are_resolved_once(path):
         assert not {"TASKS", "find_task"} & imported(path), f"{name} looks the task up again: use candidates.task"
     if name not in MAY_SEE_THE_EXPERIMENT and not name.startswith("cli/"):
         assert "Experiment" not in imported(path), f"{name} takes the whole experiment: hand down the part it reads"
+
+
+# ---------------------------------------------------------------- tasks whose head reads tokens
+
+
+def test_defaults_that_need_a_vector_of_each_text_fall_away():
+    questions, labels = (TaskRecord.of(kind, None) for kind in ("question_answering", "classification"))
+    assert (questions.head, questions.metric, questions.can_distill) == ("tokens", "f1", False)
+    usable = questions.usable(TrainingSpec())
+    assert (usable.method, usable.head_init) == (["full"], "random")
+    assert labels.usable(TrainingSpec()) == TrainingSpec()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": ["linear_probe"]},
+        {"method": ["full", "freeze"]},
+        {"method": ["full", "distill"]},
+        {"class_weights": "balanced"},
+    ],
+)
+def test_what_was_asked_for_and_cannot_be_is_refused(change):
+    with pytest.raises(ConfigError, match="question_answering"):
+        TaskRecord.of("question_answering", None).usable(TrainingSpec(**change))
+
+
+@pytest.mark.parametrize(("kind", "base"), [("question_answering", "tfidf"), ("classification", "overlap")])
+def test_a_floor_of_another_task_is_refused(experiment, kind, base):
+    other = experiment.replace(
+        task=experiment.task.replace(kind=kind, text=None, label=None, metric=None), models=[ModelSpec(base=base)]
+    )
+    with pytest.raises(ConfigError, match=base):
+        Candidates.of(other).check_floors()

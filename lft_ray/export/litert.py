@@ -24,11 +24,10 @@ from lft_ray.export.parity import ParityReport, compared
 from lft_ray.models.convert import TOKENIZER
 from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.tokens import TextTokenizer
-from lft_ray.plugins import resolve
 from lft_ray.records import DatasetRecord, Record, TrialRecord, TrialStatus
 from lft_ray.run.checksums import check_folder
 from lft_ray.run.storage import Storage
-from lft_ray.tasks import TASKS
+from lft_ray.tasks.find import make_task
 from lft_ray.texts import Text
 
 if TYPE_CHECKING:
@@ -201,7 +200,7 @@ def _checked(
         with torch.inference_mode():
             alone = torch.tensor([ids])
             expected.append(network(alone, torch.ones_like(alone)).numpy())
-    task = resolve(dataset.task_kind, TASKS, where="task.kind")(dataset.labels)
+    task = make_task(dataset.task_kind, dataset.facts)
     theirs, ours = np.concatenate(got), np.concatenate(expected)
     report = compared(task, theirs, ours, precision="fp32", what="the LiteRT model")
     change = float(np.abs(theirs - ours).max())

@@ -8,16 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lft_ray.config import DataSpec, TaskSpec
-from lft_ray.config.experiment import Experiment, ModelSpec
+from lft_ray.config.experiment import ModelSpec
 from lft_ray.data.fit import fit_problems, script_problems, token_fits
-from lft_ray.data.prepare import Inspected, inspect_rows, prepare, sample_texts
+from lft_ray.data.prepare import Inspected, inspect_rows, sample_texts
 from lft_ray.records import DatasetRecord
 from lft_ray.run.folder import RunFolder
-from lft_ray.run.storage import Storage
 from lft_ray.tasks.find import head_of
 from lft_ray.texts import whole
 
-__all__ = ["note_fits", "prepared", "read_card", "with_fits"]
+__all__ = ["note_fits", "read_card", "with_fits"]
 
 
 def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_length: int) -> Inspected:
@@ -43,30 +42,24 @@ def read_card(task: TaskSpec, data: DataSpec, models: Sequence[ModelSpec], max_l
     return replace(read, card=card)
 
 
-def prepared(experiment: Experiment, target: Storage) -> DatasetRecord:
-    """The prepared data of an experiment, with how its bases read it.
-
-    Raises:
-        DataError: the data is unusable.
-    """
-    return with_fits(prepare(experiment.task, experiment.data, target), experiment)
-
-
-def with_fits(dataset: DatasetRecord, experiment: Experiment) -> DatasetRecord:
+def with_fits(dataset: DatasetRecord, models: Sequence[ModelSpec], max_length: int) -> DatasetRecord:
     """Add to the problems of prepared data how the bases that are on this machine read it."""
-    texts, models = list(map(whole, dataset.sample_texts)), experiment.models
-    in_windows = head_of(experiment.task.kind) == "tokens"
-    fits = token_fits(texts, models, experiment.training.max_length, in_windows=in_windows)
+    texts = list(map(whole, dataset.sample_texts))
+    fits = token_fits(texts, models, max_length, in_windows=head_of(dataset.task_kind) == "tokens")
     found = [*fit_problems(fits), *script_problems(texts, models, fits)]
     new = [problem for problem in found if problem not in dataset.problems]
     return dataset.replace(problems=[*dataset.problems, *new])
 
 
 def note_fits(
-    run: RunFolder, dataset: DatasetRecord, experiment: Experiment, log: Callable[[str], None]
+    run: RunFolder,
+    dataset: DatasetRecord,
+    models: Sequence[ModelSpec],
+    max_length: int,
+    log: Callable[[str], None],
 ) -> DatasetRecord:
     """`with_fits`, told and written to the run, whose report then has it."""
-    noted = with_fits(dataset, experiment)
+    noted = with_fits(dataset, models, max_length)
     for problem in noted.problems[len(dataset.problems) :]:
         log(f"{problem.severity}: {problem.message}; {problem.fix}")
     if noted != dataset:

@@ -7,7 +7,6 @@ import numpy as np
 
 from lft_ray.data.store import load_split
 from lft_ray.models.floors import floor_model
-from lft_ray.models.sizes import find_size
 from lft_ray.models.words import MAX_WORDS
 from lft_ray.records import CurvePoint, TrialStatus, Usage
 from lft_ray.run.checksums import Stored, StoredFolder
@@ -25,7 +24,9 @@ PRECISION = "fp32"
 """The only precision in which a linear model is served."""
 
 
-def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurvePoint], None]) -> Outcome:
+def run_linear(
+    job: TrialJob, task: Task, meter: Meter, report: Callable[[CurvePoint], None], *, family: str
+) -> Outcome:
     """Fit, score and save. Deadlines are not checked, since a fit takes seconds."""
     train, validation = load_split(job.dataset, "train"), load_split(job.dataset, "validation")
     # The length of the variant that is priced and served, not of the networks.
@@ -33,9 +34,7 @@ def run_linear(job: TrialJob, task: Task, meter: Meter, report: Callable[[CurveP
     state = trial_storage(job).child(STATE)
     meter.carried = noted_usage(state) or Usage()
     with noting(state, f"{job.attempt}-{uuid.uuid4().hex[:8]}", meter.own), meter.training():
-        model = floor_model(find_size(job.models, job.config.model_size)[1].family).fit(
-            train.texts, train.targets, task, job.config.seed, max_length=length
-        )
+        model = floor_model(family).fit(train.texts, train.targets, task, job.config.seed, max_length=length)
     with meter.evaluating():
         logits = np.asarray(model.logits(validation.texts), np.float32)
         scores = score(task, validation.targets, logits)

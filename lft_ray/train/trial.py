@@ -158,10 +158,11 @@ def _train(
     trains.
     """
     task = make_task(job.task_kind, job.facts)
-    if find_size(job.models, job.config.model_size)[1].is_linear:
+    size = find_size(job.models, job.config.model_size)[1]
+    if size.is_linear:
         from lft_ray.train.linear import run_linear
 
-        return run_linear(job, task, meter, report)
+        return run_linear(job, task, meter, report, family=size.family)
     from lft_ray.train.network import run_network
 
     usage_limit = UsageLimit(meter, job.allowance, processes=job.training.worker_count)

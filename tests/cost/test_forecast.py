@@ -120,3 +120,13 @@ def test_predictions_never_fall_with_more_work_nor_below_zero():
     small, large = forecast.predict(1e11), forecast.predict(1e13)
     assert 0 <= small.core_s <= large.core_s
     assert large.device_s == 0
+
+
+def test_contexts_are_read_in_windows_that_each_have_the_question():
+    short, long = ("who won", "a b c d"), ("who won", "word " * 1000)
+    task = {"task_kind": "question_answering", "sample_texts": [short]}
+    assert mean_tokens(dataset(**task), 128) == pytest.approx(4 * 1.4 + 3 + 2 * 1.4 + 0.4, abs=0.5)
+    read = mean_tokens(dataset(**task | {"sample_texts": [long]}), 128)
+    # 1,400 tokens, of which a window holds some 122 and shares half with the next.
+    assert 2 * 1400 < read < 2.5 * 1400
+    assert read < mean_tokens(dataset(**task | {"sample_texts": [long]}), 64)

@@ -41,9 +41,9 @@ def test_a_run_keeps_how_its_bases_read_the_texts(chinese):
     assert stored == prepared.dataset
     [line] = [line for line in told if "minilm" in line]
     assert line.startswith("warning: base minilm does not know")
-    assert with_fits(stored, chinese) == stored
-    assert note_fits(run, stored, chinese, told.append) == stored
+    assert with_fits(stored, chinese.models, 64) == stored
+    assert note_fits(run, stored, chinese.models, 64, told.append) == stored
 
 
 def test_nothing_is_told_of_english(experiment, dataset):
-    assert with_fits(dataset, experiment) == dataset
+    assert with_fits(dataset, experiment.models, experiment.training.max_length) == dataset

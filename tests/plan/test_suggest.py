@@ -1,6 +1,7 @@
 """What `lft init` chooses."""
 
 import gzip
+import json
 import random
 
 import pytest
@@ -10,6 +11,7 @@ from lft_ray.config import Experiment
 from lft_ray.config.loader import load_yaml
 from lft_ray.errors import InputError
 from lft_ray.plan.suggest import Asked, minutes_of, suggest
+from tests.tasks.questions import corpus
 
 
 def rows(count, *, share=0.5, start=0):
@@ -144,3 +146,14 @@ def test_a_file_of_pairs_becomes_a_task_on_pairs(tmp_path):
     )
     single = suggested(str(tmp_path / "train.csv"), text="premise")[1].task
     assert (single.kind, single.text, single.columns) == ("classification", "premise", {})
+
+
+def test_a_file_of_questions_becomes_a_task_on_questions(tmp_path):
+    path = tmp_path / "faq.jsonl"
+    path.write_text("\n".join(map(json.dumps, corpus.rows(120))))
+    found, experiment = suggested(str(path))
+    assert (experiment.task.kind, experiment.task.label, experiment.task.metric) == ("question_answering", None, "f1")
+    assert experiment.task.columns == {"question": "question", "context": "context", "answers": "answers"}
+    assert [spec.base for spec in experiment.models] == ["overlap", "minilm"]
+    assert experiment.training.method == ["full"]
+    assert not any("class_weights" in line for line in found.told)
