@@ -75,6 +75,7 @@ class Predictor:
             labels=bundle.labels,
             max_length=bundle.max_length,
             segments=len(input_columns(task.columns)),
+            answers=task.predicts,
             engine=bundle.engine,
             precision=bundle.precision,
             **limits,

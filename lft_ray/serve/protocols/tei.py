@@ -13,7 +13,15 @@ from pydantic import ConfigDict, Field
 from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson, read_object
-from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, Protocol, RequestHead, check_texts
+from lft_ray.serve.protocols.base import (
+    InferenceRequest,
+    InferenceResponse,
+    Protocol,
+    RequestHead,
+    check_texts,
+    refuse_questions,
+)
+from lft_ray.serve.protocols.forms import PAIRS, form_of
 from lft_ray.serve.protocols.hf import write_response
 from lft_ray.wire import MAX_BATCH, PAIR_TEXTS, RequestBody, Text
 
@@ -69,12 +77,14 @@ class TeiPairsRequest(_TeiOptions):
 
 
 def _read(body: bytes, head: RequestHead) -> InferenceRequest:
-    pairs = head.info.segments == PAIR_TEXTS
+    refuse_questions(head.info)
+    form = form_of(head.info)
+    pairs = form is PAIRS
     parsed = read_object(body, TeiPairsRequest) if pairs else read_object(body, TeiRequest)
     is_batch = isinstance(parsed.inputs, list) and any(isinstance(row, list) for row in parsed.inputs)
     rows: list[Any] = parsed.inputs if is_batch and isinstance(parsed.inputs, list) else [parsed.inputs]
     return InferenceRequest(
-        texts=check_texts([_input(row, pairs=pairs) for row in rows], where="inputs"),
+        texts=check_texts([_input(row, pairs=pairs) for row in rows], where="inputs", parts=form.parts),
         function="none" if parsed.raw_scores else None,
         truncate=parsed.truncate is not False,
         extra=is_batch,

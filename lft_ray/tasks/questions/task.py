@@ -25,7 +25,7 @@ from lft_ray.tasks.questions.scoring import exact_and_f1, is_written_without_bla
 from lft_ray.tasks.questions.truth import truth_array
 from lft_ray.tasks.rows import CleanRows, RawTable, Repeats, Values
 from lft_ray.texts import Text
-from lft_ray.wire import Prediction, SpanAnswer
+from lft_ray.wire import Prediction, PredictionKind, SpanAnswer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,6 +74,7 @@ class Questions:
     metric_names: Mapping[str, str] = {"f1": "F1", "exact_match": "exact match"}
     facts_type = QuestionFacts
     head = "tokens"
+    predicts: PredictionKind = "spans"
     is_exclusive = True
 
     def __init__(self, facts: QuestionFacts) -> None:
