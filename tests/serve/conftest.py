@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts
+from lft_ray.models.overlap import OverlapModel
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.models.tokens import Truncated
 from lft_ray.records import Bundle
@@ -25,6 +27,7 @@ from lft_ray.tasks.classification import Classification
 from lft_ray.tasks.pairs import Pairs
 from lft_ray.tasks.questions.layout import CANDIDATES, LOW, row_of
 from lft_ray.tasks.questions.task import QuestionFacts, Questions
+from lft_ray.texts import Text
 
 LABELS = ["business", "science", "sport"]
 
@@ -216,3 +219,28 @@ async def make_question_service(version: str = "abc123abc123") -> Service:
     service = Service(lambda _: make_question_predictor(version))
     await service.reconfigure(DesiredState(current="somewhere"))
     return service
+
+
+def export_overlap(folder: Path, name: str = "bundle", longest: int = 3) -> Bundle:
+    """A small real bundle that answers questions by shared words."""
+    task = Questions(QUESTION_FACTS.model_copy(update={"has_none": False}))
+    texts: list[Text] = [(f"Where is {one}?", f"It is in {two}. {one} is in the {two} yard.") for one, two in _PLACES]
+    answers = [[(two, context.index(two))] for (_, context), (_, two) in zip(texts, _PLACES, strict=True)]
+    questions, contexts = map(list, zip(*texts, strict=True))
+    truth = task.encode({"question": questions, "context": contexts, "answers": answers})
+    model = replace(OverlapModel.fit(texts, truth, task, 0, max_length=64), longest=longest)
+    checkpoint = folder / f"checkpoint-{name}"
+    checkpoint.mkdir()
+    model.save(checkpoint)
+    plan = ExportPlan(
+        precision="fp32",
+        task_kind=Questions.kind,
+        labels=[],
+        other_facts=task.facts.model_dump(),
+        samples=texts[:5],
+        card=CardFacts(name="test"),
+    )
+    return export_bundle(checkpoint, plan, Storage(folder), name)
+
+
+_PLACES = [("Ada", "Leeds"), ("Bob", "York"), ("Cleo", "Hull"), ("Dan", "Bath"), ("Eve", "Kent"), ("Finn", "Ely")]
