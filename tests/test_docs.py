@@ -1,7 +1,8 @@
 """The code blocks of README and docs: Python is executed, YAML is loaded, commands are parsed, and the cheap ones run.
 
 A comment above a block says what it needs: ``<!-- docs-test: run -->`` (a finished run), ``endpoint``, ``example`` (the
-package alone) or ``not-run=REASON``. Without one, Python blocks that search share one search.
+package alone), ``pairs`` (an endpoint on pairs: `tests.test_pipeline_pairs` runs these) or ``not-run=REASON``. Without
+one, Python blocks that search share one search.
 """
 
 import csv
@@ -141,7 +142,7 @@ def test_the_readme_is_one_page():
 def test_blocks_that_are_not_run_are_listed():
     every = [block for language in ("python", "bash", "yaml", "json") for block in blocks(language)]
     kinds = Counter(block.needs for block in every)
-    assert set(kinds) <= {"", "run", "endpoint", "example", *(f"not-run={reason}" for reason in NOT_RUN)}
+    assert set(kinds) <= {"", "run", "endpoint", "example", "pairs", *(f"not-run={reason}" for reason in NOT_RUN)}
     assert {reason: kinds[f"not-run={reason}"] for reason in NOT_RUN} == {k: n for k, (n, _) in NOT_RUN.items()}
 
 
@@ -295,7 +296,9 @@ class TestLine:
         monkeypatch.chdir(line.folder)
         execute(block, address=line.address)
 
-    @pytest.mark.parametrize("block", [b for b in blocks("bash") if "curl" in b.text], ids=lambda b: b.place)
+    @pytest.mark.parametrize(
+        "block", [b for b in blocks("bash") if "curl" in b.text and b.needs != "pairs"], ids=lambda b: b.place
+    )
     @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
     def test_curl(self, block, line):
         script = block.text.replace(ADDRESS, line.address)

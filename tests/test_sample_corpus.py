@@ -1,9 +1,11 @@
 """The cheap facts that README claims of the shipped corpus; `benchmarks/corpus_cv.py` measures the dear ones."""
 
 import csv
+import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,3 +86,34 @@ def test_the_experiment_on_pairs_reads_them(monkeypatch, pairs):
     assert not card.errors
     assert {problem.code for problem in card.problems} <= {"few_rows"}, card.problems
     assert sum(card.rows.values()) == len(pairs)
+
+
+# ---------------------------------------------------------------- questions
+
+QUESTIONS = CORPUS.with_name("handbook.jsonl")
+
+
+@pytest.fixture(scope="module")
+def questions() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_answer_is_a_piece_of_its_context_that_occurs_there_once(questions):
+    assert len(questions) >= 120
+    assert len({row["question"] for row in questions}) == len(questions)
+    assert set(Counter(row["context"] for row in questions).values()) == {4}
+    for row in questions:
+        [answer] = row["answers"]
+        assert row["context"].count(answer["text"]) == 1
+        assert row["context"].index(answer["text"]) == answer["answer_start"]
+
+
+def test_the_experiment_on_questions_reads_them(monkeypatch, questions):
+    from lft_ray.config import Experiment
+    from lft_ray.data.prepare import inspect
+
+    monkeypatch.chdir(CORPUS.parent.parent.parent)
+    experiment = Experiment.load("experiments/questions.yaml")
+    card = inspect(experiment.task, experiment.data)
+    assert not card.problems
+    assert sum(card.rows.values()) == len(questions)

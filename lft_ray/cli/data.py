@@ -31,7 +31,8 @@ def init(
     encoding: Annotated[str | None, typer.Option("--encoding", help="Encoding; default: what reads the files.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of runs; default: after the data.")] = None,
     kind: Annotated[
-        str | None, typer.Option("--kind", help="classification, multilabel or pairs; default: as seen.")
+        str | None,
+        typer.Option("--kind", help="classification, multilabel, pairs or question_answering; default: as seen."),
     ] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Experiment file; default: <name>.yaml.")] = None,
 ) -> None:

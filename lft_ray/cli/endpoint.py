@@ -137,6 +137,8 @@ def rollback(run: Served, as_json: Json = False) -> None:
 
 def _print_endpoint(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> None:
     """Print the state of an endpoint; exit code 2 if it rejected the bundle."""
+    from lft_ray.report.status import words_to_try
+
     if as_json:
         print_json(endpoint.model_dump(mode="json"))
     else:
@@ -149,7 +151,7 @@ def _print_endpoint(endpoint: "Endpoint", run: RunFolder, *, as_json: bool) -> N
     if endpoint.has_canary:
         next_command(f"lft status {typed(run.typed)}")
     else:
-        next_command(f"lft predict {typed(run.typed)} 'your text'")
+        next_command(f"lft predict {typed(run.typed)} {words_to_try(run)}")
 
 
 @guarded

@@ -6,11 +6,12 @@ both be it, and whether two columns of text are a pair; where they do not, the c
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from lft_ray.data.choose_questions import QUESTIONS, question_columns
 from lft_ray.data.pair_names import named_pair
 from lft_ray.data.readers.preview import Preview
 from lft_ray.errors import InputError, nearest
@@ -48,16 +49,18 @@ class Chosen:
     """None of pairs."""
     label: str
     kind: str
-    """classification, multilabel or pairs."""
+    """classification, multilabel, pairs or question_answering."""
     told: tuple[str, ...]
     """Sentences for people: what was chosen and why."""
     pair: tuple[str, str] | None = None
     """Columns of the first and the second text of pairs."""
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Role -> column, of a task with neither a text nor a label; the last is its truth, and ``label`` too."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All columns that a file must have."""
-        return (*(self.pair or (str(self.text),)), self.label)
+        return tuple(self.roles.values()) or (*(self.pair or (str(self.text),)), self.label)
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def choose(
         found: the file.
         text: name of the text column; None: the one that holds text.
         label: name of the label column; None: the one that holds labels.
-        kind: classification, multilabel or pairs; None: as texts and labels look.
+        kind: classification, multilabel, pairs or question_answering; None: as texts and labels look.
         pair: columns of the two texts of pairs; None: by their names, unless ``text`` is given.
 
     Raises:
@@ -176,6 +179,10 @@ def choose(
         listed = ", ".join(repr(column.name[:60]) for column in columns) or "none"
         fix = "one column for the text and one for its label are needed; is the delimiter a comma (.csv) or tab (.tsv)?"
         raise InputError(f"{found.path}: columns found: {listed}", fix=fix)
+    if kind == QUESTIONS or not (text or label or kind or pair):
+        questions = _choose_questions(found, asked=kind == QUESTIONS)
+        if questions is not None:
+            return questions
     _check_header(found, columns)
     if pair is not None or (text is None and kind in (None, PAIRS)):
         chosen = _choose_pair(found, columns, pair, label, asked=kind == PAIRS)
@@ -198,6 +205,19 @@ def choose(
         *((f"kind: {seen}, since rows have several labels",) if kind is None and seen == "multilabel" else ()),
     )
     return Chosen(text_column.name, label_column.name, seen, told)
+
+
+def _choose_questions(found: Preview, *, asked: bool) -> Chosen | None:
+    roles = question_columns(found.columns)
+    if roles is None:
+        if not asked:
+            return None
+        names = ", ".join(map(repr, found.columns))
+        fix = "name the columns question, context and answers, or write task.columns in the experiment file"
+        raise InputError(f"{found.path}: no question, context and answers that are pieces of it among {names}", fix=fix)
+    question, context, answers = roles.values()
+    told = f"kind: {QUESTIONS}; question: column {question!r}, context: column {context!r}, answers: column {answers!r}"
+    return Chosen(None, answers, QUESTIONS, (f"{told}, whose texts are pieces of the context",), roles=roles)
 
 
 def _choose_pair(

@@ -282,7 +282,8 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
         _check_logits(logits, (len(plan.samples), width), f"the checkpoint {source}")
         _write(folder / PREDICTOR, spec.model_dump())
         _write(folder / SMOKE, {"texts": plan.samples, "logits": logits.tolist()})
-        subject = CardSubject(**spec.model_dump(exclude={"metric", "other_facts"}))
+        segments = 1 if isinstance(plan.samples[0], str) else len(plan.samples[0])
+        subject = CardSubject(**spec.model_dump(exclude={"metric", "other_facts"}), segments=segments)
         (folder / CARD).write_text(render_card(subject, facts), encoding="utf-8")
         digests = {name: _digest_of(folder / name).sha256 for name in _listed(folder)}
         _write(folder / BOM, render_bom(subject, facts, digests))

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lft_ray.records import Interval, Record
 from lft_ray.records.panels import Panel, PanelColumn
+from lft_ray.wire import PAIR_TEXTS
 
 __all__ = ["CardFacts", "CardSubject", "render_card"]
 
@@ -64,6 +65,8 @@ class CardSubject(Record):
     precision: str
     model_size: str
     max_length: int
+    segments: int = 1
+    """Texts of one input: 2 for pairs."""
 
 
 def render_card(subject: CardSubject, facts: CardFacts) -> str:
@@ -76,7 +79,7 @@ def render_card(subject: CardSubject, facts: CardFacts) -> str:
         _section("Measured", _measured_rows(facts)),
         _tables(subject, facts),
         _section("Data", _data_rows(facts)),
-        _USE,
+        _USE.format(inputs=_PAIR if subject.segments == PAIR_TEXTS else '"some text"'),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -195,11 +198,12 @@ def _plain(text: str) -> str:
     return flat
 
 
+_PAIR = '{"text": "a first text", "text_pair": "a second text"}'
 _USE = """## Use
 
 ```bash
 lft deploy PATH_OF_THIS_FOLDER
-curl -s http://127.0.0.1:8000/ -H 'Content-Type: application/json' -d '{"inputs": "some text"}'
+curl -s http://127.0.0.1:8000/ -H 'Content-Type: application/json' -d '{{"inputs": {inputs}}}'
 ```
 
 The response is in Hugging Face's text-classification format: for each text a list of labels with scores, best first.

@@ -29,6 +29,7 @@ from lft_ray.plan.serving_costs import matmul_flops_per_core_s
 from lft_ray.search.confirm import max_seeds
 from lft_ray.selection.power import power_of
 from lft_ray.system.paths import resolve
+from lft_ray.tasks.base import Head
 from lft_ray.texts import whole
 
 __all__ = ["Asked", "Suggestion", "minutes_of", "suggest"]
@@ -51,6 +52,7 @@ SEARCH_SHARE = 0.7
 IMBALANCE = 5.0
 """Rows of the most to those of the least frequent label above which balanced class weights are searched too. At 13:1
 they moved macro-F1 by 2 to 6 points, in either direction."""
+_LONG = {False: "cut", True: "read in several windows"}
 LEAST_MARGIN, MOST_MARGIN = 0.005, 0.02
 """Half a point; two points: more F1 than a user gives up unasked, however few rows there are to decide it."""
 
@@ -114,8 +116,10 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     """
     look = _hub(given, asked) if any(entry.startswith(HUB_PREFIX) for entry in given) else _look(given, asked)
     files, chosen, encoding = look.files, look.chosen, look.encoding
-    pair = dict(zip(PAIR_ROLES, chosen.pair, strict=True)) if chosen.pair else {}
-    task = TaskSpec(kind=chosen.kind, text=chosen.text, label=chosen.label, columns=pair)
+    roles = dict(zip(PAIR_ROLES, chosen.pair, strict=True)) if chosen.pair else dict(chosen.roles)
+    label = None if chosen.roles else chosen.label
+    task = TaskSpec(kind=chosen.kind, text=chosen.text, label=label, columns=roles)
+    is_read_in_windows = TaskRecord.of(task.kind, None).head == "tokens"
     data = _data(files, encoding)
     read = inspect_rows(task, data)
     train = read.splits.get("train")
@@ -124,11 +128,11 @@ def suggest(given: Sequence[str], asked: Asked, *, speed: Callable[[], float] | 
     length, length_told = _length(texts, fit)
     fit = fit and token_fit(texts, ModelSpec(base=BASE), length)
     if fit:
-        length_told += f"; {fit.truncated_share:.1%} of them are cut"
+        length_told += f"; {fit.truncated_share:.1%} of them are {_LONG[is_read_in_windows]}"
     mean = fit.tokens["mean"] if fit else sum(map(rough_tokens, texts)) / max(1, len(texts))
     effort = minutes_of(read.card.rows.get("train", 0), min(mean, length), this_machine(), speed or _speed)
     margin, margin_told = _margin(read.card, task)
-    ratio = _imbalance(read.card)
+    ratio = 1.0 if is_read_in_windows else _imbalance(read.card)
     name = run_name(asked.name) if asked.name else files.name
     problems = fit_problems([fit] if fit else [])
     lines = [
@@ -299,7 +303,7 @@ def _length(texts: Sequence[str], fit: TokenFit | None) -> tuple[int, str]:
         source = f"estimated: {BASE} is not on this machine; about {high:.0f} tokens at the 95th percentile"
     length = min(512, max(32, 32 * math.ceil(high / 32)))
     if high > length:
-        source += f", more than {BASE} reads: the rest is cut"
+        source += f", more than {BASE} reads at once"
     return length, source
 
 
@@ -336,11 +340,13 @@ def _yaml(
     told: Mapping[str, str],
 ) -> str:
     margin, ratio = measured
+    record = TaskRecord.of(task.kind, task.metric)
+    floor, method = _STARTS[record.head]
     wanted = {
         "kind": task.kind,
         **({"columns": task.columns} if task.columns else {"text": task.text}),
-        "label": task.label,
-        "metric": TaskRecord.of(task.kind, task.metric).metric,
+        **({"label": task.label} if task.label else {}),
+        "metric": record.metric,
     }
     lines = [f"  train: {inline(data.train)}"]
     held = {"validation": data.validation, "test": data.test}
@@ -358,6 +364,8 @@ def _yaml(
         name=inline(name),
         task=inline(wanted),
         data="\n".join(lines),
+        floor=floor,
+        method=method,
         base=BASE,
         layers=inline(list(effort.layers)),
         weights=weights,
@@ -371,6 +379,18 @@ def _yaml(
     )
 
 
+_STARTS: Mapping[Head, tuple[str, str]] = {
+    "vector": (
+        "{base: tfidf}                            # n-grams and logistic regression: the baseline",
+        "[full, linear_probe]               # all weights; or the head alone, one forward pass",
+    ),
+    "tokens": (
+        "{base: overlap}                          # words shared with the question: the baseline",
+        "[full]                             # all weights",
+    ),
+}
+"""What the head reads -> lines of the baseline and of the training methods."""
+
 _TEMPLATE = """\
 # Written by `lft init`. `lft env --schema` describes every key.
 name: {name}
@@ -381,11 +401,11 @@ data:
 {data}
 
 models:
-  - {{base: tfidf}}                            # n-grams and logistic regression: the baseline
+  - {floor}
   - {{base: {base}, layers: {layers}}}  # model size = base x number of layers; `lft env --models` lists bases
 
 training:
-  method: [full, linear_probe]               # all weights; or the head alone, one forward pass
+  method: {method}
   learning_rate: {{low: 3.0e-5, high: 1.0e-3, log: true}}
   batch_size: [16, 32, 64]
   epochs: [1, 2, 3]{weights}

@@ -1,15 +1,17 @@
 """Status of a run. In: a run folder. Out: a dictionary that can be written as JSON. Never changes the run."""
 
+import json
 from collections import Counter
 from typing import Any
 
 from lft_ray.run.bundle_site import BundleSite
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger, check_winner
+from lft_ray.run.storage import Storage
 from lft_ray.serve.endpoint.look import EndpointView, look
 from lft_ray.system.text import quoted
 
-__all__ = ["next_of", "status_of"]
+__all__ = ["next_of", "status_of", "words_to_try"]
 
 _RESPONDS = ("ready", "not_ready", "unreachable", "starting", "elsewhere")
 """States of an endpoint that is there, whether or not it answers."""
@@ -40,20 +42,33 @@ def status_of(run: RunFolder, ledger: Ledger) -> dict[str, Any]:
         "version": view.version if view and is_ready else None,
         "canary": view.canary.model_dump(mode="json") if view and is_ready and view.canary else None,
         "serving": view.model_dump(mode="json", exclude={"canary"}) if view else None,
-        "next": next_of(view, target, start),
+        "next": next_of(view, target, start, run),
     }
 
 
-def next_of(view: EndpointView | None, target: str, start: str) -> str:
+def words_to_try(run: RunFolder) -> str:
+    """Arguments of ``lft predict`` to try a model with: one text, or two where it reads pairs."""
+    if isinstance(run, BundleSite):
+        smoke = Storage(run.bundle_uri)
+        first = json.loads(smoke.get("smoke.json"))["texts"][:1] if smoke.exists("smoke.json") else []
+        pairs = any(isinstance(text, list) for text in first)
+    else:
+        dataset = run.dataset()
+        pairs = dataset is not None and any(isinstance(text, tuple) for text in dataset.sample_texts[:1])
+    return "'first text' 'second text'" if pairs else "'your text'"
+
+
+def next_of(view: EndpointView | None, target: str, start: str, run: RunFolder) -> str:
     """The command to run next.
 
     Args:
         view: the endpoint; None without one.
         target: its run, quoted for a shell.
         start: the command where nothing serves.
+        run: the run, or the site of a bundle.
     """
     if view is None or view.state == "stopped":
         return start
     if view.state == "ready":
-        return f"lft predict {target} 'your text'"
+        return f"lft predict {target} {words_to_try(run)}"
     return f"lft status {target}" if view.state in _RESPONDS else f"lft deploy {target}"

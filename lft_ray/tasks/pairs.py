@@ -10,11 +10,13 @@ __all__ = ["Pairs"]
 
 FIRST_ROLE, SECOND_ROLE = "text_a", "text_b"
 FIRST_NAMES = (
-    "text_a", "text1", "sentence1", "sentence_a", "premise", "question1", "question", "query", "first", "left",
+    "text_a", "text1", "text_1", "sentence1", "sentence_1", "sentence_a", "premise", "question1", "question_1",
+    "question", "query", "claim", "source", "anchor", "first", "left",
 )  # fmt: skip
 SECOND_NAMES = (
-    "text_b", "text2", "sentence2", "sentence_b", "hypothesis", "question2", "text_pair", "answer", "passage",
-    "document", "sentence", "second", "right",
+    "text_b", "text2", "text_2", "sentence2", "sentence_2", "sentence_b", "hypothesis", "question2", "question_2",
+    "text_pair", "answer", "reply", "response", "passage", "document", "context", "evidence", "target", "candidate",
+    "sentence", "second", "right",
 )  # fmt: skip
 TRUTH_NAMES = (*LABEL_NAMES, "gold_label", "relation", "judgement", "is_duplicate", "entailment")
 """Column names tried where the experiment file names none, in order of preference."""

@@ -154,3 +154,59 @@ def test_real_tokenizers(shared_dir, tmp_path, name, end_id):
     assert isinstance(tokens, TokenFile)
     assert (tokens.end_id, tokens.values.dtype) == (end_id, np.uint16)
     assert len(tokens) / (time.process_time() - started) > 500
+
+
+# ---------------------------------------------------------------- pairs of texts
+
+
+@pytest.fixture
+def pair_tokens(tmp_path, tiny_bert):
+    rows = [(f"cat number {n} " + "purrs " * (n % 9), "dog barks " * (1 + n % 4), "yn"[n % 2]) for n in range(60)]
+    lines = ["text_a,text_b,label", *(",".join(row) for row in rows)]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    spec = DataSpec(train=str(tmp_path / "pairs.csv"))
+    record = prepare(TaskSpec(kind="pairs"), spec, Storage(tmp_path / "run"))
+    return encode_split(record, "train", tiny_bert, tmp_path / "tokens"), load_split(record, "train").texts
+
+
+@pytest.mark.parametrize("max_length", [8, 14, 64])
+def test_pairs_are_encoded_and_cut_as_a_replica_encodes_them(pair_tokens, tiny_bert, max_length):
+    from lft_ray.models.tokens import TextTokenizer
+
+    tokens, texts = pair_tokens
+    found = tokens.gather(np.arange(len(texts)), max_length)
+    served = TextTokenizer(tiny_bert).encode(texts, max_length)
+    assert [list(pair) for pair in found] == [list(pair) for pair in served]
+    assert [list(pair.types) for pair in found] == [list(pair.types) for pair in served]
+    assert max(map(len, found)) <= max_length
+    assert tokens.lengths(max_length).tolist() == [len(pair) for pair in found]
+
+
+def test_tensors_of_pairs_hold_the_number_of_each_tokens_text(pair_tokens):
+    tokens, _ = pair_tokens
+    rows = np.array([3, 8, 12])
+    ids, mask = tokens.tensors(rows, 64, 0)
+    assert ids.shape == (*mask.shape, 2)
+    for row, pair in enumerate(tokens.gather(rows, 64)):
+        length = len(pair)
+        assert ids[row, :length, 0].tolist() == list(pair)
+        assert ids[row, :length, 1].tolist() == list(pair.types)
+        assert not ids[row, length:].any()
+
+
+def test_pairs_keep_their_template_where_tokens_are_renumbered_or_sent(pair_tokens):
+    from lft_ray.data.encode import RenumberedTokens
+
+    tokens, _ = pair_tokens
+    numbers = np.arange(tokens.values.max() + 1, dtype=np.uint32)[::-1].copy()
+    renumbered = RenumberedTokens(tokens.path, numbers)
+    for other in (renumbered, pickle.loads(pickle.dumps(renumbered))):
+        for one, two in zip(tokens.gather(np.arange(9), 10), other.gather(np.arange(9), 10), strict=True):
+            assert [int(numbers[token]) for token in one] == list(two)
+            assert one.types == two.types
+
+
+def test_single_texts_have_no_first_part(tmp_path, pets_record):
+    tokens = encode_split(pets_record, "train", tokenizer(tmp_path / "t", "[CLS] $A [SEP]"), tmp_path / "tokens")
+    assert tokens.first is None
+    assert tokens.tensors(np.arange(2), 64, 0)[0].ndim == 2

@@ -133,6 +133,23 @@ def tags(tmp_path_factory) -> DatasetRecord:
     return _prepared(tmp_path_factory.mktemp("tags"), "multilabel", rows)
 
 
+@pytest.fixture(scope="session")
+def matches(tmp_path_factory) -> DatasetRecord:
+    """Two texts a row: of the same topic, or of two."""
+    folder = tmp_path_factory.mktemp("matches")
+
+    def paired(rows):
+        # The topics take turns, so that every third text is of the same one.
+        moved = [rows[(number + (3 if number % 2 else 1)) % len(rows)] for number in range(len(rows))]
+        return [(a, b, "same" if x == y else "other") for (a, x), (b, y) in zip(rows, moved, strict=True)]
+
+    for name, rows in {"train": paired(texts_of(120, 5)), "validation": paired(texts_of(60, 6))}.items():
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([("text_a", "text_b", "label"), *rows])
+    data = DataSpec(train=str(folder / "train.csv"), validation=str(folder / "validation.csv"), split={"test": 0.0})
+    return prepare(TaskSpec(kind="pairs"), data, Storage(folder))
+
+
 def fresh_network(base: Path, outputs: int, *, layers: int = LAYERS, seed: int = 0) -> TextNetwork:
     spec = ModelSpec(base=str(base), layers=[layers])
     size = find_size([spec], f"{base}:{layers}")[1]

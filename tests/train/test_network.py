@@ -2,11 +2,13 @@
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from lft_ray.config import DistillSpec
 from lft_ray.data.store import load_split
 from lft_ray.engines.batching import run_sorted
 from lft_ray.engines.torch_engine import TorchEngine
+from lft_ray.models.engine_card import EngineCard
 from lft_ray.models.resolve import find_base
 from lft_ray.records import TrialStatus
 from lft_ray.run.storage import Storage
@@ -71,3 +73,30 @@ def test_the_state_key_depends_on_teacher_and_settings_but_not_on_resources(tria
     assert len(set(keys)) == 4
     elsewhere = {"workers": 2, "sharding": "fsdp", "checkpoint_every_s": 1.0, "activation_cache_gb": 0.0}
     assert key(config=student, training=elsewhere) == keys[0]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {},
+        {"method": "linear_probe"},
+        {"method": "freeze", "frozen_layers": 1},
+        {"method": "lora", "lora_rank": 2, "lora_alpha": 4.0},
+    ],
+    ids=lambda method: method.get("method", "full"),
+)
+def test_pairs_are_served_as_they_were_scored_whatever_the_method(trial_job, matches, method):
+    job = trial_job(matches, config={"epochs": 1, "max_length": 24} | method, max_lengths=[12])
+    result = run_trial(job, lambda _: None)
+    assert result.status is TrialStatus.DONE, result.reason
+    folder = Storage(result.checkpoint_uri).local_folder("")
+    assert EngineCard.read(folder).segments == 2
+    texts = load_split(matches, "validation").texts
+    logits = []
+    for found in result.variants:
+        logits.append(np.array(pq.read_table(found.predictions_uri)["logits"].to_pylist()))
+        runner = TorchEngine.open(folder, precision=found.precision, threads=1, max_length=found.max_length)
+        np.testing.assert_allclose(run_sorted(runner, texts), logits[-1], atol=1e-4)
+        swapped = run_sorted(runner, [(second, first) for first, second in texts])
+        assert np.abs(swapped - logits[-1]).max() > 1e-3, "the order of the texts is read"
+    assert np.abs(logits[0] - logits[1]).max() > 1e-4, "the shorter variant cuts"

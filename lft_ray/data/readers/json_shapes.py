@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from lft_ray.data.readers.context import ReadContext
+from lft_ray.tasks.columns import input_columns
 
 __all__ = ["other_shape", "shape_of"]
 
@@ -35,9 +36,17 @@ def other_shape(context: ReadContext) -> tuple[str, str] | None:
             if rest.startswith("{"):
                 return "each object spans several lines, expected one object per line", "jq -c . FILE > rows.jsonl"
             is_whole = not rest
-        if is_whole and isinstance(value, dict):
+        if is_whole and isinstance(value, dict) and not _has_inputs(value, context):
             return shape_of(value)
     return None
+
+
+def _has_inputs(value: dict[str, Any], context: ReadContext) -> bool:
+    """Whether an object has a text under the name of every input: then it is a row, also with lists of objects."""
+    wanted = context.wanted
+    names = [(wanted.given.get(column.role),) if wanted.given.get(column.role) else column.names
+             for column in input_columns(wanted.columns)]  # fmt: skip
+    return bool(names) and all(any(isinstance(value.get(name or ""), str) for name in tried) for tried in names)
 
 
 def shape_of(value: dict[str, Any]) -> tuple[str, str] | None:

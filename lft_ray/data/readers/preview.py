@@ -25,6 +25,7 @@ from lft_ray.data.readers.foreign import foreign
 from lft_ray.data.readers.json_shapes import other_shape
 from lft_ray.data.readers.packed import PackedError, check_packed, open_binary
 from lft_ray.data.readers.sniff import Format, sniff
+from lft_ray.data.readers.squad import squad_rows
 from lft_ray.errors import DataError
 from lft_ray.tasks.findings import Findings
 
@@ -113,6 +114,8 @@ def _rows(context: ReadContext, kind: Format) -> tuple[tuple[list[dict[str, Any]
         if kind in (Format.CSV, Format.TSV):
             read = _delimited(stream, "\t" if kind is Format.TSV else ",")
         else:
+            if kind is Format.JSON_LINES and (questions := squad_rows(context)) is not None:
+                return _spread(row for _, row in questions), list(questions[0][1])
             if kind is Format.JSON_LINES and (shape := other_shape(context)) is not None:
                 raise DataError(f"{context.path}: {shape[0]}", fix=shape[1])
             found = _json_rows(_parsed(stream.read()) if kind is Format.JSON_ARRAY else map(_parsed, stream))

@@ -18,14 +18,14 @@ from lft_ray.tasks.columns import Column
 from lft_ray.tasks.findings import FileFindings
 from lft_ray.texts import is_blank, repaired, shown
 
-__all__ = ["SpansKind", "read_answers"]
+__all__ = ["SpansKind", "UnreadableAnswersError", "parsed_answers", "read_answers"]
 
 _STARTS = ("answer_start", "start", "answer_starts", "starts")
 _TEXTS = ("text", "answer", "texts", "answers")
 _FIX = 'write texts, or objects such as {"text": "in 1066", "answer_start": 17}'
 
 
-class _UnreadableError(Exception):
+class UnreadableAnswersError(Exception):
     """A value that holds no answers."""
 
 
@@ -34,7 +34,7 @@ class SpansKind:
 
     def from_strings(self, cells: list[str]) -> Cells:
         """Return the cells; those that hold JSON are read as such."""
-        return [_parsed(cell) for cell in cells]
+        return [parsed_answers(cell) for cell in cells]
 
     def json_cells(self, wanted: Column) -> JsonCells:
         """Start to collect values."""
@@ -51,7 +51,7 @@ class SpansKind:
             findings.error("answer_type", message, row=1, fix=f"name another column with {option}NAME")
             return None
         values = cells.to_pylist()
-        return [_parsed(value) if isinstance(value, str) else value for value in values]
+        return [parsed_answers(value) if isinstance(value, str) else value for value in values]
 
     def rows(
         self, wanted: Column, part: FileColumns, task: type[Task], findings: FileFindings
@@ -63,7 +63,7 @@ class SpansKind:
         for number, value in zip(part.row_numbers.tolist(), part.values[wanted.role], strict=True):
             try:
                 rows.append(read_answers(value))
-            except _UnreadableError as error:
+            except UnreadableAnswersError as error:
                 bad.append((number, f"the {wanted.role} cannot be read: {error}"))
                 rows.append([])
         if bad:
@@ -90,7 +90,7 @@ def read_answers(value: Any) -> list[tuple[str, int | None]]:
     """Read the answers of one row: texts, each with its first character or None.
 
     Raises:
-        _UnreadableError: the value holds no answers.
+        UnreadableAnswersError: the value holds no answers.
     """
     if value is None or (isinstance(value, str) and is_blank(value)):
         return []
@@ -100,7 +100,7 @@ def read_answers(value: Any) -> list[tuple[str, int | None]]:
         return _of_object(value)
     if isinstance(value, list):
         return [answer for one in value for answer in _of_item(one)]
-    raise _UnreadableError(f"it is {kind_name(value)}")
+    raise UnreadableAnswersError(f"it is {kind_name(value)}")
 
 
 def _of_item(value: Any) -> list[tuple[str, int | None]]:
@@ -108,27 +108,27 @@ def _of_item(value: Any) -> list[tuple[str, int | None]]:
         return [(repaired(value), None)]
     if isinstance(value, dict):
         return _of_object(value)
-    raise _UnreadableError(f"its list holds {kind_name(value)}")
+    raise UnreadableAnswersError(f"its list holds {kind_name(value)}")
 
 
 def _of_object(value: dict[str, Any]) -> list[tuple[str, int | None]]:
     texts = next((value[name] for name in _TEXTS if name in value), None)
     starts = next((value[name] for name in _STARTS if name in value), None)
     if texts is None:
-        raise _UnreadableError(f"an object has no text: {', '.join(map(shown, value)) or 'it is empty'}")
+        raise UnreadableAnswersError(f"an object has no text: {', '.join(map(shown, value)) or 'it is empty'}")
     if isinstance(texts, str):
         texts, starts = [texts], [starts]
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _UnreadableError("the text of an object is no text")
+        raise UnreadableAnswersError("the text of an object is no text")
     starts = [None] * len(texts) if starts is None else starts
     if not isinstance(starts, list) or len(starts) != len(texts):
-        raise _UnreadableError(f"an object has {len(texts)} texts and another number of places")
+        raise UnreadableAnswersError(f"an object has {len(texts)} texts and another number of places")
     if not all(start is None or (isinstance(start, int) and not isinstance(start, bool)) for start in starts):
-        raise _UnreadableError("the place of an answer is no whole number")
+        raise UnreadableAnswersError("the place of an answer is no whole number")
     return [(repaired(text), start) for text, start in zip(texts, starts, strict=True)]
 
 
-def _parsed(cell: str | None) -> Any:
+def parsed_answers(cell: str | None) -> Any:
     """A cell with JSON as what it holds, or with a list or object as Python writes it; any other as it is."""
     text = (cell or "").strip()
     if text[:1] not in ("[", "{"):
@@ -148,7 +148,7 @@ class _JsonAnswers:
         del number
         try:
             read_answers(value)
-        except _UnreadableError as error:
+        except UnreadableAnswersError as error:
             message = f"the {self.role} cannot be read: {error}"
             return Refused("answer_type", message, f"the {self.role} cannot be read", _FIX)
         return None

@@ -22,6 +22,7 @@ from lft_ray.tasks.rows import CleanRows
 from lft_ray.train.deep.features import Encoder, find_encoder, network_features, tfidf_matrix
 from lft_ray.train.deep.folds import FOLDS, fold_of_rows, out_of_fold
 from lft_ray.train.deep.noise import LIKELY, POSSIBLE, Scored, binary, scored
+from lft_ray.train.deep.sides import cannot_judge, linked
 from lft_ray.wire import PAIR_TEXTS
 
 __all__ = ["DeepReport", "NearDuplicate", "Suspect", "deep_check", "groups", "judged"]
@@ -72,7 +73,7 @@ class DeepReport(Record):
     features: str
     """What the models read: the base of the linear probe, TF-IDF, or both."""
     note: str = ""
-    """Why no network was used; empty where one was."""
+    """Why no network was used, or no label judged; empty where both were."""
     rows: int
     seed: int
     suspects: list[Suspect]
@@ -162,15 +163,20 @@ def deep_check(
         views.append(tfidf_matrix(rows.texts, max_length=max_length))
     told = [encoder.name] if encoder is not None else []
     told += ["TF-IDF"] if len(views) > len(told) else []
-    fold = fold_of_rows(groups(rows.keys, pairs), task.strata({"label": rows.labels}), seed=seed)
+    sides = _sides(rows.parts)
+    grouped = groups(rows.keys, pairs)
+    together = linked(grouped, [text_keys(side)[0] for side in sides]) if sides else grouped
+    fold = fold_of_rows(together, task.strata({"label": rows.labels}), seed=seed)
     probabilities = out_of_fold(views, targets, task, fold, seed=seed)
     is_judged = judged(targets, rows.keys, task)
+    no_network = "" if encoder is not None else "no network of the experiment is on this machine, nor MiniLM"
+    unskilled = cannot_judge(probabilities, targets) if sides and task.is_exclusive else ""
     return DeepReport(
         features=" and ".join(told),
-        note="" if encoder is not None else "no network of the experiment is on this machine, nor MiniLM",
+        note="; ".join(filter(None, (no_network, unskilled))),
         rows=len(rows.texts),
         seed=seed,
-        suspects=_suspects(rows, targets, probabilities, task, is_judged),
+        suspects=[] if unskilled else _suspects(rows, targets, probabilities, task, is_judged),
         not_judged=[name for name, enough in zip(task.labels, is_judged, strict=True) if not enough],
         near_duplicates=near,
         leaked={part.split: sum(one.split == part.split != one.other_split for one in near) for part in rows.parts[1:]},
@@ -183,12 +189,17 @@ def _features(
     encoder: Encoder, rows: "_Rows", max_length: int, log: Callable[[str], None] | None
 ) -> NDArray[np.float32]:
     """Vectors of the texts; of pairs what the vectors of their texts have in common, and where they differ."""
-    roles = list(rows.parts[0].inputs())
-    if len(roles) != PAIR_TEXTS:
+    sides = _sides(rows.parts)
+    if not sides:
         return network_features(encoder, rows.texts, max_length=max_length, log=log)
-    sides = [[text for part in rows.parts for text in part.values[role]] for role in roles]
     one, two = (network_features(encoder, side, max_length=max_length, log=log) for side in sides)
     return np.hstack([one * two, np.abs(one - two)])
+
+
+def _sides(parts: Sequence[CleanRows]) -> list[list[str]]:
+    """First and second text of all rows of pairs; empty for single texts."""
+    roles = list(parts[0].inputs())
+    return [[text for part in parts for text in part.values[role]] for role in roles if len(roles) == PAIR_TEXTS]
 
 
 def _shared(parts: Sequence[CleanRows]) -> dict[str, dict[str, int]]:

@@ -147,3 +147,17 @@ def test_pairs_are_read_side_by_side_by_a_network(tmp_path, tiny_bert):
     assert report.rows == 120
     assert "TF-IDF" in report.features
     assert report.features != "TF-IDF"
+
+
+def test_pairs_that_a_probe_cannot_tell_apart_accuse_no_label(tmp_path, without_network):
+    generator = random.Random(2)
+    words = [word for topic in TOPICS.values() for word in topic]
+    rows = []
+    for number in range(60):
+        for label in ("yes", "no"):
+            rows.append((f"question {number}", f"{' '.join(generator.choices(words, k=6))} {len(rows)}", label))
+    (tmp_path / "a.csv").write_text("text_a,text_b,label\n" + "".join(",".join(one) + "\n" for one in rows))
+    found = inspect_rows(TaskSpec(kind="pairs"), DataSpec(train=str(tmp_path / "a.csv")))
+    report = report_of(found)
+    assert report.suspects == []
+    assert "accuses none" in report.note
