@@ -48,13 +48,20 @@ def render_bom(subject: CardSubject, facts: CardFacts, digests: dict[str, str]) 
     return {**bom, "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, content)}"}
 
 
+_OUTPUTS = {
+    "labels": "probabilities of {labels} labels",
+    "spans": "pieces of a context with their places and probabilities",
+}
+"""What predictions consist of -> what the model puts out."""
+
+
 def _model(subject: CardSubject, facts: CardFacts) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "task": subject.task_kind,
         "modelArchitecture": subject.model_size,
         "approach": {"type": "supervised"},
         "inputs": [{"format": "text"}],
-        "outputs": [{"format": f"probabilities of {len(subject.labels)} labels"}],
+        "outputs": [{"format": _OUTPUTS[subject.answers].format(labels=len(subject.labels))}],
     }
     if facts.data_fingerprint:
         parameters["datasets"] = [{"ref": "data"}]
@@ -66,7 +73,7 @@ def _model(subject: CardSubject, facts: CardFacts) -> dict[str, Any]:
         "type": "machine-learning-model",
         "bom-ref": "model",
         "name": facts.name,
-        "description": facts.reason or f"Text classifier ({subject.task_kind})",
+        "description": facts.reason or f"{subject.describes} ({subject.task_kind})",
         "modelCard": card,
         "properties": [
             {"name": "lft-ray:engine", "value": subject.engine},

@@ -28,7 +28,7 @@ from lft_ray.plugins import resolve
 from lft_ray.records import Bundle, Learned, Record
 from lft_ray.run.storage import Storage
 from lft_ray.tasks.base import Task
-from lft_ray.tasks.find import make_task
+from lft_ray.tasks.find import make_task, prediction_kind
 from lft_ray.texts import Text
 
 __all__ = [
@@ -278,12 +278,13 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
         spec = _spec(built, plan)
         # One thread, so that the logits in the smoke test do not depend on the number of cores.
         logits = run_sorted(built.open(threads=1), plan.samples)
-        width = make_task(plan.task_kind, plan.facts).row_width
-        _check_logits(logits, (len(plan.samples), width), f"the checkpoint {source}")
+        task = make_task(plan.task_kind, plan.facts)
+        _check_logits(logits, (len(plan.samples), task.row_width), f"the checkpoint {source}")
         _write(folder / PREDICTOR, spec.model_dump())
         _write(folder / SMOKE, {"texts": plan.samples, "logits": logits.tolist()})
         segments = 1 if isinstance(plan.samples[0], str) else len(plan.samples[0])
-        subject = CardSubject(**spec.model_dump(exclude={"metric", "other_facts"}), segments=segments)
+        told = spec.model_dump(exclude={"metric", "other_facts"})
+        subject = CardSubject(**told, segments=segments, answers=prediction_kind(task))
         (folder / CARD).write_text(render_card(subject, facts), encoding="utf-8")
         digests = {name: _digest_of(folder / name).sha256 for name in _listed(folder)}
         _write(folder / BOM, render_bom(subject, facts, digests))

@@ -3,12 +3,15 @@
 In: `CardFacts`. Out: Markdown with a YAML header. Never contains texts of the data or secrets: only the facts passed.
 """
 
+import json
+from collections.abc import Mapping
+
 import yaml
 from pydantic import Field
 
 from lft_ray.records import Interval, Record
 from lft_ray.records.panels import Panel, PanelColumn
-from lft_ray.wire import PAIR_TEXTS
+from lft_ray.wire import PAIR_TEXTS, PredictionKind, wire_input
 
 __all__ = ["CardFacts", "CardSubject", "render_card"]
 
@@ -66,7 +69,14 @@ class CardSubject(Record):
     model_size: str
     max_length: int
     segments: int = 1
-    """Texts of one input: 2 for pairs."""
+    """Texts of one input: 2 for pairs, and for a question with its context."""
+    answers: PredictionKind = "labels"
+    """What its predictions consist of."""
+
+    @property
+    def describes(self) -> str:
+        """What kind of model it is."""
+        return {"labels": "Text classifier", "spans": "Extractive question answering"}[self.answers]
 
 
 def render_card(subject: CardSubject, facts: CardFacts) -> str:
@@ -79,14 +89,15 @@ def render_card(subject: CardSubject, facts: CardFacts) -> str:
         _section("Measured", _measured_rows(facts)),
         _tables(subject, facts),
         _section("Data", _data_rows(facts)),
-        _USE.format(inputs=_PAIR if subject.segments == PAIR_TEXTS else '"some text"'),
+        _USE.format(inputs=_inputs(subject), response=_RESPONSES[subject.answers]),
     ]
     return "\n".join(part for part in parts if part)
 
 
 def _summary(subject: CardSubject, facts: CardFacts) -> str:
     count = len(subject.labels)
-    opening = f"Text classifier ({subject.task_kind}) with {count} label{'' if count == 1 else 's'}."
+    labels = f" with {count} label{'' if count == 1 else 's'}" if subject.answers == "labels" else ""
+    opening = f"{subject.describes} ({subject.task_kind}){labels}."
     sentences = " ".join(_plain(sentence) for sentence in [facts.reason, *facts.remarks])
     return f"{opening} {sentences}".strip() + "\n"
 
@@ -94,11 +105,11 @@ def _summary(subject: CardSubject, facts: CardFacts) -> str:
 def _header(subject: CardSubject, facts: CardFacts) -> str:
     # One line a value: a line break would let a value end the header.
     header: dict[str, object] = {
-        "pipeline_tag": "text-classification",
+        "pipeline_tag": {"labels": "text-classification", "spans": "question-answering"}[subject.answers],
         "library_name": "lft-ray",
         "license": " ".join(facts.base_licence.split()),
         "base_model": " ".join(facts.base_model.split()),
-        "metrics": ["f1", "accuracy"],
+        "metrics": {"labels": ["f1", "accuracy"], "spans": ["f1", "exact_match"]}[subject.answers],
         "tags": [subject.engine, subject.precision, subject.model_size],
     }
     filled = {key: value for key, value in header.items() if value}
@@ -198,7 +209,20 @@ def _plain(text: str) -> str:
     return flat
 
 
-_PAIR = '{"text": "a first text", "text_pair": "a second text"}'
+def _inputs(subject: CardSubject) -> str:
+    if subject.segments != PAIR_TEXTS:
+        return '"some text"'
+    first, second = ("a question", "its context") if subject.answers == "spans" else ("a first text", "a second text")
+    return json.dumps(wire_input((first, second), subject.answers))
+
+
+_RESPONSES: Mapping[PredictionKind, str] = {
+    "labels": "text-classification format: for each text a list of labels with scores, best first",
+    "spans": (
+        "question-answering format: the answer, its score, and the characters of the context at which it starts and "
+        "ends; an empty\nanswer says that the context has none"
+    ),
+}
 _USE = """## Use
 
 ```bash
@@ -206,6 +230,6 @@ lft deploy PATH_OF_THIS_FOLDER
 curl -s http://127.0.0.1:8000/ -H 'Content-Type: application/json' -d '{{"inputs": {inputs}}}'
 ```
 
-The response is in Hugging Face's text-classification format: for each text a list of labels with scores, best first.
+The response is in Hugging Face's {response}.
 `manifest.json` holds the SHA-256 of every file, and a changed bundle is refused.
 """

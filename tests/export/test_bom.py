@@ -78,3 +78,11 @@ def test_exported_bundle_lists_its_files_with_their_hashes(tmp_path: Path) -> No
         if path.is_file() and path.name not in ("bom.json", "manifest.json")
     }
     assert listed == present
+
+
+def test_a_model_that_answers_questions_puts_out_answers() -> None:
+    subject = SUBJECT.replace(task_kind="question_answering", labels=[], segments=2, answers="spans")
+    bom = render_bom(subject, FACTS, {"model.onnx": "ab" * 32})
+    assert problems(bom) is None
+    assert "pieces of a context" in json.dumps(bom)
+    assert "classif" not in json.dumps(bom)

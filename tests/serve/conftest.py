@@ -225,9 +225,9 @@ def export_overlap(folder: Path, name: str = "bundle", longest: int = 3) -> Bund
     """A small real bundle that answers questions by shared words."""
     task = Questions(QUESTION_FACTS.model_copy(update={"has_none": False}))
     texts: list[Text] = [(f"Where is {one}?", f"It is in {two}. {one} is in the {two} yard.") for one, two in _PLACES]
-    answers = [[(two, context.index(two))] for (_, context), (_, two) in zip(texts, _PLACES, strict=True)]
-    questions, contexts = map(list, zip(*texts, strict=True))
-    truth = task.encode({"question": questions, "context": contexts, "answers": answers})
+    answers = [[(place, len("It is in "))] for _, place in _PLACES]
+    columns = {"question": [text[0] for text in texts], "context": [text[1] for text in texts], "answers": answers}
+    truth = task.encode(columns)
     model = replace(OverlapModel.fit(texts, truth, task, 0, max_length=64), longest=longest)
     checkpoint = folder / f"checkpoint-{name}"
     checkpoint.mkdir()
