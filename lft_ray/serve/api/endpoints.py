@@ -20,7 +20,7 @@ from lft_ray.serve.protocols.base import Protocol, check_model
 from lft_ray.serve.protocols.forms import TEXTS, Form, form_of
 from lft_ray.serve.protocols.inference import MAX_BATCH, InferenceHandler
 from lft_ray.serve.rollout.service import NotReady, Service
-from lft_ray.wire import AnswerRequest, Info, LabelScore, Predictions, PredictPairsRequest, PredictRequest, SpanAnswer
+from lft_ray.wire import AnswerRequest, Info, LabelScore, PredictPairsRequest, PredictRequest, SpanAnswer
 
 __all__ = ["inference_routes", "status_routes"]
 
@@ -42,6 +42,7 @@ _ANSWERS: dict[str, Any] = {
     "response": SpanAnswer | list[SpanAnswer] | list[list[SpanAnswer]],
     "description": _LIMITS_OF_QUESTIONS,
 }
+_LABELS = list[list[LabelScore]]
 _PAIRS: dict[str, Any] = {"request": PredictPairsRequest, "example": hf.PAIRS_EXAMPLE}
 
 
@@ -56,7 +57,7 @@ def inference_routes(inference: InferenceHandler) -> list[Route]:
         return Route("POST", path, handler, protocol=protocol.name, translate=protocol.translate, **options)
 
     asked = "The answer to a question, a piece of its context: Hugging Face question answering"
-    task: dict[str, Any] = {"request": PredictRequest, "example": hf.EXAMPLE, "response": Predictions}
+    task: dict[str, Any] = {"request": PredictRequest, "example": hf.EXAMPLE, "response": _LABELS}
     classify: dict[str, Any] = {"request": vllm.ClassifyRequest, "example": vllm.EXAMPLE, "response": dict[str, Any]}
     classify |= {"summary": "vLLM classification", "statuses": (*_STATUSES, 404)}
     infer: dict[str, Any] = {"request": kserve.InferRequest, "example": kserve.EXAMPLE, "response": dict[str, Any]}
@@ -94,7 +95,7 @@ def inference_routes(inference: InferenceHandler) -> list[Route]:
             request=tei.TeiRequest,
             example=tei.EXAMPLE,
             forms={"pairs": {"request": tei.TeiPairsRequest, "example": tei.PAIRS_EXAMPLE}},
-            response=list[LabelScore] | Predictions,
+            response=list[LabelScore] | _LABELS,
             statuses=(*_STATUSES, 424, 429),
         ),
         post("/v1/classify", vllm.VLLM, operation_id="classify_vllm", **classify),

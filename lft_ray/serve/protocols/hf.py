@@ -20,9 +20,9 @@ from lft_ray.serve.protocols.forms import PAIRS, QUESTIONS, TEXTS, Form, FormKey
 from lft_ray.texts import Text as ModelInput
 from lft_ray.wire import (
     MAX_ANSWERS,
+    LabelScore,
     Pairs,
     Parameters,
-    Predictions,
     PredictOptions,
     Question,
     QuestionParameters,
@@ -43,7 +43,7 @@ QUESTIONS_EXAMPLE = {
     "inputs": {"question": "Where is my parcel?", "context": "Your parcel left the depot. It is in Leeds today."}
 }
 
-_PREDICTIONS: TypeAdapter[Predictions] = TypeAdapter(Predictions)
+_LABELS: TypeAdapter[list[list[LabelScore]]] = TypeAdapter(list[list[LabelScore]])
 _PAIR_KEYS = "an object with the keys text and text_pair"
 _QUESTION_KEYS = "an object with the keys question and context"
 
@@ -128,9 +128,9 @@ class AnswerShape:
     with_empty: bool
 
 
-def write_response(predictions: Predictions) -> bytes:
-    """Encode predictions as JSON."""
-    return _PREDICTIONS.dump_json(predictions)
+def write_response(scores: list[list[LabelScore]]) -> bytes:
+    """Encode label scores as JSON."""
+    return _LABELS.dump_json(scores)
 
 
 def _read(body: bytes, head: RequestHead) -> InferenceRequest:
@@ -205,7 +205,7 @@ _READERS: Mapping[FormKey, Callable[[bytes, Form], InferenceRequest]] = {
 
 def _write(request: InferenceRequest, response: InferenceResponse) -> Response:
     if not isinstance(request.extra, AnswerShape):
-        return Response(write_response(response.predictions))
+        return Response(write_response(response.label_scores))
     shape = request.extra
     rows = [_shaped(answers, shape) for answers in response.answers]
     return Response(json.dumps(rows if shape.is_batch else rows[0], ensure_ascii=False).encode())

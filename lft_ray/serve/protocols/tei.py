@@ -110,7 +110,7 @@ def _input(row: str | list[str], *, pairs: bool) -> str | tuple[str, str]:
 
 
 def _write(request: InferenceRequest, response: InferenceResponse) -> Response:
-    body = write_response(response.predictions)
+    body = write_response(response.label_scores)
     # The response to a single text has no outer list: its brackets are the first and the last byte.
     return Response(body if request.extra else body[1:-1])
 
