@@ -307,7 +307,8 @@ def _dataset(run: RunFolder, experiment: Experiment, log: "Log") -> DatasetRecor
         log(f"{problem.severity}: {problem.file}: {problem.message}")
     rows = ", ".join(f"{split.rows:,} {name}" for name, split in dataset.splits.items())
     carved = ", ".join(f"{share:.0%} for {name}" for name, share in dataset.carved.items())
-    log(f"data: {rows} rows, {len(dataset.labels)} labels" + (f" (split off train: {carved})" if carved else ""))
+    labels = f", {len(dataset.labels)} labels" if dataset.labels else ""
+    log(f"data: {rows} rows{labels}" + (f" (split off train: {carved})" if carved else ""))
     run.put("dataset.json", dataset)
     return dataset
 

@@ -49,7 +49,7 @@ def best_spans(logits: Floats, part: ContextPart, longest: int) -> Floats:
     # A token without a character, such as one that stands for a blank alone, neither begins nor ends an answer.
     inside[part.starts >= part.ends] = -np.inf
     # One row of the band for each length: scores[k, i] is the span of k + 1 tokens that begins at token i.
-    longest = min(longest, tokens)
+    longest = max(1, min(longest, tokens))
     padded = np.concatenate([inside[:, 1], np.full(longest, -np.inf)])
     ends = np.lib.stride_tricks.sliding_window_view(padded, tokens)[:longest]
     scores = inside[:, 0] + ends

@@ -29,7 +29,7 @@ from lft_ray.records import Bundle
 from lft_ray.serve.model.base import Model, ReplicaThreads, SampleResult
 from lft_ray.serve.rollout.service import Service
 from lft_ray.serve.rollout.state import DesiredState
-from lft_ray.tasks.base import Head, Task
+from lft_ray.tasks.base import Head, Task, longest_answer_of
 from lft_ray.tasks.classification import Classification
 from lft_ray.texts import Text
 from lft_ray.wire import Info, LabelScore, Prediction, PredictionKind, Predictions, SpanAnswer
@@ -281,6 +281,7 @@ def _save_random(request: ProfileRequest, folder: Path) -> None:
     from lft_ray.models.heads import reading_of
     from lft_ray.models.network import build, save
     from lft_ray.models.resolve import find_base
+    from lft_ray.tasks.find import make_task
 
     base = find_base(request.model)
     card = EngineCard(
@@ -290,6 +291,7 @@ def _save_random(request: ProfileRequest, folder: Path) -> None:
         max_length=request.max_length,
         pooling=reading_of(request.size, request.head),
         segments=request.segments,
+        longest_answer=longest_answer_of(make_task(request.task_kind, json.loads(request.facts))),
     )
     network = build(base, request.size, request.outputs, head=request.head, random=True)
     save(network, folder, tokenizer_from=base.folder, card=card)

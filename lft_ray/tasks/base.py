@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-__all__ = ["AnsweringTask", "Column", "ConfidentTask", "Facts", "Head", "LabelTask", "Task", "Values"]
+__all__ = [
+    "AnsweringTask",
+    "Column",
+    "ConfidentTask",
+    "Facts",
+    "Head",
+    "LabelTask",
+    "Task",
+    "Values",
+    "longest_answer_of",
+]
 
 Floats = NDArray[np.float32]
 Head = Literal["vector", "tokens"]
@@ -257,6 +267,11 @@ class AnsweringTask(Protocol):
     @property
     def longest_answer(self) -> int:
         """Maximum tokens of an answer."""
+
+
+def longest_answer_of(task: Task) -> int:
+    """Return the maximum tokens of an answer; 0 for tasks that do not answer with a piece of a text."""
+    return task.longest_answer if isinstance(task, AnsweringTask) else 0
 
 
 @runtime_checkable

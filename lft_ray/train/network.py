@@ -25,7 +25,7 @@ from lft_ray.models.resolve import BaseFiles, find_base
 from lft_ray.models.sizes import ModelSize, check_lengths, find_size
 from lft_ray.records import CurvePoint, DatasetRecord, ScoredVariant, TrialStatus
 from lft_ray.run.checksums import Stored, StoredFolder
-from lft_ray.tasks.base import AnsweringTask, Head, Task
+from lft_ray.tasks.base import Head, Task, longest_answer_of
 from lft_ray.tasks.columns import input_columns
 from lft_ray.train.artifacts import attempt_name, node_folder, put_checkpoint, put_predictions, variant
 from lft_ray.train.device.meter import Meter, shared_usage
@@ -92,7 +92,7 @@ def run_network(
         max_length=job.config.max_length,
         pooling=reading_of(size, task.head),
         segments=len(input_columns(task.columns)),
-        longest_answer=task.longest_answer if isinstance(task, AnsweringTask) else 0,
+        longest_answer=longest_answer_of(task),
     )
     put = partial(save, cast("TextNetwork", loop_job.network), tokenizer_from=base.folder, card=card)
     variants = _variants(job, loop_job, ended, put)
