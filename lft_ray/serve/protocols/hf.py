@@ -8,9 +8,9 @@ answers for a list of questions; with ``top_k`` above 1 each is a list of answer
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import ConfigDict, Discriminator, Tag, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, TypeAdapter
 
 from lft_ray.models.passages import OVERLAP
 from lft_ray.serve.http.asgi import Response
@@ -20,10 +20,13 @@ from lft_ray.serve.protocols.forms import PAIRS, QUESTIONS, TEXTS, Form, FormKey
 from lft_ray.texts import Text as ModelInput
 from lft_ray.wire import (
     MAX_ANSWERS,
+    AnswerRequest,
     LabelScore,
     Pairs,
     Parameters,
     PredictOptions,
+    PredictPairsRequest,
+    PredictRequest,
     Question,
     QuestionParameters,
     Questions,
@@ -44,6 +47,9 @@ QUESTIONS_EXAMPLE = {
 }
 
 _LABELS: TypeAdapter[list[list[LabelScore]]] = TypeAdapter(list[list[LabelScore]])
+OwnT = TypeVar("OwnT", bound=BaseModel)
+EveryT = TypeVar("EveryT", bound=BaseModel)
+
 _PAIR_KEYS = "an object with the keys text and text_pair"
 _QUESTION_KEYS = "an object with the keys question and context"
 
@@ -138,6 +144,20 @@ def _read(body: bytes, head: RequestHead) -> InferenceRequest:
     return _READERS[form.key](body, form)
 
 
+def _parsed(body: bytes, own: type[OwnT], every: type[EveryT]) -> OwnT | EveryT:
+    """Parse a body as what the model reads; where that fails, as a body of every form, for a refusal that says more.
+
+    Args:
+        body: the bytes.
+        own: body with inputs of the one form.
+        every: body with inputs of every form, and the words of the refusals.
+    """
+    try:
+        return read_object(body, own)
+    except BadJson:
+        return read_object(body, every)
+
+
 def _listed(inputs: Any, form: Form) -> list[ModelInput]:
     """The inputs as a list, also for a single one.
 
@@ -171,18 +191,19 @@ _WRITTEN: Mapping[FormKey, str] = {
 
 
 def _read_labels(body: bytes, form: Form) -> InferenceRequest:
-    parsed = read_object(body, _PairsBody if form is PAIRS else _Body)
+    parsed = _parsed(body, PredictPairsRequest, _PairsBody) if form is PAIRS else _parsed(body, PredictRequest, _Body)
     texts = _listed(parsed.inputs, form)
-    parameters = parsed.parameters or Parameters()
+    parameters = parsed.parameters
+    if parameters is None:
+        return InferenceRequest(texts)
     top_k = parameters.top_k
     if top_k is None and parameters.return_all_scores is False:
         top_k = 1
-    truncate = _truncates(parameters)
-    return InferenceRequest(texts, top_k, parameters.function_to_apply, truncate=truncate)
+    return InferenceRequest(texts, top_k, parameters.function_to_apply, truncate=_truncates(parameters))
 
 
 def _read_questions(body: bytes, form: Form) -> InferenceRequest:
-    parsed = read_object(body, _QuestionsBody)
+    parsed = _parsed(body, AnswerRequest, _QuestionsBody)
     texts = _listed(parsed.inputs, form)
     parameters = parsed.parameters or QuestionParameters()
     with_empty = parameters.handle_impossible_answer is not False
