@@ -192,7 +192,7 @@ def _check_options(
         other = "--input" if file is not None else "--output"
         raise InputError(f"texts and {other} cannot be combined", fix="put the texts into the file of --input")
     if output is not None and top_k is not None:
-        fix = "leave --top-k out: the column scores has the scores of all labels"
+        fix = "leave --top-k out: the file has the scores of all labels, or the best answer"
         raise InputError("--top-k cannot be combined with --output", fix=fix)
     if output is None and text is not None:
         fix = "add --output FILE.parquet, which predicts the rows of a table"
