@@ -1,30 +1,30 @@
 """Typed clients of an endpoint, blocking and async, with retries.
 
-In: texts, or pairs of texts. Out: label scores. Requests are idempotent, so they are retried with exponential backoff
-and jitter when the connection breaks or the server is overloaded. Never imports more of the package than ``wire``,
-``errors`` and ``system.http``.
+In: texts, or pairs of texts. Out: label scores. Or questions with their contexts, and answers. Requests are idempotent,
+so they are retried with exponential backoff and jitter when the connection breaks or the server is overloaded. Never
+imports more of the package than ``wire``, ``request_bodies``, ``errors`` and ``system.http``.
 """
 
 import asyncio
 import json
 import math
-import operator
 import random
 import time
 import uuid
-from collections.abc import Generator, Iterator, Mapping, Sequence, Set
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast, overload
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from lft_ray.errors import InputError, LftError, UnreachableError
+from lft_ray.request_bodies import Input, Question, bodies, listed
 from lft_ray.system.http import make_client
-from lft_ray.wire import PAIR_TEXTS, VISIBLE, Info, LabelScore, wire_input
+from lft_ray.wire import Info, LabelScore, Predictions, SpanAnswer
 
 __all__ = ["AsyncClient", "Attempt", "Client", "RetryPolicy", "retry_after_s"]
 
@@ -32,15 +32,14 @@ _TRANSIENT = frozenset({408, 429, 502, 503, 504})
 """Statuses of which a repeated request may be spared: overload, restarts, and a body that arrived too slowly."""
 _FIRST_BACKOFF_S = 0.2
 _MAX_BACKOFF_S = 5.0
-_ENVELOPE_BYTES = 256
-"""Bytes reserved for the JSON around the texts of one request."""
 _CONNECTIONS = 8
 _INFO: TypeAdapter[Info] = TypeAdapter(Info)
 
 Scores = list[list[LabelScore]]
 _SCORES: TypeAdapter[Scores] = TypeAdapter(Scores)
-Input = str | Sequence[str]
-"""A text; for a model on pairs a tuple of two texts."""
+Answers = list[SpanAnswer]
+_ANSWERS: TypeAdapter[Answers] = TypeAdapter(Answers)
+_LISTS: TypeAdapter[list[Answers]] = TypeAdapter(list[Answers])
 Parsed = TypeVar("Parsed")
 
 
@@ -154,11 +153,39 @@ class Client:
             InputError: a text is empty or not a str, the model reads pairs and it is none, or the key is wrong.
             UnreachableError: the endpoint cannot be reached, or stays overloaded.
         """
-        given = _listed(texts)
+        given = listed(texts, "labels")
         if not given:
             return []
-        bodies = _bodies(given, top_k, self._info or self.info())
-        return [row for body in bodies for row in _scores(self._send("POST", "/", body), body, self._policy.url)]
+        parts = bodies(given, top_k, self._info or self.info(), "labels")
+        return [row for body in parts for row in _rows(_SCORES, self._send("POST", "/", body), body, self._policy.url)]
+
+    @overload
+    def answer(self, questions: Sequence[Question], top_k: None = None) -> Answers: ...
+    @overload
+    def answer(self, questions: Sequence[Question], top_k: int) -> Answers | list[Answers]: ...
+    def answer(self, questions: Sequence[Question], top_k: int | None = None) -> Answers | list[Answers]:
+        """Answer each question by a piece of its context.
+
+        Args:
+            questions: any number of tuples of a question and its context; they are split into several requests if the
+                server's limits require it.
+            top_k: return the k best answers to each question as a list, best first, or fewer where the context has no
+                more; None or 1: the best one.
+
+        Returns:
+            One answer per question, in their order: ``context[one.start:one.end] == one.answer``, and an empty one
+            where the context has none. With ``top_k`` above 1 one list of answers per question.
+
+        Raises:
+            InputError: a question or a context is empty or not a str, the model gives no answers, or the key is wrong.
+            UnreachableError: the endpoint cannot be reached, or stays overloaded.
+        """
+        given = listed(questions, "spans")
+        if not given:
+            return []
+        parts = bodies(given, top_k, self._info or self.info(), "spans")
+        kind: TypeAdapter[Any] = _answers_of(top_k)
+        return [row for body in parts for row in _rows(kind, self._send("POST", "/", body), body, self._policy.url)]
 
     def info(self) -> Info:
         """Fetch the served model and the limits of the server."""
@@ -240,18 +267,32 @@ class AsyncClient:
 
     async def predict(self, texts: Sequence[Input], top_k: int | None = None) -> Scores:
         """Score the labels of each text; several requests are sent concurrently. See `Client.predict`."""
-        given = _listed(texts)
+        given = listed(texts, "labels")
         if not given:
             return []
-        bodies = _bodies(given, top_k, self._info or await self.info())
+        return await self._rows(_SCORES, bodies(given, top_k, self._info or await self.info(), "labels"))
+
+    @overload
+    async def answer(self, questions: Sequence[Question], top_k: None = None) -> Answers: ...
+    @overload
+    async def answer(self, questions: Sequence[Question], top_k: int) -> Answers | list[Answers]: ...
+    async def answer(self, questions: Sequence[Question], top_k: int | None = None) -> Answers | list[Answers]:
+        """Answer each question; several requests are sent concurrently. See `Client.answer`."""
+        given = listed(questions, "spans")
+        if not given:
+            return []
+        kind: TypeAdapter[Any] = _answers_of(top_k)
+        return await self._rows(kind, bodies(given, top_k, self._info or await self.info(), "spans"))
+
+    async def _rows(self, kind: TypeAdapter[list[Parsed]], parts: list[dict[str, Any]]) -> list[Parsed]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._send("POST", "/", body)) for body in bodies]
+                tasks = [group.create_task(self._send("POST", "/", body)) for body in parts]
         except* (LftError, RuntimeError) as failures:
             # One error, as of the blocking client; where parts failed in different ways, the one that has a reason.
             raise min(failures.exceptions, key=lambda error: not isinstance(error, LftError)) from None
-        pairs = zip(tasks, bodies, strict=True)
-        return [row for task, body in pairs for row in _scores(task.result(), body, self._policy.url)]
+        pairs = zip(tasks, parts, strict=True)
+        return [row for task, body in pairs for row in _rows(kind, task.result(), body, self._policy.url)]
 
     async def info(self) -> Info:
         """Fetch the served model and the limits of the server."""
@@ -313,19 +354,25 @@ class _Until(httpx.SyncByteStream):
         self._stream.close()
 
 
-def _scores(response: httpx.Response, body: dict[str, Any], url: str) -> Scores:
-    """The scores of one request: as many rows as texts, or the answers of all that follow would be those of others."""
-    rows = _parse(_SCORES, response, url)
+def _answers_of(top_k: int | None) -> TypeAdapter[Any]:
+    """The rows that an endpoint returns: one answer alone does not stand in a list."""
+    return _ANSWERS if top_k in (None, 1) else _LISTS
+
+
+def _rows(kind: TypeAdapter[list[Parsed]], response: httpx.Response, body: dict[str, Any], url: str) -> list[Parsed]:
+    """The rows of one request: as many as its inputs, or the answers of all that follow would be those of others."""
+    rows = _parse(kind, response, url)
     sent = len(body["inputs"])
     if len(rows) != sent:
         raise LftError(f"{url} returned {len(rows)} rows for {sent} texts, so it cannot be told which are whose")
-    if not all(row and all(math.isfinite(one.score) for one in row) for row in rows):
+    parts = cast("Predictions", [[row] if isinstance(row, SpanAnswer) else row for row in rows])
+    if not all(part and all(math.isfinite(one.score) for one in part) for part in parts):
         raise LftError(f"{url} returned a row without labels, or a score that is not a number")
     return rows
 
 
 def _stranger(url: str) -> LftError:
-    return LftError(f"{url} is not a text classification endpoint: unexpected format of the response")
+    return LftError(f"{url} is not an endpoint of lft_ray: unexpected format of the response")
 
 
 def _parse(kind: TypeAdapter[Parsed], response: httpx.Response, url: str) -> Parsed:
@@ -379,77 +426,3 @@ def _reason(response: httpx.Response) -> str:
         body = None
     found = [body.get(key) for key in ("error", "message", "detail")] if isinstance(body, dict) else []
     return next((reason for reason in found if isinstance(reason, str) and reason), "no error message in the response")
-
-
-def _listed(texts: Sequence[Input]) -> list[Input]:
-    # A str is a sequence of str: without this check each character would be classified as a text.
-    if isinstance(texts, str):
-        raise InputError("predict expects a list of texts, got a single str", fix="predict([text])")
-    # Of a dictionary or a table the names would be classified, and a set has no order for the answers.
-    is_list = not isinstance(texts, bytes | Mapping | Set) and getattr(texts, "ndim", 1) == 1
-    try:
-        if is_list:
-            return list(texts)
-    except TypeError:
-        pass
-    raise InputError(f"predict expects a list of texts, got a {type(texts).__name__}", fix="predict([text, ...])")
-
-
-def _bodies(texts: Sequence[Input], top_k: int | None, info: Info) -> list[dict[str, Any]]:
-    parameters = {"parameters": {"top_k": _whole(top_k)}} if top_k is not None else {}
-    limit = info.max_body_bytes - _ENVELOPE_BYTES
-    parts: list[list[str | dict[str, str]]] = [[]]
-    size = 0
-    for number, given in enumerate(texts):
-        text = _pair(number, given) if info.segments == PAIR_TEXTS else _single(number, given)
-        length = _json_bytes(number, text) + 1
-        if length > limit:
-            message = f"a text of {length:,} bytes in JSON is longer than the {limit:,} that a request may hold"
-            begins = text if isinstance(text, str) else text[0]
-            raise InputError(f"{message}; it begins {begins[:40]!r}", fix="pass its beginning: the model reads no more")
-        if parts[-1] and (len(parts[-1]) == info.max_batch or size + length > limit):
-            parts.append([])
-            size = 0
-        parts[-1].append(wire_input(text))
-        size += length
-    return [{"inputs": part} | parameters for part in parts]
-
-
-def _single(number: int, given: Any) -> str:
-    if isinstance(given, str):
-        return given
-    if isinstance(given, tuple | list) and len(given) == PAIR_TEXTS:
-        raise InputError(f"text {number} is a pair, and this model reads single texts", fix="predict([text, ...])")
-    raise InputError(f"text {number} is a {type(given).__name__}, not a str")
-
-
-def _pair(number: int, given: Any) -> tuple[str, str]:
-    fix = "predict([(text_a, text_b), ...])"
-    if isinstance(given, str):
-        raise InputError(f"text {number} is a single text, and this model reads pairs of texts", fix=fix)
-    if not isinstance(given, tuple | list) or len(given) != PAIR_TEXTS:
-        told = f"has {len(given)} texts" if isinstance(given, tuple | list) else f"is a {type(given).__name__}"
-        raise InputError(f"text {number} {told}, and this model reads pairs of texts", fix=fix)
-    return given[0], given[1]
-
-
-def _whole(top_k: int) -> int:
-    try:
-        if not isinstance(top_k, bool):
-            return operator.index(top_k)  # numpy's integers too
-    except TypeError:
-        pass
-    raise InputError(f"top_k is a {type(top_k).__name__}, not a whole number")
-
-
-def _json_bytes(number: int, text: str | tuple[str, str]) -> int:
-    for part in (text,) if isinstance(text, str) else text:
-        if not isinstance(part, str):
-            raise InputError(f"text {number} holds a {type(part).__name__}, not a str")
-        if not VISIBLE.search(part):
-            told = "is blank" if isinstance(text, str) else "has a blank side"
-            raise InputError(f"text {number} {told}", fix="leave it out: there is nothing to classify")
-    try:
-        return len(json.dumps(wire_input(text), ensure_ascii=False).encode())
-    except UnicodeEncodeError:
-        raise InputError(f"text {number} contains an unpaired surrogate, which is not valid Unicode") from None

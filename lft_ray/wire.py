@@ -1,8 +1,8 @@
 """HTTP requests and responses shared by server and client.
 
-In: JSON. Out: frozen pydantic models. The format of ``POST /`` is Hugging Face's text-classification task, as used by
-``huggingface_hub.InferenceClient``; the response is always nested: one list of label scores per text, best label first.
-Never imports Ray or torch.
+In: JSON. Out: frozen pydantic models. The format of ``POST /`` is that of Hugging Face's tasks, as used by
+``huggingface_hub.InferenceClient``. Text classification: the response is always nested, one list of label scores per
+text, best label first. Question answering: one answer to one question, a list for a list. Never imports Ray or torch.
 """
 
 import re
@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
 __all__ = [
+    "MAX_ANSWERS",
     "MAX_BATCH",
     "PAIR_TEXTS",
     "VISIBLE",
+    "AnswerRequest",
     "Canary",
     "ErrorBody",
     "Info",
@@ -25,7 +27,11 @@ __all__ = [
     "PredictPairsRequest",
     "PredictRequest",
     "Prediction",
+    "PredictionKind",
     "Predictions",
+    "Question",
+    "QuestionParameters",
+    "Questions",
     "RequestBody",
     "ResponseBody",
     "SpanAnswer",
@@ -37,9 +43,11 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_BATCH = 128
-"""Maximum number of texts, or pairs of texts, per request."""
+"""Maximum number of texts, pairs of texts or questions per request."""
 PAIR_TEXTS = 2
 """Texts of one input of a model on pairs."""
+MAX_ANSWERS = 5
+"""Maximum number of answers to one question."""
 _INVISIBLE = (
     r"\s\u0000-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f"
     r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
@@ -48,7 +56,10 @@ VISIBLE = re.compile(f"[^{_INVISIBLE}]")
 """A character that a reader sees. A text without any (blanks, zero-width characters, NUL) has nothing to classify."""
 
 Text = Annotated[str, Field(json_schema_extra={"minLength": 1, "pattern": VISIBLE.pattern})]
-"""A text to classify. The limits stand in the schema; `lft_ray.serve.protocols.base.check_texts` words the refusals."""
+"""A text to read. The limits stand in the schema; `lft_ray.serve.protocols.base.check_texts` words the refusals."""
+PredictionKind = Literal["labels", "spans"]
+"""What predictions consist of: labels of a text, or answers that are pieces of a context."""
+Questions = Annotated[list["Question"], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})]
 Pairs = Annotated[list["TextPair"], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})]
 Texts = Annotated[list[Text], Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH})]
 
@@ -165,9 +176,62 @@ class PredictPairsRequest(PredictOptions):
     inputs: TextPair | Pairs
 
 
-def wire_input(text: str | tuple[str, str]) -> str | dict[str, str]:
-    """Return an input as ``POST /`` takes it."""
-    return text if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
+class Question(RequestBody):
+    """A question about a context."""
+
+    question: Text
+    """What is asked."""
+    context: Text
+    """The text in which the answer is sought."""
+
+
+class QuestionParameters(RequestBody):
+    """Options of a request to a model that answers questions."""
+
+    top_k: Annotated[int, Field(ge=1, le=MAX_ANSWERS)] | None = None
+    """Return the k best answers to each question, or fewer where the context has no more; null or 1: the best one."""
+    handle_impossible_answer: bool | None = None
+    """false: leave out the empty answer, which says that the context has none; it is returned only for a context in
+    which the model reads nothing. Else it is an answer as others are, of a model that was trained with such questions.
+    """
+    truncation: bool | Literal["longest_first", "only_first", "do_not_truncate"] | None = None
+    """false or do_not_truncate: refuse a question or a context that is longer than the model reads. Else it is
+    truncated."""
+    align_to_words: Literal[True] | None = None
+    """Has no effect: answers begin and end with whole words. false is refused."""
+    doc_stride: None = None
+    """Is refused: windows of a long context overlap as they did in training."""
+    max_seq_len: None = None
+    """Is refused: windows are as long as they were in training."""
+    max_question_len: None = None
+    """Is refused: a question may take half of a window."""
+    max_answer_len: None = None
+    """Is refused: answers are at most as long as was learned in training."""
+
+
+class AnswerRequest(RequestBody):
+    """Body of ``POST /`` of a model that answers questions: one question with its context, or a list of these."""
+
+    inputs: Question | Questions
+    parameters: QuestionParameters | None = None
+    options: Options | None = None
+    """Has no effect: options of the hosted inference service."""
+
+
+_INPUT_KEYS: dict[PredictionKind, tuple[str, str]] = {
+    "labels": ("text", "text_pair"),
+    "spans": ("question", "context"),
+}
+
+
+def wire_input(text: str | tuple[str, str], answers: PredictionKind = "labels") -> str | dict[str, str]:
+    """Return an input as ``POST /`` takes it.
+
+    Args:
+        text: a text, a pair of texts, or a question with its context.
+        answers: `Info.answers` of the endpoint.
+    """
+    return text if isinstance(text, str) else dict(zip(_INPUT_KEYS[answers], text, strict=True))
 
 
 Prediction = list[LabelScore] | list[SpanAnswer]
@@ -202,7 +266,9 @@ class Info(ResponseBody):
     labels: list[str]
     max_length: int
     segments: int = 1
-    """Texts of one input: 2 for pairs."""
+    """Texts of one input: 2 for pairs, and for a question with its context."""
+    answers: PredictionKind = "labels"
+    """What predictions consist of."""
     max_batch: int
     max_body_bytes: int
     engine: str
@@ -234,7 +300,9 @@ class Info(ResponseBody):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def model_type(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """That it classifies, and the labels in the model's order, likewise."""
+        """That it classifies, and the labels in the model's order, likewise; empty of a model without labels."""
+        if self.answers != "labels":
+            return {}
         names = {str(number): label for number, label in enumerate(self.labels)}
         return {"classifier": {"id2label": names, "label2id": {label: int(number) for number, label in names.items()}}}
 

@@ -18,6 +18,7 @@ LAYERS = [
     {"errors", "processes", "run_paths", "scripts", "strict_json", "texts"},
     {"system"},
     {"wire", "plugins", "config", "causes"},
+    {"request_bodies"},
     {"client"},
     {"records"},
     {"run", "cluster"},
@@ -147,7 +148,8 @@ def test_selection_is_pure():
 
 
 def test_client_sees_wire_errors_and_the_way_to_the_network_only():
-    assert set(imports(PACKAGE / "client.py")) <= {"wire", "errors", "system"}
+    assert set(imports(PACKAGE / "client.py")) <= {"wire", "request_bodies", "errors", "system"}
+    assert set(imports(PACKAGE / "request_bodies.py")) <= {"wire", "errors"}
 
 
 def test_files_are_short_and_say_their_place():

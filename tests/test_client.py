@@ -48,6 +48,9 @@ class Blocking:
     def predict(self, *arguments, **options):
         return self.runner.run(self.client.predict(*arguments, **options))
 
+    def answer(self, *arguments, **options):
+        return self.runner.run(self.client.answer(*arguments, **options))
+
     def info(self):
         return self.runner.run(self.client.info())
 
@@ -167,7 +170,11 @@ def test_a_refusal_is_an_input_error_with_the_reason(connect):
 
 
 def test_a_stranger_is_told_from_an_endpoint(connect):
-    with serving(200, {"hello": 1}) as (url, _), connect(url) as client, pytest.raises(LftError, match="not a text"):
+    with (
+        serving(200, {"hello": 1}) as (url, _),
+        connect(url) as client,
+        pytest.raises(LftError, match="not an endpoint"),
+    ):
         client.predict(["a"])
 
 
@@ -369,7 +376,7 @@ def test_a_redirect_names_where_to(connect):
 
 def test_a_body_that_cannot_be_decoded_is_a_strangers(connect):
     packed = (200, b"not gzip", {"content-encoding": "gzip"})
-    with scripted(packed) as (url, _), connect(url) as client, pytest.raises(LftError, match="not a text"):
+    with scripted(packed) as (url, _), connect(url) as client, pytest.raises(LftError, match="not an endpoint"):
         client.predict(["x"])
 
 

@@ -1,6 +1,6 @@
 """``lft bench``: load test of an endpoint: throughput and latency."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,9 +13,15 @@ from lft_ray.run.folder import RunFolder
 from lft_ray.texts import Text
 from lft_ray.wire import PAIR_TEXTS
 
+if TYPE_CHECKING:
+    from lft_ray.wire import Info
+
 __all__ = ["bench"]
 
 TEXTS = ("Shares fell after the report.", "The team won its last match by two goals.", "A new species was found there.")
+
+QUESTIONS = ("When did shares fall?", "By how many goals did the team win?", "What was found there?")
+"""Questions about these texts together."""
 
 
 @guarded
@@ -26,7 +32,7 @@ def bench(
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="Length of each run.")] = 10.0,
     connections: Annotated[int, typer.Option("--connections", min=1, max=2000, help="Maximum connections.")] = 32,
-    file: Annotated[str | None, typer.Option("--input", help="File with one text per line, or with pairs.")] = None,
+    file: Annotated[str | None, typer.Option("--input", help="File of texts (one a line), pairs or questions.")] = None,
     api_key: Annotated[str | None, typer.Option("--api-key", envvar="LFT_API_KEY", help="Bearer key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON on stdout.")] = False,
 ) -> None:
@@ -43,11 +49,11 @@ def bench(
         raise InputError("the load generator supports http:// only", fix="bench the endpoint behind the TLS proxy")
     with Client(url, api_key=api_key) as client:
         info = client.info()
-    pairs = info.segments == PAIR_TEXTS
-    texts = _texts_of(target, pairs=pairs) if file is None else _read(file, pairs=pairs)
+    texts = _texts_of(target, info) if file is None else _read(file, info)
     print_message(f"{info.model}, version {info.version}: {len(texts)} texts in rotation, one per request")
     rows = []
-    for row in load_test(url, texts, rates=rates or (), seconds=seconds, connections=connections, api_key=api_key):
+    load: dict[str, Any] = {"seconds": seconds, "connections": connections, "api_key": api_key}
+    for row in load_test(url, texts, rates=rates or (), answers=info.answers, **load):
         rows.append(row)
         print_message(f"  {'closed loop' if row.rate is None else f'{row.rate:g} per second'}: {row.requests} requests")
     if as_json:
@@ -57,16 +63,19 @@ def bench(
     next_command(f"lft bench {target} --rate {max(1.0, round(max(row.requests_per_s for row in rows) / 2))}")
 
 
-def _read(file: str, *, pairs: bool) -> list[Text]:
-    return read_pairs(None, file, "utf-8", {}) if pairs else list(read_lines(file))
+def _read(file: str, info: "Info") -> list[Text]:
+    return read_pairs(None, file, "utf-8", {}, info.answers) if info.segments == PAIR_TEXTS else list(read_lines(file))
 
 
-def _texts_of(target: str, *, pairs: bool) -> list[Text]:
+def _texts_of(target: str, info: "Info") -> list[Text]:
     """Sample texts of the run's data, or a few built-in texts for a URL."""
     dataset = None if is_url(target) else RunFolder.find(target).dataset()
     if dataset is not None and dataset.sample_texts:
         return dataset.sample_texts
-    return list(zip(TEXTS, [*TEXTS[1:], TEXTS[0]], strict=True)) if pairs else list(TEXTS)
+    if info.answers == "spans":
+        context = " ".join(TEXTS)
+        return [(question, context) for question in QUESTIONS]
+    return list(zip(TEXTS, [*TEXTS[1:], TEXTS[0]], strict=True)) if info.segments == PAIR_TEXTS else list(TEXTS)
 
 
 def _print(rows: list[dict[str, object]]) -> None:

@@ -278,12 +278,12 @@ def export_bundle(source: Path, plan: ExportPlan, target: Storage, name: str) ->
         spec = _spec(built, plan)
         # One thread, so that the logits in the smoke test do not depend on the number of cores.
         logits = run_sorted(built.open(threads=1), plan.samples)
-        width = make_task(plan.task_kind, plan.facts).row_width
-        _check_logits(logits, (len(plan.samples), width), f"the checkpoint {source}")
+        task = make_task(plan.task_kind, plan.facts)
+        _check_logits(logits, (len(plan.samples), task.row_width), f"the checkpoint {source}")
         _write(folder / PREDICTOR, spec.model_dump())
         _write(folder / SMOKE, {"texts": plan.samples, "logits": logits.tolist()})
-        described = make_task(plan.task_kind, plan.facts).description
-        subject = CardSubject(**spec.model_dump(exclude={"metric", "other_facts"}), described=described)
+        told = spec.model_dump(exclude={"metric", "other_facts"})
+        subject = CardSubject(**told, described=task.description)
         (folder / CARD).write_text(render_card(subject, facts), encoding="utf-8")
         digests = {name: _digest_of(folder / name).sha256 for name in _listed(folder)}
         _write(folder / BOM, render_bom(subject, facts, digests))

@@ -17,7 +17,9 @@ from lft_ray.profile.replica import BatchTimes, ProfileRequest
 from lft_ray.profile.session import ProfileSession, profile_replica
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile
 from lft_ray.serve.loadgen import text_bodies
+from lft_ray.tasks.find import find_task, prediction_kind
 from lft_ray.texts import Text
+from lft_ray.wire import PredictionKind
 
 __all__ = ["ProfileRequest", "is_current", "measure_profiles", "settings_changed", "warnings_of"]
 
@@ -55,7 +57,8 @@ def measure_profiles(
     # Engines without torch first: once imported, torch stays in the memory of the replica and would inflate its peak.
     order = sorted(range(len(requests)), key=lambda number: requests[number].engine == "torch")
     with profile_replica(spec, [requests[number] for number in order]) as session:
-        ingress = _measure_ingress(session, texts, seconds_per_repeat)
+        answers = prediction_kind(find_task(dataset.task_kind))
+        ingress = _measure_ingress(session, texts, answers, seconds_per_repeat)
         found, refused = {}, {}
         for number in order:
             request = requests[number]
@@ -141,9 +144,9 @@ class _Ingress:
     requests_per_s: float
 
 
-def _measure_ingress(session: ProfileSession, texts: list[Text], seconds: float) -> _Ingress:
-    session.prepare(None, 1 if isinstance(texts[0], str) else len(texts[0]))
-    bodies = text_bodies(texts)
+def _measure_ingress(session: ProfileSession, texts: list[Text], answers: PredictionKind, seconds: float) -> _Ingress:
+    session.prepare(None, (1 if isinstance(texts[0], str) else len(texts[0]), answers))
+    bodies = text_bodies(texts, answers)
     session.load(bodies, _WARM_UP_S, None)
     costs, rates, count = [], [], 0
     for _ in range(REPEATS):
@@ -182,7 +185,8 @@ def _measure(
     texts_per_s = statistics.median(repeat.texts / repeat.wall_s for repeat in times)
     # A request passes the ingress and the model one after the other: their times add up.
     load = _LOAD_SHARE / (1 / texts_per_s + 1 / ingress.requests_per_s)
-    http = session.load(text_bodies(texts), _HTTP_S, load)
+    bodies = text_bodies(texts, prediction_kind(find_task(request.task_kind)))
+    http = session.load(bodies, _HTTP_S, load)
     return ServingProfile(
         model_size=request.size.name,
         precision=request.precision,

@@ -32,7 +32,7 @@ from lft_ray.serve.rollout.state import DesiredState
 from lft_ray.tasks.base import Head, Task, longest_answer_of
 from lft_ray.tasks.classification import Classification
 from lft_ray.texts import Text
-from lft_ray.wire import Info, LabelScore, Predictions
+from lft_ray.wire import Info, LabelScore, Prediction, PredictionKind, Predictions, SpanAnswer
 
 if TYPE_CHECKING:
     from lft_ray.serve.model.predictor import Predictor
@@ -52,6 +52,10 @@ CONCURRENCY = 32
 """Requests in flight during a measurement."""
 IDLE = "idle"
 """Name of the empty model, whose cost is that of the ingress alone."""
+_IDLE_PREDICTIONS: dict[PredictionKind, Prediction] = {
+    "labels": [LabelScore(label=IDLE, score=1.0)],
+    "spans": [SpanAnswer(answer=IDLE, start=0, end=len(IDLE), score=1.0)],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +110,27 @@ class BatchTimes:
 
 
 class IdleModel:
-    """Returns constant predictions without a model, so that only the ingress is measured."""
+    """Returns constant predictions without a model, so that only the ingress is measured.
+
+    Args:
+        limits: limits of the endpoint, as in ``/info``.
+        segments: texts of one input.
+        answers: what predictions consist of.
+    """
 
     version = "0" * 12
     queued = 0
 
-    def __init__(self, limits: dict[str, int], segments: int = 1) -> None:
+    def __init__(self, limits: dict[str, int], segments: int = 1, answers: PredictionKind = "labels") -> None:
         facts = {"model": IDLE, "version": self.version, "task": "", "labels": [], "engine": "", "precision": ""}
-        self.info = Info.model_validate({**facts, "max_length": 0, "segments": segments, **limits})
+        inputs = {"segments": segments, "answers": answers}
+        self.info = Info.model_validate({**facts, "max_length": 0, **inputs, **limits})
         self.task: Task = Classification([IDLE])
         self.samples: list[Text] = []
 
     async def predict(self, texts: Sequence[Text], *, top_k: int | None, function: str | None) -> Predictions:
-        """One constant label per text."""
-        return [[LabelScore(label=IDLE, score=1.0)] for _ in texts]
+        """One constant prediction per text."""
+        return [_IDLE_PREDICTIONS[self.info.answers]] * len(texts)
 
     def run_samples(self, texts: Sequence[Text]) -> list[SampleResult]:
         """One constant result per text, in no time."""
@@ -139,8 +150,8 @@ class ProfileReplica:
         self._layout = ReplicaThreads(cores, preset)
         self._serial = itertools.count()
         self._requests: dict[str, tuple[ProfileRequest, PreparedFolder]] = {}
-        self._idle = {IDLE: 1, f"{IDLE} pairs": 2}
-        """Key of an empty model -> texts of one input."""
+        self._idle: dict[str, tuple[int, PredictionKind]] = {}
+        """Key of an empty model -> texts of one input, and what predictions consist of."""
         self._service = Service(self._open)
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -153,7 +164,7 @@ class ProfileReplica:
         from lft_ray.serve.api.app import LIMITS
 
         if key in self._idle:
-            return IdleModel(LIMITS, self._idle[key])
+            return IdleModel(LIMITS, *self._idle[key])
         request, prepared = self._requests[key]
         try:
             return open_request(request, prepared, self._layout, limits=LIMITS)
@@ -161,14 +172,19 @@ class ProfileReplica:
             shutil.rmtree(prepared.folder, ignore_errors=True)
 
     async def prepare(
-        self, request: ProfileRequest | None, prepared: PreparedFolder | None = None, segments: int = 1
+        self,
+        request: ProfileRequest | None,
+        prepared: PreparedFolder | None = None,
+        inputs: tuple[int, PredictionKind] = (1, "labels"),
     ) -> str:
-        """Serve ``request`` from the folder ``prepared``; None: the empty model, with ``segments`` texts an input.
+        """Serve ``request`` from the folder ``prepared``; None: the empty model, with these texts an input and answers.
 
         Returns:
             Why that is not possible; empty on success.
         """
-        key = next(name for name, texts in self._idle.items() if texts == segments)
+        segments, answers = inputs
+        key = f"{IDLE} {answers} of {segments}"
+        self._idle[key] = (segments, answers)
         if request is not None and prepared is not None:
             key = request.name
             self._requests[key] = (request, prepared)

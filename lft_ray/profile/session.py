@@ -25,6 +25,7 @@ from lft_ray.serve.loadgen import LoadResult, closed_loop, open_loop
 from lft_ray.serve.patience import wait_while_moving
 from lft_ray.serve.waiting import wait_healthy
 from lft_ray.system import scratch
+from lft_ray.wire import PredictionKind
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -117,8 +118,14 @@ class ProfileSession:
         """Call a method of `ProfileReplica`."""
         return getattr(self.handle, method).remote(*arguments).result(timeout_s=_START_S)
 
-    def prepare(self, request: ProfileRequest | None, segments: int = 1) -> PreparedFolder | None:
-        """Make the replica serve ``request``; None: the empty model, with ``segments`` texts an input.
+    def prepare(
+        self, request: ProfileRequest | None, inputs: tuple[int, PredictionKind] = (1, "labels")
+    ) -> PreparedFolder | None:
+        """Make the replica serve ``request``; None: the empty model.
+
+        Args:
+            request: architecture.
+            inputs: of the empty model, the texts of one input, and what predictions consist of.
 
         Returns:
             The folder that is served, or one with ``refused`` set if no engine can; None for the empty model.
@@ -132,7 +139,7 @@ class ProfileSession:
             made = made or self._run_on_node(build_request_folder, request)
         if made is not None and made.refused:
             return made
-        reason = self.call("prepare", request, made, segments)
+        reason = self.call("prepare", request, made, inputs)
         if reason:
             raise LftError(f"{request.size.name if request else 'the empty model'} cannot be profiled: {reason}")
         return made

@@ -4,12 +4,15 @@ import json
 from collections import Counter
 from typing import Any
 
+from lft_ray.errors import LftError
 from lft_ray.run.bundle_site import BundleSite
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger, check_winner
 from lft_ray.run.storage import Storage
 from lft_ray.serve.endpoint.look import EndpointView, look
 from lft_ray.system.text import quoted
+from lft_ray.tasks.find import find_task, prediction_kind
+from lft_ray.wire import PredictionKind
 
 __all__ = ["next_of", "status_of", "words_to_try"]
 
@@ -47,7 +50,9 @@ def status_of(run: RunFolder, ledger: Ledger) -> dict[str, Any]:
 
 
 def words_to_try(run: RunFolder) -> str:
-    """Arguments of ``lft predict`` to try a model with: one text, or two where it reads pairs."""
+    """Arguments of ``lft predict`` to try a model with: one text, two where it reads pairs, or a question."""
+    if _predictions_of(run) == "spans":
+        return "--question 'your question' --context 'the text that has its answer'"
     if isinstance(run, BundleSite):
         smoke = Storage(run.bundle_uri)
         first = json.loads(smoke.get("smoke.json"))["texts"][:1] if smoke.exists("smoke.json") else []
@@ -56,6 +61,21 @@ def words_to_try(run: RunFolder) -> str:
         dataset = run.dataset()
         pairs = dataset is not None and any(isinstance(text, tuple) for text in dataset.sample_texts[:1])
     return "'first text' 'second text'" if pairs else "'your text'"
+
+
+def _predictions_of(run: RunFolder) -> PredictionKind:
+    """What predictions consist of; labels where the task is not known, such as a plug-in that is not installed."""
+    if isinstance(run, BundleSite):
+        bundle = Storage(run.bundle_uri)
+        found = json.loads(bundle.get("predictor.json")) if bundle.exists("predictor.json") else {}
+        kind = str(found.get("task_kind", ""))
+    else:
+        dataset = run.dataset()
+        kind = dataset.task_kind if dataset is not None else ""
+    try:
+        return prediction_kind(find_task(kind)) if kind else "labels"
+    except LftError:
+        return "labels"
 
 
 def next_of(view: EndpointView | None, target: str, start: str, run: RunFolder) -> str:

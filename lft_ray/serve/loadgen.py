@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from lft_ray.records import Record
 from lft_ray.texts import Text
-from lft_ray.wire import wire_input
+from lft_ray.wire import PredictionKind, wire_input
 
 __all__ = ["LoadResult", "LoadRow", "closed_loop", "load_test", "open_loop", "quantile_ms", "text_bodies"]
 
@@ -102,9 +102,9 @@ def quantile_ms(latencies_ms: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1))]
 
 
-def text_bodies(texts: Sequence[Text]) -> list[bytes]:
-    """One JSON request body per text."""
-    return [json.dumps({"inputs": wire_input(text)}).encode() for text in texts]
+def text_bodies(texts: Sequence[Text], answers: PredictionKind = "labels") -> list[bytes]:
+    """One JSON request body per text; ``answers`` is `Info.answers` of the endpoint."""
+    return [json.dumps({"inputs": wire_input(text, answers)}).encode() for text in texts]
 
 
 async def closed_loop(
@@ -185,6 +185,7 @@ def load_test(
     seconds: float = 10.0,
     connections: int = 32,
     api_key: str | None = None,
+    answers: PredictionKind = "labels",
 ) -> Iterator[LoadRow]:
     """Load-test an endpoint, one run after the other; each row is yielded as soon as it is measured.
 
@@ -195,8 +196,9 @@ def load_test(
         seconds: duration of each run.
         connections: number of connections of the closed loop; a run at a rate may have twice as many in flight.
         api_key: bearer key, if the endpoint requires one.
+        answers: `Info.answers` of the endpoint.
     """
-    bodies = text_bodies(texts)
+    bodies = text_bodies(texts, answers)
     headers = {"authorization": f"Bearer {api_key}"} if api_key else None
     asyncio.run(closed_loop(url, bodies, connections=connections, seconds=_WARM_UP_S, headers=headers))
     if not rates:

@@ -20,7 +20,7 @@ from lft_ray.tasks.findings import Findings
 from lft_ray.tasks.judging import Answers, RowScores, WeightedMetric
 from lft_ray.tasks.rows import CleanRows, RawTable, Repeats, Values
 from lft_ray.texts import Text
-from lft_ray.wire import LabelScore, Prediction
+from lft_ray.wire import LabelScore, Prediction, PredictionKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,6 +72,8 @@ class Task(Protocol):
     facts_type: type[Facts]
     """Class of what `learn` returns."""
     head: Head
+    predicts: PredictionKind
+    """What its predictions consist of; the endpoint's formats go by it."""
     labels: list[str]
     """Names of the outputs; empty where they have none."""
     columns: tuple[Column, ...]

@@ -10,8 +10,9 @@ from lft_ray.plugins import resolve
 from lft_ray.tasks import TASKS
 from lft_ray.tasks.base import Head, Task
 from lft_ray.tasks.facts import LabelFacts
+from lft_ray.wire import PredictionKind
 
-__all__ = ["find_task", "head_of", "make_task"]
+__all__ = ["find_task", "head_of", "make_task", "prediction_kind"]
 
 _DATA_VERBS = (
     "columns", "allows_empty", "learn", "of", "identity", "counts", "report_missing", "unify", "check", "check_other",
@@ -64,3 +65,9 @@ def make_task(kind: str, facts: Mapping[str, Any]) -> Task:
         return found.of(learned.model_validate(dict(facts)))
     except ValidationError as error:
         raise ConfigError(f"these are not the facts of task {kind}: {first_line(error)}", fix="start over") from error
+
+
+def prediction_kind(task: Task | type[Task]) -> PredictionKind:
+    """Return what the predictions of a task consist of: labels, where a plug-in does not say otherwise."""
+    found: PredictionKind = getattr(task, "predicts", "labels")
+    return found

@@ -16,6 +16,7 @@ from lft_ray.data.readers.kinds import kind_of
 from lft_ray.errors import DataError
 from lft_ray.tasks.base import LabelTask
 from lft_ray.tasks.columns import LABEL, input_columns
+from lft_ray.tasks.find import prediction_kind
 
 __all__ = ["LABELS", "TaskContract"]
 
@@ -55,6 +56,7 @@ class TaskContract:
 
     def test_labels_and_names(self, task: LabelTask) -> None:
         assert task.labels == LABELS
+        assert prediction_kind(task) == "labels"
         assert task.outputs == len(LABELS)
 
     def test_columns(self, task: LabelTask) -> None:

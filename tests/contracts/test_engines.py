@@ -10,6 +10,7 @@ from lft_ray.config import ModelSpec
 from lft_ray.engines import ENGINES
 from lft_ray.engines.base import EngineCard
 from lft_ray.engines.onnx_build import build_onnx
+from lft_ray.models.floors import FLOORS
 from lft_ray.models.network import build, save
 from lft_ray.models.resolve import find_base
 from lft_ray.models.sizes import model_sizes
@@ -37,7 +38,14 @@ def make_folder(engine: str, folder: Path, tiny_bert: Path, precision: str = "fp
     return folder
 
 
-CASES = [(name, precision) for name in ENGINES for precision in resolve(name, ENGINES, where="").precisions]
+OTHERS = {floor.engine for floor in FLOORS.values() if floor.head == "tokens"}
+"""Engines of models that answer questions: they do not open a model of labels."""
+CASES = [
+    (name, precision)
+    for name in ENGINES
+    if name not in OTHERS
+    for precision in resolve(name, ENGINES, where="").precisions
+]
 BASES = [
     (*case, base) for case in CASES for base in ("tiny_bert", "tiny_electra") if "sklearn" not in case or "bert" in base
 ]

@@ -10,9 +10,11 @@ from cyclonedx.validation.json import JsonStrictValidator
 from lft_ray.export.bom import render_bom
 from lft_ray.export.card import CardFacts, CardSubject
 from lft_ray.tasks.classification import Classification
+from lft_ray.tasks.questions.task import QuestionFacts, Questions
 from tests.export.linear_bundles import linear_bundle
 
 LABELS = ["a", "b"]
+QUESTIONS = Questions(QuestionFacts(has_none=True, by_character=False, longest_tokens=30))
 SUBJECT = CardSubject(
     task_kind="classification",
     labels=LABELS,
@@ -81,3 +83,11 @@ def test_exported_bundle_lists_its_files_with_their_hashes(tmp_path: Path) -> No
         if path.is_file() and path.name not in ("bom.json", "manifest.json")
     }
     assert listed == present
+
+
+def test_a_model_that_answers_questions_puts_out_answers() -> None:
+    subject = SUBJECT.replace(task_kind="question_answering", labels=[], described=QUESTIONS.description)
+    bom = render_bom(subject, FACTS, {"model.onnx": "ab" * 32})
+    assert problems(bom) is None
+    assert "pieces of a context" in json.dumps(bom)
+    assert "classif" not in json.dumps(bom)

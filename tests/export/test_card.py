@@ -5,8 +5,10 @@ import yaml
 from lft_ray.export.card import CardFacts, CardSubject, render_card
 from lft_ray.records.panels import label_panel
 from lft_ray.tasks.classification import Classification
+from lft_ray.tasks.questions.task import QuestionFacts, Questions
 
 LABELS = ["World", "a | b", "<script>alert(1)</script>"]
+QUESTIONS = Questions(QuestionFacts(has_none=True, by_character=False, longest_tokens=30))
 SUBJECT = CardSubject(
     task_kind="classification",
     labels=LABELS,
@@ -92,3 +94,13 @@ def test_labels_stay_text():
 def test_a_name_cannot_leave_the_header():
     card = render_card(SUBJECT, FACTS.model_copy(update={"base_model": "x\n---\nlicense: mit"}))
     assert header(card)["license"] == "apache-2.0"
+
+
+def test_the_card_of_a_model_that_answers_questions():
+    subject = SUBJECT.replace(task_kind="question_answering", labels=[], described=QUESTIONS.description)
+    card = render_card(subject, FACTS)
+    assert header(card)["pipeline_tag"] == "question-answering"
+    assert header(card)["metrics"] == ["f1", "exact_match"]
+    assert "Extractive question answering (question_answering)." in card
+    assert '-d \'{"inputs": {"question": "a question", "context": "its context"}}\'' in card
+    assert "classif" not in card

@@ -53,3 +53,10 @@ def test_idle_model_returns_one_constant_label_per_text():
     predictions = asyncio.run(model.predict(["a", "b"], top_k=None, function=None))
     assert [[score.label for score in scores] for scores in predictions] == [[IDLE], [IDLE]]
     assert [(result.bucket, result.latency_ms) for result in model.run_samples(["a", "b"])] == [(IDLE, 0.0)] * 2
+
+
+def test_idle_model_answers_questions_where_the_task_does():
+    model = IdleModel(LIMITS, 2, "spans")
+    assert (model.info.answers, model.info.segments) == ("spans", 2)
+    predictions = asyncio.run(model.predict([("a", "b")] * 2, top_k=None, function=None))
+    assert [answers[0].answer for answers in predictions] == [IDLE, IDLE]

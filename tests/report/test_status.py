@@ -1,16 +1,19 @@
 """Status of a run: counts, cost, and the command that continues it."""
 
+import json
 import shlex
 import shutil
 
 import pytest
 
 from lft_ray.config import Experiment
-from lft_ray.report.status import status_of
+from lft_ray.report.status import status_of, words_to_try
+from lft_ray.run.bundle_site import run_or_bundle
 from lft_ray.run.folder import RunFolder
 from lft_ray.run.ledger import Ledger, StartedTrial
 from lft_ray.serve.endpoint.look import EndpointView
 from tests.report.builders import experiment, record, selection
+from tests.serve.conftest import export_overlap, export_tfidf_pairs
 
 
 @pytest.fixture
@@ -74,3 +77,17 @@ def test_a_run_that_was_copied_is_continued_and_not_its_original(tmp_path):
     resumed = Experiment.load(words[2], words[4:-1:2])
     assert RunFolder.begin(resumed, resume=True, replace=False).uri == copy.uri
     assert [found.trial_id for found in Ledger(RunFolder(resumed.run_uri).storage).records()] == ["t001"]
+
+
+def test_the_words_to_try_a_bundle_with_are_those_that_it_reads(tmp_path):
+    questions = export_overlap(tmp_path).uri
+    assert (
+        words_to_try(run_or_bundle(questions)) == "--question 'your question' --context 'the text that has its answer'"
+    )
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    assert words_to_try(run_or_bundle(export_tfidf_pairs(pairs).uri)) == "'first text' 'second text'"
+    predictor = tmp_path / "pairs" / "bundle" / "predictor.json"
+    told = json.loads(predictor.read_text())
+    predictor.write_text(json.dumps(told | {"task_kind": "not_installed:Task"}))
+    assert words_to_try(run_or_bundle(str(predictor.parent))) == "'first text' 'second text'"

@@ -1,7 +1,9 @@
 """A model without weights behind the real batcher and task, and the HTTP app on top of it."""
 
+import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,6 +12,7 @@ import pytest
 
 from lft_ray.export.bundle import ExportPlan, export_bundle
 from lft_ray.export.card import CardFacts
+from lft_ray.models.overlap import OverlapModel
 from lft_ray.models.tfidf import TfidfModel
 from lft_ray.models.tokens import Truncated
 from lft_ray.records import Bundle
@@ -22,6 +25,9 @@ from lft_ray.serve.rollout.service import Service
 from lft_ray.serve.rollout.state import DesiredState
 from lft_ray.tasks.classification import Classification
 from lft_ray.tasks.pairs import Pairs
+from lft_ray.tasks.questions.layout import CANDIDATES, LOW, row_of
+from lft_ray.tasks.questions.task import QuestionFacts, Questions
+from lft_ray.texts import Text
 
 LABELS = ["business", "science", "sport"]
 
@@ -168,3 +174,73 @@ def export_tfidf_pairs(folder: Path) -> Bundle:
         precision="fp32", task_kind="pairs", labels=task.labels, samples=texts[:5], card=CardFacts(name="test")
     )
     return export_bundle(folder / "checkpoint", plan, Storage(folder), "bundle")
+
+
+# ---------------------------------------------------------------- questions with their contexts
+
+
+class QuestionRunner:
+    """Finds the words of the question in its context, in their order: an answer that a test can tell by looking.
+
+    A context of more than `max_length` words is read up to there. Its spans have the scores 4, 3, 2, ..., and "no
+    answer" has 0, so that it is the best one only where no word was found.
+    """
+
+    max_length = 32
+
+    def encode(self, texts):
+        assert all(isinstance(text, tuple) and len(text) == 2 for text in texts), "the model reads questions"
+        found = []
+        for question, context in texts:
+            words = list(re.finditer(r"\S+", context))
+            kind = list if len(words) <= self.max_length else Truncated
+            wanted = question.rstrip("?").split()
+            spans = [word.span() for word in words[: self.max_length] if word.group() in wanted]
+            found.append(kind([spans, *words[: self.max_length]]))
+        return found
+
+    def run(self, batch):
+        rows = []
+        for spans, *_ in batch:
+            scored = np.array([(*span, 4.0 - rank) for rank, span in enumerate(spans[:CANDIDATES])]).reshape(-1, 3)
+            rows.append(row_of(scored, float(np.logaddexp.reduce([LOW, *scored[:, 2]])), 0.0))
+        return np.stack(rows)
+
+
+QUESTION_FACTS = QuestionFacts(has_none=True, by_character=False, longest_tokens=30)
+
+
+def make_question_predictor(version: str = "abc123abc123", facts: QuestionFacts = QUESTION_FACTS) -> Predictor:
+    bundle = make_bundle(version).replace(task_kind="question_answering", labels=[], model_size="overlap")
+    return Predictor(bundle, QuestionRunner(), Questions(facts), layout=ReplicaThreads(1), limits=LIMITS)
+
+
+async def make_question_service(version: str = "abc123abc123") -> Service:
+    service = Service(lambda _: make_question_predictor(version))
+    await service.reconfigure(DesiredState(current="somewhere"))
+    return service
+
+
+def export_overlap(folder: Path, name: str = "bundle", longest: int = 3) -> Bundle:
+    """A small real bundle that answers questions by shared words."""
+    task = Questions(QUESTION_FACTS.model_copy(update={"has_none": False}))
+    texts: list[Text] = [(f"Where is {one}?", f"It is in {two}. {one} is in the {two} yard.") for one, two in _PLACES]
+    answers = [[(place, len("It is in "))] for _, place in _PLACES]
+    columns = {"question": [text[0] for text in texts], "context": [text[1] for text in texts], "answers": answers}
+    truth = task.encode(columns)
+    model = replace(OverlapModel.fit(texts, truth, task, 0, max_length=64), longest=longest)
+    checkpoint = folder / f"checkpoint-{name}"
+    checkpoint.mkdir()
+    model.save(checkpoint)
+    plan = ExportPlan(
+        precision="fp32",
+        task_kind=Questions.kind,
+        labels=[],
+        other_facts=task.facts.model_dump(),
+        samples=texts[:5],
+        card=CardFacts(name="test"),
+    )
+    return export_bundle(checkpoint, plan, Storage(folder), name)
+
+
+_PLACES = [("Ada", "Leeds"), ("Bob", "York"), ("Cleo", "Hull"), ("Dan", "Bath"), ("Eve", "Kent"), ("Finn", "Ely")]

@@ -16,20 +16,34 @@ from lft_ray.serve.http.metrics import MEDIA_TYPE
 from lft_ray.serve.http.pages import DOCS, UI, Page
 from lft_ray.serve.http.router import Route
 from lft_ray.serve.protocols import hf, kserve, tei, vllm
-from lft_ray.serve.protocols.base import MODEL_NAMES, Protocol, check_model
+from lft_ray.serve.protocols.base import Protocol, check_model
+from lft_ray.serve.protocols.forms import TEXTS, Form, form_of
 from lft_ray.serve.protocols.inference import MAX_BATCH, InferenceHandler
 from lft_ray.serve.rollout.service import NotReady, Service
-from lft_ray.wire import PAIR_TEXTS, Info, LabelScore, Predictions, PredictPairsRequest, PredictRequest
+from lft_ray.wire import AnswerRequest, Info, LabelScore, PredictPairsRequest, PredictRequest, SpanAnswer
 
-__all__ = ["TITLE", "inference_routes", "status_routes"]
+__all__ = ["inference_routes", "status_routes"]
 
-TITLE = "Text classification endpoint"
 _STATUSES = (200, 400, 408, 413, 415, 422, 503)
 _LIMITS = (
     f"At most {MAX_BATCH} texts and {MAX_BODY_BYTES} bytes per request. A text that is longer than the model's "
     "max_length (see /info) is truncated, and the header x-truncated lists the indexes of those texts, from 0; "
     "x-no-tokens lists those in which the model reads nothing."
 )
+_LIMITS_OF_QUESTIONS = (
+    f"At most {MAX_BATCH} questions and {MAX_BODY_BYTES} bytes per request. A long context is read in windows; of one "
+    "that is longer than the model reads the end is left out, and the header x-truncated lists the indexes of those "
+    "questions, from 0; x-no-tokens lists those of whose context the model reads nothing. start and end count "
+    "characters (Unicode code points) of the context; an empty answer says that the context has none."
+)
+_ANSWERS: dict[str, Any] = {
+    "request": AnswerRequest,
+    "example": hf.QUESTIONS_EXAMPLE,
+    "response": SpanAnswer | list[SpanAnswer] | list[list[SpanAnswer]],
+    "description": _LIMITS_OF_QUESTIONS,
+}
+_LABELS = list[list[LabelScore]]
+_PAIRS: dict[str, Any] = {"request": PredictPairsRequest, "example": hf.PAIRS_EXAMPLE}
 
 
 def inference_routes(inference: InferenceHandler) -> list[Route]:
@@ -42,20 +56,27 @@ def inference_routes(inference: InferenceHandler) -> list[Route]:
         options = {"statuses": _STATUSES, "description": _LIMITS, **options}
         return Route("POST", path, handler, protocol=protocol.name, translate=protocol.translate, **options)
 
-    summary = "Label scores of each text, best first: Hugging Face text classification"
-    task: dict[str, Any] = {"request": PredictRequest, "example": hf.EXAMPLE, "response": Predictions}
-    task |= {"pairs_request": PredictPairsRequest, "pairs_example": hf.PAIRS_EXAMPLE}
+    asked = "The answer to a question, a piece of its context: Hugging Face question answering"
+    task: dict[str, Any] = {"request": PredictRequest, "example": hf.EXAMPLE, "response": _LABELS}
     classify: dict[str, Any] = {"request": vllm.ClassifyRequest, "example": vllm.EXAMPLE, "response": dict[str, Any]}
     classify |= {"summary": "vLLM classification", "statuses": (*_STATUSES, 404)}
     infer: dict[str, Any] = {"request": kserve.InferRequest, "example": kserve.EXAMPLE, "response": dict[str, Any]}
-    infer |= {"pairs_request": kserve.InferPairsRequest, "pairs_example": kserve.PAIRS_EXAMPLE}
     infer |= {"summary": "Open Inference Protocol (KServe, Triton)", "statuses": (*_STATUSES, 404)}
+    infer["forms"] = {
+        "pairs": {"request": kserve.InferPairsRequest, "example": kserve.PAIRS_EXAMPLE},
+        "questions": {
+            "request": kserve.InferQuestionsRequest,
+            "example": kserve.QUESTIONS_EXAMPLE,
+            "description": _LIMITS_OF_QUESTIONS,
+        },
+    }
     return [
         post(
             "/",
             hf.HF,
             operation_id="classify_hf",
-            summary=summary,
+            summary="Label scores of each text, best first: Hugging Face text classification",
+            forms={"pairs": _PAIRS, "questions": _ANSWERS | {"operation_id": "answer_hf", "summary": asked}},
             **task,
         ),
         post(
@@ -63,6 +84,7 @@ def inference_routes(inference: InferenceHandler) -> list[Route]:
             hf.SAGEMAKER,
             operation_id="classify_sagemaker",
             summary="As /, at the path of SageMaker",
+            forms={"pairs": _PAIRS, "questions": _ANSWERS | {"operation_id": "answer_sagemaker"}},
             **task,
         ),
         post(
@@ -72,9 +94,8 @@ def inference_routes(inference: InferenceHandler) -> list[Route]:
             summary="text-embeddings-inference classification",
             request=tei.TeiRequest,
             example=tei.EXAMPLE,
-            pairs_request=tei.TeiPairsRequest,
-            pairs_example=tei.PAIRS_EXAMPLE,
-            response=list[LabelScore] | Predictions,
+            forms={"pairs": {"request": tei.TeiPairsRequest, "example": tei.PAIRS_EXAMPLE}},
+            response=list[LabelScore] | _LABELS,
             statuses=(*_STATUSES, 424, 429),
         ),
         post("/v1/classify", vllm.VLLM, operation_id="classify_vllm", **classify),
@@ -97,10 +118,13 @@ def status_routes(
     """
     status = _StatusHandlers(service)
 
+    def form_now() -> Form:
+        return form_of(service.info) if service.version else TEXTS
+
     async def schema(_: Request) -> Response:
-        reads_pairs = service.version and service.info.segments == PAIR_TEXTS
-        found = [route.of_pairs for route in routes()] if reads_pairs else routes()
-        return _json(document(found, title=TITLE, with_keys=with_keys))
+        form = form_now()
+        found = routes() if form is TEXTS else [route.of_form(form.key) for route in routes()]
+        return _json(document(found, title=form.title, with_keys=with_keys, model=form.model))
 
     async def metrics_text(_: Request) -> Response:
         return Response(await asyncio.to_thread(metrics), media_type=MEDIA_TYPE)
@@ -109,7 +133,7 @@ def status_routes(
         if "text/html" in request.header(b"accept"):
             return Response(b"", status=HTTPStatus.SEE_OTHER, headers={"location": "/ui"})
         paths = {"docs": "/docs", "openapi": "/openapi.json", "ui": "/ui", "health": "/health", "ready": "/ready"}
-        return _json({"service": TITLE, **paths})
+        return _json({"service": form_now().title, **paths})
 
     def page_handler(page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def handler(_: Request) -> Response:
@@ -183,7 +207,7 @@ class _StatusHandlers:
     def _model(self, request: Request) -> Info:
         info = self._info()
         # A name may hold slashes, so a path below the model's own is taken for a name.
-        if request.parameters["model"].startswith((*(f"{name}/" for name in (*MODEL_NAMES, info.model)),)):
+        if request.parameters["model"].startswith((*(f"{name}/" for name in (form_of(info).model, info.model)),)):
             raise HttpError(HTTPStatus.NOT_FOUND, "no such path: see /docs")
         check_model(request.parameters["model"], info)
         kserve.check_version(request.parameters.get("version", ""), info)

@@ -9,13 +9,12 @@ from pydantic import BaseModel, TypeAdapter
 
 import lft_ray
 from lft_ray.serve.http.router import Route
-from lft_ray.serve.protocols.base import MODEL_NAMES
+from lft_ray.serve.protocols.forms import TEXTS
 from lft_ray.wire import ErrorBody
 
 __all__ = ["document"]
 
 _SCHEMAS = "#/components/schemas/"
-_PATH_PARAMETERS = {"model": {"example": MODEL_NAMES[0], "description": f"{MODEL_NAMES[0]}, or the model's own name"}}
 _DESCRIPTIONS = {
     200: "success",
     400: "not JSON in UTF-8",
@@ -31,19 +30,22 @@ _DESCRIPTIONS = {
 }
 
 
-def document(routes: Iterable[Route], *, title: str, with_keys: bool) -> dict[str, Any]:
+def document(routes: Iterable[Route], *, title: str, with_keys: bool, model: str = TEXTS.model) -> dict[str, Any]:
     """Build the document.
 
     Args:
         routes: all routes; those with ``is_public`` False are left out.
         title: title of the API.
         with_keys: whether the endpoint requires an API key.
+        model: name of every such model, as an example.
     """
     schemas: dict[str, Any] = {}
     paths: dict[str, Any] = {}
     for route in routes:
         if route.is_public:
-            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, with_keys=with_keys)
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(
+                route, schemas, with_keys=with_keys, model=model
+            )
     components: dict[str, Any] = {"schemas": schemas}
     openapi: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -57,7 +59,8 @@ def document(routes: Iterable[Route], *, title: str, with_keys: bool) -> dict[st
     return openapi
 
 
-def _operation(route: Route, schemas: dict[str, Any], *, with_keys: bool) -> dict[str, Any]:
+def _operation(route: Route, schemas: dict[str, Any], *, with_keys: bool, model: str) -> dict[str, Any]:
+    about = {"model": {"example": model, "description": f"{model}, or the model's own name"}}
     operation: dict[str, Any] = {"summary": route.summary, "operationId": _operation_id(route)}
     if route.description:
         operation["description"] = route.description
@@ -69,7 +72,7 @@ def _operation(route: Route, schemas: dict[str, Any], *, with_keys: bool) -> dic
                 "in": "path",
                 "required": True,
                 "schema": {"type": "string"},
-                **_PATH_PARAMETERS.get(name, {}),
+                **about.get(name, {}),
             }
             for name in parameters
         ]

@@ -49,7 +49,9 @@ class Metrics:
             registry=self._registry,
             buckets=_BUCKETS_S,
         )
-        self._texts = Counter("lft_texts", "Texts classified.", ("protocol",), registry=self._registry)
+        self._texts = Counter(
+            "lft_texts", "Texts classified or questions answered.", ("protocol",), registry=self._registry
+        )
         self._truncated = Counter(
             "lft_truncated_texts", "Texts truncated to the model's maximum length.", registry=self._registry
         )

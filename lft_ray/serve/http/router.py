@@ -1,7 +1,7 @@
 """Routing: the table of routes, and the look-up of a request's route. Knows no model and no protocol."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
@@ -32,10 +32,9 @@ class Route:
     """Schema of the JSON body; None: no body."""
     example: Any = None
     """Example of the JSON body."""
-    pairs_request: type[BaseModel] | None = None
-    """Schema of the JSON body where the model reads pairs of texts; None: it takes no pairs."""
-    pairs_example: Any = None
-    """Example of that body."""
+    forms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What differs where the inputs of the model are not single texts: key of `lft_ray.serve.protocols.forms.Form` ->
+    fields of the route. A form that is not listed is not taken."""
     response: Any = None
     """Type of the JSON body of a 200; None: the body is not JSON."""
     statuses: tuple[int, ...] = (200,)
@@ -49,13 +48,11 @@ class Route:
     translate: Callable[[HttpError], HttpError] = field(default=lambda error: error)
     """Maps an error to the status and ``error_type`` of the protocol."""
 
-    @property
-    def of_pairs(self) -> "Route":
-        """The route as a model on pairs of texts has it; not public if it takes no pairs."""
+    def of_form(self, key: str) -> "Route":
+        """The route as a model with inputs of another form has it; not public if it does not take them."""
         if self.request is None:
             return self
-        takes = self.pairs_request is not None
-        return replace(self, request=self.pairs_request, example=self.pairs_example, is_public=self.is_public and takes)
+        return replace(self, **self.forms[key]) if key in self.forms else replace(self, is_public=False)
 
 
 class Router:

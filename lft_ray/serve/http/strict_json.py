@@ -94,12 +94,16 @@ def _refuse_surrogates(value: dict[str, Any], known: set[str]) -> None:
 
 @lru_cache(maxsize=32)
 def _keys_of(model: type[BaseModel]) -> dict[str, list[str]]:
-    """The keys of a body and of the objects in it, by their path: ``""`` is the body itself."""
+    """The keys of a body and of the objects in it, by their path: ``""`` is the body itself.
+
+    Where a field takes objects of several kinds, ``own_keys`` of the model says whose keys are those that it reads.
+    """
     found = {"": sorted(model.model_fields)}
     for name, field in model.model_fields.items():
         for inner in _models_in(field.annotation):
             found |= {f"{name}.{path}".rstrip("."): keys for path, keys in _keys_of(inner).items()}
-    return found
+    own: dict[str, list[str]] = getattr(model, "own_keys", {})
+    return found | own
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

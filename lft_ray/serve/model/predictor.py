@@ -17,6 +17,7 @@ from lft_ray.records import Bundle
 from lft_ray.serve.model.base import ReplicaThreads, SampleResult, ScoredTexts
 from lft_ray.tasks.base import ConfidentTask, Task
 from lft_ray.tasks.columns import input_columns
+from lft_ray.tasks.find import prediction_kind
 from lft_ray.texts import Text
 from lft_ray.wire import Info, Predictions
 
@@ -75,6 +76,7 @@ class Predictor:
             labels=bundle.labels,
             max_length=bundle.max_length,
             segments=len(input_columns(task.columns)),
+            answers=prediction_kind(task),
             engine=bundle.engine,
             precision=bundle.precision,
             **limits,

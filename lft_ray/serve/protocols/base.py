@@ -12,23 +12,20 @@ from typing import Any, Literal, cast
 from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson
+from lft_ray.serve.protocols.forms import TEXTS, Form, form_of
 from lft_ray.texts import Text
-from lft_ray.wire import MAX_BATCH, PAIR_TEXTS, VISIBLE, Info, LabelScore, Predictions
+from lft_ray.wire import MAX_BATCH, VISIBLE, Info, LabelScore, Predictions, SpanAnswer
 
 __all__ = [
     "MAX_BATCH",
-    "MODEL_NAMES",
     "InferenceRequest",
     "InferenceResponse",
     "Protocol",
     "RequestHead",
     "check_model",
-    "check_segments",
     "check_texts",
+    "refuse_questions",
 ]
-
-MODEL_NAMES = ("classifier",)
-"""Model names that every endpoint accepts, besides `Info.model`, which may change with a promotion."""
 
 Function = Literal["softmax", "sigmoid", "none"]
 
@@ -51,11 +48,13 @@ class InferenceRequest:
 
     texts: list[Text]
     top_k: int | None = None
-    """Return only the best k labels of each text; None: all."""
+    """Return only the best k parts of each prediction; None: as many as the task gives."""
     function: Function | None = None
     """Activation function for the scores; None: that of the task."""
     truncate: bool = True
     """False: refuse a text that is longer than the model's maximum length instead of truncating it."""
+    form: Form = TEXTS
+    """What each input is, for messages."""
     extra: Any = None
     """State that the protocol's reader passes to its writer."""
 
@@ -81,6 +80,11 @@ class InferenceResponse:
     def label_scores(self) -> list[list[LabelScore]]:
         """The predictions of a model whose outputs are labels."""
         return cast("list[list[LabelScore]]", self.predictions)
+
+    @property
+    def answers(self) -> list[list[SpanAnswer]]:
+        """The predictions of a model that answers questions."""
+        return cast("list[list[SpanAnswer]]", self.predictions)
 
     @property
     def labels(self) -> list[str]:
@@ -111,55 +115,41 @@ class Protocol:
     """Maps an error to the status and ``error_type`` of the protocol."""
 
 
-def check_texts(texts: Sequence[Any], *, where: str) -> list[Text]:
-    """Return the texts, or pairs of texts, if each of them is valid model input.
+def check_texts(texts: Sequence[Any], *, where: str, parts: Sequence[str] = TEXTS.parts) -> list[Text]:
+    """Return the texts, or tuples of texts, if each of them is valid model input.
 
     Args:
         texts: values of a request.
         where: name of their field, for the message.
+        parts: name of a text, or of each text of a tuple, for the message.
 
     Raises:
         BadJson: there is no text, or one is not a string, not valid Unicode or without a visible character (422). The
             message names the field and never repeats a text.
     """
     if not texts:
-        raise BadJson(f"{where} contains no text", 422)
+        raise BadJson(f"{where} contains no {parts[0]}", 422)
     for text in texts:
-        for part in text if isinstance(text, tuple) else (text,):
-            _check_text(part, where)
+        if isinstance(text, tuple):
+            for part, name in zip(text, parts, strict=True):
+                _check_text(part, where, name)
+        else:
+            _check_text(text, where, parts[0])
     return list(texts)
 
 
-def _check_text(text: Any, where: str) -> None:
+def _check_text(text: Any, where: str, name: str) -> None:
     if not isinstance(text, str):
         raise BadJson(f"{where} must contain only texts", 422)
     if not VISIBLE.search(text):
-        raise BadJson(f"{where}: a text is empty, or has invisible characters only", 422)
+        raise BadJson(f"{where}: a {name} is empty, or has invisible characters only", 422)
     if not text.isascii():  # encoding every text would cost more than this check
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
             # JSON can carry a lone surrogate, which no tokenizer accepts.
-            message = f"{where}: a text holds half of a surrogate pair, which is not Unicode text"
+            message = f"{where}: a {name} holds half of a surrogate pair, which is not Unicode text"
             raise BadJson(message, 422) from None
-
-
-def check_segments(texts: Sequence[Text], info: Info, *, where: str, pair: str) -> None:
-    """Refuse pairs where the model reads single texts, and single texts where it reads pairs.
-
-    Args:
-        texts: inputs of a request.
-        info: description of the model.
-        where: name of their field, for the message.
-        pair: how the protocol writes a pair, for the message.
-
-    Raises:
-        BadJson: naming what the model reads (422).
-    """
-    wants_pairs = info.segments == PAIR_TEXTS
-    if any(isinstance(text, tuple) != wants_pairs for text in texts):
-        reads = f"pairs of texts: each must be {pair}" if wants_pairs else f"single texts, and {pair} is a pair"
-        raise BadJson(f"{where}: this model reads {reads}", 422)
 
 
 def check_model(name: str, info: Info) -> None:
@@ -168,5 +158,20 @@ def check_model(name: str, info: Info) -> None:
     Raises:
         HttpError: 404.
     """
-    if name not in MODEL_NAMES and name != info.model:
-        raise HttpError(404, f"no such model: use {' or '.join([*MODEL_NAMES, info.model])}")
+    general = form_of(info).model
+    if name not in (general, info.model):
+        raise HttpError(404, f"no such model: use {general} or {info.model}")
+
+
+def refuse_questions(info: Info) -> None:
+    """Refuse a model that answers questions, in a protocol that has labels only.
+
+    Raises:
+        BadJson: naming the routes that take questions (422).
+    """
+    if info.answers == "spans":
+        raise BadJson(
+            "this model answers questions about a context, for which this protocol has no form: POST / takes objects "
+            f"with question and context, and /v2/models/{form_of(info).model}/infer tensors of these names",
+            422,
+        )

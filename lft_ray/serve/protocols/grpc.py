@@ -17,6 +17,7 @@ from lft_ray.serve.http.metrics import Metrics
 from lft_ray.serve.http.strict_json import BadJson
 from lft_ray.serve.protocols import kserve, tensors
 from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, check_model
+from lft_ray.serve.protocols.forms import form_of
 from lft_ray.serve.protocols.inference import InferenceHandler, indexes
 from lft_ray.serve.protocols.messages import message
 from lft_ray.serve.protocols.open_inference_pb2 import (
@@ -152,13 +153,13 @@ class GrpcService:
 
     async def _model_infer(self, request: ModelInferRequest, response: ModelInferResponse, call_id: str) -> str:
         info = self._info(request.model_name, request.model_version)
-        outputs = [output.name for output in request.outputs] or list(kserve.OUTPUTS)
-        kserve.check_outputs(outputs)
+        outputs = [output.name for output in request.outputs] or list(kserve.output_names(info))
+        kserve.check_outputs(outputs, info)
         kserve.check_parameters(request.parameters, kserve.REQUEST_PARAMETERS, where="parameters")
         for output in request.outputs:
             kserve.check_parameters(output.parameters, kserve.OUTPUT_PARAMETERS, where="outputs.parameters")
         texts = _texts(request, info)
-        result = await self._inference.infer(InferenceRequest(texts), call_id)
+        result = await self._inference.infer(InferenceRequest(texts, form=form_of(info)), call_id)
         _fill(response, outputs, result)
         response.id, response.model_name = request.id, request.model_name
         return result.info.version
@@ -200,8 +201,7 @@ def _fill(response: ModelInferResponse, outputs: list[str], result: InferenceRes
     for name in outputs:
         tensor, values = kserve.output_tensor(name, result)
         response.outputs.add(**tensor)
-        pack = tensors.pack_texts if tensor["datatype"] == "BYTES" else tensors.pack_floats
-        response.raw_output_contents.append(pack(values))
+        response.raw_output_contents.append(tensors.pack(values, tensor["datatype"]))
     for name, flags in (("truncated", result.truncated), ("no_tokens", result.unread)):
         if any(flags):
             response.parameters[name].string_param = indexes(flags)

@@ -10,7 +10,9 @@ from lft_ray.serve.http.errors import HttpError, busy
 from lft_ray.serve.http.strict_json import BadJson
 from lft_ray.serve.model.base import ScoredTexts
 from lft_ray.serve.protocols.base import MAX_BATCH, InferenceRequest, InferenceResponse, Protocol, RequestHead
+from lft_ray.serve.protocols.forms import QUESTIONS
 from lft_ray.serve.rollout.service import NotReady, Service
+from lft_ray.wire import Info
 
 __all__ = ["MAX_BATCH", "RESPONSE_SECONDS", "InferenceHandler", "indexes"]
 
@@ -70,7 +72,8 @@ class InferenceHandler:
                 the model fails on; 503 if the model is overloaded, too slow or not ready.
         """
         if len(request.texts) > MAX_BATCH:
-            message = f"{len(request.texts)} texts exceed the limit of {MAX_BATCH} texts per request"
+            inputs = f"{request.form.one}s"
+            message = f"{len(request.texts)} {inputs} exceed the limit of {MAX_BATCH} {inputs} per request"
             raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -79,7 +82,8 @@ class InferenceHandler:
                 )
             info = self._service.info_of(version)
         except UnreadableText as unreadable:
-            message = f"text {unreadable.row}, counted from 0, cannot be classified: the model fails on it alone"
+            told = f"{request.form.one} {unreadable.row}, counted from 0"
+            message = f"{told}, cannot be {request.form.done}: the model fails on it alone"
             raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, message) from unreadable
         except Overloaded:
             error = busy("the queue is full")
@@ -92,11 +96,17 @@ class InferenceHandler:
         if not isinstance(predictions, ScoredTexts):
             return InferenceResponse(predictions, info, request_id)
         if not request.truncate and any(predictions.truncated):
-            message = f"a text is longer than the {info.max_length} tokens that the model reads"
-            raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
+            raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_long(request, info))
         return InferenceResponse(
             predictions, info, request_id, predictions.tokens, predictions.truncated, predictions.unread
         )
+
+
+def _too_long(request: InferenceRequest, info: Info) -> str:
+    # A context is read in windows: the number of its tokens that are read depends on the question.
+    if request.form is QUESTIONS:
+        return "a question or a context is longer than the model reads"
+    return f"a text is longer than the {info.max_length} tokens that the model reads"
 
 
 def indexes(flags: Sequence[bool]) -> str:

@@ -1,12 +1,14 @@
 """The Open Inference Protocol (KServe, Triton) over REST, with its binary tensor extension: ``/v2``.
 
-In: bytes. Out: an `InferenceRequest`, and the response bytes. One input tensor ``text`` (BYTES [n] or [n, 1]), or two,
-``text_a`` and ``text_b`` of equal shape, for a model on pairs; outputs ``label`` (BYTES [n], the best label),
-``score`` (FP32 [n]) and ``probabilities`` (FP32 [n, labels], in the order of /info).
+In: bytes. Out: an `InferenceRequest`, and the response bytes. One input tensor ``text`` (BYTES [n] or [n, 1]), or two
+of equal shape: ``text_a`` and ``text_b`` for a model on pairs, ``question`` and ``context`` for one that answers
+questions. Outputs of labels are ``label`` (BYTES [n], the best label), ``score`` (FP32 [n]) and ``probabilities``
+(FP32 [n, labels], in the order of /info); of answers ``answer`` (BYTES [n], empty: there is none), ``start`` and
+``end`` (INT64 [n], characters of the context) and ``score``.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -25,17 +27,27 @@ from lft_ray.serve.protocols.base import (
     check_model,
     check_texts,
 )
+from lft_ray.serve.protocols.forms import QUESTIONS, TEXTS, FormKey, form_of
 from lft_ray.texts import Text
-from lft_ray.wire import MAX_BATCH, PAIR_TEXTS, Info, RequestBody
+from lft_ray.wire import MAX_BATCH, Info, PredictionKind, RequestBody
 
 __all__ = [
-    "EXAMPLE", "KSERVE", "OUTPUTS", "PAIRS_EXAMPLE", "InferPairsRequest", "InferRequest", "check_inputs",
-    "check_parameters", "check_version", "input_names", "joined", "metadata", "server_metadata",
+    "EXAMPLE", "KSERVE", "PAIRS_EXAMPLE", "QUESTIONS_EXAMPLE", "InferPairsRequest", "InferQuestionsRequest",
+    "InferRequest", "check_inputs", "check_parameters", "check_version", "input_names", "joined", "metadata",
+    "output_names", "server_metadata",
 ]  # fmt: skip
 
 INPUT = "text"
 PAIR_INPUTS = ("text_a", "text_b")
-OUTPUTS = ("label", "score", "probabilities")
+INPUTS: Mapping[FormKey, tuple[str, ...]] = {
+    "texts": (INPUT,), "pairs": PAIR_INPUTS, "questions": QUESTIONS.parts,
+}  # fmt: skip
+"""Names of the input tensors, all of datatype BYTES."""
+OUTPUTS: Mapping[PredictionKind, Mapping[str, str]] = {
+    "labels": {"label": "BYTES", "score": "FP32", "probabilities": "FP32"},
+    "spans": {"answer": "BYTES", "start": "INT64", "end": "INT64", "score": "FP32"},
+}
+"""Name of each output tensor -> its datatype."""
 LENGTH_HEADER = "inference-header-content-length"
 EXAMPLE = {
     "inputs": [{"name": INPUT, "shape": [2], "datatype": "BYTES", "data": ["the first text", "the second text"]}]
@@ -44,6 +56,14 @@ PAIRS_EXAMPLE = {
     "inputs": [
         {"name": name, "shape": [2], "datatype": "BYTES", "data": data}
         for name, data in zip(PAIR_INPUTS, (["a question", "a question"], ["its answer", "another text"]), strict=True)
+    ]
+}
+QUESTIONS_EXAMPLE = {
+    "inputs": [
+        {"name": name, "shape": [1], "datatype": "BYTES", "data": [text]}
+        for name, text in zip(
+            QUESTIONS.parts, ("Where is my parcel?", "Your parcel left the depot. It is in Leeds today."), strict=True
+        )
     ]
 }
 
@@ -93,10 +113,16 @@ class PairInputTensor(InputTensor):
     name: Annotated[str, Field(json_schema_extra={"enum": list(PAIR_INPUTS)})]
 
 
+class QuestionInputTensor(InputTensor):
+    """An input of an inference request to a model that answers questions: the questions, or their contexts."""
+
+    name: Annotated[str, Field(json_schema_extra={"enum": list(QUESTIONS.parts)})]
+
+
 class RequestedOutput(RequestBody):
     """An output that the client requests."""
 
-    name: Annotated[str, Field(json_schema_extra={"enum": list(OUTPUTS)})]
+    name: Annotated[str, Field(json_schema_extra={"enum": list(OUTPUTS["labels"])})]
     parameters: _parameters(OUTPUT_PARAMETERS) | None = None  # type: ignore[valid-type]
 
 
@@ -120,6 +146,23 @@ class InferPairsRequest(InferRequest):
 
     inputs: Annotated[list[PairInputTensor], Field(json_schema_extra={"minItems": 2, "maxItems": 2})]  # type: ignore[assignment]
     """The tensors text_a and text_b, of equal shape: row i of both is pair i."""
+
+
+class RequestedAnswerOutput(RequestedOutput):
+    """An output of a model that answers questions."""
+
+    name: Annotated[str, Field(json_schema_extra={"enum": list(OUTPUTS["spans"])})]
+
+
+class InferQuestionsRequest(InferRequest):
+    """Body of ``POST /v2/models/{model}/infer`` of a model that answers questions."""
+
+    model_config = ConfigDict(title="InferQuestionsRequest")
+
+    inputs: Annotated[list[QuestionInputTensor], Field(json_schema_extra={"minItems": 2, "maxItems": 2})]  # type: ignore[assignment]
+    """The tensors question and context, of equal shape: row i of context is what question i is about."""
+    outputs: list[RequestedAnswerOutput] | None = None  # type: ignore[assignment]
+    """null or none: all outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +190,24 @@ def metadata(name: str, info: Info) -> dict[str, Any]:
         "platform": f"lft_ray_{info.engine}",
         "inputs": [{"name": tensor, "datatype": "BYTES", "shape": [-1]} for tensor in input_names(info)],
         "outputs": [
-            {"name": "label", "datatype": "BYTES", "shape": [-1]},
-            {"name": "score", "datatype": "FP32", "shape": [-1]},
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(info.labels)]},
+            {"name": output, "datatype": datatype, "shape": [-1, *_columns_of(output, info.labels)]}
+            for output, datatype in OUTPUTS[info.answers].items()
         ],
     }
 
 
+def _columns_of(output: str, labels: Sequence[str]) -> list[int]:
+    return [len(labels)] if output == "probabilities" else []
+
+
 def input_names(info: Info) -> tuple[str, ...]:
     """Names of the input tensors of a model."""
-    return PAIR_INPUTS if info.segments == PAIR_TEXTS else (INPUT,)
+    return INPUTS[form_of(info).key]
+
+
+def output_names(info: Info) -> tuple[str, ...]:
+    """Names of the output tensors of a model."""
+    return tuple(OUTPUTS[info.answers])
 
 
 def check_inputs(given: Sequence[tuple[str, str]], info: Info) -> None:
@@ -166,14 +217,14 @@ def check_inputs(given: Sequence[tuple[str, str]], info: Info) -> None:
         BadJson: they are not those of the model (422).
     """
     names = input_names(info)
-    if sorted(given) == [(name, "BYTES") for name in names]:
+    if sorted(given) == sorted((name, "BYTES") for name in names):
         return
-    sent = {name for name, _ in given}
-    if len(names) == 1:
-        why = ": this model reads single texts" if sent & set(PAIR_INPUTS) else ""
-        raise BadJson(f"inputs must be one tensor: {INPUT}, of datatype BYTES{why}", 422)
-    told = " and ".join(names)
-    raise BadJson(f"inputs must be two tensors: {told}, of datatype BYTES: this model reads pairs of texts", 422)
+    form = form_of(info)
+    others = {name for own in INPUTS.values() for name in own} - set(names)
+    is_of_another = bool({name for name, _ in given} & others)
+    why = f": this model {form.reads}" if is_of_another or form is not TEXTS else ""
+    count = "one tensor" if len(names) == 1 else "two tensors"
+    raise BadJson(f"inputs must be {count}: {' and '.join(names)}, of datatype BYTES{why}", 422)
 
 
 def joined(columns: Mapping[str, Sequence[Any]], info: Info) -> list[Text]:
@@ -186,13 +237,16 @@ def joined(columns: Mapping[str, Sequence[Any]], info: Info) -> list[Text]:
     Raises:
         BadJson: the tensors have different numbers of texts, or one is no valid text (422).
     """
-    names = input_names(info)
-    parts = [check_texts(columns[name], where=name if len(names) > 1 else "inputs") for name in names]
+    names, nouns = input_names(info), form_of(info).parts
+    parts = [
+        check_texts(columns[name], where=name if len(names) > 1 else "inputs", parts=(noun,))
+        for name, noun in zip(names, nouns, strict=True)
+    ]
     if len(parts) == 1:
         return parts[0]
     if len(parts[0]) != len(parts[1]):
         counts = " and ".join(f"{name} has {len(part)}" for name, part in zip(names, parts, strict=True))
-        raise BadJson(f"inputs: {counts} texts, and row i of both is pair i", 422)
+        raise BadJson(f"inputs: {counts} texts, and row i of both belongs together", 422)
     return [(str(first), str(second)) for first, second in zip(*parts, strict=True)]
 
 
@@ -216,14 +270,15 @@ def check_shape(name: str, shape: Sequence[int], texts: int) -> None:
         raise BadJson(f"the shape of {name} must be [n] or [n, 1] for its n texts", 422)
 
 
-def check_outputs(names: Sequence[str]) -> None:
+def check_outputs(names: Sequence[str], info: Info) -> None:
     """Check that all requested outputs exist.
 
     Raises:
         BadJson: one does not (422).
     """
-    if set(names) - set(OUTPUTS):
-        raise BadJson(f"no such output: available are {', '.join(OUTPUTS)}", 422)
+    available = output_names(info)
+    if set(names) - set(available):
+        raise BadJson(f"no such output: available are {', '.join(available)}", 422)
 
 
 def check_parameters(names: Iterable[str] | None, known: Mapping[str, str], *, where: str) -> None:
@@ -254,8 +309,8 @@ def _read(body: bytes, head: RequestHead) -> InferenceRequest:
     texts = joined(columns, head.info)
     for tensor in parsed.inputs:
         check_shape(tensor.name, tensor.shape, len(texts))
-    response_format = ResponseFormat(parsed.id or "", _outputs(parsed), head.parameters["model"])
-    return InferenceRequest(texts, extra=response_format)
+    response_format = ResponseFormat(parsed.id or "", _outputs(parsed, head.info), head.parameters["model"])
+    return InferenceRequest(texts, form=form_of(head.info), extra=response_format)
 
 
 def _split(body: bytes, header: str) -> tuple[bytes, bytes | None]:
@@ -290,14 +345,14 @@ def _columns(inputs: Sequence[InputTensor], binary: bytes | None) -> dict[str, l
     return columns
 
 
-def _outputs(parsed: InferRequest) -> tuple[tuple[str, bool], ...]:
+def _outputs(parsed: InferRequest, info: Info) -> tuple[tuple[str, bool], ...]:
     outputs = parsed.outputs or []
-    check_outputs([output.name for output in outputs])
+    check_outputs([output.name for output in outputs], info)
     for output in outputs:
         check_parameters(output.parameters, OUTPUT_PARAMETERS, where="outputs.parameters")
     default = _flag(parsed.parameters, "binary_data_output", default=False, where="parameters")
     if not outputs:
-        return tuple((name, default) for name in OUTPUTS)
+        return tuple((name, default) for name in output_names(info))
     where = "outputs.parameters"
     return tuple((one.name, _flag(one.parameters, "binary_data", default=default, where=where)) for one in outputs)
 
@@ -318,7 +373,7 @@ def _write(request: InferenceRequest, response: InferenceResponse) -> Response:
     for name, as_binary in response_format.outputs:
         tensor, values = output_tensor(name, response)
         if as_binary:
-            packed = tensors.pack_texts(values) if tensor["datatype"] == "BYTES" else tensors.pack_floats(values)
+            packed = tensors.pack(values, tensor["datatype"])
             tensor["parameters"] = {"binary_data_size": len(packed)}
             binary += packed
         else:
@@ -340,15 +395,27 @@ def _write(request: InferenceRequest, response: InferenceResponse) -> Response:
 
 def output_tensor(name: str, response: InferenceResponse) -> tuple[dict[str, Any], list[Any]]:
     """Name, datatype and shape of an output, and its values as one flat list in row-major order."""
-    texts = len(response.predictions)
-    if name == "label":
-        labels = [scores[0].label for scores in response.label_scores]
-        return {"name": name, "datatype": "BYTES", "shape": [texts]}, labels
-    if name == "score":
-        best = [scores[0].score for scores in response.label_scores]
-        return {"name": name, "datatype": "FP32", "shape": [texts]}, best
-    shape = [texts, len(response.labels)]
-    return {"name": name, "datatype": "FP32", "shape": shape}, [value for row in response.matrix() for value in row]
+    kind = response.info.answers
+    shape = [len(response.predictions)]
+    if name == "probabilities":
+        shape.append(len(response.labels))
+    return {"name": name, "datatype": OUTPUTS[kind][name], "shape": shape}, _VALUES[kind][name](response)
+
+
+_VALUES: Mapping[PredictionKind, Mapping[str, Callable[[InferenceResponse], list[Any]]]] = {
+    "labels": {
+        "label": lambda response: [scores[0].label for scores in response.label_scores],
+        "score": lambda response: [scores[0].score for scores in response.label_scores],
+        "probabilities": lambda response: [value for row in response.matrix() for value in row],
+    },
+    "spans": {
+        "answer": lambda response: [answers[0].answer for answers in response.answers],
+        "start": lambda response: [answers[0].start for answers in response.answers],
+        "end": lambda response: [answers[0].end for answers in response.answers],
+        "score": lambda response: [answers[0].score for answers in response.answers],
+    },
+}
+"""Values of each output, as one flat list in row-major order."""
 
 
 KSERVE = Protocol("kserve", _read, _write, media_types=frozenset({"application/json", "application/octet-stream", ""}))

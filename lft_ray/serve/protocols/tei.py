@@ -13,7 +13,15 @@ from pydantic import ConfigDict, Field
 from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.errors import HttpError
 from lft_ray.serve.http.strict_json import BadJson, read_object
-from lft_ray.serve.protocols.base import InferenceRequest, InferenceResponse, Protocol, RequestHead, check_texts
+from lft_ray.serve.protocols.base import (
+    InferenceRequest,
+    InferenceResponse,
+    Protocol,
+    RequestHead,
+    check_texts,
+    refuse_questions,
+)
+from lft_ray.serve.protocols.forms import PAIRS, form_of
 from lft_ray.serve.protocols.hf import write_response
 from lft_ray.wire import MAX_BATCH, PAIR_TEXTS, RequestBody, Text
 
@@ -69,12 +77,14 @@ class TeiPairsRequest(_TeiOptions):
 
 
 def _read(body: bytes, head: RequestHead) -> InferenceRequest:
-    pairs = head.info.segments == PAIR_TEXTS
+    refuse_questions(head.info)
+    form = form_of(head.info)
+    pairs = form is PAIRS
     parsed = read_object(body, TeiPairsRequest) if pairs else read_object(body, TeiRequest)
     is_batch = isinstance(parsed.inputs, list) and any(isinstance(row, list) for row in parsed.inputs)
     rows: list[Any] = parsed.inputs if is_batch and isinstance(parsed.inputs, list) else [parsed.inputs]
     return InferenceRequest(
-        texts=check_texts([_input(row, pairs=pairs) for row in rows], where="inputs"),
+        texts=check_texts([_input(row, pairs=pairs) for row in rows], where="inputs", parts=form.parts),
         function="none" if parsed.raw_scores else None,
         truncate=parsed.truncate is not False,
         extra=is_batch,
@@ -100,7 +110,7 @@ def _input(row: str | list[str], *, pairs: bool) -> str | tuple[str, str]:
 
 
 def _write(request: InferenceRequest, response: InferenceResponse) -> Response:
-    body = write_response(response.predictions)
+    body = write_response(response.label_scores)
     # The response to a single text has no outer list: its brackets are the first and the last byte.
     return Response(body if request.extra else body[1:-1])
 

@@ -1,14 +1,15 @@
-"""Binary tensors of the Open Inference Protocol. In: texts or floats. Out: little-endian bytes, and texts back.
+"""Binary tensors of the Open Inference Protocol. In: texts or numbers. Out: little-endian bytes, and texts back.
 
-BYTES: each text as its length in 4 bytes, then its UTF-8 bytes. FP32: 4 bytes per value.
+BYTES: each text as its length in 4 bytes, then its UTF-8 bytes. FP32: 4 bytes per value. INT64: 8 bytes per value.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from lft_ray.serve.http.strict_json import BadJson
 
-__all__ = ["pack_floats", "pack_texts", "unpack_texts"]
+__all__ = ["pack", "pack_floats", "pack_texts", "unpack_texts"]
 
 _LENGTH = struct.Struct("<I")
 
@@ -54,3 +55,21 @@ def decode(data: bytes) -> str:
 def pack_floats(values: Sequence[float]) -> bytes:
     """Encode values as an FP32 tensor, in row-major order."""
     return struct.pack(f"<{len(values)}f", *values)
+
+
+def pack_ints(values: Sequence[int]) -> bytes:
+    """Encode values as an INT64 tensor, in row-major order."""
+    return struct.pack(f"<{len(values)}q", *values)
+
+
+_PACKED: Mapping[str, Callable[[Sequence[Any]], bytes]] = {
+    "BYTES": pack_texts,
+    "FP32": pack_floats,
+    "INT64": pack_ints,
+}
+"""Datatype -> its encoding."""
+
+
+def pack(values: Sequence[Any], datatype: str) -> bytes:
+    """Encode values as a tensor of a datatype."""
+    return _PACKED[datatype](values)

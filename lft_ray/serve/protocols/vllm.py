@@ -9,19 +9,20 @@ from pydantic import ConfigDict, Field
 from lft_ray.serve.http.asgi import Response
 from lft_ray.serve.http.strict_json import BadJson, read_object
 from lft_ray.serve.protocols.base import (
-    MODEL_NAMES,
     InferenceRequest,
     InferenceResponse,
     Protocol,
     RequestHead,
     check_model,
     check_texts,
+    refuse_questions,
 )
-from lft_ray.wire import PAIR_TEXTS, Info, RequestBody, Text, Texts
+from lft_ray.serve.protocols.forms import PAIRS, TEXTS, form_of
+from lft_ray.wire import Info, RequestBody, Text, Texts
 
 __all__ = ["EXAMPLE", "VLLM", "ClassifyRequest", "models"]
 
-EXAMPLE = {"model": "classifier", "input": ["the first text", "the second text"]}
+EXAMPLE = {"model": TEXTS.model, "input": ["the first text", "the second text"]}
 
 
 _NO_PAIRS = (
@@ -71,7 +72,7 @@ class ClassifyRequest(_WithoutEffect):
 def models(info: Info) -> dict[str, Any]:
     """Response of ``GET /v1/models``, where typed clients look up the name to ask for."""
     model = {
-        "id": MODEL_NAMES[0],  # the one name that a promotion does not change
+        "id": form_of(info).model,  # the one name that a promotion does not change
         "object": "model",
         "created": int(time.time()),
         "owned_by": "lft_ray",
@@ -83,10 +84,11 @@ def models(info: Info) -> dict[str, Any]:
 
 
 def _read(body: bytes, head: RequestHead) -> InferenceRequest:
+    refuse_questions(head.info)
     parsed = read_object(body, ClassifyRequest)
     if parsed.model is not None:
         check_model(parsed.model, head.info)
-    if head.info.segments == PAIR_TEXTS:
+    if form_of(head.info) is PAIRS:
         raise BadJson(_NO_PAIRS, 422)
     tokens = parsed.truncate_prompt_tokens
     if tokens is not None and -1 < tokens < head.info.max_length:

@@ -109,7 +109,7 @@ class Service:
             NotReady: no model has been opened yet.
         """
         model, candidate = self.current, self._candidate
-        if texts and len(texts[0]) <= _RECENT_CHARS:
+        if texts and _characters(texts[0]) <= _RECENT_CHARS:
             self._remember(texts[0])
         if candidate is not None and candidate.share:
             return await candidate.predict(model, texts, top_k=top_k, function=function, key=key)
@@ -226,3 +226,7 @@ class Service:
     def check(self) -> None:
         """Raise when the running model is no longer able to serve."""
         self.current.check()
+
+
+def _characters(text: Text) -> int:
+    return len(text) if isinstance(text, str) else sum(map(len, text))

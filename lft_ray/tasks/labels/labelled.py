@@ -21,7 +21,7 @@ from lft_ray.tasks.labels.repeats import check_conflicts, report_unlabelled
 from lft_ray.tasks.labels.spelling import one_spelling
 from lft_ray.tasks.rows import CleanRows, RawTable, Repeats, Values
 from lft_ray.texts import Text
-from lft_ray.wire import PAIR_TEXTS, LabelScore, Prediction
+from lft_ray.wire import PAIR_TEXTS, LabelScore, Prediction, PredictionKind
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +45,7 @@ class Labelled(ABC):
     metric_names: Mapping[str, str] = METRIC_NAMES
     facts_type: type[Facts] = LabelFacts
     head: Head = "vector"
+    predicts: PredictionKind = "labels"
 
     def __init__(self, labels: list[str]) -> None:
         self.labels = list(labels)

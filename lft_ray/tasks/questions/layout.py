@@ -9,9 +9,11 @@ most a million characters.
 import numpy as np
 from numpy.typing import NDArray
 
+from lft_ray.wire import MAX_ANSWERS
+
 __all__ = ["CANDIDATES", "LOW", "WIDTH", "candidates_of", "log_total_of", "merged", "none_score_of", "row_of"]
 
-CANDIDATES = 5
+CANDIDATES = MAX_ANSWERS
 """Spans that are kept of each question: as many answers as a request may ask for."""
 WIDTH = 3 * CANDIDATES + 2
 LOW = -1e30

@@ -25,7 +25,7 @@ from lft_ray.tasks.questions.scoring import exact_and_f1, is_written_without_bla
 from lft_ray.tasks.questions.truth import truth_array
 from lft_ray.tasks.rows import CleanRows, RawTable, Repeats, Values
 from lft_ray.texts import Text
-from lft_ray.wire import Prediction, SpanAnswer
+from lft_ray.wire import Prediction, PredictionKind, SpanAnswer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,6 +74,7 @@ class Questions:
     metric_names: Mapping[str, str] = {"f1": "F1", "exact_match": "exact match"}
     facts_type = QuestionFacts
     head = "tokens"
+    predicts: PredictionKind = "spans"
     is_exclusive = True
 
     def __init__(self, facts: QuestionFacts) -> None:
@@ -331,14 +332,14 @@ class Questions:
     def description(self) -> Description:
         """Return that its models answer questions with a piece of their context."""
         return Description(
-            noun="Model that answers questions with a piece of their context",
+            noun=f"Extractive question answering ({self.kind})",
             pipeline_tag="question-answering",
             metrics=["f1", "exact_match"],
-            outputs="first and last character of an answer, with a probability",
-            example='{"question": "Who wrote it?", "context": "It was written by Ada in May."}',
+            outputs="pieces of a context with their places and probabilities",
+            example='{"question": "a question", "context": "its context"}',
             response=(
-                "The response is in Hugging Face's question-answering format: answer, start, end and score; the answer "
-                "is `context[start:end]`."
+                "The response is in Hugging Face's question-answering format: the answer, its score, and the characters "
+                "of the context at which it starts and ends; an empty answer says that the context has none."
             ),
         )
 

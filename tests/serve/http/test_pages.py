@@ -15,7 +15,7 @@ import pytest
 from lft_ray.serve.http.auth import ApiKeys, hash_keys
 from lft_ray.serve.http.pages import DOCS, UI
 from tests.serve.browser import browsing
-from tests.serve.conftest import make_pair_service
+from tests.serve.conftest import make_pair_service, make_question_service
 from tests.serve.running import running
 
 WIDE, PHONE = 1200, 400
@@ -252,3 +252,89 @@ def test_the_form_for_pairs_fits(browser, live_pairs, width, dark):
         browser.click("#classify-many")
         browser.wait("document.querySelector('#message-many').textContent.startsWith('2 pairs in')")
         browser.screenshot(Path(shots) / f"pairs-many-{width}-{'dark' if dark else 'light'}.png")
+
+
+# ---------------------------------------------------------------- a model that answers questions
+
+HOSTILE = '<img src=x onerror=alert(1)> 👋 Ada </mark><b>met</b> "Bob" & left Leeds'
+
+
+@pytest.fixture(scope="module")
+def live_questions():
+    with running(make=make_question_service) as found:
+        yield found
+
+
+def ask_question(browser, live, question: str, context: str, **how) -> None:
+    browser.open(f"{live.url}/ui", **how)
+    browser.wait("document.querySelector('#text-b-label').textContent === 'Context'")
+    browser.fill("#text", question)
+    browser.fill("#text-b", context)
+    browser.click("#classify")
+    browser.wait("document.querySelector('#message').textContent !== ''")
+
+
+@pytest.mark.slow
+def test_the_answer_is_marked_in_its_context(browser, live_questions):
+    ask_question(browser, live_questions, "Leeds Ada", HOSTILE)
+    assert browser.text("#marked") == HOSTILE
+    assert browser.run("[...document.querySelectorAll('#marked mark')].map((one) => one.textContent)") == ["Ada"]
+    assert browser.run("document.querySelectorAll('#marked img, #marked b').length") == 0
+    told = "[...document.querySelectorAll('#bars li span:first-of-type')].map((one) => one.textContent)"
+    assert browser.run(told) == ["Ada", "Leeds", "(no answer)"]
+    assert "answers questions" in browser.text("#model")
+    assert browser.text("#classify") == "Answer"
+    ask_question(browser, live_questions, "Zoë", HOSTILE)
+    assert browser.run("document.querySelectorAll('#marked mark').length") == 0
+    assert browser.run(told) == ["(no answer)"]
+    browser.fill("#text-b", " ")
+    browser.click("#classify")
+    browser.wait("document.querySelector('#message').textContent === 'Enter a question and a context first.'")
+
+
+@pytest.mark.slow
+def test_commands_for_a_question_run_as_they_are(browser, live_questions):
+    ask_question(browser, live_questions, "Ada", HOSTILE)
+    shell = subprocess.run(["bash", "-c", browser.text("#curl")], capture_output=True, check=True)
+    assert json.loads(shell.stdout)["answer"] == "Ada"
+    python = [sys.executable, "-c", browser.text("#python")]
+    done = subprocess.run(python, capture_output=True, text=True, check=True, env=os.environ.copy())
+    assert "SpanAnswer(answer='Ada'" in done.stdout
+
+
+@pytest.mark.slow
+def test_many_questions_come_back_as_files(browser, live_questions, tmp_path):
+    browser.open(f"{live_questions.url}/ui")
+    browser.wait("document.querySelector('#text-b-label').textContent === 'Context'")
+    browser.click("#tab-many")
+    browser.fill("#lines", "Ada|👋 Ada met Bob\nonly a question")
+    browser.click("#classify-many")
+    browser.wait("document.querySelector('#message-many').textContent.startsWith('Without a context: only a')")
+    browser.fill("#lines", "Ada|👋 Ada met Bob\nBob\tAda met Bob | once\nZoë|Ada")
+    browser.click("#classify-many")
+    browser.wait("document.querySelector('#message-many').textContent.startsWith('3 questions in')")
+    with browser.downloads_to(tmp_path):
+        browser.click("#csv")
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "predictions.csv").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["question"], row["answer"], row["start"], row["end"]) for row in rows] == [
+        ("Ada", "Ada", "2", "5"),
+        ("Bob", "Bob", "8", "11"),
+        ("Zoë", "", "0", "0"),
+    ]
+    assert rows[1]["context"] == "Ada met Bob | once"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_form_for_questions_fits(browser, live_questions, width, dark):
+    context = "It left the depot this morning. " * 3 + "It is in Leeds now, and Ada has it."
+    ask_question(browser, live_questions, "Leeds now, Ada", context, width=width, dark=dark)
+    assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+    if shots := os.environ.get("LFT_SCREENSHOTS"):
+        browser.screenshot(Path(shots) / f"questions-{width}-{'dark' if dark else 'light'}.png")

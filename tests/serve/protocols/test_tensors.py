@@ -3,7 +3,7 @@ import struct
 import pytest
 
 from lft_ray.serve.http.strict_json import BadJson
-from lft_ray.serve.protocols.tensors import pack_floats, pack_texts, unpack_texts
+from lft_ray.serve.protocols.tensors import pack, pack_floats, pack_texts, unpack_texts
 
 
 def test_texts_are_packed_with_little_endian_lengths_in_bytes():
@@ -33,3 +33,9 @@ def test_a_damaged_tensor_is_refused(data, status, reason):
 def test_floats_are_packed_as_fp32():
     assert pack_floats([1.0, -0.5]) == struct.pack("<2f", 1.0, -0.5)
     assert pack_floats([]) == b""
+
+
+def test_numbers_are_packed_by_their_datatype():
+    assert pack([1, -1], "INT64") == struct.pack("<2q", 1, -1)
+    assert pack([0.5], "FP32") == pack_floats([0.5])
+    assert pack(["a"], "BYTES") == pack_texts(["a"])

@@ -3,6 +3,7 @@ import pytest
 from lft_ray.serve.model.base import Model, SampleResult
 from lft_ray.serve.rollout import gate
 from lft_ray.serve.rollout.gate import compare
+from tests.serve.conftest import make_predictor, make_question_predictor
 from tests.serve.fleet import SAMPLES, open_model
 
 
@@ -87,3 +88,16 @@ def test_a_slowdown_counts_above_the_limit_and_the_floor(monkeypatch, candidate_
     found = compare(candidate, running, (), max_slowdown=max_slowdown, min_agreement=0.5)
     assert found.startswith(reason)
     assert bool(found) is bool(reason)
+
+
+def test_models_that_answer_questions_are_compared_by_the_kind_of_their_answers():
+    running, candidate = make_question_predictor("1"), make_question_predictor("2")
+    candidate.samples = [(f"{word}?", f"it is {word} here") for word in ("Leeds", "York", "Hull", "Bath", "Ely")]
+    assert compare(candidate, running, candidate.samples, max_slowdown=5.0, min_agreement=0.5) == ""
+    never = make_question_predictor("2")
+    never.samples = candidate.samples
+    never._runner.encode = lambda texts: [[[]] for _ in texts]  # it finds no word, and so gives no answer
+    told = compare(never, running, (), max_slowdown=None, min_agreement=0.5)
+    assert "for each of its 5 sample texts" in told
+    other = compare(make_predictor("2"), running, (), max_slowdown=None, min_agreement=0.5)
+    assert "its task differs from that of the running model" in other

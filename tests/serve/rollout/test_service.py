@@ -5,7 +5,7 @@ import pytest
 from lft_ray.errors import BundleError
 from lft_ray.serve.rollout.service import NotReady, Service
 from lft_ray.serve.rollout.state import DesiredState
-from tests.serve.conftest import make_predictor
+from tests.serve.conftest import make_predictor, make_question_service
 
 pytestmark = pytest.mark.anyio
 
@@ -77,3 +77,11 @@ async def test_a_desired_state_that_is_already_served_opens_nothing():
     await service.reconfigure(DesiredState(current="good:1", serial=1))
     state = await service.reconfigure(DesiredState(current="good:1", version="1", serial=2))
     assert (opened, state.state, state.serial) == (["good:1"], "ready", 2)
+
+
+async def test_long_contexts_are_not_remembered():
+    service = await make_question_service()
+    for context in ("in Leeds", "word " * 400):
+        await service.predict([("Leeds?", context)])
+    assert list(service._recent.values()) == [("Leeds?", "in Leeds")]
+    await service.current.retire()

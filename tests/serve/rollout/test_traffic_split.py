@@ -4,7 +4,7 @@ import pytest
 
 from lft_ray.serve.rollout import traffic_split
 from lft_ray.serve.rollout.traffic_split import CanaryRoute, in_canary
-from tests.serve.conftest import make_predictor
+from tests.serve.conftest import make_predictor, make_question_predictor
 from tests.serve.fleet import OddRunner
 
 pytestmark = pytest.mark.anyio
@@ -83,5 +83,18 @@ async def test_a_new_share_resets_the_statistics_and_the_same_one_does_not():
     assert route.stats().candidate.requests == 1
     route.begin(0.6)
     assert route.stats().candidate.requests == 0
+    await running.retire()
+    await candidate.retire()
+
+
+async def test_answers_are_counted_by_their_kind():
+    running, candidate = make_question_predictor("1"), make_question_predictor("2")
+    route = route_to(candidate)
+    for asked in ([("Leeds", "in Leeds")], [("York", "in Leeds")]):
+        for key in (CANARY_KEY, OTHER_KEY):
+            predictions, _ = await route.predict(running, asked, top_k=2, function=None, key=key)
+    assert predictions[0][0].answer == ""
+    stats = route.stats()
+    assert stats.candidate.buckets == stats.current.buckets == {"1 to 3 words": 1, "no answer": 1}
     await running.retire()
     await candidate.retire()
