@@ -338,8 +338,8 @@ class Questions:
             outputs="pieces of a context with their places and probabilities",
             example='{"question": "a question", "context": "its context"}',
             response=(
-                "The response is in Hugging Face's question-answering format: the answer, its score, and the characters "
-                "of the context at which it starts and ends; an empty answer says that the context has none."
+                "The response is in Hugging Face's question-answering format: the answer, its score, and the "
+                "characters of the context at which it starts and ends; an empty answer says that the context has none."
             ),
         )
 
