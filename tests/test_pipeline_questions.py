@@ -99,7 +99,7 @@ def test_stock_clients_get_the_answers_of_the_engine(run, endpoint, monkeypatch)
         found = hub.question_answering(question=question, context=context)
         assert (found.answer, found.start, found.end, found.score) == told(one)
         assert context[found.start : found.end] == found.answer
-    for module, port in ((triton_http, endpoint.url.rpartition(":")[2]), (triton_grpc, endpoint.grpc_port)):
+    for module, port in ((triton_http, endpoint.url.rpartition(":")[2]), (triton_grpc, endpoint.ports["grpc"])):
         with module.InferenceServerClient(f"127.0.0.1:{port}") as client:
             inputs = [module.InferInput(name, [2], "BYTES") for name in ("question", "context")]
             for column, tensor in enumerate(inputs):
