@@ -17,7 +17,7 @@ from lft_ray.profile.replica import BatchTimes, ProfileRequest
 from lft_ray.profile.session import ProfileSession, profile_replica
 from lft_ray.records import DatasetRecord, IngressProfile, ProfileBook, ServingProfile
 from lft_ray.serve.loadgen import text_bodies
-from lft_ray.tasks.find import find_task, prediction_kind
+from lft_ray.tasks.find import prediction_kind
 from lft_ray.texts import Text
 from lft_ray.wire import PredictionKind
 
@@ -57,7 +57,7 @@ def measure_profiles(
     # Engines without torch first: once imported, torch stays in the memory of the replica and would inflate its peak.
     order = sorted(range(len(requests)), key=lambda number: requests[number].engine == "torch")
     with profile_replica(spec, [requests[number] for number in order]) as session:
-        answers = prediction_kind(find_task(dataset.task_kind))
+        answers = prediction_kind(dataset.task_kind)
         ingress = _measure_ingress(session, texts, answers, seconds_per_repeat)
         found, refused = {}, {}
         for number in order:
@@ -185,7 +185,7 @@ def _measure(
     texts_per_s = statistics.median(repeat.texts / repeat.wall_s for repeat in times)
     # A request passes the ingress and the model one after the other: their times add up.
     load = _LOAD_SHARE / (1 / texts_per_s + 1 / ingress.requests_per_s)
-    bodies = text_bodies(texts, prediction_kind(find_task(request.task_kind)))
+    bodies = text_bodies(texts, prediction_kind(request.task_kind))
     http = session.load(bodies, _HTTP_S, load)
     return ServingProfile(
         model_size=request.size.name,

@@ -11,7 +11,7 @@ from lft_ray.run.ledger import Ledger, check_winner
 from lft_ray.run.storage import Storage
 from lft_ray.serve.endpoint.look import EndpointView, look
 from lft_ray.system.text import quoted
-from lft_ray.tasks.find import find_task, prediction_kind
+from lft_ray.tasks.find import prediction_kind
 from lft_ray.wire import PredictionKind
 
 __all__ = ["next_of", "status_of", "words_to_try"]
@@ -73,7 +73,7 @@ def _predictions_of(run: RunFolder) -> PredictionKind:
         dataset = run.dataset()
         kind = dataset.task_kind if dataset is not None else ""
     try:
-        return prediction_kind(find_task(kind)) if kind else "labels"
+        return prediction_kind(kind) if kind else "labels"
     except LftError:
         return "labels"
 

@@ -67,7 +67,15 @@ def make_task(kind: str, facts: Mapping[str, Any]) -> Task:
         raise ConfigError(f"these are not the facts of task {kind}: {first_line(error)}", fix="start over") from error
 
 
-def prediction_kind(task: Task | type[Task]) -> PredictionKind:
-    """Return what the predictions of a task consist of: labels, where a plug-in does not say otherwise."""
-    found: PredictionKind = getattr(task, "predicts", "labels")
+def prediction_kind(task: Task | str) -> PredictionKind:
+    """Return what the predictions of a task consist of: labels, where a plug-in does not say otherwise.
+
+    Args:
+        task: the task, or ``task.kind``.
+
+    Raises:
+        ConfigError: there is no such task.
+    """
+    of = resolve(task, TASKS, where="task.kind") if isinstance(task, str) else task
+    found: PredictionKind = getattr(of, "predicts", "labels")
     return found

@@ -114,7 +114,7 @@ def test_a_bundle_is_found_through_storage(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": ["a", "b"]}, "returns 3 logits, the task"),
+        ({"labels": ["a", "b"]}, "has 3 outputs, the task"),
         ({"precision": "int3"}, "unknown precision"),
         ({"samples": []}, "1 to 64 sample texts"),
         ({"max_length": 17}, "reads at most 16 tokens per text, got max_length 17"),

@@ -54,11 +54,11 @@ def test_several_labels_are_those_at_a_logit_of_zero_or_more(save):
     assert found.answers["t1", "bf16", 64].tolist() == [[True, False], [False, True], [True, False]]
 
 
-@pytest.mark.parametrize("kind", sorted(TASKS))
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "pairs"])
 def test_scores_of_loaded_predictions_equal_those_that_the_task_recorded(save, kind):
     rng = np.random.default_rng(0)
     task = resolve(kind, TASKS, where="task.kind")(LABELS)
-    targets = rng.integers(0, 3, 60) if kind == "classification" else (rng.random((60, 3)) < 0.3).astype(np.float32)
+    targets = (rng.random((60, 3)) < 0.3).astype(np.float32) if kind == "multilabel" else rng.integers(0, 3, 60)
     logits = rng.normal(size=(60, 3)).astype(np.float32)
     row_ids = rng.permutation(60).astype(np.uint32)
     uri = save("a.parquet", targets, logits, row_ids)

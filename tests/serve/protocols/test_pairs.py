@@ -364,7 +364,7 @@ def real_bundle(request, tmp_path_factory, tiny_bert):
     trained(folder / "trained", tiny_bert, segments=2, spread=10.0)
     facts = CardFacts(name="test")
     labels = ["contradicts", "follows", "neither"]
-    plan = ExportPlan(precision="fp32", task_kind="pairs", labels=labels, samples=PAIRS, facts=facts)
+    plan = ExportPlan(precision="fp32", task_kind="pairs", labels=labels, samples=PAIRS, card=facts)
     bundle = export_bundle(folder / "trained", plan, Storage(folder), "bundle")
     assert bundle.engine == "onnxruntime"
     return bundle.uri
