@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lft_ray.engines.base import BATCH_TOKENS, Encoded, Runner, sorted_batches
 from lft_ray.engines.pending import Item, PendingQueue, Request
 from lft_ray.errors import LftError
-from lft_ray.texts import Text
+from lft_ray.texts import Text, whole
 
 __all__ = [
     "BATCH_TOKENS",
@@ -46,6 +46,7 @@ _SLICE_CHARS = 16_384
 """Characters tokenised between two batches, some 15 ms of CPU time: enough for several batches of short texts."""
 _READ_CHARS = 8
 """Characters per token of the maximum length that a tokenizer reads of a long text, roughly."""
+_CHARS_PER_TOKEN = 4
 _LOOKAHEAD = 256
 """Tokenised texts that wait to run before no more are tokenised: enough to choose texts of similar length from."""
 
@@ -236,7 +237,9 @@ class Batcher:
                     self._begun.append(request)
                 # Another worker may run these texts while this one encodes the next.
                 self._wake.notify()
-        return sum(min(len(text), self._read_chars) for text in texts)
+        # Of a context that is read in windows more is tokenised than of a text that is truncated.
+        read = sum(min(len(whole(text)), self._read_chars) for text in texts)
+        return max(read, _CHARS_PER_TOKEN * sum(map(len, encoded)))
 
     def _run(self, batch: list[Item]) -> None:
         try:

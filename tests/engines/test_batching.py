@@ -240,6 +240,30 @@ def test_the_texts_of_a_large_request_are_tokenised_in_slices():
     assert max(slices) <= 16
 
 
+def test_long_pairs_count_as_the_characters_that_they_have():
+    happened = []
+
+    class Recording(Lengths):
+        def encode(self, texts):
+            happened.extend("e" for _ in texts)
+            return [f"{first}{second}" for first, second in texts]
+
+    runner = Recording(lambda batch: happened.append("r"))
+
+    async def body(batcher):
+        first = asyncio.create_task(batcher.submit([("a", "b")]))
+        await asyncio.to_thread(runner.busy.wait, WAIT_S)
+        rest = [asyncio.create_task(batcher.submit([("who", "x" * 20_000)])) for _ in range(8)]
+        await queued(batcher, 8)
+        runner.gate.set()
+        await asyncio.gather(first, *rest)
+
+    runner.gate.clear()
+    with_batcher(runner, body)
+    # One such text fills a slice: between two batches no second one is tokenised.
+    assert "eee" not in "".join(happened)
+
+
 def test_batches_are_observed():
     seen = []
     with_batcher(Lengths(), lambda batcher: batcher.submit(["a", "b"]), observe=lambda *batch: seen.append(batch))
