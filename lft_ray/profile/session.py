@@ -20,6 +20,7 @@ from lft_ray.profile.replica import CONCURRENCY, PreparedFolder, ProfileReplica,
 from lft_ray.serve.cluster.deployment import SERVE_RESOURCE
 from lft_ray.serve.cluster.environment import cluster_environment, free_port, serving_environment
 from lft_ray.serve.cluster.placement import Placement, place
+from lft_ray.serve.cluster.replicas import run_application
 from lft_ray.serve.cluster.start import serve_starting
 from lft_ray.serve.loadgen import LoadResult, closed_loop, open_loop
 from lft_ray.serve.patience import wait_while_moving
@@ -227,7 +228,7 @@ def _started(spec: ServeSpec, placement: Placement) -> "DeploymentHandle[Any]":
     from ray.serve.schema import ApplicationStatus
 
     target = serve.RunTarget(target=_app(spec, placement), name=_APP, route_prefix="/")
-    handle = serve.run_many([target], wait_for_applications_running=False)[0]
+    handle = run_application(target)
     details = ""
 
     def is_running() -> bool:

@@ -17,9 +17,10 @@ from lft_ray.serve.rollout.state import DesiredState, ReplicaStatus
 from lft_ray.serve.waiting import wait_until
 
 if TYPE_CHECKING:
+    from ray.serve import RunTarget
     from ray.serve.handle import DeploymentHandle
 
-__all__ = ["apply", "describe", "one_line", "settle", "survey", "survey_app"]
+__all__ = ["apply", "describe", "one_line", "run_application", "settle", "survey", "survey_app"]
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _REASON_CHARS = 200
@@ -41,7 +42,21 @@ def apply(
 
     app = build_app(spec, desired, key_hashes=key_hashes, use_resource=use_resource)
     target = serve.RunTarget(target=app, name=APP_NAME, route_prefix="/")
-    return serve.run_many([target], wait_for_applications_running=False)[0]
+    return run_application(target)
+
+
+def run_application(target: "RunTarget") -> "DeploymentHandle[Any]":
+    """Deploy an application without waiting for its replicas; returns its handle.
+
+    Serve then waits a minute for its proxies and raises `TimeoutError`, although all is deployed: five searches that
+    start at once on two cores need longer. Those who wait for the replicas are more patient.
+    """
+    from ray import serve
+
+    try:
+        return serve.run_many([target], wait_for_applications_running=False)[0]
+    except TimeoutError:
+        return serve.get_app_handle(target.name)
 
 
 def settle(

@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lft_ray.cluster.driver import job_config
@@ -111,7 +111,10 @@ def serve_starting(
         proxies = pool.submit(_start_serve, host, port, grpc_port, variables or {})
         _wait_controller(proxies, give_up)
         yield
-        proxies.result()
+        # Serve gives its proxies a minute, which a busy machine exceeds while they start. Whoever waits for the replica
+        # or for an answer is more patient, and says what is missing.
+        with suppress(TimeoutError):
+            proxies.result()
     finally:
         # After an error or an interrupt nobody needs the proxies: waiting for them took 8 s, and then the command had
         # to leave by force.
