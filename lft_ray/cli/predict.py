@@ -81,16 +81,7 @@ def predict(
     with Client(url_of(target), api_key=api_key) as client:
         info = client.info()
         inputs = _inputs(info, texts, file, encoding, names)
-        blank = [_is_blank(one) for one in inputs]
-        if all(blank):
-            raise InputError("no text given: every text is blank", fix="pass a text")
-        # A blank line keeps its place in the answers, and has no label.
-        asked = [one for one, skipped in zip(inputs, blank, strict=True) if not skipped]
-        answers = iter(_ask(client, info, asked, top_k))
-    predictions: list[Prediction] = [[] if skipped else next(answers) for skipped in blank]
-    if any(blank):
-        lacking = "label" if info.answers == "labels" else "answer"
-        print_message(f"{sum(blank):,} of {len(inputs):,} texts are blank and have no {lacking}")
+        predictions = _predictions(client, info, inputs, top_k)
     for one, found in zip(inputs, predictions, strict=True):
         _PRINT[info.answers](one, found, as_json=as_json)
 
@@ -129,6 +120,19 @@ def _refuse_others(names: Names, roles: Sequence[str], info: "Info") -> None:
             next(iter(roles), ""), "reads single texts"
         )
         raise InputError(f"{options} are for {_FOR[first]}, and this one {reads} ({info.model})")
+
+
+def _predictions(client: "Client", info: "Info", inputs: Sequence[Text], top_k: int | None) -> list[Prediction]:
+    """A prediction of each input. A blank one keeps its place, and has no label."""
+    blank = [_is_blank(one) for one in inputs]
+    if all(blank):
+        raise InputError("no text given: every text is blank", fix="pass a text")
+    asked = [one for one, skipped in zip(inputs, blank, strict=True) if not skipped]
+    answers = iter(_ask(client, info, asked, top_k))
+    if any(blank):
+        lacking = "label" if info.answers == "labels" else "answer"
+        print_message(f"{sum(blank):,} of {len(inputs):,} texts are blank and have no {lacking}")
+    return [[] if skipped else next(answers) for skipped in blank]
 
 
 def _ask(client: "Client", info: "Info", asked: Sequence[Text], top_k: int | None) -> Sequence[Prediction]:

@@ -5,6 +5,7 @@ a length are laid out from that when a trial starts. Uses only the tokenizers li
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
@@ -64,7 +65,7 @@ class QuestionTokens:
         return len(self.row_ids)
 
     def at(self, max_length: int) -> "WindowTokens":
-        """Lay out windows of at most ``max_length`` tokens."""
+        """Lay out windows of at most ``max_length`` tokens: 0.1 ms a question, too little to keep them for a trial."""
         passages = [self._passage(row, max_length) for row in range(len(self))]
         return WindowTokens(self, max_length, passages)
 
@@ -105,7 +106,6 @@ class WindowTokens:
         source: tokens of the split.
         max_length: length of the windows in tokens.
         passages: the windows of each question [n].
-        numbers: new number of each token id; None: as they are.
 
     Attributes:
         values: token ids of all windows, one after the other.
@@ -114,22 +114,16 @@ class WindowTokens:
         row_ids: position of each question in its source [n].
     """
 
-    def __init__(
-        self,
-        source: QuestionTokens,
-        max_length: int,
-        passages: Sequence[Passage],
-        numbers: NDArray[np.uint32] | None = None,
-    ) -> None:
+    def __init__(self, source: QuestionTokens, max_length: int, passages: Sequence[Passage]) -> None:
         self.source, self.max_length = source, max_length
+        self._numbers: NDArray[np.uint32] | None = None
         self.passages = list(passages)
         self.truth, self.row_ids = source.truth, source.row_ids
         self._windows: list[Window] = [window for passage in passages for window in passage.windows]
         self._row = np.repeat(np.arange(len(self.passages)), [len(passage.windows) for passage in passages])
         self._lengths = np.array([len(window) for window in self._windows], dtype=np.int64)
         self._offsets = np.concatenate([[0], np.cumsum(self._lengths)])
-        values = np.fromiter(chain.from_iterable(self._windows), np.uint32, count=int(self._offsets[-1]))
-        self.values: NDArray[np.uint32] = values if numbers is None else numbers[values]
+        self.values = np.fromiter(chain.from_iterable(self._windows), np.uint32, count=int(self._offsets[-1]))
         types = chain.from_iterable(window.types for window in self._windows)
         self._types = np.fromiter(types, np.uint8, count=int(self._offsets[-1]))
         self.targets: NDArray[Any] = _targets(self._windows, self._row, self.truth)
@@ -138,12 +132,18 @@ class WindowTokens:
         return len(self._windows)
 
     def at(self, max_length: int) -> "WindowTokens":
-        """Return the windows of another length."""
-        return self if max_length == self.max_length else self.source.at(max_length)
+        """Return the windows of another length, with the same numbers of tokens."""
+        if max_length == self.max_length:
+            return self
+        found = self.source.at(max_length)
+        return found if self._numbers is None else found.renumbered(self._numbers)
 
     def renumbered(self, numbers: NDArray[np.uint32]) -> "WindowTokens":
-        """Return the same windows with each token id i replaced by ``numbers[i]``."""
-        return WindowTokens(self.source, self.max_length, self.passages, numbers)
+        """Return the same windows with each token id i replaced by ``numbers[i]`` in ``values`` and tensors."""
+        made = copy(self)
+        made.values = numbers[self.values]
+        made._numbers = numbers if self._numbers is None else numbers[self._numbers]
+        return made
 
     def lengths(self, max_length: int) -> Rows:
         """Return the number of tokens of each window, int64 [windows]; ``max_length`` must be that of the windows."""

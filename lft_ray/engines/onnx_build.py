@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from lft_ray.models.network import TextNetwork
 
-__all__ = ["NotExportableError", "build_onnx"]
+__all__ = ["NotExportableError", "build_onnx", "quiet"]
 
 OPSET = 17
 _HEAD = "/head/"
@@ -96,7 +96,7 @@ def _export(network: "TextNetwork", path: Path, segments: int) -> None:
     per_token = {1: "t"} if network.pooling == TOKENS else {}
     axes = {name: {0: "n", 1: "t"} for name in names} | {"logits": {0: "n", **per_token}}
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             torch.onnx.export(
                 network if segments == 1 else _of_pairs(network),
                 tuple(arrays),
@@ -170,7 +170,7 @@ def _quantise(path: Path) -> None:
 
     nodes = onnx.load(str(path), load_external_data=False).graph.node
     head = [node.name for node in nodes if _HEAD in node.name]
-    with tempfile.TemporaryDirectory(prefix="lft-int8-", dir=path.parent) as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="lft-int8-", dir=path.parent) as folder, quiet():
         quantised = Path(folder) / GRAPH
         quantize_dynamic(
             str(path),
@@ -197,8 +197,8 @@ def _batch(texts: int, tokens: int, pad_id: int) -> tuple[np.ndarray, np.ndarray
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence warnings of the exporters."""
+def quiet() -> Iterator[None]:
+    """Silence warnings of exporters and converters, which are about their own parts."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

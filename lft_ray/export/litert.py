@@ -6,12 +6,9 @@ In: a finished trial of a run. Out: a folder with ``model.tflite`` (float32, one
 """
 
 import hashlib
-import logging
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lft_ray.data.store import load_split
+from lft_ray.engines.onnx_build import quiet
 from lft_ray.errors import BundleError, InputError, first_line
 from lft_ray.export.parity import ParityReport, compared
 from lft_ray.models.convert import TOKENIZER
@@ -94,7 +92,8 @@ def export_litert(record: TrialRecord, dataset: DatasetRecord, target: Storage, 
     with Storage(record.checkpoint_uri).local_copy() as checkpoint, tempfile.TemporaryDirectory() as scratch:
         card = EngineCard.read(checkpoint).with_max_length(max_length)
         if card.segments != 1:
-            raise InputError(f"trial {record.trial_id} reads pairs of texts: only models of single texts are converted")
+            told = "reads two texts at a time: only models of single texts are converted"
+            raise InputError(f"trial {record.trial_id} {told}")
         converter = _converter()
         made = Path(scratch) / "litert"
         made.mkdir()
@@ -130,7 +129,7 @@ def _converter() -> str:
         InputError: it is not installed, or cannot be imported beside the other packages.
     """
     try:
-        with _quiet():
+        with quiet():
             import ai_edge_litert.interpreter  # noqa: F401
             import litert_torch
     except Exception as error:  # a binary that does not fit raises many types
@@ -155,7 +154,7 @@ def _converted(checkpoint: Path, path: Path, card: EngineCard) -> "TextNetwork":
     mask[0, 0] = 1
     sample = {IDS: torch.full(shape, network.pad_id, dtype=torch.int32), MASK: mask}
     try:
-        with _quiet():
+        with quiet():
             litert_torch.convert(_served(network), sample_kwargs=sample).export(str(path))
     except Exception as error:  # operators without a counterpart raise many types
         raise BundleError(
@@ -221,16 +220,3 @@ def _runner(path: Path) -> Any:
         return np.asarray(found[LOGITS], np.float32)
 
     return run
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the warnings of the converter, which are about its own parts."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

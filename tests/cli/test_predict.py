@@ -1,11 +1,9 @@
 """Pairs of texts on the command line: by an endpoint, and by a bundle in this process."""
 
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +11,7 @@ from typer.testing import CliRunner
 from lft_ray.cli.app import app
 from lft_ray.engines.batching import run_sorted
 from lft_ray.export.bundle import open_bundle
+from tests.cli.tables import write_table
 from tests.serve.conftest import export_tfidf_pairs, make_pair_service
 from tests.serve.running import running
 
@@ -36,17 +35,7 @@ def invoke(*words: str, stdin: bytes | None = None):
 
 
 def written(folder: Path, suffix: str, first: str = "text_a", second: str = "text_b") -> str:
-    path = folder / f"rows{suffix}"
-    if suffix == ".parquet":
-        columns = list(zip(*PAIRS, strict=True))
-        pq.write_table(pa.table({second: columns[1], "id": [1, 2, 3], first: columns[0]}), path)
-    elif suffix == ".jsonl":
-        path.write_text("\n".join(json.dumps({"id": n, first: a, second: b}) for n, (a, b) in enumerate(PAIRS)))
-    else:
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, delimiter="," if suffix == ".csv" else "\t")
-            writer.writerows([("id", first, second), *((n, a, b) for n, (a, b) in enumerate(PAIRS))])
-    return str(path)
+    return write_table(folder, suffix, (first, second), PAIRS)
 
 
 def test_texts_are_taken_two_by_two(url):

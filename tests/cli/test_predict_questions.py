@@ -1,15 +1,14 @@
 """Questions on the command line: by an endpoint, and by a bundle in this process."""
 
-import csv
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from lft_ray.cli.app import app
+from tests.cli.tables import write_table
 from tests.serve.conftest import export_overlap, make_pair_service, make_question_service
 from tests.serve.running import running
 
@@ -39,19 +38,11 @@ def rows_of(result) -> list[dict]:
 
 
 def written(folder: Path, suffix: str, question: str = "question", context: str = "context") -> str:
-    path = folder / f"rows{suffix}"
-    if suffix == ".parquet":
-        columns = list(zip(*ROWS, strict=True))
-        pq.write_table(pa.table({context: columns[1], "id": [1, 2, 3], question: columns[0]}), path)
-    elif suffix == ".jsonl":
-        path.write_text("\n".join(json.dumps({"id": n, question: q, context: c}) for n, (q, c) in enumerate(ROWS)))
-    elif suffix == ".json":
-        asked = [{"id": str(n), "question": q, "answers": []} for n, (q, _) in enumerate(ROWS)]
-        path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [{"context": CONTEXT, "qas": asked}]}]}))
-    else:
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, delimiter="," if suffix == ".csv" else "\t")
-            writer.writerows([("id", question, context), *((n, q, c) for n, (q, c) in enumerate(ROWS))])
+    if suffix != ".json":
+        return write_table(folder, suffix, (question, context), ROWS)
+    path = folder / "rows.json"
+    asked = [{"id": str(n), "question": q, "answers": []} for n, (q, _) in enumerate(ROWS)]
+    path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [{"context": CONTEXT, "qas": asked}]}]}))
     return str(path)
 
 

@@ -95,6 +95,11 @@ def test_renumbered_windows_differ_in_their_ids_alone(tokens):
     assert np.array_equal(other.values, numbers[windows.values])
     assert np.array_equal(other.targets, windows.targets)
     assert other.lengths(40).tolist() == windows.lengths(40).tolist()
+    ids, mask = (one.numpy() for one in other.tensors(np.arange(3), 40, 0))
+    plain, _ = windows.tensors(np.arange(3), 40, 0)
+    assert (ids[..., 0][mask == 1] == numbers[plain.numpy()[..., 0][mask == 1]]).all()
+    assert np.array_equal(other.at(24).values, numbers[tokens.at(24).values])
+    assert np.array_equal(other.renumbered(numbers[:100_000]).at(24).values, tokens.at(24).values)
 
 
 def test_the_file_is_written_once_and_again_where_it_is_damaged(record, tokens, tiny_bert):

@@ -8,7 +8,9 @@ import pytest
 from lft_ray.engines.batching import run_sorted
 from lft_ray.errors import BundleError
 from lft_ray.export.bundle import open_bundle
-from lft_ray.export.parity import ParityError, check_parity
+from lft_ray.export.parity import ParityError, check_parity, compared
+from lft_ray.tasks.questions.layout import row_of
+from lft_ray.tasks.questions.task import QuestionFacts, Questions
 from tests.export.linear_bundles import TEXTS, linear_bundle, linear_model
 
 MANY = [f"{text} {number}" for text in TEXTS for number in range(20)]
@@ -42,6 +44,17 @@ def test_check_parity_refuses_one_other_label_among_sixty(bundle, logits):
     other[0] = np.roll(other[0], 1)
     with pytest.raises(ParityError, match=r"gives 0\.9833 of 60 texts"):
         check_parity(bundle, MANY, other)
+
+
+def test_answers_at_other_places_are_no_ties():
+    """Models that cut one character off each answer, each as probable as the right one."""
+    task = Questions(QuestionFacts(has_none=False, by_character=False, longest_tokens=30))
+    spans = np.array([[[start, start + 5, 4.0]] for start in range(20)])
+    expected = np.stack([row_of(one, 4.0, 0.0) for one in spans])
+    moved = np.stack([row_of(np.add(one, [0, 1, 0]), 4.0, 0.0) for one in spans])
+    assert compared(task, expected, expected, precision="fp32", what="it").agreement == 1.0
+    with pytest.raises(ParityError, match=r"it gives 0\.0000 of 20 texts"):
+        compared(task, moved, expected, precision="fp32", what="it")
 
 
 def test_check_parity_refuses_another_number_of_outputs(bundle, logits):

@@ -319,8 +319,24 @@ class Questions:
         return equal
 
     def score_change(self, ours: Floats, theirs: Floats) -> NDArray[np.float64]:
-        """Return the change of the probability of the first answer, float64 [n]."""
-        change: NDArray[np.float64] = np.abs(self._probabilities(ours)[:, 0] - self._probabilities(theirs)[:, 0])
+        """Return the largest change of the probability of a piece of the context, or of no answer, float64 [n].
+
+        What is not among the best spans of the other has at most the probability of the last of these: its change is
+        a lower bound.
+        """
+        ours_p, theirs_p = self._probabilities(ours), self._probabilities(theirs)
+        places, others = candidates_of(ours)[:, :, :2], candidates_of(theirs)[:, :, :2]
+        is_same = (places[:, :, None] == others[:, None]).all(axis=-1)
+        change = np.abs(ours_p[:, -1] - theirs_p[:, -1])
+        for mine, other, found in (
+            (ours_p[:, :-1], theirs_p[:, :-1], is_same),
+            (theirs_p[:, :-1], ours_p[:, :-1], is_same.transpose(0, 2, 1)),
+        ):
+            # A place occurs once in a row; empty places have the probability 0.
+            there = np.where(found, other[:, None], 0.0).max(axis=2)
+            unknown = np.maximum(mine - other[:, -1:], 0.0)
+            moved = np.where(found.any(axis=2), np.abs(mine - there), unknown)
+            change = np.maximum(change, moved.max(axis=1))
         return change
 
     def mismatch(self, other: Task) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,28 @@ def test_a_page_names_no_other_host_and_lets_in_its_own_script_only(page):
     assert len(re.findall(r"'sha256-[A-Za-z0-9+/]{43}='", policy)) == 2
 
 
+def copied_commands(browser) -> tuple[Any, str]:
+    """Run both commands of the page as they stand: the answer to the first, and what the second prints."""
+    shell = subprocess.run(["bash", "-c", browser.text("#curl")], capture_output=True, check=True)
+    python = [sys.executable, "-c", browser.text("#python")]
+    done = subprocess.run(python, capture_output=True, text=True, check=True, env=os.environ.copy())
+    return json.loads(shell.stdout), done.stdout
+
+
+def downloaded(browser, folder: Path, *formats: str) -> list[dict[str, str]]:
+    """Download the predictions as files (default: CSV alone). Returns the rows of the CSV file."""
+    formats = formats or ("csv",)
+    with browser.downloads_to(folder):
+        for one in formats:
+            browser.click(f"#{one}")
+        deadline = time.monotonic() + 30
+        while {path.name for path in folder.iterdir()} != {f"predictions.{one}" for one in formats}:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
 def ask_one(browser, live, text: str, **how) -> None:
     browser.open(f"{live.url}/ui", **how)
     browser.fill("#text", text)
@@ -89,16 +112,9 @@ def test_copied_commands_run_as_they_are(browser, live):
     browser.fill("#text", """bb it's "so" $HOME `x` \\ é""")
     told = subprocess.run(shlex.split(browser.text("#curl").replace("\\\n", "")), capture_output=True, check=True)
     assert json.loads(told.stdout)[0][0]["label"] == "business"
-    shell = subprocess.run(["bash", "-c", browser.text("#curl")], capture_output=True, check=True)
-    assert json.loads(shell.stdout) == json.loads(told.stdout)
-    done = subprocess.run(
-        [sys.executable, "-c", browser.text("#python")],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ.copy(),
-    )
-    assert "LabelScore(label='business'" in done.stdout
+    answer, printed = copied_commands(browser)
+    assert answer == json.loads(told.stdout)
+    assert "LabelScore(label='business'" in printed
 
 
 @pytest.mark.slow
@@ -112,15 +128,7 @@ def test_many_texts_come_back_in_order_and_as_files(browser, live, tmp_path):
     assert browser.run("document.querySelectorAll('#rows tr').length") == 302
     if shots := os.environ.get("LFT_SCREENSHOTS"):
         browser.screenshot(Path(shots) / "many.png")
-    with browser.downloads_to(tmp_path):
-        browser.click("#csv")
-        browser.click("#json")
-        deadline = time.monotonic() + 30
-        while {path.name for path in tmp_path.iterdir()} != {"predictions.csv", "predictions.json"}:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = downloaded(browser, tmp_path, "csv", "json")
     assert [row["text"] for row in rows] == ["'=1+1 b", *texts[1:]]
     told = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
     assert [one["text"] for one in told] == texts
@@ -187,7 +195,7 @@ def live_pairs():
         yield found
 
 
-def ask_pair(browser, live, first: str, second: str, **how) -> None:
+def ask_two(browser, live, first: str, second: str, **how) -> None:
     browser.open(f"{live.url}/ui", **how)
     browser.wait("!document.querySelector('#second').hidden")
     browser.fill("#text", first)
@@ -198,13 +206,11 @@ def ask_pair(browser, live, first: str, second: str, **how) -> None:
 
 @pytest.mark.slow
 def test_a_pair_has_two_fields_and_its_commands_run_as_they_are(browser, live_pairs):
-    ask_pair(browser, live_pairs, "one", """it's "two" $HOME""")
+    ask_two(browser, live_pairs, "one", """it's "two" $HOME""")
     assert browser.text("#bars span") == "second"
-    shell = subprocess.run(["bash", "-c", browser.text("#curl")], capture_output=True, check=True)
-    assert json.loads(shell.stdout)[0][0]["label"] == "second"
-    python = [sys.executable, "-c", browser.text("#python")]
-    done = subprocess.run(python, capture_output=True, text=True, check=True, env=os.environ.copy())
-    assert "LabelScore(label='second'" in done.stdout
+    answer, printed = copied_commands(browser)
+    assert answer[0][0]["label"] == "second"
+    assert "LabelScore(label='second'" in printed
     browser.fill("#text-b", " ")
     browser.click("#classify")
     browser.wait("document.querySelector('#message').textContent === 'Enter both texts first.'")
@@ -224,14 +230,7 @@ def test_many_pairs_are_lines_with_a_tab_or_a_bar(browser, live_pairs, tmp_path)
     cells = browser.run("[...document.querySelectorAll('#rows td')].map((one) => one.textContent)")
     assert cells[:3] == ["one", "two three", "second"]
     assert cells[4:7] == ["four five six seven", "six | eight", "first"]
-    with browser.downloads_to(tmp_path):
-        browser.click("#csv")
-        deadline = time.monotonic() + 30
-        while not (tmp_path / "predictions.csv").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = downloaded(browser, tmp_path)
     assert [(row["text_a"], row["text_b"], row["label"]) for row in rows][1] == (
         "four five six seven", "six | eight", "first",
     )  # fmt: skip
@@ -241,7 +240,7 @@ def test_many_pairs_are_lines_with_a_tab_or_a_bar(browser, live_pairs, tmp_path)
 @pytest.mark.parametrize("width", [1280, 360])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_form_for_pairs_fits(browser, live_pairs, width, dark):
-    ask_pair(
+    ask_two(
         browser, live_pairs, "Where is my parcel? " * 6, "It left the depot this morning. " * 6, width=width, dark=dark
     )
     assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
@@ -265,18 +264,9 @@ def live_questions():
         yield found
 
 
-def ask_question(browser, live, question: str, context: str, **how) -> None:
-    browser.open(f"{live.url}/ui", **how)
-    browser.wait("document.querySelector('#text-b-label').textContent === 'Context'")
-    browser.fill("#text", question)
-    browser.fill("#text-b", context)
-    browser.click("#classify")
-    browser.wait("document.querySelector('#message').textContent !== ''")
-
-
 @pytest.mark.slow
 def test_the_answer_is_marked_in_its_context(browser, live_questions):
-    ask_question(browser, live_questions, "Leeds Ada", HOSTILE)
+    ask_two(browser, live_questions, "Leeds Ada", HOSTILE)
     assert browser.text("#marked") == HOSTILE
     assert browser.run("[...document.querySelectorAll('#marked mark')].map((one) => one.textContent)") == ["Ada"]
     assert browser.run("document.querySelectorAll('#marked img, #marked b').length") == 0
@@ -284,7 +274,7 @@ def test_the_answer_is_marked_in_its_context(browser, live_questions):
     assert browser.run(told) == ["Ada", "Leeds", "(no answer)"]
     assert "answers questions" in browser.text("#model")
     assert browser.text("#classify") == "Answer"
-    ask_question(browser, live_questions, "Zoë", HOSTILE)
+    ask_two(browser, live_questions, "Zoë", HOSTILE)
     assert browser.run("document.querySelectorAll('#marked mark').length") == 0
     assert browser.run(told) == ["(no answer)"]
     browser.fill("#text-b", " ")
@@ -294,12 +284,10 @@ def test_the_answer_is_marked_in_its_context(browser, live_questions):
 
 @pytest.mark.slow
 def test_commands_for_a_question_run_as_they_are(browser, live_questions):
-    ask_question(browser, live_questions, "Ada", HOSTILE)
-    shell = subprocess.run(["bash", "-c", browser.text("#curl")], capture_output=True, check=True)
-    assert json.loads(shell.stdout)["answer"] == "Ada"
-    python = [sys.executable, "-c", browser.text("#python")]
-    done = subprocess.run(python, capture_output=True, text=True, check=True, env=os.environ.copy())
-    assert "SpanAnswer(answer='Ada'" in done.stdout
+    ask_two(browser, live_questions, "Ada", HOSTILE)
+    answer, printed = copied_commands(browser)
+    assert answer["answer"] == "Ada"
+    assert "SpanAnswer(answer='Ada'" in printed
 
 
 @pytest.mark.slow
@@ -313,14 +301,7 @@ def test_many_questions_come_back_as_files(browser, live_questions, tmp_path):
     browser.fill("#lines", "Ada|👋 Ada met Bob\nBob\tAda met Bob | once\nZoë|Ada")
     browser.click("#classify-many")
     browser.wait("document.querySelector('#message-many').textContent.startsWith('3 questions in')")
-    with browser.downloads_to(tmp_path):
-        browser.click("#csv")
-        deadline = time.monotonic() + 30
-        while not (tmp_path / "predictions.csv").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = downloaded(browser, tmp_path)
     assert [(row["question"], row["answer"], row["start"], row["end"]) for row in rows] == [
         ("Ada", "Ada", "2", "5"),
         ("Bob", "Bob", "8", "11"),
@@ -334,7 +315,7 @@ def test_many_questions_come_back_as_files(browser, live_questions, tmp_path):
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_form_for_questions_fits(browser, live_questions, width, dark):
     context = "It left the depot this morning. " * 3 + "It is in Leeds now, and Ada has it."
-    ask_question(browser, live_questions, "Leeds now, Ada", context, width=width, dark=dark)
+    ask_two(browser, live_questions, "Leeds now, Ada", context, width=width, dark=dark)
     assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
     if shots := os.environ.get("LFT_SCREENSHOTS"):
         browser.screenshot(Path(shots) / f"questions-{width}-{'dark' if dark else 'light'}.png")

@@ -1,7 +1,6 @@
 """A model on pairs of texts in every protocol, called by the clients that people use; and all that is refused."""
 
 import asyncio
-import gc
 import json
 from pathlib import Path
 
@@ -28,18 +27,15 @@ from lft_ray.serve.rollout.service import Service
 from lft_ray.serve.rollout.state import DesiredState
 from tests.engines.networks import trained
 from tests.serve.conftest import PAIR_LABELS, client_of, export_tfidf_pairs, make_pair_service, make_service
+from tests.serve.protocols.tensors import tensor
 from tests.serve.running import running
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_no_leftover_clients")]
 
 PAIRS = [("one two three", "one"), ("one", "one two three four"), ("é", "日本 語")]
 WINNERS = ["first", "second", "second"]
 OBJECTS = [{"text": first, "text_pair": second} for first, second in PAIRS]
 INFER = "/v2/models/classifier/infer"
-
-
-def tensor(name: str, data: list, **more) -> dict:
-    return {"name": name, "shape": [len(data)], "datatype": "BYTES", "data": data} | more
 
 
 def tensors() -> list[dict]:
@@ -58,13 +54,6 @@ async def pairs_http():
     async with client_of(service) as client:
         yield client
     await service.current.retire()
-
-
-@pytest.fixture(autouse=True)
-def _no_leftover_clients():
-    yield
-    # Triton's client closes itself again when it is collected, which gevent forbids in any other thread than this one.
-    gc.collect()
 
 
 def labels_of(rows: list) -> list[str]:

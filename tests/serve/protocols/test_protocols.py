@@ -1,6 +1,5 @@
 """Every protocol of the endpoint, called by the clients that people use."""
 
-import gc
 import json
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from lft_ray.serve.protocols.base import MAX_BATCH
 from tests.serve.conftest import LABELS, client_of, make_service
 from tests.serve.running import running
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_no_leftover_clients")]
 
 TEXTS = ["bbb", "s", "bbbb s"]
 WINNERS = ["business", "science", "business"]
@@ -25,13 +24,6 @@ LONG = "b " * 40  # the test model reads 32 words
 def live():
     with running() as found:
         yield found
-
-
-@pytest.fixture(autouse=True)
-def _no_leftover_clients():
-    yield
-    # Triton's client closes itself again when it is collected, which gevent forbids in any other thread than this one.
-    gc.collect()
 
 
 def probabilities(url: str, text: str) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """A model that answers questions in every protocol, called by the clients that people use; and all that is refused."""
 
 import asyncio
-import gc
 import json
 import subprocess
 
@@ -17,9 +16,10 @@ from lft_ray.serve.protocols.tensors import pack_texts
 from lft_ray.tasks.questions.layout import CANDIDATES
 from lft_ray.wire import MAX_ANSWERS, SpanAnswer
 from tests.serve.conftest import client_of, make_question_service
+from tests.serve.protocols.tensors import tensor
 from tests.serve.running import running
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_no_leftover_clients")]
 
 CONTEXT = "Ada met 👩‍🔬 Bob in Leeds, and Ada left on Monday"
 QUESTIONS = [("Bob?", CONTEXT), ("Leeds, Ada Bob Monday met left", CONTEXT), ("Zoë?", CONTEXT)]
@@ -27,10 +27,6 @@ BEST = ["Bob", "Ada", ""]
 OBJECTS = [{"question": question, "context": context} for question, context in QUESTIONS]
 INFER = "/v2/models/reader/infer"
 PLACES = [(CONTEXT.index("Bob"), CONTEXT.index("Bob") + 3), (0, 3), (0, 0)]
-
-
-def tensor(name: str, data: list, **more) -> dict:
-    return {"name": name, "shape": [len(data)], "datatype": "BYTES", "data": data} | more
 
 
 def tensors() -> list[dict]:
@@ -49,13 +45,6 @@ async def questions_http():
     async with client_of(service) as client:
         yield client
     await service.current.retire()
-
-
-@pytest.fixture(autouse=True)
-def _no_leftover_clients():
-    yield
-    # Triton's client closes itself again when it is collected, which gevent forbids in any other thread than this one.
-    gc.collect()
 
 
 async def ask(client, inputs, path="/", **parameters):

@@ -148,6 +148,28 @@ def test_two_predictions_are_compared_by_their_place():
     assert made.score_change(RIGHT, RIGHT).max() == 0
 
 
+def test_an_answer_at_another_place_is_a_change_even_if_it_is_as_probable():
+    ours, theirs = outputs([(41, 44, 5.0)], [(3, 7, 4.0)]), outputs([(42, 45, 5.0)], [(3, 7, 4.0)])
+    assert task(has_none=False).score_change(ours, theirs).tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
+    assert task(has_none=False).score_change(theirs, ours).tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
+
+
+def test_two_nearly_equal_answers_that_change_places_are_no_change():
+    ours, theirs = outputs([(0, 7, 4.0001), (3, 7, 4.0)]), outputs([(3, 7, 4.0001), (0, 7, 4.0)])
+    assert 0 < task().score_change(ours, theirs)[0] < 1e-4
+    # Of six equal ones each has another five.
+    equal = [(start, start + 2, 4.0 + start * 1e-5) for start in range(6)]
+    assert task().score_change(outputs(equal[:5]), outputs(equal[1:]))[0] < 1e-4
+
+
+def test_no_answer_is_compared_too():
+    ours, theirs = outputs([(0, 2, -1.0)]), outputs([(0, 2, 1.0)])
+    expected = 1 / (1 + np.exp(-1.0)) - 1 / (1 + np.exp(1.0))
+    assert task().score_change(ours, theirs)[0] == pytest.approx(expected, abs=1e-6)
+    # An answer that only one of them finds.
+    assert task().score_change(outputs([]), outputs([(0, 2, 9.0)]))[0] > 0.99
+
+
 def test_there_are_no_classes_to_weigh():
     with pytest.raises(DataError, match="no classes"):
         task().class_weights(np.zeros((1, 2), np.int64))
